@@ -1,0 +1,614 @@
+"""The wire format: what the training side writes and the plugin reads. NumPy only.
+
+Every summary belongs to plugin ``adam_debug`` and holds one little-endian tensor. The first
+summary of a tag in an event file carries a JSON *content* that says what the tensor's rows and
+columns are, so that a reader needs nothing else:
+
+=========================================  ==============================  =====================
+tag                                        tensor of one event             content
+=========================================  ==============================  =====================
+``adam_debug/statistics/<layout>``         float32 [parameters, statistics]  :class:`Layout`
+``adam_debug/hyperparameters/<layout>``    float64 [groups, columns]       :class:`Columns`
+``adam_debug/histograms/<layout>/<i>``     uint8 [bytes], one block        :class:`HistogramSource`
+``adam_debug/steps/<columns>``             float64 [steps, columns]        :class:`Columns`
+=========================================  ==============================  =====================
+
+``<layout>`` and ``<columns>`` are short hashes of the content itself. A change in mid-run (an
+unfrozen layer, a new scalar) therefore starts a new tag and never changes the meaning of an old
+one. The event's step is the optimizer step; of ``steps`` it is the step of the last row.
+
+Readers sort by step and let the last of several equal steps win: restarts overlap.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+PLUGIN_NAME = "adam_debug"
+VERSION = 1
+
+# A run folder of its own keeps our file apart from a SummaryWriter's: TensorBoard's Python loader
+# follows only the newest of several growing files in one folder.
+RUN_FOLDER = "adam_debug"
+
+Counts = npt.NDArray[np.int64]
+Option = bool | int | float | str | None
+
+
+class FormatError(ValueError):
+    """Stored data do not follow this module's format."""
+
+
+class NewerVersionError(FormatError):
+    """Stored data were written by a newer version of the format than this one."""
+
+
+# --- statistics ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Statistic:
+    """One column of the statistics matrix.
+
+    Attributes:
+        name: What the column is called on the wire.
+        label: What the tab calls it.
+        scale: The axis that suits it: ``log`` (positive, over decades), ``fraction`` (0 to 1),
+            ``cosine`` (-1 to 1) or ``count``.
+        description: The formula in words. Moments are read after the step; the gradient is the one
+            the step consumed.
+    """
+
+    name: str
+    label: str
+    scale: Literal["log", "fraction", "cosine", "count"]
+    description: str
+
+
+# Symbols: w weight, g gradient, m exp_avg, v exp_avg_sq (max_exp_avg_sq under amsgrad), t step,
+# m̂ = m/(1-beta1^t), v̂ = v/(1-beta2^t), Δw the change the step made to the weight.
+STATISTICS: tuple[Statistic, ...] = (
+    Statistic("update_to_weight_ratio", "update / weight", "log", "RMS(Δw) / RMS(w before)"),
+    Statistic("update_rms", "update RMS", "log", "RMS(Δw), measured, weight decay included"),
+    Statistic("update_absmax", "largest update", "log", "max |Δw|"),
+    Statistic("weight_rms", "weight RMS", "log", "RMS(w) before the step"),
+    Statistic("weight_absmax", "largest weight", "log", "max |w| after the step"),
+    Statistic("gradient_rms", "gradient RMS", "log", "RMS(g) as the step consumed it"),
+    Statistic("gradient_absmax", "largest gradient", "log", "max |g|"),
+    Statistic("exp_avg_rms", "exp_avg RMS", "log", "RMS(m̂)"),
+    Statistic("exp_avg_absmax", "largest exp_avg", "log", "max |m̂|"),
+    Statistic("exp_avg_sq_root", "√v̂ RMS", "log", "√mean(v̂)"),
+    Statistic("exp_avg_sq_max", "largest v̂", "log", "max v̂"),
+    Statistic("normalized_update_rms", "m̂ / (√v̂+ε) RMS", "log", "RMS(m̂/(√v̂+ε))"),
+    Statistic("gradient_surprise", "gradient / √v̂ before", "log", "√(Σg² / Σv̂ of the step before)"),
+    Statistic("rms_t", "RMS_t", "log", "√mean(g²/max(v̂, ε²))"),
+    Statistic("signal_to_noise", "signal / noise", "log", "mean of m̂²/v̂ where v > 0"),
+    Statistic(
+        "momentum_gradient_cosine",
+        "cos(exp_avg before, gradient)",
+        "cosine",
+        "cosine of exp_avg before the step and this step's gradient",
+    ),
+    Statistic(
+        "gradient_exp_avg_cosine",
+        "cos(exp_avg, gradient)",
+        "cosine",
+        "cosine of exp_avg after the step and this step's gradient",
+    ),
+    Statistic("epsilon_fraction", "√v̂ below ε", "fraction", "share of elements with √v̂ < ε"),
+    Statistic("epsilon_10_fraction", "√v̂ below 10 ε", "fraction", "share with √v̂ < 10 ε"),
+    Statistic("zero_second_moment_fraction", "v is zero", "fraction", "share with v = 0"),
+    Statistic("zero_gradient_fraction", "gradient is zero", "fraction", "share with g = 0"),
+    Statistic(
+        "unchanged_fraction", "weight unchanged", "fraction", "share that the step left as it was"
+    ),
+    Statistic("weight_decay_ratio", "decay / update", "log", "weight decay against update"),
+    Statistic("update_weight_cosine", "cos(update, weight)", "cosine", "cosine of Δw and w before"),
+    Statistic(
+        "nonfinite_count",
+        "NaN or infinite",
+        "count",
+        "elements that are not finite in w, g, m or v, added up",
+    ),
+    Statistic(
+        "update_rms_standard_error",
+        "sampling error of update",
+        "fraction",
+        "relative standard error of the update RMS; 0 where every element is read",
+    ),
+)
+STATISTIC_BY_NAME: Mapping[str, Statistic] = {s.name: s for s in STATISTICS}
+
+
+# --- histograms ---------------------------------------------------------------------------------
+
+BINS = 512
+BINS_PER_OCTAVE = 4
+SPECIAL = ("zero", "subnormal", "negative_infinity", "positive_infinity", "nan")
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """A histogrammed quantity and its fixed bins.
+
+    A bin is the set of float32 values that share sign, binary exponent and the top two mantissa
+    bits: 4 bins an octave, each with edges ``2^e · {1, 1.25, 1.5, 1.75, 2}``. Signed quantities
+    have 64 octaves on each side of zero, unsigned ones 128 octaves. Values beyond the window fall
+    into the nearest end bin. No bin depends on the data, so that histograms of any steps,
+    parameters, runs and ranks can be compared and added.
+
+    Attributes:
+        name: The quantity.
+        signed: Whether negative values have bins of their own.
+        lowest_exponent: ``2 ** lowest_exponent`` is the smallest magnitude of the window.
+    """
+
+    name: str
+    signed: bool
+    lowest_exponent: int
+
+
+# exp_avg_sq has the square of the others' window, 2^-52 to 2^12.
+QUANTITIES: tuple[Quantity, ...] = (
+    Quantity("exp_avg", True, -52),
+    Quantity("exp_avg_sq", False, -104),
+    Quantity("update", True, -52),
+    Quantity("weight", True, -52),
+    Quantity("gradient", True, -52),
+)
+
+
+def bin_edges(quantity: Quantity) -> npt.NDArray[np.float64]:
+    """Return the ``BINS + 1`` ascending edges of a quantity's bins.
+
+    Bin ``i`` is ``[edges[i], edges[i+1])`` for positive values and, mirrored,
+    ``(edges[i], edges[i+1]]`` for negative ones. The innermost bins reach to 0 and the outermost
+    ones to infinity in what they hold; the edges returned there are those of the window, with 0 in
+    the middle of a signed quantity and at the start of an unsigned one.
+    """
+    octaves = BINS // BINS_PER_OCTAVE // (2 if quantity.signed else 1)
+    mantissas = 1 + np.arange(BINS_PER_OCTAVE) / BINS_PER_OCTAVE
+    exponents = quantity.lowest_exponent + np.arange(octaves)
+    ladder = np.ldexp(mantissas[None, :], exponents[:, None]).ravel()
+    top = math.ldexp(1.0, quantity.lowest_exponent + octaves)
+    positive = np.concatenate([[0.0], ladder[1:], [top]])
+    if not quantity.signed:
+        return positive
+    return np.concatenate([-positive[:0:-1], positive])
+
+
+def count_values(values: npt.ArrayLike, quantity: Quantity) -> Counts:
+    """Count float values into the bins of ``quantity``: the definition of a histogram.
+
+    Args:
+        values: Any shape; converted to float32, as the training side does.
+        quantity: Which bins. The sign of an unsigned quantity's values is ignored.
+
+    Returns:
+        int64 ``[BINS + len(SPECIAL)]``: the bins in ascending order of value, then the counts of
+        :data:`SPECIAL`, which are in no bin. "Subnormal" means of float32.
+    """
+    bits = np.ascontiguousarray(values, dtype=np.float32).ravel().view(np.uint32)
+    negative = (bits >> 31).astype(bool)
+    magnitude = bits & 0x7FFFFFFF
+    exponent, mantissa = magnitude >> 23, magnitude & 0x7FFFFF
+    normal = (exponent > 0) & (exponent < 255)
+    per_sign = BINS // 2 if quantity.signed else BINS
+    first_code = (quantity.lowest_exponent + 127) * BINS_PER_OCTAVE
+    index = np.clip((magnitude[normal] >> 21).astype(np.int64) - first_code, 0, per_sign - 1)
+    if quantity.signed:
+        index = np.where(negative[normal], per_sign - 1 - index, per_sign + index)
+    infinite = (exponent == 255) & (mantissa == 0)
+    special = [
+        magnitude == 0,
+        (exponent == 0) & (mantissa > 0),
+        infinite & negative,
+        infinite & ~negative,
+        (exponent == 255) & (mantissa > 0),
+    ]
+    counts = np.bincount(index, minlength=BINS)
+    return np.concatenate([counts, [int(s.sum()) for s in special]]).astype(np.int64)
+
+
+# A block is one byte, the width of a count in bytes, then a zlib stream of: for every quantity the
+# first bin and the number of bins that are stored (two uint16); then for every quantity its special
+# counts followed by the stored bins. Bins outside the stored range are empty. Little-endian.
+_MAX_BLOCK = 64 * (4 + 8 * (BINS + len(SPECIAL)))  # of 64 quantities: bounds what a bad block costs
+
+
+def encode_histograms(counts: Counts) -> list[bytes]:
+    """Pack the histograms of several parameters, one block each.
+
+    Args:
+        counts: Integer ``[parameters, quantities, BINS + len(SPECIAL)]``, none negative.
+
+    Returns:
+        One block a parameter, as stored in its histograms tag.
+    """
+    bins = counts[:, :, :BINS] != 0
+    first = bins.argmax(axis=2)
+    length = np.where(bins.any(axis=2), BINS - bins[:, :, ::-1].argmax(axis=2) - first, 0)
+    largest = counts.max(axis=(1, 2), initial=0)
+    blocks = []
+    for p in range(counts.shape[0]):
+        width = next(w for w in (1, 2, 4, 8) if largest[p] < 1 << (8 * w))
+        narrow = counts[p].astype(f"<u{width}")
+        parts = [np.stack([first[p], length[p]], axis=1).astype("<u2").tobytes()]
+        for row, start, n in zip(narrow, first[p].tolist(), length[p].tolist(), strict=True):
+            parts += [row[BINS:].tobytes(), row[start : start + n].tobytes()]
+        blocks.append(bytes([width]) + zlib.compress(b"".join(parts), 1))
+    return blocks
+
+
+def decode_histograms(block: bytes, quantities: int) -> Counts:
+    """Unpack one parameter's block.
+
+    Returns:
+        int64 ``[quantities, BINS + len(SPECIAL)]``.
+
+    Raises:
+        FormatError: If the block is damaged or holds another number of quantities.
+    """
+    if len(block) < 2 or block[0] not in (1, 2, 4, 8) or not 0 <= quantities <= 64:
+        raise FormatError(f"not a histogram block: {len(block)} bytes starting {block[:4]!r}")
+    width = block[0]
+    decompressor = zlib.decompressobj()
+    try:
+        data = decompressor.decompress(block[1:], _MAX_BLOCK)
+    except zlib.error as error:
+        raise FormatError(f"damaged histogram block: {error}") from error
+    if not decompressor.eof:
+        raise FormatError("damaged histogram block: it ends early or is too long")
+    header = 4 * quantities
+    if len(data) < header:
+        raise FormatError(f"histogram block of {len(data)} bytes, expected at least {header}")
+    ranges = np.frombuffer(data, "<u2", 2 * quantities).reshape(quantities, 2).astype(int)
+    expected = header + width * int(ranges[:, 1].sum() + quantities * len(SPECIAL))
+    if len(data) != expected or (ranges.sum(axis=1) > BINS).any():
+        raise FormatError(f"histogram block of {len(data)} bytes, expected {expected}")
+    values = np.frombuffer(data, f"<u{width}", offset=header).astype(np.int64)
+    counts = np.zeros((quantities, BINS + len(SPECIAL)), np.int64)
+    at = 0
+    for q, (first, length) in enumerate(ranges.tolist()):
+        counts[q, BINS:] = values[at : at + len(SPECIAL)]
+        at += len(SPECIAL)
+        counts[q, first : first + length] = values[at : at + length]
+        at += length
+    return counts
+
+
+# --- layouts ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One row: a parameter tensor that the optimizer updates.
+
+    Attributes:
+        name: As ``model.named_parameters()`` says it.
+        shape: Of the whole tensor.
+        dtype: Of the weight, without ``torch.``.
+        elements_read: How many elements the histograms and the sampled statistics cover; equal to
+            :attr:`elements` where every one is read.
+        group: Index into :attr:`Layout.groups`.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    elements_read: int
+    group: int
+
+    @property
+    def elements(self) -> int:
+        """Number of elements of the whole tensor."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One parameter group of the optimizer.
+
+    Attributes:
+        optimizer: Class name, as ``AdamW``.
+        options: Settings that are no numbers over time: ``amsgrad``, ``maximize``,
+            ``decoupled_weight_decay``, ``foreach``, ``fused``, ``capturable`` …
+        undefined: Statistics and quantities that this optimizer does not have. Their cells are NaN.
+    """
+
+    optimizer: str
+    options: Mapping[str, Option]
+    undefined: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Unoptimized:
+    """A parameter of the model that no group holds, so that no step changes it."""
+
+    name: str
+    shape: tuple[int, ...]
+    trainable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What the rows and columns of the statistics, and the histograms, are."""
+
+    parameters: tuple[Parameter, ...]
+    groups: tuple[Group, ...]
+    statistics: tuple[str, ...]
+    quantities: tuple[Quantity, ...]
+    unoptimized: tuple[Unoptimized, ...] = ()
+
+    def content(self) -> bytes:
+        """Return the layout as canonical JSON."""
+        return _canonical(
+            {
+                "version": VERSION,
+                "parameters": [
+                    [p.name, list(p.shape), p.dtype, p.elements_read, p.group]
+                    for p in self.parameters
+                ],
+                "groups": [[g.optimizer, dict(g.options), list(g.undefined)] for g in self.groups],
+                "statistics": list(self.statistics),
+                "quantities": [[q.name, q.signed, q.lowest_exponent] for q in self.quantities],
+                "unoptimized": [[u.name, list(u.shape), u.trainable] for u in self.unoptimized],
+            }
+        )
+
+    @property
+    def id(self) -> str:
+        """The layout's name within tags: a hash of its content."""
+        return short_hash(self.content())
+
+    @staticmethod
+    def from_content(content: bytes) -> Layout:
+        """Read a layout from the content of its tag.
+
+        Raises:
+            NewerVersionError: If a newer version wrote it.
+            FormatError: If it is no layout.
+        """
+        fields = _read_content(content)
+        try:
+            layout = Layout(
+                tuple(
+                    Parameter(str(name), _shape(shape), str(dtype), int(read), int(group))
+                    for name, shape, dtype, read, group in fields["parameters"]
+                ),
+                tuple(
+                    Group(str(optimizer), dict(options), tuple(map(str, undefined)))
+                    for optimizer, options, undefined in fields["groups"]
+                ),
+                tuple(map(str, fields["statistics"])),
+                tuple(
+                    Quantity(str(name), bool(signed), int(lowest))
+                    for name, signed, lowest in fields["quantities"]
+                ),
+                tuple(
+                    Unoptimized(str(name), _shape(shape), bool(trainable))
+                    for name, shape, trainable in fields["unoptimized"]
+                ),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise FormatError(f"not a layout: {error!r}") from error
+        if any(not 0 <= p.group < len(layout.groups) for p in layout.parameters):
+            raise FormatError("not a layout: a parameter names a group that does not exist")
+        if any(abs(q.lowest_exponent) > 150 for q in layout.quantities):
+            raise FormatError("not a layout: a quantity's bins lie outside float32")
+        return layout
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Names of a matrix's columns."""
+
+    names: tuple[str, ...]
+
+    def content(self) -> bytes:
+        """Return the names as canonical JSON."""
+        return _canonical({"version": VERSION, "columns": list(self.names)})
+
+    @property
+    def id(self) -> str:
+        """A hash of the content."""
+        return short_hash(self.content())
+
+    @staticmethod
+    def from_content(content: bytes) -> Columns:
+        """Read the names from the content of a tag.
+
+        Raises:
+            NewerVersionError: If a newer version wrote it.
+            FormatError: If there are no names in it.
+        """
+        names = _read_content(content).get("columns")
+        if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
+            raise FormatError("the content names no columns")
+        return Columns(tuple(names))
+
+
+HYPERPARAMETERS = Columns(("lr", "beta1", "beta2", "eps", "weight_decay"))
+
+# One row for every optimizer step. Scalars that the user records follow these columns by name.
+#   wall_time              seconds since the epoch, at the end of the step
+#   gradient_norm          L2 norm over all parameters; NaN when switched off
+#   lr                     of the first parameter group, as this step used it
+#   callback_milliseconds  what the callback cost this step, the writing of the step before included
+#   dropped_records        records given up so far because the disk did not keep up
+STEP_COLUMNS = (
+    "step",
+    "wall_time",
+    "gradient_norm",
+    "lr",
+    "callback_milliseconds",
+    "dropped_records",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class HistogramSource:
+    """Which parameter a histograms tag belongs to, for readers that see no layout."""
+
+    parameter: str
+    quantities: tuple[str, ...]
+
+    def content(self) -> bytes:
+        """Return the fields as canonical JSON."""
+        return _canonical(
+            {"version": VERSION, "parameter": self.parameter, "quantities": list(self.quantities)}
+        )
+
+
+# --- tags ---------------------------------------------------------------------------------------
+
+Kind = Literal["statistics", "hyperparameters", "histograms", "steps"]
+_KINDS: tuple[Kind, ...] = ("statistics", "hyperparameters", "histograms", "steps")
+
+
+class Tag(NamedTuple):
+    """The parts of a tag.
+
+    Attributes:
+        kind: What the tensor is.
+        id: The layout's id; for ``steps`` that of the columns.
+        index: Row of the parameter in the layout, for ``histograms``; else None.
+    """
+
+    kind: Kind
+    id: str
+    index: int | None = None
+
+    def __str__(self) -> str:
+        """Return the tag as it is written."""
+        end = "" if self.index is None else f"/{self.index}"
+        return f"{PLUGIN_NAME}/{self.kind}/{self.id}{end}"
+
+
+def parse_tag(tag: str) -> Tag | None:
+    """Split a tag, or return None if it is not one of ours."""
+    parts = tag.split("/")
+    if len(parts) not in (3, 4) or parts[0] != PLUGIN_NAME:
+        return None
+    kind = next((k for k in _KINDS if k == parts[1]), None)
+    indexed = len(parts) == 4
+    if kind is None or indexed != (kind == "histograms") or not parts[2]:
+        return None
+    if not indexed:
+        return Tag(kind, parts[2])
+    digits = parts[3]
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 8):
+        return None
+    return Tag(kind, parts[2], int(digits))
+
+
+# --- one event's worth --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class TaggedTensor:
+    """One summary: what :mod:`tb_adam_plugin.callback.event_log` writes.
+
+    Attributes:
+        tag: Where it belongs.
+        tensor: float32, float64 or uint8; the shape that :mod:`tb_adam_plugin.schema` lists.
+        content: For the first summary of the tag in a file.
+    """
+
+    tag: str
+    tensor: npt.NDArray[Any]
+    content: bytes
+
+
+def statistics_tensor(layout: Layout, values: npt.NDArray[np.float32]) -> TaggedTensor:
+    """Wrap the statistics of one step, float32 ``[parameters, statistics]``."""
+    expected = (len(layout.parameters), len(layout.statistics))
+    tag = str(Tag("statistics", layout.id))
+    return TaggedTensor(tag, _checked(values, "<f4", expected), layout.content())
+
+
+def hyperparameters_tensor(
+    layout: Layout, values: npt.NDArray[np.float64], columns: Columns = HYPERPARAMETERS
+) -> TaggedTensor:
+    """Wrap the hyperparameters of one step, float64 ``[groups, columns]``."""
+    expected = (len(layout.groups), len(columns.names))
+    tag = str(Tag("hyperparameters", layout.id))
+    return TaggedTensor(tag, _checked(values, "<f8", expected), columns.content())
+
+
+def steps_tensor(columns: Columns, rows: npt.NDArray[np.float64]) -> TaggedTensor:
+    """Wrap the rows of the steps since the last record, float64 ``[steps, columns]``."""
+    tag = str(Tag("steps", columns.id))
+    return TaggedTensor(
+        tag, _checked(rows, "<f8", (len(rows), len(columns.names))), columns.content()
+    )
+
+
+def histogram_tensors(layout: Layout, counts: Counts) -> list[TaggedTensor]:
+    """Wrap one step's histograms, integer ``[parameters, quantities, BINS + len(SPECIAL)]``."""
+    _checked(
+        counts,
+        counts.dtype.str,
+        (len(layout.parameters), len(layout.quantities), BINS + len(SPECIAL)),
+    )
+    names = tuple(q.name for q in layout.quantities)
+    layout_id = layout.id
+    return [
+        TaggedTensor(
+            str(Tag("histograms", layout_id, index)),
+            np.frombuffer(block, np.uint8),
+            HistogramSource(parameter.name, names).content(),
+        )
+        for index, (parameter, block) in enumerate(
+            zip(layout.parameters, encode_histograms(counts), strict=True)
+        )
+    ]
+
+
+def short_hash(content: bytes) -> str:
+    """Return 10 hexadecimal digits that identify ``content``."""
+    return hashlib.sha256(content).hexdigest()[:10]
+
+
+def _checked(array: npt.NDArray[Any], dtype: str, shape: Sequence[int]) -> npt.NDArray[Any]:
+    if array.shape != tuple(shape):
+        raise ValueError(f"expected an array of shape {tuple(shape)}, got {array.shape}")
+    return np.ascontiguousarray(array, dtype=dtype)
+
+
+def _canonical(value: object) -> bytes:
+    text = json.dumps(value, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _read_content(content: bytes) -> dict[str, Any]:
+    try:
+        fields = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"content is not JSON: {error}") from error
+    version = fields.get("version") if isinstance(fields, dict) else None
+    if type(version) is not int:
+        raise FormatError("content has no version")
+    if version > VERSION:
+        raise NewerVersionError(
+            f"written by format version {version}, this reader knows up to {VERSION}: "
+            "update tb-adam-plugin"
+        )
+    assert isinstance(fields, dict)
+    return fields
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    shape = tuple(int(n) for n in value)
+    if any(n < 0 for n in shape):
+        raise ValueError(f"negative size in shape {shape}")
+    return shape
