@@ -1,0 +1,1 @@
+"""Static files of the tab. A package so that editable installs can find them."""

@@ -1,0 +1,75 @@
+"""Packaging: folders side by side in the repository, one package for users.
+
+``callback/`` and ``frontend_static/`` are installed inside ``tb_adam_plugin``. Two symlinks of the
+same names in ``tb_adam_plugin/`` give a bare checkout, editors and type checkers the same picture.
+"""
+
+import re
+from pathlib import Path
+
+from setuptools import setup
+
+ROOT = Path(__file__).parent
+PACKAGES = {
+    "tb_adam_plugin": "tb_adam_plugin",
+    "tb_adam_plugin.callback": "callback",
+    "tb_adam_plugin.callback.optimizer_state": "callback/optimizer_state",
+    "tb_adam_plugin.frontend_static": "frontend_static",
+}
+VERSION = re.search(
+    r'^__version__ = "(.+)"$',
+    (ROOT / "tb_adam_plugin" / "__init__.py").read_text(encoding="utf-8"),
+    re.MULTILINE,
+)
+assert VERSION is not None
+
+TORCH = ["torch>=2.4"]
+EXAMPLES = ["torch>=2.4", "torchvision>=0.19", "scikit-learn>=1.3", "tqdm>=4.60"]
+TEST = [
+    *EXAMPLES,
+    "build>=1.2",
+    "check-wheel-contents>=0.6",
+    "hypothesis>=6.100",
+    "mypy>=1.14",
+    "playwright>=1.45",
+    "pytest>=8.2",
+    "ruff>=0.9",
+    "tensorboardX>=2.6.2",
+]
+
+setup(
+    name="tb-adam-plugin",
+    version=VERSION[1],
+    description="The optimizer debugger for TensorBoard: see what Adam is really doing",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.10",
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Framework :: Jupyter",
+        "Intended Audience :: Science/Research",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
+    keywords=["adam", "adamw", "optimizer", "pytorch", "tensorboard", "debugging"],
+    packages=list(PACKAGES),
+    package_dir=PACKAGES,
+    package_data={
+        "tb_adam_plugin": ["py.typed", "http_api.md"],
+        "tb_adam_plugin.frontend_static": ["**/*.js", "**/*.css", "**/*.md", "**/*.svg"],
+    },
+    # protobuf and werkzeug come with TensorBoard, which knows the versions that fit its own code.
+    install_requires=["tensorboard>=2.18", "numpy>=1.26", "google-crc32c>=1.5"],
+    extras_require={
+        "torch": TORCH,
+        "examples": EXAMPLES,
+        "test": TEST,
+        "dev": [*TEST, "pre-commit>=3.7", "twine>=5"],
+    },
+    entry_points={
+        "tensorboard_plugins": ["adam_debug = tb_adam_plugin.loader:AdamDebugLoader"],
+    },
+)
