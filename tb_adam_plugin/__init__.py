@@ -1,7 +1,7 @@
 """Adam Debug: the optimizer debugger for TensorBoard.
 
 Inside TensorBoard (none of these imports torch):
-    schema      the wire format that both sides share: tags, layouts, histogram bins, encode and decode
+    schema      the wire format both sides share: tags, layouts, histogram bins, packing
     loader      TensorBoard's entry point; imports the plugin late and never fails
     plugin      routes, query parsing, errors
     store       event data into decoded records
