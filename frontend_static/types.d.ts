@@ -1,0 +1,72 @@
+/** Shapes that several modules share. Answers of the server follow http_api.md. */
+
+export type Theme = 'light' | 'dark';
+export type AxisKind = 'step' | 'relative' | 'wall';
+
+export interface StatisticInfo { name: string; label: string; scale: 'log' | 'fraction' | 'cosine' | 'count'; description: string; }
+export interface ParameterInfo { name: string; shape: number[]; dtype: string; elements: number; elements_read: number; group: number; }
+export interface GroupInfo { optimizer: string; options: Record<string, boolean | number | string | null>; undefined: string[]; }
+export interface Message { severity: 'warning' | 'error'; text: string; }
+export interface RunInfo {
+  run: string;
+  name: string;
+  last_step: number;
+  last_wall_time: number;
+  parameters: ParameterInfo[];
+  groups: GroupInfo[];
+  unoptimized: { name: string; shape: number[]; trainable: boolean }[];
+  statistics: string[];
+  quantities: { name: string; signed: boolean }[];
+  step_columns: string[];
+  scalars: { run: string; tag: string }[];
+  messages: Message[];
+}
+export interface Summary { version: string; revision: string; runs: RunInfo[]; statistics: StatisticInfo[]; messages: Message[]; }
+
+/** `overview`: parameters × columns; a column covers the steps first_step..last_step. */
+export interface Overview {
+  run: string;
+  statistic: string;
+  logged_steps: number;
+  parameters: number;
+  columns: number;
+  values: Float32Array;
+  first_step: Float64Array;
+  last_step: Float64Array;
+  wall_time: Float64Array;
+  /** 0 where nothing was logged; absent where everything was. */
+  logged?: Uint8Array;
+}
+
+/** `series`: one parameter, all statistics. */
+export interface Series { run: string; parameter: string; step: Float64Array; wall_time: Float64Array; statistics: Record<string, Float32Array>; }
+
+/** `steps`: one value per optimizer step and column. */
+export interface StepRows { run: string; columns: Record<string, Float64Array>; }
+
+export interface ScalarSeries { run: string; tag: string; step: Float64Array; wall_time: Float64Array; value: Float32Array; }
+export interface Hyperparameters { run: string; columns: string[]; groups: number; step: Float64Array; wall_time: Float64Array; /** [group][column] over steps */ values: Float64Array[][]; }
+
+/** One quantity of `histograms`: row-major [steps, bins]. */
+export interface HistogramSeries {
+  quantity: string;
+  signed: boolean;
+  step: Float64Array;
+  wall_time: Float64Array;
+  counts: Uint32Array;
+  /** bins + 1 ascending edges */
+  edges: Float64Array;
+  /** [steps, 5]: zeros, subnormal numbers, -infinity, +infinity, NaN */
+  special: Uint32Array;
+  bins: number;
+}
+export interface Histograms { run: string; parameter: string; elements: number; elements_read: number; logged_steps: number; quantities: Record<string, HistogramSeries>; }
+
+/** Where a chart put its data, in CSS pixels of its canvas, so that overlays (the step cursor) need no redraw. */
+export interface PlotArea { left: number; top: number; width: number; height: number; }
+
+/** The horizontal axis all charts of the tab share: a value (step, seconds, epoch seconds) per logged step. */
+export interface Range { from: number; to: number; }
+
+/** A row of the overview: one tensor, or a collapsed module (one stripe per tensor). */
+export interface TreeRow { key: string; label: string; depth: number; kind: 'module' | 'tensor'; open: boolean; parameters: number[]; y: number; height: number; }
