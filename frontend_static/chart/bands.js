@@ -1,0 +1,22 @@
+// @ts-check
+/** Percentiles over time as nested bands, the nine of TensorBoard's Distributions tab. */
+
+/** @typedef {import('../types.d.ts').AxisKind} AxisKind */
+/** @typedef {import('../types.d.ts').HistogramSeries} HistogramSeries */
+/** @typedef {import('../types.d.ts').PlotArea} PlotArea */
+/** @typedef {import('../types.d.ts').Range} Range */
+/** @typedef {import('../types.d.ts').Theme} Theme */
+
+/**
+ * @param {HTMLCanvasElement} canvas
+ * @param {object} chart
+ * @param {HistogramSeries} chart.histogram
+ * @param {Float64Array} chart.xs axis position of each histogram
+ * @param {Range} chart.range @param {string} chart.color '#rrggbb' @param {Theme} chart.theme @param {AxisKind} chart.axisKind
+ * @returns {PlotArea}
+ */
+export function drawBands(canvas, chart) {
+  throw new Error(`not written yet ${canvas} ${chart}`);
+}
+
+export { percentilesOf } from './histogram.js';

@@ -1,0 +1,153 @@
+// @ts-check
+/** What every drawn chart shares: a sharp canvas, theme colours, margins and axes. */
+import { axisTicks } from './scales.js';
+
+export { niceTicks } from './scales.js';
+
+/** @typedef {import('../types.d.ts').PlotArea} PlotArea */
+/** @typedef {import('../types.d.ts').AxisKind} AxisKind */
+/** @typedef {import('../types.d.ts').Range} Range */
+/** @typedef {import('./scales.js').Scale} Scale */
+/** @typedef {import('./scales.js').Tick} Tick */
+/** @typedef {CanvasRenderingContext2D} Context */
+
+export const FONT_FAMILY = 'Roboto, "Segoe UI", system-ui, "Helvetica Neue", Arial, sans-serif';
+export const FONT = `11px ${FONT_FAMILY}`;
+
+/** Space around the data of the charts with a step axis; equal, so that they line up. */
+export const MARGIN = { left: 46, right: 12, top: 6, bottom: 22 };
+
+const LABEL_GAP = 6;
+
+/** @param {string} name of a custom property of style/tokens.css, '--grid' @returns {string} its value now */
+export function cssColor(name) {
+  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+}
+
+/**
+ * Match the canvas to its size on screen, clear it and scale it to CSS pixels.
+ * @param {HTMLCanvasElement} canvas
+ * @returns {{context: Context, width: number, height: number, ratio: number}} CSS pixels; ratio is device pixels per CSS pixel
+ */
+export function prepareCanvas(canvas) {
+  const ratio = window.devicePixelRatio || 1;
+  const { clientWidth: width, clientHeight: height } = canvas;
+  const [deviceWidth, deviceHeight] = [Math.round(width * ratio), Math.round(height * ratio)];
+  if (canvas.width !== deviceWidth) canvas.width = deviceWidth;
+  if (canvas.height !== deviceHeight) canvas.height = deviceHeight;
+  const context = canvas.getContext('2d');
+  if (!context) throw new Error('this browser offers no 2D canvas');
+  context.setTransform(ratio, 0, 0, ratio, 0, 0);
+  context.clearRect(0, 0, width, height);
+  context.font = FONT;
+  return { context, width, height, ratio };
+}
+
+/** @param {number} width of the canvas @param {number} height @param {Partial<typeof MARGIN>} [margin] @returns {PlotArea} */
+export function plotArea(width, height, margin = {}) {
+  const { left, right, top, bottom } = { ...MARGIN, ...margin };
+  return { left, top, width: Math.max(1, width - left - right), height: Math.max(1, height - top - bottom) };
+}
+
+/** @param {PlotArea} area @param {Range} range @param {number} x @returns {number} pixels; a range of one point lies in the middle */
+export function xToPixel(area, range, x) {
+  return area.left + area.width * (range.to > range.from ? (x - range.from) / (range.to - range.from) : 0.5);
+}
+
+/** @param {PlotArea} area @param {Scale} scale @param {number} value @returns {number} pixels, high values up */
+export function yToPixel(area, scale, value) {
+  return area.top + area.height * (1 - scale.toUnit(value));
+}
+
+/**
+ * The shared horizontal axis: grid lines through the area and labels under it.
+ * @param {Context} context @param {PlotArea} area @param {Range} range @param {AxisKind} axisKind
+ * @param {{grid?: boolean}} [options] grid: false leaves the data uncovered
+ */
+export function drawStepAxis(context, area, range, axisKind, { grid = true } = {}) {
+  const ticks = axisTicks(range, axisKind, Math.max(2, Math.floor(area.width / 72)));
+  drawBottomAxis(context, area, ticks, { grid });
+}
+
+/**
+ * @param {Context} context @param {PlotArea} area
+ * @param {Tick[]} ticks the most important first: a label that would touch an earlier one is left out
+ * @param {{grid?: boolean}} [options]
+ */
+export function drawBottomAxis(context, area, ticks, { grid = true } = {}) {
+  const bottom = area.top + area.height;
+  const canvasWidth = context.canvas.width / (window.devicePixelRatio || 1);
+  context.save();
+  context.font = FONT;
+  _styleAxis(context);
+  context.textAlign = 'center';
+  context.textBaseline = 'top';
+  /** @type {[number, number][]} */
+  const taken = [];
+  for (const tick of ticks) {
+    const x = area.left + area.width * tick.unit;
+    if (grid) _line(context, _sharp(x), area.top, _sharp(x), bottom);
+    const half = context.measureText(tick.label).width / 2;
+    const middle = Math.min(Math.max(x, half + 1), canvasWidth - half - 1);
+    const extent = /** @type {[number, number]} */ ([middle - half - LABEL_GAP, middle + half + LABEL_GAP]);
+    if (taken.some(([from, to]) => extent[0] < to && extent[1] > from)) continue;
+    taken.push([middle - half, middle + half]);
+    context.fillText(tick.label, middle, bottom + 6);
+  }
+  context.restore();
+}
+
+/**
+ * The value axis at the left: grid lines and labels, and a bar where a signed logarithmic axis is linear.
+ * @param {Context} context @param {PlotArea} area @param {Scale} scale
+ * @param {{grid?: boolean}} [options]
+ */
+export function drawValueAxis(context, area, scale, { grid = true } = {}) {
+  context.save();
+  context.font = FONT;
+  _styleAxis(context);
+  context.textAlign = 'right';
+  context.textBaseline = 'middle';
+  /** @type {number[]} */
+  const taken = [];
+  for (const tick of scale.ticks(Math.max(2, Math.floor(area.height / 22)))) {
+    const y = area.top + area.height * (1 - tick.unit);
+    if (grid) _line(context, area.left, _sharp(y), area.left + area.width, _sharp(y));
+    const middle = Math.min(Math.max(y, area.top + 4), area.top + area.height - 4);
+    if (taken.some((other) => Math.abs(other - middle) < 13)) continue;
+    taken.push(middle);
+    context.fillText(tick.label, area.left - 6, middle);
+  }
+  if (scale.threshold) {
+    const y = yToPixel(area, scale, scale.threshold);
+    drawLinearPart(context, area.left - 1, y, 2, 2 * (area.top + area.height / 2 - y));
+  }
+  context.restore();
+}
+
+/** Mark on the axis the part between ±threshold, where it is linear. @param {Context} context @param {number} x @param {number} y @param {number} width @param {number} height */
+export function drawLinearPart(context, x, y, width, height) {
+  context.fillStyle = cssColor('--axis');
+  context.fillRect(x, y, width, height);
+}
+
+/** @param {Context} context */
+function _styleAxis(context) {
+  context.fillStyle = cssColor('--text-2');
+  context.strokeStyle = cssColor('--grid');
+  context.lineWidth = 1;
+  context.setLineDash([]);
+}
+
+/** @param {number} pixel @returns {number} where a line of one pixel is not smeared over two */
+function _sharp(pixel) {
+  return Math.round(pixel) + 0.5;
+}
+
+/** @param {Context} context @param {number} x0 @param {number} y0 @param {number} x1 @param {number} y1 */
+function _line(context, x0, y0, x1, y1) {
+  context.beginPath();
+  context.moveTo(x0, y0);
+  context.lineTo(x1, y1);
+  context.stroke();
+}
