@@ -1,0 +1,110 @@
+"""The files of the tab, served by exact name under a path that changes with their content.
+
+The version and a hash of all files are a part of the path, not a query: relative imports between
+the files inherit a path. An installed tab may so be cached for a year. In a source checkout nothing
+is cached and every request reads the file anew, so that an edit shows when the page is reloaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tb_adam_plugin import __version__
+
+if TYPE_CHECKING:
+    from importlib.abc import Traversable
+
+_CONTENT_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_YEAR = 365 * 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """One file, ready to be sent.
+
+    Attributes:
+        content: Its bytes.
+        content_type: A MIME type.
+        expires: Seconds for which a browser may keep it; 0 for not at all.
+    """
+
+    content: bytes
+    content_type: str
+    expires: int
+
+
+class Assets:
+    """The served files of one folder."""
+
+    def __init__(self, folder: Traversable | None = None, *, editable: bool | None = None) -> None:
+        """Choose the folder; nothing is read yet.
+
+        Args:
+            folder: Where the files are; by default those of the installed package.
+            editable: Whether files may change while TensorBoard runs; by default whether the
+                folder is that of a source checkout.
+        """
+        self._folder = folder or resources.files("tb_adam_plugin.frontend_static")
+        self._editable = _is_checkout(self._folder) if editable is None else editable
+        self._installed: tuple[str, dict[str, bytes]] | None = None
+
+    def module_path(self) -> str:
+        """Return the path of the tab's ES module, relative to ``static/``."""
+        return f"{self._state()[0]}/index.js"
+
+    def read(self, path: str) -> Asset | None:
+        """Return the file at ``<version>-<hash>/<name>``, or None if it is not served.
+
+        A checkout accepts any version, so that a page that is open goes on working after an edit.
+        """
+        version, _, name = path.partition("/")
+        if self._editable:
+            file = dict(_served_files(self._folder)).get(name)
+            return Asset(file.read_bytes(), _content_type(name), 0) if file else None
+        current, contents = self._state()
+        if version != current or name not in contents:
+            return None
+        return Asset(contents[name], _content_type(name), _YEAR)
+
+    def _state(self) -> tuple[str, dict[str, bytes]]:
+        if self._installed is not None:
+            return self._installed
+        contents = {name: file.read_bytes() for name, file in _served_files(self._folder)}
+        state = f"{__version__}-{_hash(contents)}", contents
+        if not self._editable:
+            self._installed = state
+        return state
+
+
+def _is_checkout(folder: Traversable) -> bool:
+    return isinstance(folder, Path) and (folder.resolve().parent / "setup.py").is_file()
+
+
+def _served_files(folder: Traversable, prefix: str = "") -> list[tuple[str, Traversable]]:
+    found: list[tuple[str, Traversable]] = []
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            found += _served_files(entry, f"{prefix}{entry.name}/")
+        elif _suffix(entry.name) in _CONTENT_TYPES:
+            found.append((prefix + entry.name, entry))
+    return sorted(found, key=lambda named: named[0])
+
+
+def _suffix(name: str) -> str:
+    return "." + name.rpartition(".")[2]
+
+
+def _content_type(name: str) -> str:
+    return _CONTENT_TYPES[_suffix(name)]
+
+
+def _hash(contents: dict[str, bytes]) -> str:
+    digest = hashlib.sha256()
+    for name, content in contents.items():
+        digest.update(f"{name}\0{len(content)}\0".encode())
+        digest.update(content)
+    return digest.hexdigest()[:10]

@@ -1,0 +1,47 @@
+"""TensorBoard's entry point. TensorBoard must survive whatever goes wrong here.
+
+TensorBoard imports this module and calls :meth:`AdamDebugLoader.fix_flags` unguarded, even for
+``tensorboard --version``: an exception in either would end the whole process. So this file imports
+next to nothing and the plugin itself is imported late.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from tensorboard.plugins import base_plugin
+
+if TYPE_CHECKING:
+    from tb_adam_plugin.plugin import AdamDebugPlugin
+
+# TensorBoard keeps 100 (or, with its Python loader, 10) records of a tag unless told otherwise.
+# The number is bounded because the kept records lie in its memory.
+_KEPT_RECORDS = 5000
+
+_logger = logging.getLogger(__name__)
+
+
+class AdamDebugLoader(base_plugin.TBLoader):
+    """Loads the plugin, or hides its tab where that fails."""
+
+    def fix_flags(self, flags: Any) -> None:
+        """Ask TensorBoard to keep our records. A user's ``--samples_per_plugin`` wins."""
+        try:
+            flags.samples_per_plugin.setdefault("adam_debug", _KEPT_RECORDS)
+        except Exception as error:
+            _logger.warning("Adam Debug: TensorBoard will show a sample of the steps: %r", error)
+
+    def load(self, context: Any) -> AdamDebugPlugin | None:
+        """Return the plugin, or None where it cannot be loaded.
+
+        Args:
+            context: TensorBoard's ``TBContext``.
+        """
+        try:
+            from tb_adam_plugin.plugin import AdamDebugPlugin
+
+            return AdamDebugPlugin(context)
+        except Exception as error:
+            _logger.error("Adam Debug: no tab, because the plugin does not load: %r", error)
+            return None

@@ -1,0 +1,222 @@
+"""The plugin's face to TensorBoard: routes, query parsing, errors. ``http_api.md`` describes it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from tensorboard import errors, plugin_util
+from tensorboard.backend import http_util
+from tensorboard.plugins import base_plugin
+from werkzeug import Request, Response
+from werkzeug.exceptions import HTTPException
+
+from tb_adam_plugin import schema, views
+from tb_adam_plugin.assets import Assets
+from tb_adam_plugin.event_data import EventData, Experiment, UnreadableError
+from tb_adam_plugin.store import Store
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+_STATIC = "/static/"
+_MAX_STEP = 2**53 - 1  # what float64, and so the tab, can count to
+_MAX_SHOWN = 100
+
+_logger = logging.getLogger(__name__)
+
+
+class AdamDebugPlugin(base_plugin.TBPlugin):
+    """Serves the tab "Adam Debug" and its data."""
+
+    plugin_name = schema.PLUGIN_NAME
+
+    def __init__(self, context: Any) -> None:
+        """Keep what TensorBoard provides; nothing is read yet.
+
+        Args:
+            context: TensorBoard's ``TBContext``.
+        """
+        kept_records = (context.sampling_hints or {}).get(schema.PLUGIN_NAME)
+        self._store = Store(EventData(context.data_provider, kept_records))
+        self._assets = Assets()
+
+    def is_active(self) -> bool:
+        """Return False: TensorBoard sees by itself whether there are data of ours."""
+        return False
+
+    def frontend_metadata(self) -> base_plugin.FrontendMetadata:
+        """Name the tab and its ES module."""
+        return base_plugin.FrontendMetadata(
+            es_module_path=_STATIC + self._assets.module_path(), tab_name="Adam Debug"
+        )
+
+    def get_plugin_apps(self) -> dict[str, WSGIApplication]:
+        """Return the route table."""
+        routes = {
+            "/summary": self._summary,
+            "/revision": self._revision,
+            "/overview": self._overview,
+            "/series": self._series,
+            "/steps": self._steps,
+            "/scalar": self._scalar,
+            "/hyperparameters": self._hyperparameters,
+            "/histograms": self._histograms,
+            f"{_STATIC}*": self._static,
+        }
+        return {
+            path: Request.application(partial(_answer, handler)) for path, handler in routes.items()
+        }
+
+    def _summary(self, request: Request) -> Response:
+        _Query(request, ())
+        return _respond(request, views.summary(self._store.runs(_experiment(request))), _JSON)
+
+    def _revision(self, request: Request) -> Response:
+        _Query(request, ())
+        return _respond(request, views.revision(self._store.runs(_experiment(request))), _JSON)
+
+    def _overview(self, request: Request) -> Response:
+        query = _Query(request, ("run", "statistic", "columns", "from", "to"))
+        run = query.text("run")
+        statistic = query.text("statistic", "update_to_weight_ratio")
+        columns = query.number("columns", 1024, 1, 4096)
+        first = query.number("from", 0, 0, _MAX_STEP)
+        last = query.number("to", _MAX_STEP, 0, _MAX_STEP)
+        if first > last:
+            raise errors.InvalidArgumentError(f"from={first} lies after to={last}")
+        records = self._store.statistic(_experiment(request), run, statistic)
+        return _respond(
+            request, views.overview(run, statistic, records, columns, first, last), _PACKED
+        )
+
+    def _series(self, request: Request) -> Response:
+        query = _Query(request, ("run", "parameter"))
+        run, parameter = query.text("run"), query.text("parameter")
+        records = self._store.parameter(_experiment(request), run, parameter)
+        return _respond(request, views.series(run, parameter, records), _PACKED)
+
+    def _steps(self, request: Request) -> Response:
+        run = _Query(request, ("run",)).text("run")
+        records = self._store.steps(_experiment(request), run)
+        return _respond(request, views.steps(run, records), _PACKED)
+
+    def _scalar(self, request: Request) -> Response:
+        query = _Query(request, ("run", "tag"))
+        run, tag = query.text("run"), query.text("tag")
+        records = self._store.scalar(_experiment(request), run, tag)
+        return _respond(request, views.scalar(run, tag, records), _PACKED)
+
+    def _hyperparameters(self, request: Request) -> Response:
+        run = _Query(request, ("run",)).text("run")
+        records = self._store.hyperparameters(_experiment(request), run)
+        return _respond(request, views.hyperparameters(run, records), _PACKED)
+
+    def _histograms(self, request: Request) -> Response:
+        query = _Query(request, ("run", "parameter", "quantity", "columns"))
+        run, parameter = query.text("run"), query.text("parameter")
+        quantities = query.texts("quantity")
+        columns = query.number("columns", 256, 1, 2000)
+        records = self._store.histograms(_experiment(request), run, parameter, quantities, columns)
+        return _respond(request, views.histograms(run, records), _PACKED)
+
+    def _static(self, request: Request) -> Response:
+        path = request.path.partition(_STATIC)[2]
+        asset = self._assets.read(path)
+        if asset is None:
+            raise errors.NotFoundError(f"no file {_shown(path)}; reload the page")
+        response: Response = http_util.Respond(
+            request, asset.content, asset.content_type, expires=asset.expires
+        )
+        return response
+
+
+_JSON = "application/json"
+_PACKED = "application/octet-stream"
+
+
+class _Query:
+    """The query string of a request, read strictly."""
+
+    def __init__(self, request: Request, allowed: Collection[str]) -> None:
+        self._arguments = request.args
+        for name in request.args:
+            if name not in allowed:
+                choice = f"expected {', '.join(allowed)}" if allowed else "expected none"
+                raise errors.InvalidArgumentError(
+                    f"unknown query parameter {_shown(name)}; {choice}"
+                )
+
+    def texts(self, name: str) -> list[str]:
+        """Return all values of a parameter: at least one, none empty, none twice."""
+        values = self._arguments.getlist(name)
+        if not values:
+            raise errors.InvalidArgumentError(f"the query parameter {name} is missing")
+        if "" in values:
+            raise errors.InvalidArgumentError(f"the query parameter {name} is empty")
+        if len(set(values)) < len(values):
+            raise errors.InvalidArgumentError(f"the query parameter {name} names something twice")
+        return values
+
+    def text(self, name: str, default: str | None = None) -> str:
+        """Return the one value of a parameter."""
+        if default is not None and name not in self._arguments:
+            return default
+        if len(self._arguments.getlist(name)) > 1:
+            raise errors.InvalidArgumentError(f"the query parameter {name} is given more than once")
+        return self.texts(name)[0]
+
+    def number(self, name: str, default: int, low: int, high: int) -> int:
+        """Return the one value of a parameter that is a whole number."""
+        text = self.text(name, str(default))
+        whole = text.isascii() and text.isdigit() and len(text) <= len(str(high))
+        if not whole or not low <= int(text) <= high:
+            raise errors.InvalidArgumentError(
+                f"{name} must be a whole number from {low} to {high}, got {_shown(text)}"
+            )
+        return int(text)
+
+
+def _answer(handler: Callable[[Request], Response], request: Request) -> Response:
+    """Answer a request; whatever goes wrong becomes one sentence of plain text."""
+    try:
+        if request.method not in ("GET", "HEAD"):
+            return _fail(request, 405, f"{_shown(request.method)} is not allowed here, only GET")
+        return handler(request)
+    except errors.PublicError as error:
+        return _fail(request, error.http_code, str(error))
+    except UnreadableError as error:
+        _logger.warning("%s", error)
+        return _fail(request, 503, str(error))
+    except HTTPException as error:
+        return _fail(request, error.code or 500, str(error))
+    except Exception:
+        _logger.exception("Adam Debug could not answer %s", request.path)
+        return _fail(
+            request, 500, "Adam Debug failed to answer; TensorBoard's log in the terminal says why."
+        )
+
+
+def _fail(request: Request, code: int, text: str) -> Response:
+    headers = [("Allow", "GET, HEAD")] if code == 405 else None
+    response: Response = http_util.Respond(
+        request, text.encode("utf-8", "replace"), "text/plain", code=code, headers=headers
+    )
+    return response
+
+
+def _respond(request: Request, content: str | bytes, content_type: str) -> Response:
+    response: Response = http_util.Respond(request, content, content_type)
+    return response
+
+
+def _experiment(request: Request) -> Experiment:
+    return Experiment(
+        plugin_util.context(request.environ), plugin_util.experiment_id(request.environ)
+    )
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "…")

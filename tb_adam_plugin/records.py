@@ -1,0 +1,218 @@
+"""What TensorBoard stores of one tag, decoded: arrays sorted by step, damaged records left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from tb_adam_plugin import schema
+from tb_adam_plugin.schema import Columns, Layout, Quantity
+
+Float64s = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.intp]
+
+
+class Datum(Protocol):
+    """One stored record, as TensorBoard's data provider returns it."""
+
+    @property
+    def step(self) -> int:
+        """Step of the event."""
+
+    @property
+    def wall_time(self) -> float:
+        """Seconds since the epoch."""
+
+
+class ScalarDatum(Datum, Protocol):
+    """A record of an ordinary scalar series."""
+
+    @property
+    def value(self) -> float:
+        """The scalar."""
+
+
+class TensorDatum(Datum, Protocol):
+    """A record of one of our series."""
+
+    @property
+    def numpy(self) -> npt.NDArray[Any]:
+        """The tensor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """The records of one tag by step, each step once: of equal ones the last that was stored.
+
+    Attributes:
+        step: float64 ``[steps]``, ascending.
+        wall_time: float64 ``[steps]``, seconds since the epoch.
+        values: Of statistics float32 ``[statistics, steps, parameters]``, of hyperparameters
+            float64 ``[columns, steps, groups]``, of steps float64 ``[columns, steps]``, of an
+            ordinary scalar float32 ``[1, steps]``.
+        blocks: Of histograms, one packed block for each step; else empty.
+        damage: What was left out, in one sentence, or "".
+    """
+
+    step: Float64s
+    wall_time: Float64s
+    values: npt.NDArray[Any]
+    blocks: tuple[bytes, ...] = ()
+    damage: str = ""
+
+    @property
+    def nbytes(self) -> int:
+        """Memory it takes, small change left out."""
+        blocks = sum(map(len, self.blocks))
+        return self.step.nbytes + self.wall_time.nbytes + self.values.nbytes + blocks
+
+
+def decode_statistics(data: Iterable[TensorDatum], layout: Layout) -> Series:
+    """Decode float32 ``[parameters, statistics]`` records."""
+    return _decode_matrices(data, "<f4", (len(layout.parameters), len(layout.statistics)))
+
+
+def decode_hyperparameters(data: Iterable[TensorDatum], groups: int, columns: Columns) -> Series:
+    """Decode float64 ``[groups, columns]`` records."""
+    return _decode_matrices(data, "<f8", (groups, len(columns.names)))
+
+
+def decode_steps(data: Iterable[TensorDatum], columns: Columns) -> Series:
+    """Decode float64 ``[steps, columns]`` records, several steps each.
+
+    Args:
+        data: The records.
+        columns: Their columns, ``step`` and ``wall_time`` among them.
+    """
+    kept, damage = _intact(data, "<f8", (None, len(columns.names)))
+    rows = np.concatenate([np.empty((0, len(columns.names))), *(d.numpy for d in kept)])
+    steps = columns.names.index("step")
+    rows = rows[np.isfinite(rows[:, steps])]
+    values = np.ascontiguousarray(rows[last_of_each_step(rows[:, steps])].T)
+    return Series(values[steps], values[columns.names.index("wall_time")], values, (), damage)
+
+
+def decode_blocks(data: Iterable[TensorDatum]) -> Series:
+    """Decode uint8 ``[bytes]`` records; the blocks stay packed."""
+    kept, damage = _intact(data, "|u1", (None,))
+    step, wall_time, last = _by_step(kept)
+    blocks = tuple(kept[i].numpy.tobytes() for i in last)
+    return Series(step, wall_time, np.empty(0), blocks, damage)
+
+
+def decode_scalars(data: Iterable[ScalarDatum]) -> Series:
+    """Decode an ordinary scalar series to float32 ``[1, points]``."""
+    kept = list(data)
+    step, wall_time, last = _by_step(kept)
+    with np.errstate(over="ignore"):
+        values = np.array([[kept[i].value for i in last]], np.float64).astype(np.float32)
+    return Series(step, wall_time, values)
+
+
+def decode_block(
+    block: bytes, quantities: Sequence[Quantity], wanted: Sequence[Quantity]
+) -> schema.Counts:
+    """Unpack one block that holds ``quantities``.
+
+    Returns:
+        int64 ``[wanted, BINS + len(SPECIAL)]``; zeros where the block does not have a quantity.
+
+    Raises:
+        FormatError: If the block is damaged.
+    """
+    counts = schema.decode_histograms(block, len(quantities))
+    if tuple(quantities) == tuple(wanted):
+        return counts
+    empty = np.zeros(schema.BINS + len(schema.SPECIAL), np.int64)
+    stored = dict(zip(quantities, counts, strict=True))
+    return np.stack([stored.get(quantity, empty) for quantity in wanted])
+
+
+def last_of_each_step(step: Float64s) -> Indices:
+    """Return indices that sort by step and keep the last of equal ones."""
+    order = np.argsort(step, kind="stable")
+    keep = np.ones(order.size, dtype=bool)
+    keep[:-1] = step[order][1:] != step[order][:-1]
+    return order[keep]
+
+
+def merge_steps(
+    series: Sequence[Series],
+) -> tuple[Float64s, Float64s, list[tuple[Indices, Indices]]]:
+    """Put series of several layouts onto one axis; of equal steps the latest by wall time wins.
+
+    Returns:
+        The steps and wall times of the axis and, for each series, the rows that it contributes and
+        where on the axis they belong.
+    """
+    if not series:
+        return np.empty(0), np.empty(0), []
+    if len(series) == 1:
+        rows = np.arange(series[0].step.size)
+        return series[0].step, series[0].wall_time, [(rows, rows)]
+    step = np.concatenate([s.step for s in series])
+    wall_time = np.concatenate([s.wall_time for s in series])
+    by_time = np.argsort(wall_time, kind="stable")
+    chosen = by_time[last_of_each_step(step[by_time])]
+    ends = np.cumsum([s.step.size for s in series])
+    placements = []
+    for s, end in zip(series, ends.tolist(), strict=True):
+        positions = np.flatnonzero((chosen >= end - s.step.size) & (chosen < end))
+        placements.append((chosen[positions] - (end - s.step.size), positions))
+    return step[chosen], wall_time[chosen], placements
+
+
+def damaged_records(steps: Sequence[int], reason: str) -> str:
+    """Return one sentence about records that were left out, or "" for none."""
+    if not steps:
+        return ""
+    named = ", ".join(map(str, steps[:5])) + (", …" if len(steps) > 5 else "")
+    records = "1 damaged record was" if len(steps) == 1 else f"{len(steps)} damaged records were"
+    return f"{records} left out (step {named}): {reason}"
+
+
+def _decode_matrices(
+    data: Iterable[TensorDatum], dtype: str, shape: tuple[int | None, ...]
+) -> Series:
+    kept, damage = _intact(data, dtype, shape)
+    step, wall_time, last = _by_step(kept)
+    rows, columns = shape
+    # One column of the matrix over all steps is what every question needs: keep it contiguous.
+    values = np.empty((columns or 0, last.size, rows or 0), dtype)
+    for position, index in enumerate(last):
+        values[:, position, :] = kept[index].numpy.T
+    return Series(step, wall_time, values, (), damage)
+
+
+def _intact(
+    data: Iterable[TensorDatum], dtype: str, shape: tuple[int | None, ...]
+) -> tuple[list[TensorDatum], str]:
+    kept: list[TensorDatum] = []
+    damaged: list[int] = []
+    reason = ""
+    for datum in data:
+        array = datum.numpy
+        sizes = zip(array.shape, shape, strict=False)
+        if (
+            array.dtype == np.dtype(dtype)
+            and array.ndim == len(shape)
+            and all(expected in (None, size) for size, expected in sizes)
+        ):
+            kept.append(datum)
+            continue
+        damaged.append(int(datum.step))
+        expected = "×".join("n" if size is None else str(size) for size in shape)
+        found = "×".join(map(str, array.shape))
+        reason = reason or f"expected {np.dtype(dtype)} {expected}, got {array.dtype} {found}"
+    return kept, damaged_records(damaged, reason)
+
+
+def _by_step(kept: Sequence[Datum]) -> tuple[Float64s, Float64s, Indices]:
+    step = np.array([d.step for d in kept], np.float64)
+    wall_time = np.array([d.wall_time for d in kept], np.float64)
+    last = last_of_each_step(step)
+    return step[last], wall_time[last], last

@@ -1,0 +1,256 @@
+"""Which runs there are and what they hold, from TensorBoard's list of series. Reads no tensor.
+
+A run may have several layouts: a layer was unfrozen, or training went on in the same folder with
+another model. They are joined by parameter name, and the newest layout has the say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Literal, NamedTuple, Protocol
+
+from tb_adam_plugin import schema
+from tb_adam_plugin.schema import Columns, FormatError, Group, Layout, Parameter, Quantity, Tag
+
+# Decoding a layout of thousands of parameters takes milliseconds, and polling would repeat it.
+_read_layout = lru_cache(maxsize=256)(Layout.from_content)
+_read_columns = lru_cache(maxsize=256)(Columns.from_content)
+
+
+class TimeSeries(Protocol):
+    """What TensorBoard's data provider lists about one tag."""
+
+    @property
+    def max_step(self) -> int:
+        """Largest step."""
+
+    @property
+    def max_wall_time(self) -> float:
+        """Latest wall time, seconds since the epoch."""
+
+    @property
+    def plugin_content(self) -> bytes:
+        """The content of the tag's first summary."""
+
+
+class Message(NamedTuple):
+    """A sentence to show to the user."""
+
+    severity: Literal["warning", "error"]
+    text: str
+
+
+class Scalar(NamedTuple):
+    """Name of an ordinary scalar series."""
+
+    run: str
+    tag: str
+
+
+@dataclass(frozen=True, slots=True)
+class JoinedLayout:
+    """The layouts of a run as one.
+
+    Attributes:
+        layouts: By layout id, the newest first.
+        parameters: Those of any layout, as the newest that has them says; ``group`` is an index
+            into :attr:`groups`.
+        groups: Those of the newest layout, then those that only older ones have.
+        group_rows: For each layout id, where its groups are in :attr:`groups`.
+        statistics: Those of any layout.
+        quantities: Those of any layout.
+    """
+
+    layouts: Mapping[str, Layout]
+    parameters: tuple[Parameter, ...]
+    groups: tuple[Group, ...]
+    group_rows: Mapping[str, tuple[int, ...]]
+    statistics: tuple[str, ...]
+    quantities: tuple[Quantity, ...]
+
+    @property
+    def newest(self) -> Layout:
+        """The layout that was written last."""
+        return next(iter(self.layouts.values()))
+
+    def rows_of(self, parameter: str) -> dict[str, int]:
+        """Return the row of a parameter in each layout that has it, by layout id."""
+        return {
+            layout_id: row
+            for layout_id, layout in self.layouts.items()
+            for row, p in enumerate(layout.parameters)
+            if p.name == parameter
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run with our data.
+
+    Attributes:
+        run: TensorBoard's name of it.
+        name: What to show; the run folder that a SummaryWriter would use.
+        layout: Its layouts as one.
+        tags: Our readable series.
+        hyperparameters: Columns of the hyperparameters tag of each layout id.
+        steps: Columns of each steps tag by its id, the newest first.
+        scalars: Ordinary scalar series of the same training.
+        messages: What could not be understood.
+    """
+
+    run: str
+    name: str
+    layout: JoinedLayout
+    tags: Mapping[Tag, TimeSeries]
+    hyperparameters: Mapping[str, Columns]
+    steps: Mapping[str, Columns]
+    scalars: tuple[Scalar, ...] = ()
+    messages: tuple[Message, ...] = ()
+
+    @property
+    def step_columns(self) -> tuple[str, ...]:
+        """Columns of the steps, those of all tags."""
+        return _union(columns.names for columns in self.steps.values())
+
+    @property
+    def last(self) -> tuple[int, float]:
+        """Last step and latest wall time of all that was logged."""
+        series = self.tags.values()
+        return max(s.max_step for s in series), max(s.max_wall_time for s in series)
+
+
+@dataclass(slots=True)
+class _Contents:
+    """The contents of a run's tags, while they are being read."""
+
+    tags: dict[Tag, TimeSeries] = field(default_factory=dict)
+    layouts: dict[str, Layout] = field(default_factory=dict)
+    hyperparameters: dict[str, Columns] = field(default_factory=dict)
+    steps: dict[str, Columns] = field(default_factory=dict)
+    messages: list[Message] = field(default_factory=list)
+
+
+def describe_runs(
+    tensors: Mapping[str, Mapping[str, TimeSeries]], scalars: Mapping[str, Iterable[str]]
+) -> tuple[list[Run], list[Message]]:
+    """Read what the runs hold.
+
+    Args:
+        tensors: Our series by run and tag.
+        scalars: Tags of the ordinary scalar series by run.
+
+    Returns:
+        The runs that have a layout we can read, by name; and messages about the others.
+    """
+    runs: list[Run] = []
+    messages: list[Message] = []
+    for run in sorted(tensors):
+        contents = _read_contents(tensors[run])
+        if not contents.layouts:
+            messages += [Message(m.severity, f"Run {run}: {m.text}") for m in contents.messages]
+            continue
+        name = run_name(run, tensors)
+        runs.append(
+            Run(
+                run,
+                name,
+                join_layouts(contents.layouts),
+                contents.tags,
+                contents.hyperparameters,
+                contents.steps,
+                _scalars_of(dict.fromkeys((name, run)), scalars),
+                tuple(contents.messages),
+            )
+        )
+    return runs, messages
+
+
+def run_name(run: str, runs: Iterable[str]) -> str:
+    """Return the name to show for a run: without our own folder, unless that is a run as well."""
+    head, separator, folder = run.replace("\\", "/").rpartition("/")
+    if folder != schema.RUN_FOLDER:
+        return run
+    # TensorBoard calls the log directory itself ".".
+    parent = run[: len(head)] if separator else "."
+    return run if parent in runs else parent
+
+
+def join_layouts(layouts: Mapping[str, Layout]) -> JoinedLayout:
+    """Join layouts by parameter name.
+
+    A group is the same as in the newest layout if it has the same place among the groups and the
+    same optimizer; otherwise it is one of its own.
+
+    Args:
+        layouts: By layout id, the newest first; at least one.
+    """
+    groups: list[Group] = []
+    places: dict[tuple[int, str], int] = {}
+    group_rows: dict[str, tuple[int, ...]] = {}
+    parameters: dict[str, Parameter] = {}
+    for layout_id, layout in layouts.items():
+        rows = []
+        for index, group in enumerate(layout.groups):
+            place = places.setdefault((index, group.optimizer), len(groups))
+            if place == len(groups):
+                groups.append(group)
+            rows.append(place)
+        group_rows[layout_id] = tuple(rows)
+        for p in layout.parameters:
+            joined = Parameter(p.name, p.shape, p.dtype, p.elements_read, rows[p.group])
+            parameters.setdefault(p.name, joined)
+    by_name: dict[str, Quantity] = {}
+    for quantity in (q for layout in layouts.values() for q in layout.quantities):
+        by_name.setdefault(quantity.name, quantity)
+    return JoinedLayout(
+        layouts,
+        tuple(parameters.values()),
+        tuple(groups),
+        group_rows,
+        _union(layout.statistics for layout in layouts.values()),
+        tuple(by_name.values()),
+    )
+
+
+def _read_contents(series: Mapping[str, TimeSeries]) -> _Contents:
+    contents = _Contents()
+    newest_first = sorted(series, key=lambda tag: series[tag].max_wall_time, reverse=True)
+    for name in newest_first:
+        tag = schema.parse_tag(name)
+        if tag is None:
+            continue
+        try:
+            _read_content(tag, series[name].plugin_content, contents)
+        except FormatError as error:
+            contents.messages.append(Message("error", f"{name} cannot be shown: {error}"))
+        else:
+            contents.tags[tag] = series[name]
+    return contents
+
+
+def _read_content(tag: Tag, content: bytes, contents: _Contents) -> None:
+    if tag.kind == "statistics":
+        contents.layouts[tag.id] = _read_layout(content)
+    elif tag.kind == "hyperparameters":
+        contents.hyperparameters[tag.id] = _read_columns(content)
+    elif tag.kind == "steps":
+        columns = _read_columns(content)
+        if not {"step", "wall_time"} <= set(columns.names):
+            raise FormatError("the columns lack step or wall_time")
+        contents.steps[tag.id] = columns
+
+
+def _scalars_of(runs: Iterable[str], scalars: Mapping[str, Iterable[str]]) -> tuple[Scalar, ...]:
+    mirrors = f"{schema.PLUGIN_NAME}/"
+    return tuple(
+        Scalar(run, tag)
+        for run in runs
+        for tag in sorted(scalars.get(run, ()))
+        if not tag.startswith(mirrors)
+    )
+
+
+def _union(names: Iterable[Sequence[str]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for several in names for name in several))

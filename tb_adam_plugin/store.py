@@ -1,0 +1,320 @@
+"""Records that answer the tab's questions: the layouts of a run joined into one."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tensorboard import errors
+
+from tb_adam_plugin import schema
+from tb_adam_plugin.event_data import EventData, Experiment
+from tb_adam_plugin.records import (
+    Float64s,
+    Series,
+    damaged_records,
+    decode_block,
+    decode_blocks,
+    decode_hyperparameters,
+    decode_statistics,
+    decode_steps,
+    merge_steps,
+)
+from tb_adam_plugin.run_listing import Message, Run
+from tb_adam_plugin.schema import FormatError, Parameter, Quantity, Tag
+from tb_adam_plugin.thinning import evenly_spread
+
+_MAX_NAMED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """What is known without reading a tensor.
+
+    Attributes:
+        runs: By name. Their messages include what reading has shown to be damaged so far.
+        messages: About runs that cannot be shown.
+        revision: Changes whenever one of these runs has new data or messages.
+    """
+
+    runs: tuple[Run, ...]
+    messages: tuple[Message, ...]
+    revision: str
+
+
+@dataclass(frozen=True, slots=True)
+class StatisticRecords:
+    """One statistic of all parameters of a run.
+
+    Attributes:
+        step: float64 ``[steps]``.
+        wall_time: float64 ``[steps]``, seconds since the epoch.
+        values: float32 ``[steps, parameters]``; NaN where nothing was logged.
+        logged: bool of that shape, or None where everything was logged.
+    """
+
+    step: Float64s
+    wall_time: Float64s
+    values: npt.NDArray[np.float32]
+    logged: npt.NDArray[np.bool_] | None
+
+
+@dataclass(frozen=True, slots=True)
+class NamedRecords:
+    """Named quantities over time.
+
+    Attributes:
+        step: float64 ``[steps]``.
+        wall_time: float64 ``[steps]``, seconds since the epoch.
+        names: Of the rows of ``values``.
+        values: ``[names, steps]`` or, of parameter groups, ``[groups, names, steps]``; NaN where
+            nothing was logged.
+    """
+
+    step: Float64s
+    wall_time: Float64s
+    names: tuple[str, ...]
+    values: npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class HistogramRecords:
+    """Histograms of one parameter.
+
+    Attributes:
+        parameter: Which.
+        step: float64 ``[steps]``, those that are kept.
+        wall_time: float64 ``[steps]``, seconds since the epoch.
+        quantities: What was counted.
+        counts: int64 ``[steps, quantities, BINS + len(SPECIAL)]``.
+        logged_steps: How many steps there are with those that were thinned out.
+    """
+
+    parameter: Parameter
+    step: Float64s
+    wall_time: Float64s
+    quantities: tuple[Quantity, ...]
+    counts: schema.Counts
+    logged_steps: int
+
+
+class Store:
+    """Answers questions about the logged data. Safe to use from several threads.
+
+    Every method raises :class:`~tb_adam_plugin.event_data.UnreadableError` if TensorBoard cannot
+    read the data, and ``tensorboard.errors.NotFoundError`` if there is no such run or no such
+    thing in it.
+    """
+
+    def __init__(self, events: EventData) -> None:
+        """Create a store; nothing is read yet."""
+        self._events = events
+
+    def runs(self, experiment: Experiment) -> Runs:
+        """Return which runs there are and what they hold."""
+        listing = self._events.listing(experiment)
+        runs = tuple(
+            replace(run, messages=run.messages + self._events.notes(experiment, run.run))
+            for run in listing.runs
+        )
+        state = repr(
+            (
+                [_state(run) for run in runs],
+                [
+                    (run, tag, series.max_step, series.max_wall_time)
+                    for run, tags in sorted(listing.scalars.items())
+                    for tag, series in sorted(tags.items())
+                ],
+                listing.messages,
+            )
+        )
+        revision = schema.short_hash(state.encode("utf-8", "surrogatepass"))
+        return Runs(runs, listing.messages, revision)
+
+    def statistic(self, experiment: Experiment, run: str, statistic: str) -> StatisticRecords:
+        """Return one statistic of all parameters of a run."""
+        found = self._run(experiment, run)
+        layout = found.layout
+        _require(statistic, "statistic", run, layout.statistics)
+        logs = self._statistics(experiment, found, list(layout.layouts))
+        step, wall_time, placements = merge_steps(logs)
+        if len(logs) == 1:
+            row = layout.newest.statistics.index(statistic)
+            return StatisticRecords(step, wall_time, logs[0].values[row], None)
+        names = [p.name for p in layout.parameters]
+        values = np.full((step.size, len(names)), np.nan, np.float32)
+        logged = np.zeros(values.shape, dtype=bool)
+        parts = zip(layout.layouts.values(), logs, placements, strict=True)
+        for part, series, (rows, positions) in parts:
+            if statistic in part.statistics:
+                cells = np.ix_(positions, _rows([p.name for p in part.parameters], names))
+                values[cells] = series.values[part.statistics.index(statistic)][rows]
+                logged[cells] = True
+        return StatisticRecords(step, wall_time, values, None if logged.all() else logged)
+
+    def parameter(self, experiment: Experiment, run: str, parameter: str) -> NamedRecords:
+        """Return all statistics of one parameter, float32, at the steps that logged it."""
+        found = self._run(experiment, run)
+        layout = found.layout
+        _require_parameter(parameter, found)
+        rows_of = layout.rows_of(parameter)
+        logs = self._statistics(experiment, found, list(rows_of))
+        step, wall_time, placements = merge_steps(logs)
+        values = np.full((len(layout.statistics), step.size), np.nan, np.float32)
+        for part, series, (rows, positions) in zip(rows_of, logs, placements, strict=True):
+            names = layout.layouts[part].statistics
+            cells = np.ix_(_rows(names, layout.statistics), positions)
+            values[cells] = series.values[:, rows, rows_of[part]]
+        return NamedRecords(step, wall_time, layout.statistics, values)
+
+    def steps(self, experiment: Experiment, run: str) -> NamedRecords:
+        """Return the row of every optimizer step of a run, float64."""
+        found = self._run(experiment, run)
+        logs = [
+            self._read(experiment, found, Tag("steps", id_), partial(decode_steps, columns=columns))
+            for id_, columns in found.steps.items()
+        ]
+        step, wall_time, placements = merge_steps(logs)
+        names = found.step_columns
+        values = np.full((len(names), step.size), np.nan)
+        parts = zip(found.steps.values(), logs, placements, strict=True)
+        for columns, series, (rows, positions) in parts:
+            cells = np.ix_(_rows(columns.names, names), positions)
+            values[cells] = series.values[:, rows]
+        return NamedRecords(step, wall_time, names, values)
+
+    def hyperparameters(self, experiment: Experiment, run: str) -> NamedRecords:
+        """Return the hyperparameters of all parameter groups of a run, float64."""
+        found = self._run(experiment, run)
+        groups = found.layout.group_rows
+        readable = {id_: c for id_, c in found.hyperparameters.items() if id_ in groups}
+        logs = []
+        for id_, columns in readable.items():
+            decode = partial(decode_hyperparameters, groups=len(groups[id_]), columns=columns)
+            logs.append(self._read(experiment, found, Tag("hyperparameters", id_), decode))
+        step, wall_time, placements = merge_steps(logs)
+        names = tuple(dict.fromkeys(name for c in readable.values() for name in c.names))
+        values = np.full((len(found.layout.groups), len(names), step.size), np.nan)
+        parts = zip(readable.items(), logs, placements, strict=True)
+        for (id_, columns), series, (rows, positions) in parts:
+            cells = np.ix_(np.array(groups[id_], np.intp), _rows(columns.names, names), positions)
+            values[cells] = series.values[:, rows, :].transpose(2, 0, 1)
+        return NamedRecords(step, wall_time, names, values)
+
+    def scalar(self, experiment: Experiment, run: str, tag: str) -> NamedRecords:
+        """Return an ordinary scalar series beside our runs, float32 ``[1, points]``."""
+        listed = self._events.listing(experiment).scalars
+        if run not in listed:
+            raise errors.NotFoundError(f"no scalars in a run {_shown(run)}; {_choice(listed)}")
+        _require(tag, "scalar", run, listed[run])
+        series = self._events.scalars(experiment, run, tag, listed[run][tag])
+        return NamedRecords(series.step, series.wall_time, (tag,), series.values)
+
+    def histograms(
+        self,
+        experiment: Experiment,
+        run: str,
+        parameter: str,
+        quantities: Sequence[str],
+        columns: int,
+    ) -> HistogramRecords:
+        """Return at most ``columns`` histograms of one parameter, evenly spread over its steps."""
+        found = self._run(experiment, run)
+        described = _require_parameter(parameter, found)
+        by_name = {q.name: q for q in found.layout.quantities}
+        for name in quantities:
+            _require(name, "quantity", run, by_name)
+        wanted = tuple(by_name[name] for name in quantities)
+        rows_of = found.layout.rows_of(parameter)
+        tags = [Tag("histograms", id_, row) for id_, row in rows_of.items()]
+        tags = [tag for tag in tags if tag in found.tags]
+        logs = [self._read(experiment, found, tag, decode_blocks) for tag in tags]
+        step, wall_time, placements = merge_steps(logs)
+        kept = evenly_spread(step.size, columns)
+        counts: dict[int, schema.Counts] = {}
+        for tag, series, (rows, positions) in zip(tags, logs, placements, strict=True):
+            chosen = np.isin(positions, kept)
+            stored = found.layout.layouts[tag.id].quantities
+            decoded, damage = _decode_blocks(series, rows[chosen], stored, wanted)
+            counts |= {int(positions[chosen][i]): row for i, row in decoded.items()}
+            note = [Message("error", f"{tag}: {damage}")] if damage else []
+            self._events.note(experiment, run, f"{tag} blocks", *note)
+        intact = np.array(sorted(counts), np.intp)
+        shape = (0, len(wanted), schema.BINS + len(schema.SPECIAL))
+        stacked = np.stack([counts[i] for i in intact]) if counts else np.empty(shape, np.int64)
+        return HistogramRecords(
+            described, step[intact], wall_time[intact], wanted, stacked, step.size
+        )
+
+    def _run(self, experiment: Experiment, run: str) -> Run:
+        runs = {found.run: found for found in self._events.listing(experiment).runs}
+        if run not in runs:
+            raise errors.NotFoundError(f"no run {_shown(run)} with our data; {_choice(runs)}")
+        return runs[run]
+
+    def _statistics(
+        self, experiment: Experiment, run: Run, layout_ids: Sequence[str]
+    ) -> list[Series]:
+        logs = []
+        for id_ in layout_ids:
+            decode = partial(decode_statistics, layout=run.layout.layouts[id_])
+            logs.append(self._read(experiment, run, Tag("statistics", id_), decode))
+        return logs
+
+    def _read(self, experiment: Experiment, run: Run, tag: Tag, decode: Any) -> Series:
+        return self._events.tensors(experiment, run.run, str(tag), run.tags[tag], decode)
+
+
+def _decode_blocks(
+    series: Series,
+    rows: npt.NDArray[np.intp],
+    stored: Sequence[Quantity],
+    wanted: Sequence[Quantity],
+) -> tuple[dict[int, schema.Counts], str]:
+    decoded: dict[int, schema.Counts] = {}
+    damaged: list[int] = []
+    reason = ""
+    for i, row in enumerate(rows.tolist()):
+        try:
+            decoded[i] = decode_block(series.blocks[row], stored, wanted)
+        except FormatError as error:
+            damaged.append(int(series.step[row]))
+            reason = reason or str(error)
+    return decoded, damaged_records(damaged, reason)
+
+
+def _rows(names: Sequence[str], of: Sequence[str]) -> npt.NDArray[np.intp]:
+    place = {name: row for row, name in enumerate(of)}
+    return np.array([place[name] for name in names], np.intp)
+
+
+def _state(run: Run) -> tuple[object, ...]:
+    tags = sorted((str(tag), s.max_step, s.max_wall_time) for tag, s in run.tags.items())
+    return run.run, tags, run.messages
+
+
+def _require(name: str, kind: str, run: str, known: Collection[str]) -> None:
+    if name not in known:
+        raise errors.NotFoundError(f"run {run} has no {kind} {_shown(name)}; {_choice(known)}")
+
+
+def _require_parameter(name: str, run: Run) -> Parameter:
+    by_name = {p.name: p for p in run.layout.parameters}
+    _require(name, "parameter", run.run, by_name)
+    return by_name[name]
+
+
+def _choice(known: Collection[str]) -> str:
+    if not known:
+        return "there is none"
+    if len(known) > _MAX_NAMED:
+        return f"there are {len(known)}"
+    return "there is: " + ", ".join(known)
+
+
+def _shown(name: str) -> str:
+    return repr(name if len(name) <= 100 else name[:100] + "…")

@@ -1,0 +1,86 @@
+"""Fewer columns than logged steps, without losing what matters. Pure NumPy."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+# An update of a thousandth of the weight is the usual sign of a good learning rate. For statistics
+# without such a middle the largest magnitude is the one to look at.
+MIDDLES = {"update_to_weight_ratio": 1e-3}
+
+Indices = npt.NDArray[np.intp]
+
+
+def column_bounds(steps: int, columns: int) -> tuple[Indices, Indices]:
+    """Share ``steps`` neighbours out among at most ``columns``.
+
+    Returns:
+        First and last index of each column, both inclusive.
+    """
+    columns = min(steps, columns)
+    bounds = np.arange(columns + 1) * steps // max(columns, 1)
+    return bounds[:-1], bounds[1:] - 1
+
+
+def worst_of_columns(
+    values: npt.NDArray[np.float32],
+    first: Indices,
+    last: Indices,
+    *,
+    middle: float | None = None,
+    logged: npt.NDArray[np.bool_] | None = None,
+) -> npt.NDArray[np.float32]:
+    """Return the worst value of every column.
+
+    A value that is not finite is worse than every finite one. Among finite ones the worst is the
+    furthest from ``middle`` in decades or, without a middle, the one of the largest magnitude.
+
+    Args:
+        values: ``[steps, series]``.
+        first: Index of each column's first step.
+        last: Index of each column's last step.
+        middle: A positive value that is fine.
+        logged: Of the shape of ``values``; where False there is no value to consider.
+
+    Returns:
+        float32 ``[columns, series]``; NaN where a column has no logged value.
+    """
+    if logged is not None:
+        values = np.where(logged, values, np.float32(np.nan))
+    if first.size == values.shape[0]:
+        return values
+    badness = _badness(values, middle)
+    if logged is not None:
+        badness[~logged] = -1
+    # Every column as wide as the widest; a narrower one repeats its last step.
+    width = int((last - first).max()) + 1
+    members = np.minimum(first[:, None] + np.arange(width), last[:, None])
+    worst = badness[members].argmax(axis=1)
+    found: npt.NDArray[np.float32] = values[first[:, None] + worst, np.arange(values.shape[1])]
+    return found
+
+
+def evenly_spread(steps: int, columns: int) -> Indices:
+    """Choose at most ``columns`` of ``steps``, the first and the last among them.
+
+    One column is the last step.
+    """
+    if columns >= steps:
+        return np.arange(steps)
+    if columns == 1:
+        return np.array([steps - 1])
+    return np.round(np.linspace(0, steps - 1, columns)).astype(np.intp)
+
+
+def _badness(values: npt.NDArray[np.float32], middle: float | None) -> npt.NDArray[np.float64]:
+    magnitude = np.abs(values, dtype=np.float64)
+    finite = np.isfinite(magnitude)
+    if middle is not None:
+        # Distance in decades orders values as the larger of v/middle and middle/v does.
+        with np.errstate(divide="ignore"):
+            magnitude = np.maximum(magnitude / middle, middle / magnitude)
+        # Zero is infinitely far away, and yet a finite value.
+        np.minimum(magnitude, np.finfo(np.float64).max, out=magnitude)
+    magnitude[~finite] = np.inf
+    return magnitude

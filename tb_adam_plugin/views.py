@@ -1,0 +1,230 @@
+"""Records into answers for the tab: JSON and packed binary. Pure functions."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tb_adam_plugin import __version__, schema
+from tb_adam_plugin.run_listing import Message, Run
+from tb_adam_plugin.store import HistogramRecords, NamedRecords, Runs, StatisticRecords
+from tb_adam_plugin.thinning import MIDDLES, column_bounds, worst_of_columns
+
+_MAGIC = b"ADBG"
+_ALIGNMENT = 8
+_DTYPES = ("float32", "float64", "uint32", "uint8")
+
+
+def pack(header: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
+    """Pack arrays behind a JSON header, as ``http_api.md`` describes.
+
+    Args:
+        header: Fields that JSON can say, ``arrays`` not among them.
+        arrays: float32, float64, uint32 or uint8.
+
+    Returns:
+        The answer; the browser can make views of the arrays in place.
+
+    Raises:
+        ValueError: If an array is of another dtype.
+    """
+    parts: list[tuple[str, npt.NDArray[Any]]] = []
+    for name, array in arrays.items():
+        if array.dtype.name not in _DTYPES:
+            raise ValueError(f"array {name} is {array.dtype}, expected one of {_DTYPES}")
+        parts.append((name, np.ascontiguousarray(array, array.dtype.newbyteorder("<"))))
+    start, text = _header(header, parts)
+    answer = bytearray(_MAGIC + (start - 8).to_bytes(4, "little") + text.ljust(start - 8))
+    for _, array in parts:
+        answer += array.tobytes()
+        answer += bytes(-len(answer) % _ALIGNMENT)
+    return bytes(answer)
+
+
+def summary(runs: Runs) -> str:
+    """Return the JSON of the ``summary`` route."""
+    return _json(
+        {
+            "version": __version__,
+            "revision": runs.revision,
+            "runs": [_run(run) for run in runs.runs],
+            "statistics": [dataclasses.asdict(s) for s in schema.STATISTICS],
+            "messages": _messages(runs.messages),
+        }
+    )
+
+
+def revision(runs: Runs) -> str:
+    """Return the JSON of the ``revision`` route."""
+    return _json({"revision": runs.revision})
+
+
+def overview(
+    run: str,
+    statistic: str,
+    records: StatisticRecords,
+    columns: int,
+    from_step: float = -math.inf,
+    to_step: float = math.inf,
+) -> bytes:
+    """Return the packed ``overview``: the worst value of each parameter in each column.
+
+    Args:
+        run: Its name.
+        statistic: Its name.
+        records: The statistic of all parameters.
+        columns: At most so many; where fewer steps were logged, each has a column of its own.
+        from_step: The first step to consider.
+        to_step: The last step to consider.
+    """
+    start = int(np.searchsorted(records.step, from_step, "left"))
+    end = max(start, int(np.searchsorted(records.step, to_step, "right")))
+    step, wall_time = records.step[start:end], records.wall_time[start:end]
+    logged = None if records.logged is None else records.logged[start:end]
+    first, last = column_bounds(step.size, columns)
+    worst = worst_of_columns(
+        records.values[start:end], first, last, middle=MIDDLES.get(statistic), logged=logged
+    )
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "values": worst.T,
+        "first_step": step[first],
+        "last_step": step[last],
+        "wall_time": wall_time[last],
+    }
+    if logged is not None and not logged.all():
+        arrays["logged"] = _any_of_columns(logged, first).T.astype(np.uint8)
+    return pack({"run": run, "statistic": statistic, "logged_steps": step.size}, arrays)
+
+
+def series(run: str, parameter: str, records: NamedRecords) -> bytes:
+    """Return the packed ``series``: all statistics of one parameter."""
+    header = {"run": run, "parameter": parameter, "statistics": records.names}
+    return pack(header, {**_axis(records), "values": records.values})
+
+
+def steps(run: str, records: NamedRecords) -> bytes:
+    """Return the packed ``steps``: one row for every optimizer step."""
+    return pack({"run": run, "columns": records.names}, {"values": records.values})
+
+
+def scalar(run: str, tag: str, records: NamedRecords) -> bytes:
+    """Return the packed ``scalar``: an ordinary scalar series."""
+    return pack({"run": run, "tag": tag}, {**_axis(records), "value": records.values[0]})
+
+
+def hyperparameters(run: str, records: NamedRecords) -> bytes:
+    """Return the packed ``hyperparameters`` of all parameter groups."""
+    header = {"run": run, "columns": records.names}
+    return pack(header, {**_axis(records), "values": records.values})
+
+
+def histograms(run: str, records: HistogramRecords) -> bytes:
+    """Return the packed ``histograms``: bins that are never used are cut off at both ends."""
+    parameter = records.parameter
+    arrays: dict[str, npt.NDArray[Any]] = {"step": records.step, "wall_time": records.wall_time}
+    for index, quantity in enumerate(records.quantities):
+        counts = np.minimum(records.counts[:, index], np.iinfo(np.uint32).max).astype(np.uint32)
+        bins = counts[:, : schema.BINS]
+        used = np.flatnonzero(bins.any(axis=0))
+        first = int(used[0]) if used.size else 0
+        end = int(used[-1]) + 1 if used.size else 0
+        arrays[f"{quantity.name}/counts"] = bins[:, first:end]
+        arrays[f"{quantity.name}/edges"] = schema.bin_edges(quantity)[first : end + 1]
+        arrays[f"{quantity.name}/special"] = counts[:, schema.BINS :]
+    header = {
+        "run": run,
+        "parameter": parameter.name,
+        "quantities": [{"name": q.name, "signed": q.signed} for q in records.quantities],
+        "elements": parameter.elements,
+        "elements_read": parameter.elements_read,
+        "logged_steps": records.logged_steps,
+    }
+    return pack(header, arrays)
+
+
+def _header(
+    fields: Mapping[str, Any], parts: list[tuple[str, npt.NDArray[Any]]]
+) -> tuple[int, bytes]:
+    # The offsets are a part of the header and depend on its length: start small and let it grow.
+    start = _ALIGNMENT
+    while True:
+        listed, offset = [], start
+        for name, array in parts:
+            listed.append(
+                {
+                    "name": name,
+                    "dtype": array.dtype.name,
+                    "shape": array.shape,
+                    "offset": offset,
+                }
+            )
+            offset += array.nbytes + -array.nbytes % _ALIGNMENT
+        text = _json({**fields, "arrays": listed}).encode()
+        needed = 8 + len(text) + -len(text) % _ALIGNMENT
+        if needed <= start:
+            return start, text
+        start = needed
+
+
+def _run(run: Run) -> dict[str, Any]:
+    layout = run.layout
+    last_step, last_wall_time = run.last
+    return {
+        "run": run.run,
+        "name": run.name,
+        "last_step": last_step,
+        "last_wall_time": last_wall_time,
+        "parameters": [
+            {
+                "name": p.name,
+                "shape": p.shape,
+                "dtype": p.dtype,
+                "elements": p.elements,
+                "elements_read": p.elements_read,
+                "group": p.group,
+            }
+            for p in layout.parameters
+        ],
+        "groups": [
+            {
+                "optimizer": group.optimizer,
+                "options": {name: _finite(value) for name, value in group.options.items()},
+                "undefined": group.undefined,
+            }
+            for group in layout.groups
+        ],
+        "unoptimized": [dataclasses.asdict(u) for u in layout.newest.unoptimized],
+        "statistics": layout.statistics,
+        "quantities": [{"name": q.name, "signed": q.signed} for q in layout.quantities],
+        "step_columns": run.step_columns,
+        "scalars": [scalar._asdict() for scalar in run.scalars],
+        "messages": _messages(run.messages),
+    }
+
+
+def _messages(messages: tuple[Message, ...]) -> list[dict[str, str]]:
+    return [message._asdict() for message in messages]
+
+
+def _axis(records: NamedRecords) -> dict[str, npt.NDArray[Any]]:
+    return {"step": records.step, "wall_time": records.wall_time}
+
+
+def _any_of_columns(
+    logged: npt.NDArray[np.bool_], first: npt.NDArray[np.intp]
+) -> npt.NDArray[np.bool_]:
+    return np.logical_or.reduceat(logged, first, axis=0) if first.size else logged
+
+
+def _finite(value: Any) -> Any:
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _json(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, separators=(",", ":"), allow_nan=False)
