@@ -1,0 +1,145 @@
+"""A real ``tensorboard`` process, as a user starts it, for tests of the plugin and of the tab."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+_Found = TypeVar("_Found")
+
+_URL = re.compile(r"TensorBoard \S+ at (http://\S+) ")
+
+
+class Answer(NamedTuple):
+    """An HTTP answer."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        """The body as text."""
+        return self.body.decode()
+
+
+class TensorBoard:
+    """A running process.
+
+    Attributes:
+        url: Where it answers, with a path prefix where it has one, ending in ``/``.
+    """
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        """Follow what a process says."""
+        self.url = ""
+        self._process = process
+        self._lines: list[str] = []
+        self._news = threading.Condition()
+        self._ended = False
+        threading.Thread(target=self._follow, daemon=True).start()
+
+    @property
+    def log(self) -> str:
+        """What the process has written to its terminal so far."""
+        with self._news:
+            return "".join(self._lines)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process.poll() is None
+
+    def wait_for_url(self, timeout: float) -> None:
+        """Wait until the process says where it answers."""
+        with self._news:
+            self._news.wait_for(lambda: self._ended or _URL.search("".join(self._lines)), timeout)
+        found = _URL.search(self.log)
+        assert found, f"TensorBoard did not start:\n{self.log}"
+        self.url = found[1]
+
+    def get(self, path: str) -> Answer:
+        """Ask for a path below :attr:`url`; an HTTP error is an answer, too."""
+        try:
+            with urllib.request.urlopen(self.url + path, timeout=60) as response:
+                return Answer(response.status, dict(response.headers), response.read())
+        except urllib.error.HTTPError as error:
+            with error:
+                return Answer(error.code, dict(error.headers), error.read())
+
+    def ask(self, path: str) -> Answer:
+        """Ask the plugin."""
+        return self.get(f"data/plugin/adam_debug/{path}")
+
+    def _follow(self) -> None:
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            with self._news:
+                self._lines.append(line)
+                self._news.notify_all()
+        with self._news:
+            self._ended = True
+            self._news.notify_all()
+
+
+@contextmanager
+def running_tensorboard(
+    log_folder: Path,
+    *arguments: str,
+    environment: Mapping[str, str] | None = None,
+    timeout: float = 90,
+) -> Iterator[TensorBoard]:
+    """Start TensorBoard on a free port, wait until it answers, and end it afterwards.
+
+    Args:
+        log_folder: The log directory; may still be empty.
+        arguments: More command-line arguments, as ``--load_fast=false``.
+        environment: Variables beside those of this process.
+        timeout: Seconds to wait for the start.
+    """
+    command = [sys.executable, "-m", "tensorboard.main", f"--logdir={log_folder}", "--port=0"]
+    command += ["--host=127.0.0.1", "--reload_interval=1", *arguments]
+    process = subprocess.Popen(
+        command,
+        cwd=log_folder,  # away from the repository: what is installed is what runs
+        env={**os.environ, **(environment or {})},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        tensorboard = TensorBoard(process)
+        tensorboard.wait_for_url(timeout)
+        yield tensorboard
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def wait_until(question: Callable[[], _Found | None], what: str, timeout: float = 60) -> _Found:
+    """Ask again until the answer is neither None nor False, and return it.
+
+    Data reach TensorBoard when it reloads them; there is nothing to be notified by.
+    """
+    end = time.monotonic() + timeout
+    while True:
+        answer = question()
+        if answer is not None and answer is not False:
+            return answer
+        assert time.monotonic() < end, f"waited {timeout} s for {what}"
+        time.sleep(0.1)
