@@ -132,14 +132,14 @@ def running_tensorboard(
 
 
 def wait_until(question: Callable[[], _Found | None], what: str, timeout: float = 60) -> _Found:
-    """Ask again until the answer is neither None nor False, and return it.
+    """Ask again until the answer is true, and return it.
 
     Data reach TensorBoard when it reloads them; there is nothing to be notified by.
     """
     end = time.monotonic() + timeout
     while True:
         answer = question()
-        if answer is not None and answer is not False:
+        if answer:
             return answer
         assert time.monotonic() < end, f"waited {timeout} s for {what}"
         time.sleep(0.1)
