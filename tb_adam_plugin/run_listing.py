@@ -237,8 +237,8 @@ def _read_content(tag: Tag, content: bytes, contents: _Contents) -> None:
         contents.hyperparameters[tag.id] = _read_columns(content)
     elif tag.kind == "steps":
         columns = _read_columns(content)
-        if not {"step", "wall_time"} <= set(columns.names):
-            raise FormatError("the columns lack step or wall_time")
+        if columns.names[:1] != ("step",) or "wall_time" not in columns.names:
+            raise FormatError("the columns do not start with step, or lack wall_time")
         contents.steps[tag.id] = columns
 
 
