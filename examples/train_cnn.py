@@ -1,0 +1,430 @@
+"""Train a small convolutional network and record what its optimizer does.
+
+    python examples/train_cnn.py --tensorboard         # digits, Adam, five epochs
+    python examples/train_cnn.py --compare             # the same network, once per optimizer
+    python examples/train_cnn.py --dataset cifar10 --optimizer adamw --epochs 20
+
+Every run gets a folder of its own inside ``--log-dir``. Three lines belong to Adam Debug: its
+import, :func:`run` makes the callback, and :func:`train` hands it the loss. The rest is plain
+PyTorch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from tb_adam_plugin.callback import AdamDebugCallback
+
+Images = Dataset[Any]  # of pairs: image [3, height, width], label 0 to 9
+Batches = DataLoader[Any]
+
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+DATASETS = ("digits", "cifar10", "fake")
+
+# The options each optimizer takes, with their defaults. beta1 is the momentum of sgd, beta2 the
+# alpha of rmsprop.
+OPTIMIZERS: dict[str, dict[str, float]] = {
+    "adam": {"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0},
+    "adamw": {"lr": 1e-3, "beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 1e-2},
+    "rmsprop": {"lr": 1e-3, "beta2": 0.99, "eps": 1e-8, "weight_decay": 0.0},
+    "sgd": {"lr": 0.05, "beta1": 0.9, "weight_decay": 0.0},
+}
+
+
+# --- network, training, test ----------------------------------------------------------------------
+
+
+class ConvNet(nn.Module):
+    """Two convolutions and two fully connected layers.
+
+    Args:
+        pooling: Whether a 2×2 max-pooling follows each convolution, which brings 32×32 images down
+            to the 8×8 that the fully connected layer expects.
+    """
+
+    def __init__(self, pooling: bool) -> None:
+        """Make the layers, with PyTorch's own initialization."""
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 64, kernel_size=3, padding=1)
+        self.conv2 = nn.Conv2d(64, 64, kernel_size=3, padding=1)
+        self.fc1 = nn.Linear(64 * 8 * 8, 512)
+        self.fc2 = nn.Linear(512, 10)
+        self.pool = nn.MaxPool2d(2) if pooling else nn.Identity()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits ``[batch, 10]`` of images ``[batch, 3, height, width]``."""
+        features = self.pool(functional.relu(self.conv1(images)))
+        features = self.pool(functional.relu(self.conv2(features)))
+        hidden = functional.relu(self.fc1(features.flatten(start_dim=1)))
+        logits: Tensor = self.fc2(hidden)
+        return logits
+
+
+def train(
+    model: ConvNet,
+    batches: Batches,
+    optimizer: torch.optim.Optimizer,
+    debug: AdamDebugCallback,
+    title: str,
+) -> tuple[float, float]:
+    """Train for one epoch.
+
+    Returns:
+        Mean loss and accuracy (0 to 1) over the epoch, each batch before its own step.
+    """
+    model.train()
+    # Sums stay on the device: reading one waits for the GPU, so that is done only now and then.
+    loss_sum, correct, seen = torch.zeros((), device=DEVICE), torch.zeros((), device=DEVICE), 0
+    with tqdm(batches, desc=title, unit="batch", disable=None) as bar:
+        for index, (images, labels) in enumerate(bar, start=1):
+            images, labels = images.to(DEVICE), labels.to(DEVICE)
+            logits = model(images)
+            loss = functional.cross_entropy(logits, labels)
+            optimizer.zero_grad()
+            loss.backward()
+            debug.record(loss=loss)
+            optimizer.step()
+
+            seen += len(labels)
+            loss_sum += loss.detach() * len(labels)
+            correct += (logits.argmax(dim=1) == labels).sum()
+            if index % 10 == 0 or index == len(batches):
+                loss_now, accuracy_now = float(loss_sum) / seen, float(correct) / seen
+                bar.set_postfix(loss=f"{loss_now:.4f}", accuracy=f"{accuracy_now:.2%}")
+    return float(loss_sum) / seen, float(correct) / seen
+
+
+@torch.no_grad()
+def test(model: ConvNet, batches: Batches) -> tuple[float, float]:
+    """Return mean loss and accuracy (0 to 1) over all images."""
+    model.eval()
+    loss_sum, correct, seen = torch.zeros((), device=DEVICE), torch.zeros((), device=DEVICE), 0
+    for images, labels in batches:
+        images, labels = images.to(DEVICE), labels.to(DEVICE)
+        logits = model(images)
+        loss_sum += functional.cross_entropy(logits, labels, reduction="sum")
+        correct += (logits.argmax(dim=1) == labels).sum()
+        seen += len(labels)
+    return float(loss_sum) / seen, float(correct) / seen
+
+
+def run(options: argparse.Namespace, optimizer_name: str, images: tuple[Images, Images]) -> str:
+    """Train one network from the start, and return a line that says how it went."""
+    torch.manual_seed(options.seed)
+    settings = optimizer_settings(options, optimizer_name)
+    model = ConvNet(pooling=options.dataset != "digits").to(DEVICE)
+    optimizer = make_optimizer(optimizer_name, settings, model.parameters())
+    # Decoding images takes processes of its own; the digits are tensors already.
+    workers = 0 if options.dataset == "digits" else 2
+    train_batches = DataLoader(images[0], options.batch_size, shuffle=True, num_workers=workers)
+    test_batches = DataLoader(images[1], 256, num_workers=workers)
+
+    every = options.every or max(1, options.epochs * len(train_batches) // 200)
+    folder = new_folder(options.log_dir, f"{optimizer_name}-lr{settings['lr']:g}")
+    print(f"{folder}: recording every {every} steps, {DEVICE}")
+    if optimizer_name not in ("adam", "adamw"):
+        print(f"{optimizer_name}: update, weight and gradient are recorded, its own state is not")
+    with (
+        SummaryWriter(str(folder)) as writer,
+        AdamDebugCallback(model, optimizer, log_dir=folder, every_n_steps=every) as debug,
+    ):
+        for epoch in range(1, options.epochs + 1):
+            title = f"epoch {epoch}/{options.epochs}"
+            train_loss, train_accuracy = train(model, train_batches, optimizer, debug, title)
+            test_loss, test_accuracy = test(model, test_batches)
+            writer.add_scalar("loss/train", train_loss, debug.step)
+            writer.add_scalar("loss/test", test_loss, debug.step)
+            writer.add_scalar("accuracy/train", train_accuracy, debug.step)
+            writer.add_scalar("accuracy/test", test_accuracy, debug.step)
+            print(
+                f"{title}: train loss {train_loss:.4f}, accuracy {train_accuracy:.2%}; "
+                f"test loss {test_loss:.4f}, accuracy {test_accuracy:.2%}"
+            )
+    return f"{folder}: test accuracy {test_accuracy:.2%}"
+
+
+def optimizer_settings(options: argparse.Namespace, name: str) -> dict[str, float]:
+    """Return the optimizer's settings: what was asked for, else its default."""
+    given = vars(options)
+    return {
+        key: default if given[key] is None else given[key]
+        for key, default in OPTIMIZERS[name].items()
+    }
+
+
+def make_optimizer(
+    name: str, settings: dict[str, float], parameters: Iterable[nn.Parameter]
+) -> torch.optim.Optimizer:
+    """Make the named optimizer."""
+    lr, weight_decay = settings["lr"], settings["weight_decay"]
+    if name == "sgd":
+        momentum = settings["beta1"]
+        return torch.optim.SGD(parameters, lr, momentum=momentum, weight_decay=weight_decay)
+    if name == "rmsprop":
+        alpha, eps = settings["beta2"], settings["eps"]
+        return torch.optim.RMSprop(parameters, lr, alpha=alpha, eps=eps, weight_decay=weight_decay)
+    kind = torch.optim.AdamW if name == "adamw" else torch.optim.Adam
+    betas = settings["beta1"], settings["beta2"]
+    return kind(parameters, lr, betas=betas, eps=settings["eps"], weight_decay=weight_decay)
+
+
+def new_folder(parent: Path, name: str) -> Path:
+    """Make a folder that no earlier run wrote to, with a number behind its name if need be."""
+    parent.mkdir(parents=True, exist_ok=True)
+    count = 1
+    while True:
+        folder = parent / (name if count == 1 else f"{name}-{count}")
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            count += 1
+        else:
+            return folder
+
+
+# --- images ---------------------------------------------------------------------------------------
+
+
+def load_images(options: argparse.Namespace) -> tuple[Images, Images]:
+    """Return the images to train on and those to test with, at most ``--limit`` of each."""
+    if options.dataset == "digits":
+        images = load_digits_images()
+    elif options.dataset == "cifar10":
+        images = load_cifar10(options.data_dir)
+    else:
+        images = make_fake_images(options.seed)
+    if options.limit is None:
+        return images
+    train_images, test_images = images
+    return (_first(train_images, options.limit), _first(test_images, options.limit))
+
+
+def load_digits_images() -> tuple[Images, Images]:
+    """Return the 1,797 handwritten digits that come with scikit-learn; a fifth is for the test.
+
+    8×8 pixels from 0 to 1, repeated to three channels.
+    """
+    try:
+        from sklearn.datasets import load_digits
+        from sklearn.model_selection import train_test_split
+    except ImportError as error:
+        sys.exit(f"--dataset digits needs scikit-learn: pip install scikit-learn ({error})")
+
+    digits = load_digits()
+    pixels = torch.from_numpy(digits.images).float().div(16)
+    pixels = pixels[:, None].repeat(1, 3, 1, 1)
+    labels = torch.from_numpy(digits.target)
+    split = train_test_split(pixels, labels, test_size=0.2, random_state=0, stratify=digits.target)
+    train_pixels, test_pixels, train_labels, test_labels = split
+    return TensorDataset(train_pixels, train_labels), TensorDataset(test_pixels, test_labels)
+
+
+def load_cifar10(folder: Path) -> tuple[Images, Images]:
+    """Return CIFAR-10, downloaded into ``folder`` unless it is there already."""
+    torchvision = import_torchvision("cifar10")
+    augment, plain = image_transforms()
+    cifar10 = torchvision.datasets.CIFAR10
+    try:
+        return (
+            cifar10(folder, train=True, transform=augment, download=True),
+            cifar10(folder, train=False, transform=plain, download=True),
+        )
+    except (OSError, RuntimeError) as error:  # no network; a damaged file
+        sys.exit(
+            f"--dataset cifar10: cannot download CIFAR-10 into {str(folder)!r}: {error}\n"
+            f"Put the folder cifar-10-batches-py there by hand, or use --dataset digits."
+        )
+
+
+def make_fake_images(seed: int) -> tuple[Images, Images]:
+    """Return random noise with random labels: nothing to learn, good for measuring time."""
+    torchvision = import_torchvision("fake")
+    _, plain = image_transforms()
+    fake = torchvision.datasets.FakeData
+    shape = (3, 32, 32)
+    return (
+        fake(2000, shape, 10, transform=plain, random_offset=seed),
+        fake(500, shape, 10, transform=plain, random_offset=seed + 2000),
+    )
+
+
+def image_transforms() -> tuple[Callable[[Any], Tensor], Callable[[Any], Tensor]]:
+    """Return the transforms of images for training, with augmentation, and for testing."""
+    from torchvision import transforms
+
+    plain = [
+        transforms.ToTensor(),
+        transforms.Normalize((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+    ]
+    augment = [transforms.RandomCrop(32, padding=4), transforms.RandomHorizontalFlip()]
+    return transforms.Compose([*augment, *plain]), transforms.Compose(plain)
+
+
+def import_torchvision(dataset: str) -> Any:
+    """Import torchvision here and not at the top, so that the digits need none."""
+    try:
+        import torchvision
+    except (ImportError, RuntimeError) as error:  # RuntimeError: built for another torch
+        sys.exit(
+            f"--dataset {dataset} needs a torchvision that fits the installed torch; "
+            f"install both together: pip install torch torchvision ({error})"
+        )
+    return torchvision
+
+
+def _first(images: Images, limit: int) -> Images:
+    return Subset(images, range(min(limit, len(images))))  # type: ignore[arg-type]
+
+
+# --- TensorBoard ----------------------------------------------------------------------------------
+
+
+@contextmanager
+def serve_tensorboard(folder: Path, port: int) -> Iterator[str]:
+    """Run TensorBoard in a process of its own and yield the URL of the Adam Debug tab.
+
+    Args:
+        folder: The folder of the runs.
+        port: Where to serve; 0 takes a free port.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder)]
+    with tempfile.TemporaryFile("w+") as output:
+        server = subprocess.Popen(
+            [*command, "--port", str(port)], stdout=output, stderr=subprocess.STDOUT
+        )
+        try:
+            yield f"{_wait_for_url(server, output)}#adam_debug"
+        finally:
+            server.terminate()
+            server.wait()
+
+
+def _wait_for_url(server: subprocess.Popen[bytes], output: Any) -> str:
+    text = ""
+    while server.poll() is None:
+        output.seek(0)
+        text = output.read()
+        if started := re.search(r"^TensorBoard \S+ at (\S+)", text, re.MULTILINE):
+            return started[1]
+        time.sleep(0.1)
+    sys.exit(f"TensorBoard did not start:\n{text}")
+
+
+# --- command line ---------------------------------------------------------------------------------
+
+
+def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description="Train a small convolutional network and record what its optimizer does."
+    )
+    add = parser.add_argument
+    add("--dataset", choices=DATASETS, default="digits", help="default: %(default)s")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--optimizer", choices=OPTIMIZERS, help="default: adam")
+    which.add_argument("--compare", action="store_true", help="one run for each optimizer")
+    positive, count = _number(float, above=0), _number(int, minimum=1)
+    decay_rate = _number(float, minimum=0, below=1)
+    add("--lr", type=positive, help="learning rate; default: 0.05 for sgd, else 0.001")
+    add("--beta1", type=decay_rate, help="of exp_avg; momentum of sgd; default: 0.9")
+    beta2_help = "of exp_avg_sq; alpha of rmsprop; default: 0.999, 0.99 for rmsprop"
+    add("--beta2", type=decay_rate, help=beta2_help)
+    add("--eps", type=positive, help="added to the denominator; default: 1e-8")
+    weight_decay_help = "default: 0.01 for adamw, else 0"
+    add("--weight-decay", type=_number(float, minimum=0), help=weight_decay_help)
+    add("--epochs", type=count, default=5, help="default: %(default)s")
+    add("--batch-size", type=count, default=32, help="default: %(default)s")
+    add("--limit", type=count, metavar="N", help="use only the first N images of each part")
+    add("--seed", type=_number(int, minimum=0), default=0, help="default: %(default)s")
+    add("--log-dir", type=Path, help="folder of the runs; default: runs/DATASET")
+    add("--data-dir", type=Path, default=Path("data"), help="of CIFAR-10; default: %(default)s")
+    add("--every", type=count, metavar="N", help="record every N steps; default: 200 a run")
+    add("--tensorboard", action="store_true", help="serve --log-dir, until Ctrl-C")
+    port = _number(int, minimum=0, below=65536)
+    add("--port", type=port, default=6006, help="of --tensorboard, 0 for any; default: %(default)s")
+
+    options = parser.parse_args(arguments)
+    options.log_dir = options.log_dir or Path("runs", options.dataset)
+    options.optimizers = list(OPTIMIZERS) if options.compare else [options.optimizer or "adam"]
+    for key in ("lr", "beta1", "beta2", "eps", "weight_decay"):
+        known = any(key in OPTIMIZERS[name] for name in options.optimizers)
+        if not known and getattr(options, key) is not None:
+            name = "--" + key.replace("_", "-")
+            parser.error(f"argument {name}: {options.optimizers[0]} has no such setting")
+    return options
+
+
+def _number(
+    kind: type[int] | type[float],
+    minimum: float = -math.inf,
+    above: float = -math.inf,
+    below: float = math.inf,
+) -> Callable[[str], float]:
+    """Return a reader of numbers within bounds, which says what is wrong with others."""
+    bounds = [
+        f"{word} {bound:g}"
+        for word, bound in (("at least", minimum), ("above", above), ("below", below))
+        if math.isfinite(bound)
+    ]
+    wanted = f"{'a whole' if kind is int else 'a'} number {' and '.join(bounds)}"
+
+    def read(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not (value >= minimum and above < value < below):
+            raise argparse.ArgumentTypeError(f"must be {wanted}, got {text!r}")
+        return value
+
+    return read
+
+
+def main() -> None:
+    """Train what the command line asks for."""
+    options = parse_options()
+    images = load_images(options)
+    with ExitStack() as stack:
+        url = None
+        if options.tensorboard:
+            url = stack.enter_context(serve_tensorboard(options.log_dir, options.port))
+            print(f"Adam Debug: {url}")
+        results = [run(options, name, images) for name in options.optimizers]
+        print("", *results, sep="\n")
+        if url is not None:
+            print(f"\nAdam Debug: {url}  (Ctrl-C ends)", flush=True)
+            wait_for_interrupt()
+
+
+def wait_for_interrupt() -> None:
+    """Return when Ctrl-C is pressed."""
+    try:
+        while True:
+            time.sleep(3600)
+    except KeyboardInterrupt:
+        print()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("\ninterrupted; what was recorded so far is kept")
