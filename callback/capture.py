@@ -1,0 +1,331 @@
+"""What is read of every parameter: the elements, and how they are laid out for batched arithmetic.
+
+A parameter of at most ``max_sampled_elements`` elements is read whole. A larger one is read through
+a fixed sample of *lines*, runs of 16 neighbouring elements (64 bytes of float32, one cache line):
+the tensor is cut into equal strata and one line is drawn in each. The lines stay the same for the
+whole run, so that no curve carries resampling noise. Equal strides would alias with rows, channels
+and kernel taps; drawn lines do not, and cost no more to read.
+
+The elements of all parameters lie one after the other in rows of 256. Each parameter starts a new
+row; the rest of its last row is zero. Row-wise operations therefore serve all parameters at once.
+Rows are worked on in blocks, which bounds the temporaries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from .norms import flat_view
+
+ROW = 256
+LINE = 16
+BLOCK_ROWS = 1024
+
+_SEED = 0x5EED
+
+
+class CaptureError(RuntimeError):
+    """A tensor of a parameter could not be read; the message names the parameter."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Consecutive elements of a block that come from one parameter.
+
+    Attributes:
+        parameter: Index of the parameter.
+        at: Where the piece starts in the block, in elements.
+        count: Number of elements.
+        start: First element in the parameter's memory order; None for a parameter that is copied
+            as a whole, whatever its strides.
+        lines: Indices of lines to read instead of consecutive elements, or None.
+    """
+
+    parameter: int
+    at: int
+    count: int
+    start: int | None
+    lines: Tensor | None = None
+
+
+@dataclass(slots=True)
+class Block:
+    """Rows that are worked on together.
+
+    Attributes:
+        first_row: Index of its first row among all rows.
+        rows: Number of rows.
+        first_parameter: Index of the first parameter with a row in it.
+        parameters: Number of parameters with a row in it.
+        row_parameter: Index of each row's parameter, counted from ``first_parameter``.
+    """
+
+    first_row: int
+    rows: int
+    first_parameter: int
+    parameters: int
+    row_parameter: npt.NDArray[np.int64]
+    _pieces: list[_Piece]
+    _targets: dict[str, list[Tensor]] = field(default_factory=dict)
+
+
+class Panel:
+    """The elements that are read of some parameters of one device.
+
+    Attributes:
+        elements: Number of elements of each parameter, int64 ``[parameters]``.
+        elements_read: How many of them are read, int64 ``[parameters]``.
+        first_rows: Index of each parameter's first row, int64 ``[parameters]``.
+        row_elements: How many elements of each row are no padding, int64 ``[rows]``.
+        row_parameter: Index of each row's parameter, int64 ``[rows]``.
+        blocks: The rows, cut up.
+    """
+
+    def __init__(
+        self,
+        parameters: Sequence[Tensor],
+        names: Sequence[str],
+        dtype: torch.dtype,
+        max_sampled_elements: int | None,
+    ) -> None:
+        """Choose the elements.
+
+        Args:
+            parameters: Floating point, on one device.
+            names: Their names, for messages.
+            dtype: Of the values as they are read: float32, or float64.
+            max_sampled_elements: Largest number of elements to read of one parameter; None for all.
+        """
+        self._parameters = parameters
+        self._names = names
+        self._dtype = dtype
+        self._device = parameters[0].device
+        sizes = [parameter.numel() for parameter in parameters]
+        lines = [_choose_lines(n, max_sampled_elements) for n in sizes]
+        read = [
+            n if chosen is None else _elements_of(chosen, n)
+            for n, chosen in zip(sizes, lines, strict=True)
+        ]
+        rows = [max(1, -(-k // ROW)) for k in read]
+        self.elements = np.array(sizes, np.int64)
+        self.elements_read = np.array(read, np.int64)
+        self.first_rows = np.concatenate([[0], np.cumsum(rows)[:-1]]).astype(np.int64)
+        self.row_parameter = np.repeat(np.arange(len(rows)), rows)
+        row_in_parameter = np.arange(sum(rows)) - self.first_rows[self.row_parameter]
+        left = self.elements_read[self.row_parameter] - row_in_parameter * ROW
+        self.row_elements = np.clip(left, 0, ROW)
+        self.blocks = self._make_blocks(lines)
+        self._memory_order = [_memory_order(parameter) for parameter in parameters]
+        self._flat_views: dict[tuple[str, int], tuple[int, Tensor, Tensor]] = {}
+        self._scratch: dict[str, tuple[Tensor, Block | None]] = {}
+        self._before: Tensor | None = None
+
+    @property
+    def rows(self) -> int:
+        """Number of rows of all parameters."""
+        return len(self.row_parameter)
+
+    @property
+    def sampled(self) -> list[int]:
+        """Indices of the parameters that are not read whole."""
+        return np.flatnonzero(self.elements_read < self.elements).tolist()
+
+    def read_before(self) -> None:
+        """Keep the weights as they are now, for :meth:`before`."""
+        if self._before is None:
+            self._before = self._zeros(self.rows)
+        for block in self.blocks:
+            rows = self._before[block.first_row : block.first_row + block.rows]
+            self._fill(block, "before", rows, self._parameters)
+
+    def before(self, block: Block) -> Tensor:
+        """Return the weights that :meth:`read_before` kept, ``[rows, ROW]``."""
+        assert self._before is not None
+        return self._before[block.first_row : block.first_row + block.rows]
+
+    def read(self, block: Block, quantity: str, tensors: Sequence[Tensor | None]) -> Tensor:
+        """Read a block's elements of one quantity.
+
+        Args:
+            block: One of :attr:`blocks`.
+            quantity: Names the memory that is reused between calls.
+            tensors: One a parameter, of its shape; None reads as zeros.
+
+        Returns:
+            ``[rows, ROW]``, valid until the quantity's next read.
+
+        Raises:
+            CaptureError: If a tensor cannot be read.
+        """
+        rows, last_block = self._scratch.get(quantity, (None, None))
+        if rows is None:
+            rows = self._zeros(max(b.rows for b in self.blocks))
+        elif last_block is not block:
+            rows.zero_()  # the padding of another block lies elsewhere
+        self._scratch[quantity] = (rows, block)
+        self._fill(block, quantity, rows[: block.rows], tensors)
+        return rows[: block.rows]
+
+    def _zeros(self, rows: int) -> Tensor:
+        return torch.zeros(rows, ROW, dtype=self._dtype, device=self._device)
+
+    def _make_blocks(self, lines: Sequence[Tensor | None]) -> list[Block]:
+        blocks = []
+        for first_row in range(0, len(self.row_parameter), BLOCK_ROWS):
+            owners = self.row_parameter[first_row : first_row + BLOCK_ROWS]
+            first, last = int(owners[0]), int(owners[-1])
+            pieces: list[_Piece] = []
+            for parameter in range(first, last + 1):
+                pieces += self._pieces(parameter, lines[parameter], first_row, len(owners))
+            blocks.append(
+                Block(first_row, len(owners), first, last + 1 - first, owners - first, pieces)
+            )
+        return blocks
+
+    def _pieces(
+        self, parameter: int, lines: Tensor | None, first_row: int, rows: int
+    ) -> list[_Piece]:
+        """What of one parameter lies in a block."""
+        offset = (int(self.first_rows[parameter]) - first_row) * ROW
+        read = int(self.elements_read[parameter])
+        # The parameter's elements [low, high) of those that are read lie in this block.
+        low, high = max(0, -offset), min(read, rows * ROW - offset)
+        if high <= low:
+            return []
+        at = offset + low
+        if lines is None:
+            whole = high - low == read
+            return [_Piece(parameter, at, high - low, None if whole else low)]
+        n = int(self.elements[parameter])
+        chosen = lines[low // LINE : -(-high // LINE)]
+        pieces = []
+        full = chosen[chosen < n // LINE]
+        if len(full):
+            pieces.append(_Piece(parameter, at, len(full) * LINE, 0, full.to(self._device)))
+        if len(full) < len(chosen):  # the last line of the tensor is a short one
+            pieces.append(_Piece(parameter, at + len(full) * LINE, n % LINE, n - n % LINE))
+        return pieces
+
+    def _fill(
+        self, block: Block, quantity: str, rows: Tensor, tensors: Sequence[Tensor | None]
+    ) -> None:
+        targets = block._targets.get(quantity)
+        if targets is None:
+            targets = block._targets[quantity] = self._make_targets(block, rows)
+        whole: list[tuple[Tensor, Tensor, int]] = []
+        for piece, target in zip(block._pieces, targets, strict=True):
+            tensor = tensors[piece.parameter]
+            if tensor is None:
+                target.zero_()
+            elif piece.start is None:
+                whole.append((target, tensor, piece.parameter))
+            else:
+                self._fill_part(quantity, piece, target, tensor)
+        if whole:
+            self._copy(whole)
+
+    def _copy(self, copies: list[tuple[Tensor, Tensor, int]]) -> None:
+        try:
+            torch._foreach_copy_(
+                [target for target, _, _ in copies], [source for _, source, _ in copies]
+            )
+        except RuntimeError:
+            for target, source, parameter in copies:  # which one was it?
+                try:
+                    target.copy_(source)
+                except RuntimeError as error:
+                    raise self._error(parameter, error) from error
+
+    def _fill_part(self, quantity: str, piece: _Piece, target: Tensor, tensor: Tensor) -> None:
+        assert piece.start is not None
+        try:
+            flat, lines = self._flat(quantity, piece.parameter, tensor)
+            if piece.lines is None:
+                target.copy_(flat[piece.start : piece.start + piece.count])
+            elif flat.dtype == self._dtype:
+                torch.index_select(lines, 0, piece.lines, out=target)
+            else:
+                target.copy_(torch.index_select(lines, 0, piece.lines))
+        except RuntimeError as error:
+            raise self._error(piece.parameter, error) from error
+
+    def _flat(self, quantity: str, parameter: int, tensor: Tensor) -> tuple[Tensor, Tensor]:
+        """A tensor's elements in the order of the weight's memory, and their full lines."""
+        key, address = (quantity, parameter), tensor.data_ptr()
+        known = self._flat_views.get(key)
+        if known is not None and known[0] == address and known[1].dtype == tensor.dtype:
+            return known[1], known[2]
+        n = tensor.numel()
+        order = self._memory_order[parameter]
+        if order is None or _same_order(tensor.stride(), order, tensor.shape):
+            view = flat_view(tensor)
+            flat = tensor.reshape(-1) if view is None or order is None else view
+            is_view = flat.data_ptr() == address
+        else:
+            copy = torch.empty_strided(
+                tensor.shape, order, dtype=tensor.dtype, device=tensor.device
+            )
+            flat, is_view = copy.copy_(tensor).as_strided((n,), (1,)), False
+        lines = flat[: n // LINE * LINE].view(-1, LINE)
+        if is_view:
+            self._flat_views[key] = (address, flat, lines)
+        return flat, lines
+
+    def _make_targets(self, block: Block, rows: Tensor) -> list[Tensor]:
+        """Where in ``rows`` each piece goes, shaped as its source."""
+        memory = rows.view(-1)
+        targets = []
+        for piece in block._pieces:
+            target = memory[piece.at : piece.at + piece.count]
+            if piece.start is None:
+                parameter = self._parameters[piece.parameter]
+                order = _memory_order(parameter)
+                target = (
+                    target.view(parameter.shape)
+                    if order is None
+                    else target.as_strided(parameter.shape, order)
+                )
+            elif piece.lines is not None:
+                target = target.view(-1, LINE)
+            targets.append(target)
+        return targets
+
+    def _error(self, parameter: int, error: RuntimeError) -> CaptureError:
+        return CaptureError(f"parameter {self._names[parameter]}: {error}")
+
+
+def _choose_lines(elements: int, most: int | None) -> Tensor | None:
+    """Indices of the lines to read, ascending; None for all elements."""
+    if most is None or elements <= most:
+        return None
+    lines = -(-elements // LINE)
+    wanted = max(1, most // LINE)
+    # A generator of its own: training must see the same random numbers with and without us.
+    generator = torch.Generator().manual_seed(_SEED)
+    jitter = torch.rand(wanted, generator=generator, dtype=torch.float64)
+    order = torch.arange(wanted)
+    chosen = ((order + jitter) * (lines / wanted)).long()
+    # Where two neighbours drew the same line, the second takes the next one that is free.
+    chosen = torch.cummax(chosen - order, 0).values + order
+    return torch.minimum(chosen, lines - wanted + order)
+
+
+def _elements_of(lines: Tensor, elements: int) -> int:
+    """How many elements some lines hold: the last line of a tensor may be a short one."""
+    short = bool(lines[-1] >= elements // LINE)
+    return len(lines) * LINE - (LINE - elements % LINE if short else 0)
+
+
+def _memory_order(parameter: Tensor) -> tuple[int, ...] | None:
+    """The strides of a parameter whose memory has no gaps; None for any other."""
+    return None if flat_view(parameter) is None else parameter.stride()
+
+
+def _same_order(stride: Sequence[int], other: Sequence[int], shape: Sequence[int]) -> bool:
+    return all(a == b for a, b, size in zip(stride, other, shape, strict=True) if size != 1)

@@ -1,0 +1,80 @@
+"""Checks of the callback's arguments: a message names the argument, the value and the remedy."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch.optim import Optimizer
+
+
+def check_count(name: str, value: object, *, least: int = 1, optional: bool = True) -> None:
+    """Check an integer.
+
+    Raises:
+        TypeError: If it is none.
+        ValueError: If it is below ``least``.
+    """
+    if value is None and optional:
+        return
+    or_none = " or None" if optional else ""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name}={value!r}: expected an int of at least {least}{or_none}")
+    if value < least:
+        raise ValueError(f"{name}={value}: expected at least {least}{or_none}")
+
+
+def check_flag(name: str, value: object) -> None:
+    """Check a bool.
+
+    Raises:
+        TypeError: If it is none.
+    """
+    if not isinstance(value, bool):
+        raise TypeError(f"{name}={value!r}: expected True or False")
+
+
+def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
+    """Check a word.
+
+    Raises:
+        ValueError: If it is not one of ``choices``.
+    """
+    if value not in choices:
+        raise ValueError(f"{name}={value!r}: expected one of {', '.join(map(repr, choices))}")
+
+
+def check_destination(log_dir: object, writer: object) -> None:
+    """Check that there is exactly one place to write to.
+
+    Raises:
+        TypeError: If ``log_dir`` is no path.
+        ValueError: If both or none are given.
+    """
+    if (log_dir is None) == (writer is None):
+        given = "neither" if log_dir is None else "both"
+        raise ValueError(
+            f"exactly one of log_dir and writer is needed, got {given}: pass "
+            'log_dir="runs/name", or writer= a SummaryWriter to share its event file'
+        )
+    if log_dir is not None and not isinstance(log_dir, str | os.PathLike):
+        raise TypeError(f"log_dir={log_dir!r}: expected a path, as {str(Path('runs', 'name'))!r}")
+    if log_dir is not None and not os.fspath(log_dir):
+        raise ValueError("log_dir is empty: expected a path, as 'runs/name'")
+
+
+def torch_optimizer(optimizer: object) -> Optimizer:
+    """Return the torch optimizer, out of a wrapper that keeps it as ``.optimizer``.
+
+    Raises:
+        TypeError: If there is none.
+    """
+    inner = getattr(optimizer, "optimizer", None)
+    if isinstance(inner, Optimizer):
+        return torch_optimizer(inner)
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(
+            f"optimizer is a {type(optimizer).__name__}: expected a torch.optim.Optimizer"
+        )
+    return optimizer

@@ -1,0 +1,105 @@
+"""Scalars of every optimizer step, kept on the device until the next record is written."""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from tb_adam_plugin import schema
+
+Scalar = float | Tensor
+
+
+class StepScalars:
+    """One row a step: :data:`tb_adam_plugin.schema.STEP_COLUMNS`, then what the user records."""
+
+    def __init__(self) -> None:
+        """Start without rows."""
+        self._names: dict[str, None] = {}
+        self._next: dict[str, Scalar] = {}
+        self._rows: list[tuple[tuple[Scalar, ...], dict[str, Scalar]]] = []
+
+    def record(self, scalars: dict[str, object]) -> None:
+        """Keep scalars for the row of the next step; of several values of a name the last counts.
+
+        Raises:
+            ValueError: If a name is taken by a column of ours, or a tensor has not one element.
+            TypeError: If a value is no real number.
+        """
+        checked = {name: _checked(name, value) for name, value in scalars.items()}
+        self._next.update(checked)
+
+    def add_row(
+        self,
+        *,
+        step: int,
+        wall_time: float,
+        gradient_norm: Scalar,
+        lr: Scalar,
+        callback_milliseconds: float,
+        dropped_records: int,
+    ) -> None:
+        """End a step. A tensor is read only in :meth:`take`, so it must not change until then."""
+        columns = (step, wall_time, gradient_norm, lr, callback_milliseconds, dropped_records)
+        self._names.update(dict.fromkeys(self._next))
+        self._rows.append((columns, self._next))
+        self._next = {}
+
+    def take(self) -> tuple[schema.Columns, npt.NDArray[np.float64]]:
+        """Return the rows since the last call, float64 ``[steps, columns]``, and forget them.
+
+        A scalar that has been recorded once stays a column, so that the columns change seldom.
+        Waits for the device where rows hold tensors of it.
+        """
+        columns = schema.Columns((*schema.STEP_COLUMNS, *self._names))
+        rows, self._rows = self._rows, []
+        cells = [
+            [*fixed, *(recorded.get(name, float("nan")) for name in self._names)]
+            for fixed, recorded in rows
+        ]
+        flat = _on_host(cell for row in cells for cell in row)
+        return columns, np.array(flat, np.float64).reshape(len(rows), len(columns.names))
+
+
+def _checked(name: str, value: object) -> Scalar:
+    if name in schema.STEP_COLUMNS:
+        raise ValueError(
+            f"record({name}=...): that name is taken, choose another one than "
+            f"{', '.join(schema.STEP_COLUMNS)}"
+        )
+    if isinstance(value, Tensor):
+        if value.numel() != 1 or value.is_complex():
+            raise ValueError(
+                f"record({name}=...): expected one real number, got a tensor of shape "
+                f"{tuple(value.shape)} and type {value.dtype}; reduce it, as with .mean()"
+            )
+        # A copy, because a running sum would change before it is written.
+        return value.detach().reshape(()).clone()
+    if isinstance(value, np.ndarray) and value.size == 1:
+        value = value.item()
+    if not isinstance(value, numbers.Real | np.number | np.bool_):
+        raise TypeError(
+            f"record({name}=...): expected a number or a tensor of one element, "
+            f"got {type(value).__name__}"
+        )
+    return float(value)
+
+
+def _on_host(cells: Iterable[Scalar]) -> list[float]:
+    """Numbers of all cells, with one copy a device."""
+    values = list(cells)
+    by_device: dict[torch.device, list[int]] = {}
+    for i, value in enumerate(values):
+        if isinstance(value, Tensor):
+            by_device.setdefault(value.device, []).append(i)
+    numbers_ = [0.0 if isinstance(value, Tensor) else float(value) for value in values]
+    for indices in by_device.values():
+        stacked = torch.stack([torch.as_tensor(values[i]).double() for i in indices])
+        for i, number in zip(indices, stacked.tolist(), strict=True):
+            numbers_[i] = number
+    return numbers_

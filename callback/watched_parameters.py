@@ -1,0 +1,143 @@
+"""Which parameters are recorded: those of the optimizer, under their names in the model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
+
+from tb_adam_plugin import schema
+
+from .naming import NamedParameters, listed, named_parameters
+from .optimizer_state.base import OptimizerState
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """One parameter that the optimizer updates.
+
+    Attributes:
+        name: As in the layout.
+        parameter: The tensor itself.
+        group: Index of its parameter group.
+    """
+
+    name: str
+    parameter: Tensor
+    group: int
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """What there is to record, and what a user should hear about it.
+
+    Attributes:
+        watched: The recorded parameters, in the optimizer's order.
+        unoptimized: Parameters of the model that are in no group, with the tensors.
+        notices: Sentences to warn with.
+    """
+
+    watched: tuple[Watched, ...]
+    unoptimized: tuple[tuple[str, Tensor], ...]
+    notices: tuple[str, ...]
+
+    def layout(self, state: OptimizerState, elements_read: Sequence[int]) -> schema.Layout:
+        """Describe the rows of the records."""
+        return schema.Layout(
+            parameters=tuple(
+                schema.Parameter(
+                    w.name, tuple(w.parameter.shape), _dtype(w.parameter), read, w.group
+                )
+                for w, read in zip(self.watched, elements_read, strict=True)
+            ),
+            groups=tuple(
+                schema.Group(type(state.optimizer).__name__, state.options(group), state.undefined)
+                for group in state.optimizer.param_groups
+            ),
+            statistics=tuple(statistic.name for statistic in schema.STATISTICS),
+            quantities=schema.QUANTITIES,
+            unoptimized=tuple(
+                schema.Unoptimized(name, tuple(parameter.shape), parameter.requires_grad)
+                for name, parameter in self.unoptimized
+            ),
+        )
+
+    def fingerprint(self, state: OptimizerState) -> tuple[object, ...]:
+        """Everything a layout depends on, cheap to compare: a difference calls for a new one."""
+        return (
+            [[id(p) for p in group["params"]] for group in state.optimizer.param_groups],
+            [state.options(group) for group in state.optimizer.param_groups],
+            [(w.parameter.dtype, w.parameter.device, w.parameter.shape) for w in self.watched],
+            [parameter.requires_grad for _, parameter in self.unoptimized],
+        )
+
+
+def find_parameters(
+    model: nn.Module | Iterable[tuple[str, Tensor]], groups: list[dict[str, Any]]
+) -> Parameters:
+    """Match the parameters of a model with those of an optimizer's groups.
+
+    Raises:
+        TypeError: If ``model`` is neither a module nor pairs of name and parameter.
+        ValueError: If the two have no parameter in common, or a parameter cannot be read.
+    """
+    pairs = named_parameters(model)
+    name_of = {id(parameter): name for name, parameter in pairs}
+    watched: list[Watched] = []
+    unnamed: list[str] = []
+    skipped: list[str] = []
+    for g, group in enumerate(groups):
+        for i, parameter in enumerate(group["params"]):
+            name = name_of.get(id(parameter), f"group{g}.parameter{i}")
+            if id(parameter) not in name_of:
+                unnamed.append(name)
+            if _is_readable(name, parameter):
+                watched.append(Watched(name, parameter, g))
+            else:
+                skipped.append(f"{name} ({_dtype(parameter)})")
+    if len(unnamed) == sum(len(group["params"]) for group in groups):
+        raise ValueError(
+            f"optimizer has none of the model's parameters ({_described(pairs)}): pass the model "
+            "and the optimizer that trains it"
+        )
+    optimized = {id(p) for group in groups for p in group["params"]}
+    unoptimized = tuple((n, p) for n, p in pairs if id(p) not in optimized)
+    notices = tuple(_notices(unnamed, skipped, unoptimized))
+    return Parameters(tuple(watched), unoptimized, notices)
+
+
+def _notices(
+    unnamed: list[str], skipped: list[str], unoptimized: tuple[tuple[str, Tensor], ...]
+) -> Iterable[str]:
+    if unnamed:
+        yield f"the optimizer has parameters that are not in the model: {listed(unnamed)}"
+    if skipped:
+        yield f"only real floating-point parameters are recorded, not {listed(skipped)}"
+    forgotten = [name for name, parameter in unoptimized if parameter.requires_grad]
+    if forgotten:
+        yield (
+            f"no parameter group of the optimizer holds {listed(forgotten)}: no step will change "
+            "them (add them to the optimizer, or set requires_grad=False if that is meant)"
+        )
+
+
+def _is_readable(name: str, parameter: Tensor) -> bool:
+    if isinstance(parameter, UninitializedParameter):
+        raise ValueError(f"parameter {name} has no shape yet: run the model once before")
+    if parameter.is_meta:
+        raise ValueError(f"parameter {name} is on the meta device: materialise the model before")
+    if hasattr(parameter, "to_local"):
+        raise ValueError(f"parameter {name} is sharded (a DTensor), which is not supported yet")
+    return parameter.is_floating_point() and parameter.layout == torch.strided
+
+
+def _described(pairs: NamedParameters) -> str:
+    return listed((name for name, _ in pairs), most=3) or "it has no parameters"
+
+
+def _dtype(parameter: Tensor) -> str:
+    return str(parameter.dtype).removeprefix("torch.")
