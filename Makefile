@@ -1,0 +1,72 @@
+# make demo    train two runs and show them in TensorBoard (PORT=6006); Ctrl-C ends it
+# make test    every check and test
+# make lint    the quick checks alone
+# make format  let ruff put the code in order
+# make clean   remove what make made here; runs and data stay
+#
+# All of them install what they need into one virtual environment (VENV=.venv, made with
+# PYTHON=python3). What is installed already is not installed again.
+
+VENV ?= .venv
+PYTHON ?= python3
+PORT ?= 6006
+
+BIN := $(VENV)/bin
+MADE_FROM := setup.py pyproject.toml
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test lint format javascript clean
+
+demo: $(VENV)/.examples-installed
+	rm -rf runs/demo
+	$(BIN)/python examples/train_cnn.py --log-dir runs/demo --lr 1e-3
+	$(BIN)/python examples/train_cnn.py --log-dir runs/demo --lr 1e-2 --tensorboard --port $(PORT)
+
+# What is quick comes first.
+test: lint javascript $(VENV)/.browser-installed
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.test-installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(VENV)/.test-installed
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+javascript: node_modules/.installed
+	npm run --silent check
+	npm run --silent test
+
+clean:
+	rm -rf .venv node_modules build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- what is installed ------------------------------------------------------------------------
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is \
+	needed and $(PYTHON) is %d.%d; name another: make PYTHON=python3.12" % sys.version_info[:2])'
+	.ci/install_tools venv $(PYTHON)
+	$(PYTHON) -m venv $(VENV)
+
+# torch and torchvision come together, as pip resolves them: torchvision does not import beside
+# another build of torch than its own.
+$(VENV)/.examples-installed: $(MADE_FROM) | $(BIN)/python
+	@echo "Installing torch, TensorBoard and the rest into $(VENV): about 6 GB on Linux"
+	$(BIN)/python -m pip install -e '.[examples]'
+	@touch $@
+
+$(VENV)/.test-installed: $(MADE_FROM) | $(BIN)/python
+	$(BIN)/python -m pip install -e '.[examples,test]'
+	@touch $@ $(VENV)/.examples-installed
+
+$(VENV)/.browser-installed: .ci/install_tools | $(VENV)/.test-installed
+	.ci/install_tools browser $(VENV)
+	@touch $@
+
+node_modules/.installed: package.json
+	.ci/install_tools node
+	npm install --no-package-lock --no-audit --no-fund
+	@touch $@
