@@ -1,17 +1,108 @@
 // @ts-check
 /** A thin line above the heat map (loss, learning rate) on the same horizontal axis, over the full width. */
+import { cssColor, prepareCanvas } from './frame.js';
 
 /** @typedef {import('../types.d.ts').Range} Range */
+
+const PADDING = 3;
+/** Values above this quantile are cut off at the top edge: the first losses would flatten the rest. */
+const TOP_QUANTILE = 0.985;
+const ENOUGH_TO_CUT = 200;
 
 /**
  * @param {HTMLCanvasElement} canvas
  * @param {object} chart
- * @param {Float64Array} chart.x ascending axis positions @param {ArrayLike<number>} chart.y NaN and infinity are gaps
+ * @param {Float64Array} chart.x ascending axis positions
+ * @param {ArrayLike<number>} chart.y NaN and infinity are gaps with a mark at the bottom
  * @param {Range} chart.range @param {string} chart.color
  * @param {boolean} [chart.log] logarithmic values
  * @returns {void}
  */
-export function drawContextStrip(canvas, chart) {
-  void canvas;
-  void chart;
+export function drawContextStrip(canvas, { x, y, range, color, log = false }) {
+  const { context, width, height } = prepareCanvas(canvas);
+  const values = log ? Float64Array.from(y, (value) => (value > 0 ? Math.log10(value) : NaN)) : y;
+  const points = thinToPixels(x, values, range, width);
+  const domain = _domain(points.y);
+  if (!domain) return;
+  const toY = (/** @type {number} */ value) => PADDING + (height - 2 * PADDING) * (1 - Math.min(1, (value - domain.low) / (domain.high - domain.low)));
+  context.strokeStyle = context.fillStyle = color;
+  context.lineWidth = 1.2;
+  context.lineJoin = 'round';
+  _drawLine(context, points, toY);
+  context.fillStyle = cssColor('--nan');
+  for (const pixel of _notFinite(x, y, range, width)) context.fillRect(pixel - 1, height - 5, 2, 5);
+}
+
+/**
+ * The points that are enough to draw a line: where several share a pixel, the first, the lowest, the
+ * highest and the last of them, so that the spike of a single step survives. Gaps stay gaps.
+ * @param {ArrayLike<number>} x @param {ArrayLike<number>} y @param {Range} range @param {number} width pixels
+ * @returns {{x: number[], y: number[]}} pixels and values, with NaN in y for a gap; one point beyond either end where there is one
+ */
+export function thinToPixels(x, y, range, width) {
+  const toPixel = (/** @type {number} */ v) => (range.to > range.from ? (width * (v - range.from)) / (range.to - range.from) : width / 2);
+  /** @type {{x: number[], y: number[]}} */
+  const thin = { x: [], y: [] };
+  for (let start = 0, end; start < x.length; start = end) {
+    const pixel = _column(toPixel(x[start]), width);
+    for (end = start + 1; end < x.length && _column(toPixel(x[end]), width) === pixel; ) end++;
+    // Of what lies outside only the nearest point matters: the line enters or leaves there.
+    const members = pixel < 0 ? [end - 1] : pixel >= width ? [start] : _extremes(y, start, end);
+    for (const i of members) {
+      thin.x.push(toPixel(x[i]));
+      thin.y.push(Number.isFinite(y[i]) ? y[i] : NaN);
+    }
+  }
+  return thin;
+}
+
+/** @param {number} pixel @param {number} width @returns {number} -1 left of the chart, width right of it */
+function _column(pixel, width) {
+  return pixel < 0 ? -1 : pixel > width ? width : Math.min(width - 1, Math.floor(pixel));
+}
+
+/** @param {ArrayLike<number>} y @param {number} start @param {number} end @returns {number[]} ascending indices */
+function _extremes(y, start, end) {
+  let [low, high, gap] = [-1, -1, -1];
+  for (let i = start; i < end; i++) {
+    if (!Number.isFinite(y[i])) gap = i;
+    else {
+      if (low < 0 || y[i] < y[low]) low = i;
+      if (high < 0 || y[i] > y[high]) high = i;
+    }
+  }
+  return [...new Set([start, low, high, gap, end - 1])].filter((i) => i >= 0).sort((a, b) => a - b);
+}
+
+/** @param {number[]} visible @returns {{low: number, high: number} | null} */
+function _domain(visible) {
+  const sorted = Float64Array.from(visible.filter(Number.isFinite)).sort();
+  if (!sorted.length) return null;
+  const last = sorted.length - 1;
+  const [low, high] = [sorted[0], sorted[last < ENOUGH_TO_CUT ? last : Math.floor(last * TOP_QUANTILE)]];
+  return high > low ? { low, high } : { low: low - 1, high: low + 1 };
+}
+
+/** @param {CanvasRenderingContext2D} context @param {{x: number[], y: number[]}} points @param {(value: number) => number} toY */
+function _drawLine(context, { x, y }, toY) {
+  context.beginPath();
+  for (let i = 0; i < x.length; i++) {
+    if (Number.isNaN(y[i])) continue;
+    const starts = i === 0 || Number.isNaN(y[i - 1]);
+    const alone = starts && (i === x.length - 1 || Number.isNaN(y[i + 1]));
+    if (alone) context.fillRect(x[i] - 1, toY(y[i]) - 1, 2, 2);
+    else if (starts) context.moveTo(x[i], toY(y[i]));
+    else context.lineTo(x[i], toY(y[i]));
+  }
+  context.stroke();
+}
+
+/** @param {ArrayLike<number>} x @param {ArrayLike<number>} y @param {Range} range @param {number} width @returns {Set<number>} whole pixels */
+function _notFinite(x, y, range, width) {
+  const pixels = new Set();
+  for (let i = 0; i < x.length; i++) {
+    if (Number.isFinite(y[i]) || x[i] < range.from || x[i] > range.to) continue;
+    pixels.add(Math.round(range.to > range.from ? (width * (x[i] - range.from)) / (range.to - range.from) : width / 2));
+  }
+  return pixels;
 }

@@ -100,9 +100,9 @@ export function drawBottomAxis(context, area, ticks, { grid = true } = {}) {
 /**
  * The value axis at the left: grid lines and labels, and a bar where a signed logarithmic axis is linear.
  * @param {Context} context @param {PlotArea} area @param {Scale} scale
- * @param {{grid?: boolean}} [options]
+ * @param {{overData?: boolean}} [options] overData: grid lines faint enough to lie on top of a heat map
  */
-export function drawValueAxis(context, area, scale, { grid = true } = {}) {
+export function drawValueAxis(context, area, scale, { overData = false } = {}) {
   context.save();
   context.font = FONT;
   _styleAxis(context);
@@ -112,7 +112,9 @@ export function drawValueAxis(context, area, scale, { grid = true } = {}) {
   const taken = [];
   for (const tick of scale.ticks(Math.max(2, Math.floor(area.height / 22)))) {
     const y = area.top + area.height * (1 - tick.unit);
-    if (grid) _line(context, area.left, _sharp(y), area.left + area.width, _sharp(y));
+    context.globalAlpha = overData ? 0.4 : 1;
+    _line(context, area.left, _sharp(y), area.left + area.width, _sharp(y));
+    context.globalAlpha = 1;
     const middle = Math.min(Math.max(y, area.top + 4), area.top + area.height - 4);
     if (taken.some((other) => Math.abs(other - middle) < 13)) continue;
     taken.push(middle);

@@ -1,13 +1,175 @@
 // @ts-check
-/** What the histogram charts share: the value axis, resampling to pixels, percentiles. Pure. */
+/** What the histogram charts share: the value axis, resampling to its cells, percentiles. Pure. */
+import { logScale, signedLogScale } from './scales.js';
 
 /** @typedef {import('../types.d.ts').HistogramSeries} HistogramSeries */
+/** @typedef {import('./scales.js').Scale} Scale */
+
+/** What TensorBoard's Distributions tab shows: minimum, maximum, median and ±½σ, ±1σ, ±1½σ of a normal distribution. */
+export const NINE_PERCENTILES = [0, 0.0668, 0.1587, 0.3085, 0.5, 0.6915, 0.8413, 0.9332, 1];
+
+/** Columns of HistogramSeries.special. */
+const [ZERO, SUBNORMAL, NEGATIVE_INFINITY, POSITIVE_INFINITY, NAN] = [0, 1, 2, 3, 4];
+const SPECIALS = 5;
+/** An unsigned axis begins where at no step more than this fraction of the elements lies below. */
+const TAIL = 0.01;
+/** High over low, so that a single used bin does not fill the chart. */
+const SHORTEST_AXIS = 10;
 
 /**
- * Values below which the given fractions of the elements lie, from the counts.
- * @param {HistogramSeries} histogram @param {number} index of the histogram @param {ArrayLike<number>} fractions 0..1
+ * The value axis for all histograms of a series: logarithmic for unsigned quantities; for signed ones
+ * linear up to about a tenth of the median magnitude, so that the neighbourhood of zero, where hardly
+ * any element lies, does not fill the chart. The largest value is always inside.
+ * @param {HistogramSeries} histogram @returns {Scale}
+ */
+export function valueScale(histogram) {
+  const magnitudes = _magnitudes(histogram);
+  if (!magnitudes.length) return histogram.signed ? signedLogScale(1e-3, 1) : logScale(1e-3, 1);
+  const top = magnitudes[magnitudes.length - 1].high;
+  if (!histogram.signed) {
+    const bottom = _lowestTail(histogram);
+    const room = Math.max(1, Math.sqrt((SHORTEST_AXIS * bottom) / top));
+    return logScale(bottom / room, top * room);
+  }
+  const { low, high } = _quantile(magnitudes, 0.5);
+  const threshold = 10 ** Math.round(Math.log10((low + high) / 20));
+  return signedLogScale(Math.min(threshold, top / 10), top);
+}
+
+/**
+ * Resamples histograms onto equal cells of a scale.
+ * @param {HistogramSeries} histogram @param {Scale} scale @param {number} cells
+ * @returns {(index: number) => Float64Array} elements per cell, lowest values first; the array is reused
+ */
+export function resampler(histogram, scale, cells) {
+  const { bins, counts } = histogram;
+  const edges = _edgeUnits(histogram, scale);
+  const result = new Float64Array(cells);
+  return (index) => {
+    result.fill(0);
+    for (let bin = 0; bin < bins; bin++) {
+      const count = counts[index * bins + bin];
+      if (count) _spread(result, count, edges[bin] * cells, edges[bin + 1] * cells);
+    }
+    return result;
+  };
+}
+
+/**
+ * How many cells the scale may be cut into before single bins show up as stripes.
+ * @param {HistogramSeries} histogram @param {Scale} scale @param {number} most @returns {number}
+ */
+export function usefulCells(histogram, scale, most) {
+  const edges = _edgeUnits(histogram, scale);
+  let widest = 0;
+  for (let bin = 0; bin < histogram.bins; bin++) widest = Math.max(widest, edges[bin + 1] - edges[bin]);
+  return Math.max(8, Math.min(Math.floor(most), widest > 0 ? Math.floor(1 / widest) : most));
+}
+
+/**
+ * What a histogram holds outside its bins.
+ * @param {HistogramSeries} histogram @param {number} index
+ * @returns {{elements: number, zeros: number, subnormal: number, nonFinite: number}} counts
+ */
+export function specialCounts(histogram, index) {
+  const at = (/** @type {number} */ column) => histogram.special[index * SPECIALS + column];
+  const nonFinite = at(NEGATIVE_INFINITY) + at(POSITIVE_INFINITY) + at(NAN);
+  let elements = at(ZERO) + at(SUBNORMAL) + nonFinite;
+  for (let bin = 0; bin < histogram.bins; bin++) elements += histogram.counts[index * histogram.bins + bin];
+  return { elements, zeros: at(ZERO), subnormal: at(SUBNORMAL), nonFinite };
+}
+
+/**
+ * Values below which the given fractions of the elements lie, from the counts: zeros, subnormal numbers
+ * (as 0) and infinities included, NaN left out, elements spread evenly within a bin.
+ * @param {HistogramSeries} histogram @param {number} index of the histogram
+ * @param {ArrayLike<number>} fractions 0..1; 0 and 1 give the outer edges of the outermost used bins
  * @returns {Float64Array} NaN when the histogram is empty
  */
 export function percentilesOf(histogram, index, fractions) {
-  throw new Error(`not written yet ${histogram} ${index} ${fractions}`);
+  const groups = _ascendingGroups(histogram, index);
+  const total = groups.reduce((sum, group) => sum + group.count, 0);
+  return Float64Array.from(fractions, (fraction) => (total ? _atRank(groups, fraction * total) : NaN));
+}
+
+/** @typedef {{low: number, high: number, count: number}} Group elements between two values */
+
+/** @param {HistogramSeries} histogram @param {number} index @returns {Group[]} none empty */
+function _ascendingGroups({ bins, counts, edges, special }, index) {
+  const at = (/** @type {number} */ column) => special[index * SPECIALS + column];
+  const zeros = { low: 0, high: 0, count: at(ZERO) + at(SUBNORMAL) };
+  const groups = [{ low: -Infinity, high: -Infinity, count: at(NEGATIVE_INFINITY) }];
+  let zerosPlaced = false;
+  for (let bin = 0; bin < bins; bin++) {
+    if (!zerosPlaced && edges[bin] >= 0) {
+      groups.push(zeros);
+      zerosPlaced = true;
+    }
+    groups.push({ low: edges[bin], high: edges[bin + 1], count: counts[index * bins + bin] });
+  }
+  if (!zerosPlaced) groups.push(zeros);
+  groups.push({ low: Infinity, high: Infinity, count: at(POSITIVE_INFINITY) });
+  return groups.filter((group) => group.count > 0);
+}
+
+/** @param {Group[]} groups @param {number} rank 0..total @returns {number} */
+function _atRank(groups, rank) {
+  let before = 0;
+  for (const { low, high, count } of groups) {
+    if (before + count >= rank) return low === high ? low : low + ((high - low) * (rank - before)) / count;
+    before += count;
+  }
+  return groups[groups.length - 1].high;
+}
+
+/** All steps of a series as one histogram of |value|. @param {HistogramSeries} histogram @returns {Group[]} ascending, none empty */
+function _magnitudes({ bins, counts, edges }) {
+  const totals = new Float64Array(bins);
+  for (let i = 0; i < counts.length; i++) totals[i % bins] += counts[i];
+  const groups = [];
+  for (let bin = 0; bin < bins; bin++) {
+    if (!totals[bin]) continue;
+    const [a, b] = [Math.abs(edges[bin]), Math.abs(edges[bin + 1])];
+    groups.push({ low: Math.min(a, b), high: Math.max(a, b), count: totals[bin] });
+  }
+  return groups.sort((a, b) => a.high - b.high);
+}
+
+/** The smallest value among the TAIL quantiles of all steps. @param {HistogramSeries} histogram of an unsigned quantity that is not empty @returns {number} positive */
+function _lowestTail({ bins, counts, edges }) {
+  let lowest = bins - 1;
+  for (let row = 0; row < counts.length; row += bins) {
+    let total = 0;
+    for (let bin = 0; bin < bins; bin++) total += counts[row + bin];
+    let cumulative = 0;
+    for (let bin = 0; bin < lowest; bin++) {
+      cumulative += counts[row + bin];
+      if (cumulative > TAIL * total) lowest = bin;
+    }
+  }
+  return edges[lowest] || edges[lowest + 1] / 2;
+}
+
+/** @param {Group[]} groups ascending @param {number} fraction @returns {Group} */
+function _quantile(groups, fraction) {
+  let left = fraction * groups.reduce((sum, group) => sum + group.count, 0);
+  return groups.find((group) => (left -= group.count) <= 0) ?? groups[groups.length - 1];
+}
+
+/** @param {HistogramSeries} histogram @param {Scale} scale @returns {Float64Array} */
+function _edgeUnits({ edges }, scale) {
+  return Float64Array.from(edges, scale.toUnit);
+}
+
+/** Share a count among cells in proportion to the overlap. @param {Float64Array} cells @param {number} count @param {number} from in cells @param {number} to */
+function _spread(cells, count, from, to) {
+  const first = Math.min(cells.length - 1, Math.floor(from));
+  const last = Math.min(cells.length - 1, Math.max(first, Math.ceil(to) - 1));
+  if (first === last) {
+    cells[first] += count;
+    return;
+  }
+  for (let cell = first; cell <= last; cell++) {
+    cells[cell] += (count * (Math.min(to, cell + 1) - Math.max(from, cell))) / (to - from);
+  }
 }

@@ -114,8 +114,51 @@ export function niceTicks(from, to, count, smallest = 0) {
 export function axisTicks(range, axisKind, count) {
   const { from, to } = range;
   const toUnit = (/** @type {number} */ value) => (to > from ? (value - from) / (to - from) : 0.5);
-  const [values, label] = axisKind === 'step' ? _stepTicks(from, to, count) : _timeTicks(from, to, axisKind, count);
+  const ticksFor = (/** @type {number} */ wanted) => (axisKind === 'step' ? _stepTicks(from, to, wanted) : _timeTicks(from, to, axisKind, wanted));
+  let [values, label] = ticksFor(count);
+  // The round numbers of a short axis may all lie beside it; finer ones do not.
+  for (let finer = count + 1; values.length < 2 && finer <= count + 4; finer++) [values, label] = ticksFor(finer);
   return values.map((value) => ({ value, unit: toUnit(value), label: label(value) }));
+}
+
+/**
+ * Where each cell of a heat map begins and ends: halfway to its neighbours, so that no gap opens
+ * between steps that were logged far apart.
+ * @param {ArrayLike<number>} xs ascending @param {Range} range what a single cell fills
+ * @returns {Float64Array} one more than there are cells
+ */
+export function cellBoundaries(xs, range) {
+  const n = xs.length;
+  const boundaries = new Float64Array(n + 1);
+  for (let i = 1; i < n; i++) boundaries[i] = (xs[i - 1] + xs[i]) / 2;
+  boundaries[0] = n > 1 ? 2 * xs[0] - boundaries[1] : range.from;
+  boundaries[n] = n > 1 ? 2 * xs[n - 1] - boundaries[n - 1] : range.to;
+  return boundaries;
+}
+
+/**
+ * Which cells each pixel shows. Every visible cell has at least one pixel, however narrow it is; a
+ * pixel may thus hold several.
+ * @param {ArrayLike<number>} xs ascending @param {Range} range @param {number} width in pixels
+ * @returns {{first: Int32Array, last: Int32Array}} per pixel, inclusive; first is -1 where no cell lies
+ */
+export function cellsOfPixels(xs, range, width) {
+  const first = new Int32Array(width).fill(-1);
+  const last = new Int32Array(width).fill(-1);
+  const boundaries = cellBoundaries(xs, range);
+  const span = range.to - range.from;
+  for (let i = 0; i < xs.length; i++) {
+    const visible = span > 0 ? boundaries[i + 1] >= range.from && boundaries[i] <= range.to : xs[i] === range.from;
+    if (!visible) continue;
+    const [left, right] = span > 0 ? [boundaries[i], boundaries[i + 1]].map((b) => (width * (b - range.from)) / span) : [0, width];
+    const start = Math.min(width - 1, Math.max(0, Math.round(left)));
+    const end = Math.min(width, Math.max(start + 1, Math.round(right)));
+    for (let pixel = start; pixel < end; pixel++) {
+      if (first[pixel] < 0) first[pixel] = i;
+      last[pixel] = i;
+    }
+  }
+  return { first, last };
 }
 
 /** @param {number} from @param {number} to @param {number} count @returns {[number[], (value: number) => string]} */
