@@ -38,7 +38,7 @@ def pack(header: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> b
     for name, array in arrays.items():
         if array.dtype.name not in _DTYPES:
             raise ValueError(f"array {name} is {array.dtype}, expected one of {_DTYPES}")
-        parts.append((name, np.ascontiguousarray(array, array.dtype.newbyteorder("<"))))
+        parts.append((name, np.asarray(array, array.dtype.newbyteorder("<"), order="C")))
     start, text = _header(header, parts)
     answer = bytearray(_MAGIC + (start - 8).to_bytes(4, "little") + text.ljust(start - 8))
     for _, array in parts:
