@@ -136,14 +136,18 @@ def run(options: argparse.Namespace, optimizer_name: str, images: tuple[Images, 
     train_batches = DataLoader(images[0], options.batch_size, shuffle=True, num_workers=workers)
     test_batches = DataLoader(images[1], 256, num_workers=workers)
 
-    every = options.every or max(1, options.epochs * len(train_batches) // 200)
     folder = new_folder(options.log_dir, f"{optimizer_name}-lr{settings['lr']:g}")
-    print(f"{folder}: recording every {every} steps, {DEVICE}")
-    if optimizer_name not in ("adam", "adamw"):
-        print(f"{optimizer_name}: update, weight and gradient are recorded, its own state is not")
+    print(f"{folder}: {settings} on {DEVICE}")
+    # Of sgd and rmsprop the callback records updates, weights and gradients, and says so.
     with (
         SummaryWriter(str(folder)) as writer,
-        AdamDebugCallback(model, optimizer, log_dir=folder, every_n_steps=every) as debug,
+        AdamDebugCallback(
+            model,
+            optimizer,
+            log_dir=folder,
+            every_n_steps=options.every,
+            total_steps=options.epochs * len(train_batches),
+        ) as debug,
     ):
         for epoch in range(1, options.epochs + 1):
             title = f"epoch {epoch}/{options.epochs}"

@@ -1,0 +1,109 @@
+"""What the README says is so: its code runs, its tables are complete, its links lead somewhere."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy
+
+from tb_adam_plugin import schema
+from tb_adam_plugin.callback import AdamDebugCallback
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "examples/README.md", "docs/architecture.md")
+
+
+def code_blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def table(heading: str) -> list[list[str]]:
+    """Rows of the table of a section, without its head, as cells."""
+    section = README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    rows = [line.strip("|").split(" | ") for line in section.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in row] for row in rows[1:]]
+
+
+@pytest.mark.parametrize("block", code_blocks("python"))
+def test_python_blocks_record_a_run(
+    block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 2))
+    optimizer = torch.optim.Adam(model.parameters())
+    batches = [(torch.randn(4, 3, 2, 2), torch.tensor([0, 1, 0, 1])) for _ in range(3)]
+    names: dict[str, Any] = {
+        "AdamDebugCallback": AdamDebugCallback,
+        "batches": batches,
+        "cross_entropy": cross_entropy,
+        "model": model,
+        "optimizer": optimizer,
+    }
+    exec(compile(block, "README.md", "exec"), names)
+    assert names["debug"].step == len(batches)
+    names["debug"].close()
+    run_folder = Path(re.findall(r'"(runs/\w+)"', block)[0])
+    event_files = list(run_folder.rglob("events.out.tfevents.*"))
+    assert len(event_files) == 1
+    assert b"adam_debug/statistics/" in event_files[0].read_bytes()
+
+
+def test_the_first_block_has_six_lines_after_the_import() -> None:
+    lines = code_blocks("python")[0].strip().splitlines()
+    assert lines[0].startswith("from tb_adam_plugin.callback import")
+    assert len([line for line in lines[1:] if line]) == 6
+
+
+def test_every_statistic_is_listed_with_its_meaning() -> None:
+    listed = table("What is recorded")
+    assert listed == [[f"`{s.name}`", s.description.replace("|", r"\|")] for s in schema.STATISTICS]
+
+
+def test_every_option_is_listed_with_its_default() -> None:
+    listed = {option.strip("`"): default.strip("`") for option, default, _ in table("Options")}
+    options = list(inspect.signature(AdamDebugCallback).parameters.values())[2:]
+    assert list(listed) == [option.name for option in options]
+    for option in options[2:]:  # of log_dir and writer one is needed: the README gives no default
+        assert listed[option.name].replace('"', "'") == repr(option.default)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_lead_to_files(document: str) -> None:
+    path = ROOT / document
+    text = path.read_text(encoding="utf-8")
+    targets = re.findall(r"\]\(([^)#]+)[^)]*\)", text) + re.findall(r'src(?:set)?="([^"]+)"', text)
+    missing = [
+        target
+        for target in targets
+        if not target.startswith("https://") and not (path.parent / target).exists()
+    ]
+    assert missing == []
+
+
+def test_shell_lines_name_what_exists() -> None:
+    """Every make target is one of the Makefile's, every option of the example one of its own."""
+    lines = [shlex.split(line, comments=True) for line in "".join(code_blocks("sh")).splitlines()]
+    made = {words[1] for words in lines if words and words[0] == "make"}
+    assert made == {"demo", "test"}
+    for target in made:
+        subprocess.run(["make", "-n", target], cwd=ROOT, check=True, capture_output=True)
+    examples = [words for words in lines if words and words[0] == "python"]
+    assert examples
+    usage = subprocess.run(
+        [sys.executable, "examples/train_cnn.py", "--help"],
+        cwd=ROOT, check=True, capture_output=True, text=True,
+    ).stdout  # fmt: skip
+    for words in examples:
+        assert (ROOT / words[1]).is_file()
+        for option in filter(lambda word: word.startswith("--"), words):
+            assert option in usage
