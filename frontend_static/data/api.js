@@ -1,0 +1,280 @@
+// @ts-check
+/** The only module that fetches: requests, their cache, and answers in the shapes of types.d.ts. */
+import {arrayOf, decodePacked, rowOf} from './packed.js';
+
+/**
+ * @typedef {import('../types.d.ts').Summary} Summary
+ * @typedef {import('../types.d.ts').RunInfo} RunInfo
+ * @typedef {import('../types.d.ts').Overview} Overview
+ * @typedef {import('../types.d.ts').Series} Series
+ * @typedef {import('../types.d.ts').StepRows} StepRows
+ * @typedef {import('../types.d.ts').ScalarSeries} ScalarSeries
+ * @typedef {import('../types.d.ts').Hyperparameters} Hyperparameters
+ * @typedef {import('../types.d.ts').Histograms} Histograms
+ * @typedef {import('../types.d.ts').HistogramSeries} HistogramSeries
+ * @typedef {ReturnType<typeof createApi>} Api
+ * @typedef {string | number | string[]} QueryValue
+ */
+
+/** An answer with an error status. The message is the server's own. */
+export class ServerError extends Error {
+  /** @param {string} message @param {number} status */
+  constructor(message, status) {
+    super(message);
+    this.name = 'ServerError';
+    this.status = status;
+  }
+}
+
+// A parameter's answers are below 2 MB, an overview below 5 MB; this many keep j and k instant.
+const CACHED_ANSWERS = 64;
+
+/**
+ * @param {typeof fetch} [fetcher]
+ */
+export function createApi(fetcher = (...request) => fetch(...request)) {
+  const cache = new AnswerCache(async (url, signal) => {
+    const response = await _get(fetcher, url, signal);
+    return decodePacked(await response.arrayBuffer());
+  }, CACHED_ANSWERS);
+
+  /**
+   * @template T
+   * @param {string} route
+   * @param {Record<string, QueryValue | undefined>} query
+   * @param {string} revision
+   * @param {AbortSignal | undefined} signal
+   * @param {(packed: import('./packed.js').Packed) => T} convert
+   */
+  const packed = async (route, query, revision, signal, convert) =>
+    convert(await cache.get(_url(route, query), revision, signal));
+
+  return {
+    /** @param {AbortSignal} [signal] @returns {Promise<Summary>} */
+    async summary(signal) {
+      return (await _get(fetcher, 'summary', signal)).json();
+    },
+    /** @param {AbortSignal} [signal] @returns {Promise<string>} */
+    async revision(signal) {
+      return (await (await _get(fetcher, 'revision', signal)).json()).revision;
+    },
+    /**
+     * @param {{run: string, statistic: string, columns: number, from?: number, to?: number}} query
+     * @param {string} revision of the run
+     * @param {AbortSignal} [signal]
+     */
+    overview: (query, revision, signal) => packed('overview', query, revision, signal, _overview),
+    /** @param {string} run @param {string} parameter @param {string} revision @param {AbortSignal} [signal] */
+    series: (run, parameter, revision, signal) =>
+      packed('series', {run, parameter}, revision, signal, _series),
+    /** @param {string} run @param {string} revision @param {AbortSignal} [signal] */
+    steps: (run, revision, signal) => packed('steps', {run}, revision, signal, _steps),
+    /** @param {string} run @param {string} tag @param {string} revision @param {AbortSignal} [signal] */
+    scalar: (run, tag, revision, signal) =>
+      packed('scalar', {run, tag}, revision, signal, (answer) => _scalar(answer, run, tag)),
+    /** @param {string} run @param {string} revision @param {AbortSignal} [signal] */
+    hyperparameters: (run, revision, signal) =>
+      packed('hyperparameters', {run}, revision, signal, _hyperparameters),
+    /**
+     * @param {{run: string, parameter: string, quantity: string[], columns: number}} query
+     * @param {string} revision
+     * @param {AbortSignal} [signal]
+     */
+    histograms: (query, revision, signal) =>
+      packed('histograms', query, revision, signal, _histograms),
+  };
+}
+
+/**
+ * Answers by URL. A newer revision of a run replaces its answer; requests for the same answer share
+ * one connection.
+ * @template T
+ */
+export class AnswerCache {
+  /**
+   * @param {(url: string, signal: AbortSignal | undefined) => Promise<T>} load
+   * @param {number} capacity how many answers to keep; the one unused for longest goes first
+   */
+  constructor(load, capacity) {
+    this._load = load;
+    this._capacity = capacity;
+    /** @type {Map<string, {revision: string, answer: Promise<T>}>} */
+    this._entries = new Map();
+  }
+
+  /**
+   * @param {string} url
+   * @param {string} revision
+   * @param {AbortSignal} [signal]
+   * @returns {Promise<T>}
+   */
+  async get(url, revision, signal) {
+    const known = this._entries.get(url);
+    if (known && known.revision === revision) {
+      this._entries.delete(url);
+      this._entries.set(url, known);
+      try {
+        return await known.answer;
+      } catch (error) {
+        // The one who asked first has lost interest; we have not.
+        if (!isAbort(error) || signal?.aborted) throw error;
+      }
+    }
+    return this._start(url, revision, signal);
+  }
+
+  /** @param {string} url @param {string} revision @param {AbortSignal | undefined} signal */
+  _start(url, revision, signal) {
+    const entry = {revision, answer: this._load(url, signal)};
+    this._entries.delete(url);
+    this._entries.set(url, entry);
+    entry.answer.catch(() => {
+      if (this._entries.get(url) === entry) this._entries.delete(url);
+    });
+    for (const oldest of this._entries.keys()) {
+      if (this._entries.size <= this._capacity) break;
+      this._entries.delete(oldest);
+    }
+    return entry.answer;
+  }
+}
+
+/** @param {unknown} error @returns {boolean} whether a request was given up on purpose */
+export function isAbort(error) {
+  return error instanceof Error && error.name === 'AbortError';
+}
+
+/**
+ * What decides whether answers about a run are still good. A run that has stopped growing keeps its
+ * own revision while others grow.
+ * @param {Summary} summary
+ * @param {RunInfo} run
+ * @param {number} now seconds since the epoch
+ */
+export function runRevision(summary, run, now) {
+  const settled = now - run.last_wall_time > 600;
+  return settled ? JSON.stringify([run.last_step, run.last_wall_time, run.scalars.length]) : summary.revision;
+}
+
+/** @param {string} route @param {Record<string, QueryValue | undefined>} query */
+function _url(route, query) {
+  const search = new URLSearchParams();
+  for (const [key, value] of Object.entries(query)) {
+    if (value === undefined) continue;
+    for (const item of Array.isArray(value) ? value : [value]) search.append(key, String(item));
+  }
+  return `${route}?${search}`;
+}
+
+/** @param {typeof fetch} fetcher @param {string} url @param {AbortSignal | undefined} signal */
+async function _get(fetcher, url, signal) {
+  const response = await fetcher(url, {signal});
+  if (!response.ok) {
+    const text = (await response.text()).trim();
+    const readable = text && !text.startsWith('<');
+    throw new ServerError(readable ? text : `${response.status} ${response.statusText}`, response.status);
+  }
+  return response;
+}
+
+/** @param {import('./packed.js').Packed} packed @returns {Overview} */
+function _overview(packed) {
+  const values = arrayOf(packed, 'values', Float32Array);
+  return {
+    run: packed.header.run,
+    statistic: packed.header.statistic,
+    logged_steps: packed.header.logged_steps,
+    parameters: values.shape[0],
+    columns: values.shape[1],
+    values: values.data,
+    first_step: arrayOf(packed, 'first_step', Float64Array).data,
+    last_step: arrayOf(packed, 'last_step', Float64Array).data,
+    wall_time: arrayOf(packed, 'wall_time', Float64Array).data,
+    logged: packed.arrays.has('logged') ? arrayOf(packed, 'logged', Uint8Array).data : undefined,
+  };
+}
+
+/** @param {import('./packed.js').Packed} packed @returns {Series} */
+function _series(packed) {
+  const values = arrayOf(packed, 'values', Float32Array);
+  /** @type {string[]} */
+  const names = packed.header.statistics;
+  return {
+    run: packed.header.run,
+    parameter: packed.header.parameter,
+    step: arrayOf(packed, 'step', Float64Array).data,
+    wall_time: arrayOf(packed, 'wall_time', Float64Array).data,
+    statistics: Object.fromEntries(names.map((name, i) => [name, rowOf(values, i)])),
+  };
+}
+
+/** @param {import('./packed.js').Packed} packed @returns {StepRows} */
+function _steps(packed) {
+  const values = arrayOf(packed, 'values', Float64Array);
+  /** @type {string[]} */
+  const names = packed.header.columns;
+  return {
+    run: packed.header.run,
+    columns: Object.fromEntries(names.map((name, i) => [name, rowOf(values, i)])),
+  };
+}
+
+/** @param {import('./packed.js').Packed} packed @param {string} run @param {string} tag @returns {ScalarSeries} */
+function _scalar(packed, run, tag) {
+  return {
+    run,
+    tag,
+    step: arrayOf(packed, 'step', Float64Array).data,
+    wall_time: arrayOf(packed, 'wall_time', Float64Array).data,
+    value: arrayOf(packed, 'value', Float32Array).data,
+  };
+}
+
+/** @param {import('./packed.js').Packed} packed @returns {Hyperparameters} */
+function _hyperparameters(packed) {
+  const values = arrayOf(packed, 'values', Float64Array);
+  const [groups, columns, steps] = values.shape;
+  return {
+    run: packed.header.run,
+    columns: packed.header.columns,
+    groups,
+    step: arrayOf(packed, 'step', Float64Array).data,
+    wall_time: arrayOf(packed, 'wall_time', Float64Array).data,
+    values: Array.from({length: groups}, (_, group) =>
+      Array.from({length: columns}, (_, column) => {
+        const start = (group * columns + column) * steps;
+        return values.data.subarray(start, start + steps);
+      }),
+    ),
+  };
+}
+
+/** @param {import('./packed.js').Packed} packed @returns {Histograms} */
+function _histograms(packed) {
+  const {header} = packed;
+  const step = arrayOf(packed, 'step', Float64Array).data;
+  const wall_time = arrayOf(packed, 'wall_time', Float64Array).data;
+  /** @type {Record<string, HistogramSeries>} */
+  const quantities = {};
+  for (const {name, signed} of header.quantities) {
+    const counts = arrayOf(packed, `${name}/counts`, Uint32Array);
+    quantities[name] = {
+      quantity: name,
+      signed,
+      step,
+      wall_time,
+      counts: counts.data,
+      edges: arrayOf(packed, `${name}/edges`, Float64Array).data,
+      special: arrayOf(packed, `${name}/special`, Uint32Array).data,
+      bins: counts.shape[1],
+    };
+  }
+  return {
+    run: header.run,
+    parameter: header.parameter,
+    elements: header.elements,
+    elements_read: header.elements_read,
+    logged_steps: header.logged_steps,
+    quantities,
+  };
+}

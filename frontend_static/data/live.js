@@ -1,0 +1,94 @@
+// @ts-check
+/** Keeps the tab up to date: polls while it can be seen, and says how old the newest data are. */
+
+/** Data younger than this many seconds count as live. */
+export const LIVE_SECONDS = 60;
+const POLL_MILLISECONDS = 5000;
+
+/**
+ * Calls `poll` again and again while the tab can be seen; never twice at a time.
+ * @param {object} options
+ * @param {() => Promise<void>} options.poll must not reject
+ * @param {() => boolean} options.isVisible
+ * @param {(callback: () => void, milliseconds: number) => unknown} [options.schedule]
+ * @returns {{now: () => Promise<void>, stop: () => void}} `now` polls at once, or once more right
+ *   after the poll in progress, which may have asked too early
+ */
+export function startPolling({poll, isVisible, schedule = setTimeout}) {
+  let stopped = false;
+  let again = false;
+  /** @type {Promise<void> | null} */
+  let running = null;
+
+  const run = async () => {
+    do {
+      again = false;
+      await poll();
+    } while (again && !stopped);
+    running = null;
+  };
+  const now = () => {
+    if (stopped) return Promise.resolve();
+    if (running) again = true;
+    else running = run();
+    return running;
+  };
+  const tick = async () => {
+    if (stopped) return;
+    if (isVisible() && !running) await now();
+    if (!stopped) schedule(tick, POLL_MILLISECONDS);
+  };
+  schedule(tick, POLL_MILLISECONDS);
+  return {
+    now,
+    stop() {
+      stopped = true;
+    },
+  };
+}
+
+/**
+ * TensorBoard hides a plugin by shrinking its frame to no height; the page itself stays "visible".
+ */
+export function isTabVisible() {
+  return document.visibilityState === 'visible' && window.innerHeight > 0;
+}
+
+/**
+ * Calls back when the tab comes into view again.
+ * @param {() => void} onShown
+ * @returns {() => void} stops
+ */
+export function whenShown(onShown) {
+  let visible = isTabVisible();
+  const check = () => {
+    const before = visible;
+    visible = isTabVisible();
+    if (visible && !before) onShown();
+  };
+  document.addEventListener('visibilitychange', check);
+  window.addEventListener('resize', check);
+  return () => {
+    document.removeEventListener('visibilitychange', check);
+    window.removeEventListener('resize', check);
+  };
+}
+
+/**
+ * @param {number} lastWallTime seconds since the epoch of the newest data
+ * @param {number} now seconds since the epoch
+ * @returns {{live: boolean, text: string}} 'Live · 4 s ago', or 'Last data 3 min ago'
+ */
+export function describeAge(lastWallTime, now) {
+  const seconds = Math.max(0, Math.round(now - lastWallTime)); // clocks of two machines may differ
+  const live = seconds < LIVE_SECONDS;
+  return {live, text: `${live ? 'Live · ' : 'Last data '}${_age(seconds)} ago`};
+}
+
+/** @param {number} seconds */
+function _age(seconds) {
+  if (seconds < 60) return `${seconds} s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min`;
+  if (seconds < 2 * 86400) return `${Math.floor(seconds / 3600)} h`;
+  return `${Math.floor(seconds / 86400)} days`;
+}

@@ -1,0 +1,95 @@
+// @ts-check
+/** The horizontal axis that all charts share: where a step lies on it, and which span is visible. Pure. */
+
+/**
+ * @typedef {import('../types.d.ts').AxisKind} AxisKind
+ * @typedef {import('../types.d.ts').Range} Range
+ */
+
+/**
+ * @param {AxisKind} axis
+ * @param {Float64Array} step
+ * @param {Float64Array} wallTime seconds since the epoch, as long as `step`
+ * @param {number} start wall time of the run's first step
+ * @returns {Float64Array} axis value of every step; a view of the input where that suffices
+ */
+export function axisValues(axis, step, wallTime, start) {
+  if (axis === 'step') return step;
+  return axis === 'wall' ? wallTime : wallTime.map((time) => time - start);
+}
+
+/**
+ * @param {ArrayLike<number>} ascending not empty
+ * @param {number} value
+ * @returns {number} index of the last item at or before `value`; -1 where all come after it
+ */
+export function indexAtOrBefore(ascending, value) {
+  let low = 0;
+  let high = ascending.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (ascending[middle] <= value) low = middle + 1;
+    else high = middle;
+  }
+  return low - 1;
+}
+
+/**
+ * @param {ArrayLike<number>} ascending not empty
+ * @param {number} value
+ * @returns {number} index of the item nearest to `value`
+ */
+export function nearestIndex(ascending, value) {
+  const before = indexAtOrBefore(ascending, value);
+  if (before < 0) return 0;
+  if (before === ascending.length - 1) return before;
+  return ascending[before + 1] - value < value - ascending[before] ? before + 1 : before;
+}
+
+/**
+ * The span that is shown before any zoom: that of the overview's run, widened to all checked runs
+ * as long as the overview's run still fills half of it. A short run beside a long one stays readable.
+ * @param {ArrayLike<number>} xs axis values of the overview's run, not empty
+ * @param {ArrayLike<number>[]} others those of the other checked runs
+ * @returns {Range}
+ */
+export function wholeRange(xs, others) {
+  const own = {from: xs[0], to: xs[xs.length - 1]};
+  const all = {...own};
+  for (const other of others) {
+    if (!other.length) continue;
+    all.from = Math.min(all.from, other[0]);
+    all.to = Math.max(all.to, other[other.length - 1]);
+  }
+  const range = 2 * (own.to - own.from) >= all.to - all.from ? all : own;
+  return range.to > range.from ? range : {from: range.from - 0.5, to: range.to + 0.5};
+}
+
+/**
+ * The steps that a visible span covers, for a request that is thinned to the screen.
+ * @param {Range} range
+ * @param {ArrayLike<number>} xs axis values of the columns of the whole run
+ * @param {ArrayLike<number>} firstStep
+ * @param {ArrayLike<number>} lastStep
+ * @returns {{from: number, to: number}}
+ */
+export function stepsWithin(range, xs, firstStep, lastStep) {
+  // One column more on each side, so that the drawing reaches the edges.
+  const first = Math.max(0, indexAtOrBefore(xs, range.from) - 1);
+  const last = Math.min(xs.length - 1, indexAtOrBefore(xs, range.to) + 2);
+  return {from: firstStep[first], to: lastStep[last]};
+}
+
+/**
+ * A zoom is only worth keeping if it is no click and shows a part of the data.
+ * @param {Range | null} range
+ * @param {Range} whole
+ * @returns {Range | null} null shows everything
+ */
+export function clampRange(range, whole) {
+  if (!range) return null;
+  const from = Math.max(whole.from, Math.min(range.from, range.to));
+  const to = Math.min(whole.to, Math.max(range.from, range.to));
+  if (!(to > from) || to - from >= whole.to - whole.from) return null;
+  return {from, to};
+}

@@ -1,0 +1,175 @@
+// @ts-check
+/** One histogram panel: a quantity of the parameter over time, drawn in one of three ways. */
+import {drawBands} from '../chart/bands.js';
+import {drawDensity} from '../chart/density.js';
+import {drawRidgeline} from '../chart/ridgeline.js';
+import {axisValues, indexAtOrBefore, nearestIndex} from '../state/axis.js';
+import {StepLine, useAxisPointer, useDrawing} from './plot.js';
+import {html, useRef, useState} from './ui.js';
+
+/**
+ * @typedef {import('./ui.js').App} App
+ * @typedef {import('../types.d.ts').PlotArea} PlotArea
+ * @typedef {import('../types.d.ts').HistogramSeries} HistogramSeries
+ * @typedef {import('../state/store.js').PanelKind} PanelKind
+ * @typedef {ReturnType<typeof drawRidgeline>} Ridgeline
+ */
+
+/** @type {{kind: PanelKind, label: string, note: string, path: string}[]} */
+const KINDS = [
+  {
+    kind: 'ridgeline',
+    label: 'Ridgeline',
+    note: 'newest in front',
+    path: 'M0 5c3 0 3-4 5-4s2 4 9 4M0 9c5 0 5-5 8-5s2 5 6 5',
+  },
+  {kind: 'density', label: 'Density', note: 'share of elements', path: 'M1 1h4v3H1zM9 1h4v3H9zM5 5h4v4H5z'},
+  {
+    kind: 'bands',
+    label: 'Percentile bands',
+    note: '±½σ, ±1σ, ±1½σ, min–max',
+    path: 'M0 2c4-2 9 2 14 0M0 5c4-2 9 2 14 0M0 8c4-2 9 2 14 0',
+  },
+];
+
+/**
+ * @param {object} props
+ * @param {App} props.app
+ * @param {number} props.index of the panel
+ * @param {import('../state/store.js').Panel} props.panel
+ * @param {import('./overview.js').View} props.view
+ * @param {string[]} props.quantities to choose from
+ * @param {HistogramSeries | null} props.histogram
+ * @param {string | null} props.absence why there is no histogram, where that is known
+ * @param {number} props.start wall time of the run's first step
+ * @param {number | null} props.epsilon of the parameter's group
+ */
+export function HistogramPanel({app, index, panel, view, quantities, histogram, absence, start, epsilon}) {
+  const kind = KINDS.find((candidate) => candidate.kind === panel.kind) ?? KINDS[0];
+  const change = (/** @type {Partial<import('../state/store.js').Panel>} */ patch) =>
+    app.actions.changePanel(index, patch);
+  return html`<section class="panel" aria-label=${`Histograms of ${panel.quantity}`}>
+    <h3>
+      <select
+        class="plain-select strong"
+        aria-label="Quantity"
+        value=${panel.quantity}
+        onChange=${(/** @type {any} */ event) => change({quantity: event.target.value})}
+      >
+        ${_withCurrent(quantities, panel.quantity).map(
+          (name) => html`<option key=${name} value=${name} selected=${name === panel.quantity}>${name}</option>`,
+        )}
+      </select>
+      <small>${histogram ? kind.note : ''}</small>
+      <span class="kinds" role="group" aria-label="Chart type">
+        ${KINDS.map(
+          (choice) => html`<button
+            key=${choice.kind}
+            aria-pressed=${choice === kind}
+            aria-label=${choice.label}
+            title=${choice.label}
+            onClick=${() => change({kind: choice.kind})}
+          >
+            <svg viewBox="0 0 14 10" aria-hidden="true"><path d=${choice.path} /></svg>
+          </button>`,
+        )}
+      </span>
+    </h3>
+    ${histogram && histogram.step.length > 0
+      ? html`<${HistogramPlot}
+          key=${kind.kind}
+          app=${app}
+          kind=${kind}
+          view=${view}
+          histogram=${histogram}
+          start=${start}
+          epsilon=${epsilon}
+        />`
+      : html`<div class="plot hint">${absence ?? ''}</div>`}
+  </section>`;
+}
+
+/**
+ * @param {object} props
+ * @param {App} props.app
+ * @param {typeof KINDS[0]} props.kind
+ * @param {import('./overview.js').View} props.view
+ * @param {HistogramSeries} props.histogram
+ * @param {number} props.start
+ * @param {number | null} props.epsilon
+ */
+function HistogramPlot({app, kind, view, histogram, start, epsilon}) {
+  const box = useRef(/** @type {HTMLElement | null} */ (null));
+  const canvas = useRef(/** @type {HTMLCanvasElement | null} */ (null));
+  const ridgeline = useRef(/** @type {Ridgeline | null} */ (null));
+  const [area, setArea] = useState(/** @type {PlotArea | null} */ (null));
+  const {range, theme, axis, color} = view;
+  const xs = axisValues(axis, histogram.step, histogram.wall_time, start);
+  const at = indexAtOrBefore(histogram.step, view.step);
+  const selected = kind.kind === 'ridgeline' && at >= 0 ? at : null;
+
+  const draw = (/** @type {HTMLCanvasElement} */ target) => {
+    const common = {histogram, xs, range, color, theme, axisKind: axis};
+    let drawn;
+    if (kind.kind === 'ridgeline') {
+      ridgeline.current = drawRidgeline(target, {histogram, xs, color, theme, selected, axisKind: axis});
+      drawn = ridgeline.current.area;
+    } else if (kind.kind === 'density') {
+      drawn = drawDensity(target, {...common, mark: epsilonMark(histogram, epsilon)});
+    } else drawn = drawBands(target, common);
+    setArea((before) => (before && _sameArea(before, drawn) ? before : drawn));
+  };
+  useDrawing(canvas, draw, [histogram, range, theme, axis, color, selected, epsilon, kind.kind]);
+
+  const isRidgeline = kind.kind === 'ridgeline';
+  const indexUnder = (/** @type {PointerEvent} */ event) => {
+    const top = /** @type {HTMLElement} */ (box.current).getBoundingClientRect().top;
+    return ridgeline.current?.indexAt(event.clientY - top) ?? -1;
+  };
+  useAxisPointer(box, {
+    area,
+    range,
+    onHover(x, event) {
+      if (x === null) return app.cursor.hover(null);
+      const index = isRidgeline ? indexUnder(event) : nearestIndex(xs, x);
+      app.cursor.hover(index < 0 ? null : xs[index]);
+    },
+    onClick(x, event) {
+      const index = isRidgeline ? indexUnder(event) : nearestIndex(xs, x);
+      if (index >= 0) app.actions.pinStep(histogram.step[index]);
+    },
+    // A drag across curves is no span of steps.
+    onZoom: (span) => (isRidgeline && span ? undefined : app.actions.zoom(span)),
+  });
+  const sentence = `${kind.label} of ${histogram.quantity} over ${histogram.step.length} logged histograms`;
+  return html`<div class="plot" ref=${box}>
+    <canvas ref=${canvas} role="img" aria-label=${sentence}></canvas>
+    ${!isRidgeline && html`<${StepLine} cursor=${app.cursor} range=${range} area=${area} />`}
+    <div class=${isRidgeline ? '' : 'zoom-span'} hidden></div>
+  </div>`;
+}
+
+/**
+ * Where v is ε², so that √v̂ is about ε and ε takes over the denominator. Only where that is near
+ * what the histograms hold: elsewhere it would push the data out of sight.
+ * @param {HistogramSeries} histogram
+ * @param {number | null} epsilon
+ * @returns {{value: number, label: string} | undefined}
+ */
+export function epsilonMark(histogram, epsilon) {
+  if (histogram.quantity !== 'exp_avg_sq' || !epsilon || !(epsilon > 0)) return undefined;
+  const value = epsilon ** 2;
+  const lowest = histogram.edges.find((edge) => edge > 0) ?? Infinity;
+  const highest = histogram.edges[histogram.edges.length - 1];
+  return value * 100 >= lowest && value <= highest * 100 ? {value, label: '√v = ε'} : undefined;
+}
+
+/** @param {string[]} names @param {string} current */
+function _withCurrent(names, current) {
+  return names.includes(current) ? names : [...names, current];
+}
+
+/** @param {PlotArea} a @param {PlotArea} b */
+function _sameArea(a, b) {
+  return a.left === b.left && a.top === b.top && a.width === b.width && a.height === b.height;
+}

@@ -1,0 +1,509 @@
+// @ts-check
+/** The first card: every tensor at every step, under the module tree and the loss. */
+import {drawLegend, drawRatioLegend, ratioPosition} from '../chart/colormap.js';
+import {drawContextStrip} from '../chart/context_strip.js';
+import {formatAxis, formatInteger, formatNumber} from '../chart/format.js';
+import {drawOverview, overviewDomain} from '../chart/overview_heatmap.js';
+import {axisTicks} from '../chart/scales.js';
+import {indexAtOrBefore, nearestIndex} from '../state/axis.js';
+import {Canvas, pixelOf, StepLine, useAxisPointer, useWindowHeight} from './plot.js';
+import {formatStatistic, ratioEmphasis} from './step_table.js';
+import {allModules, modulesAround, rowOfParameter, treeRows} from './tree_rows.js';
+import {html, icon, useEffect, useLayoutEffect, useMemo, useRef, useState} from './ui.js';
+
+/**
+ * @typedef {import('./ui.js').App} App
+ * @typedef {import('../types.d.ts').TreeRow} TreeRow
+ * @typedef {import('../types.d.ts').PlotArea} PlotArea
+ * @typedef {import('../types.d.ts').Overview} OverviewData
+ *
+ * What the overview's run looks like on the shared axis.
+ * @typedef {object} View
+ * @property {import('../types.d.ts').RunInfo} run
+ * @property {string} color of the run
+ * @property {import('../types.d.ts').Theme} theme
+ * @property {import('../types.d.ts').AxisKind} axis
+ * @property {import('../types.d.ts').Range} range visible
+ * @property {OverviewData} overview
+ * @property {Float64Array} xs axis value of every column
+ * @property {number} step at the cursor: the pinned one, else the newest
+ * @property {import('../types.d.ts').StatisticInfo} metric
+ *
+ * @typedef {{name: string, label: string, x: Float64Array, y: ArrayLike<number>}} Strip
+ */
+
+const STRIP_HEIGHT = 30;
+const AXIS_HEIGHT = 26;
+const SMALLEST_ROW = 15;
+const LARGEST_ROW = 24;
+/** Everything of the tab but the rows, with the parameter card at its smallest. */
+const HEIGHT_AROUND_ROWS = 646;
+const SMALLEST_HEIGHT = 210;
+
+/**
+ * @param {object} props
+ * @param {App} props.app
+ * @param {View} props.view
+ * @param {import('./tree_rows.js').Module} props.tree of the tensors that pass the filter
+ * @param {Set<string>} props.open
+ * @param {number} props.selected index of the selected parameter
+ * @param {Strip[]} props.strips chosen series and gradient norm
+ * @param {{name: string, label: string}[]} props.stripChoices
+ * @param {boolean} props.stale
+ */
+export function Overview({app, view, tree, open, selected, strips, stripChoices, stale}) {
+  const {run, overview, metric} = view;
+  const available = useRowsHeight();
+  const count = useMemo(() => treeRows(tree, open, 1).length, [tree, open]);
+  const rowHeight = Math.max(SMALLEST_ROW, Math.min(LARGEST_ROW, Math.floor(available / Math.max(1, count))));
+  const rows = useMemo(() => treeRows(tree, open, rowHeight), [tree, open, rowHeight]);
+  const everything = allModules(tree);
+  const allOpen = everything.size > 0 && [...everything].every((key) => open.has(key));
+  const tensors = tree.parameters.length;
+  const hidden = run.parameters.length - tensors;
+  return html`<section class="card overview ${stale ? 'stale' : ''}" aria-label="Overview">
+    <div class="card-head">
+      <h2>${_sentenceCase(metric.label)}</h2>
+      <span class="sub" title=${metric.description}>
+        ${formatInteger(tensors)} ${hidden ? `of ${formatInteger(run.parameters.length)} ` : ''}tensors ·
+        ${' '}${formatInteger(overview.logged_steps)} logged steps · ${run.name}
+      </span>
+      <span class="grow"></span>
+      <span class="swatches">
+        ${_isRatio(metric) && html`<span><i class="sw-zero"></i>no update</span>`}
+        <span><i class="sw-nan"></i>NaN / Inf</span>
+        ${overview.logged && html`<span><i class="sw-none"></i>not logged</span>`}
+      </span>
+      <${Legend} view=${view} />
+      <button
+        class="icon-button"
+        aria-label=${allOpen ? 'Fold all modules' : 'Open all modules'}
+        title=${allOpen ? 'Fold all modules' : 'Open all modules'}
+        disabled=${everything.size === 0}
+        onClick=${() => app.actions.openModules(allOpen ? new Set() : everything)}
+      >
+        ${icon(allOpen ? 'collapse' : 'expand')}
+      </button>
+    </div>
+    ${tensors === 0
+      ? html`<${NoMatch} app=${app} />`
+      : html`<${Rows}
+          app=${app}
+          view=${view}
+          tree=${tree}
+          open=${open}
+          rows=${rows}
+          visibleHeight=${Math.min(available, rows.length * rowHeight)}
+          selected=${selected}
+          strips=${strips}
+          stripChoices=${stripChoices}
+        />`}
+  </section>`;
+}
+
+/** @param {any} props see Overview */
+function Rows({app, view, tree, open, rows, visibleHeight, selected, strips, stripChoices}) {
+  const {overview, xs, range, run} = view;
+  const scroller = useRef(/** @type {HTMLElement | null} */ (null));
+  const layer = useRef(/** @type {HTMLElement | null} */ (null));
+  const tip = useRef(/** @type {(content: Tip | null) => void} */ (() => {}));
+  const [scrollTop, setScrollTop] = useState(0);
+  const [width, setWidth] = useState(0);
+  useEffect(() => {
+    const element = /** @type {HTMLElement} */ (layer.current);
+    const observer = new ResizeObserver(() => element.clientWidth && setWidth(element.clientWidth));
+    observer.observe(element);
+    return () => observer.disconnect();
+  }, []);
+
+  const top = strips.length * STRIP_HEIGHT;
+  const height = top + visibleHeight + AXIS_HEIGHT;
+  const total = rows.length ? rows[rows.length - 1].y + rows[0].height : 0;
+  const offset = Math.min(scrollTop, Math.max(0, total - visibleHeight));
+  /** @type {TreeRow[]} */
+  const visible = rows.filter(
+    (/** @type {TreeRow} */ row) => row.y + row.height > offset && row.y < offset + visibleHeight,
+  );
+  const drawn = visible.filter((row) => !row.open).map((row) => ({...row, y: row.y - offset}));
+  const area = {left: 0, top: 0, width, height: top + visibleHeight};
+  const selectedRow = rowOfParameter(rows, selected);
+  useLayoutEffect(() => _scrollIntoView(scroller.current, selectedRow, visibleHeight), [selected]);
+
+  const hover = (/** @type {number | null} */ x, /** @type {PointerEvent} */ event) => {
+    const column = x === null ? -1 : nearestIndex(xs, x);
+    app.cursor.hover(x === null ? null : xs[column]);
+    tip.current(x === null ? null : _tipAt(event, column, {view, rows, offset, top, layer: layer.current}));
+  };
+  const click = (/** @type {number} */ x, /** @type {PointerEvent} */ event) => {
+    const step = overview.last_step[nearestIndex(xs, x)];
+    const y = event.clientY - /** @type {HTMLElement} */ (layer.current).getBoundingClientRect().top;
+    const row = y < top ? undefined : _rowAt(rows, y - top + offset);
+    if (row) app.actions.selectCell(run.parameters[_worst(view, row, nearestIndex(xs, x))].name, step);
+    else app.actions.pinStep(step);
+  };
+  useAxisPointer(layer, {area, range, onHover: hover, onClick: click, onZoom: app.actions.zoom});
+
+  const draw = (/** @type {HTMLCanvasElement} */ canvas) =>
+    drawOverview(canvas, {
+      rows: drawn,
+      overview,
+      xs,
+      range,
+      theme: view.theme,
+      scale: view.metric.scale,
+      undefinedFor: undefinedFor(view),
+    });
+  const drawing = [overview, xs, range, view.theme, rows, offset, visibleHeight, width];
+  return html`<div
+    class="overview-scroll"
+    ref=${scroller}
+    style="height:${height}px"
+    onScroll=${(/** @type {any} */ event) => setScrollTop(event.target.scrollTop)}
+  >
+    <div class="overview-grid" style="height:${top + total + AXIS_HEIGHT}px">
+      <div class="tree-column">
+        <div class="sticky-top" style="height:${top}px">
+          ${strips.map(
+            (/** @type {Strip} */ strip, /** @type {number} */ i) => html`<div key=${i} class="strip-label">
+              ${i === 0 && stripChoices.length > 1
+                ? html`<${StripChoice} app=${app} choices=${stripChoices} chosen=${strip.name} />`
+                : strip.label}
+            </div>`,
+          )}
+        </div>
+        <${Tree} app=${app} tree=${tree} open=${open} rows=${rows} visible=${visible} selectedRow=${selectedRow} run=${run} />
+      </div>
+      <div class="heat" ref=${layer} style="height:${height}px">
+        ${strips.map(
+          (/** @type {Strip} */ strip, /** @type {number} */ i) => html`<div key=${i} class="strip" style="height:${STRIP_HEIGHT}px">
+            <${Canvas}
+              draw=${(/** @type {HTMLCanvasElement} */ canvas) =>
+                drawContextStrip(canvas, {x: strip.x, y: strip.y, range, color: view.color, log: strip.name === 'gradient_norm'})}
+              dependencies=${[strip.x, strip.y, range, view.color, view.theme, width]}
+              label=${`${strip.label} over the same steps`}
+            />
+          </div>`,
+        )}
+        <div class="heat-rows" style="height:${visibleHeight}px">
+          <${Canvas}
+            draw=${draw}
+            dependencies=${drawing}
+            label=${`Heat map of ${view.metric.label}: ${drawn.length} rows by ${overview.columns} steps. The column beside it has the numbers at the step.`}
+          />
+          ${selectedRow &&
+          html`<div class="row-box" style="top:${selectedRow.y - offset}px;height:${selectedRow.height}px"></div>`}
+        </div>
+        <${StepAxis} view=${view} width=${width} />
+        <${StepLine} cursor=${app.cursor} range=${range} area=${area} />
+        <${StepTag} cursor=${app.cursor} view=${view} area=${area} />
+        <div class="zoom-span" hidden></div>
+        <${Tooltip} register=${tip} />
+      </div>
+      <${AtStep} cursor=${app.cursor} view=${view} strips=${strips} rows=${visible} top=${top} />
+    </div>
+  </div>`;
+}
+
+/** @param {{app: App, tree: import('./tree_rows.js').Module, open: Set<string>, rows: TreeRow[], visible: TreeRow[], selectedRow: TreeRow | undefined, run: View['run']}} props */
+function Tree({app, tree, open, rows, visible, selectedRow, run}) {
+  const [active, setActive] = useState(/** @type {string | null} */ (null));
+  const toggle = (/** @type {TreeRow} */ row) => app.actions.openModules(_toggled(open, row.key));
+  const choose = (/** @type {TreeRow} */ row) =>
+    row.kind === 'module' ? toggle(row) : app.actions.selectTensor(run.parameters[row.parameters[0]].name);
+  const onKey = (/** @type {KeyboardEvent} */ event) => {
+    const at = rows.findIndex((row) => row.key === (active ?? selectedRow?.key));
+    if (event.key === 'ArrowDown' || event.key === 'ArrowUp') {
+      const row = rows[Math.min(rows.length - 1, Math.max(0, at + (event.key === 'ArrowDown' ? 1 : -1)))];
+      setActive(row.key);
+      if (row.kind === 'tensor') choose(row);
+    } else if ((event.key === 'Enter' || event.key === ' ') && at >= 0) choose(rows[at]);
+    else return;
+    event.preventDefault();
+  };
+  const total = rows.length ? rows[rows.length - 1].y + rows[0].height : 0;
+  return html`<div
+    class="tree"
+    role="tree"
+    tabindex="0"
+    aria-label="Tensors by module"
+    aria-activedescendant=${_rowId(active ?? selectedRow?.key ?? '')}
+    style="height:${total}px"
+    onKeyDown=${onKey}
+    onBlur=${() => setActive(null)}
+  >
+    ${visible.map(
+      (row) => html`<div
+        key=${row.key}
+        id=${_rowId(row.key)}
+        class="tree-row ${row === selectedRow ? 'selected' : ''} ${row.key === active ? 'active' : ''}"
+        role="treeitem"
+        aria-level=${row.depth + 1}
+        aria-selected=${row === selectedRow}
+        aria-expanded=${row.kind === 'module' ? row.open : undefined}
+        title=${row.key}
+        style="top:${row.y}px;height:${row.height}px;padding-left:${7 + row.depth * 13}px"
+        onClick=${() => choose(row)}
+      >
+        ${row.kind === 'module' ? icon(row.open ? 'down' : 'right', 'chevron') : html`<span class="chevron"></span>`}
+        <span class="row-name">${row.label}</span>
+        ${row.kind === 'module' && html`<span class="count">${row.parameters.length}</span>`}
+      </div>`,
+    )}
+  </div>`;
+}
+
+/** @param {{app: App, choices: {name: string, label: string}[], chosen: string}} props */
+function StripChoice({app, choices, chosen}) {
+  return html`<select
+    class="plain-select"
+    aria-label="Series above the heat map"
+    value=${chosen}
+    onChange=${(/** @type {any} */ event) => app.actions.chooseStrip(event.target.value)}
+  >
+    ${choices.map(({name, label}) => html`<option key=${name} value=${name} selected=${name === chosen}>${label}</option>`)}
+  </select>`;
+}
+
+/** @param {{view: View}} props */
+function Legend({view}) {
+  const {theme, overview, metric} = view;
+  const draw = (/** @type {HTMLCanvasElement} */ canvas) =>
+    _isRatio(metric)
+      ? drawRatioLegend(canvas, theme)
+      : drawLegend(canvas, theme, overviewDomain(overview, metric.scale), {diverging: metric.scale === 'cosine'});
+  const label = _isRatio(metric)
+    ? 'Colour scale from 1e-6 (blue) over 1e-3 (neutral, usual) to 3e-1 (red)'
+    : `Colour scale of ${metric.label}, from low (pale) to high (strong)`;
+  return html`<${Canvas} class="legend" draw=${draw} dependencies=${[theme, overview, metric]} label=${label} />`;
+}
+
+/** @param {{view: View, width: number}} props */
+function StepAxis({view, width}) {
+  const {range, axis} = view;
+  const ticks = width ? axisTicks(range, axis, Math.max(2, Math.floor(width / 90))) : [];
+  return html`<div class="x-axis" style="height:${AXIS_HEIGHT}px" aria-hidden="true">
+    ${ticks.map(
+      ({unit, label}) => html`<i key=${`i${unit}`} style="left:${100 * unit}%"></i>
+        <span key=${unit} class=${unit < 0.02 ? 'first' : unit > 0.98 ? 'last' : ''} style="left:${100 * unit}%">${label}</span>`,
+    )}
+  </div>`;
+}
+
+/** The pill on the axis that names the step at the cursor. @param {{cursor: App['cursor'], view: View, area: PlotArea}} props */
+function StepTag({cursor, view, area}) {
+  const tag = useRef(/** @type {HTMLElement | null} */ (null));
+  useLayoutEffect(() =>
+    cursor.subscribe((x) => {
+      const element = /** @type {HTMLElement} */ (tag.current);
+      const pixel = x === null ? null : pixelOf(view.range, area, x);
+      element.hidden = pixel === null;
+      if (x === null || pixel === null) return;
+      const step = view.overview.last_step[nearestIndex(view.xs, x)];
+      const time = view.axis === 'step' ? '' : ` · ${formatAxis(x, view.axis)}`;
+      element.textContent = `step ${formatInteger(step)}${time}`;
+      const half = element.offsetWidth / 2;
+      const middle = Math.max(half, Math.min(area.width - half, pixel));
+      element.style.transform = `translateX(${Math.round(middle - half)}px)`;
+    }),
+  );
+  return html`<div ref=${tag} class="fob" style="top:${area.height + 4}px" hidden></div>`;
+}
+
+/**
+ * The numbers of all visible rows at the step cursor. Filled directly, as the cursor moves.
+ * @param {{cursor: App['cursor'], view: View, strips: Strip[], rows: TreeRow[], top: number}} props
+ */
+function AtStep({cursor, view, strips, rows, top}) {
+  const column = useRef(/** @type {HTMLElement | null} */ (null));
+  const shown = rows.filter((row) => !row.open);
+  useLayoutEffect(() =>
+    cursor.subscribe((x) => {
+      const element = /** @type {HTMLElement} */ (column.current);
+      if (x === null) return;
+      const index = nearestIndex(view.xs, x);
+      const outside = x < view.xs[0] || x > view.xs[view.xs.length - 1]; // pinned beyond the zoom
+      element.querySelectorAll('.row-value').forEach((cell, i) => {
+        const value = outside ? null : _valueAt(view, _worst(view, shown[i], index), index);
+        const [text, className] = _describe(view, shown[i], value);
+        if (cell.textContent !== text) cell.textContent = text;
+        cell.className = `row-value ${className}`;
+      });
+      element.querySelectorAll('.strip-value').forEach((cell, i) => {
+        const at = indexAtOrBefore(strips[i].x, x);
+        cell.textContent = at < 0 ? '' : formatNumber(strips[i].y[at]);
+      });
+    }),
+  );
+  return html`<div class="at" ref=${column}>
+    <div class="sticky-top" style="height:${top}px">
+      ${strips.map((_, i) => html`<div key=${i} class="strip-value"></div>`)}
+    </div>
+    <div class="at-rows">
+      ${shown.map(
+        (row) => html`<span key=${row.key} class="row-value" style="top:${row.y}px;height:${row.height}px;line-height:${row.height}px"></span>`,
+      )}
+    </div>
+    <span class="at-head">at step</span>
+  </div>`;
+}
+
+/**
+ * @typedef {{x: number, y: number, flip: boolean, title: string, lines: [string, string][]}} Tip
+ * @param {{register: {current: (content: Tip | null) => void}}} props
+ */
+function Tooltip({register}) {
+  const [tip, setTip] = useState(/** @type {Tip | null} */ (null));
+  register.current = setTip;
+  if (!tip) return null;
+  return html`<div class="tip ${tip.flip ? 'flip' : ''}" style="left:${tip.x}px;top:${tip.y}px">
+    <b>${tip.title}</b>
+    <table>
+      ${tip.lines.map(([name, value]) => html`<tr key=${name}><td>${name}</td><td>${value}</td></tr>`)}
+    </table>
+  </div>`;
+}
+
+/** @param {{app: App}} props */
+function NoMatch({app}) {
+  return html`<div class="hint">
+    No tensor matches this filter.
+    <button class="link" onClick=${() => app.actions.filterTensors('')}>Show all tensors</button>
+  </div>`;
+}
+
+/**
+ * @param {PointerEvent} event
+ * @param {number} column
+ * @param {{view: View, rows: TreeRow[], offset: number, top: number, layer: HTMLElement | null}} at
+ * @returns {Tip | null}
+ */
+function _tipAt(event, column, {view, rows, offset, top, layer}) {
+  const box = /** @type {HTMLElement} */ (layer).getBoundingClientRect();
+  const [x, y] = [event.clientX - box.left, event.clientY - box.top];
+  const row = y < top ? undefined : _rowAt(rows, y - top + offset);
+  if (!row) return null;
+  const {overview, metric, run} = view;
+  const [first, last] = [overview.first_step[column], overview.last_step[column]];
+  const steps = first === last ? formatInteger(last) : `${formatInteger(first)}–${formatInteger(last)}`;
+  const parameter = _worst(view, row, column);
+  const value = _valueAt(view, parameter, column);
+  /** @type {[string, string][]} */
+  const lines = [[first === last ? 'step' : 'steps (their extreme)', steps]];
+  if (view.axis !== 'step') lines.push(['time', formatAxis(view.xs[column], view.axis)]);
+  lines.push([metric.label, _valueText(view, parameter, value)]);
+  if (_isRatio(metric) && value !== null && value > 0 && Number.isFinite(value)) lines.push(['compared with 1e-3', _times(value / 1e-3)]);
+  if (row.kind === 'module') lines.push([`extreme of ${row.parameters.length} tensors`, row.key]);
+  const name = run.parameters[parameter].name;
+  return {x: x + 14, y: y + 14, flip: x > box.width - 300, title: name, lines};
+}
+
+/** @param {number} factor @returns {string} '33 × above' */
+function _times(factor) {
+  if (factor > 0.95 && factor < 1.05) return 'equal';
+  return factor > 1 ? `${formatNumber(Number(factor.toPrecision(2)))} × above` : `${formatNumber(Number((1 / factor).toPrecision(2)))} × below`;
+}
+
+/** @param {TreeRow[]} rows @param {number} y @returns {TreeRow | undefined} the row that shows data there */
+function _rowAt(rows, y) {
+  const row = rows.length ? rows[Math.floor(y / rows[0].height)] : undefined;
+  return row && !row.open ? row : undefined;
+}
+
+/** The tensor of a row whose value at a column is the most extreme. @param {View} view @param {TreeRow} row @param {number} column */
+function _worst(view, row, column) {
+  let worst = row.parameters[0];
+  let extreme = -Infinity;
+  for (const parameter of row.parameters) {
+    const value = _valueAt(view, parameter, column);
+    const rank = value === null ? -1 : _extremity(view, value);
+    if (rank > extreme) [worst, extreme] = [parameter, rank];
+  }
+  return worst;
+}
+
+/** @param {View} view @param {number} value @returns {number} the larger the more it stands out */
+function _extremity({metric}, value) {
+  if (!Number.isFinite(value)) return Infinity;
+  return _isRatio(metric) ? Math.abs(ratioPosition(Math.log10(value)) - 0.5) : Math.abs(value);
+}
+
+/** @param {View} view @param {number} parameter @param {number} column @returns {number | null} null where nothing was logged */
+function _valueAt({overview}, parameter, column) {
+  const at = parameter * overview.columns + column;
+  return overview.logged && !overview.logged[at] ? null : overview.values[at];
+}
+
+/** @param {View} view @param {TreeRow} row @param {number | null} value @returns {[string, string]} text and class */
+function _describe(view, row, value) {
+  const text = _valueText(view, row.parameters[0], value, true);
+  if (value === null || text === '—') return [text, ''];
+  if (_isRatio(view.metric)) return [text, ratioEmphasis(value)];
+  return [text, Number.isFinite(value) ? '' : 'hot'];
+}
+
+/** @param {View} view @param {number} parameter @param {number | null} value @param {boolean} [short] */
+function _valueText(view, parameter, value, short = false) {
+  if (value === null) return short ? '—' : 'not logged';
+  const group = view.run.groups[view.run.parameters[parameter].group];
+  if (Number.isNaN(value) && group?.undefined.includes(view.metric.name)) {
+    return short ? '—' : `not defined for ${group.optimizer}`;
+  }
+  return formatStatistic(view.metric, value);
+}
+
+/** @param {View} view @returns {Set<number>} parameters whose optimizer does not have the statistic */
+function undefinedFor({run, metric}) {
+  const groups = run.groups.map((group) => group.undefined.includes(metric.name));
+  return new Set(run.parameters.flatMap(({group}, index) => (groups[group] ? [index] : [])));
+}
+
+/** @param {HTMLElement | null} scroller @param {TreeRow | undefined} row @param {number} visibleHeight */
+function _scrollIntoView(scroller, row, visibleHeight) {
+  if (!scroller || !row) return;
+  if (row.y < scroller.scrollTop) scroller.scrollTop = row.y;
+  const below = row.y + row.height - visibleHeight;
+  if (below > scroller.scrollTop) scroller.scrollTop = below;
+}
+
+/** Height for the rows, so that both cards fit on one screen. */
+function useRowsHeight() {
+  const spare = useWindowHeight() - HEIGHT_AROUND_ROWS;
+  const fair = spare > 300 ? 300 + (spare - 300) / 2 : spare; // a tall screen serves both cards
+  return Math.max(SMALLEST_HEIGHT, Math.floor(fair));
+}
+
+/**
+ * What `o` does: folds the innermost open module around a tensor, or opens the outermost folded one.
+ * @param {import('./tree_rows.js').Module} tree
+ * @param {Set<string>} open
+ * @param {number} parameter
+ * @returns {Set<string>}
+ */
+export function toggleAround(tree, open, parameter) {
+  const around = modulesAround(tree, parameter);
+  const folded = around.find((key) => !open.has(key));
+  const key = folded ?? around[around.length - 1];
+  return key === undefined ? open : _toggled(open, key);
+}
+
+/** @param {Set<string>} open @param {string} key */
+function _toggled(open, key) {
+  const next = new Set(open);
+  if (!next.delete(key)) next.add(key);
+  return next;
+}
+
+/** @param {{name: string}} metric */
+function _isRatio(metric) {
+  return metric.name === 'update_to_weight_ratio';
+}
+
+/** @param {string} key */
+function _rowId(key) {
+  return `row-${key}`;
+}
+
+/** @param {string} text */
+function _sentenceCase(text) {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}

@@ -1,0 +1,158 @@
+// @ts-check
+/** What charts need from the page: redrawing on a change of data or size, the step line, the mouse. */
+import {html, useEffect, useLayoutEffect, useRef, useState} from './ui.js';
+
+/**
+ * @typedef {import('../types.d.ts').PlotArea} PlotArea
+ * @typedef {import('../types.d.ts').Range} Range
+ * @typedef {import('../state/store.js').Cursor} Cursor
+ */
+
+/**
+ * Draws now, when `dependencies` change and when the element changes its size. An element without
+ * a size (the tab is hidden) is left alone.
+ * @template {HTMLElement} T
+ * @param {{current: T | null}} element
+ * @param {(element: T) => void} draw
+ * @param {ReadonlyArray<unknown>} dependencies
+ */
+export function useDrawing(element, draw, dependencies) {
+  const latest = useRef(draw);
+  latest.current = draw;
+  const redraw = () => {
+    const target = element.current;
+    if (target && target.clientWidth > 0 && target.clientHeight > 0) latest.current(target);
+  };
+  useLayoutEffect(redraw, dependencies);
+  useEffect(() => {
+    const observer = new ResizeObserver(redraw);
+    observer.observe(/** @type {T} */ (element.current));
+    return () => observer.disconnect();
+  }, []);
+}
+
+/**
+ * A canvas with its sentence for those who do not see it.
+ * @param {object} props
+ * @param {(canvas: HTMLCanvasElement) => void} props.draw
+ * @param {ReadonlyArray<unknown>} props.dependencies
+ * @param {string} props.label
+ * @param {string} [props.class]
+ */
+export function Canvas({draw, dependencies, label, class: className}) {
+  const canvas = useRef(/** @type {HTMLCanvasElement | null} */ (null));
+  useDrawing(canvas, draw, dependencies);
+  return html`<canvas ref=${canvas} class=${className} role="img" aria-label=${label}></canvas>`;
+}
+
+/** @param {Range} range @param {PlotArea} area @param {number} x @returns {number | null} pixels; null outside */
+export function pixelOf(range, area, x) {
+  const unit = (x - range.from) / (range.to - range.from);
+  return unit >= -1e-9 && unit <= 1 + 1e-9 ? area.left + unit * area.width : null;
+}
+
+/**
+ * The dashed line at the step cursor. It follows the cursor without being rendered again.
+ * @param {{cursor: Cursor, range: Range, area: PlotArea | null}} props
+ */
+export function StepLine({cursor, range, area}) {
+  const line = useRef(/** @type {HTMLElement | null} */ (null));
+  useLayoutEffect(() =>
+    cursor.subscribe((x) => {
+      const element = /** @type {HTMLElement} */ (line.current);
+      const pixel = x === null || !area ? null : pixelOf(range, area, x);
+      element.hidden = pixel === null;
+      if (pixel !== null) element.style.transform = `translateX(${Math.round(pixel)}px)`;
+    }),
+  );
+  const style = area ? `top:${area.top}px;height:${area.height}px` : '';
+  return html`<div ref=${line} class="cursor" style=${style} hidden></div>`;
+}
+
+const CLICK_PIXELS = 4;
+
+/**
+ * Hover, click, drag to zoom and double click on an element that carries the shared axis.
+ * @param {{current: HTMLElement | null}} element positioned; a child `.zoom-span` shows the drag
+ * @param {object} options read anew at every event
+ * @param {PlotArea | null} options.area in pixels of the element
+ * @param {Range} options.range
+ * @param {(x: number | null, event: PointerEvent) => void} options.onHover null on leaving
+ * @param {(x: number, event: PointerEvent) => void} options.onClick
+ * @param {(range: Range | null) => void} options.onZoom null on a double click
+ */
+export function useAxisPointer(element, options) {
+  const latest = useRef(options);
+  latest.current = options;
+  useEffect(() => {
+    const target = /** @type {HTMLElement} */ (element.current);
+    const span = /** @type {HTMLElement | null} */ (target.querySelector('.zoom-span'));
+    /** @type {number | null} */
+    let dragFrom = null;
+    const pixel = (/** @type {PointerEvent} */ event) => {
+      const {area} = latest.current;
+      const inside = event.clientX - target.getBoundingClientRect().left;
+      return area ? Math.min(area.left + area.width, Math.max(area.left, inside)) : inside;
+    };
+    const axisValue = (/** @type {number} */ at) => {
+      const {area, range} = latest.current;
+      return area ? range.from + ((at - area.left) / area.width) * (range.to - range.from) : null;
+    };
+    const showSpan = (/** @type {number} */ from, /** @type {number} */ to) => {
+      if (!span) return;
+      span.hidden = Math.abs(to - from) < CLICK_PIXELS;
+      span.style.left = `${Math.min(from, to)}px`;
+      span.style.width = `${Math.abs(to - from)}px`;
+    };
+    const move = (/** @type {PointerEvent} */ event) => {
+      const at = pixel(event);
+      if (dragFrom !== null) showSpan(dragFrom, at);
+      latest.current.onHover(axisValue(at), event);
+    };
+    const leave = (/** @type {PointerEvent} */ event) => latest.current.onHover(null, event);
+    const down = (/** @type {PointerEvent} */ event) => {
+      if (event.button !== 0) return;
+      dragFrom = pixel(event);
+      target.setPointerCapture(event.pointerId);
+    };
+    const up = (/** @type {PointerEvent} */ event) => {
+      if (dragFrom === null) return;
+      const [from, to] = [dragFrom, pixel(event)];
+      dragFrom = null;
+      if (span) span.hidden = true;
+      const [a, b] = [axisValue(Math.min(from, to)), axisValue(Math.max(from, to))];
+      if (a === null || b === null) return;
+      if (Math.abs(to - from) < CLICK_PIXELS) latest.current.onClick(b, event);
+      else latest.current.onZoom({from: a, to: b});
+    };
+    const cancel = () => {
+      dragFrom = null;
+      if (span) span.hidden = true;
+    };
+    const reset = () => latest.current.onZoom(null);
+    /** @type {[string, any][]} */
+    const listeners = [
+      ['pointermove', move],
+      ['pointerleave', leave],
+      ['pointerdown', down],
+      ['pointerup', up],
+      ['pointercancel', cancel],
+      ['dblclick', reset],
+    ];
+    for (const [type, listener] of listeners) target.addEventListener(type, listener);
+    return () => {
+      for (const [type, listener] of listeners) target.removeEventListener(type, listener);
+    };
+  }, []);
+}
+
+/** @returns {number} height of the frame in CSS pixels, also after it has changed */
+export function useWindowHeight() {
+  const [height, setHeight] = useState(window.innerHeight);
+  useEffect(() => {
+    const update = () => window.innerHeight > 0 && setHeight(window.innerHeight);
+    window.addEventListener('resize', update);
+    return () => window.removeEventListener('resize', update);
+  }, []);
+  return height;
+}
