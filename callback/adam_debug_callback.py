@@ -25,7 +25,6 @@ from tb_adam_plugin import schema
 from . import norms, options, schedule
 from .event_log import EventLog
 from .measurement import Measured, Measurement
-from .naming import listed
 from .optimizer_state.registry import adapter_for
 from .recorder import Recorder
 from .step_scalars import Scalar

@@ -13,7 +13,7 @@ Rows are worked on in blocks, which bounds the temporaries.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,6 +23,7 @@ from torch import Tensor
 
 from .norms import flat_view
 
+Total = Callable[[Tensor, torch.dtype], Tensor]
 ROW = 256
 LINE = 16
 BLOCK_ROWS = 1024
@@ -44,6 +45,7 @@ class _Piece:
         count: Number of elements.
         start: First element in the parameter's memory order; None for a parameter that is copied
             as a whole, whatever its strides.
+        sampled: Whether the parameter is not read whole.
         lines: Indices of lines to read instead of consecutive elements, or None.
     """
 
@@ -51,6 +53,7 @@ class _Piece:
     at: int
     count: int
     start: int | None
+    sampled: bool = False
     lines: Tensor | None = None
 
 
@@ -85,6 +88,7 @@ class Panel:
         row_elements: How many elements of each row are no padding, int64 ``[rows]``.
         row_parameter: Index of each row's parameter, int64 ``[rows]``.
         blocks: The rows, cut up.
+        sampled: Indices of the parameters that are not read whole.
     """
 
     def __init__(
@@ -125,37 +129,44 @@ class Panel:
         self._flat_views: dict[tuple[str, int], tuple[int, Tensor, Tensor]] = {}
         self._scratch: dict[str, tuple[Tensor, Block | None]] = {}
         self._before: Tensor | None = None
+        self._totals: dict[tuple[str, int], Tensor] = {}
+        self.sampled: list[int] = np.flatnonzero(self.elements_read < self.elements).tolist()
 
     @property
     def rows(self) -> int:
         """Number of rows of all parameters."""
         return len(self.row_parameter)
 
-    @property
-    def sampled(self) -> list[int]:
-        """Indices of the parameters that are not read whole."""
-        return np.flatnonzero(self.elements_read < self.elements).tolist()
-
-    def read_before(self) -> None:
-        """Keep the weights as they are now, for :meth:`before`."""
+    def read_before(self, total: Total) -> None:
+        """Keep the weights as they are now, for :meth:`before`; ``total`` as in :meth:`read`."""
+        self._totals.clear()
         if self._before is None:
             self._before = self._zeros(self.rows)
         for block in self.blocks:
             rows = self._before[block.first_row : block.first_row + block.rows]
-            self._fill(block, "before", rows, self._parameters)
+            self._fill(block, "before", rows, self._parameters, total)
 
     def before(self, block: Block) -> Tensor:
         """Return the weights that :meth:`read_before` kept, ``[rows, ROW]``."""
         assert self._before is not None
         return self._before[block.first_row : block.first_row + block.rows]
 
-    def read(self, block: Block, quantity: str, tensors: Sequence[Tensor | None]) -> Tensor:
+    def read(
+        self,
+        block: Block,
+        quantity: str,
+        tensors: Sequence[Tensor | None],
+        total: Total | None = None,
+    ) -> Tensor:
         """Read a block's elements of one quantity.
 
         Args:
             block: One of :attr:`blocks`.
             quantity: Names the memory that is reused between calls.
             tensors: One a parameter, of its shape; None reads as zeros.
+            total: What to compute over all elements of a tensor that is sampled, for
+                :meth:`totals`. It runs just before the tensor's lines are read: then they are in
+                the processor's cache, and the memory is gone through once.
 
         Returns:
             ``[rows, ROW]``, valid until the quantity's next read.
@@ -169,8 +180,16 @@ class Panel:
         elif last_block is not block:
             rows.zero_()  # the padding of another block lies elsewhere
         self._scratch[quantity] = (rows, block)
-        self._fill(block, quantity, rows[: block.rows], tensors)
+        self._fill(block, quantity, rows[: block.rows], tensors, total)
         return rows[: block.rows]
+
+    def totals(self, quantity: str) -> Tensor:
+        """Return the totals of the last reads of a quantity: float64, one a sampled parameter.
+
+        The quantity of :meth:`read_before` is called "before". A tensor that was None has 0.
+        """
+        zero = torch.zeros((), dtype=torch.float64, device=self._device)
+        return torch.stack([self._totals.pop((quantity, i), zero) for i in self.sampled])
 
     def _zeros(self, rows: int) -> Tensor:
         return torch.zeros(rows, ROW, dtype=self._dtype, device=self._device)
@@ -207,13 +226,18 @@ class Panel:
         pieces = []
         full = chosen[chosen < n // LINE]
         if len(full):
-            pieces.append(_Piece(parameter, at, len(full) * LINE, 0, full.to(self._device)))
+            pieces.append(_Piece(parameter, at, len(full) * LINE, 0, True, full.to(self._device)))
         if len(full) < len(chosen):  # the last line of the tensor is a short one
-            pieces.append(_Piece(parameter, at + len(full) * LINE, n % LINE, n - n % LINE))
+            pieces.append(_Piece(parameter, at + len(full) * LINE, n % LINE, n - n % LINE, True))
         return pieces
 
     def _fill(
-        self, block: Block, quantity: str, rows: Tensor, tensors: Sequence[Tensor | None]
+        self,
+        block: Block,
+        quantity: str,
+        rows: Tensor,
+        tensors: Sequence[Tensor | None],
+        total: Total | None,
     ) -> None:
         targets = block._targets.get(quantity)
         if targets is None:
@@ -226,6 +250,9 @@ class Panel:
             elif piece.start is None:
                 whole.append((target, tensor, piece.parameter))
             else:
+                key = (quantity, piece.parameter)
+                if total is not None and piece.sampled and key not in self._totals:
+                    self._totals[key] = total(tensor, self._dtype)
                 self._fill_part(quantity, piece, target, tensor)
         if whole:
             self._copy(whole)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,14 +13,25 @@ from torch import Tensor
 from tb_adam_plugin import schema
 
 from . import histograms, norms, statistics
-from .capture import ROW, Panel
+from .capture import ROW, Block, Panel
 from .optimizer_state.base import Formula, Moments, OptimizerState
 from .to_host import to_host
 from .watched_parameters import Watched
 
-_EXACT = ("b²", "g²", "m²", "v", "w²")
+# Quantities that are added up over all elements: how, and the row values that do it for parameters
+# read whole.
+_EXACT = {
+    "before": (norms.sum_of_squares, "b²"),
+    "gradient": (norms.sum_of_squares, "g²"),
+    "exp_avg": (norms.sum_of_squares, "m²"),
+    "exp_avg_sq": (norms.plain_sum, "v"),
+}
 # Below this a sum of float32 squares may have lost small ones.
 _UNDERFLOW = 1e-30
+
+Values = npt.NDArray[np.float64]
+# By quantity, one tensor a parameter or None.
+Tensors = dict[str, Sequence[Tensor | None]]
 
 
 class Measured(NamedTuple):
@@ -72,36 +83,58 @@ class Measurement:
         most = max(block.rows for block in panel.blocks)
         self._scratch = torch.empty(4, most, ROW, dtype=self._dtype, device=self._device)
         self._codes = torch.empty(most, ROW, dtype=torch.int32, device=self._device)
-        self._before: Tensor | None = None
 
     def before_step(self) -> None:
         """Read what the step is about to change."""
         panel = self.panel
-        panel.read_before()
+        panel.read_before(norms.sum_of_squares)
         moments = self._moments()
         second = [None if m is None else m.exp_avg_sq for m in moments]
         for block in panel.blocks if any(m is not None for m in moments) else ():
             rows = panel.read(block, "exp_avg_sq", second)
             end = block.first_row + block.rows
             statistics.row_second_moment_before(rows, self._rows[:, block.first_row : end])
-        sampled = [self._parameters[i] for i in panel.sampled]
-        self._before = norms.sum_of_squares(sampled, self._dtype) if sampled else None
 
     def after_step(self, with_histograms: bool) -> Measured:
         """Measure the step since :meth:`before_step`. Waits for the device once."""
-        gradients = [_dense(parameter.grad) for parameter in self._parameters]
         moments = self._moments()
+        tensors: Tensors = {
+            "before": self._parameters,
+            "weight": self._parameters,
+            "gradient": [_dense(parameter.grad) for parameter in self._parameters],
+            "exp_avg": [None if m is None else m.exp_avg for m in moments],
+            "exp_avg_sq": [None if m is None else m.exp_avg_sq for m in moments],
+        }
         formulas = self._formulas()
         steps = self._steps(moments)
-        counts = self._reduce(gradients, moments, formulas, steps, with_histograms)
-        exact = self._exact(gradients, moments)
-        sent = [self._rows, steps.to(self._device), *exact, *([] if counts is None else [counts])]
-        rows, taken, *arrays = to_host(sent)
-        sums = self._parameter_sums(
-            rows.astype(np.float64), taken, arrays[: len(exact)], gradients, moments, formulas
+        counts = self._reduce(tensors, formulas, steps, with_histograms)
+        sent = [self._rows, steps.to(self._device), *([] if counts is None else [counts])]
+        if self.panel.sampled:
+            sent += [self.panel.totals(quantity) for quantity in _EXACT]
+        rows, taken, *others = to_host(sent)
+        total = statistics.add_up(rows, self.panel.first_rows)
+        exact = {name: total[name].copy() for _, name in _EXACT.values()}
+        for (_, name), values in zip(_EXACT.values(), others[counts is not None :], strict=False):
+            exact[name][self.panel.sampled] = values
+        nonfinite = self._look_closer(tensors, total, exact)
+        sums = statistics.ParameterSums(
+            total=total,
+            update_spread=statistics.update_spread(
+                rows, self.panel.first_rows, self.panel.row_elements
+            ),
+            rows=np.diff(np.append(self.panel.first_rows, self.panel.rows)),
+            elements=self.panel.elements,
+            elements_read=self.panel.elements_read,
+            padding=self._padding,
+            exact=exact,
+            nonfinite=nonfinite,
+            has_gradient=np.array([g is not None for g in tensors["gradient"]]),
+            has_moments=np.array([m is not None for m in moments]),
+            steps=taken,
+            formulas=formulas,
         )
-        host_counts = None if counts is None else self._finish_counts(arrays[-1], sums)
-        return Measured(statistics.finish(sums), host_counts, float(sums.exact["g²"].sum()))
+        host_counts = None if counts is None else self._finish_counts(others[0], sums)
+        return Measured(statistics.finish(sums), host_counts, float(exact["g²"].sum()))
 
     def _moments(self) -> list[Moments | None]:
         groups = self._state.optimizer.param_groups
@@ -123,8 +156,7 @@ class Measurement:
 
     def _reduce(
         self,
-        gradients: list[Tensor | None],
-        moments: list[Moments | None],
+        tensors: Tensors,
         formulas: list[Formula | None],
         steps: Tensor,
         with_histograms: bool,
@@ -132,7 +164,7 @@ class Measurement:
         """Fill the row values and count the histograms, block by block."""
         known = [formula for formula in formulas if formula is not None]
         table = None
-        if len(known) == len(formulas) and any(m is not None for m in moments):
+        if len(known) == len(formulas) and any(m is not None for m in tensors["exp_avg"]):
             by_parameter = statistics.coefficients(known, steps)
             table = by_parameter.to(self._device, self._dtype)[:, self._row_parameter, None]
         plain = all(f.gradient_sign == 1 and f.coupled_weight_decay == 0 for f in known)
@@ -140,8 +172,6 @@ class Measurement:
         counts = (
             torch.zeros(shape, dtype=torch.int64, device=self._device) if with_histograms else None
         )
-        exp_avg = [None if m is None else m.exp_avg for m in moments]
-        exp_avg_sq = [None if m is None else m.exp_avg_sq for m in moments]
         for index, block in enumerate(self.panel.blocks):
             rows = slice(block.first_row, block.first_row + block.rows)
             before = self.panel.before(block)
@@ -150,12 +180,10 @@ class Measurement:
             elements = statistics.Block(
                 before=before,
                 weight=weight,
-                gradient=self.panel.read(block, "gradient", gradients),
+                gradient=self._read(block, "gradient", tensors),
                 update=torch.sub(weight, before, out=scratch[3]),
-                exp_avg=None if table is None else self.panel.read(block, "exp_avg", exp_avg),
-                exp_avg_sq=(
-                    None if table is None else self.panel.read(block, "exp_avg_sq", exp_avg_sq)
-                ),
+                exp_avg=None if table is None else self._read(block, "exp_avg", tensors),
+                exp_avg_sq=None if table is None else self._read(block, "exp_avg_sq", tensors),
             )
             c = None if table is None else statistics.Coefficients(*table[:, rows])
             statistics.row_sums(elements, c, plain, self._rows[:, rows], scratch[:3])
@@ -173,89 +201,55 @@ class Measurement:
                         )
         return counts
 
-    def _exact(self, gradients: list[Tensor | None], moments: list[Moments | None]) -> list[Tensor]:
-        """Sums over all elements of the parameters that are not read whole, as _EXACT lists them.
+    def _read(self, block: Block, quantity: str, tensors: Tensors) -> Tensor:
+        return self.panel.read(block, quantity, tensors[quantity], _EXACT[quantity][0])
 
-        Each is float64 ``[sampled]``; a missing tensor counts as zeros.
+    def _look_closer(
+        self, tensors: Tensors, total: Mapping[str, Values], exact: Mapping[str, Values]
+    ) -> Values:
+        """Go once more through the tensors whose sums say that something is unusual.
+
+        A sum that is not finite, because of an element or because float32 squares overflow, or one
+        that is so small that squares underflow. The former are counted; where all elements are
+        finite after all, ``exact`` gets the sum in float64.
+
+        Returns:
+            How many elements of weight, gradient, exp_avg and exp_avg_sq are not finite, ``[K]``.
         """
-        sampled = self.panel.sampled
-        if not sampled:
-            return []
-        assert self._before is not None
-        nothing = torch.zeros(0, dtype=self._dtype, device=self._device)
-
-        def squares(tensors: Sequence[Tensor | None]) -> Tensor:
-            present = [nothing if tensors[i] is None else tensors[i] for i in sampled]
-            return norms.sum_of_squares(present, self._dtype)
-
-        second = [moments[i] for i in sampled]
-        return [
-            self._before,
-            squares(gradients),
-            squares([None if m is None else m.exp_avg for m in moments]),
-            norms.sums([nothing if m is None else m.exp_avg_sq for m in second], self._dtype),
-            squares(self._parameters),
-        ]
-
-    def _parameter_sums(
-        self,
-        rows: npt.NDArray[np.float64],
-        steps: npt.NDArray[np.float64],
-        exact: Sequence[npt.NDArray[Any]],
-        gradients: list[Tensor | None],
-        moments: list[Moments | None],
-        formulas: list[Formula | None],
-    ) -> statistics.ParameterSums:
-        panel = self.panel
-        total = statistics.add_up(rows, panel.first_rows)
-        sums = {name: total[name].copy() for name in _EXACT}
-        for name, values in zip(_EXACT, exact, strict=False):
-            sums[name][panel.sampled] = values
         nonfinite = np.zeros(len(self._parameters))
-        tensors = {
-            "w²": self._parameters,
-            "g²": gradients,
-            "m²": [None if m is None else m.exp_avg for m in moments],
-            "v": [None if m is None else m.exp_avg_sq for m in moments],
-        }
-        for name, of_parameter in tensors.items():
-            largest = {"w²": "max|w|", "g²": "max|g|", "m²": "max|m|", "v": "max v"}[name]
-            lost = (sums[name] < _UNDERFLOW) & (total[largest] > 0) & (name != "v")
-            for i in np.flatnonzero(~np.isfinite(sums[name]) | lost).tolist():
-                tensor = of_parameter[i]
-                if tensor is None:
-                    continue
-                count = norms.count_nonfinite(tensor)
-                nonfinite[i] += count
-                if not count and name != "v":
-                    sums[name][i] = norms.finite_sum_of_squares(tensor)
-        return statistics.ParameterSums(
-            rows=rows,
-            first_rows=panel.first_rows,
-            row_elements=panel.row_elements,
-            elements=panel.elements,
-            elements_read=panel.elements_read,
-            padding=self._padding,
-            exact=sums,
-            nonfinite=nonfinite,
-            has_gradient=np.array([g is not None for g in gradients]),
-            has_moments=np.array([m is not None for m in moments]),
-            steps=steps,
-            formulas=formulas,
-        )
+        for quantity, name, largest in (
+            ("gradient", "g²", "max|g|"),
+            ("exp_avg", "m²", "max|m|"),
+            ("exp_avg_sq", "v", "max v"),
+            ("weight", "w²", "max|w|"),
+        ):
+            sums = exact.get(name, total[name])
+            unusual = ~np.isfinite(sums)
+            if quantity == "weight":
+                # Only the weights before the step were gone through as a whole.
+                unusual |= ~np.isfinite(exact["b²"]) | (nonfinite > 0)
+            elif quantity != "exp_avg_sq":
+                unusual |= (sums < _UNDERFLOW) & (total[largest] > 0)
+            for i in np.flatnonzero(unusual).tolist():
+                tensor = tensors[quantity][i]
+                if tensor is not None:
+                    count = norms.count_nonfinite(tensor)
+                    nonfinite[i] += count
+                    if not count and name in exact and quantity != "exp_avg_sq":
+                        exact[name][i] = norms.sum_of_squares_in_double(tensor)
+        return nonfinite
 
     def _finish_counts(
         self, counts: npt.NDArray[np.int64], sums: statistics.ParameterSums
     ) -> npt.NDArray[np.int64]:
         """Separate zeros, and empty the histograms of what a parameter does not have."""
-        total = statistics.add_up(sums.rows, sums.first_rows)
         present = {
             "gradient": sums.has_gradient,
             "exp_avg": sums.has_moments,
             "exp_avg_sq": sums.has_moments,
         }
         for q, quantity in enumerate(schema.QUANTITIES):
-            zeros = total[statistics.ZEROS[quantity.name]].astype(np.int64)
+            zeros = sums.total[statistics.ZEROS[quantity.name]].astype(np.int64)
             histograms.separate_zeros(counts[q], zeros, self._padding)
             if quantity.name in present:
                 counts[q, ~present[quantity.name]] = 0

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -160,9 +161,9 @@ class ParameterSums:
     """What :func:`finish` needs of ``K`` parameters, on the host.
 
     Attributes:
-        rows: float64 ``[len(ROW_VALUES), rows]``.
-        first_rows: Index of each parameter's first row, ``[K]``.
-        row_elements: Elements of each row that are no padding, ``[rows]``.
+        total: From :func:`add_up`.
+        update_spread: From :func:`update_spread`.
+        rows: Number of rows of each parameter, ``[K]``.
         elements: Of the whole parameter, ``[K]``.
         elements_read: How many of them the rows hold, ``[K]``.
         padding: How many elements of the parameter's rows are none of its own, ``[K]``.
@@ -175,9 +176,9 @@ class ParameterSums:
         formulas: One a parameter; None for an unknown formula.
     """
 
-    rows: Values
-    first_rows: npt.NDArray[np.int64]
-    row_elements: npt.NDArray[np.int64]
+    total: Mapping[str, Values]
+    update_spread: Values
+    rows: npt.NDArray[np.int64]
     elements: npt.NDArray[np.int64]
     elements_read: npt.NDArray[np.int64]
     padding: npt.NDArray[np.int64]
@@ -189,12 +190,37 @@ class ParameterSums:
     formulas: list[Formula | None]
 
 
-def add_up(rows: Values, first_rows: npt.NDArray[np.int64]) -> dict[str, Values]:
-    """Combine row values into one value a parameter: float64 ``[K]`` by name of the row value."""
+def add_up(rows: npt.NDArray[Any], first_rows: npt.NDArray[np.int64]) -> dict[str, Values]:
+    """Combine row values into one value a parameter: float64 ``[K]`` by name of the row value.
+
+    Args:
+        rows: From :func:`row_sums`, on the host.
+        first_rows: Index of each parameter's first row, ``[K]``.
+    """
     return {
-        name: (np.maximum if name in _MAXIMA else np.add).reduceat(rows[i], first_rows)
+        name: (np.maximum if name in _MAXIMA else np.add).reduceat(
+            rows[i], first_rows, dtype=np.float64
+        )
         for name, i in _INDEX.items()
     }
+
+
+def update_spread(
+    rows: npt.NDArray[Any], first_rows: npt.NDArray[np.int64], row_elements: npt.NDArray[np.int64]
+) -> Values:
+    """Return how much the rows of a parameter differ in Σd²: a sum of squared deviations, ``[K]``.
+
+    Args:
+        rows: From :func:`row_sums`, on the host.
+        first_rows: Index of each parameter's first row, ``[K]``.
+        row_elements: Elements of each row that are no padding, ``[rows]``.
+    """
+    squares = rows[_INDEX["d²"]].astype(np.float64)
+    lengths = np.diff(np.append(first_rows, len(squares)))
+    with np.errstate(all="ignore"):
+        mean = np.add.reduceat(squares, first_rows) / np.add.reduceat(row_elements, first_rows)
+        deviation = squares - np.repeat(mean, lengths) * row_elements
+        return np.add.reduceat(deviation**2, first_rows)
 
 
 def finish(p: ParameterSums) -> npt.NDArray[np.float32]:
@@ -204,8 +230,7 @@ def finish(p: ParameterSums) -> npt.NDArray[np.float32]:
         float32 ``[K, len(schema.STATISTICS)]``; NaN where a statistic is not defined.
     """
     with np.errstate(all="ignore"):
-        total = add_up(p.rows, p.first_rows)
-        columns = {**_measured(p, total), **_of_moments(p, total)}
+        columns = {**_measured(p, p.total), **_of_moments(p, p.total)}
     empty = p.elements == 0
     table = np.stack([columns[s.name] for s in schema.STATISTICS], axis=1)
     table[empty] = np.nan
@@ -293,15 +318,10 @@ def _update_standard_error(p: ParameterSums) -> Values:
     Ratio estimator of a mean over rows drawn without replacement (Cochran, Sampling Techniques,
     chapter 6); a root has half the relative error.
     """
-    squares = p.rows[_INDEX["d²"]]
-    count = p.row_elements.astype(np.float64)
-    k = p.elements_read.astype(np.float64)
-    rows = np.diff(np.append(p.first_rows, len(count))).astype(np.float64)
-    mean = np.add.reduceat(squares, p.first_rows) / k
-    deviation = squares - np.repeat(mean, rows.astype(np.int64)) * count
-    spread = np.add.reduceat(deviation**2, p.first_rows)
+    k, rows = p.elements_read.astype(np.float64), p.rows.astype(np.float64)
     unread = 1 - k / p.elements
-    variance = unread * rows / (rows - 1) * spread / k**2
+    variance = unread * rows / (rows - 1) * p.update_spread / k**2
+    mean = p.total["d²"] / k
     error = np.where(mean > 0, 0.5 * np.sqrt(variance) / mean, 0.0)
     return np.where(p.elements_read == p.elements, 0.0, np.where(rows > 1, error, np.nan))
 
