@@ -20,8 +20,7 @@ export async function render() {
   const actions = createActions(store, api);
   followTheme(actions.setTheme);
   actions.followLink(readLink(hostHash()));
-  const [first] = await Promise.all([actions.refresh(), ...STYLES.map(_addStyleSheet)]);
-  void first;
+  await Promise.all([actions.refresh(), ...STYLES.map(_addStyleSheet)]);
 
   const root = document.createElement('div');
   root.id = 'app';
@@ -29,7 +28,11 @@ export async function render() {
   document.documentElement.lang = 'en';
   mount(html`<${App} app=${{store, api, actions, cursor: createCursor()}} />`, root);
 
-  const polling = startPolling({poll: actions.refresh, isVisible: isTabVisible});
+  const polling = startPolling({
+    poll: actions.refresh,
+    isVisible: isTabVisible,
+    isEmpty: () => !store.get().summary?.runs.length,
+  });
   connectToTensorBoard(polling.now);
   whenShown(polling.now);
   followHostLink(actions.followLink);

@@ -3,18 +3,20 @@
 
 /** Data younger than this many seconds count as live. */
 export const LIVE_SECONDS = 60;
-const POLL_MILLISECONDS = 5000;
+/** While there is nothing to show, TensorBoard is probably still reading the log folder. */
+const POLL_MILLISECONDS = {empty: 1000, filled: 5000};
 
 /**
  * Calls `poll` again and again while the tab can be seen; never twice at a time.
  * @param {object} options
  * @param {() => Promise<void>} options.poll must not reject
  * @param {() => boolean} options.isVisible
+ * @param {() => boolean} [options.isEmpty] whether there is nothing to show yet
  * @param {(callback: () => void, milliseconds: number) => unknown} [options.schedule]
  * @returns {{now: () => Promise<void>, stop: () => void}} `now` polls at once, or once more right
  *   after the poll in progress, which may have asked too early
  */
-export function startPolling({poll, isVisible, schedule = setTimeout}) {
+export function startPolling({poll, isVisible, isEmpty = () => false, schedule = setTimeout}) {
   let stopped = false;
   let again = false;
   /** @type {Promise<void> | null} */
@@ -36,9 +38,10 @@ export function startPolling({poll, isVisible, schedule = setTimeout}) {
   const tick = async () => {
     if (stopped) return;
     if (isVisible() && !running) await now();
-    if (!stopped) schedule(tick, POLL_MILLISECONDS);
+    if (!stopped) wait();
   };
-  schedule(tick, POLL_MILLISECONDS);
+  const wait = () => schedule(tick, isEmpty() ? POLL_MILLISECONDS.empty : POLL_MILLISECONDS.filled);
+  wait();
   return {
     now,
     stop() {

@@ -32,8 +32,8 @@ export function NoData() {
   return html`<div class="empty">
     <h2>No Adam Debug data in this log folder yet</h2>
     <p>
-      Add the callback to the script that trains. It watches the optimizer and writes what each step did; the
-      tab looks for new data every 5 seconds.
+      Add the callback to the script that trains. It watches the optimizer and logs its statistics; the
+      tab shows them as soon as TensorBoard has read them.
     </p>
     <div class="snippet">
       <pre><code>${SNIPPET}</code></pre>

@@ -93,7 +93,7 @@ export function Overview({app, view, tree, open, selected, strips, stripChoices,
           tree=${tree}
           open=${open}
           rows=${rows}
-          visibleHeight=${Math.min(available, rows.length * rowHeight)}
+          visibleHeight=${Math.min(Math.floor(available / rowHeight), rows.length) * rowHeight}
           selected=${selected}
           strips=${strips}
           stripChoices=${stripChoices}
@@ -172,6 +172,7 @@ function Rows({app, view, tree, open, rows, visibleHeight, selected, strips, str
           )}
         </div>
         <${Tree} app=${app} tree=${tree} open=${open} rows=${rows} visible=${visible} selectedRow=${selectedRow} run=${run} />
+        <div class="sticky-bottom"></div>
       </div>
       <div class="heat" ref=${layer} style="height:${height}px">
         ${strips.map(
@@ -199,7 +200,7 @@ function Rows({app, view, tree, open, rows, visibleHeight, selected, strips, str
         <div class="zoom-span" hidden></div>
         <${Tooltip} register=${tip} />
       </div>
-      <${AtStep} cursor=${app.cursor} view=${view} strips=${strips} rows=${visible} top=${top} />
+      <${AtStep} cursor=${app.cursor} view=${view} strips=${strips} rows=${visible} top=${top} total=${total} />
     </div>
   </div>`;
 }
@@ -311,9 +312,9 @@ function StepTag({cursor, view, area}) {
 
 /**
  * The numbers of all visible rows at the step cursor. Filled directly, as the cursor moves.
- * @param {{cursor: App['cursor'], view: View, strips: Strip[], rows: TreeRow[], top: number}} props
+ * @param {{cursor: App['cursor'], view: View, strips: Strip[], rows: TreeRow[], top: number, total: number}} props
  */
-function AtStep({cursor, view, strips, rows, top}) {
+function AtStep({cursor, view, strips, rows, top, total}) {
   const column = useRef(/** @type {HTMLElement | null} */ (null));
   const shown = rows.filter((row) => !row.open);
   useLayoutEffect(() =>
@@ -338,12 +339,12 @@ function AtStep({cursor, view, strips, rows, top}) {
     <div class="sticky-top" style="height:${top}px">
       ${strips.map((_, i) => html`<div key=${i} class="strip-value"></div>`)}
     </div>
-    <div class="at-rows">
+    <div class="at-rows" style="height:${total}px">
       ${shown.map(
         (row) => html`<span key=${row.key} class="row-value" style="top:${row.y}px;height:${row.height}px;line-height:${row.height}px"></span>`,
       )}
     </div>
-    <span class="at-head">at step</span>
+    <div class="sticky-bottom">at step</div>
   </div>`;
 }
 

@@ -153,7 +153,7 @@ function LinePanel({app, state, view, parameter, runs, statistics}) {
   if (!statistic) return html`<div class="panel wide hint">No statistics were logged.</div>`;
   const isRatio = statistic.name === 'update_to_weight_ratio';
   const logarithmic = statistic.scale === 'log';
-  const note = [logarithmic ? 'log scale' : 'linear scale', isRatio && 'shaded: usual, 3e-4 to 3e-3'];
+  const note = [logarithmic ? 'log scale' : 'linear scale', isRatio && 'shaded: healthy, 3e-4 to 3e-3'];
   const without = runs.filter(({run}) => undefinedStatistics(run, parameter.name).names.includes(statistic.name));
   return html`<section class="panel wide" aria-label="Statistic over time">
     <h3>
@@ -202,7 +202,7 @@ function Lines({app, state, view, runs, statistic}) {
       lines: lines.reverse(), // the first run is drawn last, on top
       scale: logarithmic ? 'log' : 'linear',
       band: isRatio ? HEALTHY_RATIOS : undefined,
-      bandLabel: isRatio ? 'usual' : undefined,
+      bandLabel: isRatio ? 'healthy' : undefined,
       middle: isRatio ? 1e-3 : undefined,
       onCursor(x) {
         const {xs} = latest.current;

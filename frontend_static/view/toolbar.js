@@ -77,6 +77,7 @@ export function FilterBox({label, value, onChange, class: className = ''}) {
  * @param {{label: string, options: {name: string, text: string}[], chosen: string, onChoose: (name: any) => void}} props
  */
 function Choice({label, options, chosen, onChoose}) {
+  if (options.length === 0) return null;
   return html`<span class="label">${label}</span>
     <div class="choice" role="group" aria-label=${label}>
       ${options.map(
