@@ -1,0 +1,91 @@
+"""Writes events into the file of a SummaryWriter that the user has already."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import Any
+
+from tensorboard.compat.proto import event_pb2
+
+
+class SharedWriter:
+    """The event file of a ``torch.utils.tensorboard`` or ``tensorboardX`` SummaryWriter.
+
+    Attributes:
+        location: The folder it writes to.
+    """
+
+    def __init__(self, writer: Any) -> None:
+        """Check that it is such a writer, and still open.
+
+        Raises:
+            TypeError: If it is something else.
+            ValueError: If it is closed.
+        """
+        if not (hasattr(writer, "file_writer") and hasattr(writer, "flush")):
+            raise TypeError(
+                "writer must be a SummaryWriter of torch.utils.tensorboard or tensorboardX, "
+                f"got {type(writer).__name__}"
+            )
+        self._writer = writer
+        if self.current_file is None:
+            raise ValueError("writer is a SummaryWriter that was closed already")
+        self.location = os.fspath(self.current_file.get_logdir())
+        self._event_class = _event_class(self.current_file)
+
+    @property
+    def current_file(self) -> Any:
+        """What writes now: another object after the user closed the writer and went on."""
+        return self._writer.file_writer
+
+    def write(self, event: bytes, share_of_queue: float) -> bool:
+        """Hand over a serialized event; waits where the writer's own queue is full.
+
+        Args:
+            event: A serialized event.
+            share_of_queue: Without meaning here, where nothing is refused.
+
+        Returns:
+            True.
+
+        Raises:
+            OSError: If the writer is closed, or failed.
+        """
+        if self.current_file is None:
+            raise OSError(f"the SummaryWriter of {self.location!r} is closed")
+        try:
+            message = self._event_class.FromString(event)
+            self.current_file.add_event(message, message.step, message.wall_time)
+        except Exception as error:
+            raise self._failure(error) from error
+        return True
+
+    def raise_error(self) -> None:
+        """Nothing is queued here."""
+
+    def flush(self) -> None:
+        """Flush the writer, if it is open.
+
+        Raises:
+            OSError: If the writer failed.
+        """
+        try:
+            self._writer.flush()
+        except Exception as error:
+            raise self._failure(error) from error
+
+    def close(self) -> None:
+        """Flush; the writer stays the user's."""
+        self.flush()
+
+    def _failure(self, error: Exception) -> OSError:
+        return OSError(f"the SummaryWriter of {self.location!r} cannot write: {error!r}")
+
+
+def _event_class(file_writer: Any) -> Any:
+    # tensorboardX has messages of its own, equal on the wire, and takes no others.
+    for base in type(file_writer).__mro__:
+        if base.__module__.partition(".")[0] == "tensorboardX":
+            return importlib.import_module("tensorboardX.proto.event_pb2").Event
+    return event_pb2.Event
