@@ -14,19 +14,20 @@ import { cellsOfPixels, domainOfLog, linearScale, logScale } from './scales.js';
 /** The statistic whose colours diverge from 1e-3. */
 export const RATIO_STATISTIC = 'update_to_weight_ratio';
 
+/** @typedef {StatisticScale | 'ratio'} Kind */
+
 /**
- * What a pixel shows: the upper half of a float32 (sign, exponent, 7 bits of mantissa: under 0.4 % off,
- * a third of one colour), or one of these. A table of 65,536 entries then replaces two million logarithms.
+ * Values are told apart by the upper half of a float32 (sign, exponent, 7 bits of mantissa): under 0.4 %
+ * off, a third of one colour. Tables of 65,536 entries then replace two million logarithms.
  */
-export const CODE = {
-  zero: 0,
-  negativeZero: 0x8000,
-  positiveInfinity: 0x7f80,
-  nan: 0x7fc0,
-  notLogged: 0xffff,
-  outside: 0xfffe,
-};
-const CODES = 65_536;
+const HALVES = 65_536;
+const ZERO = 0;
+const NEGATIVE_ZERO = 0x8000;
+const POSITIVE_INFINITY = 0x7f80;
+const NEGATIVE_INFINITY = 0xff80;
+/** All bit patterns of NaN become the first; the second then stands for "not logged". */
+const NAN = 0x7fc0;
+const NOT_LOGGED = 0xffff;
 
 /**
  * @param {HTMLCanvasElement} canvas filled without margins
@@ -45,13 +46,14 @@ export function drawOverview(canvas, { rows, overview, xs, range, theme, scale =
   const { width, height } = canvas;
   if (!width || !height || !xs.length) return;
   const kind = overview.statistic === RATIO_STATISTIC ? 'ratio' : scale;
-  const table = _tableFor(kind, kind === 'ratio' ? null : overviewDomain(overview, scale), theme);
   const cells = cellsOfPixels(xs, range, width);
   const image = context.createImageData(width, height);
-  const painter = _painter(new Uint32Array(image.data.buffer), width, ratio, table.colors);
+  const colors = _colorsOf(kind, overviewDomain(overview, scale), theme);
+  const paint = _painter(new Uint32Array(image.data.buffer), cells.first, ratio, colors);
+  const severities = severitiesOf(overview, kind);
   for (const { top, bottom, parameters } of deviceStripes(rows, ratio, height)) {
     const shown = undefinedFor ? parameters.filter((parameter) => !undefinedFor.has(parameter)) : parameters;
-    painter(worstCodes(overview, shown, cells, table.ranks), top, bottom);
+    paint(worstSeverities(severities, overview.columns, shown, cells), top, bottom);
   }
   context.putImageData(image, 0, 0);
 }
@@ -107,106 +109,137 @@ export function deviceStripes(rows, ratio, height) {
 }
 
 /**
- * Per pixel the code of the worst cell among those it covers.
- * @param {Overview} overview @param {number[]} parameters of one stripe
- * @param {{first: Int32Array, last: Int32Array}} cells columns per pixel
- * @param {Float32Array} ranks per code: the higher, the worse
- * @returns {Uint16Array} see CODE
+ * How bad each cell is, as an integer: the higher, the worse; 0 where nothing was logged. NaN beats
+ * everything. The ratio counts decades from 1e-3, so that +∞ and an update of exactly 0 come next; cosines
+ * count their distance from 0; of other statistics the largest is the worst.
+ * @param {Overview} overview @param {Kind} kind @returns {Uint16Array} [parameters, columns]; see severityTable
  */
-export function worstCodes({ values, columns, logged }, parameters, { first, last }, ranks) {
-  const width = first.length;
-  const codes = new Uint16Array(width).fill(CODE.notLogged);
+export function severitiesOf({ values, logged }, kind) {
+  const known = _severities.get(values);
+  if (known?.kind === kind && known.logged === logged) return known.severities;
+  const { severityOf } = severityTable(kind);
   const words = new Uint32Array(values.buffer, values.byteOffset, values.length);
+  const severities = new Uint16Array(values.length);
+  for (let i = 0; i < words.length; i++) {
+    const half = words[i] >>> 16;
+    const isNaN = (half & 0x7f80) === POSITIVE_INFINITY && (words[i] & 0x7fffff) !== 0;
+    if (!logged || logged[i]) severities[i] = severityOf[isNaN ? NAN : half];
+  }
+  _severities.set(values, { kind, logged, severities });
+  return severities;
+}
+
+/** @type {WeakMap<Float32Array, {kind: Kind, logged: Uint8Array | undefined, severities: Uint16Array}>} */
+const _severities = new WeakMap();
+
+/**
+ * The worst cell among those that each pixel covers.
+ * @param {Uint16Array} severities [parameters, columns] @param {number} columns
+ * @param {number[]} parameters of one stripe
+ * @param {{first: Int32Array, last: Int32Array}} cells columns per pixel
+ * @returns {Uint16Array} per pixel
+ */
+export function worstSeverities(severities, columns, parameters, { first, last }) {
+  const worst = new Uint16Array(first.length);
   for (const parameter of parameters) {
     const row = parameter * columns;
-    for (let pixel = 0; pixel < width; pixel++) {
+    for (let pixel = 0; pixel < first.length; pixel++) {
       if (first[pixel] < 0) continue;
-      let worst = codes[pixel];
-      for (let at = row + first[pixel]; at <= row + last[pixel]; at++) {
-        if (logged && !logged[at]) continue;
-        const code = _code(words[at]);
-        if (ranks[code] > ranks[worst]) worst = code;
+      let severity = worst[pixel];
+      for (let at = row + first[pixel], end = row + last[pixel]; at <= end; at++) {
+        if (severities[at] > severity) severity = severities[at];
       }
-      codes[pixel] = worst;
+      worst[pixel] = severity;
     }
   }
-  for (let pixel = 0; pixel < width; pixel++) if (first[pixel] < 0) codes[pixel] = CODE.outside;
-  return codes;
+  return worst;
 }
 
 /**
- * How bad each code is. NaN beats everything. The ratio counts decades from 1e-3, so that +∞ and an
- * update of exactly 0 come next; cosines count their distance from 0; the largest wins elsewhere.
- * @param {StatisticScale | 'ratio'} kind @returns {Float32Array}
+ * All values in ascending order of severity.
+ * @param {Kind} kind
+ * @returns {{severityOf: Uint16Array, valueOf: Float32Array}} severity of the upper half of a float32, and the value of a severity
  */
-export function severityRanks(kind) {
-  const ranks = _valuesOfCodes().map((value) => _severity(kind, value));
-  ranks[CODE.nan] = Infinity;
-  ranks[CODE.notLogged] = -Infinity;
-  return ranks;
-}
-
-/** @param {number} word bits of a float32 @returns {number} */
-function _code(word) {
-  const code = word >>> 16;
-  const isNaN = (code & 0x7f80) === 0x7f80 && (word & 0x7fffff) !== 0;
-  return isNaN ? CODE.nan : code;
-}
-
-/** @param {StatisticScale | 'ratio'} kind @param {number} value */
-function _severity(kind, value) {
-  if (kind === 'ratio') return value > 0 ? Math.min(Math.abs(Math.log10(value) - RATIO_DECADES.middle), 2e3) : 1e3;
-  if (kind === 'cosine') return Math.abs(value);
-  if (kind === 'fraction') return value;
-  return value > 0 ? Math.min(Math.log10(value), 1e3) : -1e3;
-}
-
-/** @type {{key: string, ranks: Float32Array, colors: Uint32Array} | null} */
-let _table = null;
-
-/** @param {StatisticScale | 'ratio'} kind @param {Scale | null} scale null for the ratio @param {Theme} theme */
-function _tableFor(kind, scale, theme) {
-  const key = [kind, scale?.low, scale?.high, theme].join();
-  if (_table?.key !== key) _table = { key, ranks: severityRanks(kind), colors: _colors(kind, scale, theme) };
-  return _table;
-}
-
-/** @param {StatisticScale | 'ratio'} kind @param {Scale | null} scale @param {Theme} theme @returns {Uint32Array} packed colour per code; 0 is the hatch of an exact zero */
-function _colors(kind, scale, theme) {
-  const ramp = kind === 'ratio' || kind === 'cosine' ? ratioColors(theme) : sequentialColors(theme);
-  const position = scale ? scale.toUnit : (/** @type {number} */ value) => ratioPosition(Math.log10(value));
-  const colors = Uint32Array.from(_valuesOfCodes(), (value) => ramp[Math.round(position(value) * (ramp.length - 1))]);
-  const hatched = kind === 'ratio' || kind === 'log';
-  for (const zero of [CODE.zero, CODE.negativeZero]) {
-    colors[zero] = hatched ? 0 : ramp[Math.round((kind === 'count' || !scale ? 0 : scale.toUnit(0)) * (ramp.length - 1))];
+export function severityTable(kind) {
+  const known = _severityTables.get(kind);
+  if (known) return known;
+  const values = _valuesOfHalves();
+  const keys = new Float64Array(HALVES);
+  for (let half = 0; half < HALVES; half++) {
+    // The half itself breaks ties and travels through the sort.
+    keys[half] = Math.round((_badness(kind, half, values[half]) + 1e3) * 1e6) * HALVES + half;
   }
-  colors[CODE.nan] = packRgb(parseHex(cssColor('--nan')));
-  colors[CODE.notLogged] = packRgb(parseHex(cssColor('--nodata')));
-  return colors;
+  keys.sort();
+  const table = { severityOf: new Uint16Array(HALVES), valueOf: new Float32Array(HALVES) };
+  keys.forEach((key, severity) => {
+    const half = key % HALVES;
+    table.severityOf[half] = severity;
+    table.valueOf[severity] = values[half];
+  });
+  _severityTables.set(kind, table);
+  return table;
 }
 
-/** @returns {Float32Array} the value in the middle of what each code stands for */
-function _valuesOfCodes() {
-  const words = Uint32Array.from({ length: CODES }, (_, code) => (code << 16) | 0x8000);
-  for (const exact of [CODE.zero, CODE.negativeZero, CODE.positiveInfinity, 0xff80]) words[exact] = exact << 16;
+/** @type {Map<Kind, ReturnType<typeof severityTable>>} */
+const _severityTables = new Map();
+
+/** @param {Kind} kind @param {number} half @param {number} value @returns {number} -1000..1000 */
+function _badness(kind, half, value) {
+  if (half === NOT_LOGGED) return -1e3;
+  if (Number.isNaN(value)) return 1e3;
+  if (kind === 'ratio') return value > 0 ? Math.min(Math.abs(Math.log10(value) - RATIO_DECADES.middle), 900) : 800;
+  if (kind === 'cosine') return Math.min(Math.abs(value), 900);
+  if (kind === 'fraction') return Math.max(-900, Math.min(value, 900));
+  return value > 0 ? Math.min(Math.log10(value), 900) : -900;
+}
+
+/** @returns {Float32Array} the value in the middle of what each upper half stands for */
+function _valuesOfHalves() {
+  const words = new Uint32Array(HALVES);
+  for (let half = 0; half < HALVES; half++) words[half] = (half << 16) | 0x8000;
+  for (const exact of [ZERO, NEGATIVE_ZERO, POSITIVE_INFINITY, NEGATIVE_INFINITY]) words[exact] = exact << 16;
   return new Float32Array(words.buffer);
 }
 
+/** @type {{key: string, colors: Uint32Array} | null} */
+let _latestColors = null;
+
+/** @param {Kind} kind @param {Scale} scale @param {Theme} theme @returns {Uint32Array} packed colour per severity; 0 is the hatch of an exact zero */
+function _colorsOf(kind, scale, theme) {
+  const key = [kind, scale.low, scale.high, theme].join();
+  if (_latestColors?.key !== key) _latestColors = { key, colors: _paintedSeverities(kind, scale, theme) };
+  return _latestColors.colors;
+}
+
+/** @param {Kind} kind @param {Scale} scale @param {Theme} theme */
+function _paintedSeverities(kind, scale, theme) {
+  const { severityOf, valueOf } = severityTable(kind);
+  const ramp = kind === 'ratio' || kind === 'cosine' ? ratioColors(theme) : sequentialColors(theme);
+  const position = kind === 'ratio' ? (/** @type {number} */ value) => ratioPosition(Math.log10(value)) : scale.toUnit;
+  const colors = new Uint32Array(HALVES);
+  for (let severity = 0; severity < HALVES; severity++) colors[severity] = ramp[Math.round(position(valueOf[severity]) * (ramp.length - 1))];
+  if (kind === 'ratio' || kind === 'log') colors[severityOf[ZERO]] = colors[severityOf[NEGATIVE_ZERO]] = 0;
+  colors[severityOf[NAN]] = packRgb(parseHex(cssColor('--nan')));
+  colors[severityOf[NOT_LOGGED]] = packRgb(parseHex(cssColor('--nodata')));
+  return colors;
+}
+
 /**
- * @param {Uint32Array} pixels @param {number} width @param {number} ratio @param {Uint32Array} colors
- * @returns {(codes: Uint16Array, top: number, bottom: number) => void}
+ * @param {Uint32Array} pixels of the canvas @param {Int32Array} first column of each pixel, -1 where there is none and the card shows
+ * @param {number} ratio @param {Uint32Array} colors per severity
+ * @returns {(severities: Uint16Array, top: number, bottom: number) => void}
  */
-function _painter(pixels, width, ratio, colors) {
-  const ground = colors[CODE.notLogged];
+function _painter(pixels, first, ratio, colors) {
+  const width = first.length;
+  const ground = colors[0];
   const line = packRgb(parseHex(cssColor('--hatch')));
   const period = Math.max(4, Math.round(6 * ratio));
-  return (codes, top, bottom) => {
+  return (severities, top, bottom) => {
     const hatched = [];
     for (let x = 0, at = top * width; x < width; x++, at++) {
-      const code = codes[x];
-      if (code === CODE.outside) continue;
-      pixels[at] = colors[code];
-      if (colors[code] === 0) hatched.push(x);
+      if (first[x] < 0) continue;
+      pixels[at] = colors[severities[x]];
+      if (pixels[at] === 0) hatched.push(x);
     }
     for (let y = top + 1; y < bottom; y++) pixels.copyWithin(y * width, top * width, (top + 1) * width);
     for (const x of hatched) {

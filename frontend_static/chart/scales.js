@@ -115,9 +115,7 @@ export function axisTicks(range, axisKind, count) {
   const { from, to } = range;
   const toUnit = (/** @type {number} */ value) => (to > from ? (value - from) / (to - from) : 0.5);
   const ticksFor = (/** @type {number} */ wanted) => (axisKind === 'step' ? _stepTicks(from, to, wanted) : _timeTicks(from, to, axisKind, wanted));
-  let [values, label] = ticksFor(count);
-  // The round numbers of a short axis may all lie beside it; finer ones do not.
-  for (let finer = count + 1; values.length < 2 && finer <= count + 4; finer++) [values, label] = ticksFor(finer);
+  const [values, label] = _atLeastTwo(count, ticksFor, ([found]) => found.length);
   return values.map((value) => ({ value, unit: toUnit(value), label: label(value) }));
 }
 
@@ -188,8 +186,21 @@ function _wallLabel(epochSeconds, step) {
 
 /** @param {number} from @param {number} to @param {number} count @param {(value: number) => number} toUnit @returns {Tick[]} */
 function _linearTicks(from, to, count, toUnit) {
-  const step = _niceStep((to - from) / Math.max(1, count));
-  return _multiples(from, to, step).map((value) => ({ value, unit: toUnit(value), label: _linearLabel(value, step) }));
+  const ticksFor = (/** @type {number} */ wanted) => {
+    const step = _niceStep((to - from) / Math.max(1, wanted));
+    return _multiples(from, to, step).map((value) => ({ value, unit: toUnit(value), label: _linearLabel(value, step) }));
+  };
+  return _atLeastTwo(count, ticksFor, (ticks) => ticks.length);
+}
+
+/**
+ * The round numbers of a short axis may all lie beside it; then finer ones are taken.
+ * @template T @param {number} count @param {(count: number) => T} ticksFor @param {(ticks: T) => number} size @returns {T}
+ */
+function _atLeastTwo(count, ticksFor, size) {
+  let ticks = ticksFor(count);
+  for (let finer = count + 1; size(ticks) < 2 && finer <= count + 4; finer++) ticks = ticksFor(finer);
+  return ticks;
 }
 
 /** @param {number} value @param {number} step distance of the ticks, which says how many digits tell them apart */
