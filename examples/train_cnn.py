@@ -140,7 +140,7 @@ def run(options: argparse.Namespace, optimizer_name: str, images: tuple[Images, 
     print(f"{folder}: {settings} on {DEVICE}")
     # Of sgd and rmsprop the callback records updates, weights and gradients, and says so.
     with (
-        SummaryWriter(str(folder)) as writer,
+        SummaryWriter(str(folder), flush_secs=10) as writer,
         AdamDebugCallback(
             model,
             optimizer,
@@ -410,7 +410,7 @@ def main() -> None:
         url = None
         if options.tensorboard:
             url = stack.enter_context(serve_tensorboard(options.log_dir, options.port))
-            print(f"Adam Debug: {url}")
+            print(f"Adam Debug: {url}", flush=True)
         results = [run(options, name, images) for name in options.optimizers]
         print("", *results, sep="\n")
         if url is not None:
