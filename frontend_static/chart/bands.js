@@ -2,7 +2,15 @@
 /** Percentiles over time as nested bands, the nine of TensorBoard's Distributions tab. */
 import { cssOf, mix, parseHex } from './colormap.js';
 import { aboveStrips, drawStrips, nonFiniteStrip } from './density.js';
-import { cssColor, drawStepAxis, drawValueAxis, plotArea, prepareCanvas, xToPixel, yToPixel } from './frame.js';
+import {
+  cssColor,
+  drawStepAxis,
+  drawValueAxis,
+  plotArea,
+  prepareCanvas,
+  xToPixel,
+  yToPixel,
+} from './frame.js';
 import { NINE_PERCENTILES, percentilesOf, valueScale } from './histogram.js';
 import { cellBoundaries } from './scales.js';
 
@@ -14,7 +22,9 @@ export { percentilesOf } from './histogram.js';
 /** @typedef {import('../types.d.ts').Range} Range */
 /** @typedef {import('../types.d.ts').Theme} Theme */
 /** @typedef {import('./scales.js').Scale} Scale */
-/** @typedef {{index: number, x: number, y: Float64Array}} Point pixels; y of the nine percentiles, lowest first */
+/**
+ * @typedef {{index: number, x: number, y: Float64Array}} Point pixels; y of the nine percentiles, lowest first
+ */
 
 /** How much of the run colour each band has, from minimum–maximum to ±½σ. */
 const STRENGTHS = [0.2, 0.38, 0.6, 0.85];
@@ -24,7 +34,10 @@ const STRENGTHS = [0.2, 0.38, 0.6, 0.85];
  * @param {object} chart
  * @param {HistogramSeries} chart.histogram
  * @param {Float64Array} chart.xs axis position of each histogram
- * @param {Range} chart.range @param {string} chart.color '#rrggbb' @param {Theme} chart.theme @param {AxisKind} chart.axisKind
+ * @param {Range} chart.range
+ * @param {string} chart.color '#rrggbb'
+ * @param {Theme} chart.theme
+ * @param {AxisKind} chart.axisKind
  * @returns {PlotArea}
  */
 export function drawBands(canvas, { histogram, xs, range, color, axisKind }) {
@@ -47,7 +60,11 @@ export function drawBands(canvas, { histogram, xs, range, color, axisKind }) {
 
 /**
  * Unbroken sequences of histograms that hold anything.
- * @param {HistogramSeries} histogram @param {Float64Array} xs @param {Range} range @param {PlotArea} area @param {Scale} scale
+ * @param {HistogramSeries} histogram
+ * @param {Float64Array} xs
+ * @param {Range} range
+ * @param {PlotArea} area
+ * @param {Scale} scale
  * @returns {Point[][]}
  */
 function _stretches(histogram, xs, range, area, scale) {
@@ -61,7 +78,11 @@ function _stretches(histogram, xs, range, area, scale) {
     const holdsAnything = !Number.isNaN(percentiles[0]);
     if (holdsAnything) {
       if (!before) stretches.push([]);
-      stretches[stretches.length - 1].push({ index, x: toPixel(x), y: percentiles.map((value) => yToPixel(area, scale, value)) });
+      stretches[stretches.length - 1].push({
+        index,
+        x: toPixel(x),
+        y: percentiles.map((value) => yToPixel(area, scale, value)),
+      });
     }
     before = holdsAnything;
   });
@@ -69,7 +90,10 @@ function _stretches(histogram, xs, range, area, scale) {
   return stretches.map((points) => {
     if (points.length > 1) return points;
     const { index, y } = points[0];
-    const ends = range.to > range.from ? [boundaries[index], boundaries[index + 1]].map(toPixel) : [area.left, area.left + area.width];
+    const ends =
+      range.to > range.from
+        ? [boundaries[index], boundaries[index + 1]].map(toPixel)
+        : [area.left, area.left + area.width];
     return ends.map((x) => ({ index, x, y }));
   });
 }

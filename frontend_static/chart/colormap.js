@@ -17,9 +17,12 @@ export const RATIO_DECADES = { low: -6, middle: -3, high: -0.5 };
 
 const RATIO_STOPS = {
   light: _parseStops(
-    '001261 021f69 022b71 023779 034481 055189 0c5e92 1c6d9c 307da6 488db2 619ebd 7aaec8 94bed2 adcddd c6dbe6 dee6e9 ece5e0 eedbd0 e9ccba e3bca5 dcac90 d69d7c cf8e68 c98056 c37243 bd6431 b3531f a5400f 942f06 832106 741506 670a07 590008',
+    '001261 021f69 022b71 023779 034481 055189 0c5e92 1c6d9c 307da6 488db2 619ebd 7aaec8 94bed2 adcddd c6dbe6 dee6e9 ece5e0 ' +
+      'eedbd0 e9ccba e3bca5 dcac90 d69d7c cf8e68 c98056 c37243 bd6431 b3531f a5400f 942f06 832106 741506 670a07 590008',
   ),
-  dark: _parseStops('c9e9ff 93ccf7 62acdf 3f8ac0 31699a 2f4c6b 2f3b49 303234 45362f 6b3f2b 9b4a28 c85f33 ea8150 fba97b ffd6b8'),
+  dark: _parseStops(
+    'c9e9ff 93ccf7 62acdf 3f8ac0 31699a 2f4c6b 2f3b49 303234 45362f 6b3f2b 9b4a28 c85f33 ea8150 fba97b ffd6b8',
+  ),
 };
 const SEQUENTIAL_STOPS = {
   light: _parseStops('eff6f3 bfe0d4 7fc0ab 3f9a85 12705f 00413a'),
@@ -32,7 +35,12 @@ export const RUN_COLORS = {
   dark: ['#12b5cb', '#9aa4af', '#f2509f', '#f9ab00', '#b97cf5', '#7cb342', '#f08030'],
 };
 // Four patterns on seven colours: no two of the first 28 runs look alike.
-const DASHES = [[7, 3], [2, 2.5], [9, 3, 2, 3], [4, 2.5]];
+const DASHES = [
+  [7, 3],
+  [2, 2.5],
+  [9, 3, 2, 3],
+  [4, 2.5],
+];
 
 /** @param {number} index of the run @param {Theme} theme @returns {string} '#rrggbb' */
 export function runColor(index, theme) {
@@ -40,12 +48,18 @@ export function runColor(index, theme) {
   return colors[index % colors.length];
 }
 
-/** @param {number} index of the run @returns {number[] | undefined} dash pattern in CSS pixels; the first three runs are solid */
+/**
+ * @param {number} index of the run
+ * @returns {number[] | undefined} dash pattern in CSS pixels; the first three runs are solid
+ */
 export function runDash(index) {
   return index < 3 ? undefined : DASHES[(index - 3) % DASHES.length];
 }
 
-/** @param {number} log10Ratio @returns {number} 0..1; 1e-3 is exactly 0.5, although the arms span unequal decades */
+/**
+ * @param {number} log10Ratio
+ * @returns {number} 0..1; 1e-3 is exactly 0.5, although the arms span unequal decades
+ */
 export function ratioPosition(log10Ratio) {
   const { low, middle, high } = RATIO_DECADES;
   const distance = log10Ratio - middle;
@@ -80,8 +94,10 @@ export function densityColors(surfaceHex, runHex, theme) {
 
 /** @param {string} hex '#rrggbb' or '#rgb' @returns {Rgb} */
 export function parseHex(hex) {
-  const digits = hex.length === 4 ? [...hex.slice(1)].map((digit) => digit + digit) : hex.slice(1).match(/../g) ?? [];
-  if (!/^#([\da-f]{3}|[\da-f]{6})$/i.test(hex)) throw new Error(`expected a colour like #12b5cb, got "${hex}"`);
+  const digits =
+    hex.length === 4 ? [...hex.slice(1)].map((digit) => digit + digit) : (hex.slice(1).match(/../g) ?? []);
+  if (!/^#([\da-f]{3}|[\da-f]{6})$/i.test(hex))
+    throw new Error(`expected a colour like #12b5cb, got "${hex}"`);
   return /** @type {Rgb} */ (digits.map((pair) => parseInt(pair, 16)));
 }
 
@@ -100,7 +116,13 @@ export function cssOf(color) {
   return `rgb(${(typeof color === 'number' ? unpackRgb(color) : color).join(' ')})`;
 }
 
-/** Mix in OKLab, where equal parts look equal. @param {Rgb} a @param {Rgb} b @param {number} share of b @returns {Rgb} */
+/**
+ * Mix in OKLab, where equal parts look equal.
+ * @param {Rgb} a
+ * @param {Rgb} b
+ * @param {number} share of b
+ * @returns {Rgb}
+ */
 export function mix(a, b, share) {
   const [from, to] = [toOkLab(a), toOkLab(b)];
   return _fromOkLab(/** @type {OkLab} */ (from.map((v, i) => v + (to[i] - v) * share)));
@@ -146,11 +168,17 @@ export function drawRatioLegend(canvas, theme) {
  */
 export function drawLegend(canvas, theme, scale, { diverging = false } = {}) {
   const colors = diverging ? ratioColors(theme) : sequentialColors(theme);
-  const ticks = scale.ticks(5).map(({ unit, value }) => ({ unit, label: formatNumber(value), strong: false }));
+  const ticks = scale
+    .ticks(5)
+    .map(({ unit, value }) => ({ unit, label: formatNumber(value), strong: false }));
   _drawLegend(canvas, (unit) => colors[Math.round(unit * (colors.length - 1))], ticks);
 }
 
-/** @param {HTMLCanvasElement} canvas @param {(unit: number) => number} colorAt packed @param {{unit: number, label: string, strong: boolean}[]} ticks */
+/**
+ * @param {HTMLCanvasElement} canvas
+ * @param {(unit: number) => number} colorAt packed
+ * @param {{unit: number, label: string, strong: boolean}[]} ticks
+ */
 function _drawLegend(canvas, colorAt, ticks) {
   const { context, width } = prepareCanvas(canvas);
   const barHeight = 10;
@@ -189,7 +217,9 @@ function _ramp(stops, length) {
   return Uint32Array.from({ length }, (_, i) => {
     const x = (i / (length - 1)) * (stops.length - 1);
     const k = Math.min(stops.length - 2, Math.floor(x));
-    return packRgb(/** @type {Rgb} */ (stops[k].map((v, c) => Math.round(v + (stops[k + 1][c] - v) * (x - k)))));
+    return packRgb(
+      /** @type {Rgb} */ (stops[k].map((v, c) => Math.round(v + (stops[k + 1][c] - v) * (x - k)))),
+    );
   });
 }
 

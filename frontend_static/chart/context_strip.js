@@ -24,7 +24,8 @@ export function drawContextStrip(canvas, { x, y, range, color, log = false }) {
   const points = thinToPixels(x, values, range, width);
   const domain = _domain(points.y);
   if (!domain) return;
-  const toY = (/** @type {number} */ value) => PADDING + (height - 2 * PADDING) * (1 - Math.min(1, (value - domain.low) / (domain.high - domain.low)));
+  const toY = (/** @type {number} */ value) =>
+    PADDING + (height - 2 * PADDING) * (1 - Math.min(1, (value - domain.low) / (domain.high - domain.low)));
   context.strokeStyle = context.fillStyle = color;
   context.lineWidth = 1.2;
   context.lineJoin = 'round';
@@ -36,16 +37,20 @@ export function drawContextStrip(canvas, { x, y, range, color, log = false }) {
 /**
  * The points that are enough to draw a line: where several share a pixel, the first, the lowest, the
  * highest and the last of them, so that the spike of a single step survives. Gaps stay gaps.
- * @param {ArrayLike<number>} x @param {ArrayLike<number>} y @param {Range} range @param {number} width pixels
+ * @param {ArrayLike<number>} x
+ * @param {ArrayLike<number>} y
+ * @param {Range} range
+ * @param {number} width pixels
  * @returns {{x: number[], y: number[]}} pixels and values, with NaN in y for a gap; one point beyond either end where there is one
  */
 export function thinToPixels(x, y, range, width) {
-  const toPixel = (/** @type {number} */ v) => (range.to > range.from ? (width * (v - range.from)) / (range.to - range.from) : width / 2);
+  const toPixel = (/** @type {number} */ v) =>
+    range.to > range.from ? (width * (v - range.from)) / (range.to - range.from) : width / 2;
   /** @type {{x: number[], y: number[]}} */
   const thin = { x: [], y: [] };
   for (let start = 0, end; start < x.length; start = end) {
     const pixel = _column(toPixel(x[start]), width);
-    for (end = start + 1; end < x.length && _column(toPixel(x[end]), width) === pixel; ) end++;
+    for (end = start + 1; end < x.length && _column(toPixel(x[end]), width) === pixel;) end++;
     // Of what lies outside only the nearest point matters: the line enters or leaves there.
     const members = pixel < 0 ? [end - 1] : pixel >= width ? [start] : _extremes(y, start, end);
     for (const i of members) {
@@ -61,7 +66,12 @@ function _column(pixel, width) {
   return pixel < 0 ? -1 : pixel > width ? width : Math.min(width - 1, Math.floor(pixel));
 }
 
-/** @param {ArrayLike<number>} y @param {number} start @param {number} end @returns {number[]} ascending indices */
+/**
+ * @param {ArrayLike<number>} y
+ * @param {number} start
+ * @param {number} end
+ * @returns {number[]} ascending indices
+ */
 function _extremes(y, start, end) {
   let [low, high, gap] = [-1, -1, -1];
   for (let i = start; i < end; i++) {
@@ -83,7 +93,11 @@ function _domain(visible) {
   return high > low ? { low, high } : { low: low - 1, high: low + 1 };
 }
 
-/** @param {CanvasRenderingContext2D} context @param {{x: number[], y: number[]}} points @param {(value: number) => number} toY */
+/**
+ * @param {CanvasRenderingContext2D} context
+ * @param {{x: number[], y: number[]}} points
+ * @param {(value: number) => number} toY
+ */
 function _drawLine(context, { x, y }, toY) {
   context.beginPath();
   for (let i = 0; i < x.length; i++) {
@@ -97,12 +111,20 @@ function _drawLine(context, { x, y }, toY) {
   context.stroke();
 }
 
-/** @param {ArrayLike<number>} x @param {ArrayLike<number>} y @param {Range} range @param {number} width @returns {Set<number>} whole pixels */
+/**
+ * @param {ArrayLike<number>} x
+ * @param {ArrayLike<number>} y
+ * @param {Range} range
+ * @param {number} width
+ * @returns {Set<number>} whole pixels
+ */
 function _notFinite(x, y, range, width) {
   const pixels = new Set();
   for (let i = 0; i < x.length; i++) {
     if (Number.isFinite(y[i]) || x[i] < range.from || x[i] > range.to) continue;
-    pixels.add(Math.round(range.to > range.from ? (width * (x[i] - range.from)) / (range.to - range.from) : width / 2));
+    pixels.add(
+      Math.round(range.to > range.from ? (width * (x[i] - range.from)) / (range.to - range.from) : width / 2),
+    );
   }
   return pixels;
 }

@@ -30,7 +30,10 @@ const ABOVE_STRIPS = 4;
  * @param {object} chart
  * @param {HistogramSeries} chart.histogram
  * @param {Float64Array} chart.xs axis position of each histogram
- * @param {Range} chart.range @param {string} chart.color '#rrggbb' @param {Theme} chart.theme @param {AxisKind} chart.axisKind
+ * @param {Range} chart.range
+ * @param {string} chart.color '#rrggbb'
+ * @param {Theme} chart.theme
+ * @param {AxisKind} chart.axisKind
  * @param {{value: number, label: string}} [chart.mark] a dashed line at a value
  * @returns {PlotArea}
  */
@@ -41,7 +44,11 @@ export function drawDensity(canvas, { histogram, xs, range, color, theme, axisKi
   const outer = plotArea(width, height);
   const area = aboveStrips(outer, strips);
   const scale = valueScale(histogram);
-  _drawCells(context, area, densityShares(histogram, scale, usefulCells(histogram, scale, area.height)), { xs, range, colors });
+  _drawCells(context, area, densityShares(histogram, scale, usefulCells(histogram, scale, area.height)), {
+    xs,
+    range,
+    colors,
+  });
   drawStepAxis(context, outer, range, axisKind, { grid: false });
   drawValueAxis(context, area, scale, { overData: true });
   drawStrips(context, outer, strips, xs, range);
@@ -60,7 +67,8 @@ export function densityShares(histogram, scale, cells) {
   for (let i = 0; i < n; i++) {
     const counts = resample(i);
     const fullest = Math.max(...counts);
-    if (fullest > 0) for (let cell = 0; cell < cells; cell++) shares[i * cells + cell] = counts[cell] / fullest;
+    if (fullest > 0)
+      for (let cell = 0; cell < cells; cell++) shares[i * cells + cell] = counts[cell] / fullest;
   }
   return { cells, shares };
 }
@@ -76,10 +84,19 @@ export function nonFiniteStrip(histogram) {
 /** @param {PlotArea} area @param {Strip[]} strips @returns {PlotArea} what the strips leave */
 export function aboveStrips(area, strips) {
   if (!strips.length) return area;
-  return { ...area, height: Math.max(1, area.height - strips.length * (STRIP_HEIGHT + STRIP_GAP) - ABOVE_STRIPS) };
+  return {
+    ...area,
+    height: Math.max(1, area.height - strips.length * (STRIP_HEIGHT + STRIP_GAP) - ABOVE_STRIPS),
+  };
 }
 
-/** @param {Context} context @param {PlotArea} outer area including the strips @param {Strip[]} strips @param {Float64Array} xs @param {Range} range */
+/**
+ * @param {Context} context
+ * @param {PlotArea} outer area including the strips
+ * @param {Strip[]} strips
+ * @param {Float64Array} xs
+ * @param {Range} range
+ */
 export function drawStrips(context, outer, strips, xs, range) {
   context.save();
   context.font = FONT;
@@ -90,7 +107,15 @@ export function drawStrips(context, outer, strips, xs, range) {
     context.fillStyle = cssColor('--surface-2');
     context.fillRect(outer.left, top, outer.width, STRIP_HEIGHT);
     const strip = { ...outer, top, height: STRIP_HEIGHT };
-    _drawImage(context, strip, xs, range, 1, (index) => colorOf(index), (a, b) => (colorOf(b) ? b : a));
+    _drawImage(
+      context,
+      strip,
+      xs,
+      range,
+      1,
+      (index) => colorOf(index),
+      (a, b) => (colorOf(b) ? b : a),
+    );
     context.fillStyle = cssColor('--text-2');
     context.fillText(label, outer.left - 6, top + STRIP_HEIGHT / 2 + 0.5);
   });
@@ -105,7 +130,12 @@ function _zeroStrip(histogram, colors) {
   };
   if (!_anyOf(histogram, (index) => share(index) > 0)) return [];
   const subnormals = _anyOf(histogram, (index) => specialCounts(histogram, index).subnormal > 0);
-  return [{ label: subnormals ? '≈ 0' : '= 0', colorOf: (index) => (share(index) ? colors[Math.round(255 * Math.sqrt(share(index)))] : 0) }];
+  return [
+    {
+      label: subnormals ? '≈ 0' : '= 0',
+      colorOf: (index) => (share(index) ? colors[Math.round(255 * Math.sqrt(share(index)))] : 0),
+    },
+  ];
 }
 
 /** @param {HistogramSeries} histogram @param {(index: number) => boolean} test */
@@ -114,16 +144,27 @@ function _anyOf(histogram, test) {
   return false;
 }
 
-/** @param {Context} context @param {PlotArea} area @param {{cells: number, shares: Float32Array}} density @param {{xs: Float64Array, range: Range, colors: Uint32Array}} look */
+/**
+ * @param {Context} context
+ * @param {PlotArea} area
+ * @param {{cells: number, shares: Float32Array}} density
+ * @param {{xs: Float64Array, range: Range, colors: Uint32Array}} look
+ */
 function _drawCells(context, area, { cells, shares }, { xs, range, colors }) {
-  const colorOf = (/** @type {number} */ index, /** @type {number} */ cell) => colors[Math.round(255 * Math.sqrt(shares[index * cells + cell]))];
-  const fuller = (/** @type {number} */ a, /** @type {number} */ b, /** @type {number} */ cell) => (shares[b * cells + cell] > shares[a * cells + cell] ? b : a);
+  const colorOf = (/** @type {number} */ index, /** @type {number} */ cell) =>
+    colors[Math.round(255 * Math.sqrt(shares[index * cells + cell]))];
+  const fuller = (/** @type {number} */ a, /** @type {number} */ b, /** @type {number} */ cell) =>
+    shares[b * cells + cell] > shares[a * cells + cell] ? b : a;
   _drawImage(context, area, xs, range, cells, colorOf, fuller);
 }
 
 /**
  * One pixel column per device pixel, stretched vertically only: steps stay sharp, bins blend.
- * @param {Context} context @param {PlotArea} area @param {Float64Array} xs @param {Range} range @param {number} cells
+ * @param {Context} context
+ * @param {PlotArea} area
+ * @param {Float64Array} xs
+ * @param {Range} range
+ * @param {number} cells
  * @param {(index: number, cell: number) => number} colorOf packed, 0 for none
  * @param {(a: number, b: number, cell: number) => number} pick which of two histograms a pixel shows
  */
@@ -146,7 +187,12 @@ function _drawImage(context, area, xs, range, cells, colorOf, pick) {
   context.drawImage(sheet, area.left, area.top, area.width, area.height);
 }
 
-/** @param {Context} context @param {PlotArea} area @param {Scale} scale @param {{value: number, label: string}} mark */
+/**
+ * @param {Context} context
+ * @param {PlotArea} area
+ * @param {Scale} scale
+ * @param {{value: number, label: string}} mark
+ */
 function _drawMark(context, area, scale, { value, label }) {
   const y = Math.round(yToPixel(area, scale, value)) + 0.5;
   context.strokeStyle = context.fillStyle = cssColor('--text');

@@ -20,7 +20,10 @@ export function formatNumber(value) {
   const rounded = Number(value.toPrecision(4));
   const size = Math.abs(rounded);
   if (size >= 1e-3 && size < 1e4) return String(rounded);
-  return value.toExponential(2).replace(/\.?0+e/, 'e').replace('e+', 'e');
+  return value
+    .toExponential(2)
+    .replace(/\.?0+e/, 'e')
+    .replace('e+', 'e');
 }
 
 /**
@@ -58,7 +61,10 @@ export function powerOfTen(exponent) {
   return `10${exponent < 0 ? '⁻' : ''}${digits.join('')}`;
 }
 
-/** @param {number} seconds @returns {string} at most two units: '4.2 s', '3 min 5 s', '1 h 20 min', '2 d 3 h' */
+/**
+ * @param {number} seconds
+ * @returns {string} at most two units: '4.2 s', '3 min 5 s', '1 h 20 min', '2 d 3 h'
+ */
 export function formatDuration(seconds) {
   if (!Number.isFinite(seconds)) return formatNumber(seconds);
   const sign = seconds < 0 ? '-' : '';

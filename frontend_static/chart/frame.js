@@ -19,7 +19,10 @@ export const MARGIN = { left: 46, right: 12, top: 6, bottom: 22 };
 
 const LABEL_GAP = 6;
 
-/** @param {string} name of a custom property of style/tokens.css, '--grid' @returns {string} its value now */
+/**
+ * @param {string} name of a custom property of style/tokens.css, '--grid'
+ * @returns {string} its value now
+ */
 export function cssColor(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 }
@@ -43,18 +46,33 @@ export function prepareCanvas(canvas) {
   return { context, width, height, ratio };
 }
 
-/** @param {number} width of the canvas @param {number} height @param {Partial<typeof MARGIN>} [margin] @returns {PlotArea} */
+/**
+ * @param {number} width of the canvas
+ * @param {number} height
+ * @param {Partial<typeof MARGIN>} [margin]
+ * @returns {PlotArea}
+ */
 export function plotArea(width, height, margin = {}) {
   const { left, right, top, bottom } = { ...MARGIN, ...margin };
   return { left, top, width: Math.max(1, width - left - right), height: Math.max(1, height - top - bottom) };
 }
 
-/** @param {PlotArea} area @param {Range} range @param {number} x @returns {number} pixels; a range of one point lies in the middle */
+/**
+ * @param {PlotArea} area
+ * @param {Range} range
+ * @param {number} x
+ * @returns {number} pixels; a range of one point lies in the middle
+ */
 export function xToPixel(area, range, x) {
   return area.left + area.width * (range.to > range.from ? (x - range.from) / (range.to - range.from) : 0.5);
 }
 
-/** @param {PlotArea} area @param {Scale} scale @param {number} value @returns {number} pixels, high values up */
+/**
+ * @param {PlotArea} area
+ * @param {Scale} scale
+ * @param {number} value
+ * @returns {number} pixels, high values up
+ */
 export function yToPixel(area, scale, value) {
   return area.top + area.height * (1 - scale.toUnit(value));
 }
@@ -127,7 +145,14 @@ export function drawValueAxis(context, area, scale, { overData = false } = {}) {
   context.restore();
 }
 
-/** Mark on the axis the part between ±threshold, where it is linear. @param {Context} context @param {number} x @param {number} y @param {number} width @param {number} height */
+/**
+ * Mark on the axis the part between ±threshold, where it is linear.
+ * @param {Context} context
+ * @param {number} x
+ * @param {number} y
+ * @param {number} width
+ * @param {number} height
+ */
 export function drawLinearPart(context, x, y, width, height) {
   context.fillStyle = cssColor('--axis');
   context.fillRect(x, y, width, height);

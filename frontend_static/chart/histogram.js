@@ -5,7 +5,9 @@ import { logScale, signedLogScale } from './scales.js';
 /** @typedef {import('../types.d.ts').HistogramSeries} HistogramSeries */
 /** @typedef {import('./scales.js').Scale} Scale */
 
-/** What TensorBoard's Distributions tab shows: minimum, maximum, median and ±½σ, ±1σ, ±1½σ of a normal distribution. */
+/**
+ * What TensorBoard's Distributions tab shows: minimum, maximum, median and ±½σ, ±1σ, ±1½σ of a normal distribution.
+ */
 export const NINE_PERCENTILES = [0, 0.0668, 0.1587, 0.3085, 0.5, 0.6915, 0.8413, 0.9332, 1];
 
 /** Columns of HistogramSeries.special. */
@@ -122,7 +124,11 @@ function _atRank(groups, rank) {
   return groups[groups.length - 1].high;
 }
 
-/** All steps of a series as one histogram of |value|. @param {HistogramSeries} histogram @returns {Group[]} ascending, none empty */
+/**
+ * All steps of a series as one histogram of |value|.
+ * @param {HistogramSeries} histogram
+ * @returns {Group[]} ascending, none empty
+ */
 function _magnitudes({ bins, counts, edges }) {
   const totals = new Float64Array(bins);
   for (let i = 0; i < counts.length; i++) totals[i % bins] += counts[i];
@@ -135,7 +141,11 @@ function _magnitudes({ bins, counts, edges }) {
   return groups.sort((a, b) => a.high - b.high);
 }
 
-/** The smallest value among the TAIL quantiles of all steps. @param {HistogramSeries} histogram of an unsigned quantity that is not empty @returns {number} positive */
+/**
+ * The smallest value among the TAIL quantiles of all steps.
+ * @param {HistogramSeries} histogram of an unsigned quantity that is not empty
+ * @returns {number} positive
+ */
 function _lowestTail({ bins, counts, edges }) {
   let lowest = bins - 1;
   for (let row = 0; row < counts.length; row += bins) {
@@ -161,7 +171,13 @@ function _edgeUnits({ edges }, scale) {
   return Float64Array.from(edges, scale.toUnit);
 }
 
-/** Share a count among cells in proportion to the overlap. @param {Float64Array} cells @param {number} count @param {number} from in cells @param {number} to */
+/**
+ * Share a count among cells in proportion to the overlap.
+ * @param {Float64Array} cells
+ * @param {number} count
+ * @param {number} from in cells
+ * @param {number} to
+ */
 function _spread(cells, count, from, to) {
   const first = Math.min(cells.length - 1, Math.floor(from));
   const last = Math.min(cells.length - 1, Math.max(first, Math.ceil(to) - 1));

@@ -1,5 +1,7 @@
 // @ts-check
-/** Values over steps for several runs, drawn by uPlot: a shaded band, faint raw lines under smoothed ones. */
+/**
+ * Values over steps for several runs, drawn by uPlot: a shaded band, faint raw lines under smoothed ones.
+ */
 import uPlot from '../vendor/uPlot.js';
 import { cssColor, drawStepAxis, drawValueAxis, FONT, MARGIN, yToPixel } from './frame.js';
 import { linearScale, logScale } from './scales.js';
@@ -8,7 +10,9 @@ import { linearScale, logScale } from './scales.js';
 /** @typedef {import('../types.d.ts').PlotArea} PlotArea */
 /** @typedef {import('../types.d.ts').Range} Range */
 /** @typedef {import('./scales.js').Scale} Scale */
-/** @typedef {(number | null | undefined)[]} Column null: a gap; undefined: a step that this line does not have */
+/**
+ * @typedef {(number | null | undefined)[]} Column null: a gap; undefined: a step that this line does not have
+ */
 
 /**
  * @typedef {object} Line
@@ -47,7 +51,9 @@ export function createLineChart(element, options) {
   const { range, lines } = options;
   const scale = lineScale(options);
   const { series, data } = alignLines(options);
-  const xRange = /** @type {[number, number]} */ (range.to > range.from ? [range.from, range.to] : [range.from - 1, range.from + 1]);
+  const xRange = /** @type {[number, number]} */ (
+    range.to > range.from ? [range.from, range.to] : [range.from - 1, range.from + 1]
+  );
   const chart = new uPlot(
     {
       width: element.clientWidth,
@@ -69,7 +75,12 @@ export function createLineChart(element, options) {
       series: [{}, ...series],
       hooks: {
         drawClear: [(u) => _inCssPixels(u, (context, area) => _drawGround(context, area, options, scale))],
-        draw: [(u) => _inCssPixels(u, (context, area) => lines.forEach((line) => _drawMissing(context, area, line, options)))],
+        draw: [
+          (u) =>
+            _inCssPixels(u, (context, area) =>
+              lines.forEach((line) => _drawMissing(context, area, line, options)),
+            ),
+        ],
         setCursor: [(u) => options.onCursor?.(_cursorValue(u, range))],
         setSelect: [(u) => _zoom(u, options)],
       },
@@ -117,15 +128,29 @@ export function lineScale({ lines, range, scale, band, middle }) {
  */
 export function alignLines({ lines, scale }) {
   const layers = [
-    ...lines.flatMap(({ label, color, x, raw }) => (raw ? [{ x, y: raw, series: { label, stroke: color, width: 1, alpha: RAW_ALPHA } }] : [])),
-    ...lines.map(({ label, color, dash, x, y }) => ({ x, y, series: { label, stroke: color, width: 1.6, dash } })),
+    ...lines.flatMap(({ label, color, x, raw }) =>
+      raw ? [{ x, y: raw, series: { label, stroke: color, width: 1, alpha: RAW_ALPHA } }] : [],
+    ),
+    ...lines.map(({ label, color, dash, x, y }) => ({
+      x,
+      y,
+      series: { label, stroke: color, width: 1.6, dash },
+    })),
   ];
   if (!layers.length) return { series: [], data: [[]] };
   const tables = layers.map(({ x, y }) => [Array.from(x), Array.from(y, (value) => _drawable(value, scale))]);
   const data = uPlot.join(/** @type {uPlot.AlignedData[]} */ (tables));
   const series = layers.map((layer, i) => {
     const alone = _isolated(/** @type {Column} */ (data[i + 1]));
-    return { ...layer.series, points: { show: false, size: 4, fill: layer.series.stroke, filter: () => (alone.length ? alone : null) } };
+    return {
+      ...layer.series,
+      points: {
+        show: false,
+        size: 4,
+        fill: layer.series.stroke,
+        filter: () => (alone.length ? alone : null),
+      },
+    };
   });
   return { series, data: /** @type {(number[] | Column)[]} */ (data) };
 }
@@ -150,7 +175,12 @@ function _isolated(column) {
   return isolated;
 }
 
-/** @param {CanvasRenderingContext2D} context @param {PlotArea} area @param {LineChartOptions} options @param {Scale} scale */
+/**
+ * @param {CanvasRenderingContext2D} context
+ * @param {PlotArea} area
+ * @param {LineChartOptions} options
+ * @param {Scale} scale
+ */
 function _drawGround(context, area, { band, bandLabel, middle, range, axisKind }, scale) {
   if (band) {
     const [bottom, top] = band.map((value) => yToPixel(area, scale, value));
@@ -180,7 +210,12 @@ function _drawGround(context, area, { band, bandLabel, middle, range, axisKind }
   }
 }
 
-/** @param {CanvasRenderingContext2D} context @param {PlotArea} area @param {Line} line @param {LineChartOptions} options */
+/**
+ * @param {CanvasRenderingContext2D} context
+ * @param {PlotArea} area
+ * @param {Line} line
+ * @param {LineChartOptions} options
+ */
 function _drawMissing(context, area, { x, y, raw, color }, { range, scale }) {
   const values = raw ?? y;
   const bottom = area.top + area.height;
@@ -216,7 +251,12 @@ function _inCssPixels(chart, draw) {
 /** @param {uPlot} chart @returns {PlotArea} */
 function _areaOf({ bbox }) {
   const ratio = window.devicePixelRatio || 1;
-  return { left: bbox.left / ratio, top: bbox.top / ratio, width: bbox.width / ratio, height: bbox.height / ratio };
+  return {
+    left: bbox.left / ratio,
+    top: bbox.top / ratio,
+    width: bbox.width / ratio,
+    height: bbox.height / ratio,
+  };
 }
 
 /** @param {uPlot} chart @param {Range} range @returns {number | null} */

@@ -1,6 +1,13 @@
 // @ts-check
 /** Parameters × steps as a heat map in which no worst value is ever lost to a lack of pixels. */
-import { packRgb, parseHex, ratioColors, ratioPosition, RATIO_DECADES, sequentialColors } from './colormap.js';
+import {
+  packRgb,
+  parseHex,
+  ratioColors,
+  ratioPosition,
+  RATIO_DECADES,
+  sequentialColors,
+} from './colormap.js';
 import { cssColor, prepareCanvas } from './frame.js';
 import { cellsOfPixels, domainOfLog, linearScale, logScale } from './scales.js';
 
@@ -64,14 +71,20 @@ export function drawOverview(canvas, { rows, overview, xs, range, theme, scale =
  * @param {Overview} overview @param {StatisticScale} [scale] @returns {Scale}
  */
 export function overviewDomain(overview, scale = 'log') {
-  if (overview.statistic === RATIO_STATISTIC) return logScale(10 ** RATIO_DECADES.low, 10 ** RATIO_DECADES.high);
+  if (overview.statistic === RATIO_STATISTIC)
+    return logScale(10 ** RATIO_DECADES.low, 10 ** RATIO_DECADES.high);
   if (scale === 'fraction') return linearScale(0, 1);
   if (scale === 'cosine') return linearScale(-1, 1);
   const [low, high] = domainOfLog([overview.values]) ?? [1e-3, 1];
   return logScale(low, high);
 }
 
-/** @param {Float64Array} xs @param {Range} range @param {number} unit 0..1 across the range @returns {number} the column drawn there (the nearest), -1 without columns */
+/**
+ * @param {Float64Array} xs
+ * @param {Range} range
+ * @param {number} unit 0..1 across the range
+ * @returns {number} the column drawn there (the nearest), -1 without columns
+ */
 export function columnAtX(xs, range, unit) {
   const x = range.from + unit * (range.to - range.from);
   let nearest = -1;
@@ -84,7 +97,9 @@ export function columnAtX(xs, range, unit) {
 /**
  * Rows of the tree as stripes of whole device pixels. A row of several parameters gets a stripe for each,
  * or stripes of several parameters where there are more of them than pixels. Open modules have none.
- * @param {TreeRow[]} rows @param {number} ratio device pixels per CSS pixel @param {number} height of the canvas, device pixels
+ * @param {TreeRow[]} rows
+ * @param {number} ratio device pixels per CSS pixel
+ * @param {number} height of the canvas, device pixels
  * @returns {{top: number, bottom: number, parameters: number[]}[]}
  */
 export function deviceStripes(rows, ratio, height) {
@@ -112,7 +127,9 @@ export function deviceStripes(rows, ratio, height) {
  * How bad each cell is, as an integer: the higher, the worse; 0 where nothing was logged. NaN beats
  * everything. The ratio counts decades from 1e-3, so that +∞ and an update of exactly 0 come next; cosines
  * count their distance from 0; of other statistics the largest is the worst.
- * @param {Overview} overview @param {Kind} kind @returns {Uint16Array} [parameters, columns]; see severityTable
+ * @param {Overview} overview
+ * @param {Kind} kind
+ * @returns {Uint16Array} [parameters, columns]; see severityTable
  */
 export function severitiesOf({ values, logged }, kind) {
   const known = _severities.get(values);
@@ -187,7 +204,8 @@ const _severityTables = new Map();
 function _badness(kind, half, value) {
   if (half === NOT_LOGGED) return -1e3;
   if (Number.isNaN(value)) return 1e3;
-  if (kind === 'ratio') return value > 0 ? Math.min(Math.abs(Math.log10(value) - RATIO_DECADES.middle), 900) : 800;
+  if (kind === 'ratio')
+    return value > 0 ? Math.min(Math.abs(Math.log10(value) - RATIO_DECADES.middle), 900) : 800;
   if (kind === 'cosine') return Math.min(Math.abs(value), 900);
   if (kind === 'fraction') return Math.max(-900, Math.min(value, 900));
   return value > 0 ? Math.min(Math.log10(value), 900) : -900;
@@ -204,7 +222,12 @@ function _valuesOfHalves() {
 /** @type {{key: string, colors: Uint32Array} | null} */
 let _latestColors = null;
 
-/** @param {Kind} kind @param {Scale} scale @param {Theme} theme @returns {Uint32Array} packed colour per severity; 0 is the hatch of an exact zero */
+/**
+ * @param {Kind} kind
+ * @param {Scale} scale
+ * @param {Theme} theme
+ * @returns {Uint32Array} packed colour per severity; 0 is the hatch of an exact zero
+ */
 function _colorsOf(kind, scale, theme) {
   const key = [kind, scale.low, scale.high, theme].join();
   if (_latestColors?.key !== key) _latestColors = { key, colors: _paintedSeverities(kind, scale, theme) };
@@ -215,9 +238,11 @@ function _colorsOf(kind, scale, theme) {
 function _paintedSeverities(kind, scale, theme) {
   const { severityOf, valueOf } = severityTable(kind);
   const ramp = kind === 'ratio' || kind === 'cosine' ? ratioColors(theme) : sequentialColors(theme);
-  const position = kind === 'ratio' ? (/** @type {number} */ value) => ratioPosition(Math.log10(value)) : scale.toUnit;
+  const position =
+    kind === 'ratio' ? (/** @type {number} */ value) => ratioPosition(Math.log10(value)) : scale.toUnit;
   const colors = new Uint32Array(HALVES);
-  for (let severity = 0; severity < HALVES; severity++) colors[severity] = ramp[Math.round(position(valueOf[severity]) * (ramp.length - 1))];
+  for (let severity = 0; severity < HALVES; severity++)
+    colors[severity] = ramp[Math.round(position(valueOf[severity]) * (ramp.length - 1))];
   if (kind === 'ratio' || kind === 'log') colors[severityOf[ZERO]] = colors[severityOf[NEGATIVE_ZERO]] = 0;
   colors[severityOf[NAN]] = packRgb(parseHex(cssColor('--nan')));
   colors[severityOf[NOT_LOGGED]] = packRgb(parseHex(cssColor('--nodata')));
@@ -225,7 +250,8 @@ function _paintedSeverities(kind, scale, theme) {
 }
 
 /**
- * @param {Uint32Array} pixels of the canvas @param {Int32Array} first column of each pixel, -1 where there is none and the card shows
+ * @param {Uint32Array} pixels of the canvas
+ * @param {Int32Array} first column of each pixel, -1 where there is none and the card shows
  * @param {number} ratio @param {Uint32Array} colors per severity
  * @returns {(severities: Uint16Array, top: number, bottom: number) => void}
  */
@@ -243,7 +269,8 @@ function _painter(pixels, first, ratio, colors) {
     }
     for (let y = top + 1; y < bottom; y++) pixels.copyWithin(y * width, top * width, (top + 1) * width);
     for (const x of hatched) {
-      for (let y = top; y < bottom; y++) pixels[y * width + x] = (x + y) % period < period / 3 ? line : ground;
+      for (let y = top; y < bottom; y++)
+        pixels[y * width + x] = (x + y) % period < period / 3 ? line : ground;
     }
   };
 }

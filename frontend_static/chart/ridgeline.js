@@ -37,7 +37,8 @@ export function drawRidgeline(canvas, { histogram, xs, color, theme, selected, a
   const area = plotArea(width, height, { left: 22, right: _labelWidth(context, n, label) + 16 });
   const peak = area.height * PEAK;
   const headroom = peak * TALLEST;
-  const yOf = (/** @type {number} */ index) => area.top + headroom + (area.height - headroom) * (n > 1 ? index / (n - 1) : 1);
+  const yOf = (/** @type {number} */ index) =>
+    area.top + headroom + (area.height - headroom) * (n > 1 ? index / (n - 1) : 1);
   const indexAt = (/** @type {number} */ y) => {
     const share = (y - area.top - headroom) / (area.height - headroom);
     return n ? Math.min(n - 1, Math.max(0, Math.round(share * (n - 1)))) : -1;
@@ -58,12 +59,17 @@ export function drawRidgeline(canvas, { histogram, xs, color, theme, selected, a
 
 /**
  * Evenly chosen rows, as many as fit; the first, the newest and the selected one always.
- * @param {number} n @param {number} height pixels @param {number | null} selected @returns {number[]} ascending
+ * @param {number} n
+ * @param {number} height pixels
+ * @param {number | null} selected
+ * @returns {number[]} ascending
  */
 export function rowsToDraw(n, height, selected) {
   const most = Math.max(2, Math.floor(height / CLOSEST));
   const count = Math.min(n, most);
-  const rows = new Set(Array.from({ length: count }, (_, i) => (count > 1 ? Math.round((i * (n - 1)) / (count - 1)) : n - 1)));
+  const rows = new Set(
+    Array.from({ length: count }, (_, i) => (count > 1 ? Math.round((i * (n - 1)) / (count - 1)) : n - 1)),
+  );
   if (selected !== null) rows.add(selected);
   return [...rows].sort((a, b) => a - b);
 }
@@ -74,7 +80,10 @@ export function rowsToDraw(n, height, selected) {
  * @param {Float64Array[]} curves @returns {(value: number) => number} linear up to 1, then compressed
  */
 export function heightScale(curves) {
-  const tops = curves.map((curve) => Math.max(...curve)).filter((top) => top > 0).sort((a, b) => a - b);
+  const tops = curves
+    .map((curve) => Math.max(...curve))
+    .filter((top) => top > 0)
+    .sort((a, b) => a - b);
   const ordinary = tops.length ? tops[Math.floor(tops.length / 2)] * 1.15 : 1;
   const room = TALLEST - 1;
   return (value) => {
@@ -106,7 +115,9 @@ function _drawCurves(context, area, curves, { yOf, peak, n, color, theme, select
   const trace = (/** @type {Float64Array} */ shares, /** @type {number} */ y) => {
     context.beginPath();
     context.moveTo(area.left, y);
-    shares.forEach((share, i) => context.lineTo(area.left + (area.width * (i + 0.5)) / shares.length, y - height(share) * peak));
+    shares.forEach((share, i) =>
+      context.lineTo(area.left + (area.width * (i + 0.5)) / shares.length, y - height(share) * peak),
+    );
     context.lineTo(area.left + area.width, y);
   };
   context.lineJoin = 'round';
@@ -130,11 +141,19 @@ function _drawCurves(context, area, curves, { yOf, peak, n, color, theme, select
 
 /** @param {Context} context @param {PlotArea} area @param {Scale} scale */
 function _markLinearPart(context, area, scale) {
-  const [from, to] = [-1, 1].map((sign) => area.left + area.width * scale.toUnit(sign * (scale.threshold ?? 0)));
+  const [from, to] = [-1, 1].map(
+    (sign) => area.left + area.width * scale.toUnit(sign * (scale.threshold ?? 0)),
+  );
   drawLinearPart(context, from, area.top + area.height + 1, to - from, 2);
 }
 
-/** A dot at the left of every row with NaN or infinity. @param {Context} context @param {PlotArea} area @param {HistogramSeries} histogram @param {(row: number) => number} yOf */
+/**
+ * A dot at the left of every row with NaN or infinity.
+ * @param {Context} context
+ * @param {PlotArea} area
+ * @param {HistogramSeries} histogram
+ * @param {(row: number) => number} yOf
+ */
 function _drawNonFinite(context, area, histogram, yOf) {
   context.fillStyle = cssColor('--nan');
   for (let row = 0; row < histogram.step.length; row++) {
@@ -142,7 +161,15 @@ function _drawNonFinite(context, area, histogram, yOf) {
   }
 }
 
-/** Labels from the newest row up, as many as fit, none under the pill of the selected one. @param {Context} context @param {PlotArea} area @param {number} n @param {(row: number) => number} yOf @param {(row: number) => string} label @param {number | null} selected */
+/**
+ * Labels from the newest row up, as many as fit, none under the pill of the selected one.
+ * @param {Context} context
+ * @param {PlotArea} area
+ * @param {number} n
+ * @param {(row: number) => number} yOf
+ * @param {(row: number) => string} label
+ * @param {number | null} selected
+ */
 function _drawRowLabels(context, area, n, yOf, label, selected) {
   const left = area.left + area.width + 8;
   const pill = selected === null ? null : Math.max(yOf(selected), area.top + LABEL_HEIGHT / 2);
@@ -170,7 +197,13 @@ function _drawPill(context, left, middle, text) {
   context.fillText(text, left + 6, middle + 0.5);
 }
 
-/** What this histogram holds that no curve shows. @param {Context} context @param {PlotArea} area @param {HistogramSeries} histogram @param {number} row */
+/**
+ * What this histogram holds that no curve shows.
+ * @param {Context} context
+ * @param {PlotArea} area
+ * @param {HistogramSeries} histogram
+ * @param {number} row
+ */
 function _noteSpecials(context, area, histogram, row) {
   const { elements, zeros, subnormal, nonFinite } = specialCounts(histogram, row);
   const notes = [
@@ -195,6 +228,7 @@ function _rowLabel(x, axisKind) {
 /** @param {Context} context @param {number} n @param {(row: number) => string} label */
 function _labelWidth(context, n, label) {
   let widest = 24;
-  for (let row = 0; row < n; row += Math.max(1, Math.floor(n / 40))) widest = Math.max(widest, context.measureText(label(row)).width);
+  for (let row = 0; row < n; row += Math.max(1, Math.floor(n / 40)))
+    widest = Math.max(widest, context.measureText(label(row)).width);
   return n ? Math.max(widest, context.measureText(label(n - 1)).width) : widest;
 }

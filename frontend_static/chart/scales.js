@@ -50,7 +50,8 @@ export function logScale(low, high) {
   const [from, to] = [low / widen, (high > low ? high : low) * widen];
   const start = Math.log10(from);
   const span = Math.log10(to) - start;
-  const toUnit = (/** @type {number} */ value) => (value > 0 ? _clamp((Math.log10(value) - start) / span) : value <= 0 ? 0 : NaN);
+  const toUnit = (/** @type {number} */ value) =>
+    value > 0 ? _clamp((Math.log10(value) - start) / span) : value <= 0 ? 0 : NaN;
   return {
     low: from,
     high: to,
@@ -77,7 +78,14 @@ export function signedLogScale(threshold, top) {
     const distance = Math.abs(unit - 0.5) * 2 * half;
     return Math.sign(unit - 0.5) * threshold * (distance <= 1 ? distance : Math.exp(distance - 1));
   };
-  return { low: -high, high, threshold, toUnit, toValue, ticks: (count = 7) => _signedLogTicks(threshold, high, count, toUnit) };
+  return {
+    low: -high,
+    high,
+    threshold,
+    toUnit,
+    toValue,
+    ticks: (count = 7) => _signedLogTicks(threshold, high, count, toUnit),
+  };
 }
 
 /**
@@ -114,7 +122,8 @@ export function niceTicks(from, to, count, smallest = 0) {
 export function axisTicks(range, axisKind, count) {
   const { from, to } = range;
   const toUnit = (/** @type {number} */ value) => (to > from ? (value - from) / (to - from) : 0.5);
-  const ticksFor = (/** @type {number} */ wanted) => (axisKind === 'step' ? _stepTicks(from, to, wanted) : _timeTicks(from, to, axisKind, wanted));
+  const ticksFor = (/** @type {number} */ wanted) =>
+    axisKind === 'step' ? _stepTicks(from, to, wanted) : _timeTicks(from, to, axisKind, wanted);
   const [values, label] = _atLeastTwo(count, ticksFor, ([found]) => found.length);
   return values.map((value) => ({ value, unit: toUnit(value), label: label(value) }));
 }
@@ -146,9 +155,13 @@ export function cellsOfPixels(xs, range, width) {
   const boundaries = cellBoundaries(xs, range);
   const span = range.to - range.from;
   for (let i = 0; i < xs.length; i++) {
-    const visible = span > 0 ? boundaries[i + 1] >= range.from && boundaries[i] <= range.to : xs[i] === range.from;
+    const visible =
+      span > 0 ? boundaries[i + 1] >= range.from && boundaries[i] <= range.to : xs[i] === range.from;
     if (!visible) continue;
-    const [left, right] = span > 0 ? [boundaries[i], boundaries[i + 1]].map((b) => (width * (b - range.from)) / span) : [0, width];
+    const [left, right] =
+      span > 0
+        ? [boundaries[i], boundaries[i + 1]].map((b) => (width * (b - range.from)) / span)
+        : [0, width];
     const start = Math.min(width - 1, Math.max(0, Math.round(left)));
     const end = Math.min(width, Math.max(start + 1, Math.round(right)));
     for (let pixel = start; pixel < end; pixel++) {
@@ -159,12 +172,23 @@ export function cellsOfPixels(xs, range, width) {
   return { first, last };
 }
 
-/** @param {number} from @param {number} to @param {number} count @returns {[number[], (value: number) => string]} */
+/**
+ * @param {number} from
+ * @param {number} to
+ * @param {number} count
+ * @returns {[number[], (value: number) => string]}
+ */
 function _stepTicks(from, to, count) {
   return [niceTicks(from, to, count, 1), formatInteger];
 }
 
-/** @param {number} from @param {number} to @param {AxisKind} axisKind @param {number} count @returns {[number[], (value: number) => string]} */
+/**
+ * @param {number} from
+ * @param {number} to
+ * @param {AxisKind} axisKind
+ * @param {number} count
+ * @returns {[number[], (value: number) => string]}
+ */
 function _timeTicks(from, to, axisKind, count) {
   const wanted = (to - from) / Math.max(1, count);
   const step = SECOND_STEPS.find((s) => s >= wanted) ?? Math.ceil(wanted / 2592000) * 2592000;
@@ -184,18 +208,32 @@ function _wallLabel(epochSeconds, step) {
   return time.toLocaleDateString('en-US', { month: 'short', day: 'numeric' });
 }
 
-/** @param {number} from @param {number} to @param {number} count @param {(value: number) => number} toUnit @returns {Tick[]} */
+/**
+ * @param {number} from
+ * @param {number} to
+ * @param {number} count
+ * @param {(value: number) => number} toUnit
+ * @returns {Tick[]}
+ */
 function _linearTicks(from, to, count, toUnit) {
   const ticksFor = (/** @type {number} */ wanted) => {
     const step = _niceStep((to - from) / Math.max(1, wanted));
-    return _multiples(from, to, step).map((value) => ({ value, unit: toUnit(value), label: _linearLabel(value, step) }));
+    return _multiples(from, to, step).map((value) => ({
+      value,
+      unit: toUnit(value),
+      label: _linearLabel(value, step),
+    }));
   };
   return _atLeastTwo(count, ticksFor, (ticks) => ticks.length);
 }
 
 /**
  * The round numbers of a short axis may all lie beside it; then finer ones are taken.
- * @template T @param {number} count @param {(count: number) => T} ticksFor @param {(ticks: T) => number} size @returns {T}
+ * @template T
+ * @param {number} count
+ * @param {(count: number) => T} ticksFor
+ * @param {(ticks: T) => number} size
+ * @returns {T}
  */
 function _atLeastTwo(count, ticksFor, size) {
   let ticks = ticksFor(count);
@@ -203,7 +241,10 @@ function _atLeastTwo(count, ticksFor, size) {
   return ticks;
 }
 
-/** @param {number} value @param {number} step distance of the ticks, which says how many digits tell them apart */
+/**
+ * @param {number} value
+ * @param {number} step distance of the ticks, which says how many digits tell them apart
+ */
 function _linearLabel(value, step) {
   if (value === 0) return '0';
   const size = Math.abs(value);
@@ -214,9 +255,19 @@ function _linearLabel(value, step) {
   return sign + size.toExponential(Math.min(digits, 12)).replace('e+', 'e');
 }
 
-/** @param {number} low @param {number} high @param {number} count @param {(value: number) => number} toUnit @returns {Tick[]} */
+/**
+ * @param {number} low
+ * @param {number} high
+ * @param {number} count
+ * @param {(value: number) => number} toUnit
+ * @returns {Tick[]}
+ */
 function _logTicks(low, high, count, toUnit) {
-  const tick = (/** @type {number} */ value, /** @type {string} */ label) => ({ value, unit: toUnit(value), label });
+  const tick = (/** @type {number} */ value, /** @type {string} */ label) => ({
+    value,
+    unit: toUnit(value),
+    label,
+  });
   const first = Math.ceil(Math.log10(low) - 1e-9);
   const last = Math.floor(Math.log10(high) + 1e-9);
   if (last > first) return _decades(first, last, count).map((e) => tick(10 ** e, powerOfTen(e)));
@@ -233,21 +284,37 @@ function _logTicks(low, high, count, toUnit) {
   return between.length > 1 ? between : _linearTicks(low, high, Math.min(count, 4), toUnit);
 }
 
-/** Zero first, then decades from the outside in, so that a crowded axis keeps its ends. @param {number} threshold @param {number} high @param {number} count @param {(value: number) => number} toUnit @returns {Tick[]} */
+/**
+ * Zero first, then decades from the outside in, so that a crowded axis keeps its ends.
+ * @param {number} threshold
+ * @param {number} high
+ * @param {number} count
+ * @param {(value: number) => number} toUnit
+ * @returns {Tick[]}
+ */
 function _signedLogTicks(threshold, high, count, toUnit) {
   const first = Math.ceil(Math.log10(threshold) - 1e-9);
   const last = Math.floor(Math.log10(high) + 1e-9);
   const ticks = [{ value: 0, unit: 0.5, label: '0' }];
   const each = Math.max(1, Math.floor((count - 1) / 2));
   const add = (/** @type {number} */ size, /** @type {string} */ label) => {
-    ticks.push({ value: size, unit: toUnit(size), label }, { value: -size, unit: toUnit(-size), label: `−${label}` });
+    ticks.push(
+      { value: size, unit: toUnit(size), label },
+      { value: -size, unit: toUnit(-size), label: `−${label}` },
+    );
   };
   if (last >= first) for (const e of _decades(first, last, each).reverse()) add(10 ** e, powerOfTen(e));
   else add(high, formatNumber(high));
   return ticks;
 }
 
-/** Whole exponents, evenly spaced and with the last one among them. @param {number} first @param {number} last @param {number} count @returns {number[]} ascending */
+/**
+ * Whole exponents, evenly spaced and with the last one among them.
+ * @param {number} first
+ * @param {number} last
+ * @param {number} count
+ * @returns {number[]} ascending
+ */
 function _decades(first, last, count) {
   const step = Math.max(1, Math.ceil((last - first + 1) / Math.max(1, count)));
   const exponents = [];
@@ -258,7 +325,9 @@ function _decades(first, last, count) {
 /** @param {number} wanted @returns {number} the next 1, 2 or 5 times a power of ten */
 function _niceStep(wanted) {
   const power = 10 ** Math.floor(Math.log10(wanted));
-  return [1, 2, 5, 10].map((digit) => digit * power).find((step) => step >= wanted * (1 - 1e-9)) ?? 10 * power;
+  return (
+    [1, 2, 5, 10].map((digit) => digit * power).find((step) => step >= wanted * (1 - 1e-9)) ?? 10 * power
+  );
 }
 
 /** @param {number} from @param {number} to @param {number} step @returns {number[]} */
@@ -282,7 +351,11 @@ function _clamp(unit) {
   return unit < 0 ? 0 : unit > 1 ? 1 : unit;
 }
 
-/** @param {ArrayLike<number>[]} arrays @param {number} limit about how many values are enough @returns {Float64Array} */
+/**
+ * @param {ArrayLike<number>[]} arrays
+ * @param {number} limit about how many values are enough
+ * @returns {Float64Array}
+ */
 function _samplePositive(arrays, limit) {
   const total = arrays.reduce((sum, array) => sum + array.length, 0);
   const stride = Math.max(1, Math.floor(total / limit));

@@ -2,7 +2,19 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 
 import {
-  cssOf, densityColors, mix, packRgb, parseHex, ratioColors, ratioPosition, runColor, RUN_COLORS, runDash, sequentialColors, toOkLab, unpackRgb,
+  cssOf,
+  densityColors,
+  mix,
+  packRgb,
+  parseHex,
+  ratioColors,
+  ratioPosition,
+  runColor,
+  RUN_COLORS,
+  runDash,
+  sequentialColors,
+  toOkLab,
+  unpackRgb,
 } from '../../frontend_static/chart/colormap.js';
 import { contrast } from './contrast.js';
 
@@ -10,7 +22,8 @@ const CARDS = { light: '#ffffff', dark: '#303030' };
 const lightness = (packed) => toOkLab(unpackRgb(packed))[0];
 /** One step of one 8-bit channel changes the lightness by up to 0.003. */
 const ROUNDING = 0.003;
-const isMonotone = (values, sign) => values.every((v, i) => values.slice(0, i).every((earlier) => sign * (v - earlier) >= -ROUNDING));
+const isMonotone = (values, sign) =>
+  values.every((v, i) => values.slice(0, i).every((earlier) => sign * (v - earlier) >= -ROUNDING));
 
 test('the ratio scale is centred on exactly 1e-3', () => {
   assert.equal(ratioPosition(-3), 0.5);
@@ -28,7 +41,10 @@ for (const theme of ['light', 'dark']) {
     assert.ok(isMonotone(all.slice(0, 256).reverse(), outwards), 'low arm');
     assert.ok(isMonotone(all.slice(256), outwards), 'high arm');
     const card = toOkLab(parseHex(CARDS[theme]))[0];
-    const nearest = all.reduce((best, v, i) => (Math.abs(v - card) < Math.abs(all[best] - card) ? i : best), 0);
+    const nearest = all.reduce(
+      (best, v, i) => (Math.abs(v - card) < Math.abs(all[best] - card) ? i : best),
+      0,
+    );
     assert.ok(Math.abs(nearest - 255.5) < 24, `the colour nearest to the card is number ${nearest}`);
   });
 
@@ -40,7 +56,10 @@ for (const theme of ['light', 'dark']) {
 
   test(`${theme}: one-sided scales start at the card and move away from it`, () => {
     const outwards = theme === 'light' ? -1 : 1;
-    for (const colors of [sequentialColors(theme), ...RUN_COLORS[theme].map((run) => densityColors(CARDS[theme], run, theme))]) {
+    for (const colors of [
+      sequentialColors(theme),
+      ...RUN_COLORS[theme].map((run) => densityColors(CARDS[theme], run, theme)),
+    ]) {
       assert.equal(colors.length, 256);
       assert.ok(isMonotone([...colors].map(lightness), outwards));
       assert.ok(contrast(cssToHex(colors[0]), CARDS[theme]) < 1.2);
@@ -50,12 +69,15 @@ for (const theme of ['light', 'dark']) {
 
   test(`${theme}: a density map passes through the colour of its run`, () => {
     const run = runColor(0, theme);
-    const distances = [...densityColors(CARDS[theme], run, theme)].map((packed) => distance(unpackRgb(packed), parseHex(run)));
+    const distances = [...densityColors(CARDS[theme], run, theme)].map((packed) =>
+      distance(unpackRgb(packed), parseHex(run)),
+    );
     assert.ok(Math.min(...distances) <= 3);
   });
 
   test(`${theme}: every run colour stands out from the card`, () => {
-    for (const color of RUN_COLORS[theme]) assert.ok(contrast(color, CARDS[theme]) >= 3, `${color}: ${contrast(color, CARDS[theme]).toFixed(2)}`);
+    for (const color of RUN_COLORS[theme])
+      assert.ok(contrast(color, CARDS[theme]) >= 3, `${color}: ${contrast(color, CARDS[theme]).toFixed(2)}`);
   });
 }
 
@@ -78,7 +100,9 @@ test('mixing starts and ends at its colours', () => {
 });
 
 function cssToHex(packed) {
-  return `#${unpackRgb(packed).map((v) => v.toString(16).padStart(2, '0')).join('')}`;
+  return `#${unpackRgb(packed)
+    .map((v) => v.toString(16).padStart(2, '0'))
+    .join('')}`;
 }
 
 function distance(a, b) {

@@ -1,12 +1,26 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 
-import { NINE_PERCENTILES, percentilesOf, resampler, specialCounts, usefulCells, valueScale } from '../../frontend_static/chart/histogram.js';
+import {
+  NINE_PERCENTILES,
+  percentilesOf,
+  resampler,
+  specialCounts,
+  usefulCells,
+  valueScale,
+} from '../../frontend_static/chart/histogram.js';
 import { densityShares } from '../../frontend_static/chart/density.js';
 import { binOf, histogramOf } from './histogram_of.js';
 import { normalNumbers } from './random.js';
 
-const normal = (seed, n, scale = 1) => Array.from({ length: n }, (next => () => scale * next())(normalNumbers(seed)));
+const normal = (seed, n, scale = 1) =>
+  Array.from(
+    { length: n },
+    (
+      (next) => () =>
+        scale * next()
+    )(normalNumbers(seed)),
+  );
 const sum = (array) => array.reduce((a, b) => a + b, 0);
 
 test('percentiles from counts lie in the bin of the percentile of the values', () => {
@@ -16,11 +30,15 @@ test('percentiles from counts lie in the bin of the percentile of the values', (
     const sorted = [...values].sort((a, b) => a - b);
     const fractions = Array.from({ length: 101 }, (_, i) => i / 100);
     percentilesOf(histogram, 0, fractions).forEach((found, i) => {
-      const exact = sorted[Math.min(sorted.length - 1, Math.max(0, Math.ceil(fractions[i] * sorted.length) - 1))];
+      const exact =
+        sorted[Math.min(sorted.length - 1, Math.max(0, Math.ceil(fractions[i] * sorted.length) - 1))];
       if (exact === 0) return assert.equal(found, 0, `${fractions[i]}`);
       const bin = binOf([...histogram.edges], exact);
       const [low, high] = [histogram.edges[bin], histogram.edges[bin + 1]];
-      assert.ok(found >= low - 1e-12 && found <= high + 1e-12, `${fractions[i]}: ${found} outside ${low}…${high} of ${exact}`);
+      assert.ok(
+        found >= low - 1e-12 && found <= high + 1e-12,
+        `${fractions[i]}: ${found} outside ${low}…${high} of ${exact}`,
+      );
     });
   }
 });
@@ -46,13 +64,20 @@ test('an empty histogram has no percentiles', () => {
 test('bins cut to those in use give the same percentiles', () => {
   const full = histogramOf([[...normal(7, 500).map(Math.abs), 0, 0, 0]], true);
   const from = full.counts.findIndex((count) => count > 0);
-  const cut = { ...full, counts: full.counts.slice(from), edges: full.edges.slice(from), bins: full.bins - from };
+  const cut = {
+    ...full,
+    counts: full.counts.slice(from),
+    edges: full.edges.slice(from),
+    bins: full.bins - from,
+  };
   assert.deepEqual(percentilesOf(cut, 0, NINE_PERCENTILES), percentilesOf(full, 0, NINE_PERCENTILES));
 });
 
 test('resampling onto cells keeps every element', () => {
   for (const signed of [true, false]) {
-    const steps = [1e-9, 1e-4, 3].map((scale, seed) => normal(seed, 800, scale).map((v) => (signed ? v : v * v)));
+    const steps = [1e-9, 1e-4, 3].map((scale, seed) =>
+      normal(seed, 800, scale).map((v) => (signed ? v : v * v)),
+    );
     const histogram = histogramOf(steps, signed);
     const scale = valueScale(histogram);
     for (const cells of [1, 7, 60, 500]) {
@@ -107,5 +132,10 @@ test('densities are shares of the fullest cell of their own step', () => {
 });
 
 test('what lies outside the bins is counted', () => {
-  assert.deepEqual(specialCounts(histogramOf([[0, 0, 1, NaN, -Infinity]], true), 0), { elements: 5, zeros: 2, subnormal: 0, nonFinite: 2 });
+  assert.deepEqual(specialCounts(histogramOf([[0, 0, 1, NaN, -Infinity]], true), 0), {
+    elements: 5,
+    zeros: 2,
+    subnormal: 0,
+    nonFinite: 2,
+  });
 });

@@ -19,12 +19,23 @@ export function histogramOf(steps, signed) {
     }
   });
   const time = Float64Array.from(steps, (_, step) => step);
-  return { quantity: 'x', signed, step: time, wall_time: time, counts, edges: Float64Array.from(edges), special, bins };
+  return {
+    quantity: 'x',
+    signed,
+    step: time,
+    wall_time: time,
+    counts,
+    edges: Float64Array.from(edges),
+    special,
+    bins,
+  };
 }
 
 /** The bin of a value; edges belong to the bin further from zero. */
 export function binOf(edges, value) {
-  return value > 0 ? edges.findLastIndex((edge) => edge <= value) : edges.findIndex((edge) => edge >= value) - 1;
+  return value > 0
+    ? edges.findLastIndex((edge) => edge <= value)
+    : edges.findIndex((edge) => edge >= value) - 1;
 }
 
 function edgesOf(signed, lowest, highest) {
@@ -35,5 +46,13 @@ function edgesOf(signed, lowest, highest) {
     }
   }
   positive.push(2 ** highest);
-  return signed ? [...positive.slice(1).reverse().map((edge) => -edge), ...positive] : positive;
+  return signed
+    ? [
+        ...positive
+          .slice(1)
+          .reverse()
+          .map((edge) => -edge),
+        ...positive,
+      ]
+    : positive;
 }

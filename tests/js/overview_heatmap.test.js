@@ -1,30 +1,73 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 
-import { columnAtX, deviceStripes, overviewDomain, severitiesOf, severityTable, worstSeverities } from '../../frontend_static/chart/overview_heatmap.js';
+import {
+  columnAtX,
+  deviceStripes,
+  overviewDomain,
+  severitiesOf,
+  severityTable,
+  worstSeverities,
+} from '../../frontend_static/chart/overview_heatmap.js';
 import { cellsOfPixels } from '../../frontend_static/chart/scales.js';
 import { randomNumbers } from './random.js';
 
-const overviewOf = (rows, more = {}) => ({ values: Float32Array.from(rows.flat()), columns: rows[0].length, parameters: rows.length, statistic: 'update_to_weight_ratio', ...more });
-const rank = (value) => (Number.isNaN(value) ? Infinity : value === Infinity ? 1e9 : value === 0 ? 1e8 : Math.abs(Math.log10(value) + 3));
+const overviewOf = (rows, more = {}) => ({
+  values: Float32Array.from(rows.flat()),
+  columns: rows[0].length,
+  parameters: rows.length,
+  statistic: 'update_to_weight_ratio',
+  ...more,
+});
+const rank = (value) =>
+  Number.isNaN(value)
+    ? Infinity
+    : value === Infinity
+      ? 1e9
+      : value === 0
+        ? 1e8
+        : Math.abs(Math.log10(value) + 3);
 
 /** What each pixel shows, as values. */
-function shown(overview, kind, parameters, width, xs = Float64Array.from({ length: overview.columns }, (_, i) => i)) {
+function shown(
+  overview,
+  kind,
+  parameters,
+  width,
+  xs = Float64Array.from({ length: overview.columns }, (_, i) => i),
+) {
   const cells = cellsOfPixels(xs, { from: xs[0], to: xs[xs.length - 1] }, width);
   const { valueOf } = severityTable(kind);
-  return [...worstSeverities(severitiesOf(overview, kind), overview.columns, parameters, cells)].map((severity) => (severity ? valueOf[severity] : null));
+  return [...worstSeverities(severitiesOf(overview, kind), overview.columns, parameters, cells)].map(
+    (severity) => (severity ? valueOf[severity] : null),
+  );
 }
 
 test('the extreme of a million cells survives on any number of pixels', () => {
   const random = randomNumbers(1);
-  for (const [parameters, columns, width] of [[200, 2000, 300], [7, 1024, 941], [3, 5, 100], [50, 999, 1]]) {
-    const rows = Array.from({ length: parameters }, () => Array.from({ length: columns }, () => 10 ** (-4 + 2 * random())));
+  for (const [parameters, columns, width] of [
+    [200, 2000, 300],
+    [7, 1024, 941],
+    [3, 5, 100],
+    [50, 999, 1],
+  ]) {
+    const rows = Array.from({ length: parameters }, () =>
+      Array.from({ length: columns }, () => 10 ** (-4 + 2 * random())),
+    );
     for (const extreme of [0.7, 1e-9, NaN, 0, Infinity]) {
       const [p, c] = [Math.floor(random() * parameters), Math.floor(random() * columns)];
       const before = rows[p][c];
       rows[p][c] = extreme;
-      const values = shown(overviewOf(rows), 'ratio', rows.map((_, i) => i), width);
-      assert.ok(values.some((v) => Object.is(rank(v), rank(extreme)) || Math.abs(rank(v) - rank(extreme)) < 0.002), `${extreme} of ${parameters}×${columns} on ${width}`);
+      const values = shown(
+        overviewOf(rows),
+        'ratio',
+        rows.map((_, i) => i),
+        width,
+      );
+      assert.ok(
+        values.some((v) => Object.is(rank(v), rank(extreme)) || Math.abs(rank(v) - rank(extreme)) < 0.002),
+        `${extreme} of ${parameters}×${columns} on ${width}`,
+      );
       rows[p][c] = before;
     }
   }
@@ -32,7 +75,11 @@ test('the extreme of a million cells survives on any number of pixels', () => {
 
 test('every pixel shows the worst of the cells it covers', () => {
   const random = randomNumbers(2);
-  const rows = Array.from({ length: 9 }, () => Array.from({ length: 500 }, () => (random() < 0.02 ? [NaN, 0, Infinity][Math.floor(3 * random())] : 10 ** (-7 + 7 * random()))));
+  const rows = Array.from({ length: 9 }, () =>
+    Array.from({ length: 500 }, () =>
+      random() < 0.02 ? [NaN, 0, Infinity][Math.floor(3 * random())] : 10 ** (-7 + 7 * random()),
+    ),
+  );
   const xs = Float64Array.from({ length: 500 }, (_, i) => i);
   const { first, last } = cellsOfPixels(xs, { from: 0, to: 499 }, 120);
   const parameters = [1, 4, 8];
@@ -46,7 +93,10 @@ test('every pixel shows the worst of the cells it covers', () => {
 test('NaN beats everything, whatever its bits; infinity and no update beat finite ratios', () => {
   const severityOf = (value) => severitiesOf(overviewOf([[value]]), 'ratio')[0];
   const order = [1e-3, 3e-3, 1e-4, 0.2, 1e-7, 0, Infinity, NaN].map(severityOf);
-  assert.deepEqual(order, [...order].sort((a, b) => a - b));
+  assert.deepEqual(
+    order,
+    [...order].sort((a, b) => a - b),
+  );
   const words = new Uint32Array([0x7fc00000, 0xffc00001, 0x7f800001, 0xffffffff]);
   const odd = severitiesOf({ values: new Float32Array(words.buffer), columns: 4 }, 'ratio');
   assert.deepEqual([...odd], Array(4).fill(severityOf(NaN)));
@@ -55,25 +105,48 @@ test('NaN beats everything, whatever its bits; infinity and no update beat finit
 
 test('cells that were not logged show nothing, and hide nothing', () => {
   const overview = overviewOf([[0.5, 0.5, 1e-3]], { logged: Uint8Array.of(0, 1, 1) });
-  assert.deepEqual(shown(overview, 'ratio', [0], 3).map((v) => v && Number(v.toPrecision(2))), [null, 0.5, 0.001]);
+  assert.deepEqual(
+    shown(overview, 'ratio', [0], 3).map((v) => v && Number(v.toPrecision(2))),
+    [null, 0.5, 0.001],
+  );
   assert.deepEqual(shown(overview, 'ratio', [], 2), [null, null]);
 });
 
 test('other statistics: the largest wins, of cosines the one furthest from zero', () => {
   const rows = [[1e-9, 5, 0, 2]];
   assert.ok(Math.abs(shown(overviewOf(rows, { statistic: 'weight_rms' }), 'log', [0], 1)[0] - 5) < 0.02);
-  assert.ok(Math.abs(shown(overviewOf([[0.3, -0.8, 0.5]], { statistic: 'c' }), 'cosine', [0], 1)[0] + 0.8) < 0.004);
-  assert.ok(Math.abs(shown(overviewOf([[0, 0.25, 0.1]], { statistic: 'f' }), 'fraction', [0], 1)[0] - 0.25) < 0.001);
+  assert.ok(
+    Math.abs(shown(overviewOf([[0.3, -0.8, 0.5]], { statistic: 'c' }), 'cosine', [0], 1)[0] + 0.8) < 0.004,
+  );
+  assert.ok(
+    Math.abs(shown(overviewOf([[0, 0.25, 0.1]], { statistic: 'f' }), 'fraction', [0], 1)[0] - 0.25) < 0.001,
+  );
 });
 
 test('a row of several tensors keeps a stripe for each while there are pixels', () => {
   const row = (parameters, y, height) => ({ open: false, parameters, y, height });
   const stripes = deviceStripes([row([0, 1, 2], 0, 14), row([3], 14, 14)], 1, 28);
-  assert.deepEqual(stripes.map((s) => s.parameters), [[0], [1], [2], [3]]);
+  assert.deepEqual(
+    stripes.map((s) => s.parameters),
+    [[0], [1], [2], [3]],
+  );
   assert.deepEqual([stripes[0].top, stripes[2].bottom], [0, 13]);
-  const crowded = deviceStripes([row(Array.from({ length: 40 }, (_, i) => i), 0, 14)], 2, 28);
+  const crowded = deviceStripes(
+    [
+      row(
+        Array.from({ length: 40 }, (_, i) => i),
+        0,
+        14,
+      ),
+    ],
+    2,
+    28,
+  );
   assert.equal(crowded.length, 26);
-  assert.deepEqual(crowded.flatMap((s) => s.parameters), Array.from({ length: 40 }, (_, i) => i));
+  assert.deepEqual(
+    crowded.flatMap((s) => s.parameters),
+    Array.from({ length: 40 }, (_, i) => i),
+  );
   crowded.forEach((s, i) => assert.equal(s.top, i ? crowded[i - 1].bottom : 0));
 });
 
@@ -86,13 +159,21 @@ test('open modules and rows outside the canvas are not drawn', () => {
 test('the column under the pointer is the nearest one', () => {
   const xs = Float64Array.of(1, 2, 4, 8, 16);
   const range = { from: 1, to: 16 };
-  assert.deepEqual([0, 0.3, 0.32, 1].map((unit) => columnAtX(xs, range, unit)), [0, 2, 2, 4]);
+  assert.deepEqual(
+    [0, 0.3, 0.32, 1].map((unit) => columnAtX(xs, range, unit)),
+    [0, 2, 2, 4],
+  );
   assert.equal(columnAtX(xs, range, 5.1 / 15), 3);
   assert.equal(columnAtX(new Float64Array(), range, 0.5), -1);
 });
 
 test('each kind of statistic has its domain', () => {
-  assert.deepEqual([overviewDomain(overviewOf([[1]])).low, overviewDomain(overviewOf([[1]])).high].map((v) => Number(v.toPrecision(3))), [1e-6, 0.316]);
+  assert.deepEqual(
+    [overviewDomain(overviewOf([[1]])).low, overviewDomain(overviewOf([[1]])).high].map((v) =>
+      Number(v.toPrecision(3)),
+    ),
+    [1e-6, 0.316],
+  );
   const other = overviewOf([[0, 1e-4, 1e-2, NaN]], { statistic: 'weight_rms' });
   const { low, high } = overviewDomain(other);
   assert.ok(Math.abs(low / 1e-4 - 1) < 1e-6 && Math.abs(high / 1e-2 - 1) < 1e-6);

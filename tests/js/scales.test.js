@@ -1,7 +1,16 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 
-import { axisTicks, cellBoundaries, cellsOfPixels, domainOfLog, linearScale, logScale, niceTicks, signedLogScale } from '../../frontend_static/chart/scales.js';
+import {
+  axisTicks,
+  cellBoundaries,
+  cellsOfPixels,
+  domainOfLog,
+  linearScale,
+  logScale,
+  niceTicks,
+  signedLogScale,
+} from '../../frontend_static/chart/scales.js';
 
 const labels = (ticks) => ticks.map((tick) => tick.label);
 const scales = { linear: linearScale(-3, 8), log: logScale(2e-9, 40), signedLog: signedLogScale(1e-5, 0.3) };
@@ -18,13 +27,16 @@ for (const [name, scale] of Object.entries(scales)) {
   test(`${name}: positions grow with the value and stay inside`, () => {
     const values = [-Infinity, -8, -0.01, 0, 1e-12, 1e-7, 1e-3, 1, 7, 30, Infinity];
     const units = values.map(scale.toUnit);
-    units.forEach((unit, i) => assert.ok(unit >= 0 && unit <= 1 && (i === 0 || unit >= units[i - 1]), `${values[i]} → ${unit}`));
+    units.forEach((unit, i) =>
+      assert.ok(unit >= 0 && unit <= 1 && (i === 0 || unit >= units[i - 1]), `${values[i]} → ${unit}`),
+    );
     assert.ok(Number.isNaN(scale.toUnit(NaN)));
   });
 }
 
 test('a constant lies in the middle of its axis', () => {
-  for (const value of [0, 5, -2e-9]) assert.ok(Math.abs(linearScale(value, value).toUnit(value) - 0.5) < 1e-9);
+  for (const value of [0, 5, -2e-9])
+    assert.ok(Math.abs(linearScale(value, value).toUnit(value) - 0.5) < 1e-9);
   assert.ok(Math.abs(logScale(3e-7, 3e-7).toUnit(3e-7) - 0.5) < 1e-9);
 });
 
@@ -54,7 +66,12 @@ test('a log axis of less than a decade still has labels', () => {
 });
 
 test('linear labels have the digits that tell them apart', () => {
-  assert.deepEqual(labels(linearScale(0.12, 0.1207).ticks(4)), ['1.200e-1', '1.202e-1', '1.204e-1', '1.206e-1']);
+  assert.deepEqual(labels(linearScale(0.12, 0.1207).ticks(4)), [
+    '1.200e-1',
+    '1.202e-1',
+    '1.204e-1',
+    '1.206e-1',
+  ]);
   assert.deepEqual(labels(linearScale(-1, 1).ticks(4)), ['−1.0', '−0.5', '0', '0.5', '1.0']);
 });
 
@@ -66,9 +83,15 @@ test('a signed axis names zero, its ends first and the decade of its threshold',
 
 test('step ticks are whole numbers, even on a short range', () => {
   assert.deepEqual(niceTicks(0, 5000, 5), [0, 1000, 2000, 3000, 4000, 5000]);
-  assert.deepEqual(axisTicks({ from: 3, to: 5 }, 'step', 10).map((tick) => tick.value), [3, 4, 5]);
+  assert.deepEqual(
+    axisTicks({ from: 3, to: 5 }, 'step', 10).map((tick) => tick.value),
+    [3, 4, 5],
+  );
   assert.deepEqual(labels(axisTicks({ from: 7, to: 7 }, 'step', 10)), ['7']);
-  assert.deepEqual(axisTicks({ from: 0, to: 0.5 }, 'relative', 5).map((tick) => tick.value), [0, 0.1, 0.2, 0.3, 0.4, 0.5]);
+  assert.deepEqual(
+    axisTicks({ from: 0, to: 0.5 }, 'relative', 5).map((tick) => tick.value),
+    [0, 0.1, 0.2, 0.3, 0.4, 0.5],
+  );
 });
 
 test('every axis with room for labels has at least two', () => {
@@ -83,7 +106,13 @@ test('every axis with room for labels has at least two', () => {
 });
 
 test('durations are cut at minutes and hours', () => {
-  assert.deepEqual(labels(axisTicks({ from: 0, to: 3600 }, 'relative', 5)), ['0 s', '15 min', '30 min', '45 min', '1 h']);
+  assert.deepEqual(labels(axisTicks({ from: 0, to: 3600 }, 'relative', 5)), [
+    '0 s',
+    '15 min',
+    '30 min',
+    '45 min',
+    '1 h',
+  ]);
 });
 
 test('the domain of a log scale ignores a few outliers, zeros and what is not finite', () => {

@@ -6,12 +6,23 @@ import { contrast } from './contrast.js';
 
 const css = readFileSync(new URL('../../frontend_static/style/tokens.css', import.meta.url), 'utf8');
 const [lightBlock, darkBlock] = css.split(':root.dark');
-const variables = (text) => Object.fromEntries([...text.matchAll(/(--[\w-]+):\s*([^;]+);/g)].map(([, name, value]) => [name, value]));
+const variables = (text) =>
+  Object.fromEntries([...text.matchAll(/(--[\w-]+):\s*([^;]+);/g)].map(([, name, value]) => [name, value]));
 const light = variables(lightBlock);
 const themes = { light, dark: { ...light, ...variables(darkBlock) } };
 
 for (const [theme, colors] of Object.entries(themes)) {
-  for (const name of ['--text', '--text-2', '--text-3', '--accent-text', '--link', '--critical', '--warning', '--info', '--good']) {
+  for (const name of [
+    '--text',
+    '--text-2',
+    '--text-3',
+    '--accent-text',
+    '--link',
+    '--critical',
+    '--warning',
+    '--info',
+    '--good',
+  ]) {
     test(`${theme}: ${name} is readable on cards`, () => {
       for (const ground of ['--surface', '--surface-2', '--page']) {
         const found = contrast(colors[name], colors[ground]);
@@ -21,11 +32,13 @@ for (const [theme, colors] of Object.entries(themes)) {
   }
 
   for (const name of ['--nan', '--cursor', '--focus']) {
-    test(`${theme}: ${name} is visible on cards`, () => assert.ok(contrast(colors[name], colors['--surface']) >= 3));
+    test(`${theme}: ${name} is visible on cards`, () =>
+      assert.ok(contrast(colors[name], colors['--surface']) >= 3));
   }
 
   test(`${theme}: severities are readable on their soft ground, the step label on its pill`, () => {
-    for (const name of ['--critical', '--warning', '--info']) assert.ok(contrast(colors[name], colors[`${name}-soft`]) >= 4.5, name);
+    for (const name of ['--critical', '--warning', '--info'])
+      assert.ok(contrast(colors[name], colors[`${name}-soft`]) >= 4.5, name);
     assert.ok(contrast(colors['--fob-text'], colors['--fob']) >= 4.5);
   });
 }

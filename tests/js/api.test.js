@@ -1,0 +1,92 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { AnswerCache, createApi, runRevision, ServerError } from '../../frontend_static/data/api.js';
+import { pack } from './packing.js';
+
+/** A server that gives one answer and remembers what it was asked. @param {() => Response} answer */
+function serverWith(answer) {
+  /** @type {string[]} */
+  const asked = [];
+  const api = createApi(async (url) => {
+    asked.push(String(url));
+    return answer();
+  });
+  return { api, asked };
+}
+
+const SERIES = pack({ run: 'r', parameter: 'a.weight', statistics: ['x', 'y'] }, [
+  { name: 'step', dtype: 'float64', shape: [2], data: new Float64Array([1, 2]) },
+  { name: 'wall_time', dtype: 'float64', shape: [2], data: new Float64Array([10, 20]) },
+  { name: 'values', dtype: 'float32', shape: [2, 2], data: new Float32Array([1, 2, 3, 4]) },
+]);
+
+test('requests are relative, and names are encoded', async () => {
+  const { api, asked } = serverWith(() => new Response(SERIES));
+  await api.series('exp 1/ü&x', 'a.weight', '1');
+  assert.deepEqual(asked, ['series?run=exp+1%2F%C3%BC%26x&parameter=a.weight']);
+});
+
+test('a series has its statistics by name', async () => {
+  const { api } = serverWith(() => new Response(SERIES));
+  const series = await api.series('r', 'a.weight', '1');
+  assert.deepEqual([...series.statistics.y], [3, 4]);
+  assert.deepEqual([...series.wall_time], [10, 20]);
+});
+
+test('an answer is fetched once a revision', async () => {
+  const { api, asked } = serverWith(() => new Response(SERIES.slice(0)));
+  await Promise.all([api.series('r', 'a', '1'), api.series('r', 'a', '1')]);
+  await api.series('r', 'a', '1');
+  assert.equal(asked.length, 1);
+  await api.series('r', 'a', '2');
+  assert.equal(asked.length, 2);
+});
+
+test("an error is the server's own sentence, and is not remembered", async () => {
+  let fail = true;
+  const { api } = serverWith(() => (fail ? new Response('no run "r"; there are: a, b\n', { status: 404 }) : new Response(SERIES)));
+  await assert.rejects(api.series('r', 'a', '1'), new ServerError('no run "r"; there are: a, b', 404));
+  fail = false;
+  assert.equal((await api.series('r', 'a', '1')).run, 'r');
+});
+
+test('a page of HTML is not shown as an error text', async () => {
+  const { api } = serverWith(() => new Response('<!doctype html>…', { status: 502, statusText: 'Bad Gateway' }));
+  await assert.rejects(api.summary(), { message: '502 Bad Gateway' });
+});
+
+test('who still wants an answer gets it although another has given it up', async () => {
+  let loads = 0;
+  const cache = new AnswerCache(async (_url, signal) => {
+    loads++;
+    await new Promise((resolve) => setImmediate(resolve));
+    signal?.throwIfAborted();
+    return loads;
+  }, 4);
+  const first = new AbortController();
+  const given = cache.get('u', '1', first.signal);
+  const wanted = cache.get('u', '1', new AbortController().signal);
+  first.abort();
+  await assert.rejects(given, { name: 'AbortError' });
+  assert.equal(await wanted, 2);
+});
+
+test('what has been unused for longest is forgotten first', async () => {
+  /** @type {string[]} */
+  const loads = [];
+  const cache = new AnswerCache(async (url) => loads.push(url), 2);
+  for (const url of ['a', 'b', 'a', 'c', 'a', 'b']) await cache.get(url, '1');
+  assert.deepEqual(loads, ['a', 'b', 'c', 'b']);
+});
+
+test('a run that has stopped keeps its revision while others grow', () => {
+  /** @type {any} */
+  const run = { last_step: 10, last_wall_time: 1000, scalars: [] };
+  /** @type {(revision: string) => any} */
+  const summary = (revision) => ({ revision, runs: [run] });
+  assert.equal(runRevision(summary('1'), run, 2000), runRevision(summary('2'), run, 2000));
+  assert.notEqual(runRevision(summary('1'), run, 1100), runRevision(summary('2'), run, 1100));
+  const grown = { ...run, last_step: 11 };
+  assert.notEqual(runRevision(summary('1'), run, 2000), runRevision(summary('1'), grown, 2000));
+});

@@ -1,0 +1,182 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { createActions, linkOf } from '../../frontend_static/state/actions.js';
+import {
+  checkedRuns,
+  compileFilter,
+  createCursor,
+  createStore,
+  initialState,
+  overviewRun,
+  readPreferences,
+  selectedParameter,
+  writePreferences,
+} from '../../frontend_static/state/store.js';
+
+/** @typedef {import('../../frontend_static/types.d.ts').RunInfo} RunInfo */
+/** @typedef {import('../../frontend_static/types.d.ts').Summary} Summary */
+
+/** @param {string} run @param {number} time @returns {RunInfo} */
+function runInfo(run, time) {
+  const parameters = ['a.weight', 'b.weight'].map((name) => ({
+    name, shape: [2], dtype: 'float32', elements: 2, elements_read: 2, group: 0,
+  }));
+  return {
+    run, name: run, last_step: 10, last_wall_time: time, parameters, groups: [], unoptimized: [],
+    statistics: [], quantities: [], step_columns: [], scalars: [], messages: [],
+  };
+}
+
+/** @param {string} revision @param {RunInfo[]} runs @returns {Summary} */
+const summaryOf = (revision, ...runs) => ({ version: '1', revision, runs, statistics: [], messages: [] });
+
+/** A tab whose server gives these answers in turn. @param {(Summary | Error)[]} answers */
+function tabWith(...answers) {
+  const store = createStore(initialState());
+  let summaries = 0;
+  const answer = () => {
+    if (answers[0] instanceof Error) throw answers[0];
+    return answers[0];
+  };
+  const actions = createActions(store, {
+    summary: async () => {
+      summaries++;
+      return answer();
+    },
+    revision: async () => answer().revision,
+  });
+  return { store, actions, answers, summaries: () => summaries };
+}
+
+test('the newest run is shown first, and new runs do not take its place', async () => {
+  const { store, actions, answers } = tabWith(summaryOf('1', runInfo('a', 5), runInfo('b', 9)));
+  await actions.refresh();
+  assert.equal(overviewRun(store.get())?.run, 'b');
+  answers[0] = summaryOf('2', runInfo('a', 5), runInfo('b', 9), runInfo('c', 20));
+  await actions.refresh();
+  assert.equal(overviewRun(store.get())?.run, 'b');
+});
+
+test('a summary is only asked for when the revision has changed', async () => {
+  const { actions, answers, summaries } = tabWith(summaryOf('1', runInfo('a', 5)));
+  await actions.refresh();
+  await actions.refresh();
+  assert.equal(summaries(), 1);
+  answers[0] = summaryOf('2', runInfo('a', 6));
+  await actions.refresh();
+  assert.equal(summaries(), 2);
+});
+
+test('a lost server is said, keeps what is shown, and is forgotten when it is back', async () => {
+  const { store, actions, answers } = tabWith(summaryOf('1', runInfo('a', 5)));
+  await actions.refresh();
+  answers.unshift(new TypeError('Failed to fetch'));
+  await actions.refresh();
+  assert.equal(store.get().connection, 'Failed to fetch');
+  assert.equal(overviewRun(store.get())?.run, 'a');
+  answers.shift();
+  await actions.refresh();
+  assert.equal(store.get().connection, null);
+  assert.equal(store.get().attempt, 1, 'what had failed is asked for again');
+});
+
+test('a link is followed even before its run has been loaded', async () => {
+  const { store, actions, answers } = tabWith(summaryOf('1', runInfo('a', 5)));
+  actions.followLink({ run: 'late', tensor: 'b.weight', step: 4, runs: ['a', 'late'], open: ['x'] });
+  await actions.refresh();
+  assert.equal(overviewRun(store.get())?.run, 'a');
+  assert.equal(store.get().run, 'late');
+  answers[0] = summaryOf('2', runInfo('a', 5), runInfo('late', 1));
+  await actions.refresh();
+  assert.equal(overviewRun(store.get())?.run, 'late');
+  assert.deepEqual(linkOf(store.get()), {
+    run: 'late', runs: ['a', 'late'], tensor: 'b.weight', step: 4, metric: undefined, axis: undefined, open: ['x'],
+  });
+});
+
+test('a link to the default view says nothing', async () => {
+  const { store, actions } = tabWith(summaryOf('1', runInfo('a', 5)));
+  await actions.refresh();
+  assert.ok(Object.values(linkOf(store.get())).every((value) => value === undefined));
+});
+
+test('the run of the overview and a few others are checked at first', async () => {
+  const runs = Array.from({ length: 300 }, (_, i) => runInfo(`run${i}`, i));
+  const { store, actions } = tabWith(summaryOf('1', ...runs));
+  await actions.refresh();
+  const names = checkedRuns(store.get()).map(({ run }) => run);
+  assert.deepEqual(names, ['run0', 'run1', 'run2', 'run3', 'run4', 'run5', 'run6', 'run299']);
+  actions.toggleRun('run3');
+  actions.checkRuns(['run7', 'run8'], true);
+  assert.deepEqual(checkedRuns(store.get()).map(({ run }) => run), [
+    'run0', 'run1', 'run2', 'run4', 'run5', 'run6', 'run7', 'run8', 'run299',
+  ]);
+});
+
+test('a tensor that the run does not have gives way to the first', async () => {
+  const { store, actions } = tabWith(summaryOf('1', runInfo('a', 5)));
+  await actions.refresh();
+  actions.selectTensor('b.weight');
+  assert.equal(selectedParameter(store.get())?.name, 'b.weight');
+  actions.selectTensor('gone');
+  assert.equal(selectedParameter(store.get())?.name, 'a.weight');
+});
+
+test('escape takes back one thing at a time', () => {
+  const { store, actions } = tabWith();
+  store.set({ help: true, range: { from: 1, to: 2 }, filter: 'x', step: 3 });
+  actions.escape();
+  assert.equal(store.get().help, false);
+  actions.escape();
+  assert.equal(store.get().range, null);
+  actions.escape();
+  assert.equal(store.get().filter, '');
+  actions.escape();
+  assert.equal(store.get().step, null);
+});
+
+test('moving the cursor tells the listeners once a frame, and nothing else', () => {
+  /** @type {(() => void)[]} */
+  const frames = [];
+  const cursor = createCursor((frame) => frames.push(frame));
+  /** @type {(number | null)[]} */
+  const seen = [];
+  const stop = cursor.subscribe((x) => seen.push(x));
+  cursor.pin(5);
+  cursor.hover(7);
+  cursor.hover(8);
+  assert.equal(frames.length, 1);
+  frames.shift()?.();
+  cursor.hover(null);
+  frames.shift()?.();
+  stop();
+  cursor.hover(9);
+  frames.shift()?.();
+  assert.deepEqual(seen, [null, 8, 5]);
+});
+
+test('an invalid filter matches everything and says why', () => {
+  const filter = compileFilter('conv(');
+  assert.ok(filter.matches('anything'));
+  assert.match(filter.error ?? '', /Unterminated group/);
+  assert.deepEqual(['CONV1', 'fc'].map(compileFilter('conv').matches), [true, false]);
+});
+
+test('preferences last from visit to visit; what is damaged is ignored', () => {
+  /** @type {Record<string, string>} */
+  const kept = {};
+  const storage = {
+    getItem: (/** @type {string} */ key) => kept[key] ?? null,
+    setItem: (/** @type {string} */ key, /** @type {string} */ value) => void (kept[key] = value),
+  };
+  assert.deepEqual(readPreferences(storage), {});
+  const state = { ...initialState(), smoothing: 0.9, tensor: 'not a preference' };
+  writePreferences(storage, state);
+  assert.deepEqual(readPreferences(storage), { smoothing: 0.9, panels: state.panels });
+  const [key] = Object.keys(kept);
+  for (const damaged of ['{', 'null', '{"smoothing": 7, "panels": [1, 2, 3]}', '{"smoothing": "much"}']) {
+    kept[key] = damaged;
+    assert.deepEqual(readPreferences(storage), {}, damaged);
+  }
+});
