@@ -177,6 +177,7 @@ def test_tensorboard_serves_the_tab_while_and_after_training(tmp_path: Path) -> 
             assert any("(Ctrl-C ends)" in line for line in process.stdout)  # trained to the end
         finally:
             process.send_signal(signal.SIGINT)
+            process.communicate(timeout=60)
     assert process.returncode == 0
     with pytest.raises(OSError, match="refused"):
         urllib.request.urlopen(url[1], timeout=60)

@@ -29,8 +29,8 @@ def code_blocks(language: str) -> list[str]:
 def table(heading: str) -> list[list[str]]:
     """Rows of the table of a section, without its head, as cells."""
     section = README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
-    rows = [line.strip("|").split(" | ") for line in section.splitlines() if line.startswith("| ")]
-    return [[cell.strip() for cell in row] for row in rows[1:]]
+    lines = [line for line in section.splitlines() if line.startswith("| ")]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines[1:]]
 
 
 @pytest.mark.parametrize("block", code_blocks("python"))
