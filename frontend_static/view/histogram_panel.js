@@ -2,6 +2,7 @@
 /** One histogram panel: a quantity of the parameter over time, drawn in one of three ways. */
 import {drawBands} from '../chart/bands.js';
 import {drawDensity} from '../chart/density.js';
+import {valueScale} from '../chart/histogram.js';
 import {drawRidgeline} from '../chart/ridgeline.js';
 import {axisValues, indexAtOrBefore, nearestIndex} from '../state/axis.js';
 import {StepLine, useAxisPointer, useDrawing} from './plot.js';
@@ -150,18 +151,17 @@ function HistogramPlot({app, kind, view, histogram, start, epsilon}) {
 }
 
 /**
- * Where v is ε², so that √v̂ is about ε and ε takes over the denominator. Only where that is near
- * what the histograms hold: elsewhere it would push the data out of sight.
+ * Where v is ε², so that √v is ε and ε takes over the denominator. Only where the axis reaches it:
+ * elsewhere ε plays no part, and the mark would push the data out of sight.
  * @param {HistogramSeries} histogram
  * @param {number | null} epsilon
  * @returns {{value: number, label: string} | undefined}
  */
 export function epsilonMark(histogram, epsilon) {
-  if (histogram.quantity !== 'exp_avg_sq' || !epsilon || !(epsilon > 0)) return undefined;
+  if (histogram.quantity !== 'exp_avg_sq' || epsilon === null) return undefined;
   const value = epsilon ** 2;
-  const lowest = histogram.edges.find((edge) => edge > 0) ?? Infinity;
-  const highest = histogram.edges[histogram.edges.length - 1];
-  return value * 100 >= lowest && value <= highest * 100 ? {value, label: '√v = ε'} : undefined;
+  const {low, high} = valueScale(histogram);
+  return value >= low && value <= high ? {value, label: '√v = ε'} : undefined;
 }
 
 /** @param {string[]} names @param {string} current */

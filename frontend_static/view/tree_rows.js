@@ -4,14 +4,14 @@
  *
  * Names are split at dots. To keep the tree as flat as it can be read, a module with one child is
  * shown together with it, a layer of a few tensors (weight, bias) is not a row of its own, and a
- * list of numbered blocks gives its place to the blocks.
+ * list of numbered blocks gives its place to the blocks. What all names start with is left out.
  */
 
 /**
  * @typedef {import('../types.d.ts').TreeRow} TreeRow
  *
  * @typedef {object} Module
- * @property {string} key full name; '' for the root
+ * @property {string} key full name; of the root what all names start with
  * @property {string} label what the row says: the name below the row it is in
  * @property {number[]} parameters indices of all tensors below
  * @property {(Module | Tensor)[]} children
@@ -29,7 +29,7 @@ const ROWS_OPENED = 22;
  * @returns {Module} the root
  */
 export function buildTree(names, keep = () => true) {
-  const root = _module('', '');
+  const root = _module(_commonModule(names), '');
   names.forEach((name, parameter) => {
     if (keep(parameter)) _insert(root, name, parameter);
   });
@@ -119,9 +119,25 @@ function _module(key, label) {
   return {key, label, parameters: [], children: []};
 }
 
+/**
+ * The module that all tensors are in, as 'module.model' of a wrapped model. Where numbers follow it
+ * ('net.0', 'net.2'), its own name stays with them.
+ * @param {string[]} names
+ * @returns {string} '' for none
+ */
+function _commonModule(names) {
+  if (names.length < 2) return '';
+  const paths = names.map((name) => name.split('.'));
+  const shortest = Math.min(...paths.map((path) => path.length - 1));
+  let length = 0;
+  while (length < shortest && paths.every((path) => path[length] === paths[0][length])) length++;
+  const numbered = paths.some((path) => /^\d+$/.test(path[length]));
+  return paths[0].slice(0, numbered ? Math.max(0, length - 1) : length).join('.');
+}
+
 /** @param {Module} root @param {string} name @param {number} parameter */
 function _insert(root, name, parameter) {
-  const parts = name.split('.');
+  const parts = name.slice(root.key ? root.key.length + 1 : 0).split('.');
   const leaf = /** @type {string} */ (parts.pop());
   let module = root;
   module.parameters.push(parameter);

@@ -43,9 +43,16 @@ test('an open module shows its children by what is left of their names', () => {
   ]);
 });
 
-test('modules with one child are shown together with it', () => {
+test('what all names start with is left out', () => {
   const names = BLOCK.map((name) => `module.model.${name}`);
-  assert.deepEqual(labels(names), ['module.model.ln_1.weight', 'module.model.ln_1.bias', 'module.model.attn']);
+  assert.deepEqual(labels(names), ['ln_1.weight', 'ln_1.bias', 'attn']);
+  assert.deepEqual(labels(['net.0.weight', 'net.2.weight']), ['net.0.weight', 'net.2.weight']);
+  assert.deepEqual(labels(['net.fc.weight']), ['net.fc.weight']);
+});
+
+test('modules with one child are shown together with it', () => {
+  const names = ['head.bias', ...BLOCK.map((name) => `encoder.only.${name}`)];
+  assert.deepEqual(labels(names), ['head.bias', 'encoder.only']);
 });
 
 test('a folded module holds every tensor below it', () => {
@@ -54,6 +61,7 @@ test('a folded module holds every tensor below it', () => {
 });
 
 for (const names of [
+  [],
   ['weight'],
   ['0.weight', '0.bias', '2.weight', '2.bias'],
   Array.from({ length: 1000 }, (_, i) => `parameter_${i}`),
@@ -61,7 +69,7 @@ for (const names of [
   ['..', '.', 'x.', '.x', 'x..y'],
   Array.from({ length: 60 }, (_, i) => `layers.${i % 6}.experts.${i % 10}.w${i}.weight`),
 ]) {
-  test(`every tensor has one place, and one row when all is open: ${names[0]} … (${names.length})`, () => {
+  test(`every tensor has one place, and one row when all is open: ${names[0] ?? 'none'} … (${names.length})`, () => {
     const tree = buildTree(names);
     const rows = treeRows(tree, allModules(tree), 10);
     const tensors = rows.filter((row) => row.kind === 'tensor');
