@@ -13,6 +13,7 @@ Rows are worked on in blocks, which bounds the temporaries.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -183,13 +184,20 @@ class Panel:
         self._fill(block, quantity, rows[: block.rows], tensors, total)
         return rows[: block.rows]
 
-    def totals(self, quantity: str) -> Tensor:
-        """Return the totals of the last reads of a quantity: float64, one a sampled parameter.
+    def totals(self, quantity: str) -> tuple[Tensor, list[int]]:
+        """Return what ``total`` gave in the last reads of a quantity, one after the other.
 
-        The quantity of :meth:`read_before` is called "before". A tensor that was None has 0.
+        Args:
+            quantity: As in :meth:`read`; that of :meth:`read_before` is called "before".
+
+        Returns:
+            The results for the parameters :attr:`sampled`, 1-D, and where each one starts in it. A
+            tensor that was None has a zero.
         """
-        zero = torch.zeros((), dtype=torch.float64, device=self._device)
-        return torch.stack([self._totals.pop((quantity, i), zero) for i in self.sampled])
+        zero = torch.zeros(1, dtype=self._dtype, device=self._device)
+        parts = [self._totals.pop((quantity, i), zero) for i in self.sampled]
+        starts = itertools.accumulate((len(part) for part in parts[:-1]), initial=0)
+        return torch.cat(parts), list(starts)
 
     def _zeros(self, rows: int) -> Tensor:
         return torch.zeros(rows, ROW, dtype=self._dtype, device=self._device)

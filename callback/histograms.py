@@ -1,4 +1,4 @@
-"""Histograms of float32 values by the bits of the float: no logarithm, no range that depends on data.
+"""Histograms of float32 values by the bits of the float: no logarithm, no range of the data.
 
 The upper 11 bits of a float32 (sign, exponent, top two mantissa bits) are the bin. So one shift and
 one count serve all parameters of a block. :func:`tb_adam_plugin.schema.count_values` says what a

@@ -21,10 +21,10 @@ from .watched_parameters import Watched
 # Quantities that are added up over all elements: how, and the row values that do it for parameters
 # read whole.
 _EXACT = {
-    "before": (norms.sum_of_squares, "b²"),
-    "gradient": (norms.sum_of_squares, "g²"),
-    "exp_avg": (norms.sum_of_squares, "m²"),
-    "exp_avg_sq": (norms.plain_sum, "v"),
+    "before": (norms.partial_norms, "b²"),
+    "gradient": (norms.partial_norms, "g²"),
+    "exp_avg": (norms.partial_norms, "m²"),
+    "exp_avg_sq": (norms.partial_sums, "v"),
 }
 # Below this a sum of float32 squares may have lost small ones.
 _UNDERFLOW = 1e-30
@@ -76,6 +76,7 @@ class Measurement:
             histograms.code_offsets(torch.from_numpy(b.row_parameter).to(self._device))
             for b in panel.blocks
         ]
+        self._read_second_moment_before = False
         self._padding = np.add.reduceat(ROW - panel.row_elements, panel.first_rows)
         self._rows = torch.zeros(
             len(statistics.ROW_VALUES), panel.rows, dtype=self._dtype, device=self._device
@@ -87,13 +88,14 @@ class Measurement:
     def before_step(self) -> None:
         """Read what the step is about to change."""
         panel = self.panel
-        panel.read_before(norms.sum_of_squares)
-        moments = self._moments()
-        second = [None if m is None else m.exp_avg_sq for m in moments]
-        for block in panel.blocks if any(m is not None for m in moments) else ():
-            rows = panel.read(block, "exp_avg_sq", second)
-            end = block.first_row + block.rows
-            statistics.row_second_moment_before(rows, self._rows[:, block.first_row : end])
+        panel.read_before(norms.partial_norms)
+        self._read_second_moment_before = self._must_read_second_moment_before()
+        if self._read_second_moment_before:
+            second = [None if m is None else m.exp_avg_sq for m in self._moments()]
+            for block in panel.blocks:
+                rows = panel.read(block, "exp_avg_sq", second)
+                end = block.first_row + block.rows
+                statistics.row_second_moment_before(rows, self._rows[:, block.first_row : end])
 
     def after_step(self, with_histograms: bool) -> Measured:
         """Measure the step since :meth:`before_step`. Waits for the device once."""
@@ -109,13 +111,16 @@ class Measurement:
         steps = self._steps(moments)
         counts = self._reduce(tensors, formulas, steps, with_histograms)
         sent = [self._rows, steps.to(self._device), *([] if counts is None else [counts])]
-        if self.panel.sampled:
-            sent += [self.panel.totals(quantity) for quantity in _EXACT]
-        rows, taken, *others = to_host(sent)
+        parts = [self.panel.totals(q) for q in _EXACT] if self.panel.sampled else []
+        rows, taken, *others = to_host([*sent, *(part for part, _ in parts)])
         total = statistics.add_up(rows, self.panel.first_rows)
         exact = {name: total[name].copy() for _, name in _EXACT.values()}
-        for (_, name), values in zip(_EXACT.values(), others[counts is not None :], strict=False):
-            exact[name][self.panel.sampled] = values
+        for (how, name), values, (_, starts) in zip(
+            _EXACT.values(), others[counts is not None :], parts, strict=False
+        ):
+            numbers = values.astype(np.float64)
+            squares = numbers if how is norms.partial_sums else numbers**2
+            exact[name][self.panel.sampled] = np.add.reduceat(squares, starts)
         nonfinite = self._look_closer(tensors, total, exact)
         sums = statistics.ParameterSums(
             total=total,
@@ -132,6 +137,7 @@ class Measurement:
             has_moments=np.array([m is not None for m in moments]),
             steps=taken,
             formulas=formulas,
+            second_moment_before_is_known=self._read_second_moment_before,
         )
         host_counts = None if counts is None else self._finish_counts(others[0], sums)
         return Measured(statistics.finish(sums), host_counts, float(exact["g²"].sum()))
@@ -139,6 +145,16 @@ class Measurement:
     def _moments(self) -> list[Moments | None]:
         groups = self._state.optimizer.param_groups
         return [self._state.moments(w.parameter, groups[w.group]) for w in self._watched]
+
+    def _must_read_second_moment_before(self) -> bool:
+        """Whether exp_avg_sq before the step cannot be told from that after it.
+
+        The maximum does not say what it was, and in half precision the average is rounded.
+        """
+        return any(
+            m is not None and f is not None and (f.keeps_maximum or m.exp_avg_sq.dtype.itemsize < 4)
+            for m, f in zip(self._moments(), self._formulas(), strict=True)
+        )
 
     def _formulas(self) -> list[Formula | None]:
         by_group = [self._state.formula(group) for group in self._state.optimizer.param_groups]
@@ -221,12 +237,13 @@ class Measurement:
             ("gradient", "g²", "max|g|"),
             ("exp_avg", "m²", "max|m|"),
             ("exp_avg_sq", "v", "max v"),
-            ("weight", "w²", "max|w|"),
+            # The largest is NaN where one is, and only the weights before the step were gone
+            # through as a whole.
+            ("weight", "max|w|", "max|w|"),
         ):
             sums = exact.get(name, total[name])
             unusual = ~np.isfinite(sums)
             if quantity == "weight":
-                # Only the weights before the step were gone through as a whole.
                 unusual |= ~np.isfinite(exact["b²"]) | (nonfinite > 0)
             elif quantity != "exp_avg_sq":
                 unusual |= (sums < _UNDERFLOW) & (total[largest] > 0)

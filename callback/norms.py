@@ -1,8 +1,8 @@
-"""Sums over all elements of tensors, exact enough at any size.
+"""Norms over all elements of tensors, exact enough at any size.
 
 On the CPU one float32 accumulator drifts: the norm of 4 million equal values comes out 1e-3 too
-large. So long tensors are added up in parts, and the parts in float64. The error of a part is below
-1e-5.
+large. So long tensors are added up in rows, and the rows in float64. Rows are also what several
+threads can share.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-_PART = 1 << 18
+_ROW = 1 << 15
+_CHUNK = 1 << 20
 
 
 def flat_view(tensor: Tensor) -> Tensor | None:
@@ -28,24 +29,30 @@ def flat_view(tensor: Tensor) -> Tensor | None:
     return tensor.as_strided((tensor.numel(),), (1,))
 
 
-def sum_of_squares(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return Σx² of a tensor.
+def partial_norms(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return L2 norms of the parts of a tensor: their squares add up to Σx².
 
     Args:
         tensor: Strided, floating point.
         dtype: In which values are squared: float32, or float64 for a float64 tensor.
 
     Returns:
-        0-dim float64 on the tensor's device. Not finite where an element is not, or where a square
-        is too large for ``dtype``.
+        ``[parts]`` of that dtype, on the tensor's device. Not finite where an element is not, or
+        where squares are too large for ``dtype``.
     """
-    return _squares(_in_parts([tensor]), dtype).sum()
+    rows, rest = _in_rows(tensor)
+    if rows is None:
+        return torch.linalg.vector_norm(rest, dtype=dtype).view(1)
+    norms = torch.empty(len(rows) + 1, dtype=dtype, device=tensor.device)
+    torch.linalg.vector_norm(rows, dim=1, dtype=dtype, out=norms[:-1])
+    torch.linalg.vector_norm(rest, dim=0, dtype=dtype, out=norms[-1])
+    return norms
 
 
-def plain_sum(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return Σx of a tensor; arguments and result as of :func:`sum_of_squares`."""
-    # torch.sum adds pairwise, so that it needs no parts.
-    return torch.sum(tensor, dtype=dtype).double()
+def partial_sums(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return sums of the parts of a tensor that add up to Σx; else as :func:`partial_norms`."""
+    # torch.sum adds pairwise, so that one part is exact enough.
+    return torch.sum(tensor, dtype=dtype).view(1)
 
 
 def gradient_norm(parameters: Iterable[Tensor]) -> Tensor | None:
@@ -67,12 +74,12 @@ def gradient_norm(parameters: Iterable[Tensor]) -> Tensor | None:
 
 def count_nonfinite(tensor: Tensor) -> int:
     """Count the elements that are NaN or infinite. Waits for the device."""
-    return sum(int((~torch.isfinite(part)).sum()) for part in _parts(tensor))
+    return sum(int((~torch.isfinite(part)).sum()) for part in _chunks(tensor))
 
 
 def sum_of_squares_in_double(tensor: Tensor) -> float:
     """Return Σx² of a tensor whose squares leave the range of float32. Waits for the device."""
-    return sum(float(part.double().square().sum()) for part in _parts(tensor))
+    return sum(float(part.double().square().sum()) for part in _chunks(tensor))
 
 
 def _total_of_squares(gradients: list[Tensor]) -> Tensor:
@@ -82,23 +89,32 @@ def _total_of_squares(gradients: list[Tensor]) -> Tensor:
     if first.is_complex():
         gradients = [torch.view_as_real(gradient) for gradient in gradients]
     double = first.dtype in (torch.float64, torch.complex128)
-    return _squares(_in_parts(gradients), torch.float64 if double else torch.float32).sum()
+    dtype = torch.float64 if double else torch.float32
+    short, norms = gradients, []
+    if first.device.type == "cpu":
+        short = [g for g in gradients if g.numel() <= _ROW]
+        norms = [partial_norms(g, dtype) for g in gradients if g.numel() > _ROW]
+    if short:
+        norms.append(torch.stack(torch._foreach_norm(short, 2.0, dtype=dtype)))
+    return torch.cat(norms).double().square_().sum()
 
 
-def _squares(parts: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
-    return torch.stack(torch._foreach_norm(parts, 2.0, dtype=dtype)).double().square_()
+def _in_rows(tensor: Tensor) -> tuple[Tensor | None, Tensor]:
+    """Cut up what is too long to be added up at once: ``[rows, _ROW]``, and the rest."""
+    # A device adds up in a tree of threads, so that it needs no rows.
+    if tensor.numel() <= _ROW or tensor.device.type != "cpu":
+        return None, tensor
+    flat = _flat(tensor)
+    whole = flat.numel() // _ROW * _ROW
+    return flat[:whole].view(-1, _ROW), flat[whole:]
 
 
-def _in_parts(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
-    """Cut up what is too long to be added up at once."""
-    # A device adds up in a tree of threads, so that it needs no parts.
-    if tensors[0].device.type != "cpu" or all(t.numel() <= _PART for t in tensors):
-        return tensors
-    return [part for tensor in tensors for part in _parts(tensor)]
+def _chunks(tensor: Tensor) -> Sequence[Tensor]:
+    """Cut up what is about to be copied."""
+    chunks: Sequence[Tensor] = _flat(tensor).split(_CHUNK)
+    return chunks
 
 
-def _parts(tensor: Tensor) -> Sequence[Tensor]:
-    if tensor.numel() <= _PART:
-        return (tensor,)
+def _flat(tensor: Tensor) -> Tensor:
     flat = flat_view(tensor)
-    return (tensor.reshape(-1) if flat is None else flat).split(_PART)
+    return tensor.reshape(-1) if flat is None else flat

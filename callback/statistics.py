@@ -5,8 +5,8 @@ sums, counts and maxima, for all parameters of a block at once. On the host, :fu
 them up per parameter in float64 and completes the formulas of
 :data:`tb_adam_plugin.schema.STATISTICS`.
 
-Symbols: ``w`` weight, ``g`` gradient, ``m`` exp_avg, ``v`` exp_avg_sq, ``b`` weight before the step,
-``d`` the change the step made; ``m̂`` and ``v̂`` are bias-corrected, ``s = √v̂``. ``g'`` is the
+Symbols: ``w`` weight, ``g`` gradient, ``m`` exp_avg, ``v`` exp_avg_sq, ``b`` weight before the
+step, ``d`` the change the step made; ``m̂`` and ``v̂`` are bias-corrected, ``s = √v̂``. ``g'`` is the
 gradient as it enters exp_avg: negated under maximize, and with ``weight_decay · b`` added where
 weight decay is coupled. Everything that compares the gradient with a moment uses ``g'``.
 """
@@ -29,7 +29,7 @@ from .optimizer_state.base import Formula
 Values = npt.NDArray[np.float64]
 
 _MEASURED = (
-    "b²", "d²", "d·b", "w²", "g²", "max|d|", "max|w|", "max|g|", "w=0", "g=0", "d=0",
+    "b²", "d²", "d·b", "g²", "max|d|", "max|w|", "max|g|", "w=0", "g=0", "d=0",
 )  # fmt: skip
 _MOMENTS = (
     "g'²", "m²", "m·g'", "v", "max|m|", "max v", "m=0", "v=0", "s<ε", "s<10ε", "m̂²/v̂",
@@ -106,10 +106,10 @@ def row_sums(
 
     def put(name: str, values: Tensor) -> None:
         reduce = torch.amax if name in _MAXIMA else torch.sum
-        reduce(values, 1, out=out[_INDEX[name]])  # type: ignore[operator]
+        reduce(values, 1, out=out[_INDEX[name]])
 
     b, w, g, d = block.before, block.weight, block.gradient, block.update
-    for name, x, y in (("b²", b, b), ("d²", d, d), ("d·b", d, b), ("w²", w, w), ("g²", g, g)):
+    for name, x, y in (("b²", b, b), ("d²", d, d), ("d·b", d, b), ("g²", g, g)):
         put(name, torch.mul(x, y, out=t))
     for name, x in (("max|d|", d), ("max|w|", w), ("max|g|", g)):
         put(name, torch.abs(x, out=t))
@@ -174,6 +174,7 @@ class ParameterSums:
         has_moments: ``[K]``.
         steps: Steps that the parameter has taken, ``[K]``.
         formulas: One a parameter; None for an unknown formula.
+        second_moment_before_is_known: Whether "v before" was measured; else it is computed back.
     """
 
     total: Mapping[str, Values]
@@ -188,6 +189,7 @@ class ParameterSums:
     has_moments: npt.NDArray[np.bool_]
     steps: Values
     formulas: list[Formula | None]
+    second_moment_before_is_known: bool
 
 
 def add_up(rows: npt.NDArray[Any], first_rows: npt.NDArray[np.int64]) -> dict[str, Values]:
@@ -263,7 +265,7 @@ def _measured(p: ParameterSums, total: Mapping[str, Values]) -> dict[str, Values
 
 def _of_moments(p: ParameterSums, total: Mapping[str, Values]) -> dict[str, Values]:
     n, k = p.elements.astype(np.float64), p.elements_read.astype(np.float64)
-    beta1, beta2, sign, coupled, decoupled = _formula_columns(p.formulas)
+    beta1, beta2, coupled, decoupled = _formula_columns(p.formulas)
     t = p.steps
     correction1, correction2 = 1 - beta1**t, 1 - beta2**t
     normalized = np.sqrt(total["(m̂/(s+ε))²"] / k)
@@ -271,6 +273,13 @@ def _of_moments(p: ParameterSums, total: Mapping[str, Values]) -> dict[str, Valu
         decoupled != 0,
         decoupled * np.sqrt(p.exact["b²"] / n) / normalized,
         coupled * np.sqrt(p.exact["b²"] / p.exact["g²"]),
+    )
+    v_before = np.where(
+        t > 1,
+        total["v before"]
+        if p.second_moment_before_is_known
+        else (total["v"] - (1 - beta2) * total["g'²"]) / beta2,
+        np.nan,
     )
     moments = {
         "exp_avg_rms": np.sqrt(p.exact["m²"] / n) / np.abs(correction1),
@@ -284,7 +293,7 @@ def _of_moments(p: ParameterSums, total: Mapping[str, Values]) -> dict[str, Valu
         "zero_second_moment_fraction": (total["v=0"] - p.padding) / k,
     }
     with_gradient = {
-        "gradient_surprise": np.sqrt(total["g'²"] / (total["v before"] / (1 - beta2 ** (t - 1)))),
+        "gradient_surprise": np.sqrt(total["g'²"] / (v_before / (1 - beta2 ** (t - 1)))),
         "rms_t": np.sqrt(total["(g'/max(s,ε))²"] / k),
         "momentum_gradient_cosine": _lagged_cosine(p, total, beta1),
         "gradient_exp_avg_cosine": _cosine(total["m·g'"], total["m²"], total["g'²"]),
@@ -298,7 +307,7 @@ def _of_moments(p: ParameterSums, total: Mapping[str, Values]) -> dict[str, Valu
 
 
 def _lagged_cosine(p: ParameterSums, total: Mapping[str, Values], beta1: Values) -> Values:
-    """Cosine of exp_avg before the step and g', from sums after it: m before = (m - (1-β1)g')/β1."""
+    """Cosine of exp_avg before the step, (m - (1-β1)g')/β1, and g', from sums after the step."""
     a, mm, gg = total["m·g'"], total["m²"], total["g'²"]
     weight = 1 - beta1
     product = (a - weight * gg) / beta1
@@ -329,9 +338,9 @@ def _update_standard_error(p: ParameterSums) -> Values:
 def _formula_columns(formulas: list[Formula | None]) -> list[Values]:
     nan = float("nan")
     table = [
-        (nan,) * 5
+        (nan,) * 4
         if f is None
-        else (f.beta1, f.beta2, f.gradient_sign, f.coupled_weight_decay, f.decoupled_weight_decay)
+        else (f.beta1, f.beta2, f.coupled_weight_decay, f.decoupled_weight_decay)
         for f in formulas
     ]
-    return list(np.array(table, np.float64).reshape(-1, 5).T)
+    return list(np.array(table, np.float64).reshape(-1, 4).T)

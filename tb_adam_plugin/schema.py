@@ -28,6 +28,7 @@ import math
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -339,7 +340,7 @@ class Unoptimized:
     trainable: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: what is derived from it is computed once
 class Layout:
     """What the rows and columns of the statistics, and the histograms, are."""
 
@@ -351,6 +352,15 @@ class Layout:
 
     def content(self) -> bytes:
         """Return the layout as canonical JSON."""
+        return self._content
+
+    @cached_property
+    def id(self) -> str:
+        """The layout's name within tags: a hash of its content."""
+        return short_hash(self._content)
+
+    @cached_property
+    def _content(self) -> bytes:
         return _canonical(
             {
                 "version": VERSION,
@@ -365,10 +375,14 @@ class Layout:
             }
         )
 
-    @property
-    def id(self) -> str:
-        """The layout's name within tags: a hash of its content."""
-        return short_hash(self.content())
+    @cached_property
+    def _histogram_tags(self) -> list[tuple[str, bytes]]:
+        """Tag and content of each parameter's histograms."""
+        quantities = tuple(q.name for q in self.quantities)
+        return [
+            (str(Tag("histograms", self.id, i)), HistogramSource(p.name, quantities).content())
+            for i, p in enumerate(self.parameters)
+        ]
 
     @staticmethod
     def from_content(content: bytes) -> Layout:
@@ -560,17 +574,10 @@ def histogram_tensors(layout: Layout, counts: Counts) -> list[TaggedTensor]:
         counts.dtype.str,
         (len(layout.parameters), len(layout.quantities), BINS + len(SPECIAL)),
     )
-    names = tuple(q.name for q in layout.quantities)
-    layout_id = layout.id
+    blocks = encode_histograms(counts)
     return [
-        TaggedTensor(
-            str(Tag("histograms", layout_id, index)),
-            np.frombuffer(block, np.uint8),
-            HistogramSource(parameter.name, names).content(),
-        )
-        for index, (parameter, block) in enumerate(
-            zip(layout.parameters, encode_histograms(counts), strict=True)
-        )
+        TaggedTensor(tag, np.frombuffer(block, np.uint8), content)
+        for (tag, content), block in zip(layout._histogram_tags, blocks, strict=True)
     ]
 
 

@@ -32,6 +32,7 @@ class AdamState(OptimizerState):
             gradient_sign=-1.0 if group.get("maximize") else 1.0,
             coupled_weight_decay=0.0 if decoupled else weight_decay,
             decoupled_weight_decay=weight_decay if decoupled else 0.0,
+            keeps_maximum=bool(group.get("amsgrad")),
         )
 
     def moments(self, parameter: Tensor, group: GroupSettings) -> Moments | None:

@@ -37,7 +37,8 @@ class Formula:
 
     With ``g' = gradient_sign · g + coupled_weight_decay · w``, exp_avg averages ``g'`` with
     ``beta1`` and exp_avg_sq averages ``g'²`` with ``beta2``. Bias corrections are ``1 - beta^t``.
-    The update is ``-lr · (m̂ / (√v̂ + eps) + decoupled_weight_decay · w)``.
+    The update is ``-lr · (m̂ / (√v̂ + eps) + decoupled_weight_decay · w)``. Where ``keeps_maximum``
+    is set, exp_avg_sq is the largest value that the average has had (amsgrad).
     """
 
     beta1: float
@@ -46,6 +47,7 @@ class Formula:
     gradient_sign: float = 1.0
     coupled_weight_decay: float = 0.0
     decoupled_weight_decay: float = 0.0
+    keeps_maximum: bool = False
 
 
 class OptimizerState(ABC):
