@@ -141,7 +141,7 @@ export function alignLines({ lines, scale }) {
   const tables = layers.map(({ x, y }) => [Array.from(x), Array.from(y, (value) => _drawable(value, scale))]);
   const data = uPlot.join(/** @type {uPlot.AlignedData[]} */ (tables));
   const series = layers.map((layer, i) => {
-    const alone = _isolated(/** @type {Column} */ (data[i + 1]));
+    const alone = isolatedPoints(/** @type {Column} */ (data[i + 1]));
     return {
       ...layer.series,
       points: {
@@ -161,7 +161,7 @@ function _drawable(value, scale) {
 }
 
 /** Points without a neighbour to draw a line to. @param {Column} column @returns {number[]} */
-function _isolated(column) {
+export function isolatedPoints(column) {
   const isolated = [];
   let before = /** @type {number | null} */ (null);
   let candidate = -1;

@@ -68,7 +68,7 @@ export function drawOverview(canvas, { rows, overview, xs, range, theme, scale =
 /**
  * The value scale of the heat map and its legend: robust, so that single outliers saturate instead of
  * washing out the rest. The ratio's is fixed.
- * @param {Overview} overview @param {StatisticScale} [scale] @returns {Scale}
+ * @param {Pick<Overview, 'statistic' | 'values'>} overview @param {StatisticScale} [scale] @returns {Scale}
  */
 export function overviewDomain(overview, scale = 'log') {
   if (overview.statistic === RATIO_STATISTIC)
@@ -97,7 +97,7 @@ export function columnAtX(xs, range, unit) {
 /**
  * Rows of the tree as stripes of whole device pixels. A row of several parameters gets a stripe for each,
  * or stripes of several parameters where there are more of them than pixels. Open modules have none.
- * @param {TreeRow[]} rows
+ * @param {Pick<TreeRow, 'open' | 'parameters' | 'y' | 'height'>[]} rows
  * @param {number} ratio device pixels per CSS pixel
  * @param {number} height of the canvas, device pixels
  * @returns {{top: number, bottom: number, parameters: number[]}[]}
@@ -127,7 +127,7 @@ export function deviceStripes(rows, ratio, height) {
  * How bad each cell is, as an integer: the higher, the worse; 0 where nothing was logged. NaN beats
  * everything. The ratio counts decades from 1e-3, so that +∞ and an update of exactly 0 come next; cosines
  * count their distance from 0; of other statistics the largest is the worst.
- * @param {Overview} overview
+ * @param {Pick<Overview, 'values' | 'logged'>} overview
  * @param {Kind} kind
  * @returns {Uint16Array} [parameters, columns]; see severityTable
  */

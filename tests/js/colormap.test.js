@@ -18,11 +18,13 @@ import {
 } from '../../frontend_static/chart/colormap.js';
 import { contrast } from './contrast.js';
 
+/** @typedef {[number, number, number]} Rgb */
+
 const CARDS = { light: '#ffffff', dark: '#303030' };
-const lightness = (packed) => toOkLab(unpackRgb(packed))[0];
+const lightness = (/** @type {number} */ packed) => toOkLab(unpackRgb(packed))[0];
 /** One step of one 8-bit channel changes the lightness by up to 0.003. */
 const ROUNDING = 0.003;
-const isMonotone = (values, sign) =>
+const isMonotone = (/** @type {number[]} */ values, /** @type {number} */ sign) =>
   values.every((v, i) => values.slice(0, i).every((earlier) => sign * (v - earlier) >= -ROUNDING));
 
 test('the ratio scale is centred on exactly 1e-3', () => {
@@ -33,7 +35,7 @@ test('the ratio scale is centred on exactly 1e-3', () => {
   assert.equal(ratioPosition(Infinity), 1);
 });
 
-for (const theme of ['light', 'dark']) {
+for (const theme of /** @type {const} */ (['light', 'dark'])) {
   test(`${theme}: the ratio scale changes lightness steadily on either side of its quiet centre`, () => {
     const all = [...ratioColors(theme)].map(lightness);
     assert.equal(all.length, 512);
@@ -99,12 +101,14 @@ test('mixing starts and ends at its colours', () => {
   assert.deepEqual(mix([10, 20, 30], [200, 100, 50], 1), [200, 100, 50]);
 });
 
+/** @param {number} packed */
 function cssToHex(packed) {
   return `#${unpackRgb(packed)
     .map((v) => v.toString(16).padStart(2, '0'))
     .join('')}`;
 }
 
+/** @param {Rgb} a @param {Rgb} b */
 function distance(a, b) {
   return Math.max(...a.map((v, i) => Math.abs(v - b[i])));
 }

@@ -3,7 +3,7 @@ import test from 'node:test';
 
 import { thinToPixels } from '../../frontend_static/chart/context_strip.js';
 
-const steps = (n) => Float64Array.from({ length: n }, (_, i) => i);
+const steps = (/** @type {number} */ n) => Float64Array.from({ length: n }, (_, i) => i);
 
 test('a spike of one step among a million survives', () => {
   const y = new Float32Array(1_000_000).fill(2);

@@ -10,6 +10,7 @@ import {
   powerOfTen,
 } from '../../frontend_static/chart/format.js';
 
+/** @param {(value: number) => string} format @param {[number, string][]} table */
 const cases = (format, table) =>
   table.forEach(([input, output]) => assert.equal(format(input), output, `${input}`));
 

@@ -31,13 +31,14 @@ export function histogramOf(steps, signed) {
   };
 }
 
-/** The bin of a value; edges belong to the bin further from zero. */
+/** The bin of a value; edges belong to the bin further from zero. @param {number[]} edges @param {number} value */
 export function binOf(edges, value) {
   return value > 0
     ? edges.findLastIndex((edge) => edge <= value)
     : edges.findIndex((edge) => edge >= value) - 1;
 }
 
+/** @param {boolean} signed @param {number} lowest exponent @param {number} highest exponent */
 function edgesOf(signed, lowest, highest) {
   const positive = [0];
   for (let e = lowest; e < highest; e++) {

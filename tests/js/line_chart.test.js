@@ -1,8 +1,13 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 
-import { alignLines, lineScale } from '../../frontend_static/chart/line_chart.js';
+import { alignLines, isolatedPoints, lineScale } from '../../frontend_static/chart/line_chart.js';
 
+/**
+ * @param {number[]} x
+ * @param {number[]} y
+ * @param {number[]} [raw]
+ */
 const line = (x, y, raw) => ({ label: 'a', color: '#000000', x: Float64Array.from(x), y, raw });
 const range = { from: 0, to: 100 };
 
@@ -26,7 +31,7 @@ test('what is outside the range, not finite or not positive does not stretch a l
 });
 
 test('an axis exists without lines', () => {
-  for (const scale of ['log', 'linear']) {
+  for (const scale of /** @type {const} */ (['log', 'linear'])) {
     const { low, high } = lineScale({ lines: [], range, scale });
     assert.ok(low < high);
   }
@@ -50,8 +55,9 @@ test('raw lines lie under all smoothed ones', () => {
   );
 });
 
-test('a point without neighbours is drawn as a point', () => {
-  const { series } = alignLines({ scale: 'log', lines: [line([1, 2, 3, 4, 5, 6], [1, NaN, 2, 3, 0, 4])] });
-  assert.deepEqual(series[0].points.filter(), [0, 5]);
-  assert.equal(alignLines({ scale: 'log', lines: [line([1, 2], [1, 2])] }).series[0].points.filter(), null);
+test('points without neighbours are found, across the steps of other runs', () => {
+  assert.deepEqual(isolatedPoints([1, null, 2, 3, null, 4]), [0, 5]);
+  assert.deepEqual(isolatedPoints([1, undefined, 2]), []);
+  assert.deepEqual(isolatedPoints([undefined, 7, undefined]), [1]);
+  assert.deepEqual(isolatedPoints([null, null]), []);
 });

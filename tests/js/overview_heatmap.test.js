@@ -12,6 +12,10 @@ import {
 import { cellsOfPixels } from '../../frontend_static/chart/scales.js';
 import { randomNumbers } from './random.js';
 
+/** @typedef {import('../../frontend_static/types.d.ts').Overview} Overview */
+/** @typedef {import('../../frontend_static/chart/overview_heatmap.js').Kind} Kind */
+
+/** @param {number[][]} rows @param {Partial<Overview>} [more] */
 const overviewOf = (rows, more = {}) => ({
   values: Float32Array.from(rows.flat()),
   columns: rows[0].length,
@@ -19,23 +23,26 @@ const overviewOf = (rows, more = {}) => ({
   statistic: 'update_to_weight_ratio',
   ...more,
 });
-const rank = (value) =>
-  Number.isNaN(value)
-    ? Infinity
-    : value === Infinity
-      ? 1e9
-      : value === 0
-        ? 1e8
-        : Math.abs(Math.log10(value) + 3);
+const rank = (/** @type {number | null} */ value) =>
+  value === null
+    ? -1
+    : Number.isNaN(value)
+      ? Infinity
+      : value === Infinity
+        ? 1e9
+        : value === 0
+          ? 1e8
+          : Math.abs(Math.log10(value) + 3);
 
-/** What each pixel shows, as values. */
-function shown(
-  overview,
-  kind,
-  parameters,
-  width,
-  xs = Float64Array.from({ length: overview.columns }, (_, i) => i),
-) {
+/**
+ * What each pixel shows, as values; null for nothing.
+ * @param {ReturnType<typeof overviewOf>} overview
+ * @param {Kind} kind
+ * @param {number[]} parameters
+ * @param {number} width
+ */
+function shown(overview, kind, parameters, width) {
+  const xs = Float64Array.from({ length: overview.columns }, (_, i) => i);
   const cells = cellsOfPixels(xs, { from: xs[0], to: xs[xs.length - 1] }, width);
   const { valueOf } = severityTable(kind);
   return [...worstSeverities(severitiesOf(overview, kind), overview.columns, parameters, cells)].map(
@@ -91,14 +98,14 @@ test('every pixel shows the worst of the cells it covers', () => {
 });
 
 test('NaN beats everything, whatever its bits; infinity and no update beat finite ratios', () => {
-  const severityOf = (value) => severitiesOf(overviewOf([[value]]), 'ratio')[0];
+  const severityOf = (/** @type {number} */ value) => severitiesOf(overviewOf([[value]]), 'ratio')[0];
   const order = [1e-3, 3e-3, 1e-4, 0.2, 1e-7, 0, Infinity, NaN].map(severityOf);
   assert.deepEqual(
     order,
     [...order].sort((a, b) => a - b),
   );
   const words = new Uint32Array([0x7fc00000, 0xffc00001, 0x7f800001, 0xffffffff]);
-  const odd = severitiesOf({ values: new Float32Array(words.buffer), columns: 4 }, 'ratio');
+  const odd = severitiesOf({ values: new Float32Array(words.buffer) }, 'ratio');
   assert.deepEqual([...odd], Array(4).fill(severityOf(NaN)));
   assert.ok(severityOf(-0) > severityOf(1e-7) && severityOf(-0) < severityOf(Infinity));
 });
@@ -114,17 +121,25 @@ test('cells that were not logged show nothing, and hide nothing', () => {
 
 test('other statistics: the largest wins, of cosines the one furthest from zero', () => {
   const rows = [[1e-9, 5, 0, 2]];
-  assert.ok(Math.abs(shown(overviewOf(rows, { statistic: 'weight_rms' }), 'log', [0], 1)[0] - 5) < 0.02);
   assert.ok(
-    Math.abs(shown(overviewOf([[0.3, -0.8, 0.5]], { statistic: 'c' }), 'cosine', [0], 1)[0] + 0.8) < 0.004,
+    Math.abs(Number(shown(overviewOf(rows, { statistic: 'weight_rms' }), 'log', [0], 1)[0]) - 5) < 0.02,
   );
   assert.ok(
-    Math.abs(shown(overviewOf([[0, 0.25, 0.1]], { statistic: 'f' }), 'fraction', [0], 1)[0] - 0.25) < 0.001,
+    Math.abs(Number(shown(overviewOf([[0.3, -0.8, 0.5]], { statistic: 'c' }), 'cosine', [0], 1)[0]) + 0.8) <
+      0.004,
+  );
+  assert.ok(
+    Math.abs(Number(shown(overviewOf([[0, 0.25, 0.1]], { statistic: 'f' }), 'fraction', [0], 1)[0]) - 0.25) <
+      0.001,
   );
 });
 
 test('a row of several tensors keeps a stripe for each while there are pixels', () => {
-  const row = (parameters, y, height) => ({ open: false, parameters, y, height });
+  const row = (
+    /** @type {number[]} */ parameters,
+    /** @type {number} */ y,
+    /** @type {number} */ height,
+  ) => ({ open: false, parameters, y, height });
   const stripes = deviceStripes([row([0, 1, 2], 0, 14), row([3], 14, 14)], 1, 28);
   assert.deepEqual(
     stripes.map((s) => s.parameters),
@@ -151,7 +166,7 @@ test('a row of several tensors keeps a stripe for each while there are pixels', 
 });
 
 test('open modules and rows outside the canvas are not drawn', () => {
-  const row = (y, open = false) => ({ open, parameters: [0], y, height: 14 });
+  const row = (/** @type {number} */ y, open = false) => ({ open, parameters: [0], y, height: 14 });
   assert.deepEqual(deviceStripes([row(-20), row(100), row(0, true)], 1, 50), []);
   assert.equal(deviceStripes([row(-7)], 1, 50)[0].top, 0);
 });

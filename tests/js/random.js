@@ -1,5 +1,6 @@
 /** Reproducible random numbers (mulberry32). */
 
+/** @param {number} seed @returns {() => number} uniform from 0 to 1 */
 export function randomNumbers(seed) {
   let state = seed;
   return () => {
@@ -10,6 +11,7 @@ export function randomNumbers(seed) {
   };
 }
 
+/** @param {number} seed @returns {() => number} mean 0, standard deviation 1 */
 export function normalNumbers(seed) {
   const random = randomNumbers(seed);
   return () => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());

@@ -3,8 +3,11 @@ import test from 'node:test';
 
 import { smooth } from '../../frontend_static/chart/smoothing.js';
 
+/** @param {ArrayLike<number>} actual @param {ArrayLike<number>} expected */
 const close = (actual, expected) =>
-  actual.forEach((v, i) => assert.ok(Math.abs(v - expected[i]) < 1e-12, `${i}: ${v} ≠ ${expected[i]}`));
+  Array.from(actual).forEach((v, i) =>
+    assert.ok(Math.abs(v - expected[i]) < 1e-12, `${i}: ${v} ≠ ${expected[i]}`),
+  );
 
 test('smoothing is the debiased weighted mean of all values so far', () => {
   const values = [3, -1, 4, 1, -5, 9];

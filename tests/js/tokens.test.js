@@ -6,7 +6,7 @@ import { contrast } from './contrast.js';
 
 const css = readFileSync(new URL('../../frontend_static/style/tokens.css', import.meta.url), 'utf8');
 const [lightBlock, darkBlock] = css.split(':root.dark');
-const variables = (text) =>
+const variables = (/** @type {string} */ text) =>
   Object.fromEntries([...text.matchAll(/(--[\w-]+):\s*([^;]+);/g)].map(([, name, value]) => [name, value]));
 const light = variables(lightBlock);
 const themes = { light, dark: { ...light, ...variables(darkBlock) } };

@@ -7,7 +7,7 @@ import { gzipSync } from 'node:zlib';
 import { h, html } from '../../frontend_static/vendor/preact.js';
 
 const folder = new URL('../../frontend_static/vendor/', import.meta.url);
-const read = (name) => readFileSync(new URL(name, folder));
+const read = (/** @type {string} */ name) => readFileSync(new URL(name, folder));
 const documented = new Map(
   [
     ...read('README.md')
