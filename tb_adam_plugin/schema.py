@@ -495,16 +495,16 @@ class Tag(NamedTuple):
     Attributes:
         kind: What the tensor is.
         id: The layout's id; for ``steps`` that of the columns.
-        index: Row of the parameter in the layout, for ``histograms``; else None.
+        row: Of the parameter in the layout, for ``histograms``; else None.
     """
 
     kind: Kind
     id: str
-    index: int | None = None
+    row: int | None = None  # not "index", which a tuple has already
 
     def __str__(self) -> str:
         """Return the tag as it is written."""
-        end = "" if self.index is None else f"/{self.index}"
+        end = "" if self.row is None else f"/{self.row}"
         return f"{PLUGIN_NAME}/{self.kind}/{self.id}{end}"
 
 
