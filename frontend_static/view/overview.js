@@ -349,14 +349,15 @@ function AtStep({cursor, view, strips, rows, top, total}) {
 }
 
 /**
- * @typedef {{x: number, y: number, flip: boolean, title: string, lines: [string, string][]}} Tip
+ * @typedef {{x: number, y: number, flip: {left: boolean, up: boolean}, title: string, lines: [string, string][]}} Tip
  * @param {{register: {current: (content: Tip | null) => void}}} props
  */
 function Tooltip({register}) {
   const [tip, setTip] = useState(/** @type {Tip | null} */ (null));
   register.current = setTip;
   if (!tip) return null;
-  return html`<div class="tip ${tip.flip ? 'flip' : ''}" style="left:${tip.x}px;top:${tip.y}px">
+  const corner = `${tip.flip.left ? 'left' : ''} ${tip.flip.up ? 'up' : ''}`;
+  return html`<div class="tip ${corner}" style="left:${tip.x}px;top:${tip.y}px">
     <b>${tip.title}</b>
     <table>
       ${tip.lines.map(([name, value]) => html`<tr key=${name}><td>${name}</td><td>${value}</td></tr>`)}
@@ -380,7 +381,7 @@ function NoMatch({app}) {
  */
 function _tipAt(event, column, {view, rows, offset, top, layer}) {
   const box = /** @type {HTMLElement} */ (layer).getBoundingClientRect();
-  const [x, y] = [event.clientX - box.left, event.clientY - box.top];
+  const y = event.clientY - box.top;
   const row = y < top ? undefined : _rowAt(rows, y - top + offset);
   if (!row) return null;
   const {overview, metric, run} = view;
@@ -395,7 +396,8 @@ function _tipAt(event, column, {view, rows, offset, top, layer}) {
   if (_isRatio(metric) && value !== null && value > 0 && Number.isFinite(value)) lines.push(['compared with 1e-3', _times(value / 1e-3)]);
   if (row.kind === 'module') lines.push([`extreme of ${row.parameters.length} tensors`, row.key]);
   const name = run.parameters[parameter].name;
-  return {x: x + 14, y: y + 14, flip: x > box.width - 300, title: name, lines};
+  const flip = {left: event.clientX > window.innerWidth - 340, up: event.clientY > window.innerHeight - 160};
+  return {x: event.clientX, y: event.clientY, flip, title: name, lines};
 }
 
 /** @param {number} factor @returns {string} '33 × above' */

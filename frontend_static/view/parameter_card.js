@@ -71,6 +71,7 @@ export function ParameterCard(props) {
       <${LinePanel} app=${app} state=${state} view=${view} parameter=${parameter} runs=${runs} statistics=${statistics} />
       <${StepTable}
         runs=${runs}
+        first=${run}
         parameter=${parameter.name}
         statistics=${statistics}
         step=${view.step}

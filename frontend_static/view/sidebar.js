@@ -148,7 +148,8 @@ function NameList({names}) {
 export function hyperparametersAt(hyperparameters, group, step) {
   const at = (/** @type {string} */ column) => {
     const value = hyperparameterAt(hyperparameters, group, column, step);
-    return Number.isNaN(value) ? '—' : formatSetting(value);
+    // Of a schedule three digits say enough; a beta of 0.9995 needs all of its digits.
+    return Number.isNaN(value) ? '—' : formatSetting(column === 'lr' ? Number(value.toPrecision(3)) : value);
   };
   return {lr: at('lr'), beta1: at('beta1'), beta2: at('beta2'), eps: at('eps'), weight_decay: at('weight_decay')};
 }

@@ -21,20 +21,23 @@ import {html} from './ui.js';
 /**
  * @param {object} props
  * @param {RunSeries[]} props.runs
+ * @param {RunInfo} props.first the overview's run, whose column comes first if it is among them
  * @param {string} props.parameter
  * @param {StatisticInfo[]} props.statistics in the order of the rows
  * @param {number} props.step at the cursor
  * @param {number} props.x the same on the axis
  * @param {import('../types.d.ts').AxisKind} props.axis
  */
-export function StepTable({runs, parameter, statistics, step, x, axis}) {
-  const columns = runs.map((entry) => ({
+export function StepTable({runs, first, parameter, statistics, step, x, axis}) {
+  // Runs without the tensor come last.
+  const rank = (/** @type {RunSeries} */ {run, series}) => (series ? Number(run !== first) : 2);
+  const columns = [...runs].sort((a, b) => rank(a) - rank(b)).map((entry) => ({
     ...entry,
     index: entry.xs.length ? indexAtOrBefore(entry.xs, x) : -1,
     undefined: undefinedStatistics(entry.run, parameter),
   }));
   const shown = statistics.filter(({name}) => runs.some(({run}) => run.statistics.includes(name)));
-  const at = axis === 'step' ? `step ${formatInteger(step)}` : formatAxis(x, axis);
+  const at = `step ${formatInteger(step)}${axis === 'step' ? '' : ` · ${formatAxis(x, axis)}`}`;
   return html`<div class="panel step-panel">
     <h3>At ${at}</h3>
     <div class="table-scroll" tabindex="0" role="region" aria-label="Numbers at the step">
@@ -42,7 +45,7 @@ export function StepTable({runs, parameter, statistics, step, x, axis}) {
         <thead>
           <tr>
             <th scope="col"><span class="visually-hidden">Statistic</span></th>
-            ${columns.map((column) => _header(column, step, axis))}
+            ${columns.map((column) => _header(column, step))}
           </tr>
         </thead>
         <tbody>
@@ -69,21 +72,20 @@ export function undefinedStatistics(run, parameter) {
   return {names: group?.undefined ?? [], optimizer: group?.optimizer ?? ''};
 }
 
-/** @param {RunSeries & {index: number}} column @param {number} step @param {string} axis */
-function _header({run, color, series, index}, step, axis) {
+/** @param {RunSeries & {index: number}} column @param {number} step */
+function _header({run, color, series, index}, step) {
   const logged = series && index >= 0 ? series.step[index] : null;
-  const other = logged !== null && (axis !== 'step' || logged !== step);
-  const note = _note(series, logged, other);
+  const note = _note(series, logged, step);
   return html`<th key=${run.run} scope="col" title=${`${run.name}${note ? `: ${note}` : ''}`}>
-    <i style="background:${color}"></i>${run.name}${note && html`<small>${note}</small>`}
+    <i style="background:${color}"></i>${run.name}${note && html`<small class="other-step">${note}</small>`}
   </th>`;
 }
 
-/** @param {Series | null} series @param {number | null} logged @param {boolean} other */
-function _note(series, logged, other) {
+/** @param {Series | null} series @param {number | null} logged @param {number} step */
+function _note(series, logged, step) {
   if (!series) return 'no such tensor';
   if (logged === null) return 'nothing logged yet';
-  return other ? `at step ${formatInteger(logged)}` : '';
+  return logged === step ? '' : `at step ${formatInteger(logged)}`;
 }
 
 /** @param {RunSeries & {index: number, undefined: {names: string[], optimizer: string}}} column @param {StatisticInfo} statistic @param {string} parameter */

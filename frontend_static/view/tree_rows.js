@@ -168,13 +168,13 @@ function _flatten(node) {
   if ('parameter' in node) return [node];
   const modules = _modulesIn(node);
   const isLayer = modules.length === 0 && node.children.length <= LAYER_TENSORS;
-  const isList = modules.length === node.children.length && modules.every(_isNumbered);
+  const isList = modules.length > 0 && node.children.every((child) => _isNumbered(child, node));
   return isLayer || isList ? node.children : [node];
 }
 
-/** @param {Module} module */
-function _isNumbered(module) {
-  return /(^|\.)\d+$/.test(module.key);
+/** @param {Module | Tensor} child @param {Module} parent */
+function _isNumbered(child, parent) {
+  return /^\d+(\.|$)/.test(child.key.slice(parent.key.length + 1));
 }
 
 /** @param {Module} module */

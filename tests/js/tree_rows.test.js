@@ -23,6 +23,7 @@ test('layers of a few tensors are not rows of their own', () => {
 
 test('numbered blocks take the place of the list that holds them', () => {
   assert.deepEqual(labels(GPT), ['wte.weight', 'h.0', 'h.1', 'h.10', 'ln_f.weight', 'ln_f.bias']);
+  assert.deepEqual(labels([...GPT, 'h.11.scale']).slice(3, 5), ['h.10', 'h.11.scale']);
 });
 
 test('an open module shows its children by what is left of their names', () => {
