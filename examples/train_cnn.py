@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import math
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -309,6 +310,8 @@ def serve_tensorboard(folder: Path, port: int) -> Iterator[str]:
         port: Where to serve; 0 takes a free port.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    # So that the server ends with this process, whether by Ctrl-C or by kill.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(folder)]
     with tempfile.TemporaryFile("w+") as output:
         server = subprocess.Popen(

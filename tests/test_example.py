@@ -164,7 +164,12 @@ def _write_pickle(path: Path, content: object) -> tuple[str, str]:
     return path.name, hashlib.md5(data).hexdigest()
 
 
-def test_tensorboard_serves_the_tab_while_and_after_training(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("ending", "status"), [(signal.SIGINT, 0), (signal.SIGTERM, 128 + signal.SIGTERM)]
+)
+def test_tensorboard_serves_the_tab_until_the_example_ends(
+    tmp_path: Path, ending: signal.Signals, status: int
+) -> None:
     command = [sys.executable, "-u", str(SCRIPT), *QUICK, "--tensorboard", "--port", "0"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -176,9 +181,9 @@ def test_tensorboard_serves_the_tab_while_and_after_training(tmp_path: Path) -> 
                 assert b'"tab_name": "Adam Debug"' in answer.read()
             assert any("(Ctrl-C ends)" in line for line in process.stdout)  # trained to the end
         finally:
-            process.send_signal(signal.SIGINT)
+            process.send_signal(ending)
             process.communicate(timeout=60)
-    assert process.returncode == 0
+    assert process.returncode == status
     with pytest.raises(OSError, match="refused"):
         urllib.request.urlopen(url[1], timeout=60)
 
