@@ -12,6 +12,9 @@ import time
 from .event_file import EventFile
 
 _RETRY_SECONDS = 1.0
+# Some storages write the whole file anew each time: such a write takes longer and longer.
+_PAUSE_FOR_ONE_WRITE = 10.0
+_SHARE_WITHOUT_PAUSE = 0.25
 
 
 class BackgroundWriter:
@@ -25,8 +28,7 @@ class BackgroundWriter:
 
         Args:
             file: Written to by this thread alone from now on.
-            seconds_between_writes: Object stores bill every write, and some refuse more than one a
-                second. ``flush`` does not wait.
+            seconds_between_writes: At least; ``flush`` and a queue that fills up do not wait.
             queue_bytes: How much may wait to be written.
 
         Raises:
@@ -61,6 +63,7 @@ class BackgroundWriter:
             if room:
                 self._queue.append(records)
                 self._waiting_bytes = expected
+                self._hurry |= expected > self._queue_bytes * _SHARE_WITHOUT_PAUSE
                 self._changed.notify_all()
             return room
 
@@ -99,9 +102,9 @@ class BackgroundWriter:
             self._error = None
             self._changed.notify_all()
         self._thread.join()
+        self._file.close()
         if self._error is not None:
             raise OSError(f"{self._waiting_bytes} bytes are lost: {self._error}") from self._error
-        self._file.close()
 
     def _run(self) -> None:
         earliest = 0.0
@@ -117,7 +120,9 @@ class BackgroundWriter:
                 if self._put_back(records, error):
                     return
             else:
-                earliest = started + self._seconds_between_writes
+                now = time.monotonic()
+                pause = (now - started) * _PAUSE_FOR_ONE_WRITE
+                earliest = now + max(self._seconds_between_writes, pause)
                 with self._changed:
                     self._waiting_bytes -= sum(map(len, records))
                     self._error = None

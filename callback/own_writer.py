@@ -13,6 +13,7 @@ from .background_writer import BackgroundWriter
 _SLOW_SECONDS = 0.005  # a local write of 100 KB takes 0.1 ms; network disks take tens
 _SLOW_WRITES_IN_A_ROW = 3
 _QUEUE_BYTES = 64 << 20
+# Object stores bill every write, and some refuse more than one a second.
 _SECONDS_BETWEEN_REMOTE_WRITES = 5.0
 
 
