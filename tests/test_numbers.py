@@ -1,0 +1,407 @@
+"""The statistics, read back from the event file, against an independent Adam in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import reference_adam
+import torch
+from recorded_run import RecordedRun, read_run
+from reference_adam import Hyperparameters, Step, run_adam
+from torch import Tensor, nn
+
+from tb_adam_plugin import schema
+from tb_adam_plugin.callback import AdamDebugCallback
+
+STEPS = 5
+SHAPES: dict[str, tuple[int, ...]] = {
+    "matrix": (40, 33),
+    "vector": (300,),
+    "filter": (8, 3, 5, 5),
+    "scalar": (),
+}
+# Both kinds of group, so that no number of one group can pass for that of the other.
+FIRST = Hyperparameters(lr=3e-3, beta1=0.9, beta2=0.99, eps=1e-6)
+SECOND = Hyperparameters(lr=1e-2, beta1=0.8, beta2=0.999, eps=1e-4)
+GROUP = {"matrix": FIRST, "vector": SECOND, "filter": FIRST, "scalar": SECOND}
+
+DECAYS = {
+    "no weight decay": {"weight_decay": 0.0},
+    "coupled weight decay": {"weight_decay": 0.1, "decoupled": False},
+    "decoupled weight decay": {"weight_decay": 0.3, "decoupled": True},
+}
+IMPLEMENTATIONS: dict[str, dict[str, bool]] = {
+    "for-loop": {"foreach": False},
+    "foreach": {"foreach": True},
+    "fused": {"fused": True},
+}
+
+
+def make_parameters(dtype: torch.dtype = torch.float32) -> dict[str, nn.Parameter]:
+    generator = torch.Generator().manual_seed(1)
+    return {
+        name: nn.Parameter(torch.randn(shape, generator=generator).mul(0.3).to(dtype))
+        for name, shape in SHAPES.items()
+    }
+
+
+def make_gradients() -> dict[str, list[Tensor]]:
+    """Gradients of STEPS steps over seven decades, with zeros, some of them at every step."""
+    generator = torch.Generator().manual_seed(2)
+    gradients: dict[str, list[Tensor]] = {}
+    for name, shape in SHAPES.items():
+        scale = 10 ** (torch.rand(shape, generator=generator) * 7 - 8)
+        never = torch.rand(shape, generator=generator) < 0.1
+        gradients[name] = []
+        for _ in range(STEPS):
+            gradient = torch.randn(shape, generator=generator) * scale + 0.3 * scale
+            missing = never | (torch.rand(shape, generator=generator) < 0.1)
+            gradients[name].append(gradient.masked_fill(missing, 0) if shape else gradient)
+    return gradients
+
+
+def make_optimizer(
+    parameters: dict[str, nn.Parameter],
+    first: Hyperparameters,
+    second: Hyperparameters,
+    number: Callable[[float], Any] = float,
+    **options: Any,
+) -> torch.optim.Optimizer:
+    groups = [
+        {
+            "params": [p for name, p in parameters.items() if GROUP[name] is key],
+            "lr": number(h.lr),
+            "betas": (number(h.beta1), number(h.beta2)),
+            "eps": h.eps,
+            "weight_decay": h.weight_decay,
+        }
+        for key, h in ((FIRST, first), (SECOND, second))
+    ]
+    optimizer = torch.optim.AdamW if first.decoupled else torch.optim.Adam
+    return optimizer(groups, amsgrad=first.amsgrad, maximize=first.maximize, **options)
+
+
+def train(
+    folder: Path,
+    parameters: dict[str, nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    gradients: dict[str, list[Tensor]],
+    **options: Any,
+) -> dict[str, list[np.ndarray[Any, Any]]]:
+    """Take STEPS recorded steps; return the weights before each step and after the last."""
+    weights: dict[str, list[np.ndarray[Any, Any]]] = {name: [] for name in parameters}
+
+    def keep() -> None:
+        for name, parameter in parameters.items():
+            weights[name].append(parameter.detach().double().numpy().copy())
+
+    debug = AdamDebugCallback(
+        parameters.items(), optimizer, log_dir=folder, every_n_steps=1, on_error="raise", **options
+    )
+    with debug:
+        for step in range(STEPS):
+            keep()
+            for name, parameter in parameters.items():
+                parameter.grad = gradients[name][step].to(parameter.dtype)
+            optimizer.step()
+    keep()
+    return weights
+
+
+def check(
+    run: RecordedRun,
+    weights: dict[str, list[np.ndarray[Any, Any]]],
+    gradients: dict[str, list[Tensor]],
+    hyperparameters: tuple[Hyperparameters, Hyperparameters],
+    tolerance: float,
+) -> None:
+    chosen = dict(zip((FIRST, SECOND), hyperparameters, strict=True))
+    for name in SHAPES:
+        reference = run_adam(
+            weights[name][0],
+            [gradient.double().numpy() for gradient in gradients[name]],
+            chosen[GROUP[name]],
+        )
+        for step, ideal in enumerate(reference, 1):
+            recorded = run.of(step, name)
+            # What the step really did, to the last bit of the weights.
+            applied = replace(
+                ideal, weight_before=weights[name][step - 1], weight=weights[name][step]
+            )
+            compare(recorded, applied, OF_UPDATE, tolerance / 10)
+            # What it should have done. Decay and update each round a float32 weight by half an
+            # ulp, at most 2^-24 of it.
+            update = reference_adam.rms(ideal.weight - ideal.weight_before)
+            rounding = 2 * 2**-24 * np.abs(ideal.weight).max() / update
+            compare(recorded, ideal, OF_UPDATE - ROUNDED, tolerance + rounding)
+            compare(recorded, ideal, recorded.keys() - OF_UPDATE, tolerance)
+
+
+# What the rounding of a weight decides: a tiny update may be lost, and the largest one be rounded.
+ROUNDED = {"unchanged_fraction", "update_absmax"}
+OF_UPDATE = {"update_to_weight_ratio", "update_rms", "update_weight_cosine", *ROUNDED}
+# Sums of values that cancel: the error is relative to the largest, not to the result.
+COSINES = {name for name in schema.STATISTIC_BY_NAME if name.endswith("cosine")}
+
+
+def compare(recorded: dict[str, float], step: Step, names: Iterable[str], tolerance: float) -> None:
+    expected = reference_adam.statistics(step)
+    assert recorded.keys() == expected.keys() == schema.STATISTIC_BY_NAME.keys()
+    for name in names:
+        absolute = 3 * tolerance if name in COSINES else 1e-30
+        assert recorded[name] == pytest.approx(
+            expected[name], rel=tolerance, abs=absolute, nan_ok=True
+        ), f"{name} at step {step.t}"
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize("decay", DECAYS)
+@pytest.mark.parametrize("maximize", [False, True])
+@pytest.mark.parametrize("amsgrad", [False, True])
+def test_statistics_equal_an_independent_adam(
+    tmp_path: Path, amsgrad: bool, maximize: bool, decay: str, implementation: str
+) -> None:
+    first, second = (
+        replace(h, amsgrad=amsgrad, maximize=maximize, **DECAYS[decay]) for h in (FIRST, SECOND)
+    )
+    parameters, gradients = make_parameters(), make_gradients()
+    optimizer = make_optimizer(parameters, first, second, **IMPLEMENTATIONS[implementation])
+    weights = train(tmp_path, parameters, optimizer, gradients)
+    check(read_run(tmp_path), weights, gradients, (first, second), tolerance=1e-4)
+
+
+@pytest.mark.parametrize("implementation", ["for-loop", "fused"])
+def test_lr_and_betas_may_be_tensors(tmp_path: Path, implementation: str) -> None:
+    def number(value: float) -> Tensor:
+        return torch.tensor(value, dtype=torch.float64)
+
+    options = IMPLEMENTATIONS[implementation]
+    parameters, gradients = make_parameters(), make_gradients()
+    optimizer = make_optimizer(parameters, FIRST, SECOND, float, **options)
+    for group in optimizer.param_groups:
+        group["lr"] = number(group["lr"])
+        if implementation == "for-loop":  # the fused kernel takes no tensors for betas
+            group["betas"] = tuple(number(beta) for beta in group["betas"])
+    weights = train(tmp_path, parameters, optimizer, gradients)
+    run = read_run(tmp_path)
+    check(run, weights, gradients, (FIRST, SECOND), tolerance=1e-4)
+    assert run.hyperparameters[3]["lr"].tolist() == [FIRST.lr, SECOND.lr]
+    assert run.hyperparameters[3]["beta2"].tolist() == [FIRST.beta2, SECOND.beta2]
+
+
+@pytest.mark.parametrize("decay", DECAYS)
+def test_float64_parameters_are_measured_in_float64(tmp_path: Path, decay: str) -> None:
+    first, second = (
+        replace(h, amsgrad=True, maximize=True, **DECAYS[decay]) for h in (FIRST, SECOND)
+    )
+    parameters, gradients = make_parameters(torch.float64), make_gradients()
+    optimizer = make_optimizer(parameters, first, second)
+    weights = train(tmp_path, parameters, optimizer, gradients)
+    check(read_run(tmp_path), weights, gradients, (first, second), tolerance=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_half_precision_update_is_what_really_changed(tmp_path: Path, dtype: torch.dtype) -> None:
+    parameters, gradients = make_parameters(dtype), make_gradients()
+    optimizer = make_optimizer(parameters, replace(FIRST, lr=1e-4, eps=1e-4), SECOND)
+    weights = train(tmp_path, parameters, optimizer, gradients)
+    run = read_run(tmp_path)
+    for name in SHAPES:
+        for step in range(1, STEPS + 1):
+            before, after = weights[name][step - 1], weights[name][step]
+            recorded = run.of(step, name)
+            assert recorded["update_rms"] == pytest.approx(reference_adam.rms(after - before))
+            assert recorded["weight_rms"] == pytest.approx(reference_adam.rms(before))
+            assert recorded["unchanged_fraction"] == pytest.approx(np.mean(after == before))
+    assert run.of(STEPS, "matrix")["unchanged_fraction"] > 0.3, "the test has no lost update"
+
+
+def test_the_parts_of_a_large_parameter_that_are_exact_are(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    # Not a multiple of a line, with a constant magnitude that one float32 accumulator adds up
+    # wrongly.
+    weight = nn.Parameter(0.1 + 1e-3 * torch.rand(1_500_003, generator=generator))
+    optimizer = torch.optim.Adam([weight], lr=1e-3)
+    before = weight.detach().double().numpy().copy()
+    with AdamDebugCallback(
+        [("weight", weight)], optimizer, log_dir=tmp_path, every_n_steps=1, on_error="raise"
+    ):
+        weight.grad = torch.randn(weight.shape, generator=generator).add_(3)
+        optimizer.step()
+    recorded = read_run(tmp_path).of(1, "weight")
+    state = {name: value.double().numpy() for name, value in optimizer.state[weight].items()}
+    gradient = weight.grad.double().numpy()
+    expected = {
+        "weight_rms": reference_adam.rms(before),
+        "gradient_rms": reference_adam.rms(gradient),
+        "exp_avg_rms": reference_adam.rms(state["exp_avg"] / 0.1),
+        "exp_avg_sq_root": np.sqrt(np.mean(state["exp_avg_sq"] / (1 - 0.999))),
+        "nonfinite_count": 0,
+    }
+    for name, value in expected.items():
+        assert recorded[name] == pytest.approx(value, rel=1e-5), name
+
+
+def test_not_finite_elements_are_counted_exactly_wherever_they_are(tmp_path: Path) -> None:
+    weight = nn.Parameter(torch.ones(300_001))
+    small = nn.Parameter(torch.ones(7))
+    optimizer = torch.optim.Adam([weight, small], lr=1e-3)
+    with AdamDebugCallback(
+        [("weight", weight), ("small", small)],
+        optimizer,
+        log_dir=tmp_path,
+        every_n_steps=1,
+        on_error="raise",
+    ) as debug:
+        for bad in ([], [5, 250_000]):
+            weight.grad, small.grad = torch.ones_like(weight), torch.ones_like(small)
+            weight.grad[bad] = torch.tensor([torch.nan, torch.inf])[: len(bad)]
+            small.grad[len(bad) :] = -1
+            optimizer.step()
+        assert debug.step == 2
+    run = read_run(tmp_path)
+    assert run.of(1, "weight")["nonfinite_count"] == 0
+    # Both elements of the gradient, of exp_avg, of exp_avg_sq and of the weight.
+    assert run.of(2, "weight")["nonfinite_count"] == 8
+    assert run.of(2, "small")["nonfinite_count"] == 0
+
+
+def test_values_beyond_the_squares_of_float32_keep_their_size(tmp_path: Path) -> None:
+    tiny, huge = nn.Parameter(torch.ones(500)), nn.Parameter(torch.ones(500))
+    optimizer = torch.optim.Adam([tiny, huge], lr=1e-3)
+    with AdamDebugCallback(
+        [("tiny", tiny), ("huge", huge)], optimizer, log_dir=tmp_path, on_error="raise"
+    ):
+        tiny.grad, huge.grad = torch.full_like(tiny, 1e-25), torch.full_like(huge, 1e25)
+        optimizer.step()
+    run = read_run(tmp_path)
+    assert run.of(1, "tiny")["gradient_rms"] == pytest.approx(1e-25, rel=1e-5)
+    assert run.of(1, "tiny")["exp_avg_rms"] == pytest.approx(1e-25, rel=1e-5)
+    assert run.of(1, "huge")["gradient_rms"] == pytest.approx(1e25, rel=1e-5)
+    assert run.of(1, "huge")["exp_avg_sq_root"] == np.inf  # the optimizer's own overflow
+    assert run.of(1, "huge")["nonfinite_count"] == 500
+
+
+def test_a_zero_weight_that_moves_has_an_infinite_ratio(tmp_path: Path) -> None:
+    zero, diverged = nn.Parameter(torch.zeros(5)), nn.Parameter(torch.ones(5))
+    optimizer = torch.optim.Adam([zero, diverged], lr=1e-3)
+    with AdamDebugCallback(
+        [("zero", zero), ("diverged", diverged)], optimizer, log_dir=tmp_path, on_error="raise"
+    ):
+        zero.grad, diverged.grad = torch.ones(5), torch.full((5,), torch.nan)
+        optimizer.step()
+    run = read_run(tmp_path)
+    assert run.of(1, "zero")["update_to_weight_ratio"] == np.inf
+    assert np.isnan(run.of(1, "diverged")["update_to_weight_ratio"])
+
+
+def test_a_parameter_without_a_gradient_has_a_measured_update_of_zero(tmp_path: Path) -> None:
+    used, resting, never = (nn.Parameter(torch.ones(400)) for _ in range(3))
+    optimizer = torch.optim.AdamW([used, resting, never], lr=1e-3)
+    names = [("used", used), ("resting", resting), ("never", never)]
+    with AdamDebugCallback(names, optimizer, log_dir=tmp_path, every_n_steps=1, on_error="raise"):
+        for gradient in (torch.ones(400), None):
+            used.grad, resting.grad = torch.ones(400), gradient
+            optimizer.step()
+    run = read_run(tmp_path)
+    row = run.of(2, "resting")
+    assert row["update_rms"] == 0
+    assert row["unchanged_fraction"] == 1
+    assert row["exp_avg_rms"] == pytest.approx(1)  # still its state after one step
+    of_gradient = [name for name in row if "gradient" in name or name == "rms_t"]
+    assert len(of_gradient) == 7
+    assert all(np.isnan(row[name]) for name in of_gradient)
+    assert run.histogram(2, "resting", "gradient").sum() == 0
+    assert run.histogram(2, "resting", "exp_avg").sum() == 400
+    assert np.isnan(run.of(2, "never")["exp_avg_rms"])
+    assert run.histogram(2, "never", "exp_avg").sum() == 0
+    assert run.of(2, "never")["update_rms"] == 0
+
+
+def test_exact_reads_every_element_of_a_parameter_of_any_size(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    shapes = {"large": (600_001,), "image": (64, 30, 3, 3), "small": (3,)}
+    parameters = {n: nn.Parameter(torch.randn(s, generator=generator)) for n, s in shapes.items()}
+    optimizer = torch.optim.AdamW(parameters.values(), lr=1e-3, weight_decay=0.1)
+    h = Hyperparameters(lr=1e-3, weight_decay=0.1, decoupled=True)
+    before = {n: p.detach().double().numpy().copy() for n, p in parameters.items()}
+    gradients: dict[str, list[np.ndarray[Any, Any]]] = {n: [] for n in shapes}
+    with AdamDebugCallback(
+        parameters.items(),
+        optimizer,
+        log_dir=tmp_path,
+        exact=True,
+        every_n_steps=1,
+        on_error="raise",
+    ):
+        for _ in range(2):
+            for name, parameter in parameters.items():
+                parameter.grad = torch.randn(parameter.shape, generator=generator)
+                gradients[name].append(parameter.grad.double().numpy())
+            optimizer.step()
+    run = read_run(tmp_path)
+    for row in run.layout.parameters:
+        assert row.elements_read == row.elements
+        ideal = run_adam(before[row.name], gradients[row.name], h)[1]
+        recorded = run.of(2, row.name)
+        compare(recorded, ideal, recorded.keys() - ROUNDED, 3e-4)
+        assert (run.histogram(2, row.name, "gradient").sum()) == row.elements
+        expected = schema.count_values(gradients[row.name][1], schema.QUANTITIES[4])
+        assert run.histogram(2, row.name, "gradient").tolist() == expected.tolist()
+
+
+def test_hyperparameters_are_those_of_the_step_and_not_the_schedulers_next(tmp_path: Path) -> None:
+    weight = nn.Parameter(torch.ones(4))
+    optimizer = torch.optim.AdamW([weight], lr=1.0, betas=(0.8, 0.9), eps=1e-3, weight_decay=0.5)
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=1, gamma=0.5)
+    with AdamDebugCallback(
+        [("weight", weight)], optimizer, log_dir=tmp_path, every_n_steps=1, on_error="raise"
+    ):
+        for _ in range(3):
+            weight.grad = torch.ones(4)
+            optimizer.step()
+            scheduler.step()
+    run = read_run(tmp_path)
+    assert [run.hyperparameters[step]["lr"][0] for step in (1, 2, 3)] == [1, 0.5, 0.25]
+    assert [run.steps[step]["lr"] for step in (1, 2, 3)] == [1, 0.5, 0.25]
+    settings = {name: column[0] for name, column in run.hyperparameters[3].items()}
+    assert settings == {
+        "lr": 0.25, "beta1": 0.8, "beta2": 0.9, "eps": 1e-3, "weight_decay": 0.5
+    }  # fmt: skip
+    assert run.scalars["adam_debug/lr/group0"] == {1: 1, 2: 0.5, 3: 0.25}
+
+
+def test_the_gradient_norm_of_every_step_is_over_all_parameters(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    parameters = [
+        nn.Parameter(torch.zeros(shape, dtype=dtype))
+        for shape, dtype in [
+            ((3, 5), torch.float32), ((200_001,), torch.float32),
+            ((), torch.float32), ((40,), torch.bfloat16), ((9,), torch.float64),
+        ]
+    ]  # fmt: skip
+    optimizer = torch.optim.Adam(parameters, lr=1e-3)
+    norms = []
+    with AdamDebugCallback(
+        [(f"p{i}", p) for i, p in enumerate(parameters)],
+        optimizer,
+        log_dir=tmp_path,
+        every_n_steps=100,
+        on_error="raise",
+    ):
+        for _ in range(6):
+            for parameter in parameters:
+                gradient = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+                parameter.grad = gradient.to(parameter.dtype)
+            norms.append(
+                np.sqrt(sum(float(p.grad.double().square().sum()) for p in parameters))  # type: ignore[union-attr]
+            )
+            optimizer.step()
+    rows = read_run(tmp_path).steps
+    assert sorted(rows) == [1, 2, 3, 4, 5, 6]
+    assert [rows[s]["gradient_norm"] for s in sorted(rows)] == pytest.approx(norms, rel=1e-6)
