@@ -233,10 +233,11 @@ def finish(p: ParameterSums) -> npt.NDArray[np.float32]:
     """
     with np.errstate(all="ignore"):
         columns = {**_measured(p, p.total), **_of_moments(p, p.total)}
-    empty = p.elements == 0
+    for name in columns.keys() - {"nonfinite_count", "update_rms_standard_error"}:
+        columns[name] = np.where(p.elements == 0, np.nan, columns[name])
     table = np.stack([columns[s.name] for s in schema.STATISTICS], axis=1)
-    table[empty] = np.nan
-    return table.astype(np.float32)
+    with np.errstate(over="ignore"):
+        return table.astype(np.float32)
 
 
 def _measured(p: ParameterSums, total: Mapping[str, Values]) -> dict[str, Values]:

@@ -104,6 +104,11 @@ def find_parameters(
             f"optimizer has none of the model's parameters ({_described(pairs)}): pass the model "
             "and the optimizer that trains it"
         )
+    if not watched:
+        raise ValueError(
+            "optimizer has no real floating-point parameter, and only such ones can be recorded: "
+            f"{listed(skipped)}"
+        )
     optimized = {id(p) for group in groups for p in group["params"]}
     unoptimized = tuple((n, p) for n, p in pairs if id(p) not in optimized)
     notices = tuple(_notices(unnamed, skipped, unoptimized))
