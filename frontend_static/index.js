@@ -1,21 +1,21 @@
 // @ts-check
 /** What TensorBoard imports: style sheets, theme, link, data, and the app in the empty page. */
-import {createApi} from './data/api.js';
-import {isTabVisible, startPolling, whenShown} from './data/live.js';
-import {followHostLink, hostHash, readLink, replaceHostLink} from './host/links.js';
-import {connectToTensorBoard} from './host/tensorboard.js';
-import {followTheme} from './host/theme.js';
-import {createActions, linkOf} from './state/actions.js';
-import {createCursor, createStore, initialState, readPreferences, writePreferences} from './state/store.js';
-import {App} from './view/app.js';
-import {html, render as mount} from './view/ui.js';
+import { createApi } from './data/api.js';
+import { isTabVisible, startPolling, whenShown } from './data/live.js';
+import { followHostLink, hostHash, readLink, replaceHostLink } from './host/links.js';
+import { connectToTensorBoard } from './host/tensorboard.js';
+import { followTheme } from './host/theme.js';
+import { createActions, linkOf } from './state/actions.js';
+import { createCursor, createStore, initialState, readPreferences, writePreferences } from './state/store.js';
+import { App } from './view/app.js';
+import { html, render as mount } from './view/ui.js';
 
 const STYLES = ['style/tokens.css', 'vendor/uPlot.css', 'style/layout.css', 'style/controls.css'];
 
 /** Called once by TensorBoard when the tab is opened for the first time. */
 export async function render() {
   const storage = _storage();
-  const store = createStore({...initialState(), ...(storage ? readPreferences(storage) : {})});
+  const store = createStore({ ...initialState(), ...(storage ? readPreferences(storage) : {}) });
   const api = createApi();
   const actions = createActions(store, api);
   followTheme(actions.setTheme);
@@ -26,7 +26,7 @@ export async function render() {
   root.id = 'app';
   document.body.append(root);
   document.documentElement.lang = 'en';
-  mount(html`<${App} app=${{store, api, actions, cursor: createCursor()}} />`, root);
+  mount(html`<${App} app=${{ store, api, actions, cursor: createCursor() }} />`, root);
 
   const polling = startPolling({
     poll: actions.refresh,

@@ -83,10 +83,11 @@ class TensorBoard:
 
     def _follow(self) -> None:
         assert self._process.stderr is not None
-        for line in self._process.stderr:
-            with self._news:
-                self._lines.append(line)
-                self._news.notify_all()
+        with self._process.stderr as lines:
+            for line in lines:
+                with self._news:
+                    self._lines.append(line)
+                    self._news.notify_all()
         with self._news:
             self._ended = True
             self._news.notify_all()

@@ -1,6 +1,6 @@
 // @ts-check
 /** The only module that fetches: requests, their cache, and answers in the shapes of types.d.ts. */
-import {arrayOf, decodePacked, rowOf} from './packed.js';
+import { arrayOf, decodePacked, rowOf } from './packed.js';
 
 /**
  * @typedef {import('../types.d.ts').Summary} Summary
@@ -66,22 +66,21 @@ export function createApi(fetcher = (...request) => fetch(...request)) {
     overview: (query, revision, signal) => packed('overview', query, revision, signal, _overview),
     /** @param {string} run @param {string} parameter @param {string} revision @param {AbortSignal} [signal] */
     series: (run, parameter, revision, signal) =>
-      packed('series', {run, parameter}, revision, signal, _series),
+      packed('series', { run, parameter }, revision, signal, _series),
     /** @param {string} run @param {string} revision @param {AbortSignal} [signal] */
-    steps: (run, revision, signal) => packed('steps', {run}, revision, signal, _steps),
+    steps: (run, revision, signal) => packed('steps', { run }, revision, signal, _steps),
     /** @param {string} run @param {string} tag @param {string} revision @param {AbortSignal} [signal] */
     scalar: (run, tag, revision, signal) =>
-      packed('scalar', {run, tag}, revision, signal, (answer) => _scalar(answer, run, tag)),
+      packed('scalar', { run, tag }, revision, signal, (answer) => _scalar(answer, run, tag)),
     /** @param {string} run @param {string} revision @param {AbortSignal} [signal] */
     hyperparameters: (run, revision, signal) =>
-      packed('hyperparameters', {run}, revision, signal, _hyperparameters),
+      packed('hyperparameters', { run }, revision, signal, _hyperparameters),
     /**
      * @param {{run: string, parameter: string, quantity: string[], columns: number}} query
      * @param {string} revision
      * @param {AbortSignal} [signal]
      */
-    histograms: (query, revision, signal) =>
-      packed('histograms', query, revision, signal, _histograms),
+    histograms: (query, revision, signal) => packed('histograms', query, revision, signal, _histograms),
   };
 }
 
@@ -125,7 +124,7 @@ export class AnswerCache {
 
   /** @param {string} url @param {string} revision @param {AbortSignal | undefined} signal */
   _start(url, revision, signal) {
-    const entry = {revision, answer: this._load(url, signal)};
+    const entry = { revision, answer: this._load(url, signal) };
     this._entries.delete(url);
     this._entries.set(url, entry);
     entry.answer.catch(() => {
@@ -168,7 +167,7 @@ function _url(route, query) {
 
 /** @param {typeof fetch} fetcher @param {string} url @param {AbortSignal | undefined} signal */
 async function _get(fetcher, url, signal) {
-  const response = await fetcher(url, {signal});
+  const response = await fetcher(url, { signal });
   if (!response.ok) {
     const text = (await response.text()).trim();
     const readable = text && !text.startsWith('<');
@@ -240,8 +239,8 @@ function _hyperparameters(packed) {
     groups,
     step: arrayOf(packed, 'step', Float64Array).data,
     wall_time: arrayOf(packed, 'wall_time', Float64Array).data,
-    values: Array.from({length: groups}, (_, group) =>
-      Array.from({length: columns}, (_, column) => {
+    values: Array.from({ length: groups }, (_, group) =>
+      Array.from({ length: columns }, (_, column) => {
         const start = (group * columns + column) * steps;
         return values.data.subarray(start, start + steps);
       }),
@@ -251,12 +250,12 @@ function _hyperparameters(packed) {
 
 /** @param {import('./packed.js').Packed} packed @returns {Histograms} */
 function _histograms(packed) {
-  const {header} = packed;
+  const { header } = packed;
   const step = arrayOf(packed, 'step', Float64Array).data;
   const wall_time = arrayOf(packed, 'wall_time', Float64Array).data;
   /** @type {Record<string, HistogramSeries>} */
   const quantities = {};
-  for (const {name, signed} of header.quantities) {
+  for (const { name, signed } of header.quantities) {
     const counts = arrayOf(packed, `${name}/counts`, Uint32Array);
     quantities[name] = {
       quantity: name,

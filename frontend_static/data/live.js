@@ -4,7 +4,7 @@
 /** Data younger than this many seconds count as live. */
 export const LIVE_SECONDS = 60;
 /** While there is nothing to show, TensorBoard is probably still reading the log folder. */
-const POLL_MILLISECONDS = {empty: 1000, filled: 5000};
+const POLL_MILLISECONDS = { empty: 1000, filled: 5000 };
 
 /**
  * Calls `poll` again and again while the tab can be seen; never twice at a time.
@@ -16,7 +16,7 @@ const POLL_MILLISECONDS = {empty: 1000, filled: 5000};
  * @returns {{now: () => Promise<void>, stop: () => void}} `now` polls at once, or once more right
  *   after the poll in progress, which may have asked too early
  */
-export function startPolling({poll, isVisible, isEmpty = () => false, schedule = setTimeout}) {
+export function startPolling({ poll, isVisible, isEmpty = () => false, schedule = setTimeout }) {
   let stopped = false;
   let again = false;
   /** @type {Promise<void> | null} */
@@ -85,7 +85,7 @@ export function whenShown(onShown) {
 export function describeAge(lastWallTime, now) {
   const seconds = Math.max(0, Math.round(now - lastWallTime)); // clocks of two machines may differ
   const live = seconds < LIVE_SECONDS;
-  return {live, text: `${live ? 'Live · ' : 'Last data '}${_age(seconds)} ago`};
+  return { live, text: `${live ? 'Live · ' : 'Last data '}${_age(seconds)} ago` };
 }
 
 /** @param {number} seconds */

@@ -28,13 +28,13 @@ export function decodePacked(buffer) {
   }
   const length = new DataView(buffer).getUint32(4, true);
   if (8 + length > buffer.byteLength) throw new Error('The answer ends within its header.');
-  const {arrays: entries, ...header} = JSON.parse(
+  const { arrays: entries, ...header } = JSON.parse(
     new TextDecoder().decode(new Uint8Array(buffer, 8, length)),
   );
   /** @type {Packed['arrays']} */
   const arrays = new Map();
   for (const entry of entries) arrays.set(entry.name, _view(buffer, entry));
-  return {header, arrays};
+  return { header, arrays };
 }
 
 /**
@@ -68,12 +68,12 @@ export function rowOf(matrix, index) {
  * @param {ArrayBuffer} buffer
  * @param {{name: string, dtype: string, shape: number[], offset: number}} entry
  */
-function _view(buffer, {name, dtype, shape, offset}) {
+function _view(buffer, { name, dtype, shape, offset }) {
   const Type = TYPES[/** @type {keyof typeof TYPES} */ (dtype)];
   if (!Type) throw new Error(`The array ${name} has the unknown type ${dtype}.`);
   const size = shape.reduce((product, n) => product * n, 1);
   if (offset + size * Type.BYTES_PER_ELEMENT > buffer.byteLength) {
     throw new Error(`The answer ends within the array ${name}.`);
   }
-  return {data: new Type(buffer, offset, size), shape};
+  return { data: new Type(buffer, offset, size), shape };
 }

@@ -11,12 +11,12 @@ export function connectToTensorBoard(onReload, host = window.parent) {
   if (host === window) return () => {};
   const channel = new MessageChannel();
   const port = channel.port1;
-  port.onmessage = ({data}) => {
+  port.onmessage = ({ data }) => {
     const message = _parse(data);
     if (!message || message.isReply) return;
     if (message.type === 'experimental.DataReloaded') onReload();
     port.postMessage(
-      JSON.stringify({type: message.type, id: message.id, payload: null, error: null, isReply: true}),
+      JSON.stringify({ type: message.type, id: message.id, payload: null, error: null, isReply: true }),
     );
   };
   host.postMessage('experimental.bootstrap', '*', [channel.port2]);

@@ -19,7 +19,7 @@ export function followTheme(onChange) {
   apply();
   if (hostBody) {
     const observer = new MutationObserver(apply);
-    observer.observe(hostBody, {attributes: true, attributeFilter: ['class']});
+    observer.observe(hostBody, { attributes: true, attributeFilter: ['class'] });
     return () => observer.disconnect();
   }
   preference.addEventListener('change', apply);

@@ -1,6 +1,6 @@
 // @ts-check
 /** What the user can do: every change of the state has its name here. */
-import {checkedRuns, DEFAULT_METRIC, overviewRun} from './store.js';
+import { checkedRuns, DEFAULT_METRIC, overviewRun } from './store.js';
 
 /**
  * @typedef {import('./store.js').State} State
@@ -13,82 +13,83 @@ import {checkedRuns, DEFAULT_METRIC, overviewRun} from './store.js';
  * @param {Pick<import('../data/api.js').Api, 'summary' | 'revision'>} api
  */
 export function createActions(store, api) {
-  const {get, set} = store;
+  const { get, set } = store;
   return {
     /** Asks whether there are new data, and for the summary if so. Never rejects. */
     async refresh() {
       try {
-        const {summary, connection, attempt} = get();
+        const { summary, connection, attempt } = get();
         const current = summary && (await api.revision());
         const news = !summary || current !== summary.revision;
         /** @type {Partial<State>} */
         const patch = {};
         if (news) patch.summary = await api.summary();
-        if (connection) Object.assign(patch, {connection: null, attempt: attempt + 1});
-        if (Object.keys(patch).length) set({...patch, ...(patch.summary && _stickyRun(get(), patch.summary))});
+        if (connection) Object.assign(patch, { connection: null, attempt: attempt + 1 });
+        if (Object.keys(patch).length)
+          set({ ...patch, ...(patch.summary && _stickyRun(get(), patch.summary)) });
       } catch (error) {
-        set({connection: error instanceof Error ? error.message : String(error)});
+        set({ connection: error instanceof Error ? error.message : String(error) });
       }
     },
 
     /** @param {import('../types.d.ts').Theme} theme */
-    setTheme: (theme) => set({theme}),
+    setTheme: (theme) => set({ theme }),
 
     /** Shows a run in the overview; it is then also drawn in comparisons. @param {string} run */
     showRun(run) {
-      const {checked} = get();
-      set({run, range: null, strip: null, checked: checked && new Set(checked).add(run)});
+      const { checked } = get();
+      set({ run, range: null, strip: null, checked: checked && new Set(checked).add(run) });
     },
     /** @param {string} run */
     toggleRun(run) {
       const checked = new Set(checkedRuns(get()).map((info) => info.run));
       if (!checked.delete(run)) checked.add(run);
-      set({checked});
+      set({ checked });
     },
     /** @param {string[]} runs @param {boolean} on */
     checkRuns(runs, on) {
       const checked = new Set(checkedRuns(get()).map((info) => info.run));
       for (const run of runs) on ? checked.add(run) : checked.delete(run);
-      set({checked});
+      set({ checked });
     },
     /** @param {string} runFilter */
-    filterRuns: (runFilter) => set({runFilter}),
+    filterRuns: (runFilter) => set({ runFilter }),
     /** @param {string} filter */
-    filterTensors: (filter) => set({filter, open: null}),
+    filterTensors: (filter) => set({ filter, open: null }),
     /** @param {string} metric */
-    colourBy: (metric) => set({metric}),
+    colourBy: (metric) => set({ metric }),
     /** @param {string} lineStatistic */
-    chartStatistic: (lineStatistic) => set({lineStatistic}),
+    chartStatistic: (lineStatistic) => set({ lineStatistic }),
     /** @param {import('../types.d.ts').AxisKind} axis */
-    setAxis: (axis) => set({axis, range: null}),
+    setAxis: (axis) => set({ axis, range: null }),
     /** @param {import('../types.d.ts').Range | null} range */
-    zoom: (range) => set({range}),
+    zoom: (range) => set({ range }),
     /** @param {string} tensor */
-    selectTensor: (tensor) => set({tensor}),
+    selectTensor: (tensor) => set({ tensor }),
     /** @param {number | null} step null follows the newest */
-    pinStep: (step) => set({step}),
+    pinStep: (step) => set({ step }),
     /** @param {string} tensor @param {number} step */
-    selectCell: (tensor, step) => set({tensor, step}),
+    selectCell: (tensor, step) => set({ tensor, step }),
     /** @param {Set<string>} open */
-    openModules: (open) => set({open}),
+    openModules: (open) => set({ open }),
     /** @param {string} strip */
-    chooseStrip: (strip) => set({strip}),
+    chooseStrip: (strip) => set({ strip }),
     /** @param {number} smoothing */
-    setSmoothing: (smoothing) => set({smoothing}),
+    setSmoothing: (smoothing) => set({ smoothing }),
     /** @param {number} index @param {Partial<import('./store.js').Panel>} change */
     changePanel(index, change) {
-      set({panels: get().panels.map((panel, i) => (i === index ? {...panel, ...change} : panel))});
+      set({ panels: get().panels.map((panel, i) => (i === index ? { ...panel, ...change } : panel)) });
     },
     /** @param {boolean} help */
-    showHelp: (help) => set({help}),
+    showHelp: (help) => set({ help }),
 
     /** Takes back one thing at a time: the help, the zoom, the filter, the pinned step. */
     escape() {
-      const {help, range, filter, step} = get();
-      if (help) set({help: false});
-      else if (range) set({range: null});
-      else if (filter) set({filter: '', open: null});
-      else if (step !== null) set({step: null});
+      const { help, range, filter, step } = get();
+      if (help) set({ help: false });
+      else if (range) set({ range: null });
+      else if (filter) set({ filter: '', open: null });
+      else if (step !== null) set({ step: null });
     },
 
     /** @param {Link} link */
@@ -138,5 +139,5 @@ function _stickyRun(state, summary) {
     (best, run) => (!best || run.last_wall_time > best.last_wall_time ? run : best),
     /** @type {import('../types.d.ts').RunInfo | null} */ (null),
   );
-  return {run: newest?.run ?? state.run};
+  return { run: newest?.run ?? state.run };
 }

@@ -54,15 +54,15 @@ export function nearestIndex(ascending, value) {
  * @returns {Range}
  */
 export function wholeRange(xs, others) {
-  const own = {from: xs[0], to: xs[xs.length - 1]};
-  const all = {...own};
+  const own = { from: xs[0], to: xs[xs.length - 1] };
+  const all = { ...own };
   for (const other of others) {
     if (!other.length) continue;
     all.from = Math.min(all.from, other[0]);
     all.to = Math.max(all.to, other[other.length - 1]);
   }
   const range = 2 * (own.to - own.from) >= all.to - all.from ? all : own;
-  return range.to > range.from ? range : {from: range.from - 0.5, to: range.to + 0.5};
+  return range.to > range.from ? range : { from: range.from - 0.5, to: range.to + 0.5 };
 }
 
 /**
@@ -77,7 +77,7 @@ export function stepsWithin(range, xs, firstStep, lastStep) {
   // One column more on each side, so that the drawing reaches the edges.
   const first = Math.max(0, indexAtOrBefore(xs, range.from) - 1);
   const last = Math.min(xs.length - 1, indexAtOrBefore(xs, range.to) + 2);
-  return {from: firstStep[first], to: lastStep[last]};
+  return { from: firstStep[first], to: lastStep[last] };
 }
 
 /**
@@ -91,5 +91,5 @@ export function clampRange(range, whole) {
   const from = Math.max(whole.from, Math.min(range.from, range.to));
   const to = Math.min(whole.to, Math.max(range.from, range.to));
   if (!(to > from) || to - from >= whole.to - whole.from) return null;
-  return {from, to};
+  return { from, to };
 }

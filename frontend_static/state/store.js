@@ -62,9 +62,9 @@ export function initialState() {
     strip: null,
     smoothing: 0.6,
     panels: [
-      {quantity: 'update', kind: 'ridgeline'},
-      {quantity: 'exp_avg_sq', kind: 'density'},
-      {quantity: 'gradient', kind: 'bands'},
+      { quantity: 'update', kind: 'ridgeline' },
+      { quantity: 'exp_avg_sq', kind: 'density' },
+      { quantity: 'gradient', kind: 'bands' },
     ],
     help: false,
   };
@@ -78,7 +78,7 @@ export function createStore(initial) {
   return {
     get: () => state,
     set(patch) {
-      state = {...state, ...patch};
+      state = { ...state, ...patch };
       for (const listener of [...listeners]) listener(state);
     },
     subscribe(listener) {
@@ -169,12 +169,12 @@ export function selectedParameter(state) {
  * @returns {{matches: (name: string) => boolean, error: string | null}} an invalid one matches all
  */
 export function compileFilter(text) {
-  if (!text) return {matches: () => true, error: null};
+  if (!text) return { matches: () => true, error: null };
   try {
     const expression = new RegExp(text, 'i');
-    return {matches: (name) => expression.test(name), error: null};
+    return { matches: (name) => expression.test(name), error: null };
   } catch (error) {
-    return {matches: () => true, error: error instanceof Error ? error.message : String(error)};
+    return { matches: () => true, error: error instanceof Error ? error.message : String(error) };
   }
 }
 
@@ -184,12 +184,12 @@ export function compileFilter(text) {
  */
 export function readPreferences(storage) {
   try {
-    const {smoothing, panels} = JSON.parse(storage.getItem(PREFERENCES_KEY) ?? '{}');
+    const { smoothing, panels } = JSON.parse(storage.getItem(PREFERENCES_KEY) ?? '{}');
     /** @type {Partial<State>} */
     const preferences = {};
     if (smoothing >= 0 && smoothing <= 0.99) preferences.smoothing = smoothing;
     if (Array.isArray(panels) && panels.length === 3 && panels.every(_isPanel)) {
-      preferences.panels = panels.map(({quantity, kind}) => ({quantity, kind}));
+      preferences.panels = panels.map(({ quantity, kind }) => ({ quantity, kind }));
     }
     return preferences;
   } catch {
@@ -198,9 +198,9 @@ export function readPreferences(storage) {
 }
 
 /** @param {Pick<Storage, 'setItem'>} storage @param {State} state */
-export function writePreferences(storage, {smoothing, panels}) {
+export function writePreferences(storage, { smoothing, panels }) {
   try {
-    storage.setItem(PREFERENCES_KEY, JSON.stringify({smoothing, panels}));
+    storage.setItem(PREFERENCES_KEY, JSON.stringify({ smoothing, panels }));
   } catch {
     // Storage is full or switched off: the preference lasts as long as the page.
   }
@@ -208,7 +208,5 @@ export function writePreferences(storage, {smoothing, panels}) {
 
 /** @param {any} panel */
 function _isPanel(panel) {
-  return (
-    typeof panel?.quantity === 'string' && ['ridgeline', 'density', 'bands'].includes(panel.kind)
-  );
+  return typeof panel?.quantity === 'string' && ['ridgeline', 'density', 'bands'].includes(panel.kind);
 }

@@ -1,12 +1,12 @@
 // @ts-check
 /** One histogram panel: a quantity of the parameter over time, drawn in one of three ways. */
-import {drawBands} from '../chart/bands.js';
-import {drawDensity} from '../chart/density.js';
-import {valueScale} from '../chart/histogram.js';
-import {drawRidgeline} from '../chart/ridgeline.js';
-import {axisValues, indexAtOrBefore, nearestIndex} from '../state/axis.js';
-import {StepLine, useAxisPointer, useDrawing} from './plot.js';
-import {html, useRef, useState} from './ui.js';
+import { drawBands } from '../chart/bands.js';
+import { drawDensity } from '../chart/density.js';
+import { valueScale } from '../chart/histogram.js';
+import { drawRidgeline } from '../chart/ridgeline.js';
+import { axisValues, indexAtOrBefore, nearestIndex } from '../state/axis.js';
+import { StepLine, useAxisPointer, useDrawing } from './plot.js';
+import { html, useRef, useState } from './ui.js';
 
 /**
  * @typedef {import('./ui.js').App} App
@@ -24,7 +24,7 @@ const KINDS = [
     note: 'newest in front',
     path: 'M0 5c3 0 3-4 5-4s2 4 9 4M0 9c5 0 5-5 8-5s2 5 6 5',
   },
-  {kind: 'density', label: 'Density', note: 'share of elements', path: 'M1 1h4v3H1zM9 1h4v3H9zM5 5h4v4H5z'},
+  { kind: 'density', label: 'Density', note: 'share of elements', path: 'M1 1h4v3H1zM9 1h4v3H9zM5 5h4v4H5z' },
   {
     kind: 'bands',
     label: 'Percentile bands',
@@ -45,7 +45,7 @@ const KINDS = [
  * @param {number} props.start wall time of the run's first step
  * @param {number | null} props.epsilon of the parameter's group
  */
-export function HistogramPanel({app, index, panel, view, quantities, histogram, absence, start, epsilon}) {
+export function HistogramPanel({ app, index, panel, view, quantities, histogram, absence, start, epsilon }) {
   const kind = KINDS.find((candidate) => candidate.kind === panel.kind) ?? KINDS[0];
   const change = (/** @type {Partial<import('../state/store.js').Panel>} */ patch) =>
     app.actions.changePanel(index, patch);
@@ -55,10 +55,11 @@ export function HistogramPanel({app, index, panel, view, quantities, histogram, 
         class="plain-select strong"
         aria-label="Quantity"
         value=${panel.quantity}
-        onChange=${(/** @type {any} */ event) => change({quantity: event.target.value})}
+        onChange=${(/** @type {any} */ event) => change({ quantity: event.target.value })}
       >
         ${_withCurrent(quantities, panel.quantity).map(
-          (name) => html`<option key=${name} value=${name} selected=${name === panel.quantity}>${name}</option>`,
+          (name) =>
+            html`<option key=${name} value=${name} selected=${name === panel.quantity}>${name}</option>`,
         )}
       </select>
       <small>${histogram ? kind.note : ''}</small>
@@ -69,15 +70,16 @@ export function HistogramPanel({app, index, panel, view, quantities, histogram, 
             aria-pressed=${choice === kind}
             aria-label=${choice.label}
             title=${choice.label}
-            onClick=${() => change({kind: choice.kind})}
+            onClick=${() => change({ kind: choice.kind })}
           >
             <svg viewBox="0 0 14 10" aria-hidden="true"><path d=${choice.path} /></svg>
           </button>`,
         )}
       </span>
     </h3>
-    ${histogram && histogram.step.length > 0
-      ? html`<${HistogramPlot}
+    ${
+      histogram && histogram.step.length > 0
+        ? html`<${HistogramPlot}
           key=${kind.kind}
           app=${app}
           kind=${kind}
@@ -86,7 +88,8 @@ export function HistogramPanel({app, index, panel, view, quantities, histogram, 
           start=${start}
           epsilon=${epsilon}
         />`
-      : html`<div class="plot hint">${absence ?? ''}</div>`}
+        : html`<div class="plot hint">${absence ?? ''}</div>`
+    }
   </section>`;
 }
 
@@ -99,24 +102,24 @@ export function HistogramPanel({app, index, panel, view, quantities, histogram, 
  * @param {number} props.start
  * @param {number | null} props.epsilon
  */
-function HistogramPlot({app, kind, view, histogram, start, epsilon}) {
+function HistogramPlot({ app, kind, view, histogram, start, epsilon }) {
   const box = useRef(/** @type {HTMLElement | null} */ (null));
   const canvas = useRef(/** @type {HTMLCanvasElement | null} */ (null));
   const ridgeline = useRef(/** @type {Ridgeline | null} */ (null));
   const [area, setArea] = useState(/** @type {PlotArea | null} */ (null));
-  const {range, theme, axis, color} = view;
+  const { range, theme, axis, color } = view;
   const xs = axisValues(axis, histogram.step, histogram.wall_time, start);
   const at = indexAtOrBefore(histogram.step, view.step);
   const selected = kind.kind === 'ridgeline' && at >= 0 ? at : null;
 
   const draw = (/** @type {HTMLCanvasElement} */ target) => {
-    const common = {histogram, xs, range, color, theme, axisKind: axis};
+    const common = { histogram, xs, range, color, theme, axisKind: axis };
     let drawn;
     if (kind.kind === 'ridgeline') {
-      ridgeline.current = drawRidgeline(target, {histogram, xs, color, theme, selected, axisKind: axis});
+      ridgeline.current = drawRidgeline(target, { histogram, xs, color, theme, selected, axisKind: axis });
       drawn = ridgeline.current.area;
     } else if (kind.kind === 'density') {
-      drawn = drawDensity(target, {...common, mark: epsilonMark(histogram, epsilon)});
+      drawn = drawDensity(target, { ...common, mark: epsilonMark(histogram, epsilon) });
     } else drawn = drawBands(target, common);
     setArea((before) => (before && _sameArea(before, drawn) ? before : drawn));
   };
@@ -160,8 +163,8 @@ function HistogramPlot({app, kind, view, histogram, start, epsilon}) {
 export function epsilonMark(histogram, epsilon) {
   if (histogram.quantity !== 'exp_avg_sq' || epsilon === null) return undefined;
   const value = epsilon ** 2;
-  const {low, high} = valueScale(histogram);
-  return value >= low && value <= high ? {value, label: '√v = ε'} : undefined;
+  const { low, high } = valueScale(histogram);
+  return value >= low && value <= high ? { value, label: '√v = ε' } : undefined;
 }
 
 /** @param {string[]} names @param {string} current */

@@ -1,7 +1,7 @@
 // @ts-check
 /** What is said in words: errors, warnings, what to do when there is nothing to show, the help. */
-import {CopyButton} from './toolbar.js';
-import {html, icon, useEffect, useRef} from './ui.js';
+import { CopyButton } from './toolbar.js';
+import { html, icon, useEffect, useRef } from './ui.js';
 
 /** @typedef {import('./ui.js').App} App */
 
@@ -16,12 +16,12 @@ for batch in loader:      # the training loop stays as it is
 debug.close()`;
 
 /** @param {{text: string | null}} props */
-export function ErrorBanner({text}) {
+export function ErrorBanner({ text }) {
   return text ? html`<${Banner} severity="error" text=${text} />` : null;
 }
 
 /** @param {{severity: 'warning' | 'error', text: string}} props */
-export function Banner({severity, text}) {
+export function Banner({ severity, text }) {
   return html`<div class="banner ${severity}" role=${severity === 'error' ? 'alert' : 'status'}>
     ${icon('warning', 'mark')}<span>${text}</span>
   </div>`;
@@ -44,7 +44,7 @@ export function NoData() {
 }
 
 /** @param {{text: string}} props */
-export function Waiting({text}) {
+export function Waiting({ text }) {
   return html`<div class="empty waiting" role="status">${text}</div>`;
 }
 
@@ -58,7 +58,7 @@ const KEYS = [
 ];
 
 /** @param {{app: App}} props */
-export function Help({app}) {
+export function Help({ app }) {
   const dialog = useRef(/** @type {HTMLElement | null} */ (null));
   useEffect(() => {
     const before = /** @type {HTMLElement | null} */ (document.activeElement);

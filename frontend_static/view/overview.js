@@ -1,15 +1,15 @@
 // @ts-check
 /** The first card: every tensor at every step, under the module tree and the loss. */
-import {drawLegend, drawRatioLegend, ratioPosition} from '../chart/colormap.js';
-import {drawContextStrip} from '../chart/context_strip.js';
-import {formatAxis, formatInteger, formatNumber} from '../chart/format.js';
-import {drawOverview, overviewDomain} from '../chart/overview_heatmap.js';
-import {axisTicks} from '../chart/scales.js';
-import {indexAtOrBefore, nearestIndex} from '../state/axis.js';
-import {Canvas, pixelOf, StepLine, useAxisPointer, useWindowHeight} from './plot.js';
-import {formatStatistic, ratioEmphasis} from './step_table.js';
-import {allModules, modulesAround, rowOfParameter, treeRows} from './tree_rows.js';
-import {html, icon, useEffect, useLayoutEffect, useMemo, useRef, useState} from './ui.js';
+import { drawLegend, drawRatioLegend, ratioPosition } from '../chart/colormap.js';
+import { drawContextStrip } from '../chart/context_strip.js';
+import { formatAxis, formatInteger, formatNumber } from '../chart/format.js';
+import { drawOverview, overviewDomain } from '../chart/overview_heatmap.js';
+import { axisTicks } from '../chart/scales.js';
+import { indexAtOrBefore, nearestIndex } from '../state/axis.js';
+import { Canvas, pixelOf, StepLine, useAxisPointer, useWindowHeight } from './plot.js';
+import { formatStatistic, ratioEmphasis } from './step_table.js';
+import { allModules, modulesAround, rowOfParameter, treeRows } from './tree_rows.js';
+import { html, icon, useEffect, useLayoutEffect, useMemo, useRef, useState } from './ui.js';
 
 /**
  * @typedef {import('./ui.js').App} App
@@ -51,8 +51,8 @@ const SMALLEST_HEIGHT = 210;
  * @param {{name: string, label: string}[]} props.stripChoices
  * @param {boolean} props.stale
  */
-export function Overview({app, view, tree, open, selected, strips, stripChoices, stale}) {
-  const {run, overview, metric} = view;
+export function Overview({ app, view, tree, open, selected, strips, stripChoices, stale }) {
+  const { run, overview, metric } = view;
   const available = useRowsHeight();
   const count = useMemo(() => treeRows(tree, open, 1).length, [tree, open]);
   const rowHeight = Math.max(SMALLEST_ROW, Math.min(LARGEST_ROW, Math.floor(available / Math.max(1, count))));
@@ -85,9 +85,10 @@ export function Overview({app, view, tree, open, selected, strips, stripChoices,
         ${icon(allOpen ? 'collapse' : 'expand')}
       </button>
     </div>
-    ${tensors === 0
-      ? html`<${NoMatch} app=${app} />`
-      : html`<${Rows}
+    ${
+      tensors === 0
+        ? html`<${NoMatch} app=${app} />`
+        : html`<${Rows}
           app=${app}
           view=${view}
           tree=${tree}
@@ -97,13 +98,14 @@ export function Overview({app, view, tree, open, selected, strips, stripChoices,
           selected=${selected}
           strips=${strips}
           stripChoices=${stripChoices}
-        />`}
+        />`
+    }
   </section>`;
 }
 
 /** @param {any} props see Overview */
-function Rows({app, view, tree, open, rows, visibleHeight, selected, strips, stripChoices}) {
-  const {overview, xs, range, run} = view;
+function Rows({ app, view, tree, open, rows, visibleHeight, selected, strips, stripChoices }) {
+  const { overview, xs, range, run } = view;
   const scroller = useRef(/** @type {HTMLElement | null} */ (null));
   const layer = useRef(/** @type {HTMLElement | null} */ (null));
   const tip = useRef(/** @type {(content: Tip | null) => void} */ (() => {}));
@@ -124,15 +126,15 @@ function Rows({app, view, tree, open, rows, visibleHeight, selected, strips, str
   const visible = rows.filter(
     (/** @type {TreeRow} */ row) => row.y + row.height > offset && row.y < offset + visibleHeight,
   );
-  const drawn = visible.filter((row) => !row.open).map((row) => ({...row, y: row.y - offset}));
-  const area = {left: 0, top: 0, width, height: top + visibleHeight};
+  const drawn = visible.filter((row) => !row.open).map((row) => ({ ...row, y: row.y - offset }));
+  const area = { left: 0, top: 0, width, height: top + visibleHeight };
   const selectedRow = rowOfParameter(rows, selected);
   useLayoutEffect(() => _scrollIntoView(scroller.current, selectedRow, visibleHeight), [selected]);
 
   const hover = (/** @type {number | null} */ x, /** @type {PointerEvent} */ event) => {
     const column = x === null ? -1 : nearestIndex(xs, x);
     app.cursor.hover(x === null ? null : xs[column]);
-    tip.current(x === null ? null : _tipAt(event, column, {view, rows, offset, top, layer: layer.current}));
+    tip.current(x === null ? null : _tipAt(event, column, { view, rows, offset, top, layer: layer.current }));
   };
   const click = (/** @type {number} */ x, /** @type {PointerEvent} */ event) => {
     const step = overview.last_step[nearestIndex(xs, x)];
@@ -141,7 +143,7 @@ function Rows({app, view, tree, open, rows, visibleHeight, selected, strips, str
     if (row) app.actions.selectCell(run.parameters[_worst(view, row, nearestIndex(xs, x))].name, step);
     else app.actions.pinStep(step);
   };
-  useAxisPointer(layer, {area, range, onHover: hover, onClick: click, onZoom: app.actions.zoom});
+  useAxisPointer(layer, { area, range, onHover: hover, onClick: click, onZoom: app.actions.zoom });
 
   const draw = (/** @type {HTMLCanvasElement} */ canvas) =>
     drawOverview(canvas, {
@@ -165,9 +167,11 @@ function Rows({app, view, tree, open, rows, visibleHeight, selected, strips, str
         <div class="sticky-top" style="height:${top}px">
           ${strips.map(
             (/** @type {Strip} */ strip, /** @type {number} */ i) => html`<div key=${i} class="strip-label">
-              ${i === 0 && stripChoices.length > 1
-                ? html`<${StripChoice} app=${app} choices=${stripChoices} chosen=${strip.name} />`
-                : strip.label}
+              ${
+                i === 0 && stripChoices.length > 1
+                  ? html`<${StripChoice} app=${app} choices=${stripChoices} chosen=${strip.name} />`
+                  : strip.label
+              }
             </div>`,
           )}
         </div>
@@ -176,10 +180,19 @@ function Rows({app, view, tree, open, rows, visibleHeight, selected, strips, str
       </div>
       <div class="heat" ref=${layer} style="height:${height}px">
         ${strips.map(
-          (/** @type {Strip} */ strip, /** @type {number} */ i) => html`<div key=${i} class="strip" style="height:${STRIP_HEIGHT}px">
+          (
+            /** @type {Strip} */ strip,
+            /** @type {number} */ i,
+          ) => html`<div key=${i} class="strip" style="height:${STRIP_HEIGHT}px">
             <${Canvas}
               draw=${(/** @type {HTMLCanvasElement} */ canvas) =>
-                drawContextStrip(canvas, {x: strip.x, y: strip.y, range, color: view.color, log: strip.name === 'gradient_norm'})}
+                drawContextStrip(canvas, {
+                  x: strip.x,
+                  y: strip.y,
+                  range,
+                  color: view.color,
+                  log: strip.name === 'gradient_norm',
+                })}
               dependencies=${[strip.x, strip.y, range, view.color, view.theme, width]}
               label=${`${strip.label} over the same steps`}
             />
@@ -191,8 +204,10 @@ function Rows({app, view, tree, open, rows, visibleHeight, selected, strips, str
             dependencies=${drawing}
             label=${`Heat map of ${view.metric.label}: ${drawn.length} rows by ${overview.columns} steps. The column beside it has the numbers at the step.`}
           />
-          ${selectedRow &&
-          html`<div class="row-box" style="top:${selectedRow.y - offset}px;height:${selectedRow.height}px"></div>`}
+          ${
+            selectedRow &&
+            html`<div class="row-box" style="top:${selectedRow.y - offset}px;height:${selectedRow.height}px"></div>`
+          }
         </div>
         <${StepAxis} view=${view} width=${width} />
         <${StepLine} cursor=${app.cursor} range=${range} area=${area} />
@@ -206,7 +221,7 @@ function Rows({app, view, tree, open, rows, visibleHeight, selected, strips, str
 }
 
 /** @param {{app: App, tree: import('./tree_rows.js').Module, open: Set<string>, rows: TreeRow[], visible: TreeRow[], selectedRow: TreeRow | undefined, run: View['run']}} props */
-function Tree({app, tree, open, rows, visible, selectedRow, run}) {
+function Tree({ app, tree, open, rows, visible, selectedRow, run }) {
   const [active, setActive] = useState(/** @type {string | null} */ (null));
   const toggle = (/** @type {TreeRow} */ row) => app.actions.openModules(_toggled(open, row.key));
   const choose = (/** @type {TreeRow} */ row) =>
@@ -254,24 +269,26 @@ function Tree({app, tree, open, rows, visible, selectedRow, run}) {
 }
 
 /** @param {{app: App, choices: {name: string, label: string}[], chosen: string}} props */
-function StripChoice({app, choices, chosen}) {
+function StripChoice({ app, choices, chosen }) {
   return html`<select
     class="plain-select"
     aria-label="Series above the heat map"
     value=${chosen}
     onChange=${(/** @type {any} */ event) => app.actions.chooseStrip(event.target.value)}
   >
-    ${choices.map(({name, label}) => html`<option key=${name} value=${name} selected=${name === chosen}>${label}</option>`)}
+    ${choices.map(({ name, label }) => html`<option key=${name} value=${name} selected=${name === chosen}>${label}</option>`)}
   </select>`;
 }
 
 /** @param {{view: View}} props */
-function Legend({view}) {
-  const {theme, overview, metric} = view;
+function Legend({ view }) {
+  const { theme, overview, metric } = view;
   const draw = (/** @type {HTMLCanvasElement} */ canvas) =>
     _isRatio(metric)
       ? drawRatioLegend(canvas, theme)
-      : drawLegend(canvas, theme, overviewDomain(overview, metric.scale), {diverging: metric.scale === 'cosine'});
+      : drawLegend(canvas, theme, overviewDomain(overview, metric.scale), {
+          diverging: metric.scale === 'cosine',
+        });
   const label = _isRatio(metric)
     ? 'Colour scale from 1e-6 (blue) over 1e-3 (neutral, usual) to 3e-1 (red)'
     : `Colour scale of ${metric.label}, from low (pale) to high (strong)`;
@@ -279,19 +296,19 @@ function Legend({view}) {
 }
 
 /** @param {{view: View, width: number}} props */
-function StepAxis({view, width}) {
-  const {range, axis} = view;
+function StepAxis({ view, width }) {
+  const { range, axis } = view;
   const ticks = width ? axisTicks(range, axis, Math.max(2, Math.floor(width / 90))) : [];
   return html`<div class="x-axis" style="height:${AXIS_HEIGHT}px" aria-hidden="true">
     ${ticks.map(
-      ({unit, label}) => html`<i key=${`i${unit}`} style="left:${100 * unit}%"></i>
+      ({ unit, label }) => html`<i key=${`i${unit}`} style="left:${100 * unit}%"></i>
         <span key=${unit} class=${unit < 0.02 ? 'first' : unit > 0.98 ? 'last' : ''} style="left:${100 * unit}%">${label}</span>`,
     )}
   </div>`;
 }
 
 /** The pill on the axis that names the step at the cursor. @param {{cursor: App['cursor'], view: View, area: PlotArea}} props */
-function StepTag({cursor, view, area}) {
+function StepTag({ cursor, view, area }) {
   const tag = useRef(/** @type {HTMLElement | null} */ (null));
   useLayoutEffect(() =>
     cursor.subscribe((x) => {
@@ -314,7 +331,7 @@ function StepTag({cursor, view, area}) {
  * The numbers of all visible rows at the step cursor. Filled directly, as the cursor moves.
  * @param {{cursor: App['cursor'], view: View, strips: Strip[], rows: TreeRow[], top: number, total: number}} props
  */
-function AtStep({cursor, view, strips, rows, top, total}) {
+function AtStep({ cursor, view, strips, rows, top, total }) {
   const column = useRef(/** @type {HTMLElement | null} */ (null));
   const shown = rows.filter((row) => !row.open);
   useLayoutEffect(() =>
@@ -341,7 +358,8 @@ function AtStep({cursor, view, strips, rows, top, total}) {
     </div>
     <div class="at-rows" style="height:${total}px">
       ${shown.map(
-        (row) => html`<span key=${row.key} class="row-value" style="top:${row.y}px;height:${row.height}px;line-height:${row.height}px"></span>`,
+        (row) =>
+          html`<span key=${row.key} class="row-value" style="top:${row.y}px;height:${row.height}px;line-height:${row.height}px"></span>`,
       )}
     </div>
     <div class="sticky-bottom">at step</div>
@@ -352,7 +370,7 @@ function AtStep({cursor, view, strips, rows, top, total}) {
  * @typedef {{x: number, y: number, flip: {left: boolean, up: boolean}, title: string, lines: [string, string][]}} Tip
  * @param {{register: {current: (content: Tip | null) => void}}} props
  */
-function Tooltip({register}) {
+function Tooltip({ register }) {
   const [tip, setTip] = useState(/** @type {Tip | null} */ (null));
   register.current = setTip;
   if (!tip) return null;
@@ -366,7 +384,7 @@ function Tooltip({register}) {
 }
 
 /** @param {{app: App}} props */
-function NoMatch({app}) {
+function NoMatch({ app }) {
   return html`<div class="hint">
     No tensor matches this filter.
     <button class="link" onClick=${() => app.actions.filterTensors('')}>Show all tensors</button>
@@ -379,12 +397,12 @@ function NoMatch({app}) {
  * @param {{view: View, rows: TreeRow[], offset: number, top: number, layer: HTMLElement | null}} at
  * @returns {Tip | null}
  */
-function _tipAt(event, column, {view, rows, offset, top, layer}) {
+function _tipAt(event, column, { view, rows, offset, top, layer }) {
   const box = /** @type {HTMLElement} */ (layer).getBoundingClientRect();
   const y = event.clientY - box.top;
   const row = y < top ? undefined : _rowAt(rows, y - top + offset);
   if (!row) return null;
-  const {overview, metric, run} = view;
+  const { overview, metric, run } = view;
   const [first, last] = [overview.first_step[column], overview.last_step[column]];
   const steps = first === last ? formatInteger(last) : `${formatInteger(first)}–${formatInteger(last)}`;
   const parameter = _worst(view, row, column);
@@ -393,17 +411,23 @@ function _tipAt(event, column, {view, rows, offset, top, layer}) {
   const lines = [[first === last ? 'step' : 'steps (their extreme)', steps]];
   if (view.axis !== 'step') lines.push(['time', formatAxis(view.xs[column], view.axis)]);
   lines.push([metric.label, _valueText(view, parameter, value)]);
-  if (_isRatio(metric) && value !== null && value > 0 && Number.isFinite(value)) lines.push(['compared with 1e-3', _times(value / 1e-3)]);
+  if (_isRatio(metric) && value !== null && value > 0 && Number.isFinite(value))
+    lines.push(['compared with 1e-3', _times(value / 1e-3)]);
   if (row.kind === 'module') lines.push([`extreme of ${row.parameters.length} tensors`, row.key]);
   const name = run.parameters[parameter].name;
-  const flip = {left: event.clientX > window.innerWidth - 340, up: event.clientY > window.innerHeight - 160};
-  return {x: event.clientX, y: event.clientY, flip, title: name, lines};
+  const flip = {
+    left: event.clientX > window.innerWidth - 340,
+    up: event.clientY > window.innerHeight - 160,
+  };
+  return { x: event.clientX, y: event.clientY, flip, title: name, lines };
 }
 
 /** @param {number} factor @returns {string} '33 × above' */
 function _times(factor) {
   if (factor > 0.95 && factor < 1.05) return 'equal';
-  return factor > 1 ? `${formatNumber(Number(factor.toPrecision(2)))} × above` : `${formatNumber(Number((1 / factor).toPrecision(2)))} × below`;
+  return factor > 1
+    ? `${formatNumber(Number(factor.toPrecision(2)))} × above`
+    : `${formatNumber(Number((1 / factor).toPrecision(2)))} × below`;
 }
 
 /** @param {TreeRow[]} rows @param {number} y @returns {TreeRow | undefined} the row that shows data there */
@@ -425,13 +449,13 @@ function _worst(view, row, column) {
 }
 
 /** @param {View} view @param {number} value @returns {number} the larger the more it stands out */
-function _extremity({metric}, value) {
+function _extremity({ metric }, value) {
   if (!Number.isFinite(value)) return Infinity;
   return _isRatio(metric) ? Math.abs(ratioPosition(Math.log10(value)) - 0.5) : Math.abs(value);
 }
 
 /** @param {View} view @param {number} parameter @param {number} column @returns {number | null} null where nothing was logged */
-function _valueAt({overview}, parameter, column) {
+function _valueAt({ overview }, parameter, column) {
   const at = parameter * overview.columns + column;
   return overview.logged && !overview.logged[at] ? null : overview.values[at];
 }
@@ -455,9 +479,9 @@ function _valueText(view, parameter, value, short = false) {
 }
 
 /** @param {View} view @returns {Set<number>} parameters whose optimizer does not have the statistic */
-function undefinedFor({run, metric}) {
+function undefinedFor({ run, metric }) {
   const groups = run.groups.map((group) => group.undefined.includes(metric.name));
-  return new Set(run.parameters.flatMap(({group}, index) => (groups[group] ? [index] : [])));
+  return new Set(run.parameters.flatMap(({ group }, index) => (groups[group] ? [index] : [])));
 }
 
 /** @param {HTMLElement | null} scroller @param {TreeRow | undefined} row @param {number} visibleHeight */

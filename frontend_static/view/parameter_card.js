@@ -1,15 +1,15 @@
 // @ts-check
 /** The second card: the selected parameter. How runs compare, the numbers at the step, distributions. */
-import {formatInteger} from '../chart/format.js';
-import {createLineChart} from '../chart/line_chart.js';
-import {smooth} from '../chart/smoothing.js';
-import {nearestIndex} from '../state/axis.js';
-import {HistogramPanel} from './histogram_panel.js';
-import {ErrorBanner} from './messages.js';
-import {StepLine} from './plot.js';
-import {describeOptions, hyperparameterAt, hyperparametersAt} from './sidebar.js';
-import {StepTable, undefinedStatistics} from './step_table.js';
-import {html, icon, useEffect, useLayoutEffect, useRef, useState} from './ui.js';
+import { formatInteger } from '../chart/format.js';
+import { createLineChart } from '../chart/line_chart.js';
+import { smooth } from '../chart/smoothing.js';
+import { nearestIndex } from '../state/axis.js';
+import { HistogramPanel } from './histogram_panel.js';
+import { ErrorBanner } from './messages.js';
+import { StepLine } from './plot.js';
+import { describeOptions, hyperparameterAt, hyperparametersAt } from './sidebar.js';
+import { StepTable, undefinedStatistics } from './step_table.js';
+import { html, icon, useEffect, useLayoutEffect, useRef, useState } from './ui.js';
 
 /**
  * @typedef {import('./ui.js').App} App
@@ -41,8 +41,8 @@ const OPTIONS_SHOWN = ['amsgrad', 'maximize', 'nesterov', 'centered'];
  * @param {(delta: number) => void} props.onMoveTensor
  */
 export function ParameterCard(props) {
-  const {app, state, view, parameter, runs, hyperparameters, seriesAnswer, histograms} = props;
-  const {run} = view;
+  const { app, state, view, parameter, runs, hyperparameters, seriesAnswer, histograms } = props;
+  const { run } = view;
   const statistics = statisticsOf(state, [run, ...runs.map((entry) => entry.run)]);
   const group = run.groups[parameter.group];
   const epsilon = hyperparameterAt(hyperparameters, parameter.group, 'eps', view.step);
@@ -52,10 +52,12 @@ export function ParameterCard(props) {
       <${Breadcrumb} name=${parameter.name} />
       <span class="chip" title="Shape and type">${parameter.shape.join(' × ') || 'scalar'} · ${parameter.dtype}</span>
       <${GroupChip} group=${group} index=${parameter.group} hyperparameters=${hyperparameters} step=${view.step} />
-      ${parameter.elements_read < parameter.elements &&
-      html`<span class="chip sampled" title="Histograms and element-wise statistics read this sample, the same elements at every step">
+      ${
+        parameter.elements_read < parameter.elements &&
+        html`<span class="chip sampled" title="Histograms and element-wise statistics read this sample, the same elements at every step">
         ${formatInteger(parameter.elements_read)} of ${formatInteger(parameter.elements)} elements
-      </span>`}
+      </span>`
+      }
       <span class="grow"></span>
       <${Smoothing} app=${app} value=${state.smoothing} />
       <button class="icon-button" aria-label="Previous tensor" title="Previous tensor (k)" onClick=${() => props.onMoveTensor(-1)}>
@@ -85,7 +87,7 @@ export function ParameterCard(props) {
           index=${index}
           panel=${panel}
           view=${view}
-          quantities=${run.quantities.map(({name}) => name)}
+          quantities=${run.quantities.map(({ name }) => name)}
           histogram=${histograms.value?.quantities[panel.quantity] ?? null}
           absence=${_absence(run, parameter.name, panel.quantity, histograms)}
           start=${props.start}
@@ -105,11 +107,11 @@ export function ParameterCard(props) {
 export function statisticsOf(state, runs) {
   const known = state.summary?.statistics ?? [];
   const logged = new Set(runs.flatMap((run) => run.statistics));
-  return known.filter(({name}) => logged.has(name));
+  return known.filter(({ name }) => logged.has(name));
 }
 
 /** @param {{name: string}} props */
-function Breadcrumb({name}) {
+function Breadcrumb({ name }) {
   const parts = name.split('.');
   const leaf = parts.pop();
   return html`<h2 class="crumb" title=${name}>
@@ -118,7 +120,7 @@ function Breadcrumb({name}) {
 }
 
 /** @param {{group: import('../types.d.ts').GroupInfo, index: number, hyperparameters: Hyperparameters | null, step: number}} props */
-function GroupChip({group, index, hyperparameters, step}) {
+function GroupChip({ group, index, hyperparameters, step }) {
   const at = hyperparametersAt(hyperparameters, index, step);
   const betas = [at.beta1, at.beta2].filter((text) => text !== '—').join(', ');
   const parts = [`${group.optimizer} group ${index}`];
@@ -131,7 +133,7 @@ function GroupChip({group, index, hyperparameters, step}) {
 }
 
 /** @param {{app: App, value: number}} props */
-function Smoothing({app, value}) {
+function Smoothing({ app, value }) {
   const change = (/** @type {any} */ event) => app.actions.setSmoothing(Number(event.target.value));
   return html`<label class="smoothing" title="Debiased moving average, as in TensorBoard; of the logarithm where the axis is logarithmic">
     Smoothing
@@ -149,13 +151,15 @@ function Smoothing({app, value}) {
  * @param {RunSeries[]} props.runs
  * @param {StatisticInfo[]} props.statistics
  */
-function LinePanel({app, state, view, parameter, runs, statistics}) {
-  const statistic = statistics.find(({name}) => name === state.lineStatistic) ?? statistics[0];
+function LinePanel({ app, state, view, parameter, runs, statistics }) {
+  const statistic = statistics.find(({ name }) => name === state.lineStatistic) ?? statistics[0];
   if (!statistic) return html`<div class="panel wide hint">No statistics were logged.</div>`;
   const isRatio = statistic.name === 'update_to_weight_ratio';
   const logarithmic = statistic.scale === 'log';
   const note = [logarithmic ? 'log scale' : 'linear scale', isRatio && 'shaded: healthy, 3e-4 to 3e-3'];
-  const without = runs.filter(({run}) => undefinedStatistics(run, parameter.name).names.includes(statistic.name));
+  const without = runs.filter(({ run }) =>
+    undefinedStatistics(run, parameter.name).names.includes(statistic.name),
+  );
   return html`<section class="panel wide" aria-label="Statistic over time">
     <h3>
       <select
@@ -165,11 +169,12 @@ function LinePanel({app, state, view, parameter, runs, statistics}) {
         value=${statistic.name}
         onChange=${(/** @type {any} */ event) => app.actions.chartStatistic(event.target.value)}
       >
-        ${statistics.map(({name, label}) => html`<option key=${name} value=${name} selected=${name === statistic.name}>${label}</option>`)}
+        ${statistics.map(({ name, label }) => html`<option key=${name} value=${name} selected=${name === statistic.name}>${label}</option>`)}
       </select>
       <small>${note.filter(Boolean).join(' · ')}</small>
       ${without.map(
-        ({run}) => html`<small key=${run.run}>${run.name}: not defined for ${undefinedStatistics(run, parameter.name).optimizer}</small>`,
+        ({ run }) =>
+          html`<small key=${run.run}>${run.name}: not defined for ${undefinedStatistics(run, parameter.name).optimizer}</small>`,
       )}
     </h3>
     <${Lines} app=${app} state=${state} view=${view} runs=${runs} statistic=${statistic} />
@@ -177,7 +182,7 @@ function LinePanel({app, state, view, parameter, runs, statistics}) {
 }
 
 /** @param {{app: App, state: State, view: View, runs: RunSeries[], statistic: StatisticInfo}} props */
-function Lines({app, state, view, runs, statistic}) {
+function Lines({ app, state, view, runs, statistic }) {
   const element = useRef(/** @type {HTMLElement | null} */ (null));
   const chart = useRef(/** @type {ReturnType<typeof createLineChart> | null} */ (null));
   const [area, setArea] = useState(/** @type {import('../types.d.ts').PlotArea | null} */ (null));
@@ -186,16 +191,16 @@ function Lines({app, state, view, runs, statistic}) {
   const logarithmic = statistic.scale === 'log';
   const isRatio = statistic.name === 'update_to_weight_ratio';
   const data = runs.map((entry) => entry.series?.statistics[statistic.name] ?? null);
-  const names = runs.map(({run}) => run.name).join(', ');
+  const names = runs.map(({ run }) => run.name).join(', ');
 
   useLayoutEffect(() => {
     const target = /** @type {HTMLElement} */ (element.current);
-    const lines = runs.flatMap(({run, color, dash, xs}, i) => {
+    const lines = runs.flatMap(({ run, color, dash, xs }, i) => {
       const y = data[i];
       if (!y) return [];
       const smoothed = state.smoothing > 0 ? smooth(y, state.smoothing, logarithmic) : y;
       const raw = smoothed === y ? undefined : y;
-      return [{label: run.name, color, dash, x: xs, y: smoothed, raw}];
+      return [{ label: run.name, color, dash, x: xs, y: smoothed, raw }];
     });
     const created = createLineChart(target, {
       axisKind: view.axis,
@@ -206,7 +211,7 @@ function Lines({app, state, view, runs, statistic}) {
       bandLabel: isRatio ? 'healthy' : undefined,
       middle: isRatio ? 1e-3 : undefined,
       onCursor(x) {
-        const {xs} = latest.current;
+        const { xs } = latest.current;
         app.cursor.hover(x === null ? null : xs[nearestIndex(xs, x)]);
       },
       onZoom: (range) => app.actions.zoom(range),
@@ -231,7 +236,7 @@ function Lines({app, state, view, runs, statistic}) {
 
   const click = () => {
     const x = app.cursor.at();
-    const {xs, overview} = latest.current;
+    const { xs, overview } = latest.current;
     if (x !== null) app.actions.pinStep(overview.last_step[nearestIndex(xs, x)]);
   };
   return html`<div class="plot">
@@ -248,7 +253,7 @@ function Lines({app, state, view, runs, statistic}) {
 
 /** Effects want as many dependencies at every rendering. @param {unknown[]} items */
 function padded(items) {
-  return Array.from({length: 32}, (_, i) => items[i]);
+  return Array.from({ length: 32 }, (_, i) => items[i]);
 }
 
 /**
@@ -261,8 +266,10 @@ function padded(items) {
 function _absence(run, parameter, quantity, histograms) {
   const missing = undefinedStatistics(run, parameter);
   if (missing.names.includes(quantity)) return `${quantity} is not defined for ${missing.optimizer}.`;
-  if (run.quantities.length === 0) return 'This run has no histograms. The callback logs them every histograms_every_n_steps.';
-  if (!run.quantities.some(({name}) => name === quantity)) return `This run has no histograms of ${quantity}.`;
+  if (run.quantities.length === 0)
+    return 'This run has no histograms. The callback logs them every histograms_every_n_steps.';
+  if (!run.quantities.some(({ name }) => name === quantity))
+    return `This run has no histograms of ${quantity}.`;
   if (histograms.error) return null;
   return histograms.value ? 'No histogram has been logged yet.' : 'Loading …';
 }

@@ -1,6 +1,6 @@
 // @ts-check
 /** What charts need from the page: redrawing on a change of data or size, the step line, the mouse. */
-import {html, useEffect, useLayoutEffect, useRef, useState} from './ui.js';
+import { html, useEffect, useLayoutEffect, useRef, useState } from './ui.js';
 
 /**
  * @typedef {import('../types.d.ts').PlotArea} PlotArea
@@ -39,7 +39,7 @@ export function useDrawing(element, draw, dependencies) {
  * @param {string} props.label
  * @param {string} [props.class]
  */
-export function Canvas({draw, dependencies, label, class: className}) {
+export function Canvas({ draw, dependencies, label, class: className }) {
   const canvas = useRef(/** @type {HTMLCanvasElement | null} */ (null));
   useDrawing(canvas, draw, dependencies);
   return html`<canvas ref=${canvas} class=${className} role="img" aria-label=${label}></canvas>`;
@@ -55,7 +55,7 @@ export function pixelOf(range, area, x) {
  * The dashed line at the step cursor. It follows the cursor without being rendered again.
  * @param {{cursor: Cursor, range: Range, area: PlotArea | null}} props
  */
-export function StepLine({cursor, range, area}) {
+export function StepLine({ cursor, range, area }) {
   const line = useRef(/** @type {HTMLElement | null} */ (null));
   useLayoutEffect(() =>
     cursor.subscribe((x) => {
@@ -90,12 +90,12 @@ export function useAxisPointer(element, options) {
     /** @type {number | null} */
     let dragFrom = null;
     const pixel = (/** @type {PointerEvent} */ event) => {
-      const {area} = latest.current;
+      const { area } = latest.current;
       const inside = event.clientX - target.getBoundingClientRect().left;
       return area ? Math.min(area.left + area.width, Math.max(area.left, inside)) : inside;
     };
     const axisValue = (/** @type {number} */ at) => {
-      const {area, range} = latest.current;
+      const { area, range } = latest.current;
       return area ? range.from + ((at - area.left) / area.width) * (range.to - range.from) : null;
     };
     const showSpan = (/** @type {number} */ from, /** @type {number} */ to) => {
@@ -123,7 +123,7 @@ export function useAxisPointer(element, options) {
       const [a, b] = [axisValue(Math.min(from, to)), axisValue(Math.max(from, to))];
       if (a === null || b === null) return;
       if (Math.abs(to - from) < CLICK_PIXELS) latest.current.onClick(b, event);
-      else latest.current.onZoom({from: a, to: b});
+      else latest.current.onZoom({ from: a, to: b });
     };
     const cancel = () => {
       dragFrom = null;

@@ -1,11 +1,11 @@
 // @ts-check
 /** The left column: which runs are shown, and what the optimizer of the overview's run does. */
-import {runColor} from '../chart/colormap.js';
-import {formatInteger, formatNumber} from '../chart/format.js';
-import {indexAtOrBefore} from '../state/axis.js';
-import {checkedRuns, compileFilter} from '../state/store.js';
-import {FilterBox} from './toolbar.js';
-import {html, icon} from './ui.js';
+import { runColor } from '../chart/colormap.js';
+import { formatInteger, formatNumber } from '../chart/format.js';
+import { indexAtOrBefore } from '../state/axis.js';
+import { checkedRuns, compileFilter } from '../state/store.js';
+import { FilterBox } from './toolbar.js';
+import { html, icon } from './ui.js';
 
 /**
  * @typedef {import('./ui.js').App} App
@@ -22,7 +22,7 @@ import {html, icon} from './ui.js';
  * @param {Hyperparameters | null} props.hyperparameters of that run
  * @param {number | null} props.step at the cursor
  */
-export function Sidebar({app, state, run, hyperparameters, step}) {
+export function Sidebar({ app, state, run, hyperparameters, step }) {
   return html`<aside class="side" aria-label="Runs and optimizer">
     <${Runs} app=${app} state=${state} run=${run} />
     ${run && html`<${Optimizer} run=${run} hyperparameters=${hyperparameters} step=${step} />`}
@@ -35,24 +35,30 @@ export function Sidebar({app, state, run, hyperparameters, step}) {
 }
 
 /** @param {{app: App, state: State, run: RunInfo | null}} props */
-function Runs({app, state, run}) {
-  const {actions} = app;
+function Runs({ app, state, run }) {
+  const { actions } = app;
   const runs = state.summary?.runs ?? [];
   const filter = compileFilter(state.runFilter);
   const listed = runs
-    .map((info, index) => ({info, color: runColor(index, state.theme)}))
-    .filter(({info}) => filter.matches(info.name));
+    .map((info, index) => ({ info, color: runColor(index, state.theme) }))
+    .filter(({ info }) => filter.matches(info.name));
   const checked = new Set(checkedRuns(state));
-  const allChecked = listed.length > 0 && listed.every(({info}) => checked.has(info));
-  const toggleAll = () => actions.checkRuns(listed.map(({info}) => info.run), !allChecked);
+  const allChecked = listed.length > 0 && listed.every(({ info }) => checked.has(info));
+  const toggleAll = () =>
+    actions.checkRuns(
+      listed.map(({ info }) => info.run),
+      !allChecked,
+    );
   return html`<div class="bar">
-      ${runs.length > 1 &&
-      html`<${CheckBox} on=${allChecked} label="Draw all listed runs in comparisons" onToggle=${toggleAll} />`}
+      ${
+        runs.length > 1 &&
+        html`<${CheckBox} on=${allChecked} label="Draw all listed runs in comparisons" onToggle=${toggleAll} />`
+      }
       <${FilterBox} label="Filter runs (regex)" value=${state.runFilter} onChange=${actions.filterRuns} />
     </div>
     <div class="runs" role="group" aria-label="Runs">
       ${listed.map(
-        ({info, color}) => html`<div key=${info.run} class="run ${checked.has(info) ? '' : 'off'}">
+        ({ info, color }) => html`<div key=${info.run} class="run ${checked.has(info) ? '' : 'off'}">
           <${CheckBox}
             on=${checked.has(info)}
             label=${`Draw ${info.name} in comparisons`}
@@ -76,7 +82,7 @@ function Runs({app, state, run}) {
 }
 
 /** @param {{on: boolean, label: string, onToggle: () => void}} props */
-function CheckBox({on, label, onToggle}) {
+function CheckBox({ on, label, onToggle }) {
   return html`<button
     class="check ${on ? '' : 'no'}"
     role="checkbox"
@@ -90,7 +96,7 @@ function CheckBox({on, label, onToggle}) {
 }
 
 /** @param {{run: RunInfo, hyperparameters: Hyperparameters | null, step: number | null}} props */
-function Optimizer({run, hyperparameters, step}) {
+function Optimizer({ run, hyperparameters, step }) {
   const names = [...new Set(run.groups.map((group) => group.optimizer))].join(', ');
   const elements = run.parameters.reduce((sum, parameter) => sum + parameter.elements, 0);
   const frozen = run.unoptimized.filter((parameter) => !parameter.trainable);
@@ -120,21 +126,25 @@ function Optimizer({run, hyperparameters, step}) {
         </tbody>
       </table>
     </div>
-    ${forgotten.length > 0 &&
-    html`<details class="unoptimized">
+    ${
+      forgotten.length > 0 &&
+      html`<details class="unoptimized">
       <summary class="warning">${icon('warning', 'mark')}${_tensors(forgotten.length)} in no group, although trainable</summary>
-      <${NameList} names=${forgotten.map(({name}) => name)} />
-    </details>`}
-    ${frozen.length > 0 &&
-    html`<details class="unoptimized">
+      <${NameList} names=${forgotten.map(({ name }) => name)} />
+    </details>`
+    }
+    ${
+      frozen.length > 0 &&
+      html`<details class="unoptimized">
       <summary>${_tensors(frozen.length)} frozen</summary>
-      <${NameList} names=${frozen.map(({name}) => name)} />
-    </details>`}
+      <${NameList} names=${frozen.map(({ name }) => name)} />
+    </details>`
+    }
   </section>`;
 }
 
 /** @param {{names: string[]}} props */
-function NameList({names}) {
+function NameList({ names }) {
   return html`<ul>${names.slice(0, 200).map((name) => html`<li key=${name}>${name}</li>`)}
     ${names.length > 200 && html`<li>and ${formatInteger(names.length - 200)} more</li>`}</ul>`;
 }
@@ -151,7 +161,13 @@ export function hyperparametersAt(hyperparameters, group, step) {
     // Of a schedule three digits say enough; a beta of 0.9995 needs all of its digits.
     return Number.isNaN(value) ? '—' : formatSetting(column === 'lr' ? Number(value.toPrecision(3)) : value);
   };
-  return {lr: at('lr'), beta1: at('beta1'), beta2: at('beta2'), eps: at('eps'), weight_decay: at('weight_decay')};
+  return {
+    lr: at('lr'),
+    beta1: at('beta1'),
+    beta2: at('beta2'),
+    eps: at('eps'),
+    weight_decay: at('weight_decay'),
+  };
 }
 
 /**
@@ -177,12 +193,18 @@ export function formatSetting(value) {
 
 /** @param {Record<string, boolean | number | string | null>} options @returns {string} 'amsgrad=false, foreach=true' */
 export function describeOptions(options) {
-  return Object.entries(options).map(([name, value]) => `${name}=${value}`).join(', ');
+  return Object.entries(options)
+    .map(([name, value]) => `${name}=${value}`)
+    .join(', ');
 }
 
 /** @param {number} count @returns {string} '11.2 M' */
 function formatCount(count) {
-  const units = /** @type {[number, string][]} */ ([[1e9, ' G'], [1e6, ' M'], [1e4, ' k']]);
+  const units = /** @type {[number, string][]} */ ([
+    [1e9, ' G'],
+    [1e6, ' M'],
+    [1e4, ' k'],
+  ]);
   for (const [size, unit] of units) {
     if (count >= size) return `${(count / (size === 1e4 ? 1e3 : size)).toFixed(1)}${unit}`;
   }

@@ -1,8 +1,8 @@
 // @ts-check
 /** The numbers of one parameter at one step, a column for every checked run. */
-import {formatAxis, formatInteger, formatNumber, formatPercent} from '../chart/format.js';
-import {indexAtOrBefore} from '../state/axis.js';
-import {html} from './ui.js';
+import { formatAxis, formatInteger, formatNumber, formatPercent } from '../chart/format.js';
+import { indexAtOrBefore } from '../state/axis.js';
+import { html } from './ui.js';
 
 /**
  * @typedef {import('../types.d.ts').RunInfo} RunInfo
@@ -28,15 +28,17 @@ import {html} from './ui.js';
  * @param {number} props.x the same on the axis
  * @param {import('../types.d.ts').AxisKind} props.axis
  */
-export function StepTable({runs, first, parameter, statistics, step, x, axis}) {
+export function StepTable({ runs, first, parameter, statistics, step, x, axis }) {
   // Runs without the tensor come last.
-  const rank = (/** @type {RunSeries} */ {run, series}) => (series ? Number(run !== first) : 2);
-  const columns = [...runs].sort((a, b) => rank(a) - rank(b)).map((entry) => ({
-    ...entry,
-    index: entry.xs.length ? indexAtOrBefore(entry.xs, x) : -1,
-    undefined: undefinedStatistics(entry.run, parameter),
-  }));
-  const shown = statistics.filter(({name}) => runs.some(({run}) => run.statistics.includes(name)));
+  const rank = (/** @type {RunSeries} */ { run, series }) => (series ? Number(run !== first) : 2);
+  const columns = [...runs]
+    .sort((a, b) => rank(a) - rank(b))
+    .map((entry) => ({
+      ...entry,
+      index: entry.xs.length ? indexAtOrBefore(entry.xs, x) : -1,
+      undefined: undefinedStatistics(entry.run, parameter),
+    }));
+  const shown = statistics.filter(({ name }) => runs.some(({ run }) => run.statistics.includes(name)));
   const at = `step ${formatInteger(step)}${axis === 'step' ? '' : ` · ${formatAxis(x, axis)}`}`;
   return html`<div class="panel step-panel">
     <h3>At ${at}</h3>
@@ -67,13 +69,13 @@ export function StepTable({runs, first, parameter, statistics, step, x, axis}) {
  * @returns {{names: string[], optimizer: string}} what the parameter's optimizer does not have
  */
 export function undefinedStatistics(run, parameter) {
-  const info = run.parameters.find(({name}) => name === parameter);
+  const info = run.parameters.find(({ name }) => name === parameter);
   const group = info && run.groups[info.group];
-  return {names: group?.undefined ?? [], optimizer: group?.optimizer ?? ''};
+  return { names: group?.undefined ?? [], optimizer: group?.optimizer ?? '' };
 }
 
 /** @param {RunSeries & {index: number}} column @param {number} step */
-function _header({run, color, series, index}, step) {
+function _header({ run, color, series, index }, step) {
   const logged = series && index >= 0 ? series.step[index] : null;
   const note = _note(series, logged, step);
   return html`<th key=${run.run} scope="col" title=${`${run.name}${note ? `: ${note}` : ''}`}>
@@ -89,7 +91,7 @@ function _note(series, logged, step) {
 }
 
 /** @param {RunSeries & {index: number, undefined: {names: string[], optimizer: string}}} column @param {StatisticInfo} statistic @param {string} parameter */
-function _cell({run, series, index, undefined: missing}, statistic, parameter) {
+function _cell({ run, series, index, undefined: missing }, statistic, parameter) {
   const key = `${run.run} ${parameter}`;
   if (missing.names.includes(statistic.name)) {
     return html`<td key=${key} class="undefined">not defined for ${missing.optimizer}</td>`;
@@ -101,13 +103,13 @@ function _cell({run, series, index, undefined: missing}, statistic, parameter) {
 }
 
 /** @param {Pick<StatisticInfo, 'scale'>} statistic @param {number} value */
-export function formatStatistic({scale}, value) {
+export function formatStatistic({ scale }, value) {
   if (scale === 'fraction') return formatPercent(value);
   return scale === 'count' ? formatInteger(value) : formatNumber(value);
 }
 
 /** @param {StatisticInfo} statistic @param {number} value */
-function _emphasis({name}, value) {
+function _emphasis({ name }, value) {
   if (value === Infinity || value === -Infinity) return 'hot';
   if (name === 'nonfinite_count') return value > 0 ? 'hot' : '';
   return name === 'update_to_weight_ratio' ? ratioEmphasis(value) : '';
@@ -115,7 +117,7 @@ function _emphasis({name}, value) {
 
 // Ratios beyond these deserve a look: far above the usual 1e-3, or so little that nothing is learned.
 const HOT_RATIO = 2e-2;
-const WARM_RATIOS = {above: 7e-3, below: 5e-5};
+const WARM_RATIOS = { above: 7e-3, below: 5e-5 };
 
 /** @param {number} ratio update / weight @returns {'' | 'warm' | 'hot'} */
 export function ratioEmphasis(ratio) {

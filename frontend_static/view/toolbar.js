@@ -1,9 +1,9 @@
 // @ts-check
 /** The bar above the cards: parameter filter, colour, axis, how fresh the data are, link, help. */
-import {describeAge} from '../data/live.js';
-import {hostAddress} from '../host/links.js';
-import {compileFilter} from '../state/store.js';
-import {copyText, html, icon, now, useEffect, useState} from './ui.js';
+import { describeAge } from '../data/live.js';
+import { hostAddress } from '../host/links.js';
+import { compileFilter } from '../state/store.js';
+import { copyText, html, icon, now, useEffect, useState } from './ui.js';
 
 /**
  * @typedef {import('./ui.js').App} App
@@ -11,20 +11,20 @@ import {copyText, html, icon, now, useEffect, useState} from './ui.js';
  */
 
 const METRICS = [
-  {name: 'update_to_weight_ratio', text: 'Update / weight'},
-  {name: 'gradient_rms', text: 'Gradient'},
-  {name: 'exp_avg_sq_root', text: '√v̂'},
-  {name: 'normalized_update_rms', text: 'm̂ / (√v̂+ε)'},
+  { name: 'update_to_weight_ratio', text: 'Update / weight' },
+  { name: 'gradient_rms', text: 'Gradient' },
+  { name: 'exp_avg_sq_root', text: '√v̂' },
+  { name: 'normalized_update_rms', text: 'm̂ / (√v̂+ε)' },
 ];
 const AXES = [
-  {name: 'step', text: 'Step'},
-  {name: 'relative', text: 'Relative'},
-  {name: 'wall', text: 'Wall'},
+  { name: 'step', text: 'Step' },
+  { name: 'relative', text: 'Relative' },
+  { name: 'wall', text: 'Wall' },
 ];
 
 /** @param {{app: App, state: State, statistics: string[], metric: string}} props */
-export function Toolbar({app, state, statistics, metric}) {
-  const {actions} = app;
+export function Toolbar({ app, state, statistics, metric }) {
+  const { actions } = app;
   const runs = state.summary?.runs ?? [];
   const newest = Math.max(...runs.map((run) => run.last_wall_time));
   return html`<div class="bar">
@@ -36,7 +36,7 @@ export function Toolbar({app, state, statistics, metric}) {
     />
     <${Choice}
       label="Colour by"
-      options=${METRICS.filter(({name}) => statistics.includes(name))}
+      options=${METRICS.filter(({ name }) => statistics.includes(name))}
       chosen=${metric}
       onChoose=${actions.colourBy}
     />
@@ -51,8 +51,8 @@ export function Toolbar({app, state, statistics, metric}) {
  * A field for a regular expression, which says when it is none.
  * @param {{label: string, value: string, onChange: (text: string) => void, class?: string}} props
  */
-export function FilterBox({label, value, onChange, class: className = ''}) {
-  const {error} = compileFilter(value);
+export function FilterBox({ label, value, onChange, class: className = '' }) {
+  const { error } = compileFilter(value);
   return html`<label class="search ${className} ${error ? 'invalid' : ''}" title=${error}>
     ${icon('search')}
     <input
@@ -65,10 +65,12 @@ export function FilterBox({label, value, onChange, class: className = ''}) {
       onInput=${(/** @type {any} */ event) => onChange(event.target.value)}
     />
     ${error && html`<span class="field-error" role="alert">Invalid regular expression</span>`}
-    ${value &&
-    html`<button class="icon-button small" aria-label="Clear the filter" onClick=${() => onChange('')}>
+    ${
+      value &&
+      html`<button class="icon-button small" aria-label="Clear the filter" onClick=${() => onChange('')}>
       ${icon('close')}
-    </button>`}
+    </button>`
+    }
   </label>`;
 }
 
@@ -76,25 +78,25 @@ export function FilterBox({label, value, onChange, class: className = ''}) {
  * Buttons of which one is pressed.
  * @param {{label: string, options: {name: string, text: string}[], chosen: string, onChoose: (name: any) => void}} props
  */
-function Choice({label, options, chosen, onChoose}) {
+function Choice({ label, options, chosen, onChoose }) {
   if (options.length === 0) return null;
   return html`<span class="label">${label}</span>
     <div class="choice" role="group" aria-label=${label}>
       ${options.map(
-        ({name, text}) =>
+        ({ name, text }) =>
           html`<button key=${name} aria-pressed=${name === chosen} onClick=${() => onChoose(name)}>${text}</button>`,
       )}
     </div>`;
 }
 
 /** @param {{newest: number}} props wall time of the newest data */
-function LiveMark({newest}) {
+function LiveMark({ newest }) {
   const [time, setTime] = useState(now());
   useEffect(() => {
     const timer = setInterval(() => setTime(now()), 1000);
     return () => clearInterval(timer);
   }, []);
-  const {live, text} = describeAge(newest, Math.max(time, now()));
+  const { live, text } = describeAge(newest, Math.max(time, now()));
   const title = `Newest data: ${new Date(newest * 1000).toLocaleString()}`;
   return html`<span class="live ${live ? 'on' : ''}" title=${title}><i></i>${text}</span>`;
 }
@@ -102,7 +104,7 @@ function LiveMark({newest}) {
 /**
  * @param {{label: string, text: () => string, symbol: 'link' | 'copy'}} props
  */
-export function CopyButton({label, text, symbol}) {
+export function CopyButton({ label, text, symbol }) {
   const [outcome, setOutcome] = useState('');
   useEffect(() => {
     if (!outcome) return;

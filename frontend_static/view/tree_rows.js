@@ -48,16 +48,16 @@ export function treeRows(tree, open, rowHeight) {
   /** @type {TreeRow[]} */
   const rows = [];
   const add = (/** @type {Omit<TreeRow, 'y' | 'height'>} */ row) =>
-    rows.push({...row, y: rows.length * rowHeight, height: rowHeight});
+    rows.push({ ...row, y: rows.length * rowHeight, height: rowHeight });
   const walk = (/** @type {Module} */ module, /** @type {number} */ depth) => {
     for (const child of module.children) {
-      const {key, label} = child;
+      const { key, label } = child;
       if ('parameter' in child) {
-        add({key, label, depth, kind: 'tensor', open: false, parameters: [child.parameter]});
+        add({ key, label, depth, kind: 'tensor', open: false, parameters: [child.parameter] });
         continue;
       }
       const isOpen = open.has(key);
-      add({key, label, depth, kind: 'module', open: isOpen, parameters: child.parameters});
+      add({ key, label, depth, kind: 'module', open: isOpen, parameters: child.parameters });
       if (isOpen) walk(child, depth + 1);
     }
   };
@@ -116,7 +116,7 @@ export function rowOfParameter(rows, parameter) {
 
 /** @param {string} key @param {string} label @returns {Module} */
 function _module(key, label) {
-  return {key, label, parameters: [], children: []};
+  return { key, label, parameters: [], children: [] };
 }
 
 /**
@@ -151,7 +151,7 @@ function _insert(root, name, parameter) {
     child.parameters.push(parameter);
     module = child;
   }
-  module.children.push({key: name, label: leaf, parameter});
+  module.children.push({ key: name, label: leaf, parameter });
 }
 
 /** Merges a module that has one child with it. @param {Module | Tensor} node @returns {Module | Tensor} */

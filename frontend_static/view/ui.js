@@ -1,18 +1,9 @@
 // @ts-check
 /** What every component uses: Preact, icons, the store and answers of the server as hooks. */
-import {html, useEffect, useState} from '../vendor/preact.js';
-import {isAbort} from '../data/api.js';
+import { html, useEffect, useState } from '../vendor/preact.js';
+import { isAbort } from '../data/api.js';
 
-export {
-  h,
-  html,
-  render,
-  useEffect,
-  useLayoutEffect,
-  useMemo,
-  useRef,
-  useState,
-} from '../vendor/preact.js';
+export { h, html, render, useEffect, useLayoutEffect, useMemo, useRef, useState } from '../vendor/preact.js';
 
 /**
  * What components get besides data.
@@ -81,9 +72,9 @@ export function useAnswer(subject, revision, load) {
   useEffect(() => {
     if (subject === null) return;
     const controller = new AbortController();
-    const {signal} = controller;
+    const { signal } = controller;
     load(signal).then(
-      (value) => signal.aborted || setState({subject, value, error: null}),
+      (value) => signal.aborted || setState({ subject, value, error: null }),
       (error) => {
         if (signal.aborted || isAbort(error)) return;
         const message = error instanceof Error ? error.message : String(error);
@@ -96,8 +87,8 @@ export function useAnswer(subject, revision, load) {
     );
     return () => controller.abort();
   }, [subject, revision]);
-  if (subject === null) return {value: null, error: null, stale: false};
-  return {value: state.value, error: state.error, stale: state.subject !== subject};
+  if (subject === null) return { value: null, error: null, stale: false };
+  return { value: state.value, error: state.error, stale: state.subject !== subject };
 }
 
 /** Wall clock in seconds since the epoch. */

@@ -45,14 +45,18 @@ test('an answer is fetched once a revision', async () => {
 
 test("an error is the server's own sentence, and is not remembered", async () => {
   let fail = true;
-  const { api } = serverWith(() => (fail ? new Response('no run "r"; there are: a, b\n', { status: 404 }) : new Response(SERIES)));
+  const { api } = serverWith(() =>
+    fail ? new Response('no run "r"; there are: a, b\n', { status: 404 }) : new Response(SERIES),
+  );
   await assert.rejects(api.series('r', 'a', '1'), new ServerError('no run "r"; there are: a, b', 404));
   fail = false;
   assert.equal((await api.series('r', 'a', '1')).run, 'r');
 });
 
 test('a page of HTML is not shown as an error text', async () => {
-  const { api } = serverWith(() => new Response('<!doctype html>…', { status: 502, statusText: 'Bad Gateway' }));
+  const { api } = serverWith(
+    () => new Response('<!doctype html>…', { status: 502, statusText: 'Bad Gateway' }),
+  );
   await assert.rejects(api.summary(), { message: '502 Bad Gateway' });
 });
 

@@ -9,7 +9,8 @@ function manualClock() {
   const waiting = [];
   return {
     waiting,
-    schedule: (/** @type {() => any} */ callback, /** @type {number} */ milliseconds) => waiting.push({ callback, milliseconds }),
+    schedule: (/** @type {() => any} */ callback, /** @type {number} */ milliseconds) =>
+      waiting.push({ callback, milliseconds }),
     async tick() {
       await waiting.shift()?.callback();
     },
@@ -30,13 +31,24 @@ test('polls every five seconds while the tab can be seen', async () => {
   visible = true;
   await clock.tick();
   assert.equal(polls, 2);
-  assert.deepEqual(clock.waiting.map(({ milliseconds }) => milliseconds), [5000]);
+  assert.deepEqual(
+    clock.waiting.map(({ milliseconds }) => milliseconds),
+    [5000],
+  );
 });
 
 test('polls every second while there is nothing to show', () => {
   const clock = manualClock();
-  startPolling({ poll: async () => {}, isVisible: () => true, isEmpty: () => true, schedule: clock.schedule });
-  assert.deepEqual(clock.waiting.map(({ milliseconds }) => milliseconds), [1000]);
+  startPolling({
+    poll: async () => {},
+    isVisible: () => true,
+    isEmpty: () => true,
+    schedule: clock.schedule,
+  });
+  assert.deepEqual(
+    clock.waiting.map(({ milliseconds }) => milliseconds),
+    [1000],
+  );
 });
 
 test('a wish during a poll leads to one more poll, never to two at a time', async () => {
@@ -69,7 +81,11 @@ test('a wish during a poll leads to one more poll, never to two at a time', asyn
 test('after stopping nothing is asked for any more', async () => {
   const clock = manualClock();
   let polls = 0;
-  const polling = startPolling({ poll: async () => void polls++, isVisible: () => true, schedule: clock.schedule });
+  const polling = startPolling({
+    poll: async () => void polls++,
+    isVisible: () => true,
+    schedule: clock.schedule,
+  });
   polling.stop();
   await clock.tick();
   await polling.now();

@@ -34,7 +34,10 @@ test('an answer of no steps has arrays without items', () => {
 
 test('what is no packed answer is refused', () => {
   assert.throws(() => decodePacked(new ArrayBuffer(0)), /Not a packed answer: 0 bytes/);
-  assert.throws(() => decodePacked(new TextEncoder().encode('<!doctype html>').buffer), /Not a packed answer/);
+  assert.throws(
+    () => decodePacked(new TextEncoder().encode('<!doctype html>').buffer),
+    /Not a packed answer/,
+  );
 });
 
 test('an answer that was cut off is refused, wherever that happened', () => {

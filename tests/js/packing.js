@@ -17,7 +17,12 @@ export function pack(header, arrays) {
     });
   };
   const encode = (/** @type {number} */ start) => {
-    const entries = arrays.map(({ name, dtype, shape }, i) => ({ name, dtype, shape, offset: offsets(start)[i] }));
+    const entries = arrays.map(({ name, dtype, shape }, i) => ({
+      name,
+      dtype,
+      shape,
+      offset: offsets(start)[i],
+    }));
     return JSON.stringify({ ...header, arrays: entries });
   };
   // The offsets count from the start of the answer, so the header must say its own length first.

@@ -20,11 +20,26 @@ import {
 /** @param {string} run @param {number} time @returns {RunInfo} */
 function runInfo(run, time) {
   const parameters = ['a.weight', 'b.weight'].map((name) => ({
-    name, shape: [2], dtype: 'float32', elements: 2, elements_read: 2, group: 0,
+    name,
+    shape: [2],
+    dtype: 'float32',
+    elements: 2,
+    elements_read: 2,
+    group: 0,
   }));
   return {
-    run, name: run, last_step: 10, last_wall_time: time, parameters, groups: [], unoptimized: [],
-    statistics: [], quantities: [], step_columns: [], scalars: [], messages: [],
+    run,
+    name: run,
+    last_step: 10,
+    last_wall_time: time,
+    parameters,
+    groups: [],
+    unoptimized: [],
+    statistics: [],
+    quantities: [],
+    step_columns: [],
+    scalars: [],
+    messages: [],
   };
 }
 
@@ -91,7 +106,13 @@ test('a link is followed even before its run has been loaded', async () => {
   await actions.refresh();
   assert.equal(overviewRun(store.get())?.run, 'late');
   assert.deepEqual(linkOf(store.get()), {
-    run: 'late', runs: ['a', 'late'], tensor: 'b.weight', step: 4, metric: undefined, axis: undefined, open: ['x'],
+    run: 'late',
+    runs: ['a', 'late'],
+    tensor: 'b.weight',
+    step: 4,
+    metric: undefined,
+    axis: undefined,
+    open: ['x'],
   });
 });
 
@@ -109,9 +130,10 @@ test('the run of the overview and a few others are checked at first', async () =
   assert.deepEqual(names, ['run0', 'run1', 'run2', 'run3', 'run4', 'run5', 'run6', 'run299']);
   actions.toggleRun('run3');
   actions.checkRuns(['run7', 'run8'], true);
-  assert.deepEqual(checkedRuns(store.get()).map(({ run }) => run), [
-    'run0', 'run1', 'run2', 'run4', 'run5', 'run6', 'run7', 'run8', 'run299',
-  ]);
+  assert.deepEqual(
+    checkedRuns(store.get()).map(({ run }) => run),
+    ['run0', 'run1', 'run2', 'run4', 'run5', 'run6', 'run7', 'run8', 'run299'],
+  );
 });
 
 test('a tensor that the run does not have gives way to the first', async () => {

@@ -11,8 +11,20 @@ import {
 } from '../../frontend_static/view/tree_rows.js';
 
 const CNN = ['conv1.weight', 'conv1.bias', 'fc.weight', 'fc.bias'];
-const BLOCK = ['ln_1.weight', 'ln_1.bias', 'attn.qkv.weight', 'attn.qkv.bias', 'attn.proj.weight', 'attn.proj.bias'];
-const GPT = ['wte.weight', ...[0, 1, 10].flatMap((i) => BLOCK.map((name) => `h.${i}.${name}`)), 'ln_f.weight', 'ln_f.bias'];
+const BLOCK = [
+  'ln_1.weight',
+  'ln_1.bias',
+  'attn.qkv.weight',
+  'attn.qkv.bias',
+  'attn.proj.weight',
+  'attn.proj.bias',
+];
+const GPT = [
+  'wte.weight',
+  ...[0, 1, 10].flatMap((i) => BLOCK.map((name) => `h.${i}.${name}`)),
+  'ln_f.weight',
+  'ln_f.bias',
+];
 
 const labels = (/** @type {string[]} */ names, /** @type {Set<string>} */ open = new Set()) =>
   treeRows(buildTree(names), open, 10).map((row) => `${'  '.repeat(row.depth)}${row.label}`);
@@ -78,18 +90,26 @@ for (const names of [
     assert.equal(new Set(rows.map((row) => row.key + row.kind)).size, rows.length);
     names.forEach((name, index) => assert.equal(rowOfParameter(rows, index)?.key, name));
     const folded = treeRows(tree, new Set(), 10).flatMap((row) => row.parameters);
-    assert.deepEqual(folded.sort((a, b) => a - b), names.map((_, index) => index));
+    assert.deepEqual(
+      folded.sort((a, b) => a - b),
+      names.map((_, index) => index),
+    );
   });
 }
 
 test('rows follow each other without a gap', () => {
   const tree = buildTree(GPT);
-  treeRows(tree, allModules(tree), 14).forEach((row, i) => assert.deepEqual([row.y, row.height], [14 * i, 14]));
+  treeRows(tree, allModules(tree), 14).forEach((row, i) =>
+    assert.deepEqual([row.y, row.height], [14 * i, 14]),
+  );
 });
 
 test('what does not pass the filter is not in the tree', () => {
   const tree = buildTree(GPT, (index) => GPT[index].includes('attn.qkv'));
-  assert.deepEqual(tree.parameters.map((index) => GPT[index]), GPT.filter((name) => name.includes('attn.qkv')));
+  assert.deepEqual(
+    tree.parameters.map((index) => GPT[index]),
+    GPT.filter((name) => name.includes('attn.qkv')),
+  );
 });
 
 test('at first as many levels are open as fit', () => {

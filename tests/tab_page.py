@@ -1,0 +1,169 @@
+"""The tab in a headless browser, inside a real TensorBoard, watched for whatever fails."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote
+
+from playwright.sync_api import Browser, FrameLocator, Locator, Page, Playwright, Response, expect
+
+_SYSTEM_CHROMIUM = Path("/usr/bin/chromium")
+_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+_PREPARE = """
+localStorage.clear();
+addEventListener('securitypolicyviolation', (event) =>
+  console.error(`policy violated: ${event.violatedDirective} ${event.blockedURI}`));
+"""
+_READ_PIXEL = """
+(canvas, [x, y]) => {
+  const ratio = canvas.width / canvas.clientWidth;
+  const {data} = canvas.getContext('2d').getImageData(x * ratio, y * ratio, 1, 1);
+  return [...data].slice(0, 3);
+}
+"""
+
+
+class Pixel(NamedTuple):
+    """A colour, 0 to 255 a channel."""
+
+    red: int
+    green: int
+    blue: int
+
+    @property
+    def is_grey(self) -> bool:
+        """Whether the channels differ by little."""
+        return max(self) - min(self) < 14
+
+
+def launch(playwright: Playwright) -> Browser:
+    """Start the system's Chromium, or else the one that playwright has installed."""
+    path = str(_SYSTEM_CHROMIUM) if _SYSTEM_CHROMIUM.exists() else None
+    return playwright.chromium.launch(executable_path=path, args=_ARGUMENTS)
+
+
+class Tab:
+    """An open tab.
+
+    Attributes:
+        page: TensorBoard's page.
+        frame: The plugin's frame in it.
+        responses: Every answer to the plugin's frame.
+        problems: What went wrong: errors of pages and console, violations, failed requests.
+    """
+
+    def __init__(self, page: Page) -> None:
+        """Watch a page from before anything is loaded."""
+        self.page = page
+        self.frame: FrameLocator = page.frame_locator("iframe")
+        self.responses: list[Response] = []
+        self.problems: list[str] = []
+        page.add_init_script(_PREPARE)
+        page.on("pageerror", lambda error: self.problems.append(f"page: {error}"))
+        page.on("console", self._on_console)
+        page.on("response", self._on_response)
+        page.on("requestfailed", self._on_failure)
+
+    def locate(self, selector: str, **options: str | re.Pattern[str]) -> Locator:
+        """Find elements within the tab."""
+        return self.frame.locator(selector, **options)  # type: ignore[arg-type]
+
+    def pixel(self, canvas: Locator, x: float, y: float) -> Pixel:
+        """Read the colour of a canvas at CSS pixels."""
+        return Pixel(*canvas.evaluate(_READ_PIXEL, [x, y]))
+
+    def cell(self, row: str, share: float, dy: float = 0) -> Pixel:
+        """Read the colour of the heat map in a tensor's row, at a share of its width."""
+        canvas = self.locate(".heat-rows canvas")
+        box, tree_row = canvas.bounding_box(), self.row(row).bounding_box()
+        assert box is not None
+        assert tree_row is not None
+        y = tree_row["y"] + tree_row["height"] / 2 - box["y"]
+        return self.pixel(canvas, share * (box["width"] - 1), y + dy)
+
+    def click_cell(self, row: str, share: float) -> None:
+        """Click into the heat map in a tensor's row, at a share of its width."""
+        heat, tree_row = self.locate(".heat").bounding_box(), self.row(row).bounding_box()
+        assert heat is not None
+        assert tree_row is not None
+        y = tree_row["y"] + tree_row["height"] / 2
+        self.page.mouse.click(heat["x"] + share * heat["width"], y)
+
+    def row(self, name: str) -> Locator:
+        """The row of the tree with a full name."""
+        return self.locate(f'.tree-row[title="{name}"]')
+
+    def number(self, statistic: str, column: int = 0) -> str:
+        """A number in the table at the step."""
+        cells = self.locate(f'tr[data-statistic="{statistic}"] td')
+        return cells.nth(column).inner_text()
+
+    def shows(self, selector: str, text: str | re.Pattern[str], *, seconds: float = 15) -> None:
+        """Wait until the first element with a selector contains a text."""
+        expect(self.locate(selector).first).to_contain_text(text, timeout=seconds * 1000)
+
+    def _on_console(self, message: object) -> None:
+        if getattr(message, "type", "") == "error":
+            self.problems.append(f"console: {getattr(message, 'text', '')}")
+
+    def _on_response(self, response: Response) -> None:
+        if "adam_debug" in response.url:
+            self.responses.append(response)
+            if response.status >= 400:
+                self.problems.append(f"{response.status}: {response.url}")
+
+    def _on_failure(self, request: object) -> None:
+        # The tab gives up requests whose answer nobody waits for any more.
+        failure = str(getattr(request, "failure", ""))
+        if "adam_debug" in getattr(request, "url", "") and "ERR_ABORTED" not in failure:
+            self.problems.append(f"{failure}: {getattr(request, 'url', '')}")
+
+
+@contextmanager
+def open_tab(
+    browser: Browser,
+    url: str,
+    link: Mapping[str, str] | None = None,
+    *,
+    size: tuple[int, int] = (1600, 1000),
+    wait_for: str = ".heat-rows canvas",
+    shared: bool = True,
+) -> Iterator[Tab]:
+    """Open the tab, wait until it shows something, and check at the end that nothing went wrong.
+
+    Args:
+        browser: Where.
+        url: TensorBoard's.
+        link: What the address restores, as ``{"run": "a/adam_debug"}``.
+        size: Of the window, in pixels.
+        wait_for: Selector of what must be there first.
+        shared: Whether to share the cache with other tabs, which saves loading TensorBoard anew.
+    """
+    context = browser.contexts[0] if shared and browser.contexts else browser.new_context()
+    page = context.new_page()
+    try:
+        page.set_viewport_size({"width": size[0], "height": size[1]})
+        tab = Tab(page)
+        keys = [
+            f"&p.adam_debug.{key}={quote(value, safe='')}" for key, value in (link or {}).items()
+        ]
+        tab.page.goto(f"{url}#adam_debug{''.join(keys)}")
+        tab.locate(wait_for).first.wait_for(timeout=30_000)
+        yield tab
+        assert tab.problems == []
+    finally:
+        page.close()
+        if not shared:
+            context.close()

@@ -1,0 +1,462 @@
+"""The tab in a browser, served by real ``tensorboard`` processes."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from event_files import event, make_layout, step_tensors, write_events
+from event_files import write_run as write_made_up_run
+from generated_logs import Run, write_run
+from in_process import unpack
+from playwright.sync_api import Browser, expect, sync_playwright
+from tab_page import Tab, launch, open_tab
+from tensorboard_process import TensorBoard, running_tensorboard, wait_until
+
+from tb_adam_plugin import schema
+
+STEPS, SPIKE = 200, 150
+SPIKED = Run(steps=STEPS, spike_at=SPIKE, lr=2e-3)
+PLAIN = Run(steps=STEPS, lr=1e-4, seed=1)
+WITH_NAN = Run(architecture="cnn", parameters=20, steps=80, nan_at=40)
+
+EMBEDDING = "transformer.wte.weight"
+NOT_UPDATED = "transformer.ln_0.weight"  # no gradient reaches it
+ATTENTION = "transformer.h.0.attn.c_attn.weight"
+MAGENTA, WHITE = (213, 0, 249), (255, 255, 255)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        chromium = launch(playwright)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def log_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two runs of one model, one of another."""
+    folder = tmp_path_factory.mktemp("logs")
+    write_run(folder / "spiked", SPIKED)
+    write_run(folder / "plain", PLAIN)
+    write_run(folder / "with_nan", WITH_NAN)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tensorboard(log_folder: Path) -> Iterator[TensorBoard]:
+    with running_tensorboard(log_folder) as process:
+        wait_for_runs(process, 3)
+        yield process
+
+
+@pytest.fixture
+def tab(browser: Browser, tensorboard: TensorBoard) -> Iterator[Tab]:
+    """The tab on the run with the spike, every module open, at full resolution."""
+    with open_tab(browser, tensorboard.url, {"run": "spiked/adam_debug"}) as opened:
+        opened.locate('button[aria-label="Open all modules"]').click()
+        yield opened
+
+
+def wait_for_runs(tensorboard: TensorBoard, count: int) -> None:
+    wait_until(
+        lambda: len(json.loads(tensorboard.ask("summary").text)["runs"]) >= count,
+        f"{count} runs",
+    )
+
+
+def share_of(step: int, last: int = STEPS) -> float:
+    """Where a step lies on the axis, which starts with the first logged step."""
+    return (step - 1) / (last - 1)
+
+
+def logged_value(
+    tensorboard: TensorBoard, run: str, parameter: str, statistic: str, step: int
+) -> float:
+    answer = tensorboard.ask(f"series?run={quote(run)}&parameter={quote(parameter)}")
+    header, arrays = unpack(answer.body)
+    row = header["statistics"].index(statistic)
+    return float(arrays["values"][row, arrays["step"].tolist().index(step)])
+
+
+def check_overview_colours(tab: Tab) -> None:
+    spike, before = (tab.cell(EMBEDDING, share_of(step)) for step in (SPIKE, SPIKE - 25))
+    assert spike.red - spike.blue > 90, spike
+    assert spike.red - spike.blue > before.red - before.blue + 20, (spike, before)
+    hatched = [tab.cell(NOT_UPDATED, 0.5, dy) for dy in range(-5, 6)]
+    assert all(pixel.is_grey for pixel in hatched), hatched
+    assert len(set(hatched)) > 1, hatched
+
+
+def test_overview_is_red_at_the_spike_and_hatched_without_an_update(tab: Tab) -> None:
+    check_overview_colours(tab)
+
+
+def test_overview_is_magenta_where_values_are_nan(
+    browser: Browser, tensorboard: TensorBoard
+) -> None:
+    with open_tab(browser, tensorboard.url, {"run": "with_nan/adam_debug"}) as tab:
+        assert tab.cell("fc.weight", share_of(60, 80)) == MAGENTA
+        assert tab.cell("fc.weight", share_of(20, 80)) != MAGENTA
+        expect(tab.locate(".row-value", has_text="NaN").first).to_have_class(re.compile("hot"))
+
+
+def test_tab_works_under_the_python_loader_and_a_path_prefix(
+    browser: Browser, log_folder: Path
+) -> None:
+    arguments = ("--load_fast=false", "--path_prefix=/some/prefix")
+    with running_tensorboard(log_folder, *arguments) as process:
+        wait_for_runs(process, 3)
+        assert "/some/prefix/" in process.url
+        with open_tab(browser, process.url, {"run": "spiked/adam_debug"}) as tab:
+            check_overview_colours(tab)
+            tab.shows(".detail .chip", "512 × 64")
+            assert all("/some/prefix/" in response.url for response in tab.responses)
+
+
+def test_click_on_a_cell_opens_the_parameter_at_that_step(
+    tab: Tab, tensorboard: TensorBoard
+) -> None:
+    tab.click_cell(ATTENTION, share_of(SPIKE))
+    tab.shows(".crumb", "transformer / h / 0 / attn / c_attn / weight")
+    tab.shows(".fob", f"step {SPIKE}")
+    tab.shows(".step-panel h3", f"At step {SPIKE}")
+    for statistic in ("update_to_weight_ratio", "gradient_rms", "exp_avg_sq_root"):
+        expected = logged_value(tensorboard, "spiked/adam_debug", ATTENTION, statistic, SPIKE)
+        assert float(tab.number(statistic)) == pytest.approx(expected, rel=6e-3), statistic
+    assert f"p.adam_debug.tensor={ATTENTION}" in tab.page.url
+    assert f"p.adam_debug.step={SPIKE}" in tab.page.url
+
+
+def test_table_has_a_column_for_every_checked_run(tab: Tab) -> None:
+    headers = tab.locate("table.step thead th")
+    expect(headers).to_have_count(4)
+    assert headers.nth(1).inner_text() == "spiked"
+    assert headers.nth(2).inner_text() == "plain"
+    tab.shows("table.step thead th:nth-child(4)", "no such tensor")
+    assert tab.number("update_rms", 2) == "—"
+    tab.locate('button[aria-label="Draw plain in comparisons"]').click()
+    expect(headers).to_have_count(3)
+    tab.locate("button.name", has_text="plain").click()
+    tab.shows(".overview .sub", "plain")
+    expect(headers).to_have_count(4)
+
+
+def test_every_chart_is_drawn(tab: Tab) -> None:
+    tab.shows(".panel h3 small", "log scale")
+    for canvas in tab.locate(".strip canvas, .plot canvas, canvas.legend").all():
+        colours = canvas.evaluate(
+            """canvas => new Set(new Uint32Array(canvas.getContext('2d').getImageData(
+                0, 0, canvas.width, canvas.height).data.buffer)).size"""
+        )
+        assert colours > 3, canvas.get_attribute("aria-label")
+    assert tab.locate(".strip canvas, .plot canvas, canvas.legend").count() == 7
+
+
+@pytest.mark.parametrize("kind", ["Ridgeline", "Density", "Percentile bands"])
+def test_every_quantity_can_be_drawn_in_every_way(tab: Tab, kind: str) -> None:
+    panel = tab.locate('section[aria-label^="Histograms of"]').first
+    panel.locator(f'button[aria-label="{kind}"]').click()
+    for quantity in (q.name for q in schema.QUANTITIES):
+        panel.locator("select").select_option(quantity)
+        label = re.compile(f"{kind} of {quantity} over 11 logged histograms")
+        expect(panel.locator("canvas")).to_have_attribute("aria-label", label)
+
+
+def test_hovering_moves_the_step_without_rendering(tab: Tab) -> None:
+    heat = tab.locate(".heat").bounding_box()
+    assert heat is not None
+    tab.page.mouse.move(heat["x"] + share_of(100) * heat["width"], heat["y"] + 80)
+    tab.shows(".fob", "step 100")
+    tab.shows(".tip", re.compile(r"step\s*100"))
+    lines = tab.locate(".cursor:visible")
+    expect(lines).to_have_count(4)  # the overview, the lines, density and bands
+    tab.shows(".step-panel h3", f"At step {STEPS}")
+    tab.page.mouse.move(10, 900)
+    tab.shows(".fob", f"step {STEPS}")
+    expect(tab.locate(".tip")).to_have_count(0)
+
+
+def test_dragging_zooms_every_chart_and_a_double_click_zooms_out(tab: Tab) -> None:
+    heat = tab.locate(".heat").bounding_box()
+    assert heat is not None
+    y = heat["y"] + 80
+    tab.page.mouse.move(heat["x"] + share_of(100) * heat["width"], y)
+    tab.page.mouse.down()
+    tab.page.mouse.move(heat["x"] + share_of(150) * heat["width"], y, steps=3)
+    tab.page.mouse.up()
+    axis = tab.locate(".x-axis")
+    expect(axis).not_to_contain_text("180")
+    expect(axis).to_contain_text("145")
+    assert tab.cell(EMBEDDING, 0.99) != tab.cell(EMBEDDING, 0.5)
+    tab.page.mouse.dblclick(heat["x"] + 200, y)
+    expect(axis).to_contain_text("180")
+
+
+def test_theme_follows_tensorboard_at_once(tab: Tab) -> None:
+    root = tab.locate("html")
+    light = tab.cell(NOT_UPDATED, 0.5)
+    tab.page.evaluate("document.body.classList.add('dark-mode')")
+    expect(root).to_have_class("dark")
+    expect(tab.locate("body")).to_have_css("background-color", "rgb(58, 58, 58)")
+    assert max(tab.cell(NOT_UPDATED, 0.5)) < min(light)
+    tab.page.evaluate("document.body.classList.remove('dark-mode')")
+    expect(root).not_to_have_class("dark")
+
+
+def test_link_restores_what_was_shown(browser: Browser, tab: Tab, tensorboard: TensorBoard) -> None:
+    tab.click_cell(ATTENTION, share_of(100))
+    tab.locate("button", has_text="Gradient").first.click()
+    tab.locate("button", has_text="Relative").click()
+    tab.locate('button[aria-label="Draw with_nan in comparisons"]').click()
+    tab.row("transformer.h.1").click()
+    url, shown = tab.page.url, view_of(tab)
+    assert "h.1\n12" in shown["rows"]  # folded
+    tensorboard_url, link = url.split("#adam_debug")
+    with open_tab(browser, f"{tensorboard_url}#adam_debug{link}") as again:
+        again.shows(".step-panel h3", re.compile("At step 100 · "))
+        assert view_of(again) == shown
+
+
+def view_of(tab: Tab) -> dict[str, str]:
+    return {
+        "title": tab.locate(".overview h2").inner_text(),
+        "rows": " ".join(tab.locate(".tree-row").all_inner_texts()),
+        "tensor": tab.locate(".crumb").inner_text(),
+        "axis": tab.locate(".x-axis").inner_text(),
+        "step": tab.locate(".step-panel h3").inner_text(),
+        "runs": " ".join(tab.locate("table.step thead th").all_inner_texts()),
+    }
+
+
+def test_unknown_and_damaged_link_opens_the_default_view(
+    browser: Browser, tensorboard: TensorBoard
+) -> None:
+    link = {"run": "gone", "tensor": "gone", "step": "-1", "axis": "up", "metric": "gone"}
+    with open_tab(browser, tensorboard.url, link) as tab:
+        tab.shows(".overview h2", "Update / weight")
+        tab.shows(".step-panel h3", "At step")
+
+
+def test_keyboard_moves_tensor_and_step_and_filters(tab: Tab) -> None:
+    page = tab.page
+    tab.locate("body").press("j")
+    tab.shows(".crumb", "transformer / ln_0 / weight")
+    page.keyboard.press("k")
+    tab.shows(".crumb", "transformer / wte / weight")
+    page.keyboard.press("ArrowLeft")
+    tab.shows(".fob", "step 195")
+    page.keyboard.press("Shift+ArrowLeft")
+    tab.shows(".fob", "step 145")
+    page.keyboard.press("ArrowRight")
+    tab.shows(".step-panel h3", "At step 150")
+    page.keyboard.press("o")
+    expect(tab.row(EMBEDDING)).to_have_count(0)
+    page.keyboard.press("?")
+    expect(tab.locate('[role="dialog"]')).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(tab.locate('[role="dialog"]')).to_have_count(0)
+    page.keyboard.press("/")
+    page.keyboard.type("attn.*bias")
+    expect(tab.locate('[role="treeitem"]:not([aria-expanded])')).to_have_count(4)
+    page.keyboard.press("Escape")  # leaves the field
+    page.keyboard.press("Escape")  # clears the filter
+    page.keyboard.press("Escape")  # follows the newest step again
+    tab.shows(".fob", "step 200")
+    expect(tab.locate(".tensor-filter input")).to_have_value("")
+
+
+def test_tree_can_be_walked_with_the_keyboard(tab: Tab) -> None:
+    tree = tab.locate('[role="tree"]')
+    tree.focus()
+    tree.press("ArrowDown")
+    tab.shows(".crumb", "transformer / ln_0 / weight")
+    tree.press("ArrowUp")
+    tree.press("ArrowUp")
+    assert tree.get_attribute("aria-activedescendant") == "row-transformer"
+    tree.press("Enter")
+    expect(tab.row("transformer")).to_have_attribute("aria-expanded", "false")
+
+
+def test_filters_say_what_is_wrong_and_when_nothing_matches(tab: Tab) -> None:
+    field = tab.locate(".tensor-filter input")
+    field.fill("conv(")
+    tab.shows('[role="alert"]', "Invalid regular expression")
+    field.fill("nothing like this")
+    tab.shows(".overview .hint", "No tensor matches this filter")
+    tab.locate("button", has_text="Show all tensors").click()
+    expect(tab.row(EMBEDDING)).to_be_visible()
+    tab.locate('input[aria-label="Filter runs (regex)"]').fill("^pl")
+    expect(tab.locate(".run")).to_have_count(1)
+
+
+def test_optimizer_section_has_groups_and_what_no_group_holds(tab: Tab) -> None:
+    rows = tab.locate(".optimizer tbody tr")
+    expect(rows).to_have_count(2)
+    assert rows.first.inner_text().split() == ["0", "2e-4", "0.9,", "0.999", "1e-8", "0.1", "10"]
+    tab.shows(".unoptimized", "1 tensor frozen")
+    tab.shows(".chip.group", "AdamW group 0 · lr 2e-4 · β 0.9, 0.999 · ε 1e-8 · decay 0.1")
+
+
+def test_strip_shows_the_loss_and_can_show_other_series(tab: Tab, tensorboard: TensorBoard) -> None:
+    choice = tab.locate('select[aria-label="Series above the heat map"]')
+    expect(choice).to_have_value("column loss")
+    first = tab.locate(".strip-value").first.inner_text()
+    choice.select_option("tag loss/train")
+    expect(tab.locate(".strip-value").first).to_have_text(first)
+    choice.select_option("column lr")
+    expect(tab.locate(".strip-value").first).to_have_text("2e-4")
+
+
+def test_error_of_the_server_is_shown_in_its_words(
+    browser: Browser, tensorboard: TensorBoard
+) -> None:
+    with open_tab(browser, tensorboard.url) as tab:
+        tab.page.route(
+            "**/overview?*", lambda route: route.fulfill(status=404, body="no run 'spiked'")
+        )
+        tab.locate("button", has_text="√v̂").first.click()
+        tab.shows(".banner", "no run 'spiked'")
+        assert [p for p in tab.problems if "404" not in p] == []
+        tab.problems.clear()
+
+
+def test_cold_load_stays_within_its_budget(browser: Browser, tensorboard: TensorBoard) -> None:
+    link = {"run": "spiked/adam_debug"}
+    with open_tab(browser, tensorboard.url, link, shared=False) as tab:
+        tab.shows(".plot.hint, .plot canvas", "")
+        tab.page.wait_for_load_state("networkidle")
+        files = [r for r in tab.responses if "/static/" in r.url or "plugin_entry" in r.url]
+        data = [r.url for r in tab.responses if r not in files]
+        kilobytes = sum(len(gzip.compress(r.body())) for r in files) / 1024
+        assert len(files) <= 40, [r.url for r in files]
+        assert kilobytes <= 200
+        # summary, overview, steps, hyperparameters, histograms, and a series for each of two runs
+        assert len(data) == len(set(data)) <= 7, data
+
+
+def test_new_steps_appear_without_reloading(browser: Browser, tmp_path: Path) -> None:
+    layout = make_layout([f"layer{i}.weight" for i in range(60)])
+    run = tmp_path / "live"
+    write_made_up_run(run / "adam_debug", range(1, 21), layout, histograms=True)
+    with running_tensorboard(tmp_path) as process:
+        wait_for_runs(process, 1)
+        with open_tab(browser, process.url, {"tensor": "layer40.weight"}) as tab:
+            tab.shows(".overview .sub", "20 logged steps")
+            tab.locate(".overview-scroll").evaluate("element => { element.scrollTop = 300 }")
+            tab.locate("body").evaluate("() => { window.notReloaded = true }")
+            events = [event(t, step_tensors(layout, t, histograms=True)) for t in range(21, 31)]
+            write_events(run / "adam_debug", events)
+            tab.shows(".overview .sub", "30 logged steps", seconds=20)
+            tab.shows(".fob", "step 30")
+            tab.shows(".step-panel h3", "At step 30")
+            tab.shows(".run .step", "30")
+            assert tab.locate("body").evaluate("() => window.notReloaded")
+            assert tab.locate(".overview-scroll").evaluate("element => element.scrollTop") == 300
+            tab.shows(".crumb", "layer40 / weight")
+
+
+def test_empty_log_folder_shows_the_code_to_add_and_then_the_first_run(
+    browser: Browser, tmp_path: Path
+) -> None:
+    with (
+        running_tensorboard(tmp_path) as process,
+        open_tab(browser, process.url, wait_for=".empty", shared=False) as tab,
+    ):
+        tab.shows(".empty pre", "debug = AdamDebugCallback(model, optimizer, log_dir=")
+        tab.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+        tab.locate('button[aria-label="Copy the code"]').click()
+        tab.shows(".snippet .copied", "Copied")
+        assert "AdamDebugCallback" in tab.page.evaluate("navigator.clipboard.readText()")
+        write_made_up_run(tmp_path / "first", range(1, 4))
+        tab.shows(".overview .sub", "3 logged steps", seconds=20)
+
+
+def hide_and_show(tab: Tab) -> None:
+    """What TensorBoard does to the frame when another tab is opened, and then ours again."""
+    frame = tab.page.locator("iframe")
+    height = frame.evaluate("frame => frame.style.height")
+    frame.evaluate("frame => { frame.style.height = '0' }")
+    wait_until(lambda: tab.locate("body").evaluate("() => innerHeight === 0"), "the frame to hide")
+    frame.evaluate("(frame, height) => { frame.style.height = height }", height)
+
+
+def test_lost_server_is_said_and_nothing_is_lost(browser: Browser, tmp_path: Path) -> None:
+    write_made_up_run(tmp_path / "run", range(1, 4))
+    with running_tensorboard(tmp_path) as process:
+        wait_for_runs(process, 1)
+        with open_tab(browser, process.url, shared=False) as tab:
+            tab.shows(".crumb", "weight")
+            tab.page.context.set_offline(True)
+            hide_and_show(tab)
+            tab.shows(".banner", "TensorBoard does not answer", seconds=4)
+            tab.shows(".overview .sub", "3 logged steps")
+            tab.page.context.set_offline(False)
+            hide_and_show(tab)
+            expect(tab.locate(".banner")).to_have_count(0, timeout=4000)
+            assert all("ERR_INTERNET_DISCONNECTED" in problem for problem in tab.problems)
+            tab.problems.clear()
+
+
+@pytest.fixture(scope="module")
+def odd_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TensorBoard]:
+    """Runs that are unlike what the tab is made for."""
+    folder = tmp_path_factory.mktemp("odd")
+    write_made_up_run(folder / "one_step", [1], make_layout(["weight"]), histograms=True)
+    write_made_up_run(folder / "no_histograms", range(1, 4))
+    write_made_up_run(folder / "sgd", range(1, 4), sgd_layout())
+    many = [f"experts.{i // 100}.{'very_long_name_' * 6}{i}" for i in range(1000)]
+    write_made_up_run(folder / "many", range(1, 4), make_layout(many))
+    with running_tensorboard(folder) as process:
+        wait_for_runs(process, 4)
+        yield process
+
+
+def sgd_layout() -> schema.Layout:
+    layout = make_layout(statistics=("update_rms", "exp_avg_sq_root"))
+    group = schema.Group("SGD", {"nesterov": True}, ("exp_avg_sq_root", "exp_avg_sq"))
+    return replace(layout, groups=(group,))
+
+
+def test_run_of_one_step_is_shown(browser: Browser, odd_runs: TensorBoard) -> None:
+    with open_tab(browser, odd_runs.url, {"run": "one_step", "runs": "one_step"}) as tab:
+        tab.shows(".fob", "step 1")
+        assert tab.cell("weight", 0.5) != WHITE
+        expect(tab.locate('section[aria-label^="Histograms of"] canvas').first).to_be_visible()
+
+
+def test_run_without_histograms_says_so(browser: Browser, odd_runs: TensorBoard) -> None:
+    with open_tab(browser, odd_runs.url, {"run": "no_histograms"}) as tab:
+        expect(tab.locate(".plot.hint", has_text="No histogram has been logged yet")).to_have_count(
+            1
+        )
+        expect(tab.locate(".plot.hint", has_text="no histograms of gradient")).to_have_count(1)
+
+
+def test_what_an_optimizer_does_not_have_is_said(browser: Browser, odd_runs: TensorBoard) -> None:
+    with open_tab(browser, odd_runs.url, {"run": "sgd", "runs": "sgd"}) as tab:
+        tab.shows('tr[data-statistic="exp_avg_sq_root"] td', "not defined for SGD")
+        hint = tab.locate(".plot.hint", has_text="exp_avg_sq is not defined for SGD.")
+        expect(hint).to_have_count(1)
+        tab.shows(".chip.group", "SGD group 0")
+        tab.shows(".chip.group", "nesterov")
+
+
+def test_thousand_tensors_with_long_names_stay_light(
+    browser: Browser, odd_runs: TensorBoard
+) -> None:
+    with open_tab(browser, odd_runs.url, {"run": "many"}, size=(1280, 800)) as tab:
+        tab.locate('button[aria-label="Open all modules"]').click()
+        tab.shows(".overview .sub", "1,000 tensors")
+        assert 5 < tab.locate(".tree-row").count() < 60
+        tab.locate(".overview-scroll").evaluate("element => { element.scrollTop = 9000 }")
+        expect(tab.locate(".tree-row").first).not_to_contain_text("experts.0")
+        body = tab.locate("body")
+        assert body.evaluate("() => document.documentElement.scrollWidth") <= 1280
