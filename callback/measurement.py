@@ -270,7 +270,8 @@ class Measurement:
             histograms.separate_zeros(counts[q], zeros, self._padding)
             if quantity.name in present:
                 counts[q, ~present[quantity.name]] = 0
-        return counts.transpose(1, 0, 2)
+        by_parameter: npt.NDArray[np.int64] = counts.transpose(1, 0, 2)
+        return by_parameter
 
 
 def _dense(gradient: Tensor | None) -> Tensor | None:

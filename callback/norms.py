@@ -42,7 +42,8 @@ def partial_norms(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     """
     rows, rest = _in_rows(tensor)
     if rows is None:
-        return torch.linalg.vector_norm(rest, dtype=dtype).view(1)
+        norm: Tensor = torch.linalg.vector_norm(rest, dtype=dtype)
+        return norm.view(1)
     norms = torch.empty(len(rows) + 1, dtype=dtype, device=tensor.device)
     torch.linalg.vector_norm(rows, dim=1, dtype=dtype, out=norms[:-1])
     torch.linalg.vector_norm(rest, dim=0, dtype=dtype, out=norms[-1])

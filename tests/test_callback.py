@@ -10,6 +10,7 @@ import textwrap
 import warnings
 import weakref
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -139,9 +140,11 @@ def test_several_parameter_groups_keep_the_optimizers_order(tmp_path: Path) -> N
     weights = [p for n, p in model.named_parameters() if "weight" in n]
     biases = [p for n, p in model.named_parameters() if "bias" in n]
     model[2].double()  # type: ignore[index, operator]  # of another precision, measured apart
-    optimizer = torch.optim.AdamW(
-        [{"params": biases, "lr": 1.0, "amsgrad": True}, {"params": weights}], lr=0.5
-    )
+    groups: list[dict[str, Any]] = [
+        {"params": biases, "lr": 1.0, "amsgrad": True},
+        {"params": weights},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=0.5)
     with AdamDebugCallback(model, optimizer, log_dir=tmp_path, on_error="raise"):
         for parameter in model.parameters():
             parameter.grad = torch.ones_like(parameter)
@@ -344,7 +347,7 @@ def test_two_optimizers_of_one_model_have_a_callback_each(tmp_path: Path) -> Non
 
 def test_a_subclass_whose_hooks_fire_twice_counts_one_step(tmp_path: Path) -> None:
     class Doubled(torch.optim.Adam):
-        def step(self, closure=None):  # type: ignore[no-untyped-def]
+        def step(self, closure: Any = None) -> Any:
             return super().step(closure)
 
     torch.optim.Adam([nn.Parameter(torch.ones(1))])  # makes the parent fire hooks of its own

@@ -266,6 +266,29 @@ def test_a_forked_child_leaves_the_file_to_its_parent(tmp_path: Path, on_a_threa
     assert steps_in(tmp_path / "adam_debug") == list(range(1, 21))
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_does_not_wait_for_its_parents_writer(tmp_path: Path) -> None:
+    script = """
+    import signal
+    fsspec.register_implementation("gated", GatedFileSystem)
+    GatedFileSystem.gate.set()
+    log = EventLog(writer=SummaryWriter("gated://bucket/exp1"))
+    GatedFileSystem.gate.clear()
+    write_steps(log, range(1, 3))
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)  # the writer's thread is not here: flushing would never end
+        sys.exit(7)
+    _, status = os.waitpid(child, 0)
+    GatedFileSystem.gate.set()
+    assert os.waitstatus_to_exitcode(status) == 7
+    log.close()
+    assert remote_steps(folder) == [1, 2]
+    """
+    result = run_python(script, tmp_path)
+    assert result.returncode == 0, result.stderr
+
+
 # --- when the disk does not do its part ---------------------------------------------------------
 
 
@@ -367,9 +390,11 @@ class GatedFileSystem(MemoryFileSystem):  # type: ignore[misc]
         if "r" not in mode:
             self.waiting.set()
             assert self.gate.wait(60)
-            if self.broken:
-                raise ConnectionError("the bucket is out of reach")
-        return super()._open(path, mode, **options)
+        file = super()._open(path, mode, **options)
+        if self.broken and "r" not in mode:
+            file.write(b"torn")
+            raise ConnectionError("the bucket is out of reach")
+        return file
 
 
 @pytest.fixture

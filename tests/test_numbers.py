@@ -30,12 +30,12 @@ FIRST = Hyperparameters(lr=3e-3, beta1=0.9, beta2=0.99, eps=1e-6)
 SECOND = Hyperparameters(lr=1e-2, beta1=0.8, beta2=0.999, eps=1e-4)
 GROUP = {"matrix": FIRST, "vector": SECOND, "filter": FIRST, "scalar": SECOND}
 
-DECAYS = {
+DECAYS: dict[str, dict[str, Any]] = {
     "no weight decay": {"weight_decay": 0.0},
     "coupled weight decay": {"weight_decay": 0.1, "decoupled": False},
     "decoupled weight decay": {"weight_decay": 0.3, "decoupled": True},
 }
-IMPLEMENTATIONS: dict[str, dict[str, bool]] = {
+IMPLEMENTATIONS: dict[str, dict[str, Any]] = {
     "for-loop": {"foreach": False},
     "foreach": {"foreach": True},
     "fused": {"fused": True},
@@ -398,9 +398,8 @@ def test_the_gradient_norm_of_every_step_is_over_all_parameters(tmp_path: Path) 
             for parameter in parameters:
                 gradient = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
                 parameter.grad = gradient.to(parameter.dtype)
-            norms.append(
-                np.sqrt(sum(float(p.grad.double().square().sum()) for p in parameters))  # type: ignore[union-attr]
-            )
+            squares = [p.grad.double().square().sum().item() for p in parameters]  # type: ignore
+            norms.append(np.sqrt(sum(squares)))
             optimizer.step()
     rows = read_run(tmp_path).steps
     assert sorted(rows) == [1, 2, 3, 4, 5, 6]

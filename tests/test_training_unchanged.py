@@ -37,7 +37,8 @@ def make_model(dtype: torch.dtype = torch.float32, channels_last: bool = False) 
 
 def batch(model: nn.Module) -> Tensor:
     dtype = next(model.parameters()).dtype
-    return model(torch.randn(4, 3, 8, 8, dtype=dtype)).float().square().mean()
+    loss: Tensor = model(torch.randn(4, 3, 8, 8, dtype=dtype)).float().square().mean()
+    return loss
 
 
 def plain_loop(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -100,7 +101,7 @@ def snapshot(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, An
         "strides": {name: value.stride() for name, value in found.items()},
         "groups": [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups],
         "python rng": random.getstate(),
-        "numpy rng": np.random.get_state()[1].tolist(),  # type: ignore[union-attr]
+        "numpy rng": np.random.get_state(legacy=True)[1].tolist(),  # type: ignore
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "threads": torch.get_num_threads(),
     }
@@ -133,7 +134,7 @@ def check(setup: Setup, loop: Loop, folder: Path, **options: Any) -> None:
 @pytest.mark.parametrize("loop", [plain_loop, closure_loop, accumulating_loop, scaler_loop])
 @pytest.mark.parametrize("implementation", [{"foreach": False}, {"foreach": True}, {"fused": True}])
 def test_with_every_loop_and_implementation(
-    tmp_path: Path, loop: Loop, implementation: dict[str, bool]
+    tmp_path: Path, loop: Loop, implementation: dict[str, Any]
 ) -> None:
     def setup() -> tuple[nn.Module, torch.optim.Optimizer]:
         model = make_model()

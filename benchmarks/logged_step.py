@@ -1,0 +1,202 @@
+"""What a recorded step costs, in fused AdamW steps of the same model, beside SummaryWriter.
+
+All members run by turns, round by round; a ratio is the median of the rounds' ratios. So what else
+the machine does falls on all of them.
+
+    python benchmarks/logged_step.py --model resnet18 --rounds 9
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
+
+from tb_adam_plugin.callback import AdamDebugCallback
+
+QUANTITIES = ("exp_avg", "exp_avg_sq", "update", "weight", "gradient")
+REPEATS = 5
+
+
+class LanguageModel(nn.Module):
+    """Embedding, transformer layers, and the embedding again as output layer."""
+
+    def __init__(self, tokens: int, width: int, layers: int, heads: int, positions: int) -> None:
+        """Build it."""
+        super().__init__()
+        self.embedding = nn.Embedding(tokens, width)
+        self.position = nn.Embedding(positions, width)
+        layer = nn.TransformerEncoderLayer(
+            width, heads, 4 * width, dropout=0.0, activation="gelu", batch_first=True
+        )
+        self.layers = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Logits of tokens ``[batch, length]``."""
+        positions = torch.arange(tokens.shape[1], device=tokens.device)
+        hidden = self.layers(self.embedding(tokens) + self.position(positions))
+        logits: Tensor = self.norm(hidden) @ self.embedding.weight.T
+        return logits
+
+
+def resnet18() -> tuple[nn.Module, Callable[[], Tensor]]:
+    import torchvision
+
+    return torchvision.models.resnet18(), lambda: torch.randn(4, 3, 64, 64)
+
+
+def transformer() -> tuple[nn.Module, Callable[[], Tensor]]:
+    model = LanguageModel(tokens=1000, width=128, layers=4, heads=4, positions=64)
+    return model, lambda: torch.randint(1000, (2, 64))
+
+
+def gpt2() -> tuple[nn.Module, Callable[[], Tensor]]:
+    model = LanguageModel(tokens=50_257, width=768, layers=12, heads=12, positions=1024)
+    return model, lambda: torch.randint(50_257, (1, 64))
+
+
+MODELS = {"resnet18": resnet18, "transformer": transformer, "gpt2": gpt2}
+
+
+def median_time(function: Callable[[], object], repeats: int = REPEATS) -> float:
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def train(model: nn.Module, optimizer: torch.optim.Optimizer, batch: Callable[[], Tensor]) -> None:
+    """A few real steps, so that moments have the spread of real ones."""
+    for _ in range(5):
+        optimizer.zero_grad()
+        model(batch()).float().square().mean().backward()
+        optimizer.step()
+
+
+def time_callback(
+    model: nn.Module, optimizer: torch.optim.Optimizer, folder: Path, exact: bool
+) -> tuple[float, float, float]:
+    """Seconds of a recorded step and of one that is not, and bytes of a record."""
+    with AdamDebugCallback(
+        model, optimizer, log_dir=folder, every_n_steps=1000, exact=exact, on_error="raise"
+    ) as debug:
+
+        def step_after(taken: int) -> Callable[[], None]:
+            def step() -> None:
+                debug.step = taken
+                optimizer.step()
+
+            return step
+
+        step_after(999)()  # the first record allocates
+        recorded = median_time(step_after(999))
+        between = median_time(step_after(500))
+        debug.flush()
+        written = sum(file.stat().st_size for file in folder.rglob("*tfevents*"))
+    return recorded, between, written / (REPEATS + 1)
+
+
+def time_summary_writer(model: nn.Module, optimizer: torch.optim.Optimizer, folder: Path) -> float:
+    """Seconds of add_histogram of the same quantities of every parameter, flushed."""
+    with SummaryWriter(str(folder)) as writer:
+        updates = {name: torch.randn_like(p) * 1e-3 for name, p in model.named_parameters()}
+
+        def write() -> None:
+            for name, parameter in model.named_parameters():
+                state, gradient = optimizer.state[parameter], parameter.grad
+                assert gradient is not None
+                values = (
+                    state["exp_avg"], state["exp_avg_sq"], updates[name],
+                    parameter.detach(), gradient,
+                )  # fmt: skip
+                for quantity, tensor in zip(QUANTITIES, values, strict=True):
+                    writer.add_histogram(f"{quantity}/{name}", tensor, 1)
+            writer.flush()
+
+        return median_time(write, repeats=1)
+
+
+def hook_overhead(folder: Path) -> float:
+    """Seconds that a step which is not recorded adds, without the gradient norm."""
+    weight = nn.Parameter(torch.ones(1))
+    optimizer = torch.optim.SGD([weight], lr=0.0)
+    weight.grad = torch.ones(1)
+    plain = median_time(optimizer.step, 2000)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that the state of SGD is not explained
+        debug = AdamDebugCallback(
+            [("w", weight)], optimizer, log_dir=folder, every_n_steps=10**9, gradient_norm=False
+        )
+    with debug:
+        for _ in range(40):  # past the first, densely recorded steps
+            optimizer.step()
+        return median_time(optimizer.step, 2000) - plain
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", choices=MODELS, default="resnet18")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--exact", action="store_true", help="read every element")
+    parser.add_argument("--skip-summary-writer", action="store_true")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    model, batch = MODELS[options.model]()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+    train(model, optimizer, batch)
+    sizes = [parameter.numel() for parameter in model.parameters()]
+    steps, records, betweens, peers, size = [], [], [], [], 0.0
+    with tempfile.TemporaryDirectory() as folder:
+        for i in range(options.rounds):
+            step = median_time(optimizer.step)
+            recorded, between, size = time_callback(
+                model, optimizer, Path(folder, f"callback{i}"), options.exact
+            )
+            steps.append(step)
+            records.append((recorded - step) / step)
+            betweens.append((between - step) / step)
+            if not options.skip_summary_writer:
+                seconds = time_summary_writer(model, optimizer, Path(folder, f"peer{i}"))
+                peers.append(seconds / step)
+        overhead = hook_overhead(Path(folder, "overhead"))
+    print(
+        f"{options.model}: {sum(sizes) / 1e6:.1f}M parameters in {len(sizes)} tensors, "
+        f"{options.threads} of {os.cpu_count()} cores, torch {torch.__version__}, "
+        f"{options.rounds} rounds; one fused AdamW step takes "
+        f"{statistics.median(steps) * 1e3:.2f} ms"
+    )
+    print("\n| | fused AdamW steps | least and most of the rounds |\n|---|---|---|")
+    rows = [
+        ("a recorded step", records),
+        ("a step between records, with the gradient norm", betweens),
+    ]
+    if peers:
+        rows.append(("SummaryWriter.add_histogram, the same five quantities", peers))
+        faster = [peer / record for peer, record in zip(peers, records, strict=True)]
+        rows.append(("SummaryWriter / recorded step", faster))
+    for name, ratios in rows:
+        print(
+            f"| {name} | {statistics.median(ratios):.2f} | {min(ratios):.2f}, {max(ratios):.2f} |"
+        )
+    print(f"\nA step between records, without the norm: {overhead * 1e6:.0f} µs.")
+    print(f"One record is {size / 1e3:.0f} kB in the event file.")
+
+
+if __name__ == "__main__":
+    main()
