@@ -417,13 +417,13 @@ def main() -> None:
         results = [run(options, name, images) for name in options.optimizers]
         print("", *results, sep="\n")
         if url is not None:
-            print(f"\nAdam Debug: {url}  (Ctrl-C ends)", flush=True)
-            wait_for_interrupt()
+            show_until_interrupt(f"\nAdam Debug: {url}  (Ctrl-C ends)")
 
 
-def wait_for_interrupt() -> None:
-    """Return when Ctrl-C is pressed."""
+def show_until_interrupt(message: str) -> None:
+    """Print, and return when Ctrl-C is pressed."""
     try:
+        print(message, flush=True)
         while True:
             time.sleep(3600)
     except KeyboardInterrupt:
