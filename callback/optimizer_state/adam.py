@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.optim import AdamW
 
 from tb_adam_plugin import schema
 
-from .base import Formula, GroupSettings, Moments, OptimizerState, as_number
+from .base import Coefficients, GroupSettings, OptimizerState, ParameterState, StepTable
 
 
 class AdamState(OptimizerState):
@@ -20,29 +21,56 @@ class AdamState(OptimizerState):
         """Settings of a group, with ``decoupled_weight_decay`` for every version of torch."""
         return {**super().options(group), "decoupled_weight_decay": self._is_decoupled(group)}
 
-    def formula(self, group: GroupSettings) -> Formula:
-        """Kingma & Ba 2015, algorithm 1; weight decay as in Loshchilov & Hutter 2019."""
-        beta1, beta2 = group["betas"]
-        weight_decay = as_number(group["weight_decay"])
-        decoupled = self._is_decoupled(group)
-        return Formula(
-            beta1=as_number(beta1),
-            beta2=as_number(beta2),
-            eps=as_number(group["eps"]),
-            gradient_sign=-1.0 if group.get("maximize") else 1.0,
-            coupled_weight_decay=0.0 if decoupled else weight_decay,
-            decoupled_weight_decay=weight_decay if decoupled else 0.0,
-            keeps_maximum=bool(group.get("amsgrad")),
-        )
+    def keeps_maximum(self, group: GroupSettings) -> bool:
+        """Reddi et al. 2018."""
+        return bool(group.get("amsgrad"))
 
-    def moments(self, parameter: Tensor, group: GroupSettings) -> Moments | None:
+    def state_of(self, parameter: Tensor, group: GroupSettings) -> ParameterState | None:
         """The parameter's state, or None if no step has given it one yet."""
         state = self.optimizer.state.get(parameter)
         if not state:
             return None
         second = "max_exp_avg_sq" if group.get("amsgrad") else "exp_avg_sq"
-        return Moments(state["exp_avg"], state[second], state["step"])
+        return ParameterState(state["exp_avg"], state[second], step=state["step"])
+
+    def coefficients(self, table: StepTable) -> Coefficients:
+        """Kingma & Ba 2015, algorithm 1; weight decay as in Loshchilov & Hutter 2019."""
+        weight_decay = table.number("weight_decay")
+        decoupled = table.column(
+            torch.tensor([float(self._is_decoupled(group)) for group in table.groups])
+        )
+        return Coefficients.of(
+            table,
+            **adam_moments(table),
+            gradient_sign=1.0 - 2.0 * table.flag("maximize").double(),
+            coupled_weight_decay=(1 - decoupled) * weight_decay,
+            step_size=table.number("lr"),
+            weight_decay=decoupled * weight_decay,
+        )
 
     def _is_decoupled(self, group: GroupSettings) -> bool:
         # Older versions of torch say it by the class alone.
         return bool(group.get("decoupled_weight_decay", isinstance(self.optimizer, AdamW)))
+
+
+def adam_moments(table: StepTable) -> dict[str, Tensor | float]:
+    """Return the coefficients of Adam's moments and direction, with bias correction.
+
+    Needs the hyperparameters ``betas`` and ``eps``.
+    """
+    beta1, beta2, eps = (table.number(name) for name in ("beta1", "beta2", "eps"))
+    scale = 1 / table.bias_correction(beta1)
+    return {
+        "exp_avg_decay": beta1,
+        "exp_avg_weight": 1 - beta1,
+        "exp_avg_scale": scale,
+        "exp_avg_sq_decay": beta2,
+        "exp_avg_sq_weight": 1 - beta2,
+        "exp_avg_sq_scale": table.bias_correction(beta2).rsqrt(),
+        "exp_avg_sq_scale_before": table.bias_correction(beta2, table.steps - 1).rsqrt(),
+        "eps": eps,
+        "numerator_exp_avg": scale,
+        "numerator_gradient": 0.0,
+        "denominator_root": 1.0,
+        "denominator_constant": eps,
+    }

@@ -1,71 +1,259 @@
-"""What the callback asks of an optimizer: the interface that every adapter fills."""
+"""What the callback asks of an optimizer: the interface that every adapter fills.
+
+An adapter explains the state of one family of optimizers in the terms of one formula, element by
+element. With ``b`` the weight before the step, ``g`` the gradient as the step consumed it, ``m``
+and ``v`` the moments after the step:
+
+    g'        = gradient_sign · g + coupled_weight_decay · b
+    m̂         = exp_avg_scale · m                                (bias-corrected)
+    s         = exp_avg_sq_scale · √v                            (√v̂)
+    direction = (numerator_exp_avg · m + numerator_gradient · g')
+                / (denominator_root · s + denominator_constant)
+    update    = -step_size · (direction + weight_decay · b)
+
+:class:`Coefficients` holds the numbers, one of each per parameter. A family that does not fit
+overrides :meth:`OptimizerState.root` or :meth:`OptimizerState.direction`; one whose update is no
+function of each element alone sets ``update_is_known`` to False.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
 from tb_adam_plugin import schema
 
 GroupSettings = Mapping[str, Any]
+# A tensor, or what makes one: a quantized state is unpacked only while it is read.
+Source = Tensor | Callable[[], Tensor]
 
 
 @dataclass(frozen=True, slots=True)
-class Moments:
-    """The state of one parameter after a step.
+class ParameterState:
+    """What an optimizer keeps for one parameter, after a step. Every tensor has its shape.
 
     Attributes:
-        exp_avg: Average of gradients, not bias-corrected. Shape of the parameter.
-        exp_avg_sq: Average of squared gradients that the denominator is made of, not
-            bias-corrected. Shape of the parameter.
+        exp_avg: The first moment, not bias-corrected; None where the family has none.
+        exp_avg_sq: What the denominator is made of, not bias-corrected; None likewise.
+        others: Further tensors, by the optimizer's own key.
         step: How many steps this parameter has taken; a 0-dim tensor may live on any device.
+        numbers: Numbers beside the step that the formula needs, by the optimizer's own key.
+        dtypes: In what each of the tensors is stored where :attr:`exp_avg` and the like do not say
+            it themselves, as ``uint8`` for a quantized one: by "exp_avg", "exp_avg_sq" or key.
     """
 
-    exp_avg: Tensor
-    exp_avg_sq: Tensor
-    step: Tensor | float
+    exp_avg: Source | None = None
+    exp_avg_sq: Source | None = None
+    others: Mapping[str, Source] = field(default_factory=dict)
+    step: Tensor | float = 0
+    numbers: Mapping[str, Tensor | float] = field(default_factory=dict)
+    dtypes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Formula:
-    """How a parameter group turned gradients into an update at this step.
+class Coefficients:
+    """The numbers of the formula.
 
-    With ``g' = gradient_sign · g + coupled_weight_decay · w``, exp_avg averages ``g'`` with
-    ``beta1`` and exp_avg_sq averages ``g'²`` with ``beta2``. Bias corrections are ``1 - beta^t``.
-    The update is ``-lr · (m̂ / (√v̂ + eps) + decoupled_weight_decay · w)``. Where ``keeps_maximum``
-    is set, exp_avg_sq is the largest value that the average has had (amsgrad).
+    As an adapter makes them, float64 ``[parameters]`` on the device of the step counts; as
+    :meth:`OptimizerState.root` and :meth:`OptimizerState.direction` get them, ``[rows, 1]`` in the
+    dtype of the elements.
+
+    Attributes:
+        gradient_sign: -1 where the optimizer maximizes.
+        coupled_weight_decay: What enters the gradient as ``coupled_weight_decay · b``.
+        exp_avg_decay: ``m = exp_avg_decay · m_before + exp_avg_weight · g'``; NaN where exp_avg is
+            no such average of gradients.
+        exp_avg_weight: See there.
+        exp_avg_scale: 1 / (1 - beta1^t) where the optimizer corrects the bias, else 1.
+        exp_avg_sq_decay: ``v = exp_avg_sq_decay · v_before + exp_avg_sq_weight · g'²``; NaN where
+            it is not made so.
+        exp_avg_sq_weight: See there.
+        exp_avg_sq_scale: 1 / √(1 - beta2^t) where the optimizer corrects the bias, else 1.
+        exp_avg_sq_scale_before: The same of the step before; NaN at the first step.
+        eps: What ``√v̂`` is compared with: the constant that is added to it.
+        numerator_exp_avg: Of the direction.
+        numerator_gradient: Of the direction.
+        denominator_root: Of the direction: 1, or 0 where nothing is divided by √v̂.
+        denominator_constant: Of the direction: eps, or 1.
+        step_size: The learning rate with everything that scales the direction of all elements.
+        weight_decay: Decoupled weight decay, as it stands beside the direction.
+        own: Numbers that only the adapter itself knows the meaning of.
     """
 
-    beta1: float
-    beta2: float
-    eps: float
-    gradient_sign: float = 1.0
-    coupled_weight_decay: float = 0.0
-    decoupled_weight_decay: float = 0.0
-    keeps_maximum: bool = False
+    gradient_sign: Tensor
+    coupled_weight_decay: Tensor
+    exp_avg_decay: Tensor
+    exp_avg_weight: Tensor
+    exp_avg_scale: Tensor
+    exp_avg_sq_decay: Tensor
+    exp_avg_sq_weight: Tensor
+    exp_avg_sq_scale: Tensor
+    exp_avg_sq_scale_before: Tensor
+    eps: Tensor
+    numerator_exp_avg: Tensor
+    numerator_gradient: Tensor
+    denominator_root: Tensor
+    denominator_constant: Tensor
+    step_size: Tensor
+    weight_decay: Tensor
+    own: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @staticmethod
+    def of(
+        table: StepTable, own: Mapping[str, Tensor] | None = None, **given: Tensor | float
+    ) -> Coefficients:
+        """Fill in what is not given: plain gradient descent without moments.
+
+        Args:
+            table: The parameters.
+            own: See the attributes.
+            **given: Attributes by name, ``[parameters]``, or one number for all of them.
+        """
+        values: dict[str, Tensor | float] = {**_GRADIENT_DESCENT, **given}
+        columns = {name: table.column(value) for name, value in values.items()}
+        return Coefficients(**columns, own=dict(own or {}))
+
+
+_GRADIENT_DESCENT = {
+    "gradient_sign": 1.0,
+    "coupled_weight_decay": 0.0,
+    "exp_avg_decay": float("nan"),
+    "exp_avg_weight": float("nan"),
+    "exp_avg_scale": 1.0,
+    "exp_avg_sq_decay": float("nan"),
+    "exp_avg_sq_weight": float("nan"),
+    "exp_avg_sq_scale": 1.0,
+    "exp_avg_sq_scale_before": 1.0,
+    "eps": 0.0,
+    "numerator_exp_avg": 0.0,
+    "numerator_gradient": 1.0,
+    "denominator_root": 0.0,
+    "denominator_constant": 1.0,
+    "step_size": 0.0,
+    "weight_decay": 0.0,
+}
+COEFFICIENTS = tuple(f.name for f in fields(Coefficients) if f.name != "own")
+
+
+class StepTable:
+    """Hyperparameters and step counts of some parameters as columns.
+
+    Attributes:
+        groups: The group of each parameter.
+        steps: Steps that each parameter has taken, float64 ``[parameters]``.
+    """
+
+    def __init__(
+        self,
+        groups: Sequence[GroupSettings],
+        states: Sequence[ParameterState | None],
+        steps: Tensor,
+    ) -> None:
+        """Look at some parameters.
+
+        Args:
+            groups: The group of each parameter.
+            states: The state of each parameter; None before its first step.
+            steps: float64 ``[parameters]``, where the optimizer keeps them.
+        """
+        self.groups = groups
+        self._states = states
+        self.steps = steps
+
+    def column(self, value: Tensor | float) -> Tensor:
+        """Return a number, or one for each parameter, as float64 ``[parameters]``."""
+        value = torch.as_tensor(value, dtype=torch.float64, device=self.steps.device)
+        return value.expand(self.steps.shape)
+
+    def number(self, name: str) -> Tensor:
+        """Return a hyperparameter of each parameter's group; ``beta1`` … are those of ``betas``.
+
+        A flag is 1 or 0; what is missing or no number is NaN.
+        """
+        by_group = {id(group): hyperparameter(group, name) for group in self.groups}
+        return self._column(by_group[id(group)] for group in self.groups)
+
+    def flag(self, name: str) -> Tensor:
+        """Return whether each parameter's group has a flag set: bool ``[parameters]``."""
+        return self._column(float(bool(group.get(name))) for group in self.groups) > 0
+
+    def state_number(self, key: str) -> Tensor:
+        """Return one of :attr:`ParameterState.numbers`; NaN for a parameter without it."""
+        nan = float("nan")
+        numbers = [nan if s is None else s.numbers.get(key, nan) for s in self._states]
+        if not any(isinstance(number, Tensor) and number.is_cuda for number in numbers):
+            return self._column(map(float, numbers))
+        device = self.steps.device
+        return torch.stack(
+            [torch.as_tensor(n, dtype=torch.float64, device=device).reshape(()) for n in numbers]
+        )
+
+    def bias_correction(self, beta: Tensor, steps: Tensor | None = None) -> Tensor:
+        """Return ``1 - beta^t``; 1 for a parameter that has taken no step."""
+        steps = self.steps if steps is None else steps
+        return torch.where(steps > 0, 1 - beta**steps, 1.0)
+
+    def _column(self, numbers: Any) -> Tensor:
+        return torch.tensor(list(numbers), dtype=torch.float64).to(self.steps.device)
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Elements of many parameters, each tensor ``[rows, n]`` with zeros for padding.
+
+    Attributes:
+        before: Weight before the step.
+        gradient: g' of the formula: signed, with coupled weight decay.
+        exp_avg: m, or None.
+        exp_avg_sq: v, or None.
+        others: By the optimizer's own key.
+    """
+
+    before: Tensor
+    gradient: Tensor
+    exp_avg: Tensor | None
+    exp_avg_sq: Tensor | None
+    others: Mapping[str, Tensor]
 
 
 class OptimizerState(ABC):
     """Reads one optimizer. Nothing here changes it.
 
     Attributes:
-        undefined: Statistics and quantities that this family of optimizers does not have.
+        meanings: What exp_avg, exp_avg_sq and the other tensors of the state are, where the name
+            alone would mislead.
+        undefined: Statistics and quantities that this family does not have.
         notice: What a user should know about the support of this optimizer, or None.
+        update_is_known: Whether :meth:`direction` gives the update of each element.
+        exp_avg_sq_is_root: Whether the optimizer keeps √v instead of v; then the tensor is squared
+            when it is read.
         hyperparameter_names: Columns of the hyperparameters, the standard ones first.
     """
 
+    meanings: Mapping[str, str] = {}
     undefined: tuple[str, ...] = ()
     notice: str | None = None
-    hyperparameter_names: tuple[str, ...] = schema.HYPERPARAMETERS.names
+    update_is_known = True
+    exp_avg_sq_is_root = False
 
     def __init__(self, optimizer: Optimizer) -> None:
-        """Read the state of ``optimizer``."""
+        """Read the state of ``optimizer``; its own numbers become hyperparameter columns."""
         self.optimizer = optimizer
+        standard = schema.HYPERPARAMETERS.names
+        own = [
+            name
+            for name, value in optimizer.defaults.items()
+            if isinstance(value, int | float)
+            and not isinstance(value, bool)
+            and name not in standard
+        ]
+        self.hyperparameter_names: tuple[str, ...] = (*standard, *own)
 
     def options(self, group: GroupSettings) -> dict[str, schema.Option]:
         """Settings of a group that are no numbers over time, as ``amsgrad``."""
@@ -78,17 +266,41 @@ class OptimizerState(ABC):
 
     def hyperparameters(self, group: GroupSettings) -> list[float]:
         """Values of :attr:`hyperparameter_names` that a step now would use; NaN where unknown."""
-        betas = group.get("betas", ())
-        values = {**group, **{f"beta{i}": beta for i, beta in enumerate(betas, 1)}}
-        return [as_number(values.get(name)) for name in self.hyperparameter_names]
+        return [hyperparameter(group, name) for name in self.hyperparameter_names]
+
+    def keeps_maximum(self, group: GroupSettings) -> bool:
+        """Whether exp_avg_sq is the largest value that the average has had (amsgrad)."""
+        return False
 
     @abstractmethod
-    def formula(self, group: GroupSettings) -> Formula | None:
-        """The formula of a group's step, or None for an optimizer of unknown formula."""
+    def state_of(self, parameter: Tensor, group: GroupSettings) -> ParameterState | None:
+        """The state of a parameter, or None before its first step."""
 
     @abstractmethod
-    def moments(self, parameter: Tensor, group: GroupSettings) -> Moments | None:
-        """The moments of a parameter, or None before its first step or where there are none."""
+    def coefficients(self, table: StepTable) -> Coefficients:
+        """The numbers of the formula for the step that was just taken."""
+
+    def root(self, rows: Rows, c: Coefficients, out: Tensor) -> Tensor:
+        """Return √v̂ of each element, in ``out``; needs exp_avg_sq."""
+        assert rows.exp_avg_sq is not None
+        return torch.sqrt(rows.exp_avg_sq, out=out).mul_(c.exp_avg_sq_scale)
+
+    def direction(self, rows: Rows, c: Coefficients, root: Tensor | None, out: Tensor) -> Tensor:
+        """Return the direction of each element, in ``out``.
+
+        Args:
+            rows: What was read.
+            c: The numbers, ``[rows, 1]``.
+            root: From :meth:`root`; None where there is no exp_avg_sq.
+            out: ``[rows, n]``, neither ``root`` nor one of ``rows``.
+        """
+        denominator = c.denominator_constant
+        if root is not None:
+            denominator = torch.mul(root, c.denominator_root).add_(c.denominator_constant)
+        torch.mul(rows.gradient, c.numerator_gradient, out=out)
+        if rows.exp_avg is not None:
+            out.addcmul_(rows.exp_avg, c.numerator_exp_avg)
+        return out.div_(denominator)
 
     def steps_taken(self) -> int | None:
         """The optimizer's own count of steps, or None if it keeps none. Reads from the device."""
@@ -97,9 +309,32 @@ class OptimizerState(ABC):
         return max((int(count) for count in counts), default=None)
 
 
+def hyperparameter(group: GroupSettings, name: str) -> float:
+    """Return a number of a group; ``beta1`` … are those of ``betas``. NaN where there is none."""
+    value = group.get(name)
+    if value is None and name.startswith("beta") and name[4:].isdecimal():
+        betas = group.get("betas") or ()
+        index = int(name[4:]) - 1
+        value = betas[index] if 0 <= index < len(betas) else None
+    return as_number(value)
+
+
 def as_number(value: object) -> float:
     """Return a hyperparameter, tensor or not, as a float; NaN for what is no number."""
     try:
         return float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return float("nan")
+
+
+def read(source: Source) -> Tensor:
+    """Return the tensor of a source."""
+    return source if isinstance(source, Tensor) else source()
+
+
+class Formula:
+    """Temporary."""
+
+
+class Moments:
+    """Temporary."""

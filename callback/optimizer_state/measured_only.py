@@ -5,52 +5,43 @@ from __future__ import annotations
 from torch import Tensor
 from torch.optim import Optimizer
 
-from .base import Formula, GroupSettings, Moments, OptimizerState
+from .base import Coefficients, GroupSettings, OptimizerState, ParameterState, StepTable
+from .undefined import WITHOUT_MOMENTS, WITHOUT_UPDATE
 
 
 class MeasuredOnly(OptimizerState):
-    """Weight, gradient and the measured update; no moments."""
+    """Weight, gradient, the measured update, and the state's tensors under their own keys."""
 
-    undefined = (
-        "exp_avg_rms",
-        "exp_avg_absmax",
-        "exp_avg_sq_root",
-        "exp_avg_sq_max",
-        "normalized_update_rms",
-        "gradient_surprise",
-        "rms_t",
-        "signal_to_noise",
-        "momentum_gradient_cosine",
-        "gradient_exp_avg_cosine",
-        "epsilon_fraction",
-        "epsilon_10_fraction",
-        "zero_second_moment_fraction",
-        "weight_decay_ratio",
-        "exp_avg",
-        "exp_avg_sq",
-    )
+    undefined = (*WITHOUT_MOMENTS, *WITHOUT_UPDATE)
+    update_is_known = False
 
     def __init__(self, optimizer: Optimizer) -> None:
-        """Read what every optimizer has; its own numbers become hyperparameter columns."""
+        """Say what is missing."""
         super().__init__(optimizer)
         self.notice = (
-            f"{type(optimizer).__name__} has no Adam moments that are known here: updates, "
-            "weights and gradients are recorded, exp_avg and exp_avg_sq are not"
+            f"{type(optimizer).__name__} is not known here: updates, weights, gradients and the "
+            "tensors of its state are recorded as they are, without exp_avg and exp_avg_sq"
         )
-        standard = OptimizerState.hyperparameter_names
-        own = [
-            name
-            for name, value in optimizer.defaults.items()
-            if isinstance(value, int | float)
-            and not isinstance(value, bool)
-            and name not in standard
-        ]
-        self.hyperparameter_names = (*standard, *own)
 
-    def formula(self, group: GroupSettings) -> Formula | None:
-        """Not known."""
-        return None
+    def state_of(self, parameter: Tensor, group: GroupSettings) -> ParameterState | None:
+        """Whatever tensors of the parameter's shape there are."""
+        state = self.optimizer.state.get(parameter)
+        if not state:
+            return None
+        return ParameterState(others=tensors_like(parameter, state), step=state.get("step", 0))
 
-    def moments(self, parameter: Tensor, group: GroupSettings) -> Moments | None:
+    def coefficients(self, table: StepTable) -> Coefficients:
         """Not known."""
-        return None
+        return Coefficients.of(table)
+
+
+def tensors_like(parameter: Tensor, state: GroupSettings) -> dict[str, Tensor]:
+    """Return the real floating-point tensors of a state that have the parameter's shape."""
+    return {
+        key: value
+        for key, value in state.items()
+        if isinstance(value, Tensor)
+        and value.is_floating_point()
+        and value.shape == parameter.shape
+        and value.dim() > 0
+    }
