@@ -25,8 +25,10 @@ from tb_adam_plugin import schema
 from . import norms, options, schedule
 from .event_log import EventLog
 from .measurement import Measured, Measurement
+from .optimizer_state.base import ParameterState
 from .optimizer_state.registry import adapter_for
 from .recorder import Recorder
+from .state_storage import storage_types
 from .step_scalars import Scalar
 from .watched_parameters import Parameters, find_parameters
 
@@ -265,7 +267,12 @@ class AdamDebugCallback:
         # The first step after a resume is looked at in full, whatever the schedules say.
         with_histograms = self._step_is_first or self._histogram_schedule.is_due(self._step)
         self._step_is_first = False
-        parts = [measurement.after_step(with_histograms) for measurement in self._measurements]
+        states = [measurement.states() for measurement in self._measurements]
+        self._describe(states)
+        parts = [
+            measurement.after_step(with_histograms, self._others, of_measurement)
+            for measurement, of_measurement in zip(self._measurements, states, strict=True)
+        ]
         norm = float("nan")
         if self._with_gradient_norm:
             norm = self._full_gradient_norm(parts)
@@ -353,13 +360,36 @@ class AdamDebugCallback:
         ]
         # Measurements come device by device, the layout's rows in the optimizer's order.
         self._order = np.argsort([i for indices in kinds.values() for i in indices])
-        read = np.concatenate([m.panel.elements_read for m in self._measurements])[self._order]
-        self._layout = parameters.layout(self._state, read.tolist())
         self._parameters = parameters
         self._fingerprint = self._current_fingerprint()
+        self._described: object = None
         notice = () if self._state.notice is None else (self._state.notice,)
         for message in (*parameters.notices, *notice):
             self._warn_once(message)
+
+    def _describe(self, states: list[list[ParameterState | None]]) -> None:
+        """Build the layout anew where the state of the optimizer is another one than before.
+
+        Its tensors are known only after a step, and a checkpoint may bring others.
+
+        Args:
+            states: Of the parameters of each measurement.
+        """
+        assert self._parameters is not None
+        found = [state for part in states for state in part]
+        in_order = [found[i] for i in self._order]
+        groups = [w.group for w in self._parameters.watched]
+        storage = [
+            storage_types([s for s, group in zip(in_order, groups, strict=True) if group == g])
+            for g in range(len(self._optimizer.param_groups))
+        ]
+        self._others = sorted({key for s in found if s is not None for key in s.others})
+        if self._described != (self._others, storage):
+            self._described = (self._others, storage)
+            read = np.concatenate([m.panel.elements_read for m in self._measurements])
+            self._layout = self._parameters.layout(
+                self._state, read[self._order].tolist(), self._others, storage
+            )
 
     def _current_fingerprint(self) -> tuple[object, ...]:
         assert self._parameters is not None

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from .norms import flat_view
+from .optimizer_state.base import Source
 
 Total = Callable[[Tensor, torch.dtype], Tensor]
 ROW = 256
@@ -131,6 +132,7 @@ class Panel:
         self._scratch: dict[str, tuple[Tensor, Block | None]] = {}
         self._before: Tensor | None = None
         self._totals: dict[tuple[str, int], Tensor] = {}
+        self._made: tuple[str, int, Tensor] | None = None
         self.sampled: list[int] = np.flatnonzero(self.elements_read < self.elements).tolist()
 
     @property
@@ -156,7 +158,7 @@ class Panel:
         self,
         block: Block,
         quantity: str,
-        tensors: Sequence[Tensor | None],
+        tensors: Sequence[Source | None],
         total: Total | None = None,
     ) -> Tensor:
         """Read a block's elements of one quantity.
@@ -164,7 +166,7 @@ class Panel:
         Args:
             block: One of :attr:`blocks`.
             quantity: Names the memory that is reused between calls.
-            tensors: One a parameter, of its shape; None reads as zeros.
+            tensors: One a parameter, of its shape, or what makes it; None reads as zeros.
             total: What to compute over all elements of a tensor that is sampled, for
                 :meth:`totals`. It runs just before the tensor's lines are read: then they are in
                 the processor's cache, and the memory is gone through once.
@@ -244,7 +246,7 @@ class Panel:
         block: Block,
         quantity: str,
         rows: Tensor,
-        tensors: Sequence[Tensor | None],
+        tensors: Sequence[Source | None],
         total: Total | None,
     ) -> None:
         targets = block._targets.get(quantity)
@@ -252,18 +254,34 @@ class Panel:
             targets = block._targets[quantity] = self._make_targets(block, rows)
         whole: list[tuple[Tensor, Tensor, int]] = []
         for piece, target in zip(block._pieces, targets, strict=True):
-            tensor = tensors[piece.parameter]
-            if tensor is None:
+            source = tensors[piece.parameter]
+            if source is None:
                 target.zero_()
-            elif piece.start is None:
+                continue
+            tensor = self._tensor(quantity, piece.parameter, source)
+            if piece.start is None:
                 whole.append((target, tensor, piece.parameter))
             else:
                 key = (quantity, piece.parameter)
                 if total is not None and piece.sampled and key not in self._totals:
                     self._totals[key] = total(tensor, self._dtype)
-                self._fill_part(quantity, piece, target, tensor)
+                self._fill_part(quantity, piece, target, tensor, tensor is source)
+        self._made = None
         if whole:
             self._copy(whole)
+
+    def _tensor(self, quantity: str, parameter: int, source: Source) -> Tensor:
+        """Return the tensor of a source; what had to be made is kept for the next piece of it."""
+        if isinstance(source, Tensor):
+            return source
+        if self._made is not None and self._made[:2] == (quantity, parameter):
+            return self._made[2]
+        try:
+            tensor = source()
+        except Exception as error:
+            raise self._error(parameter, error) from error
+        self._made = (quantity, parameter, tensor)
+        return tensor
 
     def _copy(self, copies: list[tuple[Tensor, Tensor, int]]) -> None:
         try:
@@ -277,10 +295,12 @@ class Panel:
                 except RuntimeError as error:
                     raise self._error(parameter, error) from error
 
-    def _fill_part(self, quantity: str, piece: _Piece, target: Tensor, tensor: Tensor) -> None:
+    def _fill_part(
+        self, quantity: str, piece: _Piece, target: Tensor, tensor: Tensor, stays: bool
+    ) -> None:
         assert piece.start is not None
         try:
-            flat, lines = self._flat(quantity, piece.parameter, tensor)
+            flat, lines = self._flat(quantity, piece.parameter, tensor, stays)
             if piece.lines is None:
                 target.copy_(flat[piece.start : piece.start + piece.count])
             elif flat.dtype == self._dtype:
@@ -290,8 +310,13 @@ class Panel:
         except RuntimeError as error:
             raise self._error(piece.parameter, error) from error
 
-    def _flat(self, quantity: str, parameter: int, tensor: Tensor) -> tuple[Tensor, Tensor]:
-        """A tensor's elements in the order of the weight's memory, and their full lines."""
+    def _flat(
+        self, quantity: str, parameter: int, tensor: Tensor, stays: bool
+    ) -> tuple[Tensor, Tensor]:
+        """A tensor's elements in the order of the weight's memory, and their full lines.
+
+        The views of a tensor that ``stays`` are kept.
+        """
         key, address = (quantity, parameter), tensor.data_ptr()
         known = self._flat_views.get(key)
         if known is not None and known[0] == address and known[1].dtype == tensor.dtype:
@@ -308,7 +333,7 @@ class Panel:
             )
             flat, is_view = copy.copy_(tensor).as_strided((n,), (1,)), False
         lines = flat[: n // LINE * LINE].view(-1, LINE)
-        if is_view:
+        if is_view and stays:
             self._flat_views[key] = (address, flat, lines)
         return flat, lines
 
@@ -331,7 +356,7 @@ class Panel:
             targets.append(target)
         return targets
 
-    def _error(self, parameter: int, error: RuntimeError) -> CaptureError:
+    def _error(self, parameter: int, error: Exception) -> CaptureError:
         return CaptureError(f"parameter {self._names[parameter]}: {error}")
 
 

@@ -13,25 +13,29 @@ from torch import Tensor
 from tb_adam_plugin import schema
 
 from . import histograms, norms, statistics
-from .capture import ROW, Block, Panel
-from .optimizer_state.base import Formula, Moments, OptimizerState
+from .capture import ROW, Block, Panel, Total
+from .optimizer_state.base import (
+    COEFFICIENTS,
+    Coefficients,
+    OptimizerState,
+    ParameterState,
+    Source,
+    StepTable,
+    read,
+)
+from .state_storage import StoredState
 from .to_host import to_host
 from .watched_parameters import Watched
 
-# Quantities that are added up over all elements: how, and the row values that do it for parameters
+# Quantities that are added up over all elements, with the row values that do it for parameters
 # read whole.
-_EXACT = {
-    "before": (norms.partial_norms, "b²"),
-    "gradient": (norms.partial_norms, "g²"),
-    "exp_avg": (norms.partial_norms, "m²"),
-    "exp_avg_sq": (norms.partial_sums, "v"),
-}
+_EXACT = {"before": "b²", "gradient": "g²", "exp_avg": "m²", "exp_avg_sq": "v"}
 # Below this a sum of float32 squares may have lost small ones.
 _UNDERFLOW = 1e-30
 
 Values = npt.NDArray[np.float64]
 # By quantity, one tensor a parameter or None.
-Tensors = dict[str, Sequence[Tensor | None]]
+Tensors = dict[str, Sequence[Source | None]]
 
 
 class Measured(NamedTuple):
@@ -39,7 +43,7 @@ class Measured(NamedTuple):
 
     Attributes:
         statistics: float32 ``[K, len(schema.STATISTICS)]``.
-        counts: int64 ``[K, len(schema.QUANTITIES), histograms.COUNTS]``, or None.
+        counts: int64 ``[K, quantities, histograms.COUNTS]``, or None.
         squared_gradients: Σg² over all elements of all parameters.
     """
 
@@ -76,52 +80,81 @@ class Measurement:
             histograms.code_offsets(torch.from_numpy(b.row_parameter).to(self._device))
             for b in panel.blocks
         ]
-        self._read_second_moment_before = False
+        self._before: dict[str, Tensor] = {}  # rows of the moments that are stored rounded
+        self._second_moment_before_is_known = False
         self._padding = np.add.reduceat(ROW - panel.row_elements, panel.first_rows)
-        self._rows = torch.zeros(
-            len(statistics.ROW_VALUES), panel.rows, dtype=self._dtype, device=self._device
-        )
+        self._rows = self._zeros(len(statistics.ROW_VALUES), panel.rows)
         most = max(block.rows for block in panel.blocks)
-        self._scratch = torch.empty(4, most, ROW, dtype=self._dtype, device=self._device)
+        self._scratch = self._zeros(statistics.SCRATCH + 1, most, ROW)
         self._codes = torch.empty(most, ROW, dtype=torch.int32, device=self._device)
+
+    def states(self) -> list[ParameterState | None]:
+        """Return the optimizer's state of each parameter as it is now."""
+        groups = self._state.optimizer.param_groups
+        return [self._state.state_of(w.parameter, groups[w.group]) for w in self._watched]
 
     def before_step(self) -> None:
         """Read what the step is about to change."""
-        panel = self.panel
-        panel.read_before(norms.partial_norms)
-        self._read_second_moment_before = self._must_read_second_moment_before()
-        if self._read_second_moment_before:
-            second = [None if m is None else m.exp_avg_sq for m in self._moments()]
-            for block in panel.blocks:
-                rows = panel.read(block, "exp_avg_sq", second)
-                end = block.first_row + block.rows
-                statistics.row_second_moment_before(rows, self._rows[:, block.first_row : end])
+        self.panel.read_before(norms.partial_norms)
+        states = self.states()
+        stored = StoredState(states)
+        maximum = self._keeps_maximum()
+        self._second_moment_before_is_known = bool((stored.rounds_exp_avg_sq | maximum).any())
+        self._before = {}
+        wanted = {
+            "exp_avg": stored.rounds_exp_avg.any(),
+            "exp_avg_sq": self._second_moment_before_is_known,
+        }
+        for quantity, is_wanted in wanted.items():
+            if is_wanted:
+                self._before[quantity] = self._all_rows(quantity, _sources(states, quantity))
+        if self._second_moment_before_is_known:
+            statistics.row_second_moment_before(self._before["exp_avg_sq"], self._rows)
 
-    def after_step(self, with_histograms: bool) -> Measured:
-        """Measure the step since :meth:`before_step`. Waits for the device once."""
-        moments = self._moments()
+    def after_step(
+        self,
+        with_histograms: bool,
+        others: Sequence[str] = (),
+        states: list[ParameterState | None] | None = None,
+    ) -> Measured:
+        """Measure the step since :meth:`before_step`. Waits for the device once.
+
+        Args:
+            with_histograms: Whether to count them.
+            others: Keys of further state tensors: their histograms follow those of
+                :data:`tb_adam_plugin.schema.QUANTITIES`.
+            states: From :meth:`states`, if the caller has them already.
+        """
+        states = self.states() if states is None else states
+        stored = StoredState(states)
         tensors: Tensors = {
             "before": self._parameters,
             "weight": self._parameters,
             "gradient": [_dense(parameter.grad) for parameter in self._parameters],
-            "exp_avg": [None if m is None else m.exp_avg for m in moments],
-            "exp_avg_sq": [None if m is None else m.exp_avg_sq for m in moments],
+            "exp_avg": _sources(states, "exp_avg"),
+            "exp_avg_sq": _sources(states, "exp_avg_sq"),
+            **{key: [None if s is None else s.others.get(key) for s in states] for key in others},
         }
-        formulas = self._formulas()
-        steps = self._steps(moments)
-        counts = self._reduce(tensors, formulas, steps, with_histograms)
-        sent = [self._rows, steps.to(self._device), *([] if counts is None else [counts])]
+        groups = self._state.optimizer.param_groups
+        steps = self._steps(states)
+        table = StepTable([groups[w.group] for w in self._watched], states, steps)
+        coefficients = self._state.coefficients(table)
+        zeros = self._zeros(len(others), self.panel.rows)
+        counts = self._reduce(tensors, coefficients, stored, others, zeros, with_histograms)
+        numbers = torch.stack([steps, *(getattr(coefficients, name) for name in COEFFICIENTS)])
+        sent = [self._rows, zeros, numbers.to(self._device), *([] if counts is None else [counts])]
         parts = [self.panel.totals(q) for q in _EXACT] if self.panel.sampled else []
-        rows, taken, *others = to_host([*sent, *(part for part, _ in parts)])
+        rows, other_zeros, host_numbers, *rest = to_host([*sent, *(part for part, _ in parts)])
         total = statistics.add_up(rows, self.panel.first_rows)
-        exact = {name: total[name].copy() for _, name in _EXACT.values()}
-        for (how, name), values, (_, starts) in zip(
-            _EXACT.values(), others[counts is not None :], parts, strict=False
+        exact = {name: total[name].copy() for name in _EXACT.values()}
+        for (quantity, name), values, (_, starts) in zip(
+            _EXACT.items(), rest[counts is not None :], parts, strict=False
         ):
-            numbers = values.astype(np.float64)
-            squares = numbers if how is norms.partial_sums else numbers**2
+            wide = values.astype(np.float64)
+            squares = wide if self._total_of(quantity) is norms.partial_sums else wide**2
             exact[name][self.panel.sampled] = np.add.reduceat(squares, starts)
         nonfinite = self._look_closer(tensors, total, exact)
+        maximum = self._keeps_maximum()
         sums = statistics.ParameterSums(
             total=total,
             update_spread=statistics.update_spread(
@@ -133,36 +166,53 @@ class Measurement:
             padding=self._padding,
             exact=exact,
             nonfinite=nonfinite,
-            has_gradient=np.array([g is not None for g in tensors["gradient"]]),
-            has_moments=np.array([m is not None for m in moments]),
-            steps=taken,
-            formulas=formulas,
-            second_moment_before_is_known=self._read_second_moment_before,
+            has_gradient=_present(tensors["gradient"]),
+            has_exp_avg=_present(tensors["exp_avg"]),
+            has_exp_avg_sq=_present(tensors["exp_avg_sq"]),
+            knows_update=(
+                _present(states) & _present(tensors["gradient"]) & self._state.update_is_known
+            ),
+            steps=host_numbers[0],
+            coefficients=dict(zip(COEFFICIENTS, host_numbers[1:], strict=True)),
+            second_moment_before_is_known=self._second_moment_before_is_known,
+            rounds_exp_avg=stored.rounds_exp_avg & ("exp_avg" in self._before),
+            rounds_exp_avg_sq=stored.rounds_exp_avg_sq & ~maximum & ("exp_avg_sq" in self._before),
+            halves_exp_avg_sq=stored.halves_exp_avg_sq & ~maximum,
         )
-        host_counts = None if counts is None else self._finish_counts(others[0], sums)
+        host_counts = None
+        if counts is not None:
+            by_parameter = np.add.reduceat(other_zeros, self.panel.first_rows, axis=1)
+            zeros_by_key = dict(zip(others, by_parameter, strict=True))
+            host_counts = self._finish_counts(rest[0], sums, tensors, zeros_by_key)
         return Measured(statistics.finish(sums), host_counts, float(exact["g²"].sum()))
 
-    def _moments(self) -> list[Moments | None]:
-        groups = self._state.optimizer.param_groups
-        return [self._state.moments(w.parameter, groups[w.group]) for w in self._watched]
+    def _zeros(self, *shape: int) -> Tensor:
+        return torch.zeros(shape, dtype=self._dtype, device=self._device)
 
-    def _must_read_second_moment_before(self) -> bool:
-        """Whether exp_avg_sq before the step cannot be told from that after it.
+    def _all_rows(self, quantity: str, sources: Sequence[Source | None]) -> Tensor:
+        rows = self._zeros(self.panel.rows, ROW)
+        for block in self.panel.blocks:
+            part = self._second_moment(quantity, self.panel.read(block, quantity, sources))
+            rows[block.first_row : block.first_row + block.rows] = part
+        return rows
 
-        The maximum does not say what it was, and in half precision the average is rounded.
-        """
-        return any(
-            m is not None and f is not None and (f.keeps_maximum or m.exp_avg_sq.dtype.itemsize < 4)
-            for m, f in zip(self._moments(), self._formulas(), strict=True)
-        )
+    def _second_moment(self, quantity: str, rows: Tensor) -> Tensor:
+        """Square in place what the optimizer keeps as a root."""
+        is_root = quantity == "exp_avg_sq" and self._state.exp_avg_sq_is_root
+        return rows.mul_(rows) if is_root else rows
 
-    def _formulas(self) -> list[Formula | None]:
-        by_group = [self._state.formula(group) for group in self._state.optimizer.param_groups]
-        return [by_group[w.group] for w in self._watched]
+    def _total_of(self, quantity: str) -> Total:
+        """How a quantity is added up over all elements."""
+        is_sum = quantity == "exp_avg_sq" and not self._state.exp_avg_sq_is_root
+        return norms.partial_sums if is_sum else norms.partial_norms
 
-    def _steps(self, moments: list[Moments | None]) -> Tensor:
+    def _keeps_maximum(self) -> npt.NDArray[np.bool_]:
+        by_group = [self._state.keeps_maximum(g) for g in self._state.optimizer.param_groups]
+        return np.array([by_group[w.group] for w in self._watched])
+
+    def _steps(self, states: Sequence[ParameterState | None]) -> Tensor:
         """Steps that each parameter has taken: float64 ``[K]``, where the optimizer keeps them."""
-        counts = [0.0 if m is None else m.step for m in moments]
+        counts = [0.0 if s is None else s.step for s in states]
         on_device = next((c.device for c in counts if isinstance(c, Tensor) and c.is_cuda), None)
         if on_device is None:
             return torch.tensor([float(count) for count in counts], dtype=torch.float64)
@@ -170,21 +220,37 @@ class Measurement:
             [torch.as_tensor(c, dtype=torch.float64, device=on_device) for c in counts]
         )
 
+    def _plan(self, c: Coefficients, stored: StoredState) -> statistics.Plan:
+        groups = self._state.optimizer.param_groups
+        decays = any(group.get("weight_decay") != 0 for group in groups)
+        # What the device knows is not asked for: with weight decay or maximize it may differ.
+        plain = not decays and not any(group.get("maximize") for group in groups)
+        half = {
+            dtype: torch.from_numpy(stored.stores_exp_avg_sq_as(dtype)).to(self._device)[
+                self._row_parameter, None
+            ]
+            for dtype in (torch.bfloat16, torch.float16)
+            if stored.stores_exp_avg_sq_as(dtype).any()
+        }
+        return statistics.Plan(plain, decays, self._state.update_is_known, half)
+
     def _reduce(
         self,
         tensors: Tensors,
-        formulas: list[Formula | None],
-        steps: Tensor,
+        coefficients: Coefficients,
+        stored: StoredState,
+        others: Sequence[str],
+        zeros: Tensor,
         with_histograms: bool,
     ) -> Tensor | None:
         """Fill the row values and count the histograms, block by block."""
-        known = [formula for formula in formulas if formula is not None]
-        table = None
-        if len(known) == len(formulas) and any(m is not None for m in tensors["exp_avg"]):
-            by_parameter = statistics.coefficients(known, steps)
-            table = by_parameter.to(self._device, self._dtype)[:, self._row_parameter, None]
-        plain = all(f.gradient_sign == 1 and f.coupled_weight_decay == 0 for f in known)
-        shape = (len(schema.QUANTITIES), len(self._parameters), histograms.COUNTS)
+        numbers = statistics.RowCoefficients(coefficients, self._row_parameter, self._dtype)
+        plan = self._plan(coefficients, stored)
+        smallest = torch.from_numpy(stored.smallest_normal).to(self._device, self._dtype)
+        smallest = smallest[self._row_parameter, None]
+        present = {q for q in ("exp_avg", "exp_avg_sq") if _present(tensors[q]).any()}
+        quantities = [*schema.QUANTITIES, *(schema.state_quantity(key) for key in others)]
+        shape = (len(quantities), len(self._parameters), histograms.COUNTS)
         counts = (
             torch.zeros(shape, dtype=torch.int64, device=self._device) if with_histograms else None
         )
@@ -197,16 +263,36 @@ class Measurement:
                 before=before,
                 weight=weight,
                 gradient=self._read(block, "gradient", tensors),
-                update=torch.sub(weight, before, out=scratch[3]),
-                exp_avg=None if table is None else self._read(block, "exp_avg", tensors),
-                exp_avg_sq=None if table is None else self._read(block, "exp_avg_sq", tensors),
+                update=torch.sub(weight, before, out=scratch[-1]),
+                exp_avg=self._read(block, "exp_avg", tensors) if "exp_avg" in present else None,
+                exp_avg_sq=(
+                    self._read(block, "exp_avg_sq", tensors) if "exp_avg_sq" in present else None
+                ),
+                others={key: self.panel.read(block, key, tensors[key]) for key in others},
             )
-            c = None if table is None else statistics.Coefficients(*table[:, rows])
-            statistics.row_sums(elements, c, plain, self._rows[:, rows], scratch[:3])
+            out = self._rows[:, rows]
+            c = numbers.of(rows)
+            statistics.row_sums(
+                elements,
+                self._state,
+                c,
+                smallest[rows],
+                plan.of_rows(rows),
+                out,
+                scratch[: statistics.SCRATCH],
+            )
+            self._compare_with_exact(elements, c, rows, out)
+            for i, key in enumerate(others):
+                torch.sum(elements.others[key] == 0, 1, out=zeros[i, rows])
             if counts is not None:
                 owners = slice(block.first_parameter, block.first_parameter + block.parameters)
-                for q, quantity in enumerate(schema.QUANTITIES):
-                    values = getattr(elements, quantity.name)
+                for q, quantity in enumerate(quantities):
+                    standard = q < len(schema.QUANTITIES)
+                    values = (
+                        getattr(elements, quantity.name)
+                        if standard
+                        else elements.others[others[q - len(schema.QUANTITIES)]]
+                    )
                     if values is not None:
                         counts[q, owners] += histograms.count_rows(
                             values.float(),
@@ -217,8 +303,34 @@ class Measurement:
                         )
         return counts
 
+    def _compare_with_exact(
+        self, elements: statistics.Block, c: Coefficients, rows: slice, out: Tensor
+    ) -> None:
+        """How much the moments that are stored rounded lost at this step."""
+        if not self._before:
+            return
+        gradient = elements.gradient * c.gradient_sign
+        gradient.addcmul_(elements.before, c.coupled_weight_decay)
+        moments = (
+            ("exp_avg", elements.exp_avg, gradient, c.exp_avg_decay, c.exp_avg_weight, "m"),
+            (
+                "exp_avg_sq",
+                elements.exp_avg_sq,
+                gradient * gradient,
+                c.exp_avg_sq_decay,
+                c.exp_avg_sq_weight,
+                "v",
+            ),
+        )
+        for quantity, after, added, decay, weight, symbol in moments:
+            if quantity in self._before and after is not None:
+                names = (f"({symbol}-exact)²", f"exact {symbol}²")
+                before = self._before[quantity][rows]
+                statistics.row_rounding(before, after, added, decay, weight, names, out)
+
     def _read(self, block: Block, quantity: str, tensors: Tensors) -> Tensor:
-        return self.panel.read(block, quantity, tensors[quantity], _EXACT[quantity][0])
+        rows = self.panel.read(block, quantity, tensors[quantity], self._total_of(quantity))
+        return self._second_moment(quantity, rows)
 
     def _look_closer(
         self, tensors: Tensors, total: Mapping[str, Values], exact: Mapping[str, Values]
@@ -248,8 +360,9 @@ class Measurement:
             elif quantity != "exp_avg_sq":
                 unusual |= (sums < _UNDERFLOW) & (total[largest] > 0)
             for i in np.flatnonzero(unusual).tolist():
-                tensor = tensors[quantity][i]
-                if tensor is not None:
+                source = tensors[quantity][i]
+                if source is not None:
+                    tensor = read(source)
                     count = norms.count_nonfinite(tensor)
                     nonfinite[i] += count
                     if not count and name in exact and quantity != "exp_avg_sq":
@@ -257,21 +370,28 @@ class Measurement:
         return nonfinite
 
     def _finish_counts(
-        self, counts: npt.NDArray[np.int64], sums: statistics.ParameterSums
+        self,
+        counts: npt.NDArray[np.int64],
+        sums: statistics.ParameterSums,
+        tensors: Tensors,
+        other_zeros: Mapping[str, Values],
     ) -> npt.NDArray[np.int64]:
         """Separate zeros, and empty the histograms of what a parameter does not have."""
-        present = {
-            "gradient": sums.has_gradient,
-            "exp_avg": sums.has_moments,
-            "exp_avg_sq": sums.has_moments,
-        }
-        for q, quantity in enumerate(schema.QUANTITIES):
-            zeros = sums.total[statistics.ZEROS[quantity.name]].astype(np.int64)
-            histograms.separate_zeros(counts[q], zeros, self._padding)
-            if quantity.name in present:
-                counts[q, ~present[quantity.name]] = 0
+        zeros = {q.name: sums.total[statistics.ZEROS[q.name]] for q in schema.QUANTITIES}
+        for q, (quantity, zero) in enumerate({**zeros, **other_zeros}.items()):
+            histograms.separate_zeros(counts[q], zero.astype(np.int64), self._padding)
+            if quantity in tensors:  # the update is no tensor, and there always
+                counts[q, ~_present(tensors[quantity])] = 0
         by_parameter: npt.NDArray[np.int64] = counts.transpose(1, 0, 2)
         return by_parameter
+
+
+def _sources(states: Sequence[ParameterState | None], name: str) -> list[Source | None]:
+    return [None if state is None else getattr(state, name) for state in states]
+
+
+def _present(values: Sequence[object]) -> npt.NDArray[np.bool_]:
+    return np.array([value is not None for value in values])
 
 
 def _dense(gradient: Tensor | None) -> Tensor | None:

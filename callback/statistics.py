@@ -7,14 +7,16 @@ them up per parameter in float64 and completes the formulas of
 
 Symbols: ``w`` weight, ``g`` gradient, ``m`` exp_avg, ``v`` exp_avg_sq, ``b`` weight before the
 step, ``d`` the change the step made; ``m̂`` and ``v̂`` are bias-corrected, ``s = √v̂``. ``g'`` is the
-gradient as it enters exp_avg: negated under maximize, and with ``weight_decay · b`` added where
-weight decay is coupled. Everything that compares the gradient with a moment uses ``g'``.
+gradient as it enters the moments: negated under maximize, and with ``weight_decay · b`` added where
+weight decay is coupled. Everything that compares the gradient with a moment uses ``g'``. ``n`` is
+the direction of :mod:`.optimizer_state.base` (Adam: m̂/(s+ε)) and ``r`` the update that was
+requested, ``-lr·(n + weight_decay·b)``: ``d`` is what the weights' precision left of it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,18 +26,21 @@ from torch import Tensor
 
 from tb_adam_plugin import schema
 
-from .optimizer_state.base import Formula
+from .optimizer_state.base import COEFFICIENTS, Coefficients, OptimizerState, Rows
 
 Values = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
 
 _MEASURED = (
     "b²", "d²", "d·b", "g²", "max|d|", "max|w|", "max|g|", "w=0", "g=0", "d=0",
 )  # fmt: skip
 _MOMENTS = (
     "g'²", "m²", "m·g'", "v", "max|m|", "max v", "m=0", "v=0", "s<ε", "s<10ε", "m̂²/v̂",
-    "(g'/max(s,ε))²", "(m̂/(s+ε))²", "v before",
+    "(g'/max(s,ε))²", "v before", "v<tiny, g≠0", "v frozen",
 )  # fmt: skip
-ROW_VALUES = _MEASURED + _MOMENTS
+_REQUESTED = ("n²", "r²", "(d-r)²", "r≠0", "r≠0, d=0")
+_ROUNDING = ("(m-exact)²", "exact m²", "(v-exact)²", "exact v²")
+ROW_VALUES = _MEASURED + _MOMENTS + _REQUESTED + _ROUNDING
 _MAXIMA = frozenset(name for name in ROW_VALUES if name.startswith("max"))
 _INDEX = {name: i for i, name in enumerate(ROW_VALUES)}
 # The row value that counts the zeros of a quantity.
@@ -57,93 +62,143 @@ class Block:
     update: Tensor
     exp_avg: Tensor | None
     exp_avg_sq: Tensor | None
+    others: Mapping[str, Tensor]
+
+
+class RowCoefficients:
+    """Numbers of the formula for every row, from those of every parameter."""
+
+    def __init__(self, c: Coefficients, row_parameter: Tensor, dtype: torch.dtype) -> None:
+        """Spread the numbers.
+
+        Args:
+            c: float64 ``[parameters]``.
+            row_parameter: Index of each row's parameter, ``[rows]``, on the elements' device.
+            dtype: Of the elements.
+        """
+        by_parameter = torch.stack([getattr(c, name) for name in COEFFICIENTS] + [*c.own.values()])
+        table = by_parameter.to(row_parameter.device, dtype)
+        for name in ("denominator_constant",):
+            table[COEFFICIENTS.index(name)].clamp_(min=_TINY)
+        self._own = tuple(c.own)
+        self._table = table[:, row_parameter, None]
+
+    def of(self, rows: slice) -> Coefficients:
+        """Return the numbers of some rows, ``[rows, 1]``."""
+        columns = self._table[:, rows]
+        own = dict(zip(self._own, columns[len(COEFFICIENTS) :], strict=True))
+        return Coefficients(**dict(zip(COEFFICIENTS, columns, strict=False)), own=own)
 
 
 @dataclass(frozen=True, slots=True)
-class Coefficients:
-    """Numbers of the formula, one of each per row: ``[rows, 1]``, as the elements' dtype."""
+class Plan:
+    """What to compute of a block, decided on the host.
 
-    inverse_bias_correction1: Tensor
-    inverse_root_bias_correction2: Tensor
-    eps: Tensor
-    gradient_sign: Tensor
-    coupled_weight_decay: Tensor
-
-
-def coefficients(formulas: list[Formula], steps: Tensor) -> Tensor:
-    """Return the fields of :class:`Coefficients` for each parameter.
-
-    Args:
-        formulas: One a parameter.
-        steps: How many steps each has taken, float64 ``[parameters]``, on any device.
-
-    Returns:
-        float64 ``[fields, parameters]`` on the device of ``steps``. A parameter that has taken no
-        step has ones for the bias corrections.
+    Attributes:
+        plain_gradient: Whether g' is g for every parameter.
+        has_weight_decay: Whether any parameter has decoupled weight decay.
+        knows_update: Whether the update of each element is known.
+        half_precision: Half-precision types in which exp_avg_sq of some parameter is stored, each
+            with the rows of those parameters: bool ``[rows, 1]``.
     """
-    table = [[f.beta1, f.beta2, f.eps, f.gradient_sign, f.coupled_weight_decay] for f in formulas]
-    beta1, beta2, *others = torch.tensor(table, dtype=torch.float64).T.to(steps.device)
-    begun = steps > 0
-    correction1 = torch.where(begun, 1 - beta1**steps, 1.0)
-    correction2 = torch.where(begun, 1 - beta2**steps, 1.0)
-    return torch.stack([1 / correction1, correction2.rsqrt(), *others])
+
+    plain_gradient: bool
+    has_weight_decay: bool
+    knows_update: bool
+    half_precision: Mapping[torch.dtype, Tensor]
+
+    def of_rows(self, rows: slice) -> Plan:
+        """Return the plan of some rows."""
+        half = {dtype: table[rows] for dtype, table in self.half_precision.items()}
+        return replace(self, half_precision=half)
+
+
+SCRATCH = 4
 
 
 def row_sums(
-    block: Block, c: Coefficients | None, plain: bool, out: Tensor, scratch: Tensor
+    block: Block,
+    state: OptimizerState,
+    c: Coefficients,
+    smallest_normal: Tensor,
+    plan: Plan,
+    out: Tensor,
+    scratch: Tensor,
 ) -> None:
     """Reduce each row of a block.
 
     Args:
         block: What was read.
-        c: Needed where the block has moments.
-        plain: Whether g' is g for every parameter of the block.
-        out: ``[len(ROW_VALUES), rows]``; filled, but for "v before" (and the other moments' rows
-            where the block has none).
-        scratch: ``[3, rows, n]``; overwritten.
+        state: Of the optimizer.
+        c: The numbers of the rows, ``[rows, 1]``.
+        smallest_normal: Of the type in which exp_avg_sq is stored, ``[rows, 1]``.
+        plan: What to compute.
+        out: ``[len(ROW_VALUES), rows]``. What is not computed keeps its values.
+        scratch: ``[SCRATCH, rows, n]``; overwritten.
     """
-    t, e, s = scratch
+    t, e, s, n = scratch
 
     def put(name: str, values: Tensor) -> None:
         reduce = torch.amax if name in _MAXIMA else torch.sum
         reduce(values, 1, out=out[_INDEX[name]])
 
+    def put_square(name: str, x: Tensor) -> None:
+        put(name, torch.mul(x, x, out=t))
+
     b, w, g, d = block.before, block.weight, block.gradient, block.update
-    for name, x, y in (("b²", b, b), ("d²", d, d), ("d·b", d, b), ("g²", g, g)):
-        put(name, torch.mul(x, y, out=t))
+    for name, x in (("b²", b), ("d²", d), ("g²", g)):
+        put_square(name, x)
+    put("d·b", torch.mul(d, b, out=t))
     for name, x in (("max|d|", d), ("max|w|", w), ("max|g|", g)):
         put(name, torch.abs(x, out=t))
     for name, x in (("w=0", w), ("g=0", g), ("d=0", d)):
         put(name, torch.eq(x, 0, out=t))
-    m, v = block.exp_avg, block.exp_avg_sq
-    if m is None or v is None or c is None:
-        return
-    if plain:
+    if plan.plain_gradient:
         e = g
         out[_INDEX["g'²"]] = out[_INDEX["g²"]]
     else:
         torch.mul(b, c.coupled_weight_decay, out=e)
         e.addcmul_(g, c.gradient_sign)
-        put("g'²", torch.mul(e, e, out=t))
-    put("m²", torch.mul(m, m, out=t))
-    put("m·g'", torch.mul(m, e, out=t))
-    put("max|m|", torch.abs(m, out=t))
-    put("m=0", torch.eq(m, 0, out=t))
-    put("v", v)
-    put("max v", v)
-    torch.sqrt(v, out=s).mul_(c.inverse_root_bias_correction2)
-    put("s<ε", torch.lt(s, c.eps, out=t))
-    put("s<10ε", torch.lt(s, c.eps * 10, out=t))
-    eps = c.eps.clamp_min(_TINY)
-    torch.div(e, torch.maximum(s, eps, out=t), out=t)
-    put("(g'/max(s,ε))²", t.mul_(t))
-    # g' is not needed any more: its memory takes m̂.
-    mhat = torch.mul(m, c.inverse_bias_correction1, out=scratch[1])
-    put("v=0", torch.eq(v, 0, out=t))
-    torch.div(mhat, torch.add(s, t, alpha=_HUGE, out=t), out=t)
-    put("m̂²/v̂", t.mul_(t))
-    torch.div(mhat, s.add_(eps), out=t)
-    put("(m̂/(s+ε))²", t.mul_(t))
+        put_square("g'²", e)
+    m, v = block.exp_avg, block.exp_avg_sq
+    rows = Rows(b, e, m, v, block.others)
+    if m is not None:
+        put_square("m²", m)
+        put("m·g'", torch.mul(m, e, out=t))
+        put("max|m|", torch.abs(m, out=t))
+        put("m=0", torch.eq(m, 0, out=t))
+    root = None
+    if v is not None:
+        put("v", v)
+        put("max v", v)
+        put("v=0", torch.eq(v, 0, out=t))
+        root = state.root(rows, c, s)
+        put("s<ε", torch.lt(root, c.eps, out=t))
+        put("s<10ε", torch.lt(root, c.eps * 10, out=t))
+        torch.div(e, torch.maximum(root, c.eps.clamp_min(_TINY), out=t), out=t)
+        put("(g'/max(s,ε))²", t.mul_(t))
+        torch.lt(v, smallest_normal, out=t)
+        put("v<tiny, g≠0", t.mul_(torch.ne(g, 0, out=n)))
+        for dtype, rows_of_dtype in plan.half_precision.items():
+            decayed = torch.mul(v, c.exp_avg_sq_decay, out=t).to(dtype)
+            torch.eq(decayed, v, out=t)
+            put("v frozen", t.mul_(torch.ne(v, 0, out=n)).mul_(rows_of_dtype))
+    if m is not None and v is not None and root is not None:
+        torch.eq(v, 0, out=t)
+        torch.div(m, torch.add(root, t, alpha=_HUGE, out=t), out=t).mul_(c.exp_avg_scale)
+        put("m̂²/v̂", t.mul_(t))
+    if plan.knows_update:
+        r = state.direction(rows, c, root, n)
+        put_square("n²", r)
+        if plan.has_weight_decay:
+            r.addcmul_(b, c.weight_decay)
+        r.mul_(c.step_size).neg_()
+        put_square("r²", r)
+        torch.sub(d, r, out=t)
+        put("(d-r)²", t.mul_(t))
+        requested = torch.ne(r, 0, out=n)
+        put("r≠0", requested)
+        put("r≠0, d=0", torch.eq(d, 0, out=t).mul_(requested))
 
 
 def row_second_moment_before(exp_avg_sq: Tensor, out: Tensor) -> None:
@@ -154,6 +209,31 @@ def row_second_moment_before(exp_avg_sq: Tensor, out: Tensor) -> None:
         out: ``[len(ROW_VALUES), rows]``.
     """
     torch.sum(exp_avg_sq, 1, out=out[_INDEX["v before"]])
+
+
+def row_rounding(
+    before: Tensor,
+    after: Tensor,
+    added: Tensor,
+    decay: Tensor,
+    weight: Tensor,
+    names: tuple[str, str],
+    out: Tensor,
+) -> None:
+    """Compare a moment with ``decay · before + weight · added``, its value without rounding.
+
+    Args:
+        before: A block's elements of the moment before the step, ``[rows, n]``; overwritten.
+        after: Those after it.
+        added: g', or its square.
+        decay: ``[rows, 1]``.
+        weight: ``[rows, 1]``.
+        names: Row values for the squared difference and the squared exact moment.
+        out: ``[len(ROW_VALUES), rows]``.
+    """
+    exact = before.mul_(decay).addcmul_(added, weight)
+    for name, values in zip(names, (after - exact, exact), strict=True):
+        torch.sum(values * values, 1, out=out[_INDEX[name]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,10 +251,15 @@ class ParameterSums:
             float64 ``[K]``, NaN-free where the values are finite.
         nonfinite: Elements of w, g, m and v that are not finite, over all elements, ``[K]``.
         has_gradient: ``[K]``.
-        has_moments: ``[K]``.
+        has_exp_avg: ``[K]``.
+        has_exp_avg_sq: ``[K]``.
+        knows_update: Whether the requested update is known, ``[K]``.
         steps: Steps that the parameter has taken, ``[K]``.
-        formulas: One a parameter; None for an unknown formula.
+        coefficients: By name, ``[K]``.
         second_moment_before_is_known: Whether "v before" was measured; else it is computed back.
+        rounds_exp_avg: Whether exp_avg is stored in less than float32, ``[K]``.
+        rounds_exp_avg_sq: Likewise; False for a maximum, which is not rounded, ``[K]``.
+        halves_exp_avg_sq: Whether it is stored in a half-precision type, ``[K]``.
     """
 
     total: Mapping[str, Values]
@@ -185,11 +270,16 @@ class ParameterSums:
     padding: npt.NDArray[np.int64]
     exact: Mapping[str, Values]
     nonfinite: Values
-    has_gradient: npt.NDArray[np.bool_]
-    has_moments: npt.NDArray[np.bool_]
+    has_gradient: Flags
+    has_exp_avg: Flags
+    has_exp_avg_sq: Flags
+    knows_update: Flags
     steps: Values
-    formulas: list[Formula | None]
+    coefficients: Mapping[str, Values]
     second_moment_before_is_known: bool
+    rounds_exp_avg: Flags
+    rounds_exp_avg_sq: Flags
+    halves_exp_avg_sq: Flags
 
 
 def add_up(rows: npt.NDArray[Any], first_rows: npt.NDArray[np.int64]) -> dict[str, Values]:
@@ -232,7 +322,7 @@ def finish(p: ParameterSums) -> npt.NDArray[np.float32]:
         float32 ``[K, len(schema.STATISTICS)]``; NaN where a statistic is not defined.
     """
     with np.errstate(all="ignore"):
-        columns = {**_measured(p, p.total), **_of_moments(p, p.total)}
+        columns = {**_measured(p, p.total), **_of_moments(p, p.total), **_of_request(p, p.total)}
     for name in columns.keys() - {"nonfinite_count", "update_rms_standard_error"}:
         columns[name] = np.where(p.elements == 0, np.nan, columns[name])
     table = np.stack([columns[s.name] for s in schema.STATISTICS], axis=1)
@@ -256,7 +346,7 @@ def _measured(p: ParameterSums, total: Mapping[str, Values]) -> dict[str, Values
         "update_absmax": total["max|d|"],
         "weight_rms": weight_rms,
         "weight_absmax": total["max|w|"],
-        **{name: np.where(p.has_gradient, x, np.nan) for name, x in gradient.items()},
+        **_where(p.has_gradient, gradient),
         "unchanged_fraction": (total["d=0"] - p.padding) / k,
         "update_weight_cosine": _cosine(total["d·b"], total["d²"], total["b²"]),
         "nonfinite_count": p.nonfinite,
@@ -266,53 +356,101 @@ def _measured(p: ParameterSums, total: Mapping[str, Values]) -> dict[str, Values
 
 def _of_moments(p: ParameterSums, total: Mapping[str, Values]) -> dict[str, Values]:
     n, k = p.elements.astype(np.float64), p.elements_read.astype(np.float64)
-    beta1, beta2, coupled, decoupled = _formula_columns(p.formulas)
-    t = p.steps
-    correction1, correction2 = 1 - beta1**t, 1 - beta2**t
-    normalized = np.sqrt(total["(m̂/(s+ε))²"] / k)
-    decay = np.where(
-        decoupled != 0,
-        decoupled * np.sqrt(p.exact["b²"] / n) / normalized,
-        coupled * np.sqrt(p.exact["b²"] / p.exact["g²"]),
-    )
+    c = p.coefficients
+    first_scale, second_scale = c["exp_avg_scale"], c["exp_avg_sq_scale"]
+    zero_second = total["v=0"] - p.padding
     v_before = np.where(
-        t > 1,
+        p.steps > 1,
         total["v before"]
         if p.second_moment_before_is_known
-        else (total["v"] - (1 - beta2) * total["g'²"]) / beta2,
+        else (total["v"] - c["exp_avg_sq_weight"] * total["g'²"]) / c["exp_avg_sq_decay"],
         np.nan,
     )
-    moments = {
-        "exp_avg_rms": np.sqrt(p.exact["m²"] / n) / np.abs(correction1),
-        "exp_avg_absmax": total["max|m|"] / correction1,
-        "exp_avg_sq_root": np.sqrt(p.exact["v"] / n / correction2),
-        "exp_avg_sq_max": total["max v"] / correction2,
-        "normalized_update_rms": normalized,
-        "signal_to_noise": total["m̂²/v̂"] / (k - (total["v=0"] - p.padding)),
-        "epsilon_fraction": (total["s<ε"] - p.padding) / k,
-        "epsilon_10_fraction": (total["s<10ε"] - p.padding) / k,
-        "zero_second_moment_fraction": (total["v=0"] - p.padding) / k,
+    first = {
+        "exp_avg_rms": np.sqrt(p.exact["m²"] / n) * np.abs(first_scale),
+        "exp_avg_absmax": total["max|m|"] * np.abs(first_scale),
+    }
+    second = {
+        "exp_avg_sq_root": np.sqrt(p.exact["v"] / n) * second_scale,
+        "exp_avg_sq_max": total["max v"] * second_scale**2,
+        "epsilon_fraction": (total["s<ε"] - p.padding * (c["eps"] > 0)) / k,
+        "epsilon_10_fraction": (total["s<10ε"] - p.padding * (c["eps"] > 0)) / k,
+        "zero_second_moment_fraction": zero_second / k,
+        "second_moment_frozen_fraction": np.where(
+            p.halves_exp_avg_sq,
+            total["v frozen"] / (k - zero_second),
+            np.where(p.rounds_exp_avg_sq, np.nan, _frozen_in_float32(c)),
+        ),
     }
     with_gradient = {
-        "gradient_surprise": np.sqrt(total["g'²"] / (v_before / (1 - beta2 ** (t - 1)))),
+        "gradient_surprise": np.sqrt(total["g'²"] / (v_before * c["exp_avg_sq_scale_before"] ** 2)),
         "rms_t": np.sqrt(total["(g'/max(s,ε))²"] / k),
-        "momentum_gradient_cosine": _lagged_cosine(p, total, beta1),
+        "second_moment_underflow_fraction": total["v<tiny, g≠0"] / (k - (total["g=0"] - p.padding)),
+    }
+    cosines = {
+        "momentum_gradient_cosine": _lagged_cosine(p, total),
         "gradient_exp_avg_cosine": _cosine(total["m·g'"], total["m²"], total["g'²"]),
-        "weight_decay_ratio": np.where(coupled + decoupled == 0, 0.0, decay),
     }
-    both = p.has_moments & p.has_gradient
+    rounding = {
+        "exp_avg_rounding_error": np.sqrt(total["(m-exact)²"] / total["exact m²"]),
+        "exp_avg_sq_rounding_error": np.sqrt(total["(v-exact)²"] / total["exact v²"]),
+    }
+    signal_to_noise = {"signal_to_noise": total["m̂²/v̂"] / (k - zero_second)}
+    begun = p.steps > 1
     return {
-        **{name: np.where(p.has_moments, x, np.nan) for name, x in moments.items()},
-        **{name: np.where(both, x, np.nan) for name, x in with_gradient.items()},
+        **_where(p.has_exp_avg, first),
+        **_where(p.has_exp_avg_sq, second),
+        **_where(p.has_exp_avg_sq & p.has_gradient, with_gradient),
+        **_where(p.has_exp_avg & p.has_gradient, cosines),
+        **_where(p.has_exp_avg & p.has_exp_avg_sq, signal_to_noise),
+        "exp_avg_rounding_error": np.where(
+            p.rounds_exp_avg & begun, rounding["exp_avg_rounding_error"], np.nan
+        ),
+        "exp_avg_sq_rounding_error": np.where(
+            p.rounds_exp_avg_sq & begun, rounding["exp_avg_sq_rounding_error"], np.nan
+        ),
     }
 
 
-def _lagged_cosine(p: ParameterSums, total: Mapping[str, Values], beta1: Values) -> Values:
-    """Cosine of exp_avg before the step, (m - (1-β1)g')/β1, and g', from sums after the step."""
+def _of_request(p: ParameterSums, total: Mapping[str, Values]) -> dict[str, Values]:
+    n, k = p.elements.astype(np.float64), p.elements_read.astype(np.float64)
+    coupled, decoupled = p.coefficients["coupled_weight_decay"], p.coefficients["weight_decay"]
+    weight_rms = np.sqrt(p.exact["b²"] / n)
+    direction_rms = np.sqrt(total["n²"] / k)
+    decay = np.where(
+        decoupled != 0,
+        decoupled * weight_rms / direction_rms,
+        coupled * np.sqrt(p.exact["b²"] / p.exact["g²"]),
+    )
+    values = {
+        "normalized_update_rms": np.where(p.has_exp_avg_sq, direction_rms, np.nan),
+        "lost_update_fraction": np.where(
+            total["r≠0"] > 0, total["r≠0, d=0"] / total["r≠0"], np.nan
+        ),
+        "update_rounding_error": np.sqrt(total["(d-r)²"] / total["r²"]),
+    }
+    ratio = {"weight_decay_ratio": np.where(coupled + decoupled == 0, 0.0, decay)}
+    return {
+        **_where(p.knows_update, values),
+        **_where(p.knows_update & p.has_gradient, ratio),
+    }
+
+
+def _where(condition: Flags, columns: Mapping[str, Values]) -> dict[str, Values]:
+    return {name: np.where(condition, values, np.nan) for name, values in columns.items()}
+
+
+def _frozen_in_float32(c: Mapping[str, Values]) -> Values:
+    """Share of float32 numbers v for which ``decay · v`` rounds back to v: none as a rule."""
+    return np.where(1 - c["exp_avg_sq_decay"] > 2**-23, 0.0, np.nan)
+
+
+def _lagged_cosine(p: ParameterSums, total: Mapping[str, Values]) -> Values:
+    """Cosine of exp_avg before the step, (m - weight·g')/decay, and g', from sums after it."""
     a, mm, gg = total["m·g'"], total["m²"], total["g'²"]
-    weight = 1 - beta1
-    product = (a - weight * gg) / beta1
-    before = (mm - 2 * weight * a + weight**2 * gg) / beta1**2
+    decay, weight = p.coefficients["exp_avg_decay"], p.coefficients["exp_avg_weight"]
+    product = (a - weight * gg) / decay
+    before = (mm - 2 * weight * a + weight**2 * gg) / decay**2
     return np.where(p.steps > 1, _cosine(product, before, gg), np.nan)
 
 
@@ -334,14 +472,3 @@ def _update_standard_error(p: ParameterSums) -> Values:
     mean = p.total["d²"] / k
     error = np.where(mean > 0, 0.5 * np.sqrt(variance) / mean, 0.0)
     return np.where(p.elements_read == p.elements, 0.0, np.where(rows > 1, error, np.nan))
-
-
-def _formula_columns(formulas: list[Formula | None]) -> list[Values]:
-    nan = float("nan")
-    table = [
-        (nan,) * 4
-        if f is None
-        else (f.beta1, f.beta2, f.coupled_weight_decay, f.decoupled_weight_decay)
-        for f in formulas
-    ]
-    return list(np.array(table, np.float64).reshape(-1, 4).T)

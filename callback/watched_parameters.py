@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,8 +45,21 @@ class Parameters:
     unoptimized: tuple[tuple[str, Tensor], ...]
     notices: tuple[str, ...]
 
-    def layout(self, state: OptimizerState, elements_read: Sequence[int]) -> schema.Layout:
-        """Describe the rows of the records."""
+    def layout(
+        self,
+        state: OptimizerState,
+        elements_read: Sequence[int],
+        others: Sequence[str],
+        storage: Sequence[Mapping[str, str]],
+    ) -> schema.Layout:
+        """Describe the rows of the records.
+
+        Args:
+            state: Of the optimizer.
+            elements_read: Of each parameter.
+            others: Keys of further tensors of the state that have histograms.
+            storage: In what types each group's state is stored.
+        """
         return schema.Layout(
             parameters=tuple(
                 schema.Parameter(
@@ -55,11 +68,17 @@ class Parameters:
                 for w, read in zip(self.watched, elements_read, strict=True)
             ),
             groups=tuple(
-                schema.Group(type(state.optimizer).__name__, state.options(group), state.undefined)
-                for group in state.optimizer.param_groups
+                schema.Group(
+                    type(state.optimizer).__name__,
+                    state.options(group),
+                    state.undefined,
+                    state.meanings,
+                    stored,
+                )
+                for group, stored in zip(state.optimizer.param_groups, storage, strict=True)
             ),
             statistics=tuple(statistic.name for statistic in schema.STATISTICS),
-            quantities=schema.QUANTITIES,
+            quantities=(*schema.QUANTITIES, *(schema.state_quantity(key) for key in others)),
             unoptimized=tuple(
                 schema.Unoptimized(name, tuple(parameter.shape), parameter.requires_grad)
                 for name, parameter in self.unoptimized

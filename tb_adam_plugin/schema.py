@@ -27,7 +27,7 @@ import json
 import math
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
@@ -112,6 +112,42 @@ STATISTICS: tuple[Statistic, ...] = (
     Statistic(
         "unchanged_fraction", "weight unchanged", "fraction", "share that the step left as it was"
     ),
+    Statistic(
+        "lost_update_fraction",
+        "update lost to rounding",
+        "fraction",
+        "share of the requested changes, Δw ≠ 0 by the formula, that left the weight as it was",
+    ),
+    Statistic(
+        "update_rounding_error",
+        "rounding error of update",
+        "log",
+        "‖Δw - requested Δw‖ / ‖requested Δw‖",
+    ),
+    Statistic(
+        "second_moment_frozen_fraction",
+        "v cannot decay",
+        "fraction",
+        "share of v > 0 for which beta2·v rounds back to v in the type that stores it",
+    ),
+    Statistic(
+        "second_moment_underflow_fraction",
+        "v underflows",
+        "fraction",
+        "share of g ≠ 0 whose v is 0 or subnormal in the type that stores it",
+    ),
+    Statistic(
+        "exp_avg_rounding_error",
+        "rounding error of exp_avg",
+        "log",
+        "what storing m in less than float32 changed at this step, relative to m",
+    ),
+    Statistic(
+        "exp_avg_sq_rounding_error",
+        "rounding error of exp_avg_sq",
+        "log",
+        "what storing v in less than float32 changed at this step, relative to v",
+    ),
     Statistic("weight_decay_ratio", "decay / update", "log", "weight decay against update"),
     Statistic("update_weight_cosine", "cos(update, weight)", "cosine", "cosine of Δw and w before"),
     Statistic(
@@ -166,6 +202,12 @@ QUANTITIES: tuple[Quantity, ...] = (
     Quantity("weight", True, -52),
     Quantity("gradient", True, -52),
 )
+
+
+def state_quantity(key: str) -> Quantity:
+    """Return the quantity of a tensor that an optimizer keeps under a key of its own."""
+    taken = any(key == quantity.name for quantity in QUANTITIES)
+    return Quantity(f"{key} (state)" if taken else key, True, -52)
 
 
 def bin_edges(quantity: Quantity) -> npt.NDArray[np.float64]:
@@ -324,11 +366,16 @@ class Group:
         options: Settings that are no numbers over time: ``amsgrad``, ``maximize``,
             ``decoupled_weight_decay``, ``foreach``, ``fused``, ``capturable`` …
         undefined: Statistics and quantities that this optimizer does not have. Their cells are NaN.
+        meanings: What a quantity is in this optimizer where its name alone would mislead.
+        storage: In what types the tensors of the state are stored, by quantity; several are joined
+            by commas.
     """
 
     optimizer: str
     options: Mapping[str, Option]
     undefined: tuple[str, ...] = ()
+    meanings: Mapping[str, str] = field(default_factory=dict)
+    storage: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,7 +415,16 @@ class Layout:
                     [p.name, list(p.shape), p.dtype, p.elements_read, p.group]
                     for p in self.parameters
                 ],
-                "groups": [[g.optimizer, dict(g.options), list(g.undefined)] for g in self.groups],
+                "groups": [
+                    [
+                        g.optimizer,
+                        dict(g.options),
+                        list(g.undefined),
+                        dict(g.meanings),
+                        dict(g.storage),
+                    ]
+                    for g in self.groups
+                ],
                 "statistics": list(self.statistics),
                 "quantities": [[q.name, q.signed, q.lowest_exponent] for q in self.quantities],
                 "unoptimized": [[u.name, list(u.shape), u.trainable] for u in self.unoptimized],
@@ -400,8 +456,14 @@ class Layout:
                     for name, shape, dtype, read, group in fields["parameters"]
                 ),
                 tuple(
-                    Group(str(optimizer), dict(options), tuple(map(str, undefined)))
-                    for optimizer, options, undefined in fields["groups"]
+                    Group(
+                        str(optimizer),
+                        dict(options),
+                        tuple(map(str, undefined)),
+                        _texts(meanings),
+                        _texts(storage),
+                    )
+                    for optimizer, options, undefined, meanings, storage in fields["groups"]
                 ),
                 tuple(map(str, fields["statistics"])),
                 tuple(
@@ -612,6 +674,10 @@ def _read_content(content: bytes) -> dict[str, Any]:
         )
     assert isinstance(fields, dict)
     return fields
+
+
+def _texts(value: Any) -> dict[str, str]:
+    return {str(name): str(text) for name, text in dict(value).items()}
 
 
 def _shape(value: Any) -> tuple[int, ...]:

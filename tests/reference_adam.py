@@ -75,6 +75,9 @@ def statistics(s: Step) -> dict[str, float]:
     root = np.sqrt(v_hat)
     normalized = m_hat / (root + h.eps)
     seen = s.second > 0
+    decoupled = h.weight_decay if h.decoupled else 0.0
+    requested = -h.lr * (normalized + decoupled * s.weight_before)
+    moves, has_gradient = requested != 0, s.gradient != 0
     with np.errstate(all="ignore"):
         before = s.second_before / (1 - h.beta2 ** (t - 1))
         surprise = float(np.sqrt(np.sum(g**2) / np.sum(before))) if t > 1 else float("nan")
@@ -107,6 +110,12 @@ def statistics(s: Step) -> dict[str, float]:
             "zero_second_moment_fraction": float(np.mean(s.second == 0)),
             "zero_gradient_fraction": float(np.mean(s.gradient == 0)),
             "unchanged_fraction": float(np.mean(update == 0)),
+            "lost_update_fraction": float(np.mean(update[moves] == 0)),
+            "update_rounding_error": norm(update - requested) / norm(requested),
+            "second_moment_frozen_fraction": 0.0,
+            "second_moment_underflow_fraction": float(np.mean(s.second[has_gradient] == 0)),
+            "exp_avg_rounding_error": float("nan"),
+            "exp_avg_sq_rounding_error": float("nan"),
             "weight_decay_ratio": decay,
             "update_weight_cosine": cosine(update, s.weight_before),
             "nonfinite_count": 0.0,

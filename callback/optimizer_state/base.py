@@ -105,14 +105,12 @@ class Coefficients:
     own: Mapping[str, Tensor] = field(default_factory=dict)
 
     @staticmethod
-    def of(
-        table: StepTable, own: Mapping[str, Tensor] | None = None, **given: Tensor | float
-    ) -> Coefficients:
+    def of(table: StepTable, *, own: Any = None, **given: Tensor | float) -> Coefficients:
         """Fill in what is not given: plain gradient descent without moments.
 
         Args:
             table: The parameters.
-            own: See the attributes.
+            own: See the attributes: a mapping, or None for none.
             **given: Attributes by name, ``[parameters]``, or one number for all of them.
         """
         values: dict[str, Tensor | float] = {**_GRADIENT_DESCENT, **given}
@@ -330,11 +328,3 @@ def as_number(value: object) -> float:
 def read(source: Source) -> Tensor:
     """Return the tensor of a source."""
     return source if isinstance(source, Tensor) else source()
-
-
-class Formula:
-    """Temporary."""
-
-
-class Moments:
-    """Temporary."""
