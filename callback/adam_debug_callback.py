@@ -1,36 +1,48 @@
 """The callback: attaches to an optimizer, decides when to record, contains failures, detaches.
 
-What is read is :mod:`.capture`'s business, what is computed :mod:`.statistics`' and
-:mod:`.histograms`', and what is written :mod:`.recorder`'s.
+What is recorded of a step is :mod:`.parameter_records`' business, and what is written
+:mod:`.recorder`'s.
 """
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import time
 import warnings
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from tb_adam_plugin import schema
 
-from . import norms, options, schedule
+from . import options, schedule, state_storage, uncounted_steps
+from .capture import CaptureError
 from .event_log import EventLog
-from .measurement import Measured, Measurement
-from .optimizer_state.base import ParameterState
+from .gradient_history import GradientHistory
+from .norms import GradientNorms
 from .optimizer_state.registry import adapter_for
+from .overhead import OverheadBudget
+from .parameter_records import ParameterRecords, StepRecord
 from .recorder import Recorder
-from .state_storage import storage_types
 from .step_scalars import Scalar
-from .watched_parameters import Parameters, find_parameters
+
+_DEFAULT_MAX_OVERHEAD = 0.01
+# Without a record the rows of steps wait in memory; not more of them than this.
+_MOST_WAITING_ROWS = 1000
+# After so many failures in a row the event file is given up.
+_FAILED_WRITES = 10
+
+# Parts that fail, and are given up, each on its own.
+_STEPS, _RECORDS, _NORMS = "steps", "records", "gradient norms"
+_WRITING, _LOADING = "event files", "checks of checkpoints"
 
 _WATCHING: weakref.WeakKeyDictionary[Optimizer, weakref.ref[AdamDebugCallback]] = (
     weakref.WeakKeyDictionary()
@@ -52,12 +64,14 @@ class AdamDebugCallback:
                 optimizer.step()
 
     Training is the same, bit by bit, with and without it. If something fails while a step is
-    recorded, the callback warns, stops recording, and training goes on.
+    recorded, the callback warns, goes on without what failed, and so does training.
 
     Recorded on the schedule: the columns of :data:`tb_adam_plugin.schema.STATISTICS` and
     histograms of :data:`tb_adam_plugin.schema.QUANTITIES` for each parameter of the optimizer, and
     each group's hyperparameters. Recorded at every step: the global gradient norm, the learning
-    rate, what :meth:`record` was given, times. Between records nothing is read from the device.
+    rate, what :meth:`record` was given, times. Between records nothing is read from a device. When
+    the gradient norm jumps or is not finite, the norm of each parameter's gradient at the last 64
+    steps is written, and the next 16 steps are recorded in full.
     """
 
     def __init__(
@@ -72,6 +86,7 @@ class AdamDebugCallback:
         total_steps: int | None = None,
         max_sampled_elements: int = 16_384,
         exact: bool = False,
+        max_overhead: float | None = None,
         gradient_norm: bool = True,
         mirror_scalars: bool = True,
         initial_step: int | None = None,
@@ -81,8 +96,8 @@ class AdamDebugCallback:
 
         Args:
             model: Gives the parameters their names: a module, or pairs of name and parameter.
-            optimizer: Whose steps are recorded. ``Adam`` and ``AdamW`` with all their flags; of any
-                other optimizer the measured update, the weights and the gradients.
+            optimizer: Whose steps are recorded; docs/optimizers.md says what is known of which. Of
+                any other the measured update, the weights, the gradients and its state as it is.
             log_dir: Folder of the run; the event file goes into its subfolder ``adam_debug``.
             writer: Instead of ``log_dir``, a ``SummaryWriter`` whose event file is shared.
             every_n_steps: Interval of records after the first ones (steps 1, 2, 4, 8, 16, 32). By
@@ -93,12 +108,16 @@ class AdamDebugCallback:
                 sample of about this size. Its RMS of weight, gradient, exp_avg and √exp_avg_sq and
                 its count of non-finite values are exact all the same.
             exact: Read every element of every parameter. Keeps a copy of the weights.
-            gradient_norm: Record the global gradient norm at every step.
+            max_overhead: Largest share of the training time that records may take: where they
+                would take more, they are made less often. By default 0.01 where the interval is
+                the callback's choice, and no limit where ``every_n_steps`` is given.
+            gradient_norm: Record the global gradient norm at every step, and look closer when it
+                jumps.
             mirror_scalars: Also write a few numbers as ordinary scalars for the Scalars tab.
             initial_step: Number of steps already taken. By default the optimizer's own count, which
                 a checkpoint restores.
             on_error: What to do about a failure while a step is recorded: "warn" and go on
-                training without recording, or "raise".
+                without what failed, or "raise".
 
         Raises:
             TypeError: If an argument has the wrong type.
@@ -112,6 +131,7 @@ class AdamDebugCallback:
         options.check_count("total_steps", total_steps)
         options.check_count("max_sampled_elements", max_sampled_elements, least=16, optional=False)
         options.check_flag("exact", exact)
+        options.check_share("max_overhead", max_overhead)
         options.check_flag("gradient_norm", gradient_norm)
         options.check_flag("mirror_scalars", mirror_scalars)
         options.check_count("initial_step", initial_step, least=0)
@@ -121,16 +141,17 @@ class AdamDebugCallback:
 
         self._optimizer = optimizer
         self._state = adapter_for(optimizer)
-        # An iterator would be empty when the layout is built anew.
-        self._model = model if isinstance(model, nn.Module) else _as_list(model)
-        self._max_sampled_elements = None if exact else max_sampled_elements
         self._schedule = schedule.choose(every_n_steps, total_steps)
         self._histogram_schedule = (
             self._schedule
             if histograms_every_n_steps is None
             else schedule.choose(histograms_every_n_steps, total_steps)
         )
-        self._with_gradient_norm = gradient_norm
+        if max_overhead is None and every_n_steps is None:
+            max_overhead = _DEFAULT_MAX_OVERHEAD
+        self._budget = OverheadBudget(max_overhead)
+        self._stretch = 1
+        self._history = GradientHistory() if gradient_norm else None
         self._mirror_scalars = mirror_scalars
         self._raises = on_error == "raise"
         self._step = initial_step or 0
@@ -138,21 +159,39 @@ class AdamDebugCallback:
         self._step_is_known = not self._follows_optimizer
         self._step_is_first = True
         self._enabled = True
+        self._in_training = False
         self._in_step = False
+        self._due = False
         self._recording = False
-        self._milliseconds = 0.0
+        self._had_no_state = False
+        self._record: StepRecord | None = None
+        self._norm: Scalar = float("nan")
+        self._milliseconds = 0.0  # since the last row
+        self._own_milliseconds = 0.0  # of the last row
+        self._last_step_ended: float | None = None
         self._warned: set[str] = set()
-        self._parameters: Parameters | None = None
+        self._disabled: set[str] = set()
+        self._failed_writes = 0
+        self._types_in_checkpoint: Mapping[str, str] = {}
 
-        self._rebuild()
+        self._records = ParameterRecords(
+            # An iterator would be empty when the layout is built anew.
+            model if isinstance(model, nn.Module) else _as_list(model),
+            optimizer,
+            self._state,
+            None if exact else max_sampled_elements,
+        )
+        self._follow_parameters()
         self._recorder = Recorder(EventLog(log_dir, writer=writer))
         self._close_recorder = weakref.finalize(self, _close, self._recorder)
         # Compiling an optimizer's step must not compile the callback into it.
         self._handles = [
             optimizer.register_step_pre_hook(torch.compiler.disable(self._before_step)),
             optimizer.register_step_post_hook(torch.compiler.disable(self._after_step)),
+            optimizer.register_load_state_dict_pre_hook(self._before_load),
             optimizer.register_load_state_dict_post_hook(self._after_load),
         ]
+        self._in_training = True
         _WATCHING[optimizer] = weakref.ref(self)
 
     @property
@@ -187,7 +226,7 @@ class AdamDebugCallback:
 
     def flush(self) -> None:
         """Hand everything recorded so far to the operating system."""
-        self._contained("flushing the event file", self._flush)
+        self._contained(_WRITING, "flushing the event file", self._flush)
 
     def close(self) -> None:
         """Stop recording, detach from the optimizer and close the event file.
@@ -201,7 +240,7 @@ class AdamDebugCallback:
         if _WATCHING.get(self._optimizer, _nobody)() is self:
             del _WATCHING[self._optimizer]
         if self._close_recorder.detach() is not None:
-            self._contained("closing the event file", self._recorder.close)
+            self._contained(_WRITING, "closing the event file", self._recorder.close)
 
     def __enter__(self) -> AdamDebugCallback:
         """Return the callback."""
@@ -219,119 +258,151 @@ class AdamDebugCallback:
     # --- hooks ---
 
     def _before_step(self, *_: object) -> None:
-        if self._enabled:
-            self._contained("reading the state before a step", self._begin_step)
+        if not self._enabled:
+            return
+        start = time.perf_counter()
+        self._in_step = True
+        self._recording = False
+        self._contained(_STEPS, "reading the step count", self._begin_step)
+        if self._due:
+            self._recording = self._contained(
+                _RECORDS, "reading the state before a step", self._begin_record
+            )
+        self._milliseconds += (time.perf_counter() - start) * 1e3
 
     def _after_step(self, *_: object) -> None:
         # A subclass whose step() calls its parent's fires the hooks twice: the first one counts.
         if self._enabled and self._in_step:
             self._in_step = False
-            self._contained("recording a step", self._end_step)
+            with torch.no_grad():
+                self._contained(_STEPS, "recording a step", self._end_step)
+
+    def _before_load(self, _: Optimizer, state_dict: dict[str, Any]) -> None:
+        self._contained(_LOADING, "looking at a checkpoint", lambda: self._look_at(state_dict))
 
     def _after_load(self, *_: object) -> None:
-        """The optimizer's own count is another one now."""
+        """The optimizer's own count is another one now, and its state may have another type."""
         self._step_is_known = not self._follows_optimizer
         self._step_is_first = True
+        self._contained(_LOADING, "comparing a checkpoint", self._compare_storage)
+
+    # --- one step ---
 
     def _begin_step(self) -> None:
-        start = time.perf_counter()
-        self._in_step = True
         self._read_step_count()
-        step = self._step + 1
-        self._recording = (
-            self._step_is_first
-            or self._schedule.is_due(step)
-            or self._histogram_schedule.is_due(step)
+        self._had_no_state = not self._optimizer.state
+        self._due = self._is_due(self._step + 1)
+
+    def _is_due(self, step: int) -> bool:
+        return (
+            self._step_is_first  # after a resume, too, whatever the schedules say
+            or self._schedule.is_due(step, self._stretch)
+            or self._histogram_schedule.is_due(step, self._stretch)
+            or (self._history is not None and self._history.wants_detail(step))
         )
-        if self._recording:
-            with torch.no_grad():
-                if self._fingerprint != self._current_fingerprint():
-                    self._rebuild()
-                for measurement in self._measurements:
-                    measurement.before_step()
-        self._milliseconds += (time.perf_counter() - start) * 1e3
+
+    def _begin_record(self) -> None:
+        with torch.no_grad():
+            if self._records.refresh():
+                self._follow_parameters()
+            self._records.before_step()
 
     def _end_step(self) -> None:
-        if self._was_skipped():
-            return
         start = time.perf_counter()
+        skipped = uncounted_steps.scaler_flag(self._optimizer)
+        if skipped is not None and (self._recording or not skipped.is_cuda):
+            if bool(skipped):
+                self._recorder.rows.skip_step()
+                return
+            skipped = None
+        if self._had_no_state and uncounted_steps.is_phantom(self._optimizer):
+            return
         self._step += 1
-        with torch.no_grad():
-            if self._recording:
-                self._end_recorded_step(start)
-            else:
-                norm = self._gradient_norm() if self._with_gradient_norm else None
-                self._add_row(start, float("nan") if norm is None else norm)
+        self._record = None
+        if self._recording:
+            self._contained(_RECORDS, "recording a step", self._end_record)
+        self._norm = float("nan")
+        if self._history is not None:
+            self._contained(_NORMS, "computing the gradient norm", self._follow_gradients(skipped))
+        self._add_row(start, skipped)
+        rows_wait_too_long = self._recorder.rows.waiting >= _MOST_WAITING_ROWS
+        if self._due or rows_wait_too_long or (self._history is not None and self._history.is_due):
+            writing = time.perf_counter()
+            self._contained(_WRITING, "writing a record", self._write)
+            self._milliseconds += (time.perf_counter() - writing) * 1e3
+        self._count_time(start)
 
-    def _end_recorded_step(self, start: float) -> None:
-        # The first step after a resume is looked at in full, whatever the schedules say.
-        with_histograms = self._step_is_first or self._histogram_schedule.is_due(self._step)
+    def _end_record(self) -> None:
+        self._record = self._records.after_step(
+            self._step_is_first
+            or self._histogram_schedule.is_due(self._step, self._stretch)
+            or (self._history is not None and self._history.wants_detail(self._step))
+        )
         self._step_is_first = False
-        states = [measurement.states() for measurement in self._measurements]
-        self._describe(states)
-        parts = [
-            measurement.after_step(with_histograms, self._others, of_measurement)
-            for measurement, of_measurement in zip(self._measurements, states, strict=True)
-        ]
-        norm = float("nan")
-        if self._with_gradient_norm:
-            norm = self._full_gradient_norm(parts)
-        tensors, statistics = self._tensors(parts)
-        scalars = self._mirrored(statistics, norm) if self._mirror_scalars else {}
-        self._add_row(start, norm)
-        writing = time.perf_counter()
-        self._recorder.write(tensors, scalars)
-        self._milliseconds += (time.perf_counter() - writing) * 1e3
 
-    def _add_row(self, start: float, norm: Scalar) -> None:
+    def _follow_gradients(self, skipped: Tensor | None) -> Callable[[], None]:
+        """Compute the norm of all gradients, and keep that of each parameter for a while.
+
+        Args:
+            skipped: On a device, whether the step was left out because they are not finite.
+        """
+
+        def follow() -> None:
+            assert self._history is not None
+            record = self._record
+            if record is not None and len(record.statistics) == self._norms.parameters:
+                squares = torch.from_numpy(record.squared_gradients)
+                present = tuple(record.has_gradient.tolist())
+            else:
+                found = self._norms.squares()
+                if found is None:
+                    return
+                squares, present = found
+            norm = looked_at = squares.sum().sqrt()
+            if skipped is not None:
+                looked_at = norm.masked_fill(skipped > 0, 0)
+            self._norm = norm if norm.is_cuda else float(norm)
+            self._history.add(self._step, squares, present, looked_at)
+
+        return follow
+
+    def _add_row(self, start: float, skipped: Tensor | None) -> None:
         lr = self._optimizer.param_groups[0].get("lr", float("nan"))
+        self._own_milliseconds = self._milliseconds + (time.perf_counter() - start) * 1e3
         self._recorder.end_step(
             self._step,
             time.time(),
-            gradient_norm=norm,
+            gradient_norm=self._norm,
             # A scheduler changes a tensor in place.
             lr=lr.detach().clone() if isinstance(lr, Tensor) else lr,
-            callback_milliseconds=self._milliseconds + (time.perf_counter() - start) * 1e3,
+            callback_milliseconds=self._own_milliseconds,
+            every_n_steps=self._schedule.every_n_steps * self._stretch,
+            skipped=0.0 if skipped is None else skipped.detach().reshape(()).clone(),
         )
         self._milliseconds = 0.0
 
-    # --- one record ---
+    def _write(self) -> None:
+        tensors: list[schema.TaggedTensor] = []
+        scalars: dict[str, float] = {}
+        if self._record is not None:
+            tensors += self._record.tensors
+            if self._mirror_scalars:
+                scalars = self._mirrored(self._record)
+        around = None if self._history is None else self._history.take()
+        if around is not None:
+            names = [w.name for w in self._records.parameters.watched]
+            steps, norms = around
+            tensors.append(schema.gradient_norms_tensor(names, steps, norms[:, : len(names)]))
+        # Only now is it known how many steps the device left out.
+        self._step -= self._recorder.write(tensors, scalars)
+        self._failed_writes = 0
 
-    def _gradient_norm(self) -> Tensor | None:
-        groups = self._optimizer.param_groups
-        return norms.gradient_norm(parameter for group in groups for parameter in group["params"])
-
-    def _full_gradient_norm(self, parts: list[Measured]) -> float:
-        """The norm from sums that the record needed anyway, if they cover every parameter."""
-        watched = sum(len(part.statistics) for part in parts)
-        if watched == sum(len(group["params"]) for group in self._optimizer.param_groups):
-            return float(np.sqrt(sum(part.squared_gradients for part in parts)))
-        norm = self._gradient_norm()
-        return float("nan") if norm is None else float(norm)
-
-    def _tensors(
-        self, parts: list[Measured]
-    ) -> tuple[list[schema.TaggedTensor], npt.NDArray[np.float32]]:
-        statistics = np.concatenate([part.statistics for part in parts])[self._order]
-        groups = self._optimizer.param_groups
-        hyperparameters = np.array([self._state.hyperparameters(group) for group in groups])
-        columns = schema.Columns(self._state.hyperparameter_names)
-        tensors = [
-            schema.statistics_tensor(self._layout, statistics),
-            schema.hyperparameters_tensor(self._layout, hyperparameters, columns),
-        ]
-        counts = [part.counts for part in parts if part.counts is not None]
-        if counts:
-            together = np.concatenate(counts)[self._order]
-            tensors += schema.histogram_tensors(self._layout, together)
-        return tensors, statistics
-
-    def _mirrored(self, statistics: npt.NDArray[np.float32], norm: float) -> dict[str, float]:
+    def _mirrored(self, record: StepRecord) -> dict[str, float]:
         """Ordinary scalars, for viewers that know nothing of the tab."""
-        column = self._layout.statistics.index("update_to_weight_ratio")
-        ratios = statistics[:, column]
+        names = [statistic.name for statistic in schema.STATISTICS]
+        ratios = record.statistics[:, names.index("update_to_weight_ratio")]
         ratios = ratios[np.isfinite(ratios)]
-        scalars = {"gradient_norm": norm}
+        scalars = {"gradient_norm": float(self._norm)}
         if len(ratios):
             scalars["update_to_weight_ratio_median"] = float(np.median(ratios))
             scalars["update_to_weight_ratio_largest"] = float(ratios.max())
@@ -343,59 +414,31 @@ class AdamDebugCallback:
             if np.isfinite(value)
         }
 
-    # --- layout ---
+    def _count_time(self, start: float) -> None:
+        """Tell the budget what this step took, and record less often if it took too much."""
+        now = time.perf_counter()
+        own = self._own_milliseconds / 1e3 + now - start
+        if self._last_step_ended is not None:
+            self._budget.add_step(max(0.0, now - self._last_step_ended - own))
+        self._last_step_ended = now
+        if self._record is not None:
+            self._record = None
+            self._budget.add_record(own)
+            self._stretch = self._budget.stretch(self._schedule.every_n_steps)
 
-    def _rebuild(self) -> None:
-        """Find out what there is to record, and choose the elements to read."""
-        parameters = find_parameters(self._model, self._optimizer.param_groups)
-        kinds: dict[tuple[torch.device, bool], list[int]] = {}
-        for i, watched in enumerate(parameters.watched):
-            is_double = watched.parameter.dtype == torch.float64
-            kinds.setdefault((watched.parameter.device, is_double), []).append(i)
-        self._measurements = [
-            Measurement(
-                [parameters.watched[i] for i in indices], self._state, self._max_sampled_elements
-            )
-            for indices in kinds.values()
-        ]
-        # Measurements come device by device, the layout's rows in the optimizer's order.
-        self._order = np.argsort([i for indices in kinds.values() for i in indices])
-        self._parameters = parameters
-        self._fingerprint = self._current_fingerprint()
-        self._described: object = None
-        notice = () if self._state.notice is None else (self._state.notice,)
-        for message in (*parameters.notices, *notice):
+    # --- the optimizer ---
+
+    def _follow_parameters(self) -> None:
+        """Look at the gradients of the parameters that there are now, and say what is noticed."""
+        watched = [w.parameter for w in self._records.parameters.watched]
+        known = {id(parameter) for parameter in watched}
+        groups = self._optimizer.param_groups
+        others = [p for group in groups for p in group["params"] if id(p) not in known]
+        self._norms = GradientNorms([*watched, *others])
+        if self._history is not None:
+            self._history.clear()
+        for message in self._records.notices:
             self._warn_once(message)
-
-    def _describe(self, states: list[list[ParameterState | None]]) -> None:
-        """Build the layout anew where the state of the optimizer is another one than before.
-
-        Its tensors are known only after a step, and a checkpoint may bring others.
-
-        Args:
-            states: Of the parameters of each measurement.
-        """
-        assert self._parameters is not None
-        found = [state for part in states for state in part]
-        in_order = [found[i] for i in self._order]
-        groups = [w.group for w in self._parameters.watched]
-        storage = [
-            storage_types([s for s, group in zip(in_order, groups, strict=True) if group == g])
-            for g in range(len(self._optimizer.param_groups))
-        ]
-        self._others = sorted({key for s in found if s is not None for key in s.others})
-        if self._described != (self._others, storage):
-            self._described = (self._others, storage)
-            read = np.concatenate([m.panel.elements_read for m in self._measurements])
-            self._layout = self._parameters.layout(
-                self._state, read[self._order].tolist(), self._others, storage
-            )
-
-    def _current_fingerprint(self) -> tuple[object, ...]:
-        assert self._parameters is not None
-        return self._parameters.fingerprint(self._state)
-
-    # --- steps ---
 
     def _read_step_count(self) -> None:
         """Continue from the optimizer's own count, which says where a resumed run stands."""
@@ -404,37 +447,75 @@ class AdamDebugCallback:
             self._step = self._step if taken is None else taken
             self._step_is_known = True
 
-    def _was_skipped(self) -> bool:
-        """Whether a gradient scaler made a fused optimizer leave everything as it was.
+    def _look_at(self, state_dict: dict[str, Any]) -> None:
+        self._types_in_checkpoint = state_storage.types_by_key(state_dict["state"].values())
 
-        On a device the answer would have to be waited for; there such a step counts as one.
-        """
-        found_inf = getattr(self._optimizer, "found_inf", None)
-        return isinstance(found_inf, Tensor) and not found_inf.is_cuda and bool(found_inf)
+    def _compare_storage(self) -> None:
+        loaded = state_storage.types_by_key(self._optimizer.state.values())
+        for key, types in self._types_in_checkpoint.items():
+            if key != "step" and key in loaded and loaded[key] != types:
+                self._warn_once(
+                    f"load_state_dict changed the type of {key} from {types} to {loaded[key]}: "
+                    "torch casts the state to the type of the weights"
+                )
 
     # --- failures ---
 
-    def _contained(self, doing: str, function: Callable[[], None]) -> None:
-        """Run something that must not end training."""
+    def _contained(self, part: str, doing: str, function: Callable[[], None]) -> bool:
+        """Run something that must not end training; return whether it succeeded."""
+        if part in self._disabled:
+            return False
         try:
             function()
+            return True
         except Exception as error:
-            self._enabled = False
             if self._raises:
+                self._enabled = False
                 raise
-            self._warn_once(
-                f"failed while {doing} at step {self._step} ({type(error).__name__}: {error}); "
-                "nothing more is recorded, training goes on"
-            )
+            what = f"failed while {doing} at step {self._step} ({type(error).__name__}: {error})"
+            self._warn_once(f"{what}; {self._go_on(part, error)}", f"{part} {type(error)}")
+            return False
+
+    def _go_on(self, part: str, error: Exception) -> str:
+        """Disable as little as possible, and say what."""
+        with contextlib.suppress(Exception):
+            if part == _RECORDS and _is_out_of_memory(error) and self._records.shrink():
+                self._follow_parameters()
+                return "from now on fewer elements of each parameter are read"
+            if (
+                part == _RECORDS
+                and isinstance(error, CaptureError)
+                and self._records.exclude(error.parameter)
+            ):
+                self._follow_parameters()
+                return "that parameter is recorded no more, the others are"
+        if part == _WRITING and isinstance(error, OSError):
+            self._failed_writes += 1
+            if self._failed_writes < _FAILED_WRITES:
+                return "training goes on, and so do attempts to write"
+        if part in (_RECORDS, _NORMS, _LOADING):
+            self._disabled.add(part)
+            return f"{part} are left out from now on, training goes on"
+        self._enabled = False
+        return "nothing more is recorded, training goes on"
 
     def _flush(self) -> None:
-        self._recorder.write()
+        self._step -= self._recorder.write()
         self._recorder.log.flush()
 
-    def _warn_once(self, message: str) -> None:
-        if message not in self._warned:
-            self._warned.add(message)
+    def _warn_once(self, message: str, kind: str | None = None) -> None:
+        """Warn, once for each message, or for each kind of them."""
+        kind = kind or message
+        if kind in self._warned:
+            return
+        self._warned.add(kind)
+        try:
             warnings.warn(f"Adam Debug: {message}", stacklevel=2)
+        except Warning:
+            if not self._in_training:
+                raise
+            # Warnings are errors here, and this one must not end training.
+            logging.getLogger(__name__).warning("Adam Debug: %s", message)
 
     @staticmethod
     def _refuse_second_callback(optimizer: Optimizer) -> None:
@@ -444,6 +525,17 @@ class AdamDebugCallback:
                 f"optimizer is watched by another AdamDebugCallback, which writes to "
                 f"{other._recorder.log.location}: close() that one before"
             )
+
+
+def _is_out_of_memory(error: BaseException | None) -> bool:
+    while error is not None:
+        if isinstance(error, MemoryError | torch.OutOfMemoryError):
+            return True
+        # The CPU has no exception of its own for it.
+        if isinstance(error, RuntimeError) and "can't allocate memory" in str(error):
+            return True
+        error = error.__cause__
+    return False
 
 
 def _as_list(model: object) -> Any:

@@ -34,7 +34,16 @@ _SEED = 0x5EED
 
 
 class CaptureError(RuntimeError):
-    """A tensor of a parameter could not be read; the message names the parameter."""
+    """A tensor of a parameter could not be read; the message names the parameter.
+
+    Attributes:
+        parameter: Its name.
+    """
+
+    def __init__(self, parameter: str, reason: Exception) -> None:
+        """Say which parameter, and why."""
+        super().__init__(f"parameter {parameter}: {reason}")
+        self.parameter = parameter
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,7 +366,7 @@ class Panel:
         return targets
 
     def _error(self, parameter: int, error: Exception) -> CaptureError:
-        return CaptureError(f"parameter {self._names[parameter]}: {error}")
+        return CaptureError(self._names[parameter], error)
 
 
 def _choose_lines(elements: int, most: int | None) -> Tensor | None:

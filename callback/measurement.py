@@ -44,12 +44,14 @@ class Measured(NamedTuple):
     Attributes:
         statistics: float32 ``[K, len(schema.STATISTICS)]``.
         counts: int64 ``[K, quantities, histograms.COUNTS]``, or None.
-        squared_gradients: Σg² over all elements of all parameters.
+        squared_gradients: Σg² over all elements of each parameter, float64 ``[K]``.
+        has_gradient: bool ``[K]``.
     """
 
     statistics: npt.NDArray[np.float32]
     counts: npt.NDArray[np.int64] | None
-    squared_gradients: float
+    squared_gradients: Values
+    has_gradient: npt.NDArray[np.bool_]
 
 
 class Measurement:
@@ -184,7 +186,7 @@ class Measurement:
             by_parameter = np.add.reduceat(other_zeros, self.panel.first_rows, axis=1)
             zeros_by_key = dict(zip(others, by_parameter, strict=True))
             host_counts = self._finish_counts(rest[0], sums, tensors, zeros_by_key)
-        return Measured(statistics.finish(sums), host_counts, float(exact["g²"].sum()))
+        return Measured(statistics.finish(sums), host_counts, exact["g²"], sums.has_gradient)
 
     def _zeros(self, *shape: int) -> Tensor:
         return torch.zeros(shape, dtype=self._dtype, device=self._device)

@@ -7,7 +7,7 @@ threads can share.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -56,21 +56,50 @@ def partial_sums(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.sum(tensor, dtype=dtype).view(1)
 
 
-def gradient_norm(parameters: Iterable[Tensor]) -> Tensor | None:
-    """Return the L2 norm of all gradients as a 0-dim float64 tensor; None without gradients.
+class GradientNorms:
+    """Σg² of every parameter, at every step: launches work on the device and waits for none.
 
-    Launches work on the device and waits for none of it. Gradients on several devices are added up
-    on the first one's.
+    Attributes:
+        parameters: Their number.
     """
-    kinds: dict[tuple[torch.device, torch.dtype], list[Tensor]] = {}
-    for parameter in parameters:
-        gradient = parameter.grad
-        if gradient is not None:
-            kinds.setdefault((gradient.device, gradient.dtype), []).append(gradient)
-    totals = [_total_of_squares(gradients) for gradients in kinds.values()]
-    if not totals:
-        return None
-    return torch.stack([total.to(totals[0].device) for total in totals]).sum().sqrt()
+
+    def __init__(self, parameters: Sequence[Tensor]) -> None:
+        """Look at the gradients of ``parameters``."""
+        self._parameters = parameters
+        self.parameters = len(parameters)
+        self._owners: dict[tuple[object, ...], Tensor] = {}
+
+    def squares(self) -> tuple[Tensor, tuple[bool, ...]] | None:
+        """Return the sums, and which parameters have a gradient; None where none has.
+
+        Returns:
+            float64 ``[parameters]`` on the device of the first gradient, and a flag for each.
+        """
+        kinds: dict[tuple[torch.device, torch.dtype], list[int]] = {}
+        gradients = [parameter.grad for parameter in self._parameters]
+        for i, gradient in enumerate(gradients):
+            if gradient is not None:
+                kinds.setdefault((gradient.device, gradient.dtype), []).append(i)
+        if not kinds:
+            return None
+        device = next(iter(kinds))[0]
+        sums = torch.zeros(len(gradients), dtype=torch.float64, device=device)
+        for indices in kinds.values():
+            parts, lengths = _norms_of_parts([_real(gradients[i]) for i in indices])
+            owner = self._owner(tuple(indices), tuple(lengths), device)
+            sums.index_add_(0, owner, parts.to(device, torch.float64).square_())
+        return sums, tuple(gradient is not None for gradient in gradients)
+
+    def _owner(
+        self, indices: tuple[int, ...], lengths: tuple[int, ...], device: torch.device
+    ) -> Tensor:
+        """The parameter of each part."""
+        key = (indices, lengths, device)
+        if key not in self._owners:
+            owner = [i for i, n in zip(indices, lengths, strict=True) for _ in range(n)]
+            # A new key is rare: parameters get gradients, or no more.
+            self._owners = {**self._owners, key: torch.tensor(owner, device=device)}
+        return self._owners[key]
 
 
 def count_nonfinite(tensor: Tensor) -> int:
@@ -83,21 +112,25 @@ def sum_of_squares_in_double(tensor: Tensor) -> float:
     return sum(float(part.double().square().sum()) for part in _chunks(tensor))
 
 
-def _total_of_squares(gradients: list[Tensor]) -> Tensor:
-    first = gradients[0]
-    if any(gradient.is_sparse for gradient in gradients):
-        gradients = [g.coalesce().values() if g.is_sparse else g for g in gradients]
-    if first.is_complex():
-        gradients = [torch.view_as_real(gradient) for gradient in gradients]
-    double = first.dtype in (torch.float64, torch.complex128)
-    dtype = torch.float64 if double else torch.float32
-    short, norms = gradients, []
-    if first.device.type == "cpu":
-        short = [g for g in gradients if g.numel() <= _ROW]
-        norms = [partial_norms(g, dtype) for g in gradients if g.numel() > _ROW]
-    if short:
-        norms.append(torch.stack(torch._foreach_norm(short, 2.0, dtype=dtype)))
-    return torch.cat(norms).double().square_().sum()
+def _real(gradient: Tensor | None) -> Tensor:
+    assert gradient is not None
+    if gradient.is_sparse:
+        gradient = gradient.coalesce().values()
+    return torch.view_as_real(gradient) if gradient.is_complex() else gradient
+
+
+def _norms_of_parts(gradients: list[Tensor]) -> tuple[Tensor, list[int]]:
+    """Return norms of the parts of gradients, and how many parts each gradient has."""
+    dtype = torch.float64 if gradients[0].dtype == torch.float64 else torch.float32
+    if gradients[0].device.type != "cpu":
+        return torch.stack(torch._foreach_norm(gradients, 2.0, dtype=dtype)), [1] * len(gradients)
+    short = [gradient for gradient in gradients if gradient.numel() <= _ROW]
+    of_short = iter(torch._foreach_norm(short, 2.0, dtype=dtype) if short else ())
+    parts = [
+        next(of_short).view(1) if gradient.numel() <= _ROW else partial_norms(gradient, dtype)
+        for gradient in gradients
+    ]
+    return torch.cat(parts), [len(part) for part in parts]
 
 
 def _in_rows(tensor: Tensor) -> tuple[Tensor | None, Tensor]:

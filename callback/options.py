@@ -25,6 +25,21 @@ def check_count(name: str, value: object, *, least: int = 1, optional: bool = Tr
         raise ValueError(f"{name}={value}: expected at least {least}{or_none}")
 
 
+def check_share(name: str, value: object) -> None:
+    """Check a number above 0 and up to 1, or None.
+
+    Raises:
+        TypeError: If it is no number.
+        ValueError: If it is another one.
+    """
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name}={value!r}: expected a number above 0 and up to 1, or None")
+    if not 0 < value <= 1:
+        raise ValueError(f"{name}={value}: expected a number above 0 and up to 1, or None")
+
+
 def check_flag(name: str, value: object) -> None:
     """Check a bool.
 

@@ -23,9 +23,18 @@ class Schedule:
     every_n_steps: int
     total_steps: int | None = None
 
-    def is_due(self, step: int) -> bool:
-        """Whether to record this step, counted from 1."""
-        return step % self.every_n_steps == 0 or step in EARLY_STEPS or step == self.total_steps
+    def is_due(self, step: int, stretch: int = 1) -> bool:
+        """Whether to record this step, counted from 1.
+
+        Args:
+            step: Its number.
+            stretch: How many times longer than wanted the interval is to be.
+        """
+        return (
+            step % (self.every_n_steps * stretch) == 0
+            or step in EARLY_STEPS
+            or step == self.total_steps
+        )
 
 
 def choose(every_n_steps: int | None, total_steps: int | None) -> Schedule:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -57,6 +58,20 @@ def storage_types(states: Sequence[ParameterState | None]) -> Mapping[str, str]:
             elif isinstance(source, Tensor):
                 types.setdefault(name, set()).add(str(source.dtype).removeprefix("torch."))
     return {name: ", ".join(sorted(found)) for name, found in sorted(types.items())}
+
+
+def types_by_key(states: Iterable[Mapping[str, Any]]) -> Mapping[str, str]:
+    """Say in what types an optimizer's own state, or that of a checkpoint, is stored, by its keys.
+
+    Args:
+        states: Of the parameters.
+    """
+    types: dict[str, set[str]] = {}
+    for state in states:
+        for key, value in state.items():
+            if isinstance(value, Tensor):
+                types.setdefault(key, set()).add(str(value.dtype).removeprefix("torch."))
+    return {key: ", ".join(sorted(found)) for key, found in types.items()}
 
 
 def _rounds(source: Source | None) -> bool:

@@ -22,7 +22,8 @@ class StepScalars:
         """Start without rows."""
         self._names: dict[str, None] = {}
         self._next: dict[str, Scalar] = {}
-        self._rows: list[tuple[tuple[Scalar, ...], dict[str, Scalar]]] = []
+        self._rows: list[tuple[tuple[Scalar, ...], Scalar, dict[str, Scalar]]] = []
+        self._skipped_steps = 0
 
     def record(self, scalars: dict[str, object]) -> None:
         """Keep scalars for the row of the next step; of several values of a name the last counts.
@@ -43,27 +44,63 @@ class StepScalars:
         lr: Scalar,
         callback_milliseconds: float,
         dropped_records: int,
+        every_n_steps: int,
+        skipped: Scalar = 0.0,
     ) -> None:
-        """End a step. A tensor is read only in :meth:`take`, so it must not change until then."""
-        columns = (step, wall_time, gradient_norm, lr, callback_milliseconds, dropped_records)
+        """End a step. A tensor is read only in :meth:`take`, so it must not change until then.
+
+        Args:
+            step: Its number, if no step since the last :meth:`take` was skipped.
+            wall_time: Seconds since the epoch.
+            gradient_norm: Over all parameters.
+            lr: Of the first group.
+            callback_milliseconds: What the callback cost.
+            dropped_records: So far.
+            every_n_steps: Interval of the records.
+            skipped: 1 if the optimizer left this step out, which only the device may know yet.
+        """
+        columns = (
+            step, wall_time, gradient_norm, lr, callback_milliseconds, dropped_records, 0.0,
+            every_n_steps,
+        )  # fmt: skip
         self._names.update(dict.fromkeys(self._next))
-        self._rows.append((columns, self._next))
+        self._rows.append((columns, skipped, self._next))
         self._next = {}
 
-    def take(self) -> tuple[schema.Columns, npt.NDArray[np.float64]]:
-        """Return the rows since the last call, float64 ``[steps, columns]``, and forget them.
+    @property
+    def waiting(self) -> int:
+        """Number of rows since the last :meth:`take`."""
+        return len(self._rows)
+
+    def skip_step(self) -> None:
+        """Count a step that was left out; what was recorded for it counts for the next one."""
+        self._skipped_steps += 1
+
+    def take(self) -> tuple[schema.Columns, npt.NDArray[np.float64], int]:
+        """Return the rows since the last call and forget them.
 
         A scalar that has been recorded once stays a column, so that the columns change seldom.
         Waits for the device where rows hold tensors of it.
+
+        Returns:
+            The columns; the rows, float64 ``[steps, columns]``, without those of skipped steps and
+            numbered accordingly; and how many were skipped.
         """
         columns = schema.Columns((*schema.STEP_COLUMNS, *self._names))
         rows, self._rows = self._rows, []
         cells = [
-            [*fixed, *(recorded.get(name, float("nan")) for name in self._names)]
-            for fixed, recorded in rows
+            [*fixed, *(recorded.get(name, float("nan")) for name in self._names), skipped]
+            for fixed, skipped, recorded in rows
         ]
         flat = _on_host(cell for row in cells for cell in row)
-        return columns, np.array(flat, np.float64).reshape(len(rows), len(columns.names))
+        table = np.array(flat, np.float64).reshape(len(rows), len(columns.names) + 1)
+        is_skipped = table[:, -1] != 0
+        so_far = np.cumsum(is_skipped)
+        table[:, schema.STEP_COLUMNS.index("step")] -= so_far
+        table[:, schema.STEP_COLUMNS.index("skipped_steps")] = self._skipped_steps + so_far
+        skipped = int(is_skipped.sum())
+        self._skipped_steps += skipped
+        return columns, table[~is_skipped, :-1], skipped
 
 
 def _checked(name: str, value: object) -> Scalar:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,9 +96,16 @@ class Parameters:
 
 
 def find_parameters(
-    model: nn.Module | Iterable[tuple[str, Tensor]], groups: list[dict[str, Any]]
+    model: nn.Module | Iterable[tuple[str, Tensor]],
+    groups: list[dict[str, Any]],
+    excluded: Container[str] = (),
 ) -> Parameters:
     """Match the parameters of a model with those of an optimizer's groups.
+
+    Args:
+        model: A module, or pairs of name and parameter.
+        groups: Of the optimizer.
+        excluded: Names of parameters that are not to be recorded.
 
     Raises:
         TypeError: If ``model`` is neither a module nor pairs of name and parameter.
@@ -114,6 +121,8 @@ def find_parameters(
             name = name_of.get(id(parameter), f"group{g}.parameter{i}")
             if id(parameter) not in name_of:
                 unnamed.append(name)
+            if name in excluded:
+                continue
             if _is_readable(name, parameter):
                 watched.append(Watched(name, parameter, g))
             else:

@@ -11,6 +11,7 @@ tag                                        tensor of one event             conte
 ``adam_debug/hyperparameters/<layout>``    float64 [groups, columns]       :class:`Columns`
 ``adam_debug/histograms/<layout>/<i>``     uint8 [bytes], one block        :class:`HistogramSource`
 ``adam_debug/steps/<columns>``             float64 [steps, columns]        :class:`Columns`
+``adam_debug/gradient_norms/<columns>``    float64 [steps, 1 + parameters]   :class:`Columns`
 =========================================  ==============================  =====================
 
 ``<layout>`` and ``<columns>`` are short hashes of the content itself. A change in mid-run (an
@@ -29,7 +30,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -521,6 +522,8 @@ HYPERPARAMETERS = Columns(("lr", "beta1", "beta2", "eps", "weight_decay"))
 #   lr                     of the first parameter group, as this step used it
 #   callback_milliseconds  what the callback cost this step, the writing of the step before included
 #   dropped_records        records given up so far because the disk did not keep up
+#   skipped_steps          steps so far that a gradient scaler made the optimizer leave out
+#   every_n_steps          interval of the records, which max_overhead may have lengthened
 STEP_COLUMNS = (
     "step",
     "wall_time",
@@ -528,6 +531,8 @@ STEP_COLUMNS = (
     "lr",
     "callback_milliseconds",
     "dropped_records",
+    "skipped_steps",
+    "every_n_steps",
 )
 
 
@@ -547,8 +552,8 @@ class HistogramSource:
 
 # --- tags ---------------------------------------------------------------------------------------
 
-Kind = Literal["statistics", "hyperparameters", "histograms", "steps"]
-_KINDS: tuple[Kind, ...] = ("statistics", "hyperparameters", "histograms", "steps")
+Kind = Literal["statistics", "hyperparameters", "histograms", "steps", "gradient_norms"]
+_KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 class Tag(NamedTuple):
@@ -556,7 +561,7 @@ class Tag(NamedTuple):
 
     Attributes:
         kind: What the tensor is.
-        id: The layout's id; for ``steps`` that of the columns.
+        id: The layout's id; for ``steps`` and ``gradient_norms`` that of the columns.
         row: Of the parameter in the layout, for ``histograms``; else None.
     """
 
@@ -626,6 +631,24 @@ def steps_tensor(columns: Columns, rows: npt.NDArray[np.float64]) -> TaggedTenso
     tag = str(Tag("steps", columns.id))
     return TaggedTensor(
         tag, _checked(rows, "<f8", (len(rows), len(columns.names))), columns.content()
+    )
+
+
+def gradient_norms_tensor(
+    names: Sequence[str], steps: npt.NDArray[np.int64], norms: npt.NDArray[np.float64]
+) -> TaggedTensor:
+    """Wrap the gradient norms of the steps around an event, one row a step.
+
+    Args:
+        names: Of the parameters.
+        steps: Step numbers, int64 ``[steps]``.
+        norms: L2 norm of each parameter's gradient, float64 ``[steps, parameters]``.
+    """
+    columns = Columns(("step", *names))
+    table = np.concatenate([steps[:, None].astype(np.float64), norms], axis=1)
+    tag = str(Tag("gradient_norms", columns.id))
+    return TaggedTensor(
+        tag, _checked(table, "<f8", (len(steps), 1 + len(names))), columns.content()
     )
 
 

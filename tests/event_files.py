@@ -68,7 +68,7 @@ def step_tensors(
 ) -> list[TaggedTensor]:
     """Everything that is logged at one step, with ``lr = step``."""
     hyperparameters = np.tile([step, 0.9, 0.999, 1e-8, 0.01], (len(layout.groups), 1))
-    row = [step, START + step, 1.0, 1e-3, 0.5, 0.0, loss]
+    row = [step, START + step, 1.0, 1e-3, 0.5, 0.0, 0.0, 1.0, loss]
     tensors = [
         schema.statistics_tensor(layout, statistics_of(layout, step, seed)),
         schema.hyperparameters_tensor(layout, hyperparameters),

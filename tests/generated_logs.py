@@ -121,7 +121,7 @@ def simulate(run: Run) -> Iterator[Step]:
     for t in range(1, run.steps + 1):
         lr = _lr(run, t)
         adam.step(t, lr)
-        row = [t, wall_time(t), adam.gradient_norm(), lr, 0.4, 0.0, adam.loss()]
+        row = [t, wall_time(t), adam.gradient_norm(), lr, 0.4, 0.0, 0.0, 1.0, adam.loss()]
         yield Step(
             t,
             np.array(row),

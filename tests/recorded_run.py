@@ -27,6 +27,7 @@ class RecordedRun:
         hyperparameters: By step, then by column: ``[groups]``.
         histograms: ``[parameters, quantities, BINS + len(SPECIAL)]`` by step.
         steps: Columns of the rows of every step, by step; missing ones are NaN.
+        gradient_norms: Norms of each parameter's gradient around an event, by step and name.
         scalars: The ordinary scalars by tag, then by step.
     """
 
@@ -36,6 +37,7 @@ class RecordedRun:
     hyperparameters: dict[int, dict[str, Array]] = field(default_factory=dict)
     histograms: dict[int, Array] = field(default_factory=dict)
     steps: dict[int, dict[str, float]] = field(default_factory=dict)
+    gradient_norms: dict[int, dict[str, float]] = field(default_factory=dict)
     scalars: dict[str, dict[int, float]] = field(default_factory=dict)
 
     @property
@@ -82,10 +84,11 @@ def read_run(folder: Path) -> RecordedRun:
             elif tag.kind == "hyperparameters":
                 names = schema.Columns.from_content(content).names
                 run.hyperparameters[event.step] = dict(zip(names, array.T, strict=True))
-            elif tag.kind == "steps":
+            elif tag.kind in ("steps", "gradient_norms"):
                 names = schema.Columns.from_content(content).names
+                rows = run.steps if tag.kind == "steps" else run.gradient_norms
                 for row in array.tolist():
-                    run.steps[int(row[0])] = dict(zip(names, row, strict=True))
+                    rows[int(row[0])] = dict(zip(names, row, strict=True))
             else:
                 assert tag.row is not None
                 blocks.setdefault(event.step, {})[tag.row] = array.tobytes()

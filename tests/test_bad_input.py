@@ -100,7 +100,9 @@ def test_a_forgotten_parameter_is_warned_about_by_name(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match=r"holds 1\.weight: no step") as caught:
         debug = AdamDebugCallback(model, optimizer, log_dir=tmp_path)
     assert len(caught) == 1  # bias is frozen on purpose
-    assert {u.name: u.trainable for u in debug._layout.unoptimized} == {
+    assert {
+        name: parameter.requires_grad for name, parameter in debug._records.parameters.unoptimized
+    } == {
         "1.weight": True,
         "1.bias": False,
     }
@@ -113,7 +115,11 @@ def test_a_parameter_that_is_not_in_the_model_gets_a_name_and_a_warning(tmp_path
     optimizer = torch.optim.Adam([{"params": list(model.parameters())}, {"params": [extra]}])
     with pytest.warns(UserWarning, match=r"not in the model: group1\.parameter0"):
         debug = AdamDebugCallback(model, optimizer, log_dir=tmp_path)
-    assert [p.name for p in debug._layout.parameters] == ["weight", "bias", "group1.parameter0"]
+    assert [w.name for w in debug._records.parameters.watched] == [
+        "weight",
+        "bias",
+        "group1.parameter0",
+    ]
     debug.close()
 
 
@@ -132,7 +138,7 @@ def test_a_complex_parameter_is_left_out_with_a_warning(tmp_path: Path) -> None:
         for _ in range(2):
             real.grad, wave.grad = torch.ones(2), torch.full((2,), 3 + 4j)
             optimizer.step()
-    assert [p.name for p in debug._layout.parameters] == ["real"]
+    assert [w.name for w in debug._records.parameters.watched] == ["real"]
 
 
 def test_only_complex_parameters_leave_nothing_to_record(tmp_path: Path) -> None:

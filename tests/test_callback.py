@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from tb_adam_plugin import schema
 from tb_adam_plugin.callback import AdamDebugCallback
+from tb_adam_plugin.callback.gradient_history import KEPT_STEPS
 
 
 def make() -> tuple[nn.Module, torch.optim.Optimizer]:
@@ -463,7 +464,7 @@ def test_a_failure_warns_once_and_training_goes_on(tmp_path: Path) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError("no more memory")
 
-    debug._measurements[0].panel.read = fail  # type: ignore[method-assign, assignment]
+    debug._records._measurements[0].panel.read = fail  # type: ignore[method-assign, assignment]
     with pytest.warns(UserWarning, match=r"step 3.*RuntimeError: no more memory.*training goes on"):
         step()
     before = weight.detach().clone()
@@ -474,28 +475,37 @@ def test_a_failure_warns_once_and_training_goes_on(tmp_path: Path) -> None:
         debug.flush()
         debug.close()
     assert not torch.equal(weight.detach(), before)
-    assert sorted(read_run(tmp_path).statistics) == [1, 2]
+    run = read_run(tmp_path)
+    assert sorted(run.statistics) == [1, 2]
+    assert sorted(run.steps) == [1, 2, 3, 4]  # which do not depend on what failed
 
 
-def test_a_failure_names_the_parameter(tmp_path: Path) -> None:
-    model, optimizer = make()
-    debug = AdamDebugCallback(model, optimizer, log_dir=tmp_path, every_n_steps=1)
-    train(model, optimizer, 1)
-    optimizer.state[model[2].weight]["exp_avg"] = torch.ones(3, 7)  # type: ignore[index]
-
+def test_a_failure_with_one_parameter_names_it_and_leaves_out_that_one(tmp_path: Path) -> None:
     class Harmless(torch.optim.AdamW):
-        def step(self, closure=None):  # type: ignore[no-untyped-def]
-            return None
+        def step(self, closure: Any = None) -> Any:
+            return None  # so that only the callback meets the broken state
 
-    optimizer.__class__ = Harmless  # so that only the callback meets the broken state
-    with pytest.warns(UserWarning, match=r"step 2.*parameter 2\.weight"):
-        debug._contained("recording a step", lambda: _record_once(debug))
+    good, bad = nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(3))
+    optimizer = Harmless([good, bad])
+    debug = AdamDebugCallback(
+        [("good", good), ("bad", bad)], optimizer, log_dir=tmp_path, every_n_steps=1
+    )
+
+    def step(elements: int) -> None:
+        for parameter, n in ((good, 3), (bad, elements)):
+            moments = {"exp_avg": torch.zeros(n), "exp_avg_sq": torch.zeros(n)}
+            optimizer.state[parameter] = {"step": torch.tensor(1.0), **moments}
+        optimizer.step()
+
+    step(3)
+    with pytest.warns(UserWarning, match=r"step 2.*parameter bad: .*no more, the others are"):
+        step(7)
+    step(7)
     debug.close()
-
-
-def _record_once(debug: AdamDebugCallback) -> None:
-    debug._begin_step()
-    debug._end_step()
+    run = read_run(tmp_path)
+    assert sorted(run.steps) == [1, 2, 3]
+    assert sorted(run.statistics) == [1, 3]
+    assert [p.name for p in run.layouts[run.layout_at[3]].parameters] == ["good"]
 
 
 def test_a_failure_is_raised_where_that_is_asked_for(tmp_path: Path) -> None:
@@ -508,7 +518,7 @@ def test_a_failure_is_raised_where_that_is_asked_for(tmp_path: Path) -> None:
     debug._recorder.write = fail  # type: ignore[method-assign, assignment]
     with pytest.raises(OSError, match="disk full"):
         train(model, optimizer, 1)
-    debug._recorder.write = lambda *_: None  # type: ignore[method-assign]
+    debug._recorder.write = lambda *_: 0  # type: ignore[method-assign]
     debug.close()
 
 
@@ -538,12 +548,11 @@ def test_steps_that_are_not_recorded_allocate_nothing_that_stays(tmp_path: Path)
     with AdamDebugCallback(
         model, optimizer, log_dir=tmp_path, every_n_steps=1000, on_error="raise"
     ) as debug:
-        train(model, optimizer, 40)
+        train(model, optimizer, 40 + KEPT_STEPS)
         gc.collect()
         before = sum(type(o) is Tensor for o in gc.get_objects())
         train(model, optimizer, 20)
         gc.collect()
         after = sum(type(o) is Tensor for o in gc.get_objects())
-        # One gradient norm a step, which waits for the next record.
-        assert after - before <= 20 + 2
-        assert debug.step == 60
+        assert after - before <= 2
+        assert debug.step == 60 + KEPT_STEPS

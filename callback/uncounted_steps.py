@@ -1,0 +1,32 @@
+"""Calls of ``optimizer.step()`` that are no steps of training."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+
+def scaler_flag(optimizer: Optimizer) -> Tensor | None:
+    """Return whether a gradient scaler makes a fused optimizer leave everything as it was.
+
+    torch/amp/grad_scaler.py hands the flag to an optimizer that looks at it itself
+    (``_step_supports_amp_scaling``); any other optimizer is not called at all.
+
+    Returns:
+        A tensor of one element, not 0 where the step is left out; None without such a scaler.
+    """
+    flag = getattr(optimizer, "found_inf", None)
+    return flag if isinstance(flag, Tensor) else None
+
+
+def is_phantom(optimizer: Optimizer) -> bool:
+    """Tell whether the first step of an optimizer was taken only to create its state.
+
+    torch/distributed/checkpoint/state_dict.py (``_init_optim_state``) does that with learning rate
+    0 and gradients of zeros. Waits for the device, if the learning rate is 0.
+    """
+    groups = optimizer.param_groups
+    if any(float(group.get("lr", 1.0)) != 0 for group in groups):
+        return False
+    gradients = [p.grad for group in groups for p in group["params"] if p.grad is not None]
+    return not any(bool(gradient.any()) for gradient in gradients)
