@@ -488,7 +488,11 @@ def test_a_failure_with_one_parameter_names_it_and_leaves_out_that_one(tmp_path:
     good, bad = nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(3))
     optimizer = Harmless([good, bad])
     debug = AdamDebugCallback(
-        [("good", good), ("bad", bad)], optimizer, log_dir=tmp_path, every_n_steps=1
+        [("good", good), ("bad", bad)],
+        optimizer,
+        log_dir=tmp_path,
+        every_n_steps=1,
+        initial_step=0,
     )
 
     def step(elements: int) -> None:
