@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import time
 import warnings
@@ -27,7 +28,7 @@ from . import options, schedule, state_storage, uncounted_steps
 from .capture import CaptureError
 from .event_log import EventLog
 from .gradient_history import GradientHistory
-from .norms import GradientNorms
+from .norms import GradientNorms, Squares
 from .optimizer_state.registry import adapter_for
 from .overhead import OverheadBudget
 from .parameter_records import ParameterRecords, StepRecord
@@ -351,17 +352,21 @@ class AdamDebugCallback:
             assert self._history is not None
             record = self._record
             if record is not None and len(record.statistics) == self._norms.parameters:
-                squares = torch.from_numpy(record.squared_gradients)
+                squares: Squares = record.squared_gradients
                 present = tuple(record.has_gradient.tolist())
             else:
                 found = self._norms.squares()
                 if found is None:
                     return
                 squares, present = found
-            norm = looked_at = squares.sum().sqrt()
-            if skipped is not None:
-                looked_at = norm.masked_fill(skipped > 0, 0)
-            self._norm = norm if norm.is_cuda else float(norm)
+            looked_at: Scalar
+            if isinstance(squares, Tensor):
+                norm = looked_at = squares.sum().sqrt()
+                if skipped is not None:
+                    looked_at = norm.masked_fill(skipped > 0, 0)
+                self._norm = norm
+            else:
+                self._norm = looked_at = math.sqrt(squares.sum())
             self._history.add(self._step, squares, present, looked_at)
 
         return follow

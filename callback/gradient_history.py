@@ -16,6 +16,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from .norms import Squares
+
 KEPT_STEPS = 64
 DETAILED_STEPS = 16
 
@@ -65,23 +67,25 @@ class GradientHistory:
     def __init__(self) -> None:
         """Start without steps."""
         self._detector = SpikeDetector()
-        self._rows: deque[tuple[int, Tensor, Sequence[bool]]] = deque(maxlen=KEPT_STEPS)
+        self._rows: deque[tuple[int, Squares, Sequence[bool]]] = deque(maxlen=KEPT_STEPS)
         self._on_their_way: deque[tuple[Tensor, torch.cuda.Event]] = deque()
         self._detailed_until = 0
         self._is_due = False
 
-    def add(self, step: int, squares: Tensor, present: Sequence[bool], total: Tensor) -> None:
+    def add(
+        self, step: int, squares: Squares, present: Sequence[bool], total: Tensor | float
+    ) -> None:
         """Keep a step.
 
         Args:
             step: Its number.
             squares: Σg² of each parameter, float64 ``[parameters]``; kept, not copied.
             present: Which parameters had a gradient.
-            total: The global norm, 0-dim. On a device it is looked at when it has arrived, which
-                may be a step or two later: this never waits.
+            total: The global norm; a 0-dim tensor on a device is looked at when it has arrived,
+                which may be a step or two later: this never waits.
         """
         self._rows.append((step, squares, present))
-        if total.is_cuda:
+        if isinstance(total, Tensor) and total.is_cuda:
             on_host = torch.empty((), dtype=total.dtype, pin_memory=True)
             on_host.copy_(total, non_blocking=True)
             arrived = torch.cuda.Event()
@@ -118,7 +122,9 @@ class GradientHistory:
         self._is_due = False
         rows = list(self._rows)
         self._rows.clear()
-        table = torch.stack([squares for _, squares, _ in rows]).sqrt().cpu().numpy().copy()
+        on_device = [squares for _, squares, _ in rows if isinstance(squares, Tensor)]
+        arrived = iter(torch.stack(on_device).cpu().numpy() if on_device else ())
+        table = np.sqrt([next(arrived) if isinstance(s, Tensor) else s for _, s, _ in rows])
         table[~np.array([present for _, _, present in rows])] = np.nan
         return np.array([step for step, _, _ in rows], np.int64), table
 

@@ -7,10 +7,15 @@ threads can share.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
+
+Squares = Tensor | npt.NDArray[np.float64]
 
 _ROW = 1 << 15
 _CHUNK = 1 << 20
@@ -67,13 +72,13 @@ class GradientNorms:
         """Look at the gradients of ``parameters``."""
         self._parameters = parameters
         self.parameters = len(parameters)
-        self._owners: dict[tuple[object, ...], Tensor] = {}
 
-    def squares(self) -> tuple[Tensor, tuple[bool, ...]] | None:
+    def squares(self) -> tuple[Squares, tuple[bool, ...]] | None:
         """Return the sums, and which parameters have a gradient; None where none has.
 
         Returns:
-            float64 ``[parameters]`` on the device of the first gradient, and a flag for each.
+            float64 ``[parameters]``, where the first gradient is: an array on the CPU, else a
+            tensor. And a flag for each.
         """
         kinds: dict[tuple[torch.device, torch.dtype], list[int]] = {}
         gradients = [parameter.grad for parameter in self._parameters]
@@ -82,24 +87,23 @@ class GradientNorms:
                 kinds.setdefault((gradient.device, gradient.dtype), []).append(i)
         if not kinds:
             return None
-        device = next(iter(kinds))[0]
-        sums = torch.zeros(len(gradients), dtype=torch.float64, device=device)
+        present = tuple([gradient is not None for gradient in gradients])
+        if any(device.type != "cpu" for device, _ in kinds):
+            device = next(iter(kinds))[0]
+            on_device = torch.zeros(len(gradients), dtype=torch.float64, device=device)
+            for indices in kinds.values():
+                norms = _norms_on_device([_real(gradients[i]) for i in indices])
+                on_device[indices] = norms.to(device, torch.float64).square_()
+            return on_device, present
+        # On the CPU an operation of torch costs more than the arithmetic in it.
+        sums = np.zeros(len(gradients))
         for indices in kinds.values():
-            parts, lengths = _norms_of_parts([_real(gradients[i]) for i in indices])
-            owner = self._owner(tuple(indices), tuple(lengths), device)
-            sums.index_add_(0, owner, parts.to(device, torch.float64).square_())
-        return sums, tuple(gradient is not None for gradient in gradients)
-
-    def _owner(
-        self, indices: tuple[int, ...], lengths: tuple[int, ...], device: torch.device
-    ) -> Tensor:
-        """The parameter of each part."""
-        key = (indices, lengths, device)
-        if key not in self._owners:
-            owner = [i for i, n in zip(indices, lengths, strict=True) for _ in range(n)]
-            # A new key is rare: parameters get gradients, or no more.
-            self._owners = {**self._owners, key: torch.tensor(owner, device=device)}
-        return self._owners[key]
+            parts = _parts_on_cpu([_real(gradients[i]) for i in indices])
+            with np.errstate(over="ignore"):
+                squares = np.square(torch.cat(parts).numpy(), dtype=np.float64)
+                starts = list(itertools.accumulate(map(len, parts), initial=0))[:-1]
+                sums[indices] = np.add.reduceat(squares, starts)
+        return sums, present
 
 
 def count_nonfinite(tensor: Tensor) -> int:
@@ -119,18 +123,20 @@ def _real(gradient: Tensor | None) -> Tensor:
     return torch.view_as_real(gradient) if gradient.is_complex() else gradient
 
 
-def _norms_of_parts(gradients: list[Tensor]) -> tuple[Tensor, list[int]]:
-    """Return norms of the parts of gradients, and how many parts each gradient has."""
+def _norms_on_device(gradients: list[Tensor]) -> Tensor:
     dtype = torch.float64 if gradients[0].dtype == torch.float64 else torch.float32
-    if gradients[0].device.type != "cpu":
-        return torch.stack(torch._foreach_norm(gradients, 2.0, dtype=dtype)), [1] * len(gradients)
+    return torch.stack(torch._foreach_norm(gradients, 2.0, dtype=dtype))
+
+
+def _parts_on_cpu(gradients: list[Tensor]) -> list[Tensor]:
+    """Return norms of the parts of each gradient."""
+    dtype = torch.float64 if gradients[0].dtype == torch.float64 else torch.float32
     short = [gradient for gradient in gradients if gradient.numel() <= _ROW]
     of_short = iter(torch._foreach_norm(short, 2.0, dtype=dtype) if short else ())
-    parts = [
+    return [
         next(of_short).view(1) if gradient.numel() <= _ROW else partial_norms(gradient, dtype)
         for gradient in gradients
     ]
-    return torch.cat(parts), [len(part) for part in parts]
 
 
 def _in_rows(tensor: Tensor) -> tuple[Tensor | None, Tensor]:
