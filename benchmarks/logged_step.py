@@ -1,4 +1,4 @@
-"""What a recorded step costs, in fused AdamW steps of the same model, beside SummaryWriter.
+"""What a recorded step costs, in fused AdamW steps of the same model, beside other ways.
 
 All members run by turns, round by round; a ratio is the median of the rounds' ratios. So what else
 the machine does falls on all of them.
@@ -17,13 +17,12 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import peers
 import torch
 from torch import Tensor, nn
-from torch.utils.tensorboard import SummaryWriter
 
 from tb_adam_plugin.callback import AdamDebugCallback
 
-QUANTITIES = ("exp_avg", "exp_avg_sq", "update", "weight", "gradient")
 REPEATS = 5
 
 
@@ -63,9 +62,6 @@ def transformer() -> tuple[nn.Module, Callable[[], Tensor]]:
 def gpt2() -> tuple[nn.Module, Callable[[], Tensor]]:
     model = LanguageModel(tokens=50_257, width=768, layers=12, heads=12, positions=1024)
     return model, lambda: torch.randint(50_257, (1, 64))
-
-
-MODELS = {"resnet18": resnet18, "transformer": transformer, "gpt2": gpt2}
 
 
 def median_time(function: Callable[[], object], repeats: int = REPEATS) -> float:
@@ -108,26 +104,6 @@ def time_callback(
     return recorded, between, written / (REPEATS + 1)
 
 
-def time_summary_writer(model: nn.Module, optimizer: torch.optim.Optimizer, folder: Path) -> float:
-    """Seconds of add_histogram of the same quantities of every parameter, flushed."""
-    with SummaryWriter(str(folder)) as writer:
-        updates = {name: torch.randn_like(p) * 1e-3 for name, p in model.named_parameters()}
-
-        def write() -> None:
-            for name, parameter in model.named_parameters():
-                state, gradient = optimizer.state[parameter], parameter.grad
-                assert gradient is not None
-                values = (
-                    state["exp_avg"], state["exp_avg_sq"], updates[name],
-                    parameter.detach(), gradient,
-                )  # fmt: skip
-                for quantity, tensor in zip(QUANTITIES, values, strict=True):
-                    writer.add_histogram(f"{quantity}/{name}", tensor, 1)
-            writer.flush()
-
-        return median_time(write, repeats=1)
-
-
 def hook_overhead(folder: Path) -> float:
     """Seconds that a step which is not recorded adds, without the gradient norm."""
     weight = nn.Parameter(torch.ones(1))
@@ -146,35 +122,75 @@ def hook_overhead(folder: Path) -> float:
         return median_time(optimizer.step, 2000) - plain
 
 
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", choices=MODELS, default="resnet18")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--exact", action="store_true", help="read every element")
-    parser.add_argument("--skip-summary-writer", action="store_true")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+class BasicBlock(nn.Module):
+    """Two convolutions with batch norm, beside a shortcut."""
+
+    def __init__(self, width: int) -> None:
+        """Build it."""
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(),
+            nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width),
+        )  # fmt: skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features ``[batch, width, height, width]``."""
+        return torch.relu(x + self.layers(x))
+
+
+def deep() -> tuple[nn.Module, Callable[[], Tensor]]:
+    blocks = [BasicBlock(32) for _ in range(55)]
+    model = nn.Sequential(
+        nn.Conv2d(3, 32, 3, padding=1), *blocks, nn.Flatten(), nn.Linear(32 * 64, 10)
+    )
+    return model, lambda: torch.randn(2, 3, 8, 8)
+
+
+MODELS = {"resnet18": resnet18, "transformer": transformer, "gpt2": gpt2, "deep": deep}
+
+
+def measure(options: argparse.Namespace) -> None:
+    """Take turns, and print the table."""
     torch.manual_seed(0)
     model, batch = MODELS[options.model]()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
     train(model, optimizer, batch)
-    sizes = [parameter.numel() for parameter in model.parameters()]
-    steps, records, betweens, peers, size = [], [], [], [], 0.0
+    quantities = peers.Quantities(model, optimizer)
+
+    def train_step() -> None:
+        optimizer.zero_grad()
+        model(batch()).float().square().mean().backward()
+        optimizer.step()
+
+    ratios: dict[str, list[float]] = {}
+    steps, size, share = [], 0.0, []
     with tempfile.TemporaryDirectory() as folder:
         for i in range(options.rounds):
             step = median_time(optimizer.step)
+            steps.append(step)
+
+            def add(name: str, seconds: float, step: float = step) -> None:
+                ratios.setdefault(name, []).append(seconds / step)
+
             recorded, between, size = time_callback(
                 model, optimizer, Path(folder, f"callback{i}"), options.exact
             )
-            steps.append(step)
-            records.append((recorded - step) / step)
-            betweens.append((between - step) / step)
-            if not options.skip_summary_writer:
-                seconds = time_summary_writer(model, optimizer, Path(folder, f"peer{i}"))
-                peers.append(seconds / step)
+            add("a recorded step", recorded - step)
+            add("a step between records, with the gradient norm", between - step)
+            whole = median_time(train_step, 3)
+            share.append((recorded - between) / 10 / whole)
+            if not options.skip_peers:
+                add("Composer: norms alone", median_time(lambda: peers.norms(quantities), 2))
+                seconds = median_time(lambda: peers.linear_histograms(quantities), 1)
+                add("Weights & Biases: three linear histograms", seconds)
+                target = Path(folder, f"peer{i}")
+                seconds = median_time(lambda: peers.summary_writer(quantities, target), 1)  # noqa: B023
+                add("SummaryWriter.add_histogram, five quantities", seconds)
+                ratios.setdefault("SummaryWriter / recorded step", []).append(
+                    seconds / (recorded - step)
+                )
         overhead = hook_overhead(Path(folder, "overhead"))
+    sizes = [parameter.numel() for parameter in model.parameters()]
     print(
         f"{options.model}: {sum(sizes) / 1e6:.1f}M parameters in {len(sizes)} tensors, "
         f"{options.threads} of {os.cpu_count()} cores, torch {torch.__version__}, "
@@ -182,20 +198,28 @@ def main() -> None:
         f"{statistics.median(steps) * 1e3:.2f} ms"
     )
     print("\n| | fused AdamW steps | least and most of the rounds |\n|---|---|---|")
-    rows = [
-        ("a recorded step", records),
-        ("a step between records, with the gradient norm", betweens),
-    ]
-    if peers:
-        rows.append(("SummaryWriter.add_histogram, the same five quantities", peers))
-        faster = [peer / record for peer, record in zip(peers, records, strict=True)]
-        rows.append(("SummaryWriter / recorded step", faster))
-    for name, ratios in rows:
+    for name, values in ratios.items():
         print(
-            f"| {name} | {statistics.median(ratios):.2f} | {min(ratios):.2f}, {max(ratios):.2f} |"
+            f"| {name} | {statistics.median(values):.2f} | {min(values):.2f}, {max(values):.2f} |"
         )
-    print(f"\nA step between records, without the norm: {overhead * 1e6:.0f} µs.")
-    print(f"One record is {size / 1e3:.0f} kB in the event file.")
+    print(
+        f"\nRecording every 10 steps takes {100 * statistics.median(share):.2f} % of the training "
+        f"time, with a tiny batch.\nA step between records, without the norm: "
+        f"{overhead * 1e6:.0f} µs.\nOne record is {size / 1e3:.0f} kB in the event file."
+    )
+
+
+def main() -> None:
+    """Read the options."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", choices=MODELS, default="resnet18")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--exact", action="store_true", help="read every element")
+    parser.add_argument("--skip-peers", action="store_true", help="leave out the slow ones")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    measure(options)
 
 
 if __name__ == "__main__":

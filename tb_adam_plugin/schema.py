@@ -278,18 +278,24 @@ def encode_histograms(counts: Counts) -> list[bytes]:
     Returns:
         One block a parameter, as stored in its histograms tag.
     """
-    bins = counts[:, :, :BINS] != 0
-    first = bins.argmax(axis=2)
-    length = np.where(bins.any(axis=2), BINS - bins[:, :, ::-1].argmax(axis=2) - first, 0)
-    largest = counts.max(axis=(1, 2), initial=0)
+    used = counts[:, :, :BINS] != 0
+    first = used.argmax(axis=2)
+    length = np.where(used.any(axis=2), BINS - used[:, :, ::-1].argmax(axis=2) - first, 0)
+    ranges = np.stack([first, length], axis=2).astype("<u2")
+    bins = np.arange(BINS)
+    is_stored = np.ones((*counts.shape[:2], len(SPECIAL) + BINS), bool)
+    is_stored[:, :, len(SPECIAL) :] = (bins >= first[:, :, None]) & (
+        bins < (first + length)[:, :, None]
+    )
+    in_order = np.concatenate([counts[:, :, BINS:], counts[:, :, :BINS]], axis=2)
+    ends = np.cumsum(is_stored.sum(axis=(1, 2)))
+    stored = np.split(in_order[is_stored], ends)[: len(counts)]
+    largest = counts.max(axis=(1, 2), initial=0).tolist()
     blocks = []
-    for p in range(counts.shape[0]):
-        width = next(w for w in (1, 2, 4, 8) if largest[p] < 1 << (8 * w))
-        narrow = counts[p].astype(f"<u{width}")
-        parts = [np.stack([first[p], length[p]], axis=1).astype("<u2").tobytes()]
-        for row, start, n in zip(narrow, first[p].tolist(), length[p].tolist(), strict=True):
-            parts += [row[BINS:].tobytes(), row[start : start + n].tobytes()]
-        blocks.append(bytes([width]) + zlib.compress(b"".join(parts), 1))
+    for header, values, most in zip(ranges, stored, largest, strict=True):
+        width = next(w for w in (1, 2, 4, 8) if most < 1 << (8 * w))
+        data = header.tobytes() + values.astype(f"<u{width}").tobytes()
+        blocks.append(bytes([width]) + zlib.compress(data, 1))
     return blocks
 
 
