@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -142,15 +142,15 @@ class Measurement:
         table = StepTable([groups[w.group] for w in self._watched], states, steps)
         coefficients = self._state.coefficients(table)
         zeros = self._zeros(len(others), self.panel.rows)
-        counts = self._reduce(tensors, coefficients, stored, others, zeros, with_histograms)
+        codes = self._reduce(tensors, coefficients, stored, others, zeros, with_histograms)
         numbers = torch.stack([steps, *(getattr(coefficients, name) for name in COEFFICIENTS)])
-        sent = [self._rows, zeros, numbers.to(self._device), *([] if counts is None else [counts])]
+        sent = [self._rows, zeros, numbers.to(self._device), *([] if codes is None else [codes])]
         parts = [self.panel.totals(q) for q in _EXACT] if self.panel.sampled else []
         rows, other_zeros, host_numbers, *rest = to_host([*sent, *(part for part, _ in parts)])
         total = statistics.add_up(rows, self.panel.first_rows)
         exact = {name: total[name].copy() for name in _EXACT.values()}
         for (quantity, name), values, (_, starts) in zip(
-            _EXACT.items(), rest[counts is not None :], parts, strict=False
+            _EXACT.items(), rest[codes is not None :], parts, strict=False
         ):
             wide = values.astype(np.float64)
             squares = wide if self._total_of(quantity) is norms.partial_sums else wide**2
@@ -181,12 +181,12 @@ class Measurement:
             rounds_exp_avg_sq=stored.rounds_exp_avg_sq & ~maximum & ("exp_avg_sq" in self._before),
             halves_exp_avg_sq=stored.halves_exp_avg_sq & ~maximum,
         )
-        host_counts = None
-        if counts is not None:
+        counts = None
+        if codes is not None:
             by_parameter = np.add.reduceat(other_zeros, self.panel.first_rows, axis=1)
             zeros_by_key = dict(zip(others, by_parameter, strict=True))
-            host_counts = self._finish_counts(rest[0], sums, tensors, zeros_by_key)
-        return Measured(statistics.finish(sums), host_counts, exact["g²"], sums.has_gradient)
+            counts = self._histograms(rest[0], total, zeros_by_key, tensors)
+        return Measured(statistics.finish(sums), counts, exact["g²"], sums.has_gradient)
 
     def _zeros(self, *shape: int) -> Tensor:
         return torch.zeros(shape, dtype=self._dtype, device=self._device)
@@ -245,16 +245,15 @@ class Measurement:
         zeros: Tensor,
         with_histograms: bool,
     ) -> Tensor | None:
-        """Fill the row values and count the histograms, block by block."""
+        """Fill the row values and count the codes of the histograms, block by block."""
         numbers = statistics.RowCoefficients(coefficients, self._row_parameter, self._dtype)
         plan = self._plan(coefficients, stored)
         smallest = torch.from_numpy(stored.smallest_normal).to(self._device, self._dtype)
         smallest = smallest[self._row_parameter, None]
         present = {q for q in ("exp_avg", "exp_avg_sq") if _present(tensors[q]).any()}
-        quantities = [*schema.QUANTITIES, *(schema.state_quantity(key) for key in others)]
-        shape = (len(quantities), len(self._parameters), histograms.COUNTS)
-        counts = (
-            torch.zeros(shape, dtype=torch.int64, device=self._device) if with_histograms else None
+        shape = (len(schema.QUANTITIES) + len(others), len(self._parameters), histograms.CODES)
+        codes = (
+            torch.zeros(shape, dtype=torch.int32, device=self._device) if with_histograms else None
         )
         for index, block in enumerate(self.panel.blocks):
             rows = slice(block.first_row, block.first_row + block.rows)
@@ -286,24 +285,18 @@ class Measurement:
             self._compare_with_exact(elements, c, rows, out)
             for i, key in enumerate(others):
                 torch.sum(elements.others[key] == 0, 1, out=zeros[i, rows])
-            if counts is not None:
+            if codes is not None:
                 owners = slice(block.first_parameter, block.first_parameter + block.parameters)
-                for q, quantity in enumerate(quantities):
-                    standard = q < len(schema.QUANTITIES)
-                    values = (
-                        getattr(elements, quantity.name)
-                        if standard
-                        else elements.others[others[q - len(schema.QUANTITIES)]]
-                    )
+                standard = (getattr(elements, quantity.name) for quantity in schema.QUANTITIES)
+                for q, values in enumerate([*standard, *elements.others.values()]):
                     if values is not None:
-                        counts[q, owners] += histograms.count_rows(
+                        codes[q, owners] += histograms.count_rows(
                             values.float(),
                             self._offsets[index],
                             block.parameters,
-                            quantity,
                             self._codes[: block.rows],
                         )
-        return counts
+        return codes
 
     def _compare_with_exact(
         self, elements: statistics.Block, c: Coefficients, rows: slice, out: Tensor
@@ -371,21 +364,24 @@ class Measurement:
                         exact[name][i] = norms.sum_of_squares_in_double(tensor)
         return nonfinite
 
-    def _finish_counts(
+    def _histograms(
         self,
-        counts: npt.NDArray[np.int64],
-        sums: statistics.ParameterSums,
-        tensors: Tensors,
+        codes: npt.NDArray[np.integer[Any]],
+        total: Mapping[str, Values],
         other_zeros: Mapping[str, Values],
+        tensors: Tensors,
     ) -> npt.NDArray[np.int64]:
-        """Separate zeros, and empty the histograms of what a parameter does not have."""
-        zeros = {q.name: sums.total[statistics.ZEROS[q.name]] for q in schema.QUANTITIES}
-        for q, (quantity, zero) in enumerate({**zeros, **other_zeros}.items()):
-            histograms.separate_zeros(counts[q], zero.astype(np.int64), self._padding)
-            if quantity in tensors:  # the update is no tensor, and there always
-                counts[q, ~_present(tensors[quantity])] = 0
-        by_parameter: npt.NDArray[np.int64] = counts.transpose(1, 0, 2)
-        return by_parameter
+        """Make bins of the codes, and empty the histograms of what a parameter does not have."""
+        zeros = {q.name: total[statistics.ZEROS[q.name]] for q in schema.QUANTITIES}
+        kinds = [*schema.QUANTITIES, *(schema.state_quantity(key) for key in other_zeros)]
+        counts = np.empty((len(self._parameters), len(kinds), histograms.COUNTS), np.int64)
+        for q, (name, zero) in enumerate({**zeros, **other_zeros}.items()):
+            counts[:, q] = histograms.to_bins(
+                codes[q], kinds[q], zero.astype(np.int64), self._padding
+            )
+            if name in tensors:  # the update is no tensor, and there always
+                counts[~_present(tensors[name]), q] = 0
+        return counts
 
 
 def _sources(states: Sequence[ParameterState | None], name: str) -> list[Source | None]:

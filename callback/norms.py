@@ -17,7 +17,7 @@ from torch import Tensor
 
 Squares = Tensor | npt.NDArray[np.float64]
 
-_ROW = 1 << 15
+_ROW = 1 << 16
 _CHUNK = 1 << 20
 
 

@@ -57,17 +57,15 @@ def count_on_device(
     ]
     matrix = torch.from_numpy(np.concatenate(padded)).view(-1, 8)
     owners = torch.arange(len(parameters)).repeat_interleave(torch.tensor(rows))
-    counts = histograms.count_rows(
+    codes = histograms.count_rows(
         matrix,
         histograms.code_offsets(owners),
         len(parameters),
-        quantity,
         torch.empty(matrix.shape, dtype=torch.int32),
     ).numpy()
     zeros = np.array([int((values == 0).sum()) for values in padded])
     lengths = np.array([len(values) for values in parameters])
-    histograms.separate_zeros(counts, zeros, np.array(rows) * 8 - lengths)
-    return counts
+    return histograms.to_bins(codes, quantity, zeros, np.array(rows) * 8 - lengths)
 
 
 any_bits = st_numpy.arrays(np.uint32, st.integers(0, 60)).map(lambda bits: bits.view(np.float32))
