@@ -268,9 +268,20 @@ class OptimizerState(ABC):
         """Values of :attr:`hyperparameter_names` that a step now would use; NaN where unknown."""
         return [hyperparameter(group, name) for name in self.hyperparameter_names]
 
+    def undefined_in(self, group: GroupSettings) -> tuple[str, ...]:
+        """What the parameters of a group do not have: :attr:`undefined`, more with some flags."""
+        return self.undefined
+
     def keeps_maximum(self, group: GroupSettings) -> bool:
         """Whether exp_avg_sq is the largest value that the average has had (amsgrad)."""
         return False
+
+    def overwrites_gradient(self, group: GroupSettings) -> bool:
+        """Whether ``step()`` changes ``.grad`` in place, so that it must be read before."""
+        return False
+
+    def before_step(self) -> None:  # noqa: B027 - most have nothing to remember
+        """Remember numbers that the step will overwrite; called before a step that is recorded."""
 
     @abstractmethod
     def state_of(self, parameter: Tensor, group: GroupSettings) -> ParameterState | None:
