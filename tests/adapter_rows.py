@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 
 import torch
@@ -21,7 +21,7 @@ from tb_adam_plugin.callback.optimizer_state.base import (
 
 
 def states_and_table(
-    adapter: OptimizerState,
+    adapter: OptimizerState, numbers_before: Mapping[str, Tensor] | None = None
 ) -> tuple[list[tuple[Tensor, ParameterState | None]], StepTable]:
     """Every parameter with its state, and the table of all of them."""
     owners: list[GroupSettings] = []
@@ -31,13 +31,20 @@ def states_and_table(
             owners.append(group)
             pairs.append((parameter, adapter.state_of(parameter, group)))
     steps = torch.tensor([0.0 if s is None else float(s.step) for _, s in pairs]).double()
-    return pairs, StepTable(owners, [s for _, s in pairs], steps)
+    return pairs, StepTable(owners, [s for _, s in pairs], steps, numbers_before)
+
+
+def numbers_before(adapter: OptimizerState) -> dict[str, Tensor]:
+    """What the adapter needs from before a step: to be called there."""
+    _, table = states_and_table(adapter)
+    return {key: table.state_number(key) for key in adapter.numbers_before}
 
 
 def requested_updates(
     adapter: OptimizerState,
     before: Sequence[Tensor],
     gradients: Sequence[Tensor | None] | None = None,
+    numbers_before: Mapping[str, Tensor] | None = None,
 ) -> list[Tensor | None]:
     """The update of each parameter by the adapter's formula, float64, in the optimizer's order.
 
@@ -45,11 +52,12 @@ def requested_updates(
         adapter: After the step.
         before: The weights before it.
         gradients: What the step consumed; by default what the parameters hold.
+        numbers_before: From the function of that name, if the adapter needs any.
 
     Returns:
         None for a parameter without a state or a gradient.
     """
-    pairs, table = states_and_table(adapter)
+    pairs, table = states_and_table(adapter, numbers_before)
     coefficients = adapter.coefficients(table)
     if gradients is None:
         gradients = [parameter.grad for parameter, _ in pairs]
@@ -72,7 +80,9 @@ def requested_updates(
             gradient=gradient,
             exp_avg=None if state.exp_avg is None else _row(read(state.exp_avg)),
             exp_avg_sq=second,
-            others={key: _row(read(source)) for key, source in state.others.items()},
+            others={
+                key: _row(read(source)) for key, source in {**state.others, **state.masks}.items()
+            },
         )
         root = None if second is None else adapter.root(rows, c, torch.empty_like(b_row))
         direction = adapter.direction(rows, c, root, torch.empty_like(b_row))

@@ -42,7 +42,10 @@ class ParameterState:
         exp_avg: The first moment, not bias-corrected; None where the family has none.
         exp_avg_sq: What the denominator is made of, not bias-corrected; None likewise.
         others: Further tensors, by the optimizer's own key.
-        step: How many steps this parameter has taken; a 0-dim tensor may live on any device.
+        masks: Which elements the step moves, where it leaves some alone whatever the formula says:
+            1 or 0. No state of the optimizer; :class:`Rows` has them among the others.
+        step: How many steps this parameter has taken; a 0-dim tensor may live on any device. NaN
+            where the optimizer does not count.
         numbers: Numbers beside the step that the formula needs, by the optimizer's own key.
         dtypes: In what each of the tensors is stored where :attr:`exp_avg` and the like do not say
             it themselves, as ``uint8`` for a quantized one: by "exp_avg", "exp_avg_sq" or key.
@@ -51,6 +54,7 @@ class ParameterState:
     exp_avg: Source | None = None
     exp_avg_sq: Source | None = None
     others: Mapping[str, Source] = field(default_factory=dict)
+    masks: Mapping[str, Source] = field(default_factory=dict)
     step: Tensor | float = 0
     numbers: Mapping[str, Tensor | float] = field(default_factory=dict)
     dtypes: Mapping[str, str] = field(default_factory=dict)
@@ -105,14 +109,12 @@ class Coefficients:
     own: Mapping[str, Tensor] = field(default_factory=dict)
 
     @staticmethod
-    def of(
-        table: StepTable, own: Mapping[str, Tensor] | None = None, **given: Tensor | float
-    ) -> Coefficients:
+    def of(table: StepTable, *, own: Any = None, **given: Tensor | float) -> Coefficients:
         """Fill in what is not given: plain gradient descent without moments.
 
         Args:
             table: The parameters.
-            own: See the attributes.
+            own: See the attributes: a mapping, or None for none.
             **given: Attributes by name, ``[parameters]``, or one number for all of them.
         """
         values: dict[str, Tensor | float] = {**_GRADIENT_DESCENT, **given}
@@ -146,7 +148,7 @@ class StepTable:
 
     Attributes:
         groups: The group of each parameter.
-        steps: Steps that each parameter has taken, float64 ``[parameters]``.
+        steps: Steps that each parameter has taken, float64 ``[parameters]``; NaN where not counted.
     """
 
     def __init__(
@@ -154,6 +156,7 @@ class StepTable:
         groups: Sequence[GroupSettings],
         states: Sequence[ParameterState | None],
         steps: Tensor,
+        numbers_before: Mapping[str, Tensor] | None = None,
     ) -> None:
         """Look at some parameters.
 
@@ -161,9 +164,12 @@ class StepTable:
             groups: The group of each parameter.
             states: The state of each parameter; None before its first step.
             steps: float64 ``[parameters]``, where the optimizer keeps them.
+            numbers_before: What :meth:`state_number` returned before the step, by key, for those of
+                :attr:`OptimizerState.numbers_before`.
         """
         self.groups = groups
         self._states = states
+        self._numbers_before = numbers_before or {}
         self.steps = steps
 
     def column(self, value: Tensor | float) -> Tensor:
@@ -194,6 +200,14 @@ class StepTable:
             [torch.as_tensor(n, dtype=torch.float64, device=device).reshape(()) for n in numbers]
         )
 
+    def number_before(self, key: str) -> Tensor:
+        """Return what a number was before the step; NaN where that was not read or not there."""
+        return self.column(self._numbers_before.get(key, float("nan")))
+
+    def gradient_sign(self) -> Tensor:
+        """Return -1 for the parameters that the flag ``maximize`` is set for, else 1."""
+        return 1 - 2 * self.flag("maximize").double()
+
     def bias_correction(self, beta: Tensor, steps: Tensor | None = None) -> Tensor:
         """Return ``1 - beta^t``; 1 for a parameter that has taken no step."""
         steps = self.steps if steps is None else steps
@@ -212,7 +226,7 @@ class Rows:
         gradient: g' of the formula: signed, with coupled weight decay.
         exp_avg: m, or None.
         exp_avg_sq: v, or None.
-        others: By the optimizer's own key.
+        others: Those of the state and its masks, by key. Zeros for a parameter without one.
     """
 
     before: Tensor
@@ -228,11 +242,14 @@ class OptimizerState(ABC):
     Attributes:
         meanings: What exp_avg, exp_avg_sq and the other tensors of the state are, where the name
             alone would mislead.
-        undefined: Statistics and quantities that this family does not have.
+        undefined: Statistics and quantities that this family does not have, whatever the settings;
+            :meth:`undefined_in` has those of a group.
         notice: What a user should know about the support of this optimizer, or None.
         update_is_known: Whether :meth:`direction` gives the update of each element.
         exp_avg_sq_is_root: Whether the optimizer keeps √v instead of v; then the tensor is squared
             when it is read.
+        numbers_before: Keys of numbers of the state that the formula needs as they were before the
+            step.
         hyperparameter_names: Columns of the hyperparameters, the standard ones first.
     """
 
@@ -241,18 +258,18 @@ class OptimizerState(ABC):
     notice: str | None = None
     update_is_known = True
     exp_avg_sq_is_root = False
+    numbers_before: tuple[str, ...] = ()
 
     def __init__(self, optimizer: Optimizer) -> None:
         """Read the state of ``optimizer``; its own numbers become hyperparameter columns."""
         self.optimizer = optimizer
         standard = schema.HYPERPARAMETERS.names
-        own = [
+        numbers = [
             name
-            for name, value in optimizer.defaults.items()
-            if isinstance(value, int | float)
-            and not isinstance(value, bool)
-            and name not in standard
+            for key, value in optimizer.defaults.items()
+            for name in _names_of_numbers(key, value)
         ]
+        own = [name for name in numbers if name not in standard]
         self.hyperparameter_names: tuple[str, ...] = (*standard, *own)
 
     def options(self, group: GroupSettings) -> dict[str, schema.Option]:
@@ -270,6 +287,10 @@ class OptimizerState(ABC):
 
     def undefined_in(self, group: GroupSettings) -> tuple[str, ...]:
         """What the parameters of a group do not have: :attr:`undefined`, more with some flags."""
+        return self.undefined
+
+    def undefined_in(self, group: GroupSettings) -> tuple[str, ...]:
+        """Statistics and quantities that the parameters of a group do not have."""
         return self.undefined
 
     def keeps_maximum(self, group: GroupSettings) -> bool:
@@ -323,11 +344,21 @@ class OptimizerState(ABC):
 def hyperparameter(group: GroupSettings, name: str) -> float:
     """Return a number of a group; ``beta1`` … are those of ``betas``. NaN where there is none."""
     value = group.get(name)
-    if value is None and name.startswith("beta") and name[4:].isdecimal():
-        betas = group.get("betas") or ()
-        index = int(name[4:]) - 1
-        value = betas[index] if 0 <= index < len(betas) else None
+    stem = name.rstrip("0123456789")
+    if value is None and stem != name:
+        values = group.get(f"{stem}s", group.get(stem))
+        index = int(name[len(stem) :]) - 1
+        if isinstance(values, tuple | list) and 0 <= index < len(values):
+            value = values[index]
     return as_number(value)
+
+
+def _names_of_numbers(key: str, value: object) -> list[str]:
+    """Names under which :func:`hyperparameter` finds the numbers of a default."""
+    if isinstance(value, tuple | list):
+        stem = key if key == "eps" else key.removesuffix("s")
+        return [f"{stem}{i}" for i in range(1, len(value) + 1)]
+    return [key] if isinstance(value, int | float) and not isinstance(value, bool) else []
 
 
 def as_number(value: object) -> float:
