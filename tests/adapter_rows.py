@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 
 import torch
@@ -21,7 +21,7 @@ from tb_adam_plugin.callback.optimizer_state.base import (
 
 
 def states_and_table(
-    adapter: OptimizerState, numbers_before: Mapping[str, Tensor] | None = None
+    adapter: OptimizerState,
 ) -> tuple[list[tuple[Tensor, ParameterState | None]], StepTable]:
     """Every parameter with its state, and the table of all of them."""
     owners: list[GroupSettings] = []
@@ -31,33 +31,25 @@ def states_and_table(
             owners.append(group)
             pairs.append((parameter, adapter.state_of(parameter, group)))
     steps = torch.tensor([0.0 if s is None else float(s.step) for _, s in pairs]).double()
-    return pairs, StepTable(owners, [s for _, s in pairs], steps, numbers_before)
-
-
-def numbers_before(adapter: OptimizerState) -> dict[str, Tensor]:
-    """What the adapter needs from before a step: to be called there."""
-    _, table = states_and_table(adapter)
-    return {key: table.state_number(key) for key in adapter.numbers_before}
+    return pairs, StepTable(owners, [s for _, s in pairs], steps)
 
 
 def requested_updates(
     adapter: OptimizerState,
     before: Sequence[Tensor],
     gradients: Sequence[Tensor | None] | None = None,
-    numbers_before: Mapping[str, Tensor] | None = None,
 ) -> list[Tensor | None]:
     """The update of each parameter by the adapter's formula, float64, in the optimizer's order.
 
     Args:
-        adapter: After the step.
+        adapter: After the step; its ``before_step`` was called before it.
         before: The weights before it.
         gradients: What the step consumed; by default what the parameters hold.
-        numbers_before: From the function of that name, if the adapter needs any.
 
     Returns:
         None for a parameter without a state or a gradient.
     """
-    pairs, table = states_and_table(adapter, numbers_before)
+    pairs, table = states_and_table(adapter)
     coefficients = adapter.coefficients(table)
     if gradients is None:
         gradients = [parameter.grad for parameter, _ in pairs]

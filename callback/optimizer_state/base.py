@@ -156,7 +156,6 @@ class StepTable:
         groups: Sequence[GroupSettings],
         states: Sequence[ParameterState | None],
         steps: Tensor,
-        numbers_before: Mapping[str, Tensor] | None = None,
     ) -> None:
         """Look at some parameters.
 
@@ -164,12 +163,9 @@ class StepTable:
             groups: The group of each parameter.
             states: The state of each parameter; None before its first step.
             steps: float64 ``[parameters]``, where the optimizer keeps them.
-            numbers_before: What :meth:`state_number` returned before the step, by key, for those of
-                :attr:`OptimizerState.numbers_before`.
         """
         self.groups = groups
         self._states = states
-        self._numbers_before = numbers_before or {}
         self.steps = steps
 
     def column(self, value: Tensor | float) -> Tensor:
@@ -199,10 +195,6 @@ class StepTable:
         return torch.stack(
             [torch.as_tensor(n, dtype=torch.float64, device=device).reshape(()) for n in numbers]
         )
-
-    def number_before(self, key: str) -> Tensor:
-        """Return what a number was before the step; NaN where that was not read or not there."""
-        return self.column(self._numbers_before.get(key, float("nan")))
 
     def gradient_sign(self) -> Tensor:
         """Return -1 for the parameters that the flag ``maximize`` is set for, else 1."""
@@ -242,14 +234,12 @@ class OptimizerState(ABC):
     Attributes:
         meanings: What exp_avg, exp_avg_sq and the other tensors of the state are, where the name
             alone would mislead.
-        undefined: Statistics and quantities that this family does not have, whatever the settings;
-            :meth:`undefined_in` has those of a group.
+        undefined: Statistics and quantities that this family does not have; see
+            :meth:`undefined_in`.
         notice: What a user should know about the support of this optimizer, or None.
         update_is_known: Whether :meth:`direction` gives the update of each element.
         exp_avg_sq_is_root: Whether the optimizer keeps √v instead of v; then the tensor is squared
             when it is read.
-        numbers_before: Keys of numbers of the state that the formula needs as they were before the
-            step.
         hyperparameter_names: Columns of the hyperparameters, the standard ones first.
     """
 
@@ -258,7 +248,6 @@ class OptimizerState(ABC):
     notice: str | None = None
     update_is_known = True
     exp_avg_sq_is_root = False
-    numbers_before: tuple[str, ...] = ()
 
     def __init__(self, optimizer: Optimizer) -> None:
         """Read the state of ``optimizer``; its own numbers become hyperparameter columns."""
@@ -287,10 +276,6 @@ class OptimizerState(ABC):
 
     def undefined_in(self, group: GroupSettings) -> tuple[str, ...]:
         """What the parameters of a group do not have: :attr:`undefined`, more with some flags."""
-        return self.undefined
-
-    def undefined_in(self, group: GroupSettings) -> tuple[str, ...]:
-        """Statistics and quantities that the parameters of a group do not have."""
         return self.undefined
 
     def keeps_maximum(self, group: GroupSettings) -> bool:
