@@ -42,7 +42,7 @@ def requested_updates(
     """The update of each parameter by the adapter's formula, float64, in the optimizer's order.
 
     Args:
-        adapter: After the step.
+        adapter: After the step; its ``before_step`` was called before it.
         before: The weights before it.
         gradients: What the step consumed; by default what the parameters hold.
 
@@ -72,7 +72,9 @@ def requested_updates(
             gradient=gradient,
             exp_avg=None if state.exp_avg is None else _row(read(state.exp_avg)),
             exp_avg_sq=second,
-            others={key: _row(read(source)) for key, source in state.others.items()},
+            others={
+                key: _row(read(source)) for key, source in {**state.others, **state.masks}.items()
+            },
         )
         root = None if second is None else adapter.root(rows, c, torch.empty_like(b_row))
         direction = adapter.direction(rows, c, root, torch.empty_like(b_row))

@@ -35,18 +35,24 @@ class AdamState(OptimizerState):
 
     def coefficients(self, table: StepTable) -> Coefficients:
         """Kingma & Ba 2015, algorithm 1; weight decay as in Loshchilov & Hutter 2019."""
+        return Coefficients.of(
+            table,
+            **adam_moments(table),
+            **self.weight_decays(table),
+            gradient_sign=table.gradient_sign(),
+            step_size=table.number("lr"),
+        )
+
+    def weight_decays(self, table: StepTable) -> dict[str, Tensor]:
+        """Return the coefficients of weight decay, of which one is 0."""
         weight_decay = table.number("weight_decay")
         decoupled = table.column(
             torch.tensor([float(self._is_decoupled(group)) for group in table.groups])
         )
-        return Coefficients.of(
-            table,
-            **adam_moments(table),
-            gradient_sign=1.0 - 2.0 * table.flag("maximize").double(),
-            coupled_weight_decay=(1 - decoupled) * weight_decay,
-            step_size=table.number("lr"),
-            weight_decay=decoupled * weight_decay,
-        )
+        return {
+            "coupled_weight_decay": (1 - decoupled) * weight_decay,
+            "weight_decay": decoupled * weight_decay,
+        }
 
     def _is_decoupled(self, group: GroupSettings) -> bool:
         # Older versions of torch say it by the class alone.

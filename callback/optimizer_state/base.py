@@ -42,7 +42,10 @@ class ParameterState:
         exp_avg: The first moment, not bias-corrected; None where the family has none.
         exp_avg_sq: What the denominator is made of, not bias-corrected; None likewise.
         others: Further tensors, by the optimizer's own key.
-        step: How many steps this parameter has taken; a 0-dim tensor may live on any device.
+        masks: Which elements the step moves, where it leaves some alone whatever the formula says:
+            1 or 0. No state of the optimizer; :class:`Rows` has them among the others.
+        step: How many steps this parameter has taken; a 0-dim tensor may live on any device. NaN
+            where the optimizer does not count.
         numbers: Numbers beside the step that the formula needs, by the optimizer's own key.
         dtypes: In what each of the tensors is stored where :attr:`exp_avg` and the like do not say
             it themselves, as ``uint8`` for a quantized one: by "exp_avg", "exp_avg_sq" or key.
@@ -51,6 +54,7 @@ class ParameterState:
     exp_avg: Source | None = None
     exp_avg_sq: Source | None = None
     others: Mapping[str, Source] = field(default_factory=dict)
+    masks: Mapping[str, Source] = field(default_factory=dict)
     step: Tensor | float = 0
     numbers: Mapping[str, Tensor | float] = field(default_factory=dict)
     dtypes: Mapping[str, str] = field(default_factory=dict)
@@ -144,7 +148,7 @@ class StepTable:
 
     Attributes:
         groups: The group of each parameter.
-        steps: Steps that each parameter has taken, float64 ``[parameters]``.
+        steps: Steps that each parameter has taken, float64 ``[parameters]``; NaN where not counted.
     """
 
     def __init__(
@@ -192,6 +196,10 @@ class StepTable:
             [torch.as_tensor(n, dtype=torch.float64, device=device).reshape(()) for n in numbers]
         )
 
+    def gradient_sign(self) -> Tensor:
+        """Return -1 for the parameters that the flag ``maximize`` is set for, else 1."""
+        return 1 - 2 * self.flag("maximize").double()
+
     def bias_correction(self, beta: Tensor, steps: Tensor | None = None) -> Tensor:
         """Return ``1 - beta^t``; 1 for a parameter that has taken no step."""
         steps = self.steps if steps is None else steps
@@ -210,7 +218,7 @@ class Rows:
         gradient: g' of the formula: signed, with coupled weight decay.
         exp_avg: m, or None.
         exp_avg_sq: v, or None.
-        others: By the optimizer's own key.
+        others: Those of the state and its masks, by key. Zeros for a parameter without one.
     """
 
     before: Tensor
@@ -226,7 +234,8 @@ class OptimizerState(ABC):
     Attributes:
         meanings: What exp_avg, exp_avg_sq and the other tensors of the state are, where the name
             alone would mislead.
-        undefined: Statistics and quantities that this family does not have.
+        undefined: Statistics and quantities that this family does not have; see
+            :meth:`undefined_in`.
         notice: What a user should know about the support of this optimizer, or None.
         update_is_known: Whether :meth:`direction` gives the update of each element.
         exp_avg_sq_is_root: Whether the optimizer keeps √v instead of v; then the tensor is squared
@@ -244,13 +253,12 @@ class OptimizerState(ABC):
         """Read the state of ``optimizer``; its own numbers become hyperparameter columns."""
         self.optimizer = optimizer
         standard = schema.HYPERPARAMETERS.names
-        own = [
+        numbers = [
             name
-            for name, value in optimizer.defaults.items()
-            if isinstance(value, int | float)
-            and not isinstance(value, bool)
-            and name not in standard
+            for key, value in optimizer.defaults.items()
+            for name in _names_of_numbers(key, value)
         ]
+        own = [name for name in numbers if name not in standard]
         self.hyperparameter_names: tuple[str, ...] = (*standard, *own)
 
     def options(self, group: GroupSettings) -> dict[str, schema.Option]:
@@ -266,9 +274,20 @@ class OptimizerState(ABC):
         """Values of :attr:`hyperparameter_names` that a step now would use; NaN where unknown."""
         return [hyperparameter(group, name) for name in self.hyperparameter_names]
 
+    def undefined_in(self, group: GroupSettings) -> tuple[str, ...]:
+        """What the parameters of a group do not have: :attr:`undefined`, more with some flags."""
+        return self.undefined
+
     def keeps_maximum(self, group: GroupSettings) -> bool:
         """Whether exp_avg_sq is the largest value that the average has had (amsgrad)."""
         return False
+
+    def overwrites_gradient(self, group: GroupSettings) -> bool:
+        """Whether ``step()`` changes ``.grad`` in place, so that it must be read before."""
+        return False
+
+    def before_step(self) -> None:  # noqa: B027 - most have nothing to remember
+        """Remember numbers that the step will overwrite; called before a step that is recorded."""
 
     @abstractmethod
     def state_of(self, parameter: Tensor, group: GroupSettings) -> ParameterState | None:
@@ -310,11 +329,21 @@ class OptimizerState(ABC):
 def hyperparameter(group: GroupSettings, name: str) -> float:
     """Return a number of a group; ``beta1`` … are those of ``betas``. NaN where there is none."""
     value = group.get(name)
-    if value is None and name.startswith("beta") and name[4:].isdecimal():
-        betas = group.get("betas") or ()
-        index = int(name[4:]) - 1
-        value = betas[index] if 0 <= index < len(betas) else None
+    stem = name.rstrip("0123456789")
+    if value is None and stem != name:
+        values = group.get(f"{stem}s", group.get(stem))
+        index = int(name[len(stem) :]) - 1
+        if isinstance(values, tuple | list) and 0 <= index < len(values):
+            value = values[index]
     return as_number(value)
+
+
+def _names_of_numbers(key: str, value: object) -> list[str]:
+    """Names under which :func:`hyperparameter` finds the numbers of a default."""
+    if isinstance(value, tuple | list):
+        stem = key if key == "eps" else key.removesuffix("s")
+        return [f"{stem}{i}" for i in range(1, len(value) + 1)]
+    return [key] if isinstance(value, int | float) and not isinstance(value, bool) else []
 
 
 def as_number(value: object) -> float:

@@ -12,6 +12,8 @@ WITHOUT_EXP_AVG = (
     "gradient_exp_avg_cosine",
     "signal_to_noise",
 )
+# Where exp_avg is no average that each step decays by one factor.
+WITHOUT_EXP_AVG_DECAY = ("exp_avg_rounding_error", "momentum_gradient_cosine")
 # Without a denominator of squared gradients.
 WITHOUT_EXP_AVG_SQ = (
     "exp_avg_sq",
@@ -28,6 +30,20 @@ WITHOUT_EXP_AVG_SQ = (
     "second_moment_underflow_fraction",
     "zero_second_moment_fraction",
     *(WITHOUT_EPS := ("epsilon_fraction", "epsilon_10_fraction")),
+)
+# Where exp_avg_sq is no average that each step decays by one factor.
+WITHOUT_EXP_AVG_SQ_DECAY = (
+    "exp_avg_sq_rounding_error",
+    "gradient_surprise",
+    "second_moment_flicker",
+    "second_moment_frozen_fraction",
+)
+# Where squared gradients are added up: what compares them with their average has no meaning.
+WITHOUT_AVERAGE_OF_SQUARES = (
+    "gradient_surprise",
+    "rms_t",
+    "second_moment_flicker",
+    "second_moment_frozen_fraction",
 )
 WITHOUT_MOMENTS = tuple(dict.fromkeys((*WITHOUT_EXP_AVG, *WITHOUT_EXP_AVG_SQ)))
 # Where the update of an element is not known from the state.
