@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -83,6 +83,7 @@ class Measurement:
             for b in panel.blocks
         ]
         self._before: dict[str, Tensor] = {}  # rows of the moments that are stored rounded
+        self._gradients: Sequence[Tensor | None] = ()  # that the step overwrites
         self._second_moment_before_is_known = False
         self._padding = np.add.reduceat(ROW - panel.row_elements, panel.first_rows)
         self._rows = self._zeros(len(statistics.ROW_VALUES), panel.rows)
@@ -98,6 +99,13 @@ class Measurement:
     def before_step(self) -> None:
         """Read what the step is about to change."""
         self.panel.read_before(norms.partial_norms)
+        groups = self._state.optimizer.param_groups
+        self._gradients = [
+            parameter.grad.clone()
+            if parameter.grad is not None and self._state.overwrites_gradient(groups[w.group])
+            else None
+            for w, parameter in zip(self._watched, self._parameters, strict=True)
+        ]
         states = self.states()
         stored = StoredState(states)
         maximum = self._keeps_maximum()
@@ -132,17 +140,24 @@ class Measurement:
         tensors: Tensors = {
             "before": self._parameters,
             "weight": self._parameters,
-            "gradient": [_dense(parameter.grad) for parameter in self._parameters],
+            "gradient": [
+                _dense(parameter.grad if kept is None else kept)
+                for parameter, kept in zip(self._parameters, self._gradients, strict=True)
+            ],
             "exp_avg": _sources(states, "exp_avg"),
             "exp_avg_sq": _sources(states, "exp_avg_sq"),
             **{key: [None if s is None else s.others.get(key) for s in states] for key in others},
         }
+        masks = {key for s in states if s is not None for key in s.masks}
+        tensors.update(
+            {key: [None if s is None else s.masks.get(key) for s in states] for key in masks}
+        )
         groups = self._state.optimizer.param_groups
         steps = self._steps(states)
         table = StepTable([groups[w.group] for w in self._watched], states, steps)
         coefficients = self._state.coefficients(table)
         zeros = self._zeros(len(others), self.panel.rows)
-        codes = self._reduce(tensors, coefficients, stored, others, zeros, with_histograms)
+        codes = self._reduce(tensors, coefficients, stored, others, masks, zeros, with_histograms)
         numbers = torch.stack([steps, *(getattr(coefficients, name) for name in COEFFICIENTS)])
         sent = [self._rows, zeros, numbers.to(self._device), *([] if codes is None else [codes])]
         parts = [self.panel.totals(q) for q in _EXACT] if self.panel.sampled else []
@@ -242,6 +257,7 @@ class Measurement:
         coefficients: Coefficients,
         stored: StoredState,
         others: Sequence[str],
+        masks: Iterable[str],
         zeros: Tensor,
         with_histograms: bool,
     ) -> Tensor | None:
@@ -269,7 +285,9 @@ class Measurement:
                 exp_avg_sq=(
                     self._read(block, "exp_avg_sq", tensors) if "exp_avg_sq" in present else None
                 ),
-                others={key: self.panel.read(block, key, tensors[key]) for key in others},
+                others={
+                    key: self.panel.read(block, key, tensors[key]) for key in (*others, *masks)
+                },
             )
             out = self._rows[:, rows]
             c = numbers.of(rows)
@@ -288,7 +306,7 @@ class Measurement:
             if codes is not None:
                 owners = slice(block.first_parameter, block.first_parameter + block.parameters)
                 standard = (getattr(elements, quantity.name) for quantity in schema.QUANTITIES)
-                for q, values in enumerate([*standard, *elements.others.values()]):
+                for q, values in enumerate([*standard, *(elements.others[key] for key in others)]):
                     if values is not None:
                         codes[q, owners] += histograms.count_rows(
                             values.float(),

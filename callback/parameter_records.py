@@ -98,6 +98,7 @@ class ParameterRecords:
 
     def before_step(self) -> None:
         """Read what a step is about to change."""
+        self._state.before_step()
         for measurement in self._measurements:
             measurement.before_step()
 

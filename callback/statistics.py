@@ -359,8 +359,9 @@ def _of_moments(p: ParameterSums, total: Mapping[str, Values]) -> dict[str, Valu
     c = p.coefficients
     first_scale, second_scale = c["exp_avg_scale"], c["exp_avg_sq_scale"]
     zero_second = total["v=0"] - p.padding
+    begun = ~(p.steps <= 1)  # also where nobody counts
     v_before = np.where(
-        p.steps > 1,
+        begun,
         total["v before"]
         if p.second_moment_before_is_known
         else (total["v"] - c["exp_avg_sq_weight"] * total["g'²"]) / c["exp_avg_sq_decay"],
@@ -396,7 +397,6 @@ def _of_moments(p: ParameterSums, total: Mapping[str, Values]) -> dict[str, Valu
         "exp_avg_sq_rounding_error": np.sqrt(total["(v-exact)²"] / total["exact v²"]),
     }
     signal_to_noise = {"signal_to_noise": total["m̂²/v̂"] / (k - zero_second)}
-    begun = p.steps > 1
     return {
         **_where(p.has_exp_avg, first),
         **_where(p.has_exp_avg_sq, second),
@@ -451,7 +451,7 @@ def _lagged_cosine(p: ParameterSums, total: Mapping[str, Values]) -> Values:
     decay, weight = p.coefficients["exp_avg_decay"], p.coefficients["exp_avg_weight"]
     product = (a - weight * gg) / decay
     before = (mm - 2 * weight * a + weight**2 * gg) / decay**2
-    return np.where(p.steps > 1, _cosine(product, before, gg), np.nan)
+    return np.where(p.steps <= 1, np.nan, _cosine(product, before, gg))
 
 
 def _cosine(product: Values, first: Values, second: Values) -> Values:

@@ -71,7 +71,7 @@ class Parameters:
                 schema.Group(
                     type(state.optimizer).__name__,
                     state.options(group),
-                    state.undefined,
+                    state.undefined_in(group),
                     state.meanings,
                     stored,
                 )
