@@ -326,6 +326,8 @@ def decode_histograms(block: bytes, quantities: int) -> Counts:
     if len(data) != expected or (ranges.sum(axis=1) > BINS).any():
         raise FormatError(f"histogram block of {len(data)} bytes, expected {expected}")
     values = np.frombuffer(data, f"<u{width}", offset=header).astype(np.int64)
+    if (values < 0).any():
+        raise FormatError("damaged histogram block: a count is beyond 2^63")
     counts = np.zeros((quantities, BINS + len(SPECIAL)), np.int64)
     at = 0
     for q, (first, length) in enumerate(ranges.tolist()):
@@ -482,7 +484,7 @@ class Layout:
                     for name, shape, trainable in fields["unoptimized"]
                 ),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise FormatError(f"not a layout: {error!r}") from error
         if any(not 0 <= p.group < len(layout.groups) for p in layout.parameters):
             raise FormatError("not a layout: a parameter names a group that does not exist")

@@ -1,0 +1,252 @@
+"""Who may import whom, as ``docs/architecture.md`` draws it.
+
+What Python modules load is looked up in fresh processes that start outside the repository; what
+they could load later, within a function, in their source.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PLUGIN = sorted((ROOT / "tb_adam_plugin").glob("*.py"))
+CALLBACK = sorted((ROOT / "callback").rglob("*.py"))
+SCRIPTS = sorted((ROOT / "frontend_static").rglob("*.js"))
+STYLES = sorted((ROOT / "frontend_static").rglob("*.css"))
+
+PLUGIN_MODULES = [f"tb_adam_plugin.{path.stem}" for path in PLUGIN if path.stem != "__init__"]
+SHARED_MODULES = {"tb_adam_plugin", "tb_adam_plugin.schema"}
+
+NOT_FOR_THE_PLUGIN = ("torch", "tb_adam_plugin.callback")
+NOT_FOR_THE_CALLBACK = (
+    "werkzeug",
+    "grpc",
+    "tensorboard.backend",
+    "tensorboard.data",
+    "tb_adam_plugin.frontend_static",
+    *sorted({*PLUGIN_MODULES} - SHARED_MODULES),
+)
+
+
+def run_python(folder: Path, script: str, *arguments: str) -> Any:
+    """Run a script in a fresh process that starts in ``folder``; what it prints is JSON."""
+    ended = subprocess.run(
+        [sys.executable, "-c", script, *arguments], cwd=folder, capture_output=True, text=True
+    )
+    assert ended.returncode == 0, ended.stderr
+    return json.loads(ended.stdout)
+
+
+# Prints which modules each of the modules named loads that none of those before it did.
+LOADED_BY = """
+import importlib, json, sys
+loaded_by = {}
+for name in sys.argv[1:]:
+    before = set(sys.modules)
+    importlib.import_module(name)
+    loaded_by[name] = sorted(set(sys.modules) - before)
+print(json.dumps(loaded_by))
+"""
+
+# What follows it runs as where torch is not installed.
+WITHOUT_TORCH = """
+import sys
+
+class NotInstalled:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "torchvision"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, NotInstalled())
+"""
+
+
+def is_within(name: str, packages: tuple[str, ...]) -> bool:
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
+def imported_names(path: Path, package: str) -> Iterator[str]:
+    """Names in all import statements of a file, wherever they stand.
+
+    Of ``from a import b`` both ``a`` and ``a.b``, which may be a module.
+    """
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: 1 - node.level or None] if node.level else []
+            module = ".".join([*above, *([node.module] if node.module else [])])
+            yield module
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+# --- Python -------------------------------------------------------------------------------------
+
+
+def test_the_package_itself_imports_nothing(tmp_path: Path) -> None:
+    loaded = run_python(tmp_path, LOADED_BY, "tb_adam_plugin")
+    assert loaded == {"tb_adam_plugin": ["tb_adam_plugin"]}
+
+
+def test_the_schema_needs_numpy_alone(tmp_path: Path) -> None:
+    loaded = run_python(tmp_path, LOADED_BY, "numpy", "tb_adam_plugin.schema")
+    packages = {name.partition(".")[0] for name in loaded["tb_adam_plugin.schema"]}
+    assert packages - set(sys.stdlib_module_names) <= {"tb_adam_plugin", "numpy"}
+
+
+def test_the_plugin_loads_neither_torch_nor_the_callback(tmp_path: Path) -> None:
+    for name, loaded in run_python(tmp_path, LOADED_BY, *PLUGIN_MODULES).items():
+        assert [module for module in loaded if is_within(module, NOT_FOR_THE_PLUGIN)] == [], name
+
+
+@pytest.mark.parametrize("path", PLUGIN, ids=lambda path: path.name)
+def test_no_file_of_the_plugin_names_torch_or_the_callback(path: Path) -> None:
+    names = imported_names(path, "tb_adam_plugin")
+    assert [name for name in names if is_within(name, NOT_FOR_THE_PLUGIN)] == []
+
+
+def test_the_plugin_serves_the_tab_where_torch_is_not_installed(tmp_path: Path) -> None:
+    script = """
+import importlib, json
+from tensorboard.plugins import base_plugin
+from werkzeug.test import Client
+
+try:
+    import torch
+except ModuleNotFoundError:
+    pass
+else:
+    sys.exit("torch is not blocked")
+for name in sys.argv[1:]:
+    importlib.import_module(name)
+from tb_adam_plugin.loader import AdamDebugLoader
+plugin = AdamDebugLoader().load(base_plugin.TBContext(data_provider=None))
+module = plugin.frontend_metadata().es_module_path
+answer = Client(plugin.get_plugin_apps()["/static/*"]).get(module)
+print(json.dumps([answer.status_code, answer.text]))
+"""
+    status, text = run_python(tmp_path, WITHOUT_TORCH + script, *PLUGIN_MODULES)
+    assert status == 200
+    assert text == (ROOT / "frontend_static" / "index.js").read_text(encoding="utf-8")
+
+
+def test_the_callback_loads_nothing_of_a_server(tmp_path: Path) -> None:
+    """Neither when it is imported nor when it records."""
+    script = """
+import json, sys
+import torch
+before = set(sys.modules)
+from tb_adam_plugin.callback import AdamDebugCallback
+imported = sorted(set(sys.modules) - before)
+weight = torch.nn.Parameter(torch.ones(3))
+optimizer = torch.optim.AdamW([weight])
+with AdamDebugCallback([("weight", weight)], optimizer, log_dir="run", on_error="raise") as debug:
+    for _ in range(2):
+        weight.square().sum().backward()
+        optimizer.step()
+print(json.dumps([debug.step, imported, sorted(sys.modules)]))
+"""
+    steps, imported, loaded = run_python(tmp_path, script)
+    assert steps == 2
+    assert [name for name in imported if is_within(name, NOT_FOR_THE_CALLBACK)] == []
+    assert [name for name in loaded if is_within(name, NOT_FOR_THE_CALLBACK)] == []
+    ours = {name for name in loaded if is_within(name, ("tb_adam_plugin",))}
+    assert {name for name in ours if not is_within(name, ("tb_adam_plugin.callback",))} == (
+        SHARED_MODULES
+    )
+    assert "callback" not in loaded  # one file under two names would make two classes of one
+
+
+@pytest.mark.parametrize(
+    "path", CALLBACK, ids=lambda path: path.relative_to(ROOT / "callback").as_posix()
+)
+def test_no_file_of_the_callback_names_anything_of_a_server(path: Path) -> None:
+    package = ".".join(["tb_adam_plugin", *path.parent.relative_to(ROOT).parts])
+    names = list(imported_names(path, package))
+    assert [name for name in names if is_within(name, NOT_FOR_THE_CALLBACK)] == []
+    assert [name for name in names if is_within(name, ("callback", "frontend_static"))] == []
+
+
+# --- JavaScript ---------------------------------------------------------------------------------
+
+
+def named(path: Path) -> str:
+    return path.relative_to(ROOT / "frontend_static").as_posix()
+
+
+def code_of(path: Path) -> str:
+    """The text of a script or style sheet without its comments, which hold types and prose."""
+    text = re.sub(r"/\*.*?\*/", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    # The // of a URL stands behind a colon or a quote.
+    return re.sub(r"(^|\s)//.*$", r"\1", text, flags=re.MULTILINE)
+
+
+OWN_SCRIPTS = [path for path in SCRIPTS if not named(path).startswith("vendor/")]
+each_script = pytest.mark.parametrize("path", OWN_SCRIPTS, ids=named)
+
+
+_IMPORT = re.compile(
+    r"""^\s*(?:import\b(?:[^'"();]*?\bfrom)?|export\s*(?:\*|\{[^}]*\})\s*from)\s*['"](.+?)['"]""",
+    re.MULTILINE,
+)
+
+
+def imports_of(path: Path) -> list[str]:
+    """What a script imports or re-exports from, as it is written there."""
+    return _IMPORT.findall(code_of(path))
+
+
+@each_script
+def test_imports_lead_to_files_of_the_tab(path: Path) -> None:
+    for name in imports_of(path):
+        assert name.startswith(("./", "../")), name
+        assert (path.parent / name).resolve() in SCRIPTS, name
+
+
+@each_script
+def test_only_charts_know_uplot_and_only_one_view_knows_preact(path: Path) -> None:
+    vendored = {Path(name).name for name in imports_of(path) if "vendor/" in name}
+    allowed = set()
+    if named(path).startswith("chart/"):
+        allowed = {"uPlot.js"}
+    elif named(path) == "view/ui.js":
+        allowed = {"preact.js"}
+    assert vendored <= allowed
+
+
+def test_both_libraries_are_used() -> None:
+    """Or the tests above do not see the imports."""
+    vendored = {name for path in OWN_SCRIPTS for name in imports_of(path) if "vendor/" in name}
+    assert vendored == {"../vendor/uPlot.js", "../vendor/preact.js"}
+
+
+# Everything by which a page sends a request, `fetch` passed on as a value included.
+REQUESTS = re.compile(
+    r"(?<![.\w])(?:fetch|XMLHttpRequest|EventSource|WebSocket|importScripts|Worker)\b"
+    r"|\.fetch\b|\bsendBeacon\b|\bimport\s*\("
+)
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=named)
+def test_only_data_sends_requests(path: Path) -> None:
+    if named(path) == "data/api.js":
+        assert set(REQUESTS.findall(code_of(path))) == {"fetch"}
+    else:
+        assert REQUESTS.findall(code_of(path)) == []
+
+
+@pytest.mark.parametrize("path", [*SCRIPTS, *STYLES], ids=named)
+def test_nothing_is_asked_of_another_server(path: Path) -> None:
+    text = code_of(path).replace("http://www.w3.org/", "")  # names of XML, which no one fetches
+    assert re.findall(r"\b\w+://\S*", text) == []
+    assert re.findall(r"""['"`(]\s*//\S*""", text) == []
+    assert re.findall(r"@import\b", text) == []
