@@ -19,7 +19,10 @@ class AdamState(OptimizerState):
 
     def options(self, group: GroupSettings) -> dict[str, schema.Option]:
         """Settings of a group, with ``decoupled_weight_decay`` for every version of torch."""
-        return {**super().options(group), "decoupled_weight_decay": self._is_decoupled(group)}
+        options = super().options(group)
+        if "weight_decay" in group:
+            options["decoupled_weight_decay"] = self._is_decoupled(group)
+        return options
 
     def keeps_maximum(self, group: GroupSettings) -> bool:
         """Reddi et al. 2018."""

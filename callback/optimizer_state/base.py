@@ -165,7 +165,7 @@ class StepTable:
             steps: float64 ``[parameters]``, where the optimizer keeps them.
         """
         self.groups = groups
-        self._states = states
+        self.states = states
         self.steps = steps
 
     def column(self, value: Tensor | float) -> Tensor:
@@ -188,7 +188,7 @@ class StepTable:
     def state_number(self, key: str) -> Tensor:
         """Return one of :attr:`ParameterState.numbers`; NaN for a parameter without it."""
         nan = float("nan")
-        numbers = [nan if s is None else s.numbers.get(key, nan) for s in self._states]
+        numbers = [nan if s is None else s.numbers.get(key, nan) for s in self.states]
         if not any(isinstance(number, Tensor) and number.is_cuda for number in numbers):
             return self._column(map(float, numbers))
         device = self.steps.device

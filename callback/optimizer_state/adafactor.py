@@ -1,0 +1,73 @@
+"""torch.optim.Adafactor, with every flag."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from .base import Coefficients, GroupSettings, OptimizerState, ParameterState, StepTable
+from .undefined import WITHOUT_EXP_AVG, WITHOUT_UPDATE
+
+_NAN = float("nan")
+
+
+class AdafactorState(OptimizerState):
+    """State of Adafactor, as torch/optim/_adafactor.py keeps it.
+
+    The step size depends on the RMS of the whole weight and of the whole update: the update of an
+    element is measured only. The second moment of matrices and beyond is kept as its means over
+    rows and over columns; it is put together from them while it is read.
+    """
+
+    meanings: Mapping[str, str] = {
+        "exp_avg_sq": "estimate from row_var and col_var; of vectors variance, the average itself"
+    }
+    undefined = (*WITHOUT_EXP_AVG, *WITHOUT_UPDATE)
+    update_is_known = False
+
+    def undefined_in(self, group: GroupSettings) -> tuple[str, ...]:
+        """The estimate of a matrix is no average, of which each step leaves the same share."""
+        if any(parameter.dim() < 2 for parameter in group["params"]):
+            return self.undefined
+        return (*self.undefined, "exp_avg_sq_rounding_error", "second_moment_frozen_fraction")
+
+    def state_of(self, parameter: Tensor, group: GroupSettings) -> ParameterState | None:
+        """The parameter's state, or None if no step has given it one yet."""
+        state = self.optimizer.state.get(parameter)
+        if not state:
+            return None
+        eps = group["eps"][0]
+        eps = torch.finfo(parameter.dtype).eps if eps is None else eps
+        if "variance" in state:
+            return ParameterState(
+                exp_avg_sq=state["variance"],
+                step=state["step"],
+                numbers={"eps": eps, "is_factored": 0.0},
+            )
+        row, column = state["row_var"], state["col_var"]
+        return ParameterState(
+            exp_avg_sq=partial(_estimate, row, column, eps),
+            step=state["step"],
+            numbers={"eps": eps, "is_factored": 1.0},
+            dtypes={"exp_avg_sq": str(row.dtype).removeprefix("torch.")},
+        )
+
+    def coefficients(self, table: StepTable) -> Coefficients:
+        """Shazeer & Stern 2018, algorithms 4 and 5; √v is not let below eps."""
+        weight = table.steps ** table.number("beta2_decay")
+        is_factored = table.state_number("is_factored") > 0
+        return Coefficients.of(
+            table,
+            gradient_sign=table.gradient_sign(),
+            exp_avg_sq_decay=torch.where(is_factored, _NAN, 1 - weight),
+            exp_avg_sq_weight=torch.where(is_factored, _NAN, weight),
+            eps=table.state_number("eps"),
+        )
+
+
+def _estimate(row: Tensor, column: Tensor, eps: float) -> Tensor:
+    """Return the second moment of each element from the means over rows and columns."""
+    return (row @ column).div_(row.mean(-2, keepdim=True).clamp_(min=eps))

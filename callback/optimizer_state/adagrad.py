@@ -1,0 +1,37 @@
+"""torch.optim.Adagrad, with every flag."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from .base import Coefficients, GroupSettings, OptimizerState, ParameterState, StepTable
+from .undefined import WITHOUT_AVERAGE_OF_SQUARES, WITHOUT_EXP_AVG
+
+
+class AdagradState(OptimizerState):
+    """State of Adagrad, as torch/optim/adagrad.py keeps it: from the start, at step 0."""
+
+    meanings: Mapping[str, str] = {"exp_avg_sq": "sum of the squared gradients, which never decays"}
+    undefined = (*WITHOUT_EXP_AVG, *WITHOUT_AVERAGE_OF_SQUARES)
+
+    def state_of(self, parameter: Tensor, group: GroupSettings) -> ParameterState | None:
+        """The parameter's state, or None if it was added later and no step has given it one."""
+        state = self.optimizer.state.get(parameter)
+        return ParameterState(exp_avg_sq=state["sum"], step=state["step"]) if state else None
+
+    def coefficients(self, table: StepTable) -> Coefficients:
+        """Duchi et al. 2011, with a learning rate that decays by ``lr_decay``."""
+        eps = table.number("eps")
+        return Coefficients.of(
+            table,
+            gradient_sign=table.gradient_sign(),
+            coupled_weight_decay=table.number("weight_decay"),
+            exp_avg_sq_decay=1.0,
+            exp_avg_sq_weight=1.0,
+            eps=eps,
+            denominator_root=1.0,
+            denominator_constant=eps,
+            step_size=table.number("lr") / (1 + (table.steps - 1) * table.number("lr_decay")),
+        )

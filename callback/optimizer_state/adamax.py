@@ -1,0 +1,46 @@
+"""torch.optim.Adamax, with every flag."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from .adam import adam_moments
+from .base import Coefficients, GroupSettings, OptimizerState, ParameterState, StepTable
+from .undefined import WITHOUT_EXP_AVG_SQ_DECAY
+
+
+class AdamaxState(OptimizerState):
+    """State of Adamax, as torch/optim/adamax.py keeps it.
+
+    exp_inf divides as it is: eps is inside of it, and so it is never 0.
+    """
+
+    meanings: Mapping[str, str] = {
+        "exp_avg_sq": "square of exp_inf, the decaying maximum of |gradient| + eps"
+    }
+    undefined = (*WITHOUT_EXP_AVG_SQ_DECAY, "second_moment_underflow_fraction")
+    exp_avg_sq_is_root = True
+
+    def state_of(self, parameter: Tensor, group: GroupSettings) -> ParameterState | None:
+        """The parameter's state, or None if no step has given it one yet."""
+        state = self.optimizer.state.get(parameter)
+        if not state:
+            return None
+        return ParameterState(state["exp_avg"], state["exp_inf"], step=state["step"])
+
+    def coefficients(self, table: StepTable) -> Coefficients:
+        """Kingma & Ba 2015, algorithm 2."""
+        moments = adam_moments(table)
+        first = ("exp_avg_decay", "exp_avg_weight", "exp_avg_scale", "numerator_exp_avg", "eps")
+        return Coefficients.of(
+            table,
+            **{name: moments[name] for name in first},
+            gradient_sign=table.gradient_sign(),
+            coupled_weight_decay=table.number("weight_decay"),
+            numerator_gradient=0.0,
+            denominator_root=1.0,
+            denominator_constant=0.0,
+            step_size=table.number("lr"),
+        )

@@ -1,0 +1,43 @@
+"""ADOPT of pytorch_optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from .base import Coefficients, StepTable
+from .pytorch_optimizer import PytorchOptimizerState, weight_decay_of
+from .undefined import WITHOUT_EXP_AVG_DECAY
+
+
+class AdoptState(PytorchOptimizerState):
+    """Taniguchi et al. 2024, algorithm 2, with clipping: the step is exp_avg itself.
+
+    Each gradient is divided by √exp_avg_sq of the step before and clipped, then averaged. The first
+    step makes exp_avg_sq of its gradient and moves no weight. Not known element by element with
+    ``cautious`` or ``stable_adamw``.
+    """
+
+    meanings: Mapping[str, str] = {
+        "exp_avg": "average of gradients that were divided by √exp_avg_sq of the step before",
+        "exp_avg_sq": "average of squared gradients, which the next step divides by",
+    }
+    # exp_avg holds no gradients, and is divided by nothing any more.
+    undefined = (*WITHOUT_EXP_AVG_DECAY, "signal_to_noise")
+    whole_tensor_flags = ("cautious", "stable_adamw")
+
+    def coefficients(self, table: StepTable) -> Coefficients:
+        """See the class."""
+        beta2 = table.number("beta2")
+        return Coefficients.of(
+            table,
+            gradient_sign=self.gradient_sign(),
+            exp_avg_sq_decay=beta2,
+            exp_avg_sq_weight=torch.where(table.steps == 1, 1.0, 1 - beta2),
+            eps=table.number("eps"),
+            numerator_exp_avg=1.0,
+            numerator_gradient=0.0,
+            step_size=self.step_size(table),
+            **weight_decay_of(table),
+        )

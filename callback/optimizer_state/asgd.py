@@ -1,0 +1,61 @@
+"""torch.optim.ASGD, with every flag."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from .base import Coefficients, GroupSettings, OptimizerState, ParameterState, StepTable
+from .undefined import WITHOUT_MOMENTS
+
+
+class ASGDState(OptimizerState):
+    """State of ASGD, as torch/optim/asgd.py keeps it.
+
+    A step uses the step size ``eta`` that the step before has left, and then overwrites it. Where
+    :meth:`before_step` did not see it, it is computed for a learning rate that has not changed.
+    """
+
+    meanings: Mapping[str, str] = {"ax": "average of the weights"}
+    undefined = WITHOUT_MOMENTS
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        """Read the state of ``optimizer``."""
+        super().__init__(optimizer)
+        self._eta: dict[Tensor, Tensor] = {}
+
+    def before_step(self) -> None:
+        """Remember ``eta`` of every parameter."""
+        self._eta = {
+            parameter: state["eta"].clone()
+            for parameter, state in self.optimizer.state.items()
+            if "eta" in state
+        }
+
+    def state_of(self, parameter: Tensor, group: GroupSettings) -> ParameterState | None:
+        """The parameter's state, or None if no step has given it one yet."""
+        state = self.optimizer.state.get(parameter)
+        if not state:
+            return None
+        eta = self._eta.get(parameter)
+        return ParameterState(
+            others={"ax": state["ax"]},
+            step=state["step"],
+            numbers={} if eta is None else {"eta_before": eta},
+        )
+
+    def coefficients(self, table: StepTable) -> Coefficients:
+        """Polyak & Juditsky 1992; ``lambd`` is a decoupled weight decay."""
+        lr, lambd = table.number("lr"), table.number("lambd")
+        computed = lr / (1 + lambd * lr * (table.steps - 1)) ** table.number("alpha")
+        eta = table.state_number("eta_before")
+        return Coefficients.of(
+            table,
+            gradient_sign=table.gradient_sign(),
+            coupled_weight_decay=table.number("weight_decay"),
+            step_size=torch.where(eta.isnan(), computed, eta),
+            weight_decay=lambd,
+        )

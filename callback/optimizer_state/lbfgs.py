@@ -1,0 +1,28 @@
+"""torch.optim.LBFGS."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from .base import Coefficients, GroupSettings, OptimizerState, ParameterState, StepTable
+from .undefined import WITHOUT_MOMENTS, WITHOUT_UPDATE
+
+
+class LBFGSState(OptimizerState):
+    """State of LBFGS, as torch/optim/lbfgs.py keeps it: of all parameters, with the first one.
+
+    Nothing in it has the shape of a parameter. One step makes several updates along directions
+    that depend on all parameters: what they come to is measured only.
+    """
+
+    undefined = tuple(dict.fromkeys((*WITHOUT_MOMENTS, *WITHOUT_UPDATE)))
+    update_is_known = False
+
+    def state_of(self, parameter: Tensor, group: GroupSettings) -> ParameterState | None:
+        """The same for every parameter: that there was a step, or None."""
+        found = self.optimizer.state.get(group["params"][0])
+        return ParameterState(step=float("nan")) if found else None
+
+    def coefficients(self, table: StepTable) -> Coefficients:
+        """Not those of single elements; under ``maximize`` the gradient is negated."""
+        return Coefficients.of(table, gradient_sign=table.gradient_sign())

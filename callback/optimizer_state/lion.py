@@ -1,0 +1,92 @@
+"""Lion of pytorch_optimizer and timm, and the formula that bitsandbytes' Lion shares."""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from .base import Coefficients, GroupSettings, OptimizerState, ParameterState, Rows, StepTable
+from .pytorch_optimizer import PytorchOptimizerState, nan_where, weight_decay_of
+from .timm import TimmState, timm_weight_decay
+from .undefined import WITHOUT_EXP_AVG_SQ
+
+
+class LionFormula(OptimizerState, ABC):
+    """Chen et al. 2023, algorithm 2: the sign of an average that is not the one that is kept.
+
+    The step takes the sign of ``beta1 · m_before + (1 - beta1) · g'`` and keeps
+    ``beta2 · m_before + (1 - beta2) · g'``, so that the former is
+    ``beta1/beta2 · m + (1 - beta1/beta2) · g'``. Where the two parts cancel to less than the
+    rounding error of the stored exp_avg, the sign may come out wrong. Unknown for beta2 = 0.
+    """
+
+    undefined = WITHOUT_EXP_AVG_SQ
+    meanings: Mapping[str, str] = {
+        "exp_avg": "average of gradients with beta2, for the next step; this one used beta1 of it"
+    }
+
+    def direction(self, rows: Rows, c: Coefficients, root: Tensor | None, out: Tensor) -> Tensor:
+        """Return the sign, in ``out``."""
+        return super().direction(rows, c, root, out).sign_()
+
+
+def lion_moments(table: StepTable) -> dict[str, Tensor | float]:
+    """Return the coefficients of exp_avg and of what the sign is taken of."""
+    beta1, beta2 = table.number("beta1"), table.number("beta2")
+    return {
+        "exp_avg_decay": beta2,
+        "exp_avg_weight": 1 - beta2,
+        "numerator_exp_avg": beta1 / beta2,
+        "numerator_gradient": 1 - beta1 / beta2,
+    }
+
+
+class LionState(LionFormula, PytorchOptimizerState):
+    """Lion of pytorch_optimizer.
+
+    Not known element by element with centralized gradients, adanorm or cautious updates.
+    """
+
+    exp_avg_sq_key = None
+    whole_tensor_flags = ("use_gc", "adanorm", "cautious")
+
+    def overwrites_gradient(self, group: GroupSettings) -> bool:
+        """Also where it centralizes the gradient."""
+        return bool(group.get("use_gc")) or super().overwrites_gradient(group)
+
+    def coefficients(self, table: StepTable) -> Coefficients:
+        """See the class."""
+        moments = lion_moments(table)
+        # These average another gradient than g'.
+        rescales = table.flag("use_gc") | table.flag("adanorm")
+        moments["exp_avg_decay"] = nan_where(rescales, table.number("beta2"))
+        return Coefficients.of(
+            table,
+            **moments,
+            gradient_sign=self.gradient_sign(),
+            step_size=self.step_size(table),
+            **weight_decay_of(table),
+        )
+
+
+class TimmLionState(LionFormula, TimmState):
+    """Lion of timm, which counts no steps. Not known element by element with ``caution``."""
+
+    whole_tensor_flags = ("caution",)
+
+    def state_of(self, parameter: Tensor, group: GroupSettings) -> ParameterState | None:
+        """The parameter's state, or None if no step has given it one yet."""
+        state = self.optimizer.state.get(parameter)
+        return ParameterState(state["exp_avg"], step=float("nan")) if state else None
+
+    def coefficients(self, table: StepTable) -> Coefficients:
+        """See the class."""
+        return Coefficients.of(
+            table,
+            **lion_moments(table),
+            gradient_sign=table.gradient_sign(),
+            step_size=self.step_size(table),
+            weight_decay=timm_weight_decay(table),
+        )

@@ -1,0 +1,33 @@
+"""torch.optim.Muon, with every flag."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from .base import Coefficients, GroupSettings, OptimizerState, ParameterState, StepTable
+from .undefined import WITHOUT_EXP_AVG_SQ, WITHOUT_UPDATE
+
+
+class MuonState(OptimizerState):
+    """State of Muon, as torch/optim/_muon.py keeps it. Steps are not counted.
+
+    The momentum is orthogonalized as a whole matrix: the update of an element is measured only.
+    """
+
+    meanings: Mapping[str, str] = {
+        "exp_avg": "momentum_buffer: average of gradients, without bias correction"
+    }
+    undefined = tuple(dict.fromkeys((*WITHOUT_EXP_AVG_SQ, *WITHOUT_UPDATE)))
+    update_is_known = False
+
+    def state_of(self, parameter: Tensor, group: GroupSettings) -> ParameterState | None:
+        """The parameter's state, or None if no step has given it one yet."""
+        state = self.optimizer.state.get(parameter)
+        return ParameterState(state["momentum_buffer"], step=float("nan")) if state else None
+
+    def coefficients(self, table: StepTable) -> Coefficients:
+        """Jordan 2024, with a momentum that averages."""
+        momentum = table.number("momentum")
+        return Coefficients.of(table, exp_avg_decay=momentum, exp_avg_weight=1 - momentum)

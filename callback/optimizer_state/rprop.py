@@ -1,0 +1,40 @@
+"""torch.optim.Rprop, with every flag."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from .base import Coefficients, GroupSettings, OptimizerState, ParameterState, Rows, StepTable
+from .undefined import WITHOUT_MOMENTS
+
+
+class RpropState(OptimizerState):
+    """State of Rprop, as torch/optim/rprop.py keeps it: only the gradient's sign counts.
+
+    The learning rate is no more than the first step size of every element.
+    """
+
+    meanings: Mapping[str, str] = {
+        "prev": "gradient of this step, 0 where its sign has changed",
+        "step_size": "how far an element moves",
+    }
+    undefined = WITHOUT_MOMENTS
+
+    def state_of(self, parameter: Tensor, group: GroupSettings) -> ParameterState | None:
+        """The parameter's state, or None if no step has given it one yet."""
+        state = self.optimizer.state.get(parameter)
+        if not state:
+            return None
+        others = {key: state[key] for key in ("prev", "step_size")}
+        return ParameterState(others=others, step=state["step"])
+
+    def coefficients(self, table: StepTable) -> Coefficients:
+        """Riedmiller & Braun 1993, without going back where the sign changes."""
+        return Coefficients.of(table, gradient_sign=table.gradient_sign(), step_size=1.0)
+
+    def direction(self, rows: Rows, c: Coefficients, root: Tensor | None, out: Tensor) -> Tensor:
+        """The step size of each element, with the sign of its gradient."""
+        return torch.sign(rows.others["prev"], out=out).mul_(rows.others["step_size"])

@@ -1,0 +1,51 @@
+"""torch.optim.SGD: plain, with momentum, with Nesterov momentum, with every flag."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from .base import Coefficients, GroupSettings, OptimizerState, ParameterState, StepTable
+from .undefined import WITHOUT_EXP_AVG_SQ, WITHOUT_MOMENTS
+
+_NAN = float("nan")
+
+
+class SGDState(OptimizerState):
+    """State of SGD, as torch/optim/sgd.py keeps it: a buffer with momentum, else nothing.
+
+    Steps are not counted. A parameter's first step puts the whole gradient into the buffer,
+    whatever the dampening; the coefficients are those of every later step.
+    """
+
+    meanings: Mapping[str, str] = {
+        "exp_avg": "momentum_buffer: sum of gradients that decays by momentum"
+    }
+
+    def undefined_in(self, group: GroupSettings) -> tuple[str, ...]:
+        """No second moment; without momentum no first one."""
+        return WITHOUT_EXP_AVG_SQ if group["momentum"] != 0 else WITHOUT_MOMENTS
+
+    def state_of(self, parameter: Tensor, group: GroupSettings) -> ParameterState | None:
+        """The parameter's state, or None if it has momentum and no step has given it a buffer."""
+        if group["momentum"] == 0:
+            return ParameterState(step=_NAN)
+        buffer = self.optimizer.state.get(parameter, {}).get("momentum_buffer")
+        return None if buffer is None else ParameterState(buffer, step=_NAN)
+
+    def coefficients(self, table: StepTable) -> Coefficients:
+        """Sutskever et al. 2013, with the learning rate outside of the buffer."""
+        momentum = table.number("momentum")
+        has_momentum, nesterov = momentum != 0, table.flag("nesterov")
+        return Coefficients.of(
+            table,
+            gradient_sign=table.gradient_sign(),
+            coupled_weight_decay=table.number("weight_decay"),
+            exp_avg_decay=torch.where(has_momentum, momentum, _NAN),
+            exp_avg_weight=torch.where(has_momentum, 1 - table.number("dampening"), _NAN),
+            numerator_exp_avg=torch.where(nesterov, momentum, has_momentum.double()),
+            numerator_gradient=(nesterov | ~has_momentum).double(),
+            step_size=table.number("lr"),
+        )

@@ -1,0 +1,55 @@
+"""SOAP of pytorch_optimizer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from .base import Coefficients, GroupSettings, StepTable
+from .pytorch_optimizer import PytorchOptimizerState
+from .undefined import WITHOUT_EXP_AVG_SQ_DECAY, WITHOUT_UPDATE
+
+
+class SoapState(PytorchOptimizerState):
+    """Vyas et al. 2024: Adam in the eigenbasis of Shampoo's preconditioners.
+
+    The update of an element mixes those of its row and column, so that it is only measured.
+    exp_avg is kept in the basis of the weight, exp_avg_sq in the eigenbasis: its elements are not
+    those of the weight. The first step only starts the preconditioners and moves no weight.
+    """
+
+    meanings: Mapping[str, str] = {
+        "exp_avg": "average of gradients, in the basis of the weight",
+        "exp_avg_sq": "average of squared gradients in the eigenbasis: no element of the weight's",
+    }
+    update_is_known = False
+    # Those compare exp_avg_sq with something else element by element.
+    undefined = (
+        *WITHOUT_UPDATE,
+        *WITHOUT_EXP_AVG_SQ_DECAY,
+        "rms_t",
+        "signal_to_noise",
+        "second_moment_underflow_fraction",
+    )
+
+    def coefficients(self, table: StepTable) -> Coefficients:
+        """Only of the moments."""
+        beta1, beta2 = table.number("beta1"), table.number("beta2")
+        steps = table.steps - 1  # the first one averages nothing
+        corrects = table.flag("correct_bias")
+        scale = torch.where(corrects, 1 / table.bias_correction(beta1, steps), 1.0)
+        root_scale = torch.where(corrects, table.bias_correction(beta2, steps).rsqrt(), 1.0)
+        return Coefficients.of(
+            table,
+            gradient_sign=self.gradient_sign(),
+            exp_avg_decay=beta1,
+            exp_avg_weight=torch.where(steps > 0, 1 - beta1, 0.0),
+            exp_avg_scale=scale,
+            exp_avg_sq_scale=root_scale,
+            eps=table.number("eps"),
+        )
+
+    def overwrites_gradient(self, group: GroupSettings) -> bool:
+        """Under ``maximize`` only: weight decay is decoupled always."""
+        return self._maximizes()

@@ -1,0 +1,69 @@
+"""torch.optim.SparseAdam, with every flag."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from .adam import AdamState, adam_moments
+from .base import Coefficients, GroupSettings, ParameterState, Rows, StepTable
+from .undefined import WITHOUT_EXP_AVG_DECAY, WITHOUT_EXP_AVG_SQ_DECAY
+
+_NAN = float("nan")
+
+
+class SparseAdamState(AdamState):
+    """State of SparseAdam, as torch/optim/_functional.py updates it.
+
+    A step changes nothing but what the sparse gradient names: elsewhere neither the weight moves
+    nor do the moments decay. Bias is corrected by the steps of the whole parameter.
+    """
+
+    meanings: Mapping[str, str] = {
+        "exp_avg": "decays only where the sparse gradient has indices",
+        "exp_avg_sq": "decays only where the sparse gradient has indices",
+    }
+    undefined = (*WITHOUT_EXP_AVG_DECAY, *WITHOUT_EXP_AVG_SQ_DECAY)
+
+    def state_of(self, parameter: Tensor, group: GroupSettings) -> ParameterState | None:
+        """The parameter's state, or None if no step has given it one yet."""
+        found = super().state_of(parameter, group)
+        gradient = parameter.grad
+        if found is None or gradient is None or not gradient.is_sparse:
+            return found
+        return replace(found, masks={"touched": partial(_touched, parameter, gradient)})
+
+    def coefficients(self, table: StepTable) -> Coefficients:
+        """Kingma & Ba 2015, section 2, with eps beside √v instead of √v̂."""
+        moments = adam_moments(table)
+        eps = table.number("eps") * table.bias_correction(table.number("beta2")).rsqrt()
+        return Coefficients.of(
+            table,
+            **{
+                **moments,
+                "exp_avg_decay": _NAN,
+                "exp_avg_weight": _NAN,
+                "exp_avg_sq_decay": _NAN,
+                "exp_avg_sq_weight": _NAN,
+                "eps": eps,
+                "denominator_constant": eps,
+            },
+            gradient_sign=table.gradient_sign(),
+            step_size=table.number("lr"),
+        )
+
+    def direction(self, rows: Rows, c: Coefficients, root: Tensor | None, out: Tensor) -> Tensor:
+        """Adam's where the gradient has indices, else 0."""
+        direction = super().direction(rows, c, root, out)
+        return direction.masked_fill_(rows.others["touched"] == 0, 0.0)
+
+
+def _touched(parameter: Tensor, gradient: Tensor) -> Tensor:
+    """Return 1 where a sparse gradient has indices, also if its value there is 0."""
+    mask = torch.zeros_like(parameter, requires_grad=False)
+    mask[tuple(gradient._indices())] = 1.0
+    return mask

@@ -1,0 +1,67 @@
+"""The optimizers of timm whose state is that of a known family."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from .adam import AdamState
+from .base import Coefficients, GroupSettings, OptimizerState, StepTable
+from .undefined import WITHOUT_UPDATE
+
+
+class TimmState(OptimizerState):
+    """What timm's optimizers have in common.
+
+    Attributes:
+        whole_tensor_flags: Settings by which the update of an element depends on the whole tensor.
+            The step size is then NaN.
+    """
+
+    whole_tensor_flags: tuple[str, ...] = ()
+
+    def undefined_in(self, group: GroupSettings) -> tuple[str, ...]:
+        """Nothing about a requested update where that depends on the whole tensor."""
+        without = WITHOUT_UPDATE if self._depends_on_whole_tensor(group) else ()
+        return tuple(dict.fromkeys((*self.undefined, *without)))
+
+    def step_size(self, table: StepTable) -> Tensor:
+        """The learning rate; NaN where the update of an element is not known."""
+        whole = [self._depends_on_whole_tensor(group) for group in table.groups]
+        unknown = table.column(torch.tensor(whole).double()) > 0
+        return torch.where(unknown, float("nan"), table.number("lr"))
+
+    def _depends_on_whole_tensor(self, group: GroupSettings) -> bool:
+        return any(group.get(flag) not in (None, False) for flag in self.whole_tensor_flags)
+
+
+class AdamWLegacyState(TimmState, AdamState):
+    """AdamWLegacy: AdamW, decoupled always.
+
+    Not known element by element with ``caution`` or ``clipping_threshold``.
+    """
+
+    whole_tensor_flags = ("caution", "clipping_threshold")
+
+    def coefficients(self, table: StepTable) -> Coefficients:
+        """AdamW's, with timm's weight decay."""
+        return replace(
+            super().coefficients(table),
+            step_size=self.step_size(table),
+            weight_decay=timm_weight_decay(table),
+        )
+
+    def _is_decoupled(self, group: GroupSettings) -> bool:
+        return True
+
+
+def timm_weight_decay(table: StepTable) -> Tensor:
+    """Return decoupled weight decay for a step size of ``lr``.
+
+    ``corrected_weight_decay`` makes it ``lr² / max_lr`` instead of ``lr`` (Defazio 2025).
+    """
+    corrected = table.flag("corrected_weight_decay")
+    share = torch.where(corrected, table.number("lr") / table.number("max_lr_snapshot"), 1.0)
+    return table.number("weight_decay") * share

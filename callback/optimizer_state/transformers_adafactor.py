@@ -1,0 +1,118 @@
+"""Adafactor of transformers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from .base import Coefficients, GroupSettings, OptimizerState, ParameterState, StepTable, as_number
+from .undefined import (
+    WITHOUT_EPS,
+    WITHOUT_EXP_AVG,
+    WITHOUT_EXP_AVG_DECAY,
+    WITHOUT_EXP_AVG_SQ_DECAY,
+    WITHOUT_UPDATE,
+)
+
+
+class TransformersAdafactorState(OptimizerState):
+    """Shazeer & Stern 2018, algorithm 4.
+
+    The step is ``g / √v``, clipped by its own RMS over the whole parameter, times a learning rate
+    that may follow the RMS of the weight. With ``beta1`` the steps are averaged in exp_avg, which
+    is then the update itself. Without, the update of an element depends on the whole parameter and
+    is only measured.
+    """
+
+    meanings: Mapping[str, str] = {
+        "exp_avg": "average of updates, clipped and times the learning rate: what a step subtracts",
+        "exp_avg_sq": "average of squared gradients; of a matrix, made of averages of its rows "
+        "and columns",
+    }
+    undefined = (
+        *WITHOUT_EXP_AVG_DECAY,
+        *WITHOUT_EXP_AVG_SQ_DECAY,
+        "signal_to_noise",
+        "normalized_update_rms",
+        "update_bimodality",
+        *WITHOUT_EPS,
+    )
+
+    def undefined_in(self, group: GroupSettings) -> tuple[str, ...]:
+        """No exp_avg and no requested update without ``beta1``."""
+        without = (*WITHOUT_EXP_AVG, *WITHOUT_UPDATE) if group["beta1"] is None else ()
+        return tuple(dict.fromkeys((*self.undefined, *without)))
+
+    def hyperparameters(self, group: GroupSettings) -> list[float]:
+        """With ``relative_step`` the learning rate before it is scaled by the weight."""
+        counts = (self.optimizer.state[p]["step"] for p in group["params"] if self._has_state(p))
+        step = next(counts, 1)
+        values = super().hyperparameters(group)
+        values[self.hyperparameter_names.index("lr")] = _relative_lr(group, step)
+        return values
+
+    def state_of(self, parameter: Tensor, group: GroupSettings) -> ParameterState | None:
+        """The parameter's state, or None if no step has given it one yet."""
+        if not self._has_state(parameter):
+            return None
+        state = self.optimizer.state[parameter]
+        numbers: dict[str, Tensor | float] = {"lr": _relative_lr(group, state["step"])}
+        if group["scale_parameter"]:
+            numbers["lr"] = numbers["lr"] * _at_least(state["RMS"], group["eps"][1])
+        first = state.get("exp_avg")
+        if "exp_avg_sq" in state:
+            return ParameterState(
+                first, state["exp_avg_sq"], step=state["step"], numbers={**numbers, "factored": 0.0}
+            )
+        rows, columns = state["exp_avg_sq_row"], state["exp_avg_sq_col"]
+        dtype = str(rows.dtype).removeprefix("torch.")
+        return ParameterState(
+            first,
+            partial(_product, rows, columns),
+            step=state["step"],
+            numbers={**numbers, "factored": 1.0},
+            dtypes={"exp_avg_sq": f"{dtype}, rows and columns"},
+        )
+
+    def coefficients(self, table: StepTable) -> Coefficients:
+        """See the class."""
+        averages = torch.tensor([group["beta1"] is not None for group in table.groups])
+        averages = table.column(averages.double()) > 0
+        decay = 1 - table.steps ** table.number("decay_rate")
+        # Of a matrix the rows and columns are averaged, not the elements.
+        whole = table.state_number("factored") == 0
+        nan = float("nan")
+        lr = table.state_number("lr")
+        return Coefficients.of(
+            table,
+            exp_avg_sq_decay=torch.where(whole, decay, nan),
+            exp_avg_sq_weight=torch.where(whole, 1 - decay, nan),
+            numerator_exp_avg=1.0,
+            numerator_gradient=0.0,
+            step_size=torch.where(averages, 1.0, nan),
+            weight_decay=table.number("weight_decay") * lr,
+        )
+
+    def _has_state(self, parameter: Tensor) -> bool:
+        return bool(self.optimizer.state.get(parameter))
+
+
+def _relative_lr(group: GroupSettings, step: int) -> float:
+    """The learning rate before it is scaled by the weight."""
+    if not group["relative_step"]:
+        return as_number(group["lr"])
+    return min(1e-6 * step if group["warmup_init"] else 1e-2, 1 / math.sqrt(max(step, 1)))
+
+
+def _at_least(value: Tensor | float, smallest: float) -> Tensor | float:
+    return value.clamp_min(smallest) if isinstance(value, Tensor) else max(value, smallest)
+
+
+def _product(rows: Tensor, columns: Tensor) -> Tensor:
+    """The second moment that the averages of rows and columns stand for."""
+    share = rows / rows.mean(dim=-1, keepdim=True)
+    return share.unsqueeze(-1) * columns.unsqueeze(-2)
