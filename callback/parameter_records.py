@@ -111,6 +111,8 @@ class ParameterRecords:
             for measurement, of_measurement in zip(self._measurements, states, strict=True)
         ]
         statistics = np.concatenate([part.statistics for part in parts])[self._order]
+        for parameter, row in zip(layout.parameters, statistics, strict=True):
+            row[self._undefined[parameter.group]] = np.nan
         groups = self._optimizer.param_groups
         hyperparameters = np.array([self._state.hyperparameters(group) for group in groups])
         columns = schema.Columns(self._state.hyperparameter_names)
@@ -167,7 +169,12 @@ class ParameterRecords:
         if self._described != (self._others, storage) or self.layout is None:
             self._described = (self._others, storage)
             read = np.concatenate([m.panel.elements_read for m in self._measurements])
-            return self.parameters.layout(
+            layout = self.parameters.layout(
                 self._state, read[self._order].tolist(), self._others, storage
             )
+            self._undefined = [
+                np.array([name in group.undefined for name in layout.statistics])
+                for group in layout.groups
+            ]
+            return layout
         return self.layout
