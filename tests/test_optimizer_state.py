@@ -45,7 +45,7 @@ explained_cases = pytest.mark.parametrize(
 
 
 @pytest.fixture(autouse=True)
-def _double_numbers(request: pytest.FixtureRequest) -> Iterator[None]:
+def _double_numbers() -> Iterator[None]:
     """Let optimizers keep numbers such as mu_product as exactly as the parameters here."""
     torch.set_default_dtype(torch.float64)
     yield
