@@ -327,7 +327,10 @@ class OptimizerState(ABC):
 
 
 def hyperparameter(group: GroupSettings, name: str) -> float:
-    """Return a number of a group; ``beta1`` … are those of ``betas``. NaN where there is none."""
+    """Return a number of a group; NaN where there is none.
+
+    ``beta1`` … are those of ``betas``, ``eps1`` … of ``eps``, and so on for every tuple.
+    """
     value = group.get(name)
     stem = name.rstrip("0123456789")
     if value is None and stem != name:

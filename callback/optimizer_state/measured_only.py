@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -36,12 +37,13 @@ class MeasuredOnly(OptimizerState):
 
 
 def tensors_like(parameter: Tensor, state: GroupSettings) -> dict[str, Tensor]:
-    """Return the real floating-point tensors of a state that have the parameter's shape."""
+    """Return the dense real floating-point tensors of a state with the parameter's shape."""
     return {
         key: value
         for key, value in state.items()
         if isinstance(value, Tensor)
         and value.is_floating_point()
+        and value.layout == torch.strided
         and value.shape == parameter.shape
         and value.dim() > 0
     }

@@ -33,7 +33,13 @@ class SGDState(OptimizerState):
         if group["momentum"] == 0:
             return ParameterState(step=_NAN)
         buffer = self.optimizer.state.get(parameter, {}).get("momentum_buffer")
-        return None if buffer is None else ParameterState(buffer, step=_NAN)
+        if buffer is None:
+            return None
+        if not buffer.is_sparse:
+            return ParameterState(buffer, step=_NAN)
+        # With sparse gradients the buffer is sparse, too.
+        dtypes = {"exp_avg": str(buffer.dtype).removeprefix("torch.")}
+        return ParameterState(buffer.to_dense, step=_NAN, dtypes=dtypes)
 
     def coefficients(self, table: StepTable) -> Coefficients:
         """Sutskever et al. 2013, with the learning rate outside of the buffer."""
