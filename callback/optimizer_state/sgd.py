@@ -28,6 +28,13 @@ class SGDState(OptimizerState):
         """No second moment; without momentum no first one."""
         return WITHOUT_EXP_AVG_SQ if group["momentum"] != 0 else WITHOUT_MOMENTS
 
+    def overwrites_gradient(self, group: GroupSettings) -> bool:
+        """With ``foreach``, Nesterov momentum is added to the gradients themselves."""
+        foreach = group.get("foreach")
+        if foreach is None:  # what torch chooses on a device
+            foreach = any(parameter.is_cuda for parameter in group["params"])
+        return bool(group["nesterov"] and foreach and not group.get("fused"))
+
     def state_of(self, parameter: Tensor, group: GroupSettings) -> ParameterState | None:
         """The parameter's state, or None if it has momentum and no step has given it a buffer."""
         if group["momentum"] == 0:

@@ -1,0 +1,28 @@
+"""Every optimizer with every flag: the applied update is recorded, and training is the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from optimizer_trials import Trial, check, trials
+from write_optimizers_page import PAGE, page
+
+TRIALS = trials()
+
+# What the packages themselves warn about.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Sparse invariant checks"),
+    pytest.mark.filterwarnings("ignore:Adam Debug. .* is not known here"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:(torchao|bitsandbytes|transformers).*"),
+]
+
+
+@pytest.mark.parametrize("trial", TRIALS, ids=str)
+def test_the_update_is_recorded_and_training_is_the_same(trial: Trial, tmp_path: Path) -> None:
+    check(trial, tmp_path)
+
+
+def test_the_page_lists_what_is_tested() -> None:
+    """If this fails, ``python tests/write_optimizers_page.py`` writes the page anew."""
+    assert PAGE.read_text(encoding="utf-8") == page(TRIALS)
