@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 
 import torch
@@ -15,6 +15,7 @@ from tb_adam_plugin.callback.optimizer_state.base import (
     OptimizerState,
     ParameterState,
     Rows,
+    Source,
     StepTable,
     read,
 )
@@ -38,6 +39,7 @@ def requested_updates(
     adapter: OptimizerState,
     before: Sequence[Tensor],
     gradients: Sequence[Tensor | None] | None = None,
+    moments_before: Mapping[str, Sequence[Tensor | None]] | None = None,
 ) -> list[Tensor | None]:
     """The update of each parameter by the adapter's formula, float64, in the optimizer's order.
 
@@ -45,6 +47,8 @@ def requested_updates(
         adapter: After the step; its ``before_step`` was called before it.
         before: The weights before it.
         gradients: What the step consumed; by default what the parameters hold.
+        moments_before: exp_avg and exp_avg_sq before the step, for an adapter that rounds them
+            after it; None for a parameter's first step.
 
     Returns:
         None for a parameter without a state or a gradient.
@@ -64,13 +68,21 @@ def requested_updates(
         )
         b_row = _row(b)
         gradient = _row(g.to_dense()) * c.gradient_sign + b_row * c.coupled_weight_decay
-        second = None if state.exp_avg_sq is None else _row(read(state.exp_avg_sq))
+        moments: dict[str, Tensor | None] = {}
+        for name, added in (("exp_avg", gradient), ("exp_avg_sq", gradient**2)):
+            source: Source | None = getattr(state, name)
+            moments[name] = None if source is None else _row(read(source))
+            if moments_before and adapter.rounds_after_step and callable(source):
+                old = moments_before[name][i]
+                decay, weight = getattr(c, f"{name}_decay"), getattr(c, f"{name}_weight")
+                moments[name] = weight * added + (0 if old is None else decay * _row(old))
+        second = moments["exp_avg_sq"]
         if second is not None and adapter.exp_avg_sq_is_root:
             second = second**2
         rows = Rows(
             before=b_row,
             gradient=gradient,
-            exp_avg=None if state.exp_avg is None else _row(read(state.exp_avg)),
+            exp_avg=moments["exp_avg"],
             exp_avg_sq=second,
             others={
                 key: _row(read(source)) for key, source in {**state.others, **state.masks}.items()

@@ -289,6 +289,7 @@ def test_state_is_none_before_the_first_step(case: OptimizerCase) -> None:
     states = states_of(adapter)
     assert type(adapter).__name__ == ("AdamState" if case.kind == "AdamW" else f"{case.kind}State")
     assert adapter.notice is None
+    assert adapter.update_is_known == case.update_is_known
     assert adapter.steps_taken() in (None, 0)
     assert not adapter.optimizer.state or case.kind == "Adagrad"  # nothing was put there
     assert [s is not None for s in states] == [case.state_from_start] * len(states)

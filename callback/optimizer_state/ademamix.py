@@ -45,6 +45,7 @@ class AdEMAMixState(AdEMAMixFormula, PytorchOptimizerState):
     Not known element by element with ``cautious`` or ``stable_adamw``.
     """
 
+    other_keys = ("exp_avg_slow",)
     whole_tensor_flags = ("cautious", "stable_adamw")
 
     def coefficients(self, table: StepTable) -> Coefficients:

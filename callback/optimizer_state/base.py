@@ -240,6 +240,9 @@ class OptimizerState(ABC):
         update_is_known: Whether :meth:`direction` gives the update of each element.
         exp_avg_sq_is_root: Whether the optimizer keeps √v instead of v; then the tensor is squared
             when it is read.
+        rounds_after_step: Whether a step uses the moments before it rounds them to what it stores.
+            Then :class:`Rows` needs ``decay · before + weight · g'`` of the moments before the
+            step wherever a moment is no tensor but made on demand.
         hyperparameter_names: Columns of the hyperparameters, the standard ones first.
     """
 
@@ -248,6 +251,7 @@ class OptimizerState(ABC):
     notice: str | None = None
     update_is_known = True
     exp_avg_sq_is_root = False
+    rounds_after_step = False
 
     def __init__(self, optimizer: Optimizer) -> None:
         """Read the state of ``optimizer``; its own numbers become hyperparameter columns."""

@@ -22,6 +22,7 @@ from .base import (
     hyperparameter,
 )
 from .lion import LionFormula, lion_moments
+from .undefined import WITHOUT_UPDATE
 
 # Elements that share one scale.
 _BLOCK = 256
@@ -33,19 +34,14 @@ class BitsandbytesState(OptimizerState, ABC):
     """What the optimizers of bitsandbytes have in common.
 
     In 8 bits a moment is a table of 256 values, a code for each element and a scale for every 256
-    elements; a parameter of fewer than 4096 elements has float32 moments. The step uses the moments
-    before they are quantized again, so that the update by what is stored differs from the applied
-    one by the error of quantization. Settings of single parameters (``GlobalOptimManager``) are
-    followed. Not known element by element: an update clipped by its norm (``max_unorm``) and one
-    that leaves out zeros (``skip_zeros``).
+    elements; a parameter of fewer than 4096 elements has float32 moments. Settings of single
+    parameters (``GlobalOptimManager``) are followed. Not known element by element: an update
+    clipped by its norm (``max_unorm``) and one that leaves out zeros (``skip_zeros``).
 
     The formulas are those of the package's CPU and PyTorch code.
     """
 
-    def undefined_in(self, group: GroupSettings) -> tuple[str, ...]:
-        """In 8 bits, what the update lost to rounding: it looks like the error of quantization."""
-        quantizes = getattr(self._arguments(), "optim_bits", 32) == 8
-        return (*self.undefined, *(("update_rounding_error",) if quantizes else ()))
+    rounds_after_step = True
 
     def state_of(self, parameter: Tensor, group: GroupSettings) -> ParameterState | None:
         """The parameter's state, or None if no step has given it one yet."""
@@ -134,7 +130,7 @@ class BitsandbytesAdamState(BitsandbytesState):
 
 
 class BitsandbytesLionState(LionFormula, BitsandbytesState):
-    """Lion. In 8 bits the sign of elements is not known whose average is next to nothing."""
+    """Lion."""
 
     def sources(self, state: Mapping[str, Any], device: torch.device) -> dict[str, Source]:
         """The one moment."""
@@ -152,7 +148,14 @@ class BitsandbytesLionState(LionFormula, BitsandbytesState):
 
 
 class BitsandbytesAdEMAMixState(AdEMAMixFormula, BitsandbytesState):
-    """AdEMAMix, whose first state holds two moments."""
+    """AdEMAMix, whose first state holds two moments.
+
+    In 8 bits the update is not known: the step used the slow average before it was rounded.
+    """
+
+    def undefined_in(self, group: GroupSettings) -> tuple[str, ...]:
+        """In 8 bits, nothing about a requested update."""
+        return (*self.undefined, *(WITHOUT_UPDATE if self._quantizes() else ()))
 
     def sources(self, state: Mapping[str, Any], device: torch.device) -> dict[str, Source]:
         """The three moments."""
@@ -169,9 +172,12 @@ class BitsandbytesAdEMAMixState(AdEMAMixFormula, BitsandbytesState):
             table,
             own={"alpha": warmed_up_alpha(table, "t_alpha")},
             **adam_moments(table),
-            step_size=table.number("lr"),
+            step_size=table.number("lr") * (float("nan") if self._quantizes() else 1.0),
             weight_decay=table.number("weight_decay"),
         )
+
+    def _quantizes(self) -> bool:
+        return bool(self._arguments().optim_bits == 8)
 
 
 def _source(

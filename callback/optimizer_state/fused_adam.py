@@ -67,8 +67,9 @@ class DeepSpeedFusedAdamState(FusedAdamState):
     """
 
     def _step_of(self, parameter: Tensor, group: GroupSettings) -> Tensor | float:
-        counting = (p for p in reversed(group["params"]) if p.grad is not None)
-        step: float = self.optimizer.state[next(counting, parameter)]["step"]
+        state = self.optimizer.state
+        counting = (p for p in reversed(group["params"]) if p.grad is not None and state.get(p))
+        step: float = state[next(counting, parameter)]["step"]
         return step
 
 

@@ -19,6 +19,7 @@ class LambState(PytorchOptimizerState):
     never.
     """
 
+    number_keys = ("trust_ratio",)
     meanings: Mapping[str, str] = {
         "exp_avg": "average of gradients; of rescaled ones with pre_norm or adanorm",
         "exp_avg_sq": "average of squared gradients, whose bias the step does not correct",
@@ -63,6 +64,3 @@ class LambState(PytorchOptimizerState):
 
     def _divides_by_norm(self) -> bool:
         return bool(getattr(self.optimizer, "pre_norm", False))
-
-    def _number_keys(self) -> tuple[str, ...]:
-        return ("trust_ratio",)

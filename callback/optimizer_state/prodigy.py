@@ -23,7 +23,7 @@ class ProdigyState(PytorchOptimizerState):
     atan2.
     """
 
-    constant_keys = ("p0",)
+    other_keys = ("s",)
     meanings: Mapping[str, str] = {
         "exp_avg": "average of gradients times d",
         "exp_avg_sq": "average of squared gradients times d²",

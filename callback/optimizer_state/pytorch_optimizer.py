@@ -10,7 +10,6 @@ from torch import Tensor
 from tb_adam_plugin import schema
 
 from .base import GroupSettings, OptimizerState, ParameterState, StepTable, as_number
-from .measured_only import tensors_like
 from .undefined import WITHOUT_UPDATE
 
 _NAN = float("nan")
@@ -25,14 +24,16 @@ class PytorchOptimizerState(OptimizerState):
     Attributes:
         exp_avg_key: Where the first moment is kept; None without one.
         exp_avg_sq_key: Where the tensor of the denominator is kept; None without one.
-        constant_keys: Tensors of the state that no step changes: not recorded.
+        other_keys: Further tensors of the state.
+        number_keys: Numbers of the state that the formula needs.
         whole_tensor_flags: Settings by which the update of an element depends on the whole tensor.
             The step size is then NaN.
     """
 
     exp_avg_key: str | None = "exp_avg"
     exp_avg_sq_key: str | None = "exp_avg_sq"
-    constant_keys: tuple[str, ...] = ()
+    other_keys: tuple[str, ...] = ()
+    number_keys: tuple[str, ...] = ()
     whole_tensor_flags: tuple[str, ...] = ()
 
     def options(self, group: GroupSettings) -> dict[str, schema.Option]:
@@ -56,15 +57,12 @@ class PytorchOptimizerState(OptimizerState):
         if not state:
             return None
         first, second = self.exp_avg_key, self._second_key(group)
-        # Where there is a maximum, the average that it is of is left out.
-        left_out = {first, second, self.exp_avg_sq_key, *self.constant_keys}
-        tensors = tensors_like(parameter, state)
         return ParameterState(
             None if first is None else state[first],
             None if second is None else state[second],
-            {key: tensor for key, tensor in tensors.items() if key not in left_out},
+            {key: state[key] for key in self.other_keys if key in state},
             step=self._steps_of(group),
-            numbers={key: state[key] for key in self._number_keys() if key in state},
+            numbers={key: state[key] for key in self.number_keys if key in state},
         )
 
     def keeps_maximum(self, group: GroupSettings) -> bool:
@@ -116,9 +114,6 @@ class PytorchOptimizerState(OptimizerState):
     def _second_key(self, group: GroupSettings) -> str | None:
         key = self.exp_avg_sq_key
         return f"max_{key}" if key is not None and self.keeps_maximum(group) else key
-
-    def _number_keys(self) -> tuple[str, ...]:
-        return ()
 
     def _steps_of(self, group: GroupSettings) -> float:
         return float(group.get("step", 0))

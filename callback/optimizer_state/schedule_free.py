@@ -27,6 +27,7 @@ class ScheduleFreeState(PytorchOptimizerState):
     """
 
     exp_avg_key = None
+    other_keys = ("z",)
     meanings: Mapping[str, str] = {
         "exp_avg_sq": "average of squared gradients; with ams_bound the largest v̂ so far",
         "z": "the weights that take plain steps; the parameter is y in training, x in evaluation",

@@ -20,6 +20,7 @@ class SophiaState(PytorchOptimizerState):
 
     exp_avg_key = "momentum"
     exp_avg_sq_key = None
+    other_keys = ("hessian_moment", "hessian")
     meanings: Mapping[str, str] = {
         "exp_avg": "momentum: average of gradients",
         "hessian_moment": "average of estimates of the Hessian's diagonal, the denominator",

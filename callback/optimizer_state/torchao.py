@@ -14,14 +14,11 @@ class TorchaoAdamState(AdamState):
     """Adam whose moments are quantized block by block where a parameter is large.
 
     Blocks are 256 elements long, of 4 bits 128. A parameter of fewer than 4096 elements, or of no
-    whole number of blocks, has moments that are plain tensors. The step uses the moments before
-    they are quantized again, so that the update by what is stored differs from the applied one by
-    the error of quantization.
+    whole number of blocks, has moments that are plain tensors. What is stored after a step does not
+    give its update: an exp_avg_sq that is small in its block is stored as 0.
     """
 
-    def undefined_in(self, group: GroupSettings) -> tuple[str, ...]:
-        """What the update lost to rounding: it cannot be told from the error of quantization."""
-        return (*self.undefined, "update_rounding_error")
+    rounds_after_step = True
 
     def state_of(self, parameter: Tensor, group: GroupSettings) -> ParameterState | None:
         """The parameter's state, or None if no step has given it one yet."""
