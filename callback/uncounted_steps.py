@@ -2,8 +2,30 @@
 
 from __future__ import annotations
 
+import sys
+from types import FrameType
+
 from torch import Tensor
 from torch.optim import Optimizer
+
+from .norms import stored_values
+
+# The hooks of every step() run in this function of torch/optim/optimizer.py.
+_HOOKED_STEP = Optimizer.profile_hook_step(lambda self: None).__code__
+
+
+def is_nested(optimizer: Optimizer) -> bool:
+    """Tell whether a step of the optimizer runs within another one of it.
+
+    That of a subclass which calls its parent's has hooks on both, if the parent was ever
+    instantiated itself. Another one is no proof: a step that raises never comes to its end.
+    """
+    running = 0
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        running += frame.f_code is _HOOKED_STEP and frame.f_locals.get("self") is optimizer
+        frame = frame.f_back
+    return running > 1
 
 
 def scaler_flag(optimizer: Optimizer) -> Tensor | None:
@@ -19,6 +41,11 @@ def scaler_flag(optimizer: Optimizer) -> Tensor | None:
     return flag if isinstance(flag, Tensor) else None
 
 
+def is_on_host(flag: Tensor) -> bool:
+    """Whether looking at a flag waits for nothing."""
+    return flag.device.type == "cpu"
+
+
 def is_phantom(optimizer: Optimizer) -> bool:
     """Tell whether the first step of an optimizer was taken only to create its state.
 
@@ -29,4 +56,4 @@ def is_phantom(optimizer: Optimizer) -> bool:
     if any(float(group.get("lr", 1.0)) != 0 for group in groups):
         return False
     gradients = [p.grad for group in groups for p in group["params"] if p.grad is not None]
-    return not any(bool(gradient.any()) for gradient in gradients)
+    return not any(bool(stored_values(gradient).any()) for gradient in gradients)
