@@ -407,6 +407,4 @@ def _present(values: Sequence[object]) -> npt.NDArray[np.bool_]:
 
 
 def _dense(gradient: Tensor | None) -> Tensor | None:
-    if gradient is None or gradient.layout == torch.strided:
-        return gradient
-    return gradient.to_dense()
+    return gradient.to_dense() if gradient is not None and gradient.is_sparse else gradient
