@@ -181,10 +181,11 @@ def row_sums(
         put("(g'/max(s,ε))²", t.mul_(t))
         torch.lt(v, smallest_normal, out=t)
         put("v<tiny, g≠0", t.mul_(torch.ne(g, 0, out=n)))
+        frozen = out[_INDEX["v frozen"]].zero_()
         for dtype, rows_of_dtype in plan.half_precision.items():
             decayed = torch.mul(v, c.exp_avg_sq_decay, out=t).to(dtype)
             torch.eq(decayed, v, out=t)
-            put("v frozen", t.mul_(torch.ne(v, 0, out=n)).mul_(rows_of_dtype))
+            frozen += t.mul_(torch.ne(v, 0, out=n)).mul_(rows_of_dtype).sum(1)
     if m is not None and v is not None and root is not None:
         torch.eq(v, 0, out=t)
         torch.div(m, torch.add(root, t, alpha=_HUGE, out=t), out=t).mul_(c.exp_avg_scale)

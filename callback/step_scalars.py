@@ -75,8 +75,8 @@ class StepScalars:
             skipped: 1 if the optimizer left this step out, which only the device may know yet.
         """
         columns = (
-            step, wall_time, gradient_norm, lr, callback_milliseconds, dropped_records, 0.0,
-            every_n_steps,
+            step, wall_time, gradient_norm, lr, callback_milliseconds, dropped_records,
+            self._skipped_steps, every_n_steps,
         )  # fmt: skip
         self._names.update(dict.fromkeys(self._next))
         self._rows.append((columns, skipped, self._next))
@@ -108,7 +108,7 @@ class StepScalars:
         is_skipped = table[:, -1] != 0
         so_far = np.cumsum(is_skipped)
         table[:, schema.STEP_COLUMNS.index("step")] -= so_far
-        table[:, schema.STEP_COLUMNS.index("skipped_steps")] = self._skipped_steps + so_far
+        table[:, schema.STEP_COLUMNS.index("skipped_steps")] += so_far
         skipped = int(is_skipped.sum())
         self._skipped_steps += skipped
         return StepRows(columns, table[~is_skipped, :-1], skipped)
