@@ -77,7 +77,6 @@ class GradientHistory:
         """Start without steps."""
         self._detector = SpikeDetector()
         self._steps: deque[_Step] = deque(maxlen=KEPT_STEPS)
-        self._provisional = 0  # of them, the newest ones, whose number is not final
         self._on_their_way: deque[tuple[Tensor, torch.cuda.Event]] = deque()
         self._detailed_until = 0
         self._is_due = False
@@ -98,7 +97,6 @@ class GradientHistory:
             may be a step or two later. This never waits.
         """
         self._steps.append(_Step(number, squares, present, skipped))
-        self._provisional += 1
         norm: Scalar = (
             squares.sum().sqrt() if isinstance(squares, Tensor) else math.sqrt(squares.sum())
         )
@@ -128,7 +126,6 @@ class GradientHistory:
     def clear(self) -> None:
         """Forget the kept steps: their parameters are other ones now."""
         self._steps.clear()
-        self._provisional = 0
         self._is_due = False
 
     def renumber(self, skipped: int) -> None:
@@ -139,14 +136,15 @@ class GradientHistory:
         Args:
             skipped: How many steps since the last call were skipped, kept or not.
         """
-        newest = [self._steps.pop() for _ in range(min(self._provisional, len(self._steps)))]
-        self._provisional = 0
+        if not skipped:
+            return
         final: list[_Step] = []
-        for step in newest:  # from the last one, before which all of the skipped ones lie
-            if skipped and step.skipped is not None and bool(step.skipped):
+        for step in reversed(self._steps):  # from the last one, before which all skipped ones lie
+            if step.skipped is not None and bool(step.skipped):
                 skipped -= 1
             else:
                 final.append(step._replace(number=step.number - skipped, skipped=None))
+        self._steps.clear()
         self._steps.extend(reversed(final))
 
     def take(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]] | None:
