@@ -82,7 +82,7 @@ class GradientNorms:
         """
         kinds: dict[tuple[torch.device, torch.dtype], list[int]] = {}
         found = [parameter.grad for parameter in self._parameters]
-        gradients = [None if gradient is None else stored_values(gradient) for gradient in found]
+        gradients = [None if gradient is None else _stored_values(gradient) for gradient in found]
         for i, gradient in enumerate(gradients):
             if gradient is not None:
                 kinds.setdefault((gradient.device, gradient.dtype), []).append(i)
@@ -115,7 +115,7 @@ def sum_of_squares_in_double(tensor: Tensor) -> float:
     return sum(float(part.double().square().sum()) for part in _chunks(tensor))
 
 
-def stored_values(gradient: Tensor) -> Tensor:
+def _stored_values(gradient: Tensor) -> Tensor:
     """Return the numbers that a gradient of any layout and type stores: strided and real."""
     if gradient.layout != torch.strided:
         gradient = (gradient.coalesce() if gradient.is_sparse else gradient).values()

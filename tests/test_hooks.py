@@ -552,6 +552,14 @@ def test_a_first_step_at_learning_rate_zero_is_one(tmp_path: Path, sparse: bool)
     assert run.of(2, name)["update_rms"] > 0
 
 
+def test_a_first_step_with_gradients_of_zero_is_one(tmp_path: Path) -> None:
+    weight = nn.Parameter(torch.ones(4))
+    optimizer = torch.optim.AdamW([weight], lr=0.1, weight_decay=0.5)
+    with watch([("w", weight)], optimizer, tmp_path):
+        take_step(weight, optimizer, 0.0)
+    assert read_run(tmp_path).of(1, "w")["update_rms"] == pytest.approx(0.05)
+
+
 # --- checkpoints and copies ---
 
 
