@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import os
 import time
+import traceback
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Mapping
@@ -152,6 +152,7 @@ class AdamDebugCallback:
             max_overhead = _DEFAULT_MAX_OVERHEAD
         self._budget = OverheadBudget(max_overhead)
         self._stretch = 1
+        self._interval = min(self._schedule.every_n_steps, self._histogram_schedule.every_n_steps)
         self._history = GradientHistory() if gradient_norm else None
         self._mirror_scalars = mirror_scalars
         self._raises = on_error == "raise"
@@ -161,14 +162,14 @@ class AdamDebugCallback:
         self._step_is_first = True
         self._enabled = True
         self._in_training = False
-        self._in_step = False
+        self._running_steps = 0  # more than one where a subclass calls its parent's step()
         self._due = False
         self._recording = False
         self._had_no_state = False
         self._record: StepRecord | None = None
         self._norm: Scalar = float("nan")
-        self._milliseconds = 0.0  # since the last row
-        self._own_milliseconds = 0.0  # of the last row
+        self._seconds_before_step = 0.0
+        self._seconds_since_row = 0.0  # that the callback took
         self._last_step_ended: float | None = None
         self._warned: set[str] = set()
         self._disabled: set[str] = set()
@@ -251,7 +252,7 @@ class AdamDebugCallback:
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        traceback: TracebackType | None,
+        trace: TracebackType | None,
     ) -> None:
         """Close the callback."""
         self.close()
@@ -261,20 +262,26 @@ class AdamDebugCallback:
     def _before_step(self, *_: object) -> None:
         if not self._enabled:
             return
+        # The outermost call counts: what it does around its parent's step is part of the step.
+        if self._running_steps and uncounted_steps.is_nested(self._optimizer):
+            self._running_steps += 1
+            return
         start = time.perf_counter()
-        self._in_step = True
+        self._running_steps = 1
         self._recording = False
         self._contained(_STEPS, "reading the step count", self._begin_step)
         if self._due:
             self._recording = self._contained(
                 _RECORDS, "reading the state before a step", self._begin_record
             )
-        self._milliseconds += (time.perf_counter() - start) * 1e3
+        self._seconds_before_step = time.perf_counter() - start
+        self._seconds_since_row += self._seconds_before_step
 
     def _after_step(self, *_: object) -> None:
-        # A subclass whose step() calls its parent's fires the hooks twice: the first one counts.
-        if self._enabled and self._in_step:
-            self._in_step = False
+        if not self._enabled or not self._running_steps:
+            return
+        self._running_steps -= 1
+        if not self._running_steps:
             with torch.no_grad():
                 self._contained(_STEPS, "recording a step", self._end_step)
 
@@ -293,11 +300,16 @@ class AdamDebugCallback:
         self._read_step_count()
         self._had_no_state = not self._optimizer.state
         self._due = self._is_due(self._step + 1)
+        if sum(len(g["params"]) for g in self._optimizer.param_groups) != self._norms.parameters:
+            self._follow_parameters()
+            self._due = True
 
     def _is_due(self, step: int) -> bool:
+        return self._schedule.is_due(step, self._stretch) or self._wants_histograms(step)
+
+    def _wants_histograms(self, step: int) -> bool:
         return (
             self._step_is_first  # after a resume, too, whatever the schedules say
-            or self._schedule.is_due(step, self._stretch)
             or self._histogram_schedule.is_due(step, self._stretch)
             or (self._history is not None and self._history.wants_detail(step))
         )
@@ -311,7 +323,7 @@ class AdamDebugCallback:
     def _end_step(self) -> None:
         start = time.perf_counter()
         skipped = uncounted_steps.scaler_flag(self._optimizer)
-        if skipped is not None and (self._recording or not skipped.is_cuda):
+        if skipped is not None and (self._recording or uncounted_steps.is_on_host(skipped)):
             if bool(skipped):
                 self._recorder.rows.skip_step()
                 return
@@ -323,83 +335,70 @@ class AdamDebugCallback:
         if self._recording:
             self._contained(_RECORDS, "recording a step", self._end_record)
         self._norm = float("nan")
-        if self._history is not None:
-            self._contained(_NORMS, "computing the gradient norm", self._follow_gradients(skipped))
+        self._contained(
+            _NORMS, "computing the gradient norm", lambda: self._follow_gradients(skipped)
+        )
         self._add_row(start, skipped)
         rows_wait_too_long = self._recorder.rows.waiting >= _MOST_WAITING_ROWS
         if self._due or rows_wait_too_long or (self._history is not None and self._history.is_due):
             writing = time.perf_counter()
             self._contained(_WRITING, "writing a record", self._write)
-            self._milliseconds += (time.perf_counter() - writing) * 1e3
-        self._count_time(start)
+            self._seconds_since_row += time.perf_counter() - writing
+        self._keep_to_budget(start)
 
     def _end_record(self) -> None:
-        self._record = self._records.after_step(
-            self._step_is_first
-            or self._histogram_schedule.is_due(self._step, self._stretch)
-            or (self._history is not None and self._history.wants_detail(self._step))
-        )
+        self._record = self._records.after_step(self._wants_histograms(self._step))
         self._step_is_first = False
 
-    def _follow_gradients(self, skipped: Tensor | None) -> Callable[[], None]:
+    def _follow_gradients(self, skipped: Tensor | None) -> None:
         """Compute the norm of all gradients, and keep that of each parameter for a while.
 
         Args:
             skipped: On a device, whether the step was left out because they are not finite.
         """
-
-        def follow() -> None:
-            assert self._history is not None
-            record = self._record
-            if record is not None and len(record.statistics) == self._norms.parameters:
-                squares: Squares = record.squared_gradients
-                present = tuple(record.has_gradient.tolist())
-            else:
-                found = self._norms.squares()
-                if found is None:
-                    return
-                squares, present = found
-            looked_at: Scalar
-            if isinstance(squares, Tensor):
-                norm = looked_at = squares.sum().sqrt()
-                if skipped is not None:
-                    looked_at = norm.masked_fill(skipped > 0, 0)
-                self._norm = norm
-            else:
-                self._norm = looked_at = math.sqrt(squares.sum())
-            self._history.add(self._step, squares, present, looked_at)
-
-        return follow
+        if self._history is None:
+            return
+        record = self._record
+        if record is not None and len(record.statistics) == self._norms.parameters:
+            squares: Squares = record.squared_gradients
+            present = tuple(record.has_gradient.tolist())
+        else:
+            squares, present = self._norms.squares()
+        if any(present):
+            self._norm = self._history.add(self._step, squares, present, skipped)
 
     def _add_row(self, start: float, skipped: Tensor | None) -> None:
         lr = self._optimizer.param_groups[0].get("lr", float("nan"))
-        self._own_milliseconds = self._milliseconds + (time.perf_counter() - start) * 1e3
         self._recorder.end_step(
             self._step,
             time.time(),
             gradient_norm=self._norm,
             # A scheduler changes a tensor in place.
             lr=lr.detach().clone() if isinstance(lr, Tensor) else lr,
-            callback_milliseconds=self._own_milliseconds,
-            every_n_steps=self._schedule.every_n_steps * self._stretch,
+            callback_milliseconds=(self._seconds_since_row + time.perf_counter() - start) * 1e3,
+            every_n_steps=self._interval * self._stretch,
             skipped=0.0 if skipped is None else skipped.detach().reshape(()).clone(),
         )
-        self._milliseconds = 0.0
+        self._seconds_since_row = 0.0
 
     def _write(self) -> None:
+        rows = self._recorder.rows.take()
+        # Only now is it known how many steps the device left out.
+        self._step -= rows.skipped
         tensors: list[schema.TaggedTensor] = []
         scalars: dict[str, float] = {}
         if self._record is not None:
             tensors += self._record.tensors
             if self._mirror_scalars:
                 scalars = self._mirrored(self._record)
-        around = None if self._history is None else self._history.take()
-        if around is not None:
-            names = [w.name for w in self._records.parameters.watched]
-            steps, norms = around
-            tensors.append(schema.gradient_norms_tensor(names, steps, norms[:, : len(names)]))
-        # Only now is it known how many steps the device left out.
-        self._step -= self._recorder.write(tensors, scalars)
+        if self._history is not None:
+            self._history.renumber(rows.skipped)
+            around = self._history.take()
+            if around is not None:
+                names = [w.name for w in self._records.parameters.watched]
+                steps, norms = around
+                tensors.append(schema.gradient_norms_tensor(names, steps, norms[:, : len(names)]))
+        self._recorder.write(rows, tensors, scalars)
         self._failed_writes = 0
 
     def _mirrored(self, record: StepRecord) -> dict[str, float]:
@@ -419,17 +418,17 @@ class AdamDebugCallback:
             if np.isfinite(value)
         }
 
-    def _count_time(self, start: float) -> None:
+    def _keep_to_budget(self, start: float) -> None:
         """Tell the budget what this step took, and record less often if it took too much."""
         now = time.perf_counter()
-        own = self._own_milliseconds / 1e3 + now - start
+        own = self._seconds_before_step + now - start
         if self._last_step_ended is not None:
             self._budget.add_step(max(0.0, now - self._last_step_ended - own))
         self._last_step_ended = now
         if self._record is not None:
             self._record = None
             self._budget.add_record(own)
-            self._stretch = self._budget.stretch(self._schedule.every_n_steps)
+            self._stretch = self._budget.stretch(self._interval)
 
     # --- the optimizer ---
 
@@ -478,16 +477,19 @@ class AdamDebugCallback:
                 self._enabled = False
                 raise
             what = f"failed while {doing} at step {self._step} ({type(error).__name__}: {error})"
-            self._warn_once(f"{what}; {self._go_on(part, error)}", f"{part} {type(error)}")
+            outcome = self._go_on(part, error)
+            parameter = getattr(error, "parameter", "")
+            self._warn_once(f"{what}; {outcome}", f"{part}: {outcome} {parameter}")
             return False
 
     def _go_on(self, part: str, error: Exception) -> str:
         """Disable as little as possible, and say what."""
         with contextlib.suppress(Exception):
-            if part == _RECORDS and _is_out_of_memory(error) and self._records.shrink():
-                self._follow_parameters()
-                return "from now on fewer elements of each parameter are read"
-            if (
+            if part == _RECORDS and _is_out_of_memory(error):
+                _free_memory(error)
+                if self._records.shrink():
+                    return "from now on fewer elements of each parameter are read"
+            elif (
                 part == _RECORDS
                 and isinstance(error, CaptureError)
                 and self._records.exclude(error.parameter)
@@ -500,12 +502,13 @@ class AdamDebugCallback:
                 return "training goes on, and so do attempts to write"
         if part in (_RECORDS, _NORMS, _LOADING):
             self._disabled.add(part)
+            self._step_is_first &= part != _RECORDS  # no need to catch up on a record
             return f"{part} are left out from now on, training goes on"
         self._enabled = False
         return "nothing more is recorded, training goes on"
 
     def _flush(self) -> None:
-        self._step -= self._recorder.write()
+        self._write()
         self._recorder.log.flush()
 
     def _warn_once(self, message: str, kind: str | None = None) -> None:
@@ -514,13 +517,10 @@ class AdamDebugCallback:
         if kind in self._warned:
             return
         self._warned.add(kind)
-        try:
+        if self._in_training:
+            _warn_without_raising(message)
+        else:
             warnings.warn(f"Adam Debug: {message}", stacklevel=2)
-        except Warning:
-            if not self._in_training:
-                raise
-            # Warnings are errors here, and this one must not end training.
-            logging.getLogger(__name__).warning("Adam Debug: %s", message)
 
     @staticmethod
     def _refuse_second_callback(optimizer: Optimizer) -> None:
@@ -534,13 +534,28 @@ class AdamDebugCallback:
 
 def _is_out_of_memory(error: BaseException | None) -> bool:
     while error is not None:
-        if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
             return True
         # The CPU has no exception of its own for it.
         if isinstance(error, RuntimeError) and "can't allocate memory" in str(error):
             return True
         error = error.__cause__
     return False
+
+
+def _free_memory(error: BaseException | None) -> None:
+    """Drop the tensors that the calls which failed still hold."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__
+
+
+def _warn_without_raising(message: str) -> None:
+    try:
+        warnings.warn(f"Adam Debug: {message}", stacklevel=3)
+    except Warning:
+        # Warnings are errors here, and this one must not end training.
+        logging.getLogger(__name__).warning("Adam Debug: %s", message)
 
 
 def _as_list(model: object) -> Any:
@@ -553,8 +568,8 @@ def _nobody() -> None:
 
 
 def _close(recorder: Recorder) -> None:
-    """At exit, or when nobody has the callback any more: too late to warn or to raise."""
+    """At exit, or when nobody has the callback any more: too late to raise."""
     try:
         recorder.close()
     except Exception as error:
-        warnings.warn(f"Adam Debug: the last records were lost: {error}", stacklevel=2)
+        _warn_without_raising(f"the last records were lost: {error}")

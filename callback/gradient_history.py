@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 from .norms import Squares
+from .step_scalars import Scalar
 
 KEPT_STEPS = 64
 DETAILED_STEPS = 16
@@ -61,40 +63,56 @@ class SpikeDetector:
         return first
 
 
+class _Step(NamedTuple):
+    number: int
+    squares: Squares
+    present: Sequence[bool]
+    skipped: Tensor | None
+
+
 class GradientHistory:
     """The last steps' norms, and whether the next steps call for a closer look."""
 
     def __init__(self) -> None:
         """Start without steps."""
         self._detector = SpikeDetector()
-        self._rows: deque[tuple[int, Squares, Sequence[bool]]] = deque(maxlen=KEPT_STEPS)
+        self._steps: deque[_Step] = deque(maxlen=KEPT_STEPS)
         self._on_their_way: deque[tuple[Tensor, torch.cuda.Event]] = deque()
         self._detailed_until = 0
         self._is_due = False
 
     def add(
-        self, step: int, squares: Squares, present: Sequence[bool], total: Tensor | float
-    ) -> None:
+        self, number: int, squares: Squares, present: Sequence[bool], skipped: Tensor | None = None
+    ) -> Scalar:
         """Keep a step.
 
         Args:
-            step: Its number.
+            number: Of the step, if no step since the last :meth:`renumber` was skipped.
             squares: Σg² of each parameter, float64 ``[parameters]``; kept, not copied.
             present: Which parameters had a gradient.
-            total: The global norm; a 0-dim tensor on a device is looked at when it has arrived,
-                which may be a step or two later: this never waits.
+            skipped: On a device, whether the optimizer left this step out.
+
+        Returns:
+            The global norm. On a device a 0-dim tensor: it is looked at when it has arrived, which
+            may be a step or two later. This never waits.
         """
-        self._rows.append((step, squares, present))
-        if isinstance(total, Tensor) and total.is_cuda:
-            on_host = torch.empty((), dtype=total.dtype, pin_memory=True)
-            on_host.copy_(total, non_blocking=True)
+        self._steps.append(_Step(number, squares, present, skipped))
+        norm: Scalar = (
+            squares.sum().sqrt() if isinstance(squares, Tensor) else math.sqrt(squares.sum())
+        )
+        # A scaler probes for the largest scale: gradients that it rejects are nothing unusual.
+        looked_at = norm if skipped is None else torch.where(skipped.reshape(()) > 0, 0.0, norm)
+        if isinstance(looked_at, Tensor) and looked_at.is_cuda:
+            on_host = torch.empty((), dtype=looked_at.dtype, pin_memory=True)
+            on_host.copy_(looked_at, non_blocking=True)
             arrived = torch.cuda.Event()
             arrived.record()
             self._on_their_way.append((on_host, arrived))
             while self._on_their_way and self._on_their_way[0][1].query():
-                self._look_at(step, float(self._on_their_way.popleft()[0]))
+                self._look_at(number, float(self._on_their_way.popleft()[0]))
         else:
-            self._look_at(step, float(total))
+            self._look_at(number, float(looked_at))
+        return norm
 
     @property
     def is_due(self) -> bool:
@@ -107,8 +125,27 @@ class GradientHistory:
 
     def clear(self) -> None:
         """Forget the kept steps: their parameters are other ones now."""
-        self._rows.clear()
+        self._steps.clear()
         self._is_due = False
+
+    def renumber(self, skipped: int) -> None:
+        """Leave out the steps that turned out to be skipped, and number the others accordingly.
+
+        Waits for the device, if there are any.
+
+        Args:
+            skipped: How many steps since the last call were skipped, kept or not.
+        """
+        if not skipped:
+            return
+        final: list[_Step] = []
+        for step in reversed(self._steps):  # from the last one, before which all skipped ones lie
+            if step.skipped is not None and bool(step.skipped):
+                skipped -= 1
+            else:
+                final.append(step._replace(number=step.number - skipped, skipped=None))
+        self._steps.clear()
+        self._steps.extend(reversed(final))
 
     def take(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]] | None:
         """Return the kept steps if something has happened, and forget them. Waits for the device.
@@ -117,16 +154,19 @@ class GradientHistory:
             Step numbers ``[steps]`` and gradient norms ``[steps, parameters]``, NaN without a
             gradient; or None.
         """
-        if not self._is_due or not self._rows:
+        if not self._is_due:
             return None
-        self._is_due = False
-        rows = list(self._rows)
-        self._rows.clear()
-        on_device = [squares for _, squares, _ in rows if isinstance(squares, Tensor)]
+        steps = list(self._steps)
+        self.clear()
+        if not steps:
+            return None
+        on_device = [step.squares for step in steps if isinstance(step.squares, Tensor)]
         arrived = iter(torch.stack(on_device).cpu().numpy() if on_device else ())
-        table = np.sqrt([next(arrived) if isinstance(s, Tensor) else s for _, s, _ in rows])
-        table[~np.array([present for _, _, present in rows])] = np.nan
-        return np.array([step for step, _, _ in rows], np.int64), table
+        table = np.sqrt(
+            [next(arrived) if isinstance(s.squares, Tensor) else s.squares for s in steps]
+        )
+        table[~np.array([step.present for step in steps])] = np.nan
+        return np.array([step.number for step in steps], np.int64), table
 
     def _look_at(self, step: int, norm: float) -> None:
         if self._detector.is_unusual(norm):

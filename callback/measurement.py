@@ -291,7 +291,7 @@ class Measurement:
             )
             out = self._rows[:, rows]
             c = numbers.of(rows)
-            statistics.row_sums(
+            entering = statistics.row_sums(
                 elements,
                 self._state,
                 c,
@@ -300,7 +300,8 @@ class Measurement:
                 out,
                 scratch[: statistics.SCRATCH],
             )
-            self._compare_with_exact(elements, c, rows, out)
+            if self._before:
+                self._compare_with_exact(elements, entering, c, rows, out)
             for i, key in enumerate(others):
                 torch.sum(elements.others[key] == 0, 1, out=zeros[i, rows])
             if codes is not None:
@@ -317,13 +318,22 @@ class Measurement:
         return codes
 
     def _compare_with_exact(
-        self, elements: statistics.Block, c: Coefficients, rows: slice, out: Tensor
+        self,
+        elements: statistics.Block,
+        gradient: Tensor,
+        c: Coefficients,
+        rows: slice,
+        out: Tensor,
     ) -> None:
-        """How much the moments that are stored rounded lost at this step."""
-        if not self._before:
-            return
-        gradient = elements.gradient * c.gradient_sign
-        gradient.addcmul_(elements.before, c.coupled_weight_decay)
+        """How much the moments that are stored rounded lost at this step.
+
+        Args:
+            elements: A block's.
+            gradient: g' of each of them.
+            c: The numbers of its rows.
+            rows: The block.
+            out: Its row values.
+        """
         moments = (
             ("exp_avg", elements.exp_avg, gradient, c.exp_avg_decay, c.exp_avg_weight, "m"),
             (

@@ -73,32 +73,31 @@ class GradientNorms:
         self._parameters = parameters
         self.parameters = len(parameters)
 
-    def squares(self) -> tuple[Squares, tuple[bool, ...]] | None:
-        """Return the sums, and which parameters have a gradient; None where none has.
+    def squares(self) -> tuple[Squares, tuple[bool, ...]]:
+        """Return the sums, and which parameters have a gradient.
 
         Returns:
             float64 ``[parameters]``, where the first gradient is: an array on the CPU, else a
             tensor. And a flag for each.
         """
         kinds: dict[tuple[torch.device, torch.dtype], list[int]] = {}
-        gradients = [parameter.grad for parameter in self._parameters]
+        found = [parameter.grad for parameter in self._parameters]
+        gradients = [None if gradient is None else _stored_values(gradient) for gradient in found]
         for i, gradient in enumerate(gradients):
             if gradient is not None:
                 kinds.setdefault((gradient.device, gradient.dtype), []).append(i)
-        if not kinds:
-            return None
-        present = tuple([gradient is not None for gradient in gradients])
+        present = tuple([gradient is not None for gradient in found])
         if any(device.type != "cpu" for device, _ in kinds):
             device = next(iter(kinds))[0]
-            on_device = torch.zeros(len(gradients), dtype=torch.float64, device=device)
+            on_device = torch.zeros(self.parameters, dtype=torch.float64, device=device)
             for indices in kinds.values():
-                norms = _norms_on_device([_real(gradients[i]) for i in indices])
+                norms = _norms_on_device(_chosen(gradients, indices))
                 on_device[indices] = norms.to(device, torch.float64).square_()
             return on_device, present
         # On the CPU an operation of torch costs more than the arithmetic in it.
-        sums = np.zeros(len(gradients))
+        sums = np.zeros(self.parameters)
         for indices in kinds.values():
-            parts = _parts_on_cpu([_real(gradients[i]) for i in indices])
+            parts = _parts_on_cpu(_chosen(gradients, indices))
             with np.errstate(over="ignore"):
                 squares = np.square(torch.cat(parts).numpy(), dtype=np.float64)
                 starts = list(itertools.accumulate(map(len, parts), initial=0))[:-1]
@@ -116,11 +115,15 @@ def sum_of_squares_in_double(tensor: Tensor) -> float:
     return sum(float(part.double().square().sum()) for part in _chunks(tensor))
 
 
-def _real(gradient: Tensor | None) -> Tensor:
-    assert gradient is not None
-    if gradient.is_sparse:
-        gradient = gradient.coalesce().values()
-    return torch.view_as_real(gradient) if gradient.is_complex() else gradient
+def _stored_values(gradient: Tensor) -> Tensor:
+    """Return the numbers that a gradient of any layout and type stores: strided and real."""
+    if gradient.layout != torch.strided:
+        gradient = (gradient.coalesce() if gradient.is_sparse else gradient).values()
+    return torch.view_as_real(gradient.resolve_conj()) if gradient.is_complex() else gradient
+
+
+def _chosen(gradients: Sequence[Tensor | None], indices: Sequence[int]) -> list[Tensor]:
+    return [gradient for i in indices if (gradient := gradients[i]) is not None]
 
 
 def _norms_on_device(gradients: list[Tensor]) -> Tensor:

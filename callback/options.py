@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeGuard
 
 from torch.optim import Optimizer
 
@@ -80,16 +81,31 @@ def check_destination(log_dir: object, writer: object) -> None:
 
 
 def torch_optimizer(optimizer: object) -> Optimizer:
-    """Return the torch optimizer, out of a wrapper that keeps it as ``.optimizer``.
+    """Return the torch optimizer that takes the steps, out of what may be wrapped around it.
+
+    Accelerate, Lightning and DeepSpeed keep it as ``.optimizer``, ZeroRedundancyOptimizer as
+    ``.optim``, and containers as their only one of ``.optimizers``.
 
     Raises:
-        TypeError: If there is none.
+        TypeError: If there is none, or more than one.
     """
-    inner = getattr(optimizer, "optimizer", None)
-    if isinstance(inner, Optimizer):
-        return torch_optimizer(inner)
-    if not isinstance(optimizer, Optimizer):
+    several = optimizer if _is_list(optimizer) else getattr(optimizer, "optimizers", None)
+    if _is_list(several) and len(several) > 1:
+        raise TypeError(
+            f"optimizer is a {type(optimizer).__name__} of {len(several)} optimizers: give each "
+            "of them an AdamDebugCallback of its own, with a log_dir of its own"
+        )
+    only = several[0] if _is_list(several) and several else None
+    for inner in (only, getattr(optimizer, "optimizer", None), getattr(optimizer, "optim", None)):
+        if hasattr(inner, "step") and inner is not optimizer:
+            return torch_optimizer(inner)
+    # A wrapper may be derived from Optimizer without being one.
+    if not isinstance(optimizer, Optimizer) or not hasattr(optimizer, "param_groups"):
         raise TypeError(
             f"optimizer is a {type(optimizer).__name__}: expected a torch.optim.Optimizer"
         )
     return optimizer
+
+
+def _is_list(value: object) -> TypeGuard[Sequence[object]]:
+    return isinstance(value, list | tuple)

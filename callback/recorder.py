@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from tb_adam_plugin import schema
 
 from .event_log import EventLog
-from .step_scalars import StepScalars
+from .step_scalars import StepRows, StepScalars
 
 
 class Recorder:
@@ -17,12 +17,10 @@ class Recorder:
         """Write to ``log``."""
         self.log = log
         self.rows = StepScalars()
-        self._last_row: tuple[int, float] | None = None
         self._failed_writes = 0
 
     def end_step(self, step: int, wall_time: float, **columns: object) -> None:
         """Add the row of a step; see :meth:`.step_scalars.StepScalars.add_row`."""
-        self._last_row = (step, wall_time)
         self.rows.add_row(
             step=step,
             wall_time=wall_time,
@@ -31,37 +29,34 @@ class Recorder:
         )
 
     def write(
-        self, tensors: Sequence[schema.TaggedTensor] = (), scalars: Mapping[str, float] = {}
-    ) -> int:
-        """Write the rows that wait and, with them, a record of the last one's step.
+        self,
+        rows: StepRows,
+        tensors: Sequence[schema.TaggedTensor] = (),
+        scalars: Mapping[str, float] = {},
+    ) -> None:
+        """Write rows and, with them, a record of the last one's step.
 
-        Returns:
-            How many of the rows turned out to be of skipped steps, which are not written.
+        Args:
+            rows: From :attr:`rows`; without any, nothing is written.
+            tensors: Of the record.
+            scalars: Ordinary ones by tag.
 
         Raises:
             OSError: If the log cannot be written. What was to be written is counted as dropped.
         """
-        if self._last_row is None:
-            return 0
-        step, wall_time = self._last_row
-        self._last_row = None
-        columns, rows, skipped = self.rows.take()
-        if len(rows):
-            try:
-                self.log.write(
-                    step - skipped,
-                    wall_time,
-                    [schema.steps_tensor(columns, rows), *tensors],
-                    scalars,
-                )
-            except OSError:
-                self._failed_writes += 1
-                raise
-        return skipped
+        if not len(rows.table):
+            return
+        last = dict(zip(rows.columns.names, rows.table[-1].tolist(), strict=True))
+        steps = schema.steps_tensor(rows.columns, rows.table)
+        try:
+            self.log.write(int(last["step"]), last["wall_time"], [steps, *tensors], scalars)
+        except OSError:
+            self._failed_writes += 1
+            raise
 
     def close(self) -> None:
         """Write what waits and close the log. Calling it again does nothing."""
         try:
-            self.write()
+            self.write(self.rows.take())
         finally:
             self.log.close()

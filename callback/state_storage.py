@@ -56,8 +56,8 @@ def storage_types(states: Sequence[ParameterState | None]) -> Mapping[str, str]:
             if name in state.dtypes:
                 types.setdefault(name, set()).add(state.dtypes[name])
             elif isinstance(source, Tensor):
-                types.setdefault(name, set()).add(str(source.dtype).removeprefix("torch."))
-    return {name: ", ".join(sorted(found)) for name, found in sorted(types.items())}
+                types.setdefault(name, set()).add(type_name(source))
+    return _joined(types)
 
 
 def types_by_key(states: Iterable[Mapping[str, Any]]) -> Mapping[str, str]:
@@ -70,8 +70,17 @@ def types_by_key(states: Iterable[Mapping[str, Any]]) -> Mapping[str, str]:
     for state in states:
         for key, value in state.items():
             if isinstance(value, Tensor):
-                types.setdefault(key, set()).add(str(value.dtype).removeprefix("torch."))
-    return {key: ", ".join(sorted(found)) for key, found in types.items()}
+                types.setdefault(key, set()).add(type_name(value))
+    return _joined(types)
+
+
+def type_name(tensor: Tensor) -> str:
+    """Return the name of a tensor's type, as ``float32``."""
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def _joined(types: Mapping[str, set[str]]) -> Mapping[str, str]:
+    return {key: ", ".join(sorted(found)) for key, found in sorted(types.items())}
 
 
 def _rounds(source: Source | None) -> bool:

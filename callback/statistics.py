@@ -78,8 +78,7 @@ class RowCoefficients:
         """
         by_parameter = torch.stack([getattr(c, name) for name in COEFFICIENTS] + [*c.own.values()])
         table = by_parameter.to(row_parameter.device, dtype)
-        for name in ("denominator_constant",):
-            table[COEFFICIENTS.index(name)].clamp_(min=_TINY)
+        table[COEFFICIENTS.index("denominator_constant")].clamp_(min=_TINY)
         self._own = tuple(c.own)
         self._table = table[:, row_parameter, None]
 
@@ -124,7 +123,7 @@ def row_sums(
     plan: Plan,
     out: Tensor,
     scratch: Tensor,
-) -> None:
+) -> Tensor:
     """Reduce each row of a block.
 
     Args:
@@ -135,8 +134,11 @@ def row_sums(
         plan: What to compute.
         out: ``[len(ROW_VALUES), rows]``. What is not computed keeps its values.
         scratch: ``[SCRATCH, rows, n]``; overwritten.
+
+    Returns:
+        g' of each element, ``[rows, n]``, part of ``scratch`` or of ``block``.
     """
-    t, e, s, n = scratch
+    t, s, n, e = scratch[0], scratch[1], scratch[2], scratch[3]
 
     def put(name: str, values: Tensor) -> None:
         reduce = torch.amax if name in _MAXIMA else torch.sum
@@ -179,10 +181,11 @@ def row_sums(
         put("(g'/max(s,ε))²", t.mul_(t))
         torch.lt(v, smallest_normal, out=t)
         put("v<tiny, g≠0", t.mul_(torch.ne(g, 0, out=n)))
+        frozen = out[_INDEX["v frozen"]].zero_()
         for dtype, rows_of_dtype in plan.half_precision.items():
             decayed = torch.mul(v, c.exp_avg_sq_decay, out=t).to(dtype)
             torch.eq(decayed, v, out=t)
-            put("v frozen", t.mul_(torch.ne(v, 0, out=n)).mul_(rows_of_dtype))
+            frozen += t.mul_(torch.ne(v, 0, out=n)).mul_(rows_of_dtype).sum(1)
     if m is not None and v is not None and root is not None:
         torch.eq(v, 0, out=t)
         torch.div(m, torch.add(root, t, alpha=_HUGE, out=t), out=t).mul_(c.exp_avg_scale)
@@ -199,6 +202,7 @@ def row_sums(
         requested = torch.ne(r, 0, out=n)
         put("r≠0", requested)
         put("r≠0, d=0", torch.eq(d, 0, out=t).mul_(requested))
+    return e
 
 
 def row_second_moment_before(exp_avg_sq: Tensor, out: Tensor) -> None:
@@ -392,23 +396,21 @@ def _of_moments(p: ParameterSums, total: Mapping[str, Values]) -> dict[str, Valu
         "momentum_gradient_cosine": _lagged_cosine(p, total),
         "gradient_exp_avg_cosine": _cosine(total["m·g'"], total["m²"], total["g'²"]),
     }
-    rounding = {
-        "exp_avg_rounding_error": np.sqrt(total["(m-exact)²"] / total["exact m²"]),
-        "exp_avg_sq_rounding_error": np.sqrt(total["(v-exact)²"] / total["exact v²"]),
+    first_rounding = {"exp_avg_rounding_error": np.sqrt(total["(m-exact)²"] / total["exact m²"])}
+    second_rounding = {
+        "exp_avg_sq_rounding_error": np.sqrt(total["(v-exact)²"] / total["exact v²"])
     }
     signal_to_noise = {"signal_to_noise": total["m̂²/v̂"] / (k - zero_second)}
+    # Without a gradient the step left the moments as they were.
+    averaged = begun & p.has_gradient
     return {
         **_where(p.has_exp_avg, first),
         **_where(p.has_exp_avg_sq, second),
         **_where(p.has_exp_avg_sq & p.has_gradient, with_gradient),
         **_where(p.has_exp_avg & p.has_gradient, cosines),
         **_where(p.has_exp_avg & p.has_exp_avg_sq, signal_to_noise),
-        "exp_avg_rounding_error": np.where(
-            p.rounds_exp_avg & begun, rounding["exp_avg_rounding_error"], np.nan
-        ),
-        "exp_avg_sq_rounding_error": np.where(
-            p.rounds_exp_avg_sq & begun, rounding["exp_avg_sq_rounding_error"], np.nan
-        ),
+        **_where(p.rounds_exp_avg & averaged, first_rounding),
+        **_where(p.rounds_exp_avg_sq & averaged, second_rounding),
     }
 
 

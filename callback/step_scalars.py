@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,20 @@ from torch import Tensor
 from tb_adam_plugin import schema
 
 Scalar = float | Tensor
+
+
+class StepRows(NamedTuple):
+    """Rows of steps that were taken.
+
+    Attributes:
+        columns: Their names.
+        table: float64 ``[steps, columns]``, without skipped steps and numbered accordingly.
+        skipped: How many steps turned out to be skipped since they were added.
+    """
+
+    columns: schema.Columns
+    table: npt.NDArray[np.float64]
+    skipped: int
 
 
 class StepScalars:
@@ -60,8 +75,8 @@ class StepScalars:
             skipped: 1 if the optimizer left this step out, which only the device may know yet.
         """
         columns = (
-            step, wall_time, gradient_norm, lr, callback_milliseconds, dropped_records, 0.0,
-            every_n_steps,
+            step, wall_time, gradient_norm, lr, callback_milliseconds, dropped_records,
+            self._skipped_steps, every_n_steps,
         )  # fmt: skip
         self._names.update(dict.fromkeys(self._next))
         self._rows.append((columns, skipped, self._next))
@@ -76,15 +91,11 @@ class StepScalars:
         """Count a step that was left out; what was recorded for it counts for the next one."""
         self._skipped_steps += 1
 
-    def take(self) -> tuple[schema.Columns, npt.NDArray[np.float64], int]:
+    def take(self) -> StepRows:
         """Return the rows since the last call and forget them.
 
         A scalar that has been recorded once stays a column, so that the columns change seldom.
         Waits for the device where rows hold tensors of it.
-
-        Returns:
-            The columns; the rows, float64 ``[steps, columns]``, without those of skipped steps and
-            numbered accordingly; and how many were skipped.
         """
         columns = schema.Columns((*schema.STEP_COLUMNS, *self._names))
         rows, self._rows = self._rows, []
@@ -97,10 +108,10 @@ class StepScalars:
         is_skipped = table[:, -1] != 0
         so_far = np.cumsum(is_skipped)
         table[:, schema.STEP_COLUMNS.index("step")] -= so_far
-        table[:, schema.STEP_COLUMNS.index("skipped_steps")] = self._skipped_steps + so_far
+        table[:, schema.STEP_COLUMNS.index("skipped_steps")] += so_far
         skipped = int(is_skipped.sum())
         self._skipped_steps += skipped
-        return columns, table[~is_skipped, :-1], skipped
+        return StepRows(columns, table[~is_skipped, :-1], skipped)
 
 
 def _checked(name: str, value: object) -> Scalar:

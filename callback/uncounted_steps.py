@@ -2,8 +2,28 @@
 
 from __future__ import annotations
 
+import sys
+from types import FrameType
+
 from torch import Tensor
 from torch.optim import Optimizer
+
+# The hooks of every step() run in this function of torch/optim/optimizer.py.
+_HOOKED_STEP = Optimizer.profile_hook_step(lambda self: None).__code__
+
+
+def is_nested(optimizer: Optimizer) -> bool:
+    """Tell whether a step of the optimizer runs within another one of it.
+
+    That of a subclass which calls its parent's has hooks on both, if the parent was ever
+    instantiated itself. Another one is no proof: a step that raises never comes to its end.
+    """
+    running = 0
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        running += frame.f_code is _HOOKED_STEP and frame.f_locals.get("self") is optimizer
+        frame = frame.f_back
+    return running > 1
 
 
 def scaler_flag(optimizer: Optimizer) -> Tensor | None:
@@ -17,6 +37,11 @@ def scaler_flag(optimizer: Optimizer) -> Tensor | None:
     """
     flag = getattr(optimizer, "found_inf", None)
     return flag if isinstance(flag, Tensor) else None
+
+
+def is_on_host(flag: Tensor) -> bool:
+    """Whether looking at a flag waits for nothing."""
+    return flag.device.type == "cpu"
 
 
 def is_phantom(optimizer: Optimizer) -> bool:

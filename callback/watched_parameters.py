@@ -14,6 +14,7 @@ from tb_adam_plugin import schema
 
 from .naming import NamedParameters, listed, named_parameters
 from .optimizer_state.base import OptimizerState
+from .state_storage import type_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class Parameters:
         return schema.Layout(
             parameters=tuple(
                 schema.Parameter(
-                    w.name, tuple(w.parameter.shape), _dtype(w.parameter), read, w.group
+                    w.name, tuple(w.parameter.shape), type_name(w.parameter), read, w.group
                 )
                 for w, read in zip(self.watched, elements_read, strict=True)
             ),
@@ -126,7 +127,7 @@ def find_parameters(
             if _is_readable(name, parameter):
                 watched.append(Watched(name, parameter, g))
             else:
-                skipped.append(f"{name} ({_dtype(parameter)})")
+                skipped.append(f"{name} ({type_name(parameter)})")
     if len(unnamed) == sum(len(group["params"]) for group in groups):
         raise ValueError(
             f"optimizer has none of the model's parameters ({_described(pairs)}): pass the model "
@@ -170,7 +171,3 @@ def _is_readable(name: str, parameter: Tensor) -> bool:
 
 def _described(pairs: NamedParameters) -> str:
     return listed((name for name, _ in pairs), most=3) or "it has no parameters"
-
-
-def _dtype(parameter: Tensor) -> str:
-    return str(parameter.dtype).removeprefix("torch.")

@@ -1,0 +1,172 @@
+"""What counts as a jump of the gradient norm, and what is written around one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from recorded_run import RecordedRun, read_run
+from torch import nn
+
+from tb_adam_plugin.callback import AdamDebugCallback
+from tb_adam_plugin.callback.gradient_history import (
+    DETAILED_STEPS,
+    KEPT_STEPS,
+    GradientHistory,
+    SpikeDetector,
+)
+
+STEPS = 2000
+
+
+def alarms(norms: Iterable[float]) -> list[int]:
+    detector = SpikeDetector()
+    return [i for i, norm in enumerate(norms) if detector.is_unusual(float(norm))]
+
+
+def log_normal(deviation: float, seed: int = 0, steps: int = STEPS) -> np.ndarray:
+    noise = np.random.default_rng(seed).normal(0, deviation, steps)
+    norms: np.ndarray = np.exp(noise)
+    return norms
+
+
+QUIET = {
+    "steady": np.ones(STEPS),
+    "nearly steady": 1 + 1e-9 * np.arange(STEPS),
+    "zero": np.zeros(STEPS),
+    "growing": np.exp(np.arange(STEPS) / 500),
+    "decaying": np.exp(-np.arange(STEPS) / 50),
+    "falling at once": np.where(np.arange(STEPS) < 1000, 1.0, 1e-6),
+    "noisy and decaying": log_normal(0.3) * np.exp(-np.arange(STEPS) / 300),
+    "tiny": 1e-200 * log_normal(0.2),
+    "huge": 1e200 * log_normal(0.2),
+}
+
+
+@pytest.mark.parametrize("series", QUIET)
+def test_a_quiet_run_has_no_jump(series: str) -> None:
+    assert alarms(QUIET[series]) == []
+
+
+@pytest.mark.parametrize("deviation", [0.05, 0.3, 0.6, 1.0])
+def test_noise_is_seldom_taken_for_a_jump(deviation: float) -> None:
+    """Each alarm costs DETAILED_STEPS records: at most one in 2,000 steps."""
+    found = [alarms(log_normal(deviation, seed)) for seed in range(5)]
+    assert sum(map(len, found)) <= 5
+
+
+@pytest.mark.parametrize("deviation", [0.0, 0.1, 0.25])
+@pytest.mark.parametrize("at", [16, 40, 500, 1999])
+def test_a_jump_is_found_at_once(deviation: float, at: int) -> None:
+    norms = log_normal(deviation)
+    norms[at] = 10.0
+    assert alarms(norms) == [at]
+
+
+def test_a_jump_before_anything_is_known_is_not_looked_for() -> None:
+    norms = np.ones(100)
+    norms[:10] = [100, 1, 50, 3, 9, 200, 1, 1, 1, 4]
+    assert alarms(norms) == []
+
+
+def test_a_level_that_stays_high_becomes_the_usual_one() -> None:
+    norms = np.where(np.arange(400) < 200, 1.0, 10.0)
+    assert alarms(norms) == [200]
+    norms[350] = 100
+    assert alarms(norms) == [200, 350]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("at", [0, 5, 300])
+def test_what_is_not_finite_is_found_once(value: float, at: int) -> None:
+    norms = np.ones(600)
+    norms[at] = value
+    assert alarms(norms) == [at]
+    norms[at:] = value  # and never comes back
+    assert alarms(norms) == [at]
+
+
+def test_events_that_lie_apart_are_found_each() -> None:
+    norms = log_normal(0.1)
+    for at in (300, 320, 700):
+        norms[at] = math.nan if at == 320 else 50
+    assert alarms(norms) == [300, 320, 700]
+    norms[310] = 50  # too near to what has been looked at already
+    assert alarms(norms) == [300, 700]
+
+
+def test_the_last_steps_are_kept_and_no_more() -> None:
+    history = GradientHistory()
+    for step in range(1, 101):
+        history.add(step, np.array([1.0, 4.0]) * step**2, (True, step % 2 == 0))
+    assert history.take() is None
+    history.add(101, np.array([np.inf, 0.0]), (True, True))
+    assert history.is_due
+    taken = history.take()
+    assert taken is not None
+    steps, norms = taken
+    assert steps.tolist() == list(range(102 - KEPT_STEPS, 102))
+    assert norms[:-1, 0].tolist() == steps[:-1].tolist()
+    second = [2.0 * step if step % 2 == 0 else math.nan for step in steps[:-1].tolist()]
+    assert norms[:-1, 1].tolist() == pytest.approx(second, nan_ok=True)
+    assert norms[-1].tolist() == [math.inf, 0.0]
+    assert history.take() is None  # they were handed out
+    assert [s for s in range(90, 140) if history.wants_detail(s)][-1] == 101 + DETAILED_STEPS
+
+
+def train(folder: Path, spike: float, at: int, steps: int) -> tuple[RecordedRun, np.ndarray]:
+    """Train two parameters, of which one has a gradient at every third step only.
+
+    Returns:
+        The run, and the norm of each gradient at each step; NaN for none.
+    """
+    generator = torch.Generator().manual_seed(0)
+    first, second = nn.Parameter(torch.zeros(40, 50)), nn.Parameter(torch.zeros(7))
+    optimizer = torch.optim.Adam([first, second])
+    norms = np.full((steps, 2), np.nan)
+    named = [("first", first), ("second", second)]
+    with AdamDebugCallback(named, optimizer, log_dir=folder, every_n_steps=500, on_error="raise"):
+        for step in range(1, steps + 1):
+            first.grad = torch.randn(40, 50, generator=generator)
+            second.grad = torch.randn(7, generator=generator) if step % 3 == 0 else None
+            if step == at:
+                first.grad *= spike
+            for i, (_, parameter) in enumerate(named):
+                if parameter.grad is not None:
+                    gradient = parameter.grad.double().numpy()
+                    norms[step - 1, i] = np.sqrt(np.sum(gradient**2))
+            optimizer.step()
+    return read_run(folder), norms
+
+
+def test_the_steps_around_a_jump_are_there_however_seldom_records_are(tmp_path: Path) -> None:
+    run, norms = train(tmp_path, spike=30.0, at=200, steps=240)
+    assert sorted(run.gradient_norms) == list(range(137, 201))
+    for step, row in run.gradient_norms.items():
+        expected = {"step": step, "first": norms[step - 1, 0], "second": norms[step - 1, 1]}
+        assert row == pytest.approx(expected, rel=1e-6, nan_ok=True)
+    assert run.gradient_norms[200]["first"] > 20 * run.gradient_norms[199]["first"]
+    details = list(range(201, 201 + DETAILED_STEPS))
+    assert sorted(run.statistics) == [1, 2, 4, 8, 16, 32, *details]
+    assert sorted(set(run.histograms) & set(details)) == details
+    # The rows of all steps are there as well.
+    global_norms = np.sqrt(np.nansum(norms**2, axis=1))
+    recorded = [run.steps[step]["gradient_norm"] for step in range(1, 241)]
+    assert recorded == pytest.approx(global_norms.tolist(), rel=1e-6)
+
+
+def test_a_gradient_that_becomes_nan_is_an_event(tmp_path: Path) -> None:
+    run, _ = train(tmp_path, spike=math.nan, at=60, steps=80)
+    assert sorted(run.gradient_norms) == list(range(1, 61))
+    assert math.isnan(run.gradient_norms[60]["first"])
+    assert run.of(61, "first")["nonfinite_count"] == 3 * 2000  # m, v and the weights are lost
+
+
+def test_a_run_without_an_event_writes_no_history(tmp_path: Path) -> None:
+    run, _ = train(tmp_path, spike=1.0, at=1, steps=150)
+    assert run.gradient_norms == {}
+    assert sorted(run.statistics) == [1, 2, 4, 8, 16, 32]
