@@ -85,6 +85,7 @@ class Measurement:
         self._before: dict[str, Tensor] = {}  # rows of the moments that are stored rounded
         self._gradients: Sequence[Tensor | None] = ()  # that the step overwrites
         self._second_moment_before_is_known = False
+        self._had_state = np.zeros(len(watched), bool)
         self._padding = np.add.reduceat(ROW - panel.row_elements, panel.first_rows)
         self._rows = self._zeros(len(statistics.ROW_VALUES), panel.rows)
         most = max(block.rows for block in panel.blocks)
@@ -107,6 +108,7 @@ class Measurement:
             for w, parameter in zip(self._watched, self._parameters, strict=True)
         ]
         states = self.states()
+        self._had_state = _present(states)
         stored = StoredState(states)
         maximum = self._keeps_maximum()
         self._second_moment_before_is_known = bool((stored.rounds_exp_avg_sq | maximum).any())
@@ -189,7 +191,7 @@ class Measurement:
             knows_update=(
                 _present(states) & _present(tensors["gradient"]) & self._state.update_is_known
             ),
-            steps=host_numbers[0],
+            begun=self._had_state & ~(host_numbers[0] <= 1),
             coefficients=dict(zip(COEFFICIENTS, host_numbers[1:], strict=True)),
             second_moment_before_is_known=self._second_moment_before_is_known,
             rounds_exp_avg=stored.rounds_exp_avg & ("exp_avg" in self._before),
@@ -238,18 +240,26 @@ class Measurement:
         )
 
     def _plan(self, c: Coefficients, stored: StoredState) -> statistics.Plan:
-        groups = self._state.optimizer.param_groups
-        decays = any(group.get("weight_decay") != 0 for group in groups)
-        # What the device knows is not asked for: with weight decay or maximize it may differ.
-        plain = not decays and not any(group.get("maximize") for group in groups)
+        plain, decays = False, True  # which is right for any numbers: a device is not asked
+        if not c.weight_decay.is_cuda:
+            decays = bool((c.weight_decay != 0).any())
+            plain = bool((c.gradient_sign == 1).all() and (c.coupled_weight_decay == 0).all())
+        rounded_after = {}
+        if self._state.rounds_after_step:
+            rounded_after = {
+                "exp_avg": self._by_row(stored.makes_exp_avg),
+                "exp_avg_sq": self._by_row(stored.makes_exp_avg_sq),
+            }
         half = {
-            dtype: torch.from_numpy(stored.stores_exp_avg_sq_as(dtype)).to(self._device)[
-                self._row_parameter, None
-            ]
+            dtype: self._by_row(stored.stores_exp_avg_sq_as(dtype))
             for dtype in (torch.bfloat16, torch.float16)
             if stored.stores_exp_avg_sq_as(dtype).any()
         }
-        return statistics.Plan(plain, decays, self._state.update_is_known, half)
+        return statistics.Plan(plain, decays, self._state.update_is_known, half, rounded_after)
+
+    def _by_row(self, of_parameters: npt.NDArray[Any]) -> Tensor:
+        """Spread a value of each parameter over its rows, ``[rows, 1]``."""
+        return torch.from_numpy(of_parameters).to(self._device)[self._row_parameter, None]
 
     def _reduce(
         self,
@@ -264,8 +274,7 @@ class Measurement:
         """Fill the row values and count the codes of the histograms, block by block."""
         numbers = statistics.RowCoefficients(coefficients, self._row_parameter, self._dtype)
         plan = self._plan(coefficients, stored)
-        smallest = torch.from_numpy(stored.smallest_normal).to(self._device, self._dtype)
-        smallest = smallest[self._row_parameter, None]
+        smallest = self._by_row(stored.smallest_normal).to(self._dtype)
         present = {q for q in ("exp_avg", "exp_avg_sq") if _present(tensors[q]).any()}
         shape = (len(schema.QUANTITIES) + len(others), len(self._parameters), histograms.CODES)
         codes = (
@@ -288,6 +297,7 @@ class Measurement:
                 others={
                     key: self.panel.read(block, key, tensors[key]) for key in (*others, *masks)
                 },
+                moments_before={key: kept[rows] for key, kept in self._before.items()},
             )
             out = self._rows[:, rows]
             c = numbers.of(rows)
@@ -348,7 +358,7 @@ class Measurement:
         for quantity, after, added, decay, weight, symbol in moments:
             if quantity in self._before and after is not None:
                 names = (f"({symbol}-exact)²", f"exact {symbol}²")
-                before = self._before[quantity][rows]
+                before = elements.moments_before[quantity]
                 statistics.row_rounding(before, after, added, decay, weight, names, out)
 
     def _read(self, block: Block, quantity: str, tensors: Tensors) -> Tensor:

@@ -24,6 +24,8 @@ class StoredState:
     Attributes:
         rounds_exp_avg: Whether exp_avg is stored in less than float32, bool ``[K]``.
         rounds_exp_avg_sq: Likewise.
+        makes_exp_avg: Whether exp_avg is no tensor but made of what is stored, bool ``[K]``.
+        makes_exp_avg_sq: Likewise.
         halves_exp_avg_sq: Whether exp_avg_sq is stored in a half-precision type, bool ``[K]``.
         smallest_normal: Smallest normal number of the type of exp_avg_sq, float64 ``[K]``.
     """
@@ -35,6 +37,8 @@ class StoredState:
         self._second = second
         self.rounds_exp_avg = np.array([_rounds(source) for source in first])
         self.rounds_exp_avg_sq = np.array([_rounds(source) for source in second])
+        self.makes_exp_avg = np.array([callable(source) for source in first])
+        self.makes_exp_avg_sq = np.array([callable(source) for source in second])
         self.halves_exp_avg_sq = np.array(
             [isinstance(source, Tensor) and source.dtype in _HALF for source in second]
         )

@@ -54,7 +54,10 @@ _TINY = 1e-37
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A block's elements, each ``[rows, n]`` with zeros for padding. The moments may be missing."""
+    """A block's elements, each ``[rows, n]`` with zeros for padding. The moments may be missing.
+
+    ``moments_before`` has, by "exp_avg" and "exp_avg_sq", those before the step that are known.
+    """
 
     before: Tensor
     weight: Tensor
@@ -63,6 +66,7 @@ class Block:
     exp_avg: Tensor | None
     exp_avg_sq: Tensor | None
     others: Mapping[str, Tensor]
+    moments_before: Mapping[str, Tensor]
 
 
 class RowCoefficients:
@@ -99,17 +103,23 @@ class Plan:
         knows_update: Whether the update of each element is known.
         half_precision: Half-precision types in which exp_avg_sq of some parameter is stored, each
             with the rows of those parameters: bool ``[rows, 1]``.
+        rounded_after: By "exp_avg" and "exp_avg_sq", the rows in which the step used the moment
+            before it was rounded to what is stored: bool ``[rows, 1]``.
     """
 
     plain_gradient: bool
     has_weight_decay: bool
     knows_update: bool
     half_precision: Mapping[torch.dtype, Tensor]
+    rounded_after: Mapping[str, Tensor]
 
     def of_rows(self, rows: slice) -> Plan:
         """Return the plan of some rows."""
-        half = {dtype: table[rows] for dtype, table in self.half_precision.items()}
-        return replace(self, half_precision=half)
+        return replace(
+            self,
+            half_precision={key: table[rows] for key, table in self.half_precision.items()},
+            rounded_after={key: table[rows] for key, table in self.rounded_after.items()},
+        )
 
 
 SCRATCH = 4
@@ -191,6 +201,9 @@ def row_sums(
         torch.div(m, torch.add(root, t, alpha=_HUGE, out=t), out=t).mul_(c.exp_avg_scale)
         put("m̂²/v̂", t.mul_(t))
     if plan.knows_update:
+        if plan.rounded_after:
+            rows = _as_used(rows, block.moments_before, plan.rounded_after, c)
+            root = None if v is None else state.root(rows, c, s)
         r = state.direction(rows, c, root, n)
         put_square("n²", r)
         if plan.has_weight_decay:
@@ -203,6 +216,24 @@ def row_sums(
         put("r≠0", requested)
         put("r≠0, d=0", torch.eq(d, 0, out=t).mul_(requested))
     return e
+
+
+def _as_used(
+    rows: Rows, before: Mapping[str, Tensor], rounded_after: Mapping[str, Tensor], c: Coefficients
+) -> Rows:
+    """Return the moments as the step used them, where it rounded them afterwards."""
+    moments = {"exp_avg": rows.exp_avg, "exp_avg_sq": rows.exp_avg_sq}
+    for name, where in rounded_after.items():
+        stored = moments[name]
+        if stored is None:
+            continue
+        is_first = name == "exp_avg"
+        added = rows.gradient if is_first else rows.gradient * rows.gradient
+        exact = added * (c.exp_avg_weight if is_first else c.exp_avg_sq_weight)
+        if name in before:
+            exact.addcmul_(before[name], c.exp_avg_decay if is_first else c.exp_avg_sq_decay)
+        moments[name] = torch.where(where, exact, stored)
+    return replace(rows, **moments)
 
 
 def row_second_moment_before(exp_avg_sq: Tensor, out: Tensor) -> None:
@@ -258,7 +289,7 @@ class ParameterSums:
         has_exp_avg: ``[K]``.
         has_exp_avg_sq: ``[K]``.
         knows_update: Whether the requested update is known, ``[K]``.
-        steps: Steps that the parameter has taken, ``[K]``.
+        begun: Whether the parameter had a state before the step, ``[K]``.
         coefficients: By name, ``[K]``.
         second_moment_before_is_known: Whether "v before" was measured; else it is computed back.
         rounds_exp_avg: Whether exp_avg is stored in less than float32, ``[K]``.
@@ -278,7 +309,7 @@ class ParameterSums:
     has_exp_avg: Flags
     has_exp_avg_sq: Flags
     knows_update: Flags
-    steps: Values
+    begun: Flags
     coefficients: Mapping[str, Values]
     second_moment_before_is_known: bool
     rounds_exp_avg: Flags
@@ -363,9 +394,8 @@ def _of_moments(p: ParameterSums, total: Mapping[str, Values]) -> dict[str, Valu
     c = p.coefficients
     first_scale, second_scale = c["exp_avg_scale"], c["exp_avg_sq_scale"]
     zero_second = total["v=0"] - p.padding
-    begun = ~(p.steps <= 1)  # also where nobody counts
     v_before = np.where(
-        begun,
+        p.begun,
         total["v before"]
         if p.second_moment_before_is_known
         else (total["v"] - c["exp_avg_sq_weight"] * total["g'²"]) / c["exp_avg_sq_decay"],
@@ -402,7 +432,7 @@ def _of_moments(p: ParameterSums, total: Mapping[str, Values]) -> dict[str, Valu
     }
     signal_to_noise = {"signal_to_noise": total["m̂²/v̂"] / (k - zero_second)}
     # Without a gradient the step left the moments as they were.
-    averaged = begun & p.has_gradient
+    averaged = p.begun & p.has_gradient
     return {
         **_where(p.has_exp_avg, first),
         **_where(p.has_exp_avg_sq, second),
@@ -453,7 +483,7 @@ def _lagged_cosine(p: ParameterSums, total: Mapping[str, Values]) -> Values:
     decay, weight = p.coefficients["exp_avg_decay"], p.coefficients["exp_avg_weight"]
     product = (a - weight * gg) / decay
     before = (mm - 2 * weight * a + weight**2 * gg) / decay**2
-    return np.where(p.steps <= 1, np.nan, _cosine(product, before, gg))
+    return np.where(p.begun, _cosine(product, before, gg), np.nan)
 
 
 def _cosine(product: Values, first: Values, second: Values) -> Values:

@@ -1,6 +1,6 @@
 """Writes docs/optimizers.md: which optimizers are understood, and what is tested of each.
 
-    python tests/write_optimizers_page.py
+python tests/write_optimizers_page.py
 """
 
 from __future__ import annotations
