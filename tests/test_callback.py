@@ -522,7 +522,7 @@ def test_a_failure_is_raised_where_that_is_asked_for(tmp_path: Path) -> None:
     debug._recorder.write = fail  # type: ignore[method-assign, assignment]
     with pytest.raises(OSError, match="disk full"):
         train(model, optimizer, 1)
-    debug._recorder.write = lambda *_: 0  # type: ignore[method-assign]
+    debug._recorder.write = lambda *_: None  # type: ignore[method-assign]
     debug.close()
 
 

@@ -80,7 +80,7 @@ OUT_OF_MEMORY: dict[str, Failure] = {
 }
 
 
-@pytest.mark.parametrize("method", ["read_before", "read"])
+@pytest.mark.parametrize("method", ["read_before", "read", "_flat"])
 @pytest.mark.parametrize("kind", OUT_OF_MEMORY)
 def test_out_of_memory_makes_the_records_smaller_until_they_fit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, method: str

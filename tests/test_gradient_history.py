@@ -37,6 +37,7 @@ def log_normal(deviation: float, seed: int = 0, steps: int = STEPS) -> np.ndarra
 QUIET = {
     "steady": np.ones(STEPS),
     "nearly steady": 1 + 1e-9 * np.arange(STEPS),
+    "steady with small jumps": np.where(np.arange(STEPS) % 300 == 299, 1.9, 1.0),
     "zero": np.zeros(STEPS),
     "growing": np.exp(np.arange(STEPS) / 500),
     "decaying": np.exp(-np.arange(STEPS) / 50),
