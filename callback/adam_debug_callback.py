@@ -29,6 +29,7 @@ from .capture import CaptureError
 from .event_log import EventLog
 from .gradient_history import GradientHistory
 from .norms import GradientNorms, Squares
+from .optimizer_state.base import as_number
 from .optimizer_state.registry import adapter_for
 from .overhead import OverheadBudget
 from .parameter_records import ParameterRecords, StepRecord
@@ -368,13 +369,13 @@ class AdamDebugCallback:
             self._norm = self._history.add(self._step, squares, present, skipped)
 
     def _add_row(self, start: float, skipped: Tensor | None) -> None:
-        lr = self._optimizer.param_groups[0].get("lr", float("nan"))
+        lr = self._optimizer.param_groups[0].get("lr")
         self._recorder.end_step(
             self._step,
             time.time(),
             gradient_norm=self._norm,
             # A scheduler changes a tensor in place.
-            lr=lr.detach().clone() if isinstance(lr, Tensor) else lr,
+            lr=lr.detach().clone() if isinstance(lr, Tensor) else as_number(lr),
             callback_milliseconds=(self._seconds_since_row + time.perf_counter() - start) * 1e3,
             every_n_steps=self._interval * self._stretch,
             skipped=0.0 if skipped is None else skipped.detach().reshape(()).clone(),
@@ -411,7 +412,7 @@ class AdamDebugCallback:
             scalars["update_to_weight_ratio_median"] = float(np.median(ratios))
             scalars["update_to_weight_ratio_largest"] = float(ratios.max())
         for i, group in enumerate(self._optimizer.param_groups):
-            scalars[f"lr/group{i}"] = float(group.get("lr", float("nan")))
+            scalars[f"lr/group{i}"] = as_number(group.get("lr"))
         return {
             f"{schema.PLUGIN_NAME}/{name}": value
             for name, value in scalars.items()

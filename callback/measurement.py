@@ -148,7 +148,13 @@ class Measurement:
             ],
             "exp_avg": _sources(states, "exp_avg"),
             "exp_avg_sq": _sources(states, "exp_avg_sq"),
-            **{key: [None if s is None else s.others.get(key) for s in states] for key in others},
+            **{
+                # Under the quantity's name: an unknown optimizer may have a key "exp_avg", too.
+                schema.state_quantity(key).name: [
+                    None if s is None else s.others.get(key) for s in states
+                ]
+                for key in others
+            },
         }
         masks = {key for s in states if s is not None for key in s.masks}
         tensors.update(
@@ -295,7 +301,8 @@ class Measurement:
                     self._read(block, "exp_avg_sq", tensors) if "exp_avg_sq" in present else None
                 ),
                 others={
-                    key: self.panel.read(block, key, tensors[key]) for key in (*others, *masks)
+                    **{key: self._read_other(block, key, tensors) for key in others},
+                    **{key: self.panel.read(block, key, tensors[key]) for key in masks},
                 },
                 moments_before={key: kept[rows] for key, kept in self._before.items()},
             )
@@ -365,6 +372,10 @@ class Measurement:
         rows = self.panel.read(block, quantity, tensors[quantity], self._total_of(quantity))
         return self._second_moment(quantity, rows)
 
+    def _read_other(self, block: Block, key: str, tensors: Tensors) -> Tensor:
+        name = schema.state_quantity(key).name
+        return self.panel.read(block, name, tensors[name])
+
     def _look_closer(
         self, tensors: Tensors, total: Mapping[str, Values], exact: Mapping[str, Values]
     ) -> Values:
@@ -410,15 +421,15 @@ class Measurement:
         tensors: Tensors,
     ) -> npt.NDArray[np.int64]:
         """Make bins of the codes, and empty the histograms of what a parameter does not have."""
-        zeros = {q.name: total[statistics.ZEROS[q.name]] for q in schema.QUANTITIES}
-        kinds = [*schema.QUANTITIES, *(schema.state_quantity(key) for key in other_zeros)]
-        counts = np.empty((len(self._parameters), len(kinds), histograms.COUNTS), np.int64)
-        for q, (name, zero) in enumerate({**zeros, **other_zeros}.items()):
+        zeros = {q: total[statistics.ZEROS[q.name]] for q in schema.QUANTITIES}
+        zeros.update({schema.state_quantity(key): zero for key, zero in other_zeros.items()})
+        counts = np.empty((len(self._parameters), len(zeros), histograms.COUNTS), np.int64)
+        for q, (quantity, zero) in enumerate(zeros.items()):
             counts[:, q] = histograms.to_bins(
-                codes[q], kinds[q], zero.astype(np.int64), self._padding
+                codes[q], quantity, zero.astype(np.int64), self._padding
             )
-            if name in tensors:  # the update is no tensor, and there always
-                counts[~_present(tensors[name]), q] = 0
+            if quantity.name in tensors:  # the update is no tensor, and there always
+                counts[~_present(tensors[quantity.name]), q] = 0
         return counts
 
 

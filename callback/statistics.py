@@ -222,7 +222,7 @@ def _as_used(
     rows: Rows, before: Mapping[str, Tensor], rounded_after: Mapping[str, Tensor], c: Coefficients
 ) -> Rows:
     """Return the moments as the step used them, where it rounded them afterwards."""
-    moments = {"exp_avg": rows.exp_avg, "exp_avg_sq": rows.exp_avg_sq}
+    moments: dict[str, Any] = {"exp_avg": rows.exp_avg, "exp_avg_sq": rows.exp_avg_sq}
     for name, where in rounded_after.items():
         stored = moments[name]
         if stored is None:

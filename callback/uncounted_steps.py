@@ -8,6 +8,8 @@ from types import FrameType
 from torch import Tensor
 from torch.optim import Optimizer
 
+from .optimizer_state.base import as_number
+
 # The hooks of every step() run in this function of torch/optim/optimizer.py.
 _HOOKED_STEP = Optimizer.profile_hook_step(lambda self: None).__code__
 
@@ -51,7 +53,7 @@ def is_phantom(optimizer: Optimizer) -> bool:
     0 and gradients of zeros. Waits for the device, if the learning rate is 0.
     """
     groups = optimizer.param_groups
-    if any(float(group.get("lr", 1.0)) != 0 for group in groups):
+    if any(as_number(group.get("lr")) != 0 for group in groups):  # also where there is none
         return False
     gradients = [p.grad for group in groups for p in group["params"] if p.grad is not None]
     return not any(bool(gradient.any()) for gradient in gradients)

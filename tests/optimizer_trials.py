@@ -21,7 +21,6 @@ from tb_adam_plugin.callback import AdamDebugCallback
 from tb_adam_plugin.callback.optimizer_state.base import OptimizerState, read
 from tb_adam_plugin.callback.optimizer_state.registry import adapter_for
 
-STEPS = 4
 # Of the float64 weights of torch's optimizers; a package that computes in float32 says its own.
 _TOLERANCE = 1e-6
 
@@ -40,6 +39,7 @@ class Trial:
         tolerance: How far the requested update may be from the applied one, relative to its norm;
             None where no formula is known.
         dtype: Of the parameters.
+        steps: How many steps to take.
     """
 
     package: str
@@ -48,6 +48,7 @@ class Trial:
     prepare: Callable[[], tuple[list[nn.Parameter], Optimizer, Step]]
     tolerance: float | None
     dtype: torch.dtype
+    steps: int = 4
 
     def __str__(self) -> str:
         return f"{self.package}.{self.optimizer} {self.flags}".rstrip()
@@ -79,7 +80,7 @@ def run(trial: Trial, log_dir: Path | None) -> Outcome:
             )
         # torchao compiles its steps for half a minute; the arithmetic is the same without.
         with torch.compiler.set_stance("force_eager"):
-            for number in range(STEPS):
+            for number in range(trial.steps):
                 step(number)
                 weights.append(_copies(parameters))
         if debug is not None:
@@ -99,7 +100,7 @@ def check(trial: Trial, log_dir: Path) -> None:
     final = [p for g in watched.optimizer.param_groups for p in g["params"]]
     for i, (parameter, group) in enumerate(zip(final, owners, strict=True)):
         name = f"p{i}"
-        for step in range(1, STEPS + 1):
+        for step in range(1, trial.steps + 1):
             # The update is that of the training without the callback.
             change = (plain.weights[step][i].double() - plain.weights[step - 1][i].double()).numpy()
             row = recorded.of(step, name)
@@ -124,13 +125,13 @@ def _check_moments(
     state = adapter.state_of(parameter, group)
     if state is None:
         return
-    layout = recorded.layouts[recorded.layout_at[STEPS]]
+    layout = recorded.layouts[recorded.layout_at[max(recorded.layout_at)]]
     quantities = {quantity.name: quantity for quantity in layout.quantities}
-    sources = {"exp_avg": state.exp_avg, "exp_avg_sq": state.exp_avg_sq}
+    sources: dict[str, Any] = {"exp_avg": state.exp_avg, "exp_avg_sq": state.exp_avg_sq}
     for key, source in state.others.items():
         sources[schema.state_quantity(key).name] = source
     for quantity, source in sources.items():
-        counts = recorded.histogram(STEPS, name, quantity)
+        counts = recorded.histogram(max(recorded.layout_at), name, quantity)
         if source is None:
             assert counts.sum() == 0, quantity
             continue
@@ -192,7 +193,9 @@ def _of_package(case: third_party_cases.Case) -> Trial:
     if tolerance is not None:
         # Theirs is of the largest element, without the rounding of a float32 weight.
         tolerance = max(_TOLERANCE, 30 * tolerance) + (1e-4 if case.dtype == torch.float32 else 0)
-    return Trial(package, case.name, flags, prepare, tolerance, case.dtype)
+    # A rectified optimizer begins with steps of another kind.
+    steps = 8 if case.flags.get("rectify") else 4
+    return Trial(package, case.name, flags, prepare, tolerance, case.dtype, steps)
 
 
 def _gradient(parameter: Tensor, sparse: bool) -> Tensor:

@@ -519,10 +519,10 @@ def test_a_failure_is_raised_where_that_is_asked_for(tmp_path: Path) -> None:
     def fail(*_: object) -> None:
         raise OSError("disk full")
 
-    debug._recorder.write = fail  # type: ignore[method-assign, assignment]
+    debug._recorder.write = fail  # type: ignore
     with pytest.raises(OSError, match="disk full"):
         train(model, optimizer, 1)
-    debug._recorder.write = lambda *_: None  # type: ignore[method-assign]
+    debug._recorder.write = lambda *_: None  # type: ignore
     debug.close()
 
 

@@ -53,7 +53,7 @@ def _summary(of: Iterable[Trial]) -> str:
         first, second, others = set(), set(), {}
         adapter: OptimizerState | None = None
         for trial in cases:
-            parameters, optimizer, step = trial.prepare()
+            _, optimizer, step = trial.prepare()
             adapter = adapter_for(optimizer)
             adapter.before_step()
             step(1)
