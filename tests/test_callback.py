@@ -303,9 +303,19 @@ def test_empty_and_zero_dimensional_parameters_are_recorded(tmp_path: Path) -> N
 def test_an_optimizer_of_unknown_formula_is_measured_and_says_what_is_missing(
     tmp_path: Path,
 ) -> None:
+    class Unheard(torch.optim.Optimizer):
+        """Keeps a moment under a name that means something else elsewhere."""
+
+        @torch.no_grad()
+        def step(self, closure: Any = None) -> Any:
+            for parameter in self.param_groups[0]["params"]:
+                velocity = self.state[parameter].setdefault("exp_avg", torch.zeros_like(parameter))
+                velocity.mul_(0.5).add_(parameter.grad)
+                parameter.sub_(velocity, alpha=self.param_groups[0]["lr"])
+
     model, _ = make()
-    optimizer = torch.optim.RMSprop(model.parameters(), lr=0.01, momentum=0.5)
-    with pytest.warns(UserWarning, match="RMSprop has no Adam moments") as caught:
+    optimizer = Unheard(model.parameters(), {"lr": 0.01, "momentum": 0.5})
+    with pytest.warns(UserWarning, match="Unheard is not known here") as caught:
         debug = AdamDebugCallback(
             model, optimizer, log_dir=tmp_path, every_n_steps=1, on_error="raise"
         )
@@ -316,13 +326,15 @@ def test_an_optimizer_of_unknown_formula_is_measured_and_says_what_is_missing(
     (group,) = run.layout.groups
     row = run.of(2, "0.weight")
     undefined = {name for name, value in row.items() if np.isnan(value)}
-    assert undefined == set(group.undefined) - {"exp_avg", "exp_avg_sq"}
+    assert undefined == set(group.undefined) & schema.STATISTIC_BY_NAME.keys()
     assert row["update_rms"] > 0
+    velocity = optimizer.state[model[0].weight]["exp_avg"]  # type: ignore[index, union-attr]
+    expected = schema.count_values(velocity.numpy(), schema.state_quantity("exp_avg"))
+    assert run.histogram(2, "0.weight", "exp_avg (state)").tolist() == expected.tolist()
     assert run.histogram(2, "0.weight", "exp_avg").sum() == 0
     assert run.histogram(2, "0.weight", "update").sum() == 30
     assert run.hyperparameters[2]["lr"] == 0.01
     assert run.hyperparameters[2]["momentum"] == 0.5
-    assert run.hyperparameters[2]["alpha"] == 0.99
     assert np.isnan(run.hyperparameters[2]["beta1"])
 
 

@@ -95,8 +95,7 @@ def test_compare_trains_every_optimizer_into_a_sibling_folder(tmp_path: Path) ->
     for folder in folders:
         assert len(list((folder / "adam_debug").glob("events.out.tfevents.*"))) == 1
         assert f"logs/{folder.name}: test accuracy" in ended.stdout
-    assert "SGD has no Adam moments" in ended.stderr
-    assert "RMSprop has no Adam moments" in ended.stderr
+    assert "Adam Debug" not in ended.stderr  # all of them are known
 
 
 def test_fake_images_go_through_the_pooling_network(tmp_path: Path) -> None:

@@ -157,9 +157,8 @@ def test_with_every_precision_and_memory_order(
     check(setup, plain_loop, tmp_path, exact=exact)
 
 
-@pytest.mark.filterwarnings("ignore:Adam Debug. (SGD|RMSprop) has no Adam moments")
 @pytest.mark.parametrize("make", [torch.optim.SGD, torch.optim.RMSprop])
-def test_with_optimizers_that_are_only_measured(
+def test_with_a_sampled_parameter_and_other_optimizers(
     tmp_path: Path, make: Callable[..., torch.optim.Optimizer]
 ) -> None:
     def setup() -> tuple[nn.Module, torch.optim.Optimizer]:

@@ -48,8 +48,10 @@ def _summary(of: Iterable[Trial]) -> str:
         "| optimizer | exp_avg | exp_avg_sq | other tensors | formula | cases |",
         "|---|---|---|---|---|---|",
     ]
-    for (package, name), group in itertools.groupby(of, lambda t: (t.package, t.optimizer)):
-        cases = list(group)
+    by_class: dict[str, list[Trial]] = {}
+    for trial in of:
+        by_class.setdefault(f"{trial.package}.{trial.optimizer}", []).append(trial)
+    for name, cases in by_class.items():
         first, second, others = set(), set(), {}
         adapter: OptimizerState | None = None
         for trial in cases:
@@ -68,9 +70,9 @@ def _summary(of: Iterable[Trial]) -> str:
                             second.add(meanings.get("exp_avg_sq", "exp_avg_sq"))
                         others.update(dict.fromkeys(state.others))
         cells = [
-            f"{package}.{name}",
-            "; ".join(sorted(first)) or "–",
-            "; ".join(sorted(second)) or "–",
+            name,
+            "; ".join(sorted(first)).replace("|", r"\|") or "–",
+            "; ".join(sorted(second)).replace("|", r"\|") or "–",
             ", ".join(f"`{key}`" for key in sorted(others)) or "–",
             "known" if cases[0].tolerance is not None else "not known",
             str(len(cases)),
