@@ -25,8 +25,17 @@ assert VERSION is not None
 
 TORCH = ["torch>=2.4"]
 EXAMPLES = ["torch>=2.4", "torchvision>=0.19", "scikit-learn>=1.3", "tqdm>=4.60"]
+# Whose optimizers the callback reads. The bounds are the versions whose state was read.
+OPTIMIZERS = [
+    "bitsandbytes>=0.50",
+    "pytorch_optimizer>=4.1",
+    "timm>=1.0.31",
+    "torchao>=0.18",
+    "transformers>=4.40",
+]
 TEST = [
     *EXAMPLES,
+    *OPTIMIZERS,
     "build>=1.2",
     "check-wheel-contents>=0.6",
     "hypothesis>=6.100",

@@ -102,13 +102,16 @@ class Case:
     def set_gradients(self, parameters: list[Parameter], step: int) -> None:
         """Give the parameters the gradients of a step, which no other step has.
 
-        Every eighth element's is 0. The last parameter has none at steps 0 and 2.
+        Every eighth element's is 0, its neighbour's next to eps. The last parameter has none at
+        steps 0 and 2.
         """
         generator = torch.Generator().manual_seed(step)
         loss = torch.zeros((), dtype=self.dtype)
         for p in parameters:
             scale = torch.randn(p.shape, generator=generator).to(self.dtype)
-            scale.view(-1)[::8] *= p.dim() == 0
+            if p.dim() > 0:
+                scale.view(-1)[::8] = 0
+                scale.view(-1)[1::8] *= 1e-7
             loss = loss + (scale * (p * (1 + 0.1 * step)).cos()).sum()
         gradients = torch.autograd.grad(loss, parameters, create_graph=self.needs_graph)
         for p, gradient in zip(parameters, gradients, strict=True):
@@ -129,7 +132,7 @@ def set_lr(optimizer: Optimizer, factor: float) -> None:
 _DECAYS: tuple[dict[str, Any], ...] = (
     {},
     {"weight_decay": 0.1, "weight_decouple": True},
-    {"weight_decay": 0.1, "weight_decouple": True, "fixed_decay": True},
+    {"weight_decay": 0.1, "weight_decouple": True, "fixed_decay": True, "maximize": True},
     {"weight_decay": 0.1, "weight_decouple": False, "maximize": True},
     {"weight_decay": 0.1, "weight_decouple": False, "foreach": False},
 )
@@ -299,6 +302,7 @@ TRANSFORMERS = [
             (
                 {"beta1": 0.9, "weight_decay": 0.1},
                 {"beta1": 0.9, "weight_decay": 0.1, "warmup_init": True},
+                {"beta1": 0.9, "weight_decay": 0.1, "eps": (1e-30, 5.0)},
                 {
                     "beta1": 0.9,
                     "weight_decay": 0.1,
