@@ -260,12 +260,11 @@ def test_the_gradients_of_a_closure_are_the_ones_recorded(tmp_path: Path) -> Non
     assert run.steps[1]["gradient_norm"] == pytest.approx(6)
 
 
+@pytest.mark.filterwarnings("ignore:Sparse invariant checks")  # torch says so once a process
 def test_sparse_gradients_are_read_as_dense_ones(tmp_path: Path) -> None:
     embedding = nn.Embedding(20, 3, sparse=True)
     optimizer = torch.optim.SparseAdam(embedding.parameters())
-    with pytest.warns(UserWarning, match="SparseAdam"):
-        debug = AdamDebugCallback(embedding, optimizer, log_dir=tmp_path, on_error="raise")
-    with debug:
+    with AdamDebugCallback(embedding, optimizer, log_dir=tmp_path, on_error="raise"):
         for _ in range(3):
             optimizer.zero_grad()
             embedding(torch.tensor([1, 1, 5])).sum().backward()
@@ -461,10 +460,9 @@ def test_everything_is_written_when_a_script_just_ends(tmp_path: Path) -> None:
 def test_a_failure_warns_once_and_training_goes_on(tmp_path: Path) -> None:
     weight, other = nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(3))
     optimizer = torch.optim.SGD([weight, other], lr=0.1)
-    with pytest.warns(UserWarning, match="SGD"):
-        debug = AdamDebugCallback(
-            [("good", weight), ("bad", other)], optimizer, log_dir=tmp_path, every_n_steps=1
-        )
+    debug = AdamDebugCallback(
+        [("good", weight), ("bad", other)], optimizer, log_dir=tmp_path, every_n_steps=1
+    )
 
     def step() -> None:
         weight.grad, other.grad = torch.ones(3), torch.ones(3)

@@ -78,7 +78,7 @@ def test_many_damaged_records_are_one_sentence() -> None:
 
 def test_rows_of_steps_are_joined_and_later_records_win() -> None:
     def rows(*steps: float, loss: float) -> npt.NDArray[np.float64]:
-        return np.array([[t, 50 + t, 1, 1e-3, 0, 0, loss] for t in steps])
+        return np.array([[t, 50 + t, 1, 1e-3, 0, 0, 0, 1, loss] for t in steps])
 
     data = [
         Datum(3, 0, rows(1, 2, 3, loss=1.0)),
@@ -91,7 +91,7 @@ def test_rows_of_steps_are_joined_and_later_records_win() -> None:
 
 
 def test_no_records_make_an_empty_series() -> None:
-    assert decode_steps([], STEPS).values.shape == (7, 0)
+    assert decode_steps([], STEPS).values.shape == (len(STEPS.names), 0)
     assert decode_statistics([], LAYOUT).values.shape == (3, 0, 2)
     assert decode_blocks([]).blocks == ()
     assert merge_steps([])[0].size == 0

@@ -105,8 +105,8 @@ def test_hyperparameters_of_every_group_over_time(tmp_path: Path) -> None:
 
 def test_every_step_has_a_row_and_new_scalars_get_a_column(tmp_path: Path) -> None:
     more = schema.Columns((*STEPS.names, "accuracy"))
-    first = np.array([[t, START + t, 1, 1e-3, 0, 0, 0.5] for t in (1, 2, 3)])
-    second = np.array([[t, START + t, 1, 1e-3, 0, 0, 0.25, 0.75] for t in (4, 5)])
+    first = np.array([[t, START + t, 1, 1e-3, 0, 0, 0, 1, 0.5] for t in (1, 2, 3)])
+    second = np.array([[t, START + t, 1, 1e-3, 0, 0, 0, 1, 0.25, 0.75] for t in (4, 5)])
     layout = make_layout()
     events = [
         event(3, [*step_tensors(layout, 3)[:2], schema.steps_tensor(STEPS, first)]),
