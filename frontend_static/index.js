@@ -3,14 +3,13 @@
 import { createApi } from './data/api.js';
 import { isTabVisible, startPolling, whenShown } from './data/live.js';
 import { followHostLink, hostHash, readLink, replaceHostLink } from './host/links.js';
-import { connectToTensorBoard } from './host/tensorboard.js';
-import { followTheme } from './host/theme.js';
+import { connectToTensorBoard, followTheme } from './host/tensorboard.js';
 import { createActions, linkOf } from './state/actions.js';
 import { createCursor, createStore, initialState, readPreferences, writePreferences } from './state/store.js';
 import { App } from './view/app.js';
 import { html, render as mount } from './view/ui.js';
 
-const STYLES = ['style/tokens.css', 'vendor/uPlot.css', 'style/layout.css', 'style/controls.css'];
+const STYLES = ['style/tokens.css', 'style/layout.css', 'style/controls.css'];
 
 /** Called once by TensorBoard when the tab is opened for the first time. */
 export async function render() {
@@ -32,8 +31,9 @@ export async function render() {
     poll: actions.refresh,
     isVisible: isTabVisible,
     isEmpty: () => !store.get().summary?.runs.length,
+    seconds: () => store.get().pollSeconds,
   });
-  connectToTensorBoard(polling.now);
+  connectToTensorBoard(() => store.get().followReload && polling.now());
   whenShown(polling.now);
   followHostLink(actions.followLink);
   store.subscribe((state) => {

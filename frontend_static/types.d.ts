@@ -21,13 +21,45 @@ export interface RunInfo {
   scalars: { run: string; tag: string }[];
   messages: Message[];
 }
-export interface Summary { version: string; revision: string; runs: RunInfo[]; statistics: StatisticInfo[]; messages: Message[]; }
+export interface Summary {
+  version: string;
+  revision: string;
+  runs: RunInfo[];
+  statistics: StatisticInfo[];
+  messages: Message[];
+  /** Names of the rules behind `findings`; absent where the server has no such route. */
+  rules?: string[];
+}
+
+/** `findings`: what a rule says about a run. */
+export interface Finding {
+  id: string;
+  run: string;
+  rule: string;
+  severity: 'error' | 'warning' | 'info';
+  title: string;
+  /** What was seen and why it matters. */
+  text: string;
+  /** What to try, or "". */
+  advice: string;
+  parameters: string[];
+  /** Steps from the first to the last, and the one to look at. */
+  from: number;
+  to: number;
+  at: number | null;
+}
+
+/** How many steps an answer is about, and the latest wall time among them. */
+export interface Extent { steps: number; wall_time: number; }
 
 /** `overview`: parameters × columns; a column covers the steps first_step..last_step. */
 export interface Overview {
   run: string;
   statistic: string;
-  logged_steps: number;
+  /** The run that the values are compared with. */
+  against: string | null;
+  /** Of the steps asked for, those that were thinned out among them. */
+  total: Extent;
   parameters: number;
   columns: number;
   values: Float32Array;
@@ -60,7 +92,7 @@ export interface HistogramSeries {
   special: Uint32Array;
   bins: number;
 }
-export interface Histograms { run: string; parameter: string; elements: number; elements_read: number; logged_steps: number; quantities: Record<string, HistogramSeries>; }
+export interface Histograms { run: string; parameter: string; elements: number; elements_read: number; total: Extent; quantities: Record<string, HistogramSeries>; }
 
 /** Where a chart put its data, in CSS pixels of its canvas, so that overlays (the step cursor) need no redraw. */
 export interface PlotArea { left: number; top: number; width: number; height: number; }

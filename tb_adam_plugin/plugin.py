@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tensorboard import errors, plugin_util
 from tensorboard.backend import http_util
@@ -16,7 +16,7 @@ from werkzeug.exceptions import HTTPException
 from tb_adam_plugin import schema, views
 from tb_adam_plugin.assets import Assets
 from tb_adam_plugin.event_data import EventData, Experiment, UnreadableError
-from tb_adam_plugin.store import Store
+from tb_adam_plugin.store import AXES, Store
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _STATIC = "/static/"
 _MAX_STEP = 2**53 - 1  # what float64, and so the tab, can count to
 _MAX_SHOWN = 100
+
+_Value = TypeVar("_Value", bound=str)
 
 _logger = logging.getLogger(__name__)
 
@@ -79,7 +81,9 @@ class AdamDebugPlugin(base_plugin.TBPlugin):
         return _respond(request, views.revision(self._store.runs(_experiment(request))), _JSON)
 
     def _overview(self, request: Request) -> Response:
-        query = _Query(request, ("run", "statistic", "columns", "from", "to"))
+        query = _Query(
+            request, ("run", "statistic", "columns", "from", "to", "since", "against", "axis")
+        )
         run = query.text("run")
         statistic = query.text("statistic", "update_to_weight_ratio")
         columns = query.number("columns", 1024, 1, 4096)
@@ -87,39 +91,59 @@ class AdamDebugPlugin(base_plugin.TBPlugin):
         last = query.number("to", _MAX_STEP, 0, _MAX_STEP)
         if first > last:
             raise errors.InvalidArgumentError(f"from={first} lies after to={last}")
-        records = self._store.statistic(_experiment(request), run, statistic)
-        return _respond(
-            request, views.overview(run, statistic, records, columns, first, last), _PACKED
-        )
+        since = query.number("since", -1, 0, _MAX_STEP)
+        axis = query.choice("axis", AXES)
+        against = query.text("against", "") or None
+        experiment = _experiment(request)
+        if against is None:
+            records = self._store.statistic(experiment, run, statistic)
+        else:
+            records = self._store.comparison(
+                experiment,
+                run,
+                statistic,
+                against,
+                axis,
+                difference=views.compares_by_difference(statistic),
+            )
+        answer = views.overview(run, statistic, records, columns, first, last, since, against)
+        return _respond(request, answer, _PACKED)
 
     def _series(self, request: Request) -> Response:
-        query = _Query(request, ("run", "parameter"))
+        query = _Query(request, ("run", "parameter", "since"))
         run, parameter = query.text("run"), query.text("parameter")
+        since = query.number("since", -1, 0, _MAX_STEP)
         records = self._store.parameter(_experiment(request), run, parameter)
-        return _respond(request, views.series(run, parameter, records), _PACKED)
+        return _respond(request, views.series(run, parameter, records, since), _PACKED)
 
     def _steps(self, request: Request) -> Response:
-        run = _Query(request, ("run",)).text("run")
+        query = _Query(request, ("run", "since"))
+        run, since = query.text("run"), query.number("since", -1, 0, _MAX_STEP)
         records = self._store.steps(_experiment(request), run)
-        return _respond(request, views.steps(run, records), _PACKED)
+        return _respond(request, views.steps(run, records, since), _PACKED)
 
     def _scalar(self, request: Request) -> Response:
-        query = _Query(request, ("run", "tag"))
+        query = _Query(request, ("run", "tag", "since"))
         run, tag = query.text("run"), query.text("tag")
+        since = query.number("since", -1, 0, _MAX_STEP)
         records = self._store.scalar(_experiment(request), run, tag)
-        return _respond(request, views.scalar(run, tag, records), _PACKED)
+        return _respond(request, views.scalar(run, tag, records, since), _PACKED)
 
     def _hyperparameters(self, request: Request) -> Response:
-        run = _Query(request, ("run",)).text("run")
+        query = _Query(request, ("run", "since"))
+        run, since = query.text("run"), query.number("since", -1, 0, _MAX_STEP)
         records = self._store.hyperparameters(_experiment(request), run)
-        return _respond(request, views.hyperparameters(run, records), _PACKED)
+        return _respond(request, views.hyperparameters(run, records, since), _PACKED)
 
     def _histograms(self, request: Request) -> Response:
-        query = _Query(request, ("run", "parameter", "quantity", "columns"))
+        query = _Query(request, ("run", "parameter", "quantity", "columns", "since"))
         run, parameter = query.text("run"), query.text("parameter")
         quantities = query.texts("quantity")
         columns = query.number("columns", 256, 1, 2000)
-        records = self._store.histograms(_experiment(request), run, parameter, quantities, columns)
+        since = query.number("since", -1, 0, _MAX_STEP)
+        records = self._store.histograms(
+            _experiment(request), run, parameter, quantities, columns, since
+        )
         return _respond(request, views.histograms(run, records), _PACKED)
 
     def _static(self, request: Request) -> Response:
@@ -168,9 +192,20 @@ class _Query:
             raise errors.InvalidArgumentError(f"the query parameter {name} is given more than once")
         return self.texts(name)[0]
 
+    def choice(self, name: str, values: tuple[_Value, ...]) -> _Value:
+        """Return the one value of a parameter that is one of a few; the first unless given."""
+        text = self.text(name, values[0])
+        if text not in values:
+            raise errors.InvalidArgumentError(
+                f"{name} must be one of {', '.join(values)}, got {_shown(text)}"
+            )
+        return values[values.index(text)]
+
     def number(self, name: str, default: int, low: int, high: int) -> int:
-        """Return the one value of a parameter that is a whole number."""
-        text = self.text(name, str(default))
+        """Return the one value of a parameter that is a whole number, or a default."""
+        if name not in self._arguments:
+            return default
+        text = self.text(name)
         whole = text.isascii() and text.isdigit() and len(text) <= len(str(high))
         if not whole or not low <= int(text) <= high:
             raise errors.InvalidArgumentError(

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from tensorboard import errors
 
 from tb_adam_plugin import schema
+from tb_adam_plugin.comparison import Positioned, compare
 from tb_adam_plugin.event_data import EventData, Experiment
 from tb_adam_plugin.records import (
     Float64s,
@@ -29,6 +31,9 @@ from tb_adam_plugin.schema import FormatError, Parameter, Quantity, Tag
 from tb_adam_plugin.thinning import evenly_spread
 
 _MAX_NAMED = 20
+
+Axis = Literal["step", "relative", "wall"]
+AXES: tuple[Axis, ...] = ("step", "relative", "wall")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +96,9 @@ class HistogramRecords:
         wall_time: float64 ``[steps]``, seconds since the epoch.
         quantities: What was counted.
         counts: int64 ``[steps, quantities, BINS + len(SPECIAL)]``.
-        logged_steps: How many steps there are with those that were thinned out.
+        logged_step: float64, every step with histograms, also those that are not among ``step``.
+        logged_wall_time: float64 of that shape.
+        earlier: How many of them were not asked for, because the asker has them.
     """
 
     parameter: Parameter
@@ -99,7 +106,9 @@ class HistogramRecords:
     wall_time: Float64s
     quantities: tuple[Quantity, ...]
     counts: schema.Counts
-    logged_steps: int
+    logged_step: Float64s
+    logged_wall_time: Float64s
+    earlier: int
 
 
 class Store:
@@ -155,6 +164,49 @@ class Store:
                 values[cells] = series.values[part.statistics.index(statistic)][rows]
                 logged[cells] = True
         return StatisticRecords(step, wall_time, values, None if logged.all() else logged)
+
+    def comparison(
+        self,
+        experiment: Experiment,
+        run: str,
+        statistic: str,
+        against: str,
+        axis: Axis,
+        *,
+        difference: bool,
+    ) -> StatisticRecords:
+        """Return how a statistic of a run compares with that of another, at the same point.
+
+        Args:
+            experiment: Which.
+            run: What is compared.
+            statistic: Its name.
+            against: The run that it is compared with.
+            axis: What "the same point" means: the same step, the same time since the first step,
+                or the same wall time.
+            difference: Whether to subtract, rather than to divide.
+        """
+        records = self.statistic(experiment, run, statistic)
+        compared, logged = compare(
+            self._positioned(experiment, run, records, axis),
+            self._positioned(
+                experiment, against, self.statistic(experiment, against, statistic), axis
+            ),
+            difference=difference,
+        )
+        return replace(records, values=compared, logged=logged)
+
+    def _positioned(
+        self, experiment: Experiment, run: str, records: StatisticRecords, axis: Axis
+    ) -> Positioned:
+        position = records.step if axis == "step" else records.wall_time
+        if axis == "relative":
+            started = self.steps(experiment, run).wall_time
+            started = started[np.isfinite(started)]
+            position = position - (started[0] if started.size else position[:1].sum())
+        names = [p.name for p in self._run(experiment, run).layout.parameters]
+        # A restarted run may have steps that are out of order in time.
+        return Positioned(names, np.maximum.accumulate(position), records.values, records.logged)
 
     def parameter(self, experiment: Experiment, run: str, parameter: str) -> NamedRecords:
         """Return all statistics of one parameter, float32, at the steps that logged it."""
@@ -221,8 +273,9 @@ class Store:
         parameter: str,
         quantities: Sequence[str],
         columns: int,
+        since: float = -math.inf,
     ) -> HistogramRecords:
-        """Return at most ``columns`` histograms of one parameter, evenly spread over its steps."""
+        """Return at most ``columns`` histograms of one parameter, evenly spread after ``since``."""
         found = self._run(experiment, run)
         described = _require_parameter(parameter, found)
         by_name = {q.name: q for q in found.layout.quantities}
@@ -234,7 +287,8 @@ class Store:
         tags = [tag for tag in tags if tag in found.tags]
         logs = [self._read(experiment, found, tag, decode_blocks) for tag in tags]
         step, wall_time, placements = merge_steps(logs)
-        kept = evenly_spread(step.size, columns)
+        earlier = int(np.searchsorted(step, since, "right"))
+        kept = earlier + evenly_spread(step.size - earlier, columns)
         counts: dict[int, schema.Counts] = {}
         for tag, series, (rows, positions) in zip(tags, logs, placements, strict=True):
             chosen = np.isin(positions, kept)
@@ -247,7 +301,14 @@ class Store:
         shape = (0, len(wanted), schema.BINS + len(schema.SPECIAL))
         stacked = np.stack([counts[i] for i in intact]) if counts else np.empty(shape, np.int64)
         return HistogramRecords(
-            described, step[intact], wall_time[intact], wanted, stacked, step.size
+            described,
+            step[intact],
+            wall_time[intact],
+            wanted,
+            stacked,
+            step,
+            wall_time,
+            earlier,
         )
 
     def _run(self, experiment: Experiment, run: str) -> Run:

@@ -9,6 +9,10 @@ import numpy.typing as npt
 # without such a middle the largest magnitude is the one to look at.
 MIDDLES = {"update_to_weight_ratio": 1e-3}
 
+# Where values are compared in decades, an exact zero counts as one decade off: it stands out among
+# healthy values and does not hide a spike.
+ZERO_DECADES = 1.0
+
 Indices = npt.NDArray[np.intp]
 
 
@@ -34,7 +38,8 @@ def worst_of_columns(
     """Return the worst value of every column.
 
     A value that is not finite is worse than every finite one. Among finite ones the worst is the
-    furthest from ``middle`` in decades or, without a middle, the one of the largest magnitude.
+    furthest from ``middle`` in decades, where zero counts as :data:`ZERO_DECADES` off, or, without
+    a middle, the one of the largest magnitude.
 
     Args:
         values: ``[steps, series]``.
@@ -78,9 +83,9 @@ def _badness(values: npt.NDArray[np.float32], middle: float | None) -> npt.NDArr
     finite = np.isfinite(magnitude)
     if middle is not None:
         # Distance in decades orders values as the larger of v/middle and middle/v does.
+        zero = magnitude == 0
         with np.errstate(divide="ignore"):
             magnitude = np.maximum(magnitude / middle, middle / magnitude)
-        # Zero is infinitely far away, and yet a finite value.
-        np.minimum(magnitude, np.finfo(np.float64).max, out=magnitude)
+        magnitude[zero] = 10**ZERO_DECADES
     magnitude[~finite] = np.inf
     return magnitude

@@ -6,12 +6,14 @@ import dataclasses
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tb_adam_plugin import __version__, schema
+from tb_adam_plugin.records import Float64s
 from tb_adam_plugin.run_listing import Message, Run
 from tb_adam_plugin.store import HistogramRecords, NamedRecords, Runs, StatisticRecords
 from tb_adam_plugin.thinning import MIDDLES, column_bounds, worst_of_columns
@@ -72,25 +74,30 @@ def overview(
     columns: int,
     from_step: float = -math.inf,
     to_step: float = math.inf,
+    since: float = -math.inf,
+    against: str | None = None,
 ) -> bytes:
     """Return the packed ``overview``: the worst value of each parameter in each column.
 
     Args:
         run: Its name.
         statistic: Its name.
-        records: The statistic of all parameters.
+        records: The statistic of all parameters, or how it compares with that of another run.
         columns: At most so many; where fewer steps were logged, each has a column of its own.
         from_step: The first step to consider.
         to_step: The last step to consider.
+        since: Leave out the steps up to this one, which the asker has already.
+        against: The run that ``records`` are compared with.
     """
     start = int(np.searchsorted(records.step, from_step, "left"))
     end = max(start, int(np.searchsorted(records.step, to_step, "right")))
+    tail, growth = _growth(records.step[start:end], records.wall_time[start:end], since)
+    start += tail
     step, wall_time = records.step[start:end], records.wall_time[start:end]
     logged = None if records.logged is None else records.logged[start:end]
     first, last = column_bounds(step.size, columns)
-    worst = worst_of_columns(
-        records.values[start:end], first, last, middle=MIDDLES.get(statistic), logged=logged
-    )
+    middle = MIDDLES.get(statistic) if against is None else _middle_of_comparison(statistic)
+    worst = worst_of_columns(records.values[start:end], first, last, middle=middle, logged=logged)
     arrays: dict[str, npt.NDArray[Any]] = {
         "values": worst.T,
         "first_step": step[first],
@@ -99,28 +106,40 @@ def overview(
     }
     if logged is not None and not logged.all():
         arrays["logged"] = _any_of_columns(logged, first).T.astype(np.uint8)
-    return pack({"run": run, "statistic": statistic, "logged_steps": step.size}, arrays)
+    return pack({"run": run, "statistic": statistic, "against": against, **growth}, arrays)
 
 
-def series(run: str, parameter: str, records: NamedRecords) -> bytes:
+def compares_by_difference(statistic: str) -> bool:
+    """Return whether two runs' values of a statistic are subtracted, rather than divided."""
+    known = schema.STATISTIC_BY_NAME.get(statistic)
+    return known is not None and known.scale in ("fraction", "cosine")
+
+
+def series(run: str, parameter: str, records: NamedRecords, since: float = -math.inf) -> bytes:
     """Return the packed ``series``: all statistics of one parameter."""
-    header = {"run": run, "parameter": parameter, "statistics": records.names}
+    records, growth = _newer(records, since)
+    header = {"run": run, "parameter": parameter, "statistics": records.names, **growth}
     return pack(header, {**_axis(records), "values": records.values})
 
 
-def steps(run: str, records: NamedRecords) -> bytes:
+def steps(run: str, records: NamedRecords, since: float = -math.inf) -> bytes:
     """Return the packed ``steps``: one row for every optimizer step."""
-    return pack({"run": run, "columns": records.names}, {"values": records.values})
+    records, growth = _newer(records, since)
+    header = {"run": run, "columns": records.names, **growth}
+    return pack(header, {"values": records.values})
 
 
-def scalar(run: str, tag: str, records: NamedRecords) -> bytes:
+def scalar(run: str, tag: str, records: NamedRecords, since: float = -math.inf) -> bytes:
     """Return the packed ``scalar``: an ordinary scalar series."""
-    return pack({"run": run, "tag": tag}, {**_axis(records), "value": records.values[0]})
+    records, growth = _newer(records, since)
+    header = {"run": run, "tag": tag, **growth}
+    return pack(header, {**_axis(records), "value": records.values[0]})
 
 
-def hyperparameters(run: str, records: NamedRecords) -> bytes:
+def hyperparameters(run: str, records: NamedRecords, since: float = -math.inf) -> bytes:
     """Return the packed ``hyperparameters`` of all parameter groups."""
-    header = {"run": run, "columns": records.names}
+    records, growth = _newer(records, since)
+    header = {"run": run, "columns": records.names, **growth}
     return pack(header, {**_axis(records), "values": records.values})
 
 
@@ -143,9 +162,45 @@ def histograms(run: str, records: HistogramRecords) -> bytes:
         "quantities": [{"name": q.name, "signed": q.signed} for q in records.quantities],
         "elements": parameter.elements,
         "elements_read": parameter.elements_read,
-        "logged_steps": records.logged_steps,
+        "earlier": _extent(records.logged_step, records.logged_wall_time, records.earlier),
+        "total": _extent(records.logged_step, records.logged_wall_time),
     }
     return pack(header, arrays)
+
+
+def _middle_of_comparison(statistic: str) -> float | None:
+    return None if compares_by_difference(statistic) else 1.0
+
+
+def _newer(records: NamedRecords, since: float) -> tuple[NamedRecords, dict[str, Any]]:
+    start, growth = _growth(records.step, records.wall_time, since)
+    if start:
+        records = replace(
+            records,
+            step=records.step[start:],
+            wall_time=records.wall_time[start:],
+            values=records.values[..., start:],
+        )
+    return records, growth
+
+
+def _growth(step: Float64s, wall_time: Float64s, since: float) -> tuple[int, dict[str, Any]]:
+    """Return where the steps after ``since`` start, and what says whether the others are the same.
+
+    A run that was started again writes earlier steps anew, later in time.
+    """
+    start = int(np.searchsorted(step, since, "right"))
+    return start, {
+        "earlier": _extent(step, wall_time, start),
+        "total": _extent(step, wall_time),
+    }
+
+
+def _extent(step: Float64s, wall_time: Float64s, end: int | None = None) -> dict[str, Any]:
+    known = wall_time[:end]
+    known = known[np.isfinite(known)]
+    latest = float(known.max()) if known.size else 0.0
+    return {"steps": int(step[:end].size), "wall_time": latest}
 
 
 def _header(

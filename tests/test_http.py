@@ -55,11 +55,53 @@ def test_the_overview_of_a_range(client: PluginClient) -> None:
         "to": 8,
     }
     header, arrays = client.packed("overview", **query)
-    assert header == {"run": RUN, "statistic": "update_rms", "logged_steps": 4}
+    assert header["statistic"] == "update_rms"
+    assert header["against"] is None
+    assert header["total"]["steps"] == 4
     assert arrays["first_step"].tolist() == [5, 7]
     assert arrays["last_step"].tolist() == [6, 8]
     expected = np.array([statistics_of(LAYOUT, t)[:, 1] for t in range(5, 9)])
     assert (arrays["values"] == expected.reshape(2, 2, 2).max(axis=1).T).all()
+
+
+@pytest.mark.parametrize(
+    ("route", "query"),
+    [
+        ("overview", {"statistic": "update_rms"}),
+        ("series", {"parameter": "conv1.bias"}),
+        ("hyperparameters", {}),
+        ("histograms", {"parameter": "conv1.bias", "quantity": "exp_avg", "columns": 2000}),
+        ("steps", {}),
+    ],
+)
+def test_since_leaves_out_what_the_asker_has(
+    client: PluginClient, route: str, query: dict[str, str | int]
+) -> None:
+    whole, everything = client.packed(route, run=RUN, **query)
+    rest, newer = client.packed(route, run=RUN, since=15, **query)
+    head, earlier = client.packed(route, run=RUN, since=20, **query)
+    axis = "last_step" if route == "overview" else "step"
+    if route == "steps":
+        assert (newer["values"] == everything["values"][:, everything["values"][0] > 15]).all()
+    else:
+        assert newer[axis].tolist() == [t for t in everything[axis] if t > 15]
+        assert earlier[axis].size == 0
+    assert rest["total"] == head["total"] == head["earlier"] == whole["total"]
+    assert whole["earlier"] == {"steps": 0, "wall_time": 0}
+    assert 0 < rest["earlier"]["steps"] < whole["total"]["steps"]
+    assert 0 < rest["earlier"]["wall_time"] < whole["total"]["wall_time"]
+
+
+def test_the_overview_against_another_run(client: PluginClient) -> None:
+    header, arrays = client.packed("overview", run=RUN, statistic="update_rms", against=RUN)
+    assert header["against"] == RUN
+    assert (arrays["values"] == 1).all()
+    _, arrays = client.packed("overview", run=RUN, statistic="update_rms", against=RUN, axis="wall")
+    assert (arrays["values"] == 1).all()
+    assert client.get("overview", run=RUN, against="gone").status_code == 404
+    assert client.get("overview", run=RUN, against=RUN, axis="up").text == (
+        "Invalid argument: axis must be one of step, relative, wall, got 'up'"
+    )
 
 
 def test_a_series_has_every_statistic(client: PluginClient) -> None:
@@ -87,7 +129,7 @@ def test_histograms_of_two_quantities(client: PluginClient) -> None:
         quantity=["exp_avg", "exp_avg_sq"],
         columns=4,
     )
-    assert header["logged_steps"] == 20
+    assert header["total"]["steps"] == 20
     assert arrays["step"].tolist() == [1, 7, 14, 20]
     counts = np.array([counts_of(LAYOUT, t)[1, 0] for t in (1, 7, 14, 20)])
     used = np.flatnonzero(counts[:, :512].any(axis=0))
@@ -235,7 +277,7 @@ def test_the_tab_and_its_files(client: PluginClient) -> None:
     assert metadata.es_module_path.startswith(f"/static/{__version__}-")
     assert metadata.es_module_path.endswith("/index.js")
     assert client.plugin.is_active() is False
-    style = metadata.es_module_path[1:].replace("index.js", "vendor/uPlot.css")
+    style = metadata.es_module_path[1:].replace("index.js", "style/tokens.css")
     answer = client.open(style)
     assert answer.status_code == 200
     assert answer.mimetype == "text/css"

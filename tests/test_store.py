@@ -126,7 +126,7 @@ def test_histograms_are_read_back_exactly(tmp_path: Path) -> None:
     store = store_of(tmp_path)
     found = store.histograms(EXPERIMENT, "exp1", "conv1.bias", ["exp_avg_sq", "exp_avg"], 3)
     assert found.step.tolist() == [1, 3, 5]
-    assert found.logged_steps == 5
+    assert found.logged_step.size == 5
     assert [q.name for q in found.quantities] == ["exp_avg_sq", "exp_avg"]
     expected = np.array([counts_of(layout, t)[1, ::-1] for t in (1, 3, 5)])
     assert (found.counts == expected).all()
@@ -144,7 +144,7 @@ def test_histograms_of_two_layouts_share_one_axis(tmp_path: Path) -> None:
 def test_a_run_without_histograms_has_none(tmp_path: Path) -> None:
     write_run(tmp_path / "exp1", [1, 2])
     found = store_of(tmp_path).histograms(EXPERIMENT, "exp1", "conv1.bias", ["exp_avg"], 10)
-    assert (found.step.size, found.logged_steps, found.counts.shape) == (0, 0, (0, 1, 517))
+    assert (found.step.size, found.logged_step.size, found.counts.shape) == (0, 0, (0, 1, 517))
 
 
 def test_damaged_records_are_skipped_and_become_a_message_of_the_run(tmp_path: Path) -> None:

@@ -170,7 +170,7 @@ def test_every_quantity_can_be_drawn_in_every_way(tab: Tab, kind: str) -> None:
         expect(panel.locator("canvas")).to_have_attribute("aria-label", label)
 
 
-def test_hovering_moves_the_step_without_rendering(tab: Tab) -> None:
+def test_hovering_moves_the_step_without_rendering(tab: Tab, tensorboard: TensorBoard) -> None:
     heat = tab.locate(".heat").bounding_box()
     assert heat is not None
     tab.page.mouse.move(heat["x"] + share_of(100) * heat["width"], heat["y"] + 80)
@@ -178,9 +178,12 @@ def test_hovering_moves_the_step_without_rendering(tab: Tab) -> None:
     tab.shows(".tip", re.compile(r"step\s*100"))
     lines = tab.locate(".cursor:visible")
     expect(lines).to_have_count(4)  # the overview, the lines, density and bands
-    tab.shows(".step-panel h3", f"At step {STEPS}")
+    tab.shows(".step-panel h3", "At step 100")
+    value = logged_value(tensorboard, "spiked/adam_debug", EMBEDDING, "gradient_rms", 100)
+    assert float(tab.number("gradient_rms").split()[0]) == pytest.approx(value, rel=1e-3)
     tab.page.mouse.move(10, 900)
     tab.shows(".fob", f"step {STEPS}")
+    tab.shows(".step-panel h3", f"At step {STEPS}")
     expect(tab.locate(".tip")).to_have_count(0)
 
 

@@ -26,7 +26,7 @@ def decades(value: float, middle: float | None) -> float:
         return np.inf
     if middle is None:
         return abs(value)
-    return 1e300 if value == 0 else float(abs(np.log10(value / middle)))
+    return 1.0 if value == 0 else float(abs(np.log10(value / middle)))
 
 
 @given(st.integers(0, 10_000), st.integers(1, 5000))

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import struct
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,13 @@ def test_other_dtypes_are_refused() -> None:
 def test_the_overview_has_one_column_a_step_where_they_fit() -> None:
     values = np.arange(6, dtype=np.float32).reshape(3, 2)
     header, arrays = unpack(views.overview("r", "update_rms", records(values), 10))
-    assert header == {"run": "r", "statistic": "update_rms", "logged_steps": 3}
+    assert header == {
+        "run": "r",
+        "statistic": "update_rms",
+        "against": None,
+        "earlier": {"steps": 0, "wall_time": 0.0},
+        "total": {"steps": 3, "wall_time": 103.0},
+    }
     assert arrays["values"].tolist() == [[0, 2, 4], [1, 3, 5]]
     assert arrays["first_step"].tolist() == arrays["last_step"].tolist() == [1, 2, 3]
     assert arrays["wall_time"].tolist() == [101, 102, 103]
@@ -70,7 +77,7 @@ def test_the_overview_has_one_column_a_step_where_they_fit() -> None:
 def test_the_overview_thins_out_to_the_worst() -> None:
     values = np.array([[1e-3], [5e-3], [1e-3], [1e-6], [1e-3]], np.float32)
     header, arrays = unpack(views.overview("r", "update_to_weight_ratio", records(values), 2))
-    assert header["logged_steps"] == 5
+    assert header["total"]["steps"] == 5
     assert arrays["values"].tolist() == [[np.float32(5e-3), np.float32(1e-6)]]
     assert arrays["first_step"].tolist() == [1, 3]
     assert arrays["last_step"].tolist() == [2, 5]
@@ -86,7 +93,7 @@ def test_the_overview_of_a_range_includes_both_ends(
 ) -> None:
     values = np.arange(8, dtype=np.float32).reshape(4, 2)
     header, arrays = unpack(views.overview("r", "update_rms", records(values), 9, first, last))
-    assert header["logged_steps"] == len(steps)
+    assert header["total"]["steps"] == len(steps)
     assert arrays["first_step"].tolist() == steps
     assert arrays["values"].shape == (2, len(steps))
 
@@ -108,6 +115,27 @@ def test_the_overview_of_a_range_that_was_all_logged_needs_no_mask() -> None:
     assert "logged" not in arrays
 
 
+def test_steps_written_anew_by_a_restart_show_in_what_is_earlier() -> None:
+    before = records(np.ones((4, 1), np.float32))
+    wall_time = before.wall_time.copy()
+    wall_time[1:3] = 500, 501  # steps 2 and 3 were run again
+    after = replace(before, wall_time=wall_time)
+    known, _ = unpack(views.overview("r", "update_rms", before, 9))
+    same, _ = unpack(views.overview("r", "update_rms", before, 9, since=4))
+    changed, _ = unpack(views.overview("r", "update_rms", after, 9, since=4))
+    assert same["earlier"] == known["total"]
+    assert changed["earlier"] != known["total"]
+
+
+def test_ratios_to_another_run_thin_out_to_the_furthest_from_one() -> None:
+    values = np.array([[1.2], [0.2], [1.5], [2.0]], np.float32)
+    header, arrays = unpack(
+        views.overview("r", "update_to_weight_ratio", records(values), 1, against="other")
+    )
+    assert header["against"] == "other"
+    assert arrays["values"].tolist() == [[np.float32(0.2)]]
+
+
 def test_the_overview_of_a_large_model_takes_less_than_half_a_second() -> None:
     values = np.random.default_rng(0).lognormal(-7, 1, (2000, 1000)).astype(np.float32)
     times = []
@@ -123,7 +151,7 @@ def histogram_records(values: list[list[float]], quantity: schema.Quantity) -> H
     parameter = Parameter("w", (4, 5), "float32", 10, 0)
     step = np.arange(len(values), dtype=np.float64)
     counts = np.array([[schema.count_values(v, quantity)] for v in values])
-    return HistogramRecords(parameter, step, step, (quantity,), counts, 77)
+    return HistogramRecords(parameter, step, step, (quantity,), counts, step, step, 1)
 
 
 @pytest.mark.parametrize("quantity", schema.QUANTITIES[:2])
@@ -136,7 +164,8 @@ def test_histograms_are_cut_to_the_used_bins(quantity: schema.Quantity) -> None:
         "quantities": [{"name": quantity.name, "signed": quantity.signed}],
         "elements": 20,
         "elements_read": 10,
-        "logged_steps": 77,
+        "earlier": {"steps": 1, "wall_time": 0.0},
+        "total": {"steps": 3, "wall_time": 2.0},
     }
     counts, edges = arrays[f"{quantity.name}/counts"], arrays[f"{quantity.name}/edges"]
     assert counts.sum(axis=1).tolist() == [2, 2, 0]

@@ -4,6 +4,7 @@ import { cssOf, mix, parseHex } from './colormap.js';
 import { aboveStrips, drawStrips, nonFiniteStrip } from './density.js';
 import {
   cssColor,
+  drawMark,
   drawStepAxis,
   drawValueAxis,
   plotArea,
@@ -30,7 +31,7 @@ export { percentilesOf } from './histogram.js';
 const STRENGTHS = [0.2, 0.38, 0.6, 0.85];
 
 /**
- * @param {HTMLCanvasElement} canvas
+ * @param {import('./frame.js').Surface} canvas
  * @param {object} chart
  * @param {HistogramSeries} chart.histogram
  * @param {Float64Array} chart.xs axis position of each histogram
@@ -38,14 +39,16 @@ const STRENGTHS = [0.2, 0.38, 0.6, 0.85];
  * @param {string} chart.color '#rrggbb'
  * @param {Theme} chart.theme
  * @param {AxisKind} chart.axisKind
+ * @param {'log' | 'linear'} [chart.valueAxis] of signed quantities
+ * @param {{value: number, label: string}} [chart.mark] a dashed line at a value
  * @returns {PlotArea}
  */
-export function drawBands(canvas, { histogram, xs, range, color, axisKind }) {
+export function drawBands(canvas, { histogram, xs, range, color, axisKind, valueAxis, mark }) {
   const { context, width, height } = prepareCanvas(canvas);
   const strips = nonFiniteStrip(histogram);
   const outer = plotArea(width, height);
   const area = aboveStrips(outer, strips);
-  const scale = valueScale(histogram);
+  const scale = valueScale(histogram, valueAxis);
   drawStepAxis(context, outer, range, axisKind);
   drawValueAxis(context, area, scale);
   context.save();
@@ -55,6 +58,7 @@ export function drawBands(canvas, { histogram, xs, range, color, axisKind }) {
   for (const stretch of _stretches(histogram, xs, range, area, scale)) _drawStretch(context, stretch, color);
   context.restore();
   drawStrips(context, outer, strips, xs, range);
+  if (mark) drawMark(context, area, scale, mark);
   return area;
 }
 

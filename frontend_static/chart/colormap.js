@@ -12,8 +12,15 @@ import { formatNumber } from './format.js';
 /** @typedef {[number, number, number]} Rgb 0..255 */
 /** @typedef {[number, number, number]} OkLab */
 
-/** log10 of the ratio at the ends and in the middle of its colour scale. */
+/**
+ * log10 of the values at the ends and in the middle of a diverging colour scale.
+ * @typedef {{low: number, middle: number, high: number}} Decades
+ */
+
+/** Of the update-to-weight ratio. @type {Decades} */
 export const RATIO_DECADES = { low: -6, middle: -3, high: -0.5 };
+/** Of the ratio of two runs' values: equal is in the middle. @type {Decades} */
+export const COMPARISON_DECADES = { low: -1.5, middle: 0, high: 1.5 };
 
 const RATIO_STOPS = {
   light: _parseStops(
@@ -58,10 +65,10 @@ export function runDash(index) {
 
 /**
  * @param {number} log10Ratio
- * @returns {number} 0..1; 1e-3 is exactly 0.5, although the arms span unequal decades
+ * @param {Decades} [decades]
+ * @returns {number} 0..1; the middle is exactly 0.5, although the arms may span unequal decades
  */
-export function ratioPosition(log10Ratio) {
-  const { low, middle, high } = RATIO_DECADES;
+export function ratioPosition(log10Ratio, { low, middle, high } = RATIO_DECADES) {
   const distance = log10Ratio - middle;
   const arm = distance < 0 ? distance / (middle - low) : distance / (high - middle);
   return 0.5 + 0.5 * Math.max(-1, Math.min(1, arm));
@@ -142,27 +149,30 @@ export function toOkLab(rgb) {
 }
 
 /**
- * The legend of the update-to-weight ratio: a bar, and powers of ten under it.
- * @param {HTMLCanvasElement} canvas about 330 × 28 CSS pixels @param {Theme} theme
+ * The legend of a diverging scale: a bar, and powers of ten under it; of a comparison, factors.
+ * @param {import('./frame.js').Surface} canvas about 330 × 28 CSS pixels @param {Theme} theme @param {Decades} [decades]
  */
-export function drawRatioLegend(canvas, theme) {
-  const { low, high } = RATIO_DECADES;
+export function drawRatioLegend(canvas, theme, decades = RATIO_DECADES) {
+  const { low, middle, high } = decades;
   const colors = ratioColors(theme);
-  const exponents = Array.from({ length: Math.floor(high) - low + 1 }, (_, i) => low + i);
+  const first = Math.ceil(low - 1e-9);
+  const exponents = Array.from({ length: Math.floor(high + 1e-9) - first + 1 }, (_, i) => first + i);
+  const label = (/** @type {number} */ e) =>
+    middle === 0 ? (e === 0 ? 'equal' : `${e < 0 ? '÷' : '×'}${10 ** Math.abs(e)}`) : `1e${e}`;
   _drawLegend(
     canvas,
-    (unit) => colors[Math.round(ratioPosition(low + (high - low) * unit) * (colors.length - 1))],
+    (unit) => colors[Math.round(ratioPosition(low + (high - low) * unit, decades) * (colors.length - 1))],
     exponents.map((e) => ({
       unit: (e - low) / (high - low),
-      label: `${e === low ? '≤' : ''}1e${e}`,
-      strong: e === RATIO_DECADES.middle,
+      label: `${e === low ? '≤' : ''}${label(e)}`,
+      strong: e === middle,
     })),
   );
 }
 
 /**
  * The legend of any other statistic.
- * @param {HTMLCanvasElement} canvas @param {Theme} theme
+ * @param {import('./frame.js').Surface} canvas @param {Theme} theme
  * @param {import('./scales.js').Scale} scale of the values
  * @param {{diverging?: boolean}} [options] diverging: the two-sided colours, for values around zero
  */
@@ -175,7 +185,7 @@ export function drawLegend(canvas, theme, scale, { diverging = false } = {}) {
 }
 
 /**
- * @param {HTMLCanvasElement} canvas
+ * @param {import('./frame.js').Surface} canvas
  * @param {(unit: number) => number} colorAt packed
  * @param {{unit: number, label: string, strong: boolean}[]} ticks
  */

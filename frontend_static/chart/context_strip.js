@@ -5,12 +5,14 @@ import { cssColor, prepareCanvas } from './frame.js';
 /** @typedef {import('../types.d.ts').Range} Range */
 
 const PADDING = 3;
-/** Values above this quantile are cut off at the top edge: the first losses would flatten the rest. */
-const TOP_QUANTILE = 0.985;
-const ENOUGH_TO_CUT = 200;
+/**
+ * How much of the beginning may leave the strip at the top: the first losses of a run would flatten the
+ * rest. A later spike never leaves it.
+ */
+const BEGINNING = 0.05;
 
 /**
- * @param {HTMLCanvasElement} canvas
+ * @param {import('./frame.js').Surface} canvas
  * @param {object} chart
  * @param {Float64Array} chart.x ascending axis positions
  * @param {ArrayLike<number>} chart.y NaN and infinity are gaps with a mark at the bottom
@@ -22,10 +24,12 @@ export function drawContextStrip(canvas, { x, y, range, color, log = false }) {
   const { context, width, height } = prepareCanvas(canvas);
   const values = log ? Float64Array.from(y, (value) => (value > 0 ? Math.log10(value) : NaN)) : y;
   const points = thinToPixels(x, values, range, width);
-  const domain = _domain(points.y);
+  const domain = stripDomain(points, width, !log && range.from <= x[0]);
   if (!domain) return;
   const toY = (/** @type {number} */ value) =>
-    PADDING + (height - 2 * PADDING) * (1 - Math.min(1, (value - domain.low) / (domain.high - domain.low)));
+    PADDING +
+    (height - 2 * PADDING) *
+      (1 - Math.max(0, Math.min(1, (value - domain.low) / (domain.high - domain.low))));
   context.strokeStyle = context.fillStyle = color;
   context.lineWidth = 1.2;
   context.lineJoin = 'round';
@@ -84,12 +88,24 @@ function _extremes(y, start, end) {
   return [...new Set([start, low, high, gap, end - 1])].filter((i) => i >= 0).sort((a, b) => a - b);
 }
 
-/** @param {number[]} visible @returns {{low: number, high: number} | null} */
-function _domain(visible) {
-  const sorted = Float64Array.from(visible.filter(Number.isFinite)).sort();
-  if (!sorted.length) return null;
-  const last = sorted.length - 1;
-  const [low, high] = [sorted[0], sorted[last < ENOUGH_TO_CUT ? last : Math.floor(last * TOP_QUANTILE)]];
+/**
+ * @param {{x: number[], y: number[]}} points
+ * @param {number} width
+ * @param {boolean} cut whether the beginning may leave the strip
+ * @returns {{low: number, high: number} | null}
+ */
+export function stripDomain({ x, y }, width, cut) {
+  const range = (/** @type {number} */ from) => {
+    let [low, high] = [Infinity, -Infinity];
+    y.forEach((value, i) => {
+      if (!Number.isFinite(value) || x[i] < from || x[i] > width) return;
+      [low, high] = [Math.min(low, value), Math.max(high, value)];
+    });
+    return { low, high };
+  };
+  const later = range(cut ? BEGINNING * width : 0);
+  const { low, high } = later.high > later.low ? later : range(0);
+  if (low > high) return null;
   return high > low ? { low, high } : { low: low - 1, high: low + 1 };
 }
 

@@ -1,7 +1,7 @@
 // @ts-check
 /** Histograms over time as a heat map: x = step, y = value, colour = share of the elements. */
 import { densityColors, packRgb, parseHex } from './colormap.js';
-import { cssColor, drawStepAxis, drawValueAxis, FONT, plotArea, prepareCanvas, yToPixel } from './frame.js';
+import { cssColor, drawMark, drawStepAxis, drawValueAxis, FONT, plotArea, prepareCanvas, yToPixel } from './frame.js';
 import { resampler, specialCounts, usefulCells, valueScale } from './histogram.js';
 import { cellsOfPixels } from './scales.js';
 
@@ -26,7 +26,7 @@ const ABOVE_STRIPS = 4;
 
 /**
  * Colour is the square root of a bin's share relative to the fullest bin of its column.
- * @param {HTMLCanvasElement} canvas
+ * @param {import('./frame.js').Surface} canvas
  * @param {object} chart
  * @param {HistogramSeries} chart.histogram
  * @param {Float64Array} chart.xs axis position of each histogram
@@ -34,16 +34,17 @@ const ABOVE_STRIPS = 4;
  * @param {string} chart.color '#rrggbb'
  * @param {Theme} chart.theme
  * @param {AxisKind} chart.axisKind
+ * @param {'log' | 'linear'} [chart.valueAxis] of signed quantities
  * @param {{value: number, label: string}} [chart.mark] a dashed line at a value
  * @returns {PlotArea}
  */
-export function drawDensity(canvas, { histogram, xs, range, color, theme, axisKind, mark }) {
+export function drawDensity(canvas, { histogram, xs, range, color, theme, axisKind, mark, valueAxis }) {
   const { context, width, height } = prepareCanvas(canvas);
   const colors = densityColors(cssColor('--surface'), color, theme);
   const strips = [..._zeroStrip(histogram, colors), ...nonFiniteStrip(histogram)];
   const outer = plotArea(width, height);
   const area = aboveStrips(outer, strips);
-  const scale = valueScale(histogram);
+  const scale = valueScale(histogram, valueAxis);
   _drawCells(context, area, densityShares(histogram, scale, usefulCells(histogram, scale, area.height)), {
     xs,
     range,
@@ -52,7 +53,7 @@ export function drawDensity(canvas, { histogram, xs, range, color, theme, axisKi
   drawStepAxis(context, outer, range, axisKind, { grid: false });
   drawValueAxis(context, area, scale, { overData: true });
   drawStrips(context, outer, strips, xs, range);
-  if (mark) _drawMark(context, area, scale, mark);
+  if (mark) drawMark(context, area, scale, mark);
   return area;
 }
 
@@ -185,26 +186,4 @@ function _drawImage(context, area, xs, range, cells, colorOf, pick) {
   sheet.getContext('2d')?.putImageData(image, 0, 0);
   context.imageSmoothingEnabled = true;
   context.drawImage(sheet, area.left, area.top, area.width, area.height);
-}
-
-/**
- * @param {Context} context
- * @param {PlotArea} area
- * @param {Scale} scale
- * @param {{value: number, label: string}} mark
- */
-function _drawMark(context, area, scale, { value, label }) {
-  const y = Math.round(yToPixel(area, scale, value)) + 0.5;
-  context.strokeStyle = context.fillStyle = cssColor('--text');
-  context.lineWidth = 1;
-  context.setLineDash([3, 3]);
-  context.beginPath();
-  context.moveTo(area.left, y);
-  context.lineTo(area.left + area.width, y);
-  context.stroke();
-  context.setLineDash([]);
-  context.textAlign = 'left';
-  const above = y - area.top > 15;
-  context.textBaseline = above ? 'bottom' : 'top';
-  context.fillText(label, area.left + 5, y + (above ? -2 : 2));
 }

@@ -11,6 +11,11 @@ export { niceTicks } from './scales.js';
 /** @typedef {import('./scales.js').Tick} Tick */
 /** @typedef {CanvasRenderingContext2D} Context */
 
+/**
+ * What charts draw on: a canvas of the page, or a figure that is being saved (data/figure.js).
+ * @typedef {Pick<HTMLCanvasElement, 'clientWidth' | 'clientHeight' | 'width' | 'height'> & {getContext: (kind: '2d') => Context | null}} Surface
+ */
+
 export const FONT_FAMILY = 'Roboto, "Segoe UI", system-ui, "Helvetica Neue", Arial, sans-serif';
 export const FONT = `11px ${FONT_FAMILY}`;
 
@@ -29,7 +34,7 @@ export function cssColor(name) {
 
 /**
  * Match the canvas to its size on screen, clear it and scale it to CSS pixels.
- * @param {HTMLCanvasElement} canvas
+ * @param {Surface} canvas
  * @returns {{context: Context, width: number, height: number, ratio: number}} CSS pixels; ratio is device pixels per CSS pixel
  */
 export function prepareCanvas(canvas) {
@@ -80,19 +85,19 @@ export function yToPixel(area, scale, value) {
 /**
  * The shared horizontal axis: grid lines through the area and labels under it.
  * @param {Context} context @param {PlotArea} area @param {Range} range @param {AxisKind} axisKind
- * @param {{grid?: boolean}} [options] grid: false leaves the data uncovered
+ * @param {{grid?: boolean, labels?: boolean}} [options] grid: false leaves the data uncovered
  */
-export function drawStepAxis(context, area, range, axisKind, { grid = true } = {}) {
+export function drawStepAxis(context, area, range, axisKind, options = {}) {
   const ticks = axisTicks(range, axisKind, Math.max(2, Math.floor(area.width / 72)));
-  drawBottomAxis(context, area, ticks, { grid });
+  drawBottomAxis(context, area, ticks, options);
 }
 
 /**
  * @param {Context} context @param {PlotArea} area
  * @param {Tick[]} ticks the most important first: a label that would touch an earlier one is left out
- * @param {{grid?: boolean}} [options]
+ * @param {{grid?: boolean, labels?: boolean}} [options]
  */
-export function drawBottomAxis(context, area, ticks, { grid = true } = {}) {
+export function drawBottomAxis(context, area, ticks, { grid = true, labels = true } = {}) {
   const bottom = area.top + area.height;
   const canvasWidth = context.canvas.width / (window.devicePixelRatio || 1);
   context.save();
@@ -105,6 +110,7 @@ export function drawBottomAxis(context, area, ticks, { grid = true } = {}) {
   for (const tick of ticks) {
     const x = area.left + area.width * tick.unit;
     if (grid) _line(context, _sharp(x), area.top, _sharp(x), bottom);
+    if (!labels) continue;
     const half = context.measureText(tick.label).width / 2;
     const middle = Math.min(Math.max(x, half + 1), canvasWidth - half - 1);
     const extent = /** @type {[number, number]} */ ([middle - half - LABEL_GAP, middle + half + LABEL_GAP]);
@@ -156,6 +162,29 @@ export function drawValueAxis(context, area, scale, { overData = false } = {}) {
 export function drawLinearPart(context, x, y, width, height) {
   context.fillStyle = cssColor('--axis');
   context.fillRect(x, y, width, height);
+}
+
+/**
+ * A dashed line across the data at a value.
+ * @param {Context} context
+ * @param {PlotArea} area
+ * @param {Scale} scale
+ * @param {{value: number, label: string}} mark
+ */
+export function drawMark(context, area, scale, { value, label }) {
+  const y = Math.round(yToPixel(area, scale, value)) + 0.5;
+  context.strokeStyle = context.fillStyle = cssColor('--text');
+  context.lineWidth = 1;
+  context.setLineDash([3, 3]);
+  context.beginPath();
+  context.moveTo(area.left, y);
+  context.lineTo(area.left + area.width, y);
+  context.stroke();
+  context.setLineDash([]);
+  context.textAlign = 'left';
+  const above = y - area.top > 15;
+  context.textBaseline = above ? 'bottom' : 'top';
+  context.fillText(label, area.left + 5, y + (above ? -2 : 2));
 }
 
 /** @param {Context} context */

@@ -1,6 +1,8 @@
 // @ts-check
-/** What the histogram charts share: the value axis, resampling to its cells, percentiles. Pure. */
-import { logScale, signedLogScale } from './scales.js';
+/** What the histogram charts share: the value axis, resampling to its cells, percentiles. */
+import { formatInteger, formatPercent } from './format.js';
+import { cssColor } from './frame.js';
+import { linearScale, logScale, signedLogScale } from './scales.js';
 
 /** @typedef {import('../types.d.ts').HistogramSeries} HistogramSeries */
 /** @typedef {import('./scales.js').Scale} Scale */
@@ -22,9 +24,11 @@ const SHORTEST_AXIS = 10;
  * The value axis for all histograms of a series: logarithmic for unsigned quantities; for signed ones
  * linear up to about a tenth of the median magnitude, so that the neighbourhood of zero, where hardly
  * any element lies, does not fill the chart. The largest value is always inside.
- * @param {HistogramSeries} histogram @returns {Scale}
+ * @param {HistogramSeries} histogram
+ * @param {'log' | 'linear'} [axis] of signed quantities
+ * @returns {Scale}
  */
-export function valueScale(histogram) {
+export function valueScale(histogram, axis = 'log') {
   const magnitudes = _magnitudes(histogram);
   if (!magnitudes.length) return histogram.signed ? signedLogScale(1e-3, 1) : logScale(1e-3, 1);
   const top = magnitudes[magnitudes.length - 1].high;
@@ -33,6 +37,7 @@ export function valueScale(histogram) {
     const room = Math.max(1, Math.sqrt((SHORTEST_AXIS * bottom) / top));
     return logScale(bottom / room, top * room);
   }
+  if (axis === 'linear') return linearScale(-top, top);
   const { low, high } = _quantile(magnitudes, 0.5);
   const threshold = 10 ** Math.round(Math.log10((low + high) / 20));
   return signedLogScale(Math.min(threshold, top / 10), top);
@@ -188,4 +193,26 @@ function _spread(cells, count, from, to) {
   for (let cell = first; cell <= last; cell++) {
     cells[cell] += (count * (Math.min(to, cell + 1) - Math.max(from, cell))) / (to - from);
   }
+}
+
+/**
+ * What this histogram holds that no curve shows.
+ * @param {CanvasRenderingContext2D} context
+ * @param {import('../types.d.ts').PlotArea} area
+ * @param {HistogramSeries} histogram
+ * @param {number} row
+ */
+export function noteSpecials(context, area, histogram, row) {
+  const { elements, zeros, subnormal, nonFinite } = specialCounts(histogram, row);
+  const notes = [
+    zeros ? { text: `exactly 0: ${formatPercent(zeros / elements)}`, color: '--text-2' } : null,
+    subnormal ? { text: `subnormal: ${formatPercent(subnormal / elements)}`, color: '--text-2' } : null,
+    nonFinite ? { text: `NaN or ∞: ${formatInteger(nonFinite)}`, color: '--critical' } : null,
+  ].filter((note) => note !== null);
+  context.textAlign = 'left';
+  context.textBaseline = 'top';
+  notes.forEach(({ text, color }, line) => {
+    context.fillStyle = cssColor(color);
+    context.fillText(text, area.left, area.top + 14 * line);
+  });
 }

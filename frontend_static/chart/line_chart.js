@@ -1,18 +1,25 @@
 // @ts-check
-/**
- * Values over steps for several runs, drawn by uPlot: a shaded band, faint raw lines under smoothed ones.
- */
-import uPlot from '../vendor/uPlot.js';
-import { cssColor, drawStepAxis, drawValueAxis, FONT, MARGIN, yToPixel } from './frame.js';
+/** Values over steps for several runs: a shaded band, faint raw values under smoothed lines. */
+import { thinToPixels } from './context_strip.js';
+import {
+  cssColor,
+  drawStepAxis,
+  drawValueAxis,
+  FONT,
+  MARGIN,
+  plotArea,
+  prepareCanvas,
+  xToPixel,
+  yToPixel,
+} from './frame.js';
 import { linearScale, logScale } from './scales.js';
 
 /** @typedef {import('../types.d.ts').AxisKind} AxisKind */
 /** @typedef {import('../types.d.ts').PlotArea} PlotArea */
 /** @typedef {import('../types.d.ts').Range} Range */
+/** @typedef {import('./frame.js').Surface} Surface */
 /** @typedef {import('./scales.js').Scale} Scale */
-/**
- * @typedef {(number | null | undefined)[]} Column null: a gap; undefined: a step that this line does not have
- */
+/** @typedef {CanvasRenderingContext2D} Context */
 
 /**
  * @typedef {object} Line
@@ -25,87 +32,66 @@ import { linearScale, logScale } from './scales.js';
  */
 
 /**
- * @typedef {object} LineChartOptions
+ * @typedef {object} LineChart
  * @property {AxisKind} axisKind
  * @property {Range} range
- * @property {Line[]} lines
+ * @property {Line[]} lines the first is drawn on top
  * @property {'log' | 'linear'} scale
  * @property {[number, number]} [band] shaded values
  * @property {string} [bandLabel]
  * @property {number} [middle] a dashed line
- * @property {(x: number | null) => void} [onCursor] axis value under the pointer; null when it leaves
- * @property {(range: Range | null) => void} [onZoom] a dragged span; null on a double click
+ * @property {boolean} [ignoreOutliers] the highest and the lowest hundredth do not stretch the axis
+ * @property {boolean} [withoutSteps] leave out the labels of the horizontal axis: a chart below has them
  */
 
 const RAW_ALPHA = 0.3;
-const SHORTEST_DRAG = 5;
+const ENVELOPE_ALPHA = 0.2;
+/** From this many values a pixel on, single ones cannot be told apart and their extremes are shown. */
+const CROWDED = 1.5;
 
 /**
  * Values that the axis cannot show leave a gap and a mark at the bottom: a tick for NaN and infinity, a
  * triangle for zeros and negative values on a logarithmic axis.
- * @param {HTMLElement} element filled
- * @param {LineChartOptions} options
- * @returns {{area(): PlotArea, resize(): void, destroy(): void}}
+ * @param {Surface} canvas
+ * @param {LineChart} chart
+ * @returns {{area: PlotArea, scale: Scale}}
  */
-export function createLineChart(element, options) {
-  const { range, lines } = options;
-  const scale = lineScale(options);
-  const { series, data } = alignLines(options);
-  const xRange = /** @type {[number, number]} */ (
-    range.to > range.from ? [range.from, range.to] : [range.from - 1, range.from + 1]
-  );
-  const chart = new uPlot(
-    {
-      width: element.clientWidth,
-      height: element.clientHeight,
-      padding: [MARGIN.top, MARGIN.right, MARGIN.bottom, MARGIN.left],
-      legend: { show: false },
-      cursor: {
-        x: false,
-        y: false,
-        points: { show: false },
-        drag: { x: true, y: false, setScale: false, dist: SHORTEST_DRAG },
-        bind: { dblclick: () => () => (options.onZoom?.(null), null) },
-      },
-      scales: {
-        x: { time: false, range: () => xRange },
-        y: { distr: options.scale === 'log' ? 3 : 1, range: () => [scale.low, scale.high] },
-      },
-      axes: [{ show: false }, { show: false }], // drawn by hand, so that all charts of the tab look alike
-      series: [{}, ...series],
-      hooks: {
-        drawClear: [(u) => _inCssPixels(u, (context, area) => _drawGround(context, area, options, scale))],
-        draw: [
-          (u) =>
-            _inCssPixels(u, (context, area) =>
-              lines.forEach((line) => _drawMissing(context, area, line, options)),
-            ),
-        ],
-        setCursor: [(u) => options.onCursor?.(_cursorValue(u, range))],
-        setSelect: [(u) => _zoom(u, options)],
-      },
-    },
-    /** @type {uPlot.AlignedData} */ (data),
-    element,
-  );
-  return {
-    area: () => _areaOf(chart),
-    resize: () => chart.setSize({ width: element.clientWidth, height: element.clientHeight }),
-    destroy: () => chart.destroy(),
-  };
+export function drawLineChart(canvas, chart) {
+  const { context, width, height } = prepareCanvas(canvas);
+  const area = plotArea(width, height, { bottom: chart.withoutSteps ? 4 : MARGIN.bottom });
+  const scale = lineScale(chart);
+  _drawGround(context, area, chart, scale);
+  context.save();
+  context.beginPath();
+  context.rect(area.left, area.top - 2, area.width, area.height + 4);
+  context.clip();
+  const backToFront = [...chart.lines].reverse();
+  for (const line of backToFront) _drawRaw(context, area, line, chart, scale);
+  for (const line of backToFront) {
+    context.lineWidth = 1.6;
+    context.setLineDash(line.dash ?? []);
+    _stroke(context, _points(line.x, line.y, area, chart, scale), line.color);
+  }
+  context.setLineDash([]);
+  for (const line of chart.lines) _drawMissing(context, area, line, chart);
+  context.restore();
+  return { area, scale };
 }
 
 /**
  * The value axis: everything visible is inside, and so are the band and the middle.
- * @param {Pick<LineChartOptions, 'lines' | 'range' | 'scale' | 'band' | 'middle'>} options @returns {Scale}
+ * @param {Pick<LineChart, 'lines' | 'range' | 'scale' | 'ignoreOutliers' | 'band' | 'middle'>} chart @returns {Scale}
  */
-export function lineScale({ lines, range, scale, band, middle }) {
+export function lineScale({ lines, range, scale, ignoreOutliers, band, middle }) {
   const onLog = scale === 'log';
   let [low, high] = [Infinity, -Infinity];
+  /** @type {number[]} */
+  const visible = [];
   const include = (/** @type {number} */ value) => {
     if (!Number.isFinite(value) || (onLog && value <= 0)) return;
     low = Math.min(low, value);
     high = Math.max(high, value);
+    if (ignoreOutliers) visible.push(value);
   };
   for (const { x, y, raw } of lines) {
     for (let i = 0; i < x.length; i++) {
@@ -114,80 +100,117 @@ export function lineScale({ lines, range, scale, band, middle }) {
       if (raw) include(raw[i]);
     }
   }
+  if (visible.length > 1) {
+    const sorted = Float64Array.from(visible).sort();
+    [low, high] = [0.01, 0.99].map((share) => sorted[Math.round(share * (sorted.length - 1))]);
+  }
   for (const value of [...(band ?? []), middle ?? NaN]) include(value);
   if (low > high) return onLog ? logScale(1e-3, 1) : linearScale(0, 1);
+  if (!onLog && low === 0 && high === 0) return linearScale(0, 1);
   if (!onLog) return linearScale(low - 0.05 * (high - low), high + 0.05 * (high - low));
   const room = Math.max(1.1, (high / low) ** 0.05);
   return logScale(low / room, high * room);
 }
 
 /**
- * All lines on one list of x values, as uPlot needs them.
- * @param {Pick<LineChartOptions, 'lines' | 'scale'>} options
- * @returns {{series: uPlot.Series[], data: (number[] | Column)[]}} raw lines come first, under the others
+ * The lowest and highest value of each pixel, where several share one.
+ * @param {ArrayLike<number>} x ascending
+ * @param {ArrayLike<number>} y what cannot be drawn is NaN
+ * @param {Range} range
+ * @param {number} width pixels
+ * @returns {{x: number, low: number, high: number}[]} left to right; pixels without a value are left out
  */
-export function alignLines({ lines, scale }) {
-  const layers = [
-    ...lines.flatMap(({ label, color, x, raw }) =>
-      raw ? [{ x, y: raw, series: { label, stroke: color, width: 1, alpha: RAW_ALPHA } }] : [],
-    ),
-    ...lines.map(({ label, color, dash, x, y }) => ({
-      x,
-      y,
-      series: { label, stroke: color, width: 1.6, dash },
-    })),
-  ];
-  if (!layers.length) return { series: [], data: [[]] };
-  const tables = layers.map(({ x, y }) => [Array.from(x), Array.from(y, (value) => _drawable(value, scale))]);
-  const data = uPlot.join(/** @type {uPlot.AlignedData[]} */ (tables));
-  const series = layers.map((layer, i) => {
-    const alone = isolatedPoints(/** @type {Column} */ (data[i + 1]));
-    return {
-      ...layer.series,
-      points: {
-        show: false,
-        size: 4,
-        fill: layer.series.stroke,
-        filter: () => (alone.length ? alone : null),
-      },
-    };
-  });
-  return { series, data: /** @type {(number[] | Column)[]} */ (data) };
+export function envelopeOf(x, y, range, width) {
+  /** @type {{x: number, low: number, high: number}[]} */
+  const columns = [];
+  for (let i = 0; i < x.length; i++) {
+    if (x[i] < range.from || x[i] > range.to || !Number.isFinite(y[i])) continue;
+    const at = Math.min(width - 1, Math.floor((width * (x[i] - range.from)) / (range.to - range.from)));
+    const last = columns[columns.length - 1];
+    if (last?.x === at) {
+      last.low = Math.min(last.low, y[i]);
+      last.high = Math.max(last.high, y[i]);
+    } else columns.push({ x: at, low: y[i], high: y[i] });
+  }
+  return columns;
+}
+
+/** @param {ArrayLike<number>} x ascending @param {Range} range @param {number} width pixels */
+export function isCrowded(x, range, width) {
+  let visible = 0;
+  for (let i = 0; i < x.length; i++) if (x[i] >= range.from && x[i] <= range.to) visible++;
+  return visible > CROWDED * width;
 }
 
 /** @param {number} value @param {'log' | 'linear'} scale */
 function _drawable(value, scale) {
-  return Number.isFinite(value) && (scale === 'linear' || value > 0) ? value : null;
+  return Number.isFinite(value) && (scale === 'linear' || value > 0);
 }
 
-/** Points without a neighbour to draw a line to. @param {Column} column @returns {number[]} */
-export function isolatedPoints(column) {
-  const isolated = [];
-  let before = /** @type {number | null} */ (null);
-  let candidate = -1;
-  column.forEach((value, i) => {
-    if (value === undefined) return;
-    if (value === null && candidate >= 0) isolated.push(candidate);
-    candidate = value !== null && before === null ? i : -1;
-    before = value;
-  });
-  if (candidate >= 0) isolated.push(candidate);
-  return isolated;
+/** @param {ArrayLike<number>} y @param {'log' | 'linear'} scale @returns {ArrayLike<number>} */
+function _withGaps(y, scale) {
+  return scale === 'linear' ? y : Float64Array.from(y, (value) => (value > 0 ? value : NaN));
 }
 
 /**
- * @param {CanvasRenderingContext2D} context
- * @param {PlotArea} area
- * @param {LineChartOptions} options
- * @param {Scale} scale
+ * @param {ArrayLike<number>} x @param {ArrayLike<number>} y
+ * @param {PlotArea} area @param {LineChart} chart @param {Scale} scale
+ * @returns {{x: number[], y: number[]}} pixels, NaN for a gap
  */
-function _drawGround(context, area, { band, bandLabel, middle, range, axisKind }, scale) {
+function _points(x, y, area, chart, scale) {
+  const thin = thinToPixels(x, _withGaps(y, chart.scale), chart.range, area.width);
+  return {
+    x: thin.x.map((pixel) => area.left + pixel),
+    y: thin.y.map((value) => yToPixel(area, scale, value)),
+  };
+}
+
+/** @param {Context} context @param {PlotArea} area @param {Line} line @param {LineChart} chart @param {Scale} scale */
+function _drawRaw(context, area, line, chart, scale) {
+  const raw = line.raw ?? line.y;
+  const width = Math.max(1, Math.floor(area.width));
+  if (isCrowded(line.x, chart.range, width)) {
+    const columns = envelopeOf(line.x, _withGaps(raw, chart.scale), chart.range, width);
+    context.globalAlpha = ENVELOPE_ALPHA;
+    context.fillStyle = line.color;
+    context.beginPath();
+    for (const { x, high } of columns) context.lineTo(area.left + x + 0.5, yToPixel(area, scale, high));
+    for (const { x, low } of columns.reverse())
+      context.lineTo(area.left + x + 0.5, yToPixel(area, scale, low) + 1);
+    context.fill();
+  } else if (line.raw) {
+    context.globalAlpha = RAW_ALPHA;
+    context.lineWidth = 1;
+    _stroke(context, _points(line.x, raw, area, chart, scale), line.color);
+  }
+  context.globalAlpha = 1;
+}
+
+/** @param {Context} context @param {{x: number[], y: number[]}} points @param {string} color */
+function _stroke(context, { x, y }, color) {
+  context.strokeStyle = context.fillStyle = color;
+  context.lineJoin = 'round';
+  context.beginPath();
+  for (let i = 0; i < x.length; i++) {
+    if (Number.isNaN(y[i])) continue;
+    const starts = i === 0 || Number.isNaN(y[i - 1]);
+    const alone = starts && (i === x.length - 1 || Number.isNaN(y[i + 1]));
+    if (alone) context.fillRect(x[i] - 1.5, y[i] - 1.5, 3, 3);
+    else if (starts) context.moveTo(x[i], y[i]);
+    else context.lineTo(x[i], y[i]);
+  }
+  context.stroke();
+}
+
+/** @param {Context} context @param {PlotArea} area @param {LineChart} chart @param {Scale} scale */
+function _drawGround(context, area, chart, scale) {
+  const { band, bandLabel, middle, range, axisKind } = chart;
+  const [bottom, top] = (band ?? []).map((value) => yToPixel(area, scale, value));
   if (band) {
-    const [bottom, top] = band.map((value) => yToPixel(area, scale, value));
     context.fillStyle = cssColor('--healthy');
     context.fillRect(area.left, top, area.width, bottom - top);
   }
-  drawStepAxis(context, area, range, axisKind);
+  drawStepAxis(context, area, range, axisKind, { labels: !chart.withoutSteps });
   drawValueAxis(context, area, scale);
   if (middle !== undefined) {
     const y = Math.round(yToPixel(area, scale, middle)) + 0.5;
@@ -199,9 +222,7 @@ function _drawGround(context, area, { band, bandLabel, middle, range, axisKind }
     context.stroke();
     context.setLineDash([]);
   }
-  if (band && bandLabel) {
-    const [bottom, top] = band.map((value) => yToPixel(area, scale, value));
-    if (bottom - top < 13) return;
+  if (band && bandLabel && bottom - top >= 13) {
     context.font = FONT;
     context.fillStyle = cssColor('--good');
     context.textAlign = 'right';
@@ -210,27 +231,21 @@ function _drawGround(context, area, { band, bandLabel, middle, range, axisKind }
   }
 }
 
-/**
- * @param {CanvasRenderingContext2D} context
- * @param {PlotArea} area
- * @param {Line} line
- * @param {LineChartOptions} options
- */
+/** @param {Context} context @param {PlotArea} area @param {Line} line @param {LineChart} chart */
 function _drawMissing(context, area, { x, y, raw, color }, { range, scale }) {
   const values = raw ?? y;
   const bottom = area.top + area.height;
   const drawn = new Set();
   for (let i = 0; i < x.length; i++) {
     const value = values[i];
-    if (_drawable(value, scale) !== null || x[i] < range.from || x[i] > range.to) continue;
-    const share = range.to > range.from ? (x[i] - range.from) / (range.to - range.from) : 0.5;
-    const pixel = Math.round(area.left + area.width * share);
-    const kind = Number.isFinite(value);
-    if (drawn.has(`${pixel} ${kind}`)) continue;
-    drawn.add(`${pixel} ${kind}`);
-    context.fillStyle = kind ? color : cssColor('--nan');
+    if (_drawable(value, scale) || x[i] < range.from || x[i] > range.to) continue;
+    const pixel = Math.round(xToPixel(area, range, x[i]));
+    const finite = Number.isFinite(value);
+    if (drawn.has(`${pixel} ${finite}`)) continue;
+    drawn.add(`${pixel} ${finite}`);
+    context.fillStyle = finite ? color : cssColor('--nan');
     context.beginPath();
-    if (kind) {
+    if (finite) {
       context.moveTo(pixel - 3, bottom - 6);
       context.lineTo(pixel + 3, bottom - 6);
       context.lineTo(pixel, bottom - 1);
@@ -239,38 +254,31 @@ function _drawMissing(context, area, { x, y, raw, color }, { range, scale }) {
   }
 }
 
-/** @param {uPlot} chart @param {(context: CanvasRenderingContext2D, area: PlotArea) => void} draw */
-function _inCssPixels(chart, draw) {
-  const ratio = window.devicePixelRatio || 1;
-  chart.ctx.save();
-  chart.ctx.scale(ratio, ratio);
-  draw(chart.ctx, _areaOf(chart));
-  chart.ctx.restore();
-}
-
-/** @param {uPlot} chart @returns {PlotArea} */
-function _areaOf({ bbox }) {
-  const ratio = window.devicePixelRatio || 1;
-  return {
-    left: bbox.left / ratio,
-    top: bbox.top / ratio,
-    width: bbox.width / ratio,
-    height: bbox.height / ratio,
-  };
-}
-
-/** @param {uPlot} chart @param {Range} range @returns {number | null} */
-function _cursorValue(chart, range) {
-  const left = chart.cursor.left ?? -1;
-  if (left < 0) return null;
-  return Math.min(range.to, Math.max(range.from, chart.posToVal(left, 'x')));
-}
-
-/** @param {uPlot} chart @param {LineChartOptions} options */
-function _zoom(chart, { onZoom, range }) {
-  const { left, width } = chart.select;
-  if (width < SHORTEST_DRAG) return;
-  const [from, to] = [left, left + width].map((pixel) => chart.posToVal(pixel, 'x'));
-  chart.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
-  onZoom?.({ from: Math.max(range.from, from), to: Math.min(range.to, to) });
+/**
+ * TensorBoard's smoothing, so that a line looks here as it does in the Scalars tab: a debiased
+ * exponential moving average, s ← w·s + (1 − w)·y, shown as s / (1 − wⁿ) after n values.
+ *
+ * @param {ArrayLike<number>} values NaN and infinity are gaps: they stay as they are and do not
+ *   disturb what follows. On a logarithmic axis the same holds for values that are not positive.
+ * @param {number} weight 0 (no smoothing) up to, but not including, 1
+ * @param {boolean} [onLog] average log10 of the values, which is what a logarithmic axis shows
+ * @returns {Float64Array}
+ */
+export function smooth(values, weight, onLog = false) {
+  const w = Math.min(Math.max(weight, 0), 0.9999);
+  if (w === 0) return Float64Array.from(values);
+  const result = new Float64Array(values.length);
+  let sum = 0;
+  let debias = 0; // 1 − wⁿ
+  for (let i = 0; i < values.length; i++) {
+    const value = onLog ? Math.log10(values[i]) : values[i];
+    if (!Number.isFinite(value)) {
+      result[i] = values[i];
+      continue;
+    }
+    sum = w * sum + (1 - w) * value;
+    debias = w * debias + (1 - w);
+    result[i] = onLog ? 10 ** (sum / debias) : sum / debias;
+  }
+  return result;
 }

@@ -1,6 +1,7 @@
 // @ts-check
 /** Parameters × steps as a heat map in which no worst value is ever lost to a lack of pixels. */
 import {
+  COMPARISON_DECADES,
   packRgb,
   parseHex,
   ratioColors,
@@ -21,7 +22,20 @@ import { cellsOfPixels, domainOfLog, linearScale, logScale } from './scales.js';
 /** The statistic whose colours diverge from 1e-3. */
 export const RATIO_STATISTIC = 'update_to_weight_ratio';
 
-/** @typedef {StatisticScale | 'ratio'} Kind */
+/**
+ * ratio: update-to-weight, diverging from 1e-3. comparison: a run's value over another's, diverging
+ * from 1. Of cosines and of differences, 0 is in the middle.
+ * @typedef {StatisticScale | 'ratio' | 'comparison'} Kind
+ *
+ * How values become colours.
+ * @typedef {object} Colouring
+ * @property {Kind} kind
+ * @property {Scale} scale of values that do not diverge from a power of ten
+ * @property {import('./colormap.js').Decades} [decades] of values that do
+ */
+
+/** Where values are told apart by decades, an exact zero counts as one decade off, as on the server. */
+const ZERO_DECADES = 1;
 
 /**
  * Values are told apart by the upper half of a float32 (sign, exponent, 7 bits of mantissa): under 0.4 %
@@ -37,27 +51,29 @@ const NAN = 0x7fc0;
 const NOT_LOGGED = 0xffff;
 
 /**
- * @param {HTMLCanvasElement} canvas filled without margins
+ * @param {import('./frame.js').Surface} canvas filled without margins
  * @param {object} chart
  * @param {TreeRow[]} chart.rows y and height in CSS pixels of the canvas; rows outside it are skipped, so a tall list may be windowed
  * @param {Overview} chart.overview
  * @param {Float64Array} chart.xs axis position of each column (of its last step)
  * @param {Range} chart.range
  * @param {Theme} chart.theme
- * @param {StatisticScale} [chart.scale] how the statistic's values are read, 'log' unless told
+ * @param {Colouring} [chart.colouring] that of the statistic unless told
  * @param {ReadonlySet<number>} [chart.undefinedFor] parameters whose optimizer does not define the statistic: grey, not NaN
  * @returns {void}
  */
-export function drawOverview(canvas, { rows, overview, xs, range, theme, scale = 'log', undefinedFor }) {
+export function drawOverview(
+  canvas,
+  { rows, overview, xs, range, theme, colouring = colouringOf(overview), undefinedFor },
+) {
   const { context, ratio } = prepareCanvas(canvas);
   const { width, height } = canvas;
   if (!width || !height || !xs.length) return;
-  const kind = overview.statistic === RATIO_STATISTIC ? 'ratio' : scale;
   const cells = cellsOfPixels(xs, range, width);
   const image = context.createImageData(width, height);
-  const colors = _colorsOf(kind, overviewDomain(overview, scale), theme);
+  const colors = _colorsOf(colouring, theme);
   const paint = _painter(new Uint32Array(image.data.buffer), cells.first, ratio, colors);
-  const severities = severitiesOf(overview, kind);
+  const severities = severitiesOf(overview, colouring.kind);
   for (const { top, bottom, parameters } of deviceStripes(rows, ratio, height)) {
     const shown = undefinedFor ? parameters.filter((parameter) => !undefinedFor.has(parameter)) : parameters;
     paint(worstSeverities(severities, overview.columns, shown, cells), top, bottom);
@@ -66,17 +82,28 @@ export function drawOverview(canvas, { rows, overview, xs, range, theme, scale =
 }
 
 /**
- * The value scale of the heat map and its legend: robust, so that single outliers saturate instead of
- * washing out the rest. The ratio's is fixed.
- * @param {Pick<Overview, 'statistic' | 'values'>} overview @param {StatisticScale} [scale] @returns {Scale}
+ * How the heat map and its legend colour values. Scales that follow the data are robust: single
+ * outliers saturate instead of washing out the rest.
+ * @param {Pick<Overview, 'statistic' | 'values'> & {against?: string | null}} overview
+ * @param {StatisticScale} [scale] how the statistic's values are read, 'log' unless told
+ * @param {[number, number]} [ratios] update-to-weight ratios at the ends of the colours
+ * @returns {Colouring}
  */
-export function overviewDomain(overview, scale = 'log') {
-  if (overview.statistic === RATIO_STATISTIC)
-    return logScale(10 ** RATIO_DECADES.low, 10 ** RATIO_DECADES.high);
-  if (scale === 'fraction') return linearScale(0, 1);
-  if (scale === 'cosine') return linearScale(-1, 1);
+export function colouringOf(overview, scale = 'log', ratios = [10 ** RATIO_DECADES.low, 10 ** RATIO_DECADES.high]) {
+  const signed = scale === 'fraction' || scale === 'cosine';
+  if (overview.against) {
+    const decades = COMPARISON_DECADES;
+    return signed
+      ? { kind: 'cosine', scale: linearScale(-1, 1) }
+      : { kind: 'comparison', scale: logScale(10 ** decades.low, 10 ** decades.high), decades };
+  }
+  if (overview.statistic === RATIO_STATISTIC) {
+    const [low, high] = ratios.map(Math.log10);
+    return { kind: 'ratio', scale: logScale(...ratios), decades: { ...RATIO_DECADES, low, high } };
+  }
+  if (signed) return { kind: scale, scale: linearScale(scale === 'cosine' ? -1 : 0, 1) };
   const [low, high] = domainOfLog([overview.values]) ?? [1e-3, 1];
-  return logScale(low, high);
+  return { kind: scale, scale: logScale(low, high) };
 }
 
 /**
@@ -125,8 +152,9 @@ export function deviceStripes(rows, ratio, height) {
 
 /**
  * How bad each cell is, as an integer: the higher, the worse; 0 where nothing was logged. NaN beats
- * everything. The ratio counts decades from 1e-3, so that +∞ and an update of exactly 0 come next; cosines
- * count their distance from 0; of other statistics the largest is the worst.
+ * everything, and infinity comes next. Ratios count decades from their middle, an exact 0 as one decade,
+ * so that it neither drowns among healthy values nor hides a spike; cosines count their distance from 0;
+ * of other statistics the largest is the worst.
  * @param {Pick<Overview, 'values' | 'logged'>} overview
  * @param {Kind} kind
  * @returns {Uint16Array} [parameters, columns]; see severityTable
@@ -204,8 +232,11 @@ const _severityTables = new Map();
 function _badness(kind, half, value) {
   if (half === NOT_LOGGED) return -1e3;
   if (Number.isNaN(value)) return 1e3;
-  if (kind === 'ratio')
-    return value > 0 ? Math.min(Math.abs(Math.log10(value) - RATIO_DECADES.middle), 900) : 800;
+  if (value === Infinity || value === -Infinity) return 950;
+  if (kind === 'ratio' || kind === 'comparison') {
+    const { middle } = kind === 'ratio' ? RATIO_DECADES : COMPARISON_DECADES;
+    return value > 0 ? Math.min(Math.abs(Math.log10(value) - middle), 900) : ZERO_DECADES;
+  }
   if (kind === 'cosine') return Math.min(Math.abs(value), 900);
   if (kind === 'fraction') return Math.max(-900, Math.min(value, 900));
   return value > 0 ? Math.min(Math.log10(value), 900) : -900;
@@ -223,28 +254,29 @@ function _valuesOfHalves() {
 let _latestColors = null;
 
 /**
- * @param {Kind} kind
- * @param {Scale} scale
+ * @param {Colouring} colouring
  * @param {Theme} theme
  * @returns {Uint32Array} packed colour per severity; 0 is the hatch of an exact zero
  */
-function _colorsOf(kind, scale, theme) {
-  const key = [kind, scale.low, scale.high, theme].join();
-  if (_latestColors?.key !== key) _latestColors = { key, colors: _paintedSeverities(kind, scale, theme) };
+function _colorsOf(colouring, theme) {
+  const key = [colouring.kind, colouring.scale.low, colouring.scale.high, theme].join();
+  if (_latestColors?.key !== key) _latestColors = { key, colors: _paintedSeverities(colouring, theme) };
   return _latestColors.colors;
 }
 
-/** @param {Kind} kind @param {Scale} scale @param {Theme} theme */
-function _paintedSeverities(kind, scale, theme) {
+/** @param {Colouring} colouring @param {Theme} theme */
+function _paintedSeverities({ kind, scale, decades }, theme) {
   const { severityOf, valueOf } = severityTable(kind);
-  const ramp = kind === 'ratio' || kind === 'cosine' ? ratioColors(theme) : sequentialColors(theme);
-  const position =
-    kind === 'ratio' ? (/** @type {number} */ value) => ratioPosition(Math.log10(value)) : scale.toUnit;
+  const ramp = decades || kind === 'cosine' ? ratioColors(theme) : sequentialColors(theme);
+  const position = decades
+    ? (/** @type {number} */ value) => ratioPosition(Math.log10(value), decades)
+    : scale.toUnit;
   const colors = new Uint32Array(HALVES);
   for (let severity = 0; severity < HALVES; severity++)
     colors[severity] = ramp[Math.round(position(valueOf[severity]) * (ramp.length - 1))];
-  if (kind === 'ratio' || kind === 'log') colors[severityOf[ZERO]] = colors[severityOf[NEGATIVE_ZERO]] = 0;
-  colors[severityOf[NAN]] = packRgb(parseHex(cssColor('--nan')));
+  if (decades || kind === 'log') colors[severityOf[ZERO]] = colors[severityOf[NEGATIVE_ZERO]] = 0;
+  for (const half of [NAN, POSITIVE_INFINITY, NEGATIVE_INFINITY])
+    colors[severityOf[half]] = packRgb(parseHex(cssColor('--nan')));
   colors[severityOf[NOT_LOGGED]] = packRgb(parseHex(cssColor('--nodata')));
   return colors;
 }

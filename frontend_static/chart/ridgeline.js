@@ -1,9 +1,9 @@
 // @ts-check
 /** One histogram per logged step, newest in front at the bottom, over a shared value axis. */
 import { cssOf, mix, parseHex } from './colormap.js';
-import { formatAxis, formatInteger, formatPercent } from './format.js';
+import { formatAxis } from './format.js';
 import { cssColor, drawBottomAxis, drawLinearPart, plotArea, prepareCanvas } from './frame.js';
-import { resampler, specialCounts, usefulCells, valueScale } from './histogram.js';
+import { noteSpecials, resampler, specialCounts, usefulCells, valueScale } from './histogram.js';
 
 /** @typedef {import('../types.d.ts').AxisKind} AxisKind */
 /** @typedef {import('../types.d.ts').HistogramSeries} HistogramSeries */
@@ -21,16 +21,17 @@ const CLOSEST = 1.7;
 const LABEL_HEIGHT = 15;
 
 /**
- * @param {HTMLCanvasElement} canvas
+ * @param {import('./frame.js').Surface} canvas
  * @param {object} chart
  * @param {HistogramSeries} chart.histogram
  * @param {Float64Array} chart.xs axis position of each histogram
  * @param {string} chart.color '#rrggbb' @param {Theme} chart.theme
  * @param {number | null} chart.selected index of the histogram at the cursor, outlined
  * @param {AxisKind} chart.axisKind
+ * @param {'log' | 'linear'} [chart.valueAxis] of signed quantities
  * @returns {{area: PlotArea, indexAt: (yPixel: number) => number, yOf: (index: number) => number}} indexAt is -1 without histograms
  */
-export function drawRidgeline(canvas, { histogram, xs, color, theme, selected, axisKind }) {
+export function drawRidgeline(canvas, { histogram, xs, color, theme, selected, axisKind, valueAxis }) {
   const { context, width, height } = prepareCanvas(canvas);
   const n = xs.length;
   const label = (/** @type {number} */ index) => _rowLabel(xs[index], axisKind);
@@ -43,7 +44,7 @@ export function drawRidgeline(canvas, { histogram, xs, color, theme, selected, a
     const share = (y - area.top - headroom) / (area.height - headroom);
     return n ? Math.min(n - 1, Math.max(0, Math.round(share * (n - 1)))) : -1;
   };
-  const scale = valueScale(histogram);
+  const scale = valueScale(histogram, valueAxis);
   drawBottomAxis(context, area, scale.ticks(Math.max(3, Math.floor(area.width / 44))));
   if (scale.threshold) _markLinearPart(context, area, scale);
   if (n) {
@@ -52,7 +53,7 @@ export function drawRidgeline(canvas, { histogram, xs, color, theme, selected, a
     _drawCurves(context, area, curves, { yOf, peak, n, color, theme, selected: chosen });
     _drawNonFinite(context, area, histogram, yOf);
     _drawRowLabels(context, area, n, yOf, label, chosen);
-    _noteSpecials(context, area, histogram, chosen ?? n - 1);
+    noteSpecials(context, area, histogram, chosen ?? n - 1);
   }
   return { area, indexAt, yOf };
 }
@@ -195,28 +196,6 @@ function _drawPill(context, left, middle, text) {
   context.fill();
   context.fillStyle = cssColor('--fob-text');
   context.fillText(text, left + 6, middle + 0.5);
-}
-
-/**
- * What this histogram holds that no curve shows.
- * @param {Context} context
- * @param {PlotArea} area
- * @param {HistogramSeries} histogram
- * @param {number} row
- */
-function _noteSpecials(context, area, histogram, row) {
-  const { elements, zeros, subnormal, nonFinite } = specialCounts(histogram, row);
-  const notes = [
-    zeros ? { text: `exactly 0: ${formatPercent(zeros / elements)}`, color: '--text-2' } : null,
-    subnormal ? { text: `subnormal: ${formatPercent(subnormal / elements)}`, color: '--text-2' } : null,
-    nonFinite ? { text: `NaN or ∞: ${formatInteger(nonFinite)}`, color: '--critical' } : null,
-  ].filter((note) => note !== null);
-  context.textAlign = 'left';
-  context.textBaseline = 'top';
-  notes.forEach(({ text, color }, line) => {
-    context.fillStyle = cssColor(color);
-    context.fillText(text, area.left, area.top + 14 * line);
-  });
 }
 
 /** @param {number} x @param {AxisKind} axisKind */

@@ -1,5 +1,6 @@
 // @ts-check
 /** The only module that fetches: requests, their cache, and answers in the shapes of types.d.ts. */
+import { append, lastStep } from './growth.js';
 import { arrayOf, decodePacked, rowOf } from './packed.js';
 
 /**
@@ -33,9 +34,18 @@ const CACHED_ANSWERS = 64;
  * @param {typeof fetch} [fetcher]
  */
 export function createApi(fetcher = (...request) => fetch(...request)) {
-  const cache = new AnswerCache(async (url, signal) => {
-    const response = await _get(fetcher, url, signal);
-    return decodePacked(await response.arrayBuffer());
+  const fetchPacked = async (/** @type {string} */ url, /** @type {AbortSignal | undefined} */ signal) =>
+    decodePacked(await (await _get(fetcher, url, signal)).arrayBuffer());
+  /** @type {AnswerCache<import('./packed.js').Packed>} */
+  const cache = new AnswerCache(async (url, signal, known) => {
+    const since = known ? lastStep(known) : null;
+    if (known && since !== null) {
+      const tail = await fetchPacked(`${url}&since=${since}`, signal);
+      const columns = Number(new URLSearchParams(url.slice(url.indexOf('?'))).get('columns')) || undefined;
+      const grown = append(known, tail, columns);
+      if (grown) return grown;
+    }
+    return fetchPacked(url, signal);
   }, CACHED_ANSWERS);
 
   /**
@@ -59,7 +69,7 @@ export function createApi(fetcher = (...request) => fetch(...request)) {
       return (await (await _get(fetcher, 'revision', signal)).json()).revision;
     },
     /**
-     * @param {{run: string, statistic: string, columns: number, from?: number, to?: number}} query
+     * @param {{run: string, statistic: string, columns: number, from?: number, to?: number, against?: string, axis?: string}} query
      * @param {string} revision of the run
      * @param {AbortSignal} [signal]
      */
@@ -67,6 +77,15 @@ export function createApi(fetcher = (...request) => fetch(...request)) {
     /** @param {string} run @param {string} parameter @param {string} revision @param {AbortSignal} [signal] */
     series: (run, parameter, revision, signal) =>
       packed('series', { run, parameter }, revision, signal, _series),
+    /** @param {string} run @param {AbortSignal} [signal] @returns {Promise<import('../types.d.ts').Finding[]>} the most severe first */
+    async findings(run, signal) {
+      const { findings } = await (await _get(fetcher, _url('findings', { run }), signal)).json();
+      const rank = { error: 0, warning: 1, info: 2 };
+      return findings.sort(
+        (/** @type {import('../types.d.ts').Finding} */ a, /** @type {import('../types.d.ts').Finding} */ b) =>
+          rank[a.severity] - rank[b.severity],
+      );
+    },
     /** @param {string} run @param {string} revision @param {AbortSignal} [signal] */
     steps: (run, revision, signal) => packed('steps', { run }, revision, signal, _steps),
     /** @param {string} run @param {string} tag @param {string} revision @param {AbortSignal} [signal] */
@@ -91,13 +110,14 @@ export function createApi(fetcher = (...request) => fetch(...request)) {
  */
 export class AnswerCache {
   /**
-   * @param {(url: string, signal: AbortSignal | undefined) => Promise<T>} load
+   * @param {(url: string, signal: AbortSignal | undefined, known: T | null) => Promise<T>} load gets the
+   *   answer to an earlier revision, if there is one
    * @param {number} capacity how many answers to keep; the one unused for longest goes first
    */
   constructor(load, capacity) {
     this._load = load;
     this._capacity = capacity;
-    /** @type {Map<string, {revision: string, answer: Promise<T>}>} */
+    /** @type {Map<string, {revision: string, answer: Promise<T>, value: T | null}>} */
     this._entries = new Map();
   }
 
@@ -124,12 +144,22 @@ export class AnswerCache {
 
   /** @param {string} url @param {string} revision @param {AbortSignal | undefined} signal */
   _start(url, revision, signal) {
-    const entry = { revision, answer: this._load(url, signal) };
+    const known = this._entries.get(url)?.value ?? null;
+    /** @type {{revision: string, answer: Promise<T>, value: T | null}} */
+    const entry = { revision, answer: this._load(url, signal, known), value: null };
     this._entries.delete(url);
     this._entries.set(url, entry);
-    entry.answer.catch(() => {
-      if (this._entries.get(url) === entry) this._entries.delete(url);
-    });
+    entry.answer.then(
+      (value) => {
+        entry.value = value;
+      },
+      () => {
+        if (this._entries.get(url) !== entry) return;
+        // What is known can still grow when the server answers again.
+        if (known) this._entries.set(url, { revision: '', answer: Promise.resolve(known), value: known });
+        else this._entries.delete(url);
+      },
+    );
     for (const oldest of this._entries.keys()) {
       if (this._entries.size <= this._capacity) break;
       this._entries.delete(oldest);
@@ -182,7 +212,8 @@ function _overview(packed) {
   return {
     run: packed.header.run,
     statistic: packed.header.statistic,
-    logged_steps: packed.header.logged_steps,
+    against: packed.header.against,
+    total: packed.header.total,
     parameters: values.shape[0],
     columns: values.shape[1],
     values: values.data,
@@ -273,7 +304,7 @@ function _histograms(packed) {
     parameter: header.parameter,
     elements: header.elements,
     elements_read: header.elements_read,
-    logged_steps: header.logged_steps,
+    total: header.total,
     quantities,
   };
 }

@@ -4,7 +4,8 @@
 /** Data younger than this many seconds count as live. */
 export const LIVE_SECONDS = 60;
 /** While there is nothing to show, TensorBoard is probably still reading the log folder. */
-const POLL_MILLISECONDS = { empty: 1000, filled: 5000 };
+const EMPTY_MILLISECONDS = 1000;
+const IDLE_MILLISECONDS = 5000;
 
 /**
  * Calls `poll` again and again while the tab can be seen; never twice at a time.
@@ -12,11 +13,18 @@ const POLL_MILLISECONDS = { empty: 1000, filled: 5000 };
  * @param {() => Promise<void>} options.poll must not reject
  * @param {() => boolean} options.isVisible
  * @param {() => boolean} [options.isEmpty] whether there is nothing to show yet
+ * @param {() => number} [options.seconds] between two polls; 0 to poll only when asked to
  * @param {(callback: () => void, milliseconds: number) => unknown} [options.schedule]
  * @returns {{now: () => Promise<void>, stop: () => void}} `now` polls at once, or once more right
  *   after the poll in progress, which may have asked too early
  */
-export function startPolling({ poll, isVisible, isEmpty = () => false, schedule = setTimeout }) {
+export function startPolling({
+  poll,
+  isVisible,
+  isEmpty = () => false,
+  seconds = () => 5,
+  schedule = setTimeout,
+}) {
   let stopped = false;
   let again = false;
   /** @type {Promise<void> | null} */
@@ -37,10 +45,11 @@ export function startPolling({ poll, isVisible, isEmpty = () => false, schedule 
   };
   const tick = async () => {
     if (stopped) return;
-    if (isVisible() && !running) await now();
+    if (isVisible() && !running && (isEmpty() || seconds() > 0)) await now();
     if (!stopped) wait();
   };
-  const wait = () => schedule(tick, isEmpty() ? POLL_MILLISECONDS.empty : POLL_MILLISECONDS.filled);
+  const wait = () =>
+    schedule(tick, isEmpty() ? EMPTY_MILLISECONDS : 1000 * seconds() || IDLE_MILLISECONDS);
   wait();
   return {
     now,

@@ -5,16 +5,59 @@
  * @typedef {object} Link
  * @property {string} [run] the run that the overview shows
  * @property {string[]} [runs] the checked runs
+ * @property {string} [reference] the run that others are compared with
+ * @property {boolean} [against] whether the overview is coloured by that
  * @property {string} [tensor] the selected parameter
+ * @property {string[]} [pins] parameters below it
  * @property {number} [step] the pinned step
  * @property {string} [metric] statistic that colours the overview
  * @property {import('../types.d.ts').AxisKind} [axis]
  * @property {string[]} [open] the open modules
+ * @property {string} [filter] regular expression for parameters
+ * @property {import('../types.d.ts').Range} [range] what is visible of the axis, in its units
+ * @property {'latest' | 'anomaly' | 'model'} [order] of the rows
+ * @property {string} [finding] the selected finding
+ * @property {string} [strip] the series above the heat map
  */
 
 const TAB = 'adam_debug';
 const PREFIX = `p.${TAB}.`;
-const AXES = ['step', 'relative', 'wall'];
+
+const TEXT = { read: (/** @type {string} */ value) => value || undefined, write: String };
+const LIST = {
+  read: (/** @type {string} */ value) =>
+    value === '' ? [] : value.split(',').map(_decode).filter((item) => item !== null),
+  write: (/** @type {string[]} */ items) => items.map(encodeURIComponent).join(','),
+};
+const ONE_OF = (/** @type {string[]} */ ...values) => ({
+  read: (/** @type {string} */ value) => (values.includes(value) ? value : undefined),
+  write: String,
+});
+
+/**
+ * What each field is called in the address, and how it is read and written there.
+ * @type {Record<keyof Link, {key: string, read: (value: string) => any, write: (value: any) => string}>}
+ */
+const FIELDS = {
+  run: { key: 'run', ...TEXT },
+  runs: { key: 'runs', ...LIST },
+  reference: { key: 'ref', ...TEXT },
+  against: { key: 'against', read: (value) => value === '1' || undefined, write: () => '1' },
+  tensor: { key: 'tensor', ...TEXT },
+  pins: { key: 'pins', ...LIST },
+  step: { key: 'step', read: (value) => (/^\d+$/.test(value) ? Number(value) : undefined), write: String },
+  metric: { key: 'metric', ...TEXT },
+  axis: { key: 'axis', ...ONE_OF('step', 'relative', 'wall') },
+  open: { key: 'open', ...LIST },
+  filter: { key: 'q', ...TEXT },
+  range: { key: 'range', read: _readRange, write: ({ from, to }) => `${from},${to}` },
+  order: { key: 'order', ...ONE_OF('model', 'latest', 'anomaly') },
+  finding: { key: 'finding', ...TEXT },
+  strip: { key: 'strip', ...TEXT },
+};
+const FIELD_OF_KEY = new Map(
+  Object.entries(FIELDS).map(([field, { key }]) => [key, /** @type {keyof Link} */ (field)]),
+);
 
 /**
  * Reads our keys. What is unknown or malformed is ignored: links outlive versions.
@@ -28,7 +71,9 @@ export function readLink(hash) {
     if (!token.startsWith(PREFIX)) continue;
     const equals = token.indexOf('=');
     const value = equals < 0 ? null : _decode(token.slice(equals + 1));
-    if (value !== null) _assign(link, token.slice(PREFIX.length, equals), value);
+    const field = FIELD_OF_KEY.get(token.slice(PREFIX.length, equals));
+    const read = field && value !== null ? FIELDS[field].read(value) : undefined;
+    if (field && read !== undefined) Object.assign(link, { [field]: read });
   }
   return link;
 }
@@ -42,10 +87,10 @@ export function readLink(hash) {
 export function writeLink(hash, link) {
   const kept = _tokens(hash).filter((token) => !token.startsWith(PREFIX));
   if (kept.length === 0) kept.push(TAB);
-  for (const [key, value] of Object.entries(link)) {
+  for (const [field, value] of Object.entries(link)) {
     if (value === undefined) continue;
-    const text = Array.isArray(value) ? value.map(encodeURIComponent).join(',') : String(value);
-    kept.push(`${PREFIX}${key}=${encodeURIComponent(text)}`);
+    const { key, write } = FIELDS[/** @type {keyof Link} */ (field)];
+    kept.push(`${PREFIX}${key}=${encodeURIComponent(write(value))}`);
   }
   return `#${kept.join('&')}`;
 }
@@ -112,16 +157,8 @@ function _decode(text) {
   }
 }
 
-/** @param {Link} link @param {string} key @param {string} value */
-function _assign(link, key, value) {
-  if (key === 'run' || key === 'tensor' || key === 'metric') {
-    if (value) link[key] = value;
-  } else if (key === 'runs' || key === 'open') {
-    const items = value === '' ? [] : value.split(',').map(_decode);
-    link[key] = items.filter((item) => item !== null);
-  } else if (key === 'step') {
-    if (/^\d+$/.test(value)) link.step = Number(value);
-  } else if (key === 'axis' && AXES.includes(value)) {
-    link.axis = /** @type {import('../types.d.ts').AxisKind} */ (value);
-  }
+/** @param {string} value '120,480.5' */
+function _readRange(value) {
+  const [from, to, ...more] = value.split(',').map((end) => (end.trim() === '' ? NaN : Number(end)));
+  return Number.isFinite(from) && to > from && to < Infinity && !more.length ? { from, to } : undefined;
 }

@@ -1,6 +1,6 @@
 // @ts-check
 /** What the user can do: every change of the state has its name here. */
-import { checkedRuns, DEFAULT_METRIC, overviewRun } from './store.js';
+import { checkedRuns, DEFAULT_METRIC, defaultPreferences, defaultView, overviewRun } from './store.js';
 
 /**
  * @typedef {import('./store.js').State} State
@@ -18,9 +18,9 @@ export function createActions(store, api) {
     /** Asks whether there are new data, and for the summary if so. Never rejects. */
     async refresh() {
       try {
-        const { summary, connection, attempt } = get();
+        const { summary, connection, attempt, paused } = get();
         const current = summary && (await api.revision());
-        const news = !summary || current !== summary.revision;
+        const news = !summary || (current !== summary.revision && !paused);
         /** @type {Partial<State>} */
         const patch = {};
         if (news) patch.summary = await api.summary();
@@ -58,8 +58,26 @@ export function createActions(store, api) {
     filterTensors: (filter) => set({ filter, open: null }),
     /** @param {string} metric */
     colourBy: (metric) => set({ metric }),
-    /** @param {string} lineStatistic */
-    chartStatistic: (lineStatistic) => set({ lineStatistic }),
+    /** @param {import('./store.js').RowOrder} order */
+    orderRows: (order) => set({ order }),
+    /** Compares all runs with one; the same once more compares no longer. @param {string} run */
+    referTo(run) {
+      const { reference, against } = get();
+      set(reference === run ? { reference: null, against: false } : { reference: run, against });
+    },
+    /** @param {boolean} against */
+    colourAgainst: (against) => set({ against }),
+    /** Adds a line chart, or removes it; the last one stays. @param {string} name */
+    toggleStatistic(name) {
+      const { lineStatistics } = get();
+      const rest = lineStatistics.filter((other) => other !== name);
+      const next = rest.length < lineStatistics.length ? rest : [...lineStatistics, name];
+      if (next.length) set({ lineStatistics: next });
+    },
+    /** @template {keyof import('./store.js').Preferences} K @param {K} name @param {State[K]} value */
+    prefer: (name, value) => set({ [name]: value }),
+    /** Takes back all preferences. */
+    forgetPreferences: () => set(defaultPreferences()),
     /** @param {import('../types.d.ts').AxisKind} axis */
     setAxis: (axis) => set({ axis, range: null }),
     /** @param {import('../types.d.ts').Range | null} range */
@@ -74,35 +92,58 @@ export function createActions(store, api) {
     openModules: (open) => set({ open }),
     /** @param {string} strip */
     chooseStrip: (strip) => set({ strip }),
-    /** @param {number} smoothing */
-    setSmoothing: (smoothing) => set({ smoothing }),
+    /** Keeps a parameter in view, or lets it go. @param {string} tensor */
+    togglePin(tensor) {
+      const { pins } = get();
+      const rest = pins.filter((other) => other !== tensor);
+      set({ pins: rest.length < pins.length ? rest : [...pins, tensor] });
+    },
+    /** @param {import('../types.d.ts').Finding} finding selects it, and what it is about */
+    selectFinding(finding) {
+      const run = get().summary?.runs.find((info) => info.run === finding.run);
+      const known = run?.parameters.some(({ name }) => name === finding.parameters[0]);
+      set({
+        finding: finding.id,
+        ...(run && { run: run.run }),
+        ...(known && { tensor: finding.parameters[0] }),
+        step: finding.at ?? finding.from,
+      });
+    },
     /** @param {number} index @param {Partial<import('./store.js').Panel>} change */
     changePanel(index, change) {
       set({ panels: get().panels.map((panel, i) => (i === index ? { ...panel, ...change } : panel)) });
     },
-    /** @param {boolean} help */
-    showHelp: (help) => set({ help }),
+    /** @param {boolean} shown */
+    showHelp: (shown) => set({ dialog: shown ? 'help' : null }),
+    /** @param {boolean} settings */
+    showSettings: (settings) => set({ settings }),
+    /** @param {boolean} optimizer */
+    showOptimizer: (optimizer) => set({ optimizer }),
+    /** Lets a card fill the tab, or gives it back its place. @param {string} card */
+    toggleFull: (card) => set({ full: get().full === card ? null : card }),
+    /** @param {boolean} paused */
+    pause: (paused) => set({ paused }),
 
-    /** Takes back one thing at a time: the help, the zoom, the filter, the pinned step. */
+    /** Takes back one thing at a time: dialog, full size, settings, zoom, filter, finding, pinned step. */
     escape() {
-      const { help, range, filter, step } = get();
-      if (help) set({ help: false });
+      const { dialog, full, settings, range, filter, finding, step } = get();
+      if (dialog) set({ dialog: null });
+      else if (full) set({ full: null });
+      else if (settings) set({ settings: false });
       else if (range) set({ range: null });
       else if (filter) set({ filter: '', open: null });
+      else if (finding) set({ finding: null });
       else if (step !== null) set({ step: null });
     },
 
     /** @param {Link} link */
     followLink(link) {
       set({
+        ...defaultView(),
+        ...link,
         run: link.run ?? get().run,
         checked: link.runs ? new Set(link.runs) : null,
-        tensor: link.tensor ?? null,
-        step: link.step ?? null,
-        metric: link.metric ?? DEFAULT_METRIC,
-        axis: link.axis ?? 'step',
         open: link.open ? new Set(link.open) : null,
-        range: null,
       });
     },
   };
@@ -118,11 +159,19 @@ export function linkOf(state) {
   return {
     run: several ? overviewRun(state)?.run : undefined,
     runs: state.checked ? [...state.checked] : undefined,
+    reference: state.reference ?? undefined,
+    against: state.against || undefined,
     tensor: state.tensor ?? undefined,
+    pins: state.pins.length ? state.pins : undefined,
     step: state.step ?? undefined,
     metric: state.metric === DEFAULT_METRIC ? undefined : state.metric,
     axis: state.axis === 'step' ? undefined : state.axis,
     open: state.open ? [...state.open] : undefined,
+    filter: state.filter || undefined,
+    range: state.range ?? undefined,
+    order: state.order === 'model' ? undefined : state.order,
+    finding: state.finding ?? undefined,
+    strip: state.strip ?? undefined,
   };
 }
 

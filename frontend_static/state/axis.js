@@ -93,3 +93,27 @@ export function clampRange(range, whole) {
   if (!(to > from) || to - from >= whole.to - whole.from) return null;
   return { from, to };
 }
+
+/** How far the wheel zooms in, as a share of the whole. */
+const CLOSEST_ZOOM = 1e-3;
+
+/**
+ * @param {Range} range visible now
+ * @param {number} unit 0 to 1 across it; the point that stays where it is
+ * @param {number} factor of its length; below 1 zooms in
+ * @param {Range} whole
+ * @returns {Range} within `whole`, not shorter than CLOSEST_ZOOM of it
+ */
+export function zoomedRange(range, unit, factor, whole) {
+  const all = whole.to - whole.from;
+  const length = Math.min(all, Math.max((range.to - range.from) * factor, all * CLOSEST_ZOOM));
+  const from = range.from + unit * (range.to - range.from - length);
+  return shiftedRange({ from, to: from + length }, 0, whole);
+}
+
+/** @param {Range} range @param {number} by @param {Range} whole @returns {Range} as long as before, within `whole` */
+export function shiftedRange(range, by, whole) {
+  const length = range.to - range.from;
+  const from = Math.max(whole.from, Math.min(whole.to - length, range.from + by));
+  return { from, to: from + length };
+}

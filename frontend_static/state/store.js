@@ -5,29 +5,57 @@
  * @typedef {import('../types.d.ts').Summary} Summary
  * @typedef {import('../types.d.ts').RunInfo} RunInfo
  * @typedef {import('../types.d.ts').ParameterInfo} ParameterInfo
- * @typedef {'ridgeline' | 'density' | 'bands'} PanelKind
+ * @typedef {'ridgeline' | 'density' | 'bands' | 'single'} PanelKind
+ * @typedef {'auto' | 'log' | 'linear'} ValueScale
+ * @typedef {'model' | 'latest' | 'anomaly'} RowOrder
+ * @typedef {'nearest' | 'ascending' | 'descending' | 'default'} TooltipOrder
  * @typedef {{quantity: string, kind: PanelKind}} Panel
  *
- * @typedef {object} State
+ * What is kept from visit to visit, and never in a link.
+ * @typedef {object} Preferences
+ * @property {number} smoothing 0 to 0.99
+ * @property {Panel[]} panels the histogram panels
+ * @property {string[]} lineStatistics statistics that have a line chart
+ * @property {ValueScale} lineScale auto: as suits the statistic
+ * @property {boolean} ignoreOutliers let single values leave the line charts at the top and bottom
+ * @property {boolean} linkCursor show the step under the pointer in every chart
+ * @property {TooltipOrder} tooltipOrder
+ * @property {[number, number]} healthyBand update-to-weight ratios that need no attention
+ * @property {[number, number]} colourRange update-to-weight ratios at the ends of the colours; between them lies 1e-3
+ * @property {'log' | 'linear'} histogramAxis of signed quantities; log is linear around zero
+ * @property {boolean} followReload ask for new data when TensorBoard reloads
+ * @property {number} pollSeconds ask for new data that often; 0 for never
+ *
+ * @typedef {object} View what a link restores, but for the preferences
+ * @property {string | null} run run that the overview shows
+ * @property {Set<string> | null} checked runs drawn in comparisons; null for the default
+ * @property {string | null} reference run that others are compared with
+ * @property {boolean} against colour the overview by the ratio to the reference
+ * @property {string} filter regular expression for parameters
+ * @property {string} metric statistic that colours the overview
+ * @property {import('../types.d.ts').AxisKind} axis
+ * @property {string | null} tensor selected parameter
+ * @property {string[]} pins parameters that stay below the selected one
+ * @property {number | null} step pinned step; null follows the newest
+ * @property {Set<string> | null} open open modules; null for the default
+ * @property {import('../types.d.ts').Range | null} range zoom in axis units; null shows everything
+ * @property {RowOrder} order of the overview's rows
+ * @property {string | null} finding id of the selected finding
+ * @property {string | null} strip series above the heat map; null for the default
+ *
+ * @typedef {object} Page
  * @property {import('../types.d.ts').Theme} theme
  * @property {Summary | null} summary null until the first answer
  * @property {string | null} connection why the server does not answer; null while it does
  * @property {number} attempt counts recoveries of the connection, so that failed requests are repeated
- * @property {string | null} run run that the overview shows
- * @property {Set<string> | null} checked runs drawn in comparisons; null for the default
  * @property {string} runFilter regular expression
- * @property {string} filter regular expression for parameters
- * @property {string} metric statistic that colours the overview
- * @property {string} lineStatistic statistic of the line chart
- * @property {import('../types.d.ts').AxisKind} axis
- * @property {string | null} tensor selected parameter
- * @property {number | null} step pinned step; null follows the newest
- * @property {Set<string> | null} open open modules; null for the default
- * @property {import('../types.d.ts').Range | null} range zoom in axis units; null shows everything
- * @property {string | null} strip series above the heat map; null for the default
- * @property {number} smoothing 0 to 0.99
- * @property {Panel[]} panels the histogram panels
- * @property {boolean} help
+ * @property {boolean} paused keep what is shown although there may be new data
+ * @property {'help' | null} dialog
+ * @property {boolean} settings whether the settings are open
+ * @property {boolean} optimizer whether the optimizer's card is open
+ * @property {string | null} full name of the card that fills the tab
+ *
+ * @typedef {Preferences & View & Page} State
  *
  * @typedef {object} Store
  * @property {() => State} get
@@ -41,32 +69,64 @@ export const DEFAULT_METRIC = 'update_to_weight_ratio';
 const DEFAULT_CHECKED = 8;
 const PREFERENCES_KEY = 'adam_debug.preferences';
 
-/** @returns {State} */
-export function initialState() {
+/** @returns {Preferences} */
+export function defaultPreferences() {
   return {
-    theme: 'light',
-    summary: null,
-    connection: null,
-    attempt: 0,
-    run: null,
-    checked: null,
-    runFilter: '',
-    filter: '',
-    metric: DEFAULT_METRIC,
-    lineStatistic: DEFAULT_METRIC,
-    axis: 'step',
-    tensor: null,
-    step: null,
-    open: null,
-    range: null,
-    strip: null,
     smoothing: 0.6,
     panels: [
       { quantity: 'update', kind: 'ridgeline' },
       { quantity: 'exp_avg_sq', kind: 'density' },
       { quantity: 'gradient', kind: 'bands' },
     ],
-    help: false,
+    lineStatistics: [DEFAULT_METRIC],
+    lineScale: 'auto',
+    ignoreOutliers: false,
+    linkCursor: true,
+    tooltipOrder: 'nearest',
+    healthyBand: [3e-4, 3e-3],
+    colourRange: [1e-6, 10 ** -0.5],
+    histogramAxis: 'log',
+    followReload: true,
+    pollSeconds: 5,
+  };
+}
+
+/** @returns {View} */
+export function defaultView() {
+  return {
+    run: null,
+    checked: null,
+    reference: null,
+    against: false,
+    filter: '',
+    metric: DEFAULT_METRIC,
+    axis: 'step',
+    tensor: null,
+    pins: [],
+    step: null,
+    open: null,
+    range: null,
+    order: 'model',
+    finding: null,
+    strip: null,
+  };
+}
+
+/** @returns {State} */
+export function initialState() {
+  return {
+    ...defaultPreferences(),
+    ...defaultView(),
+    theme: 'light',
+    summary: null,
+    connection: null,
+    attempt: 0,
+    runFilter: '',
+    paused: false,
+    dialog: null,
+    settings: false,
+    optimizer: false,
+    full: null,
   };
 }
 
@@ -158,6 +218,11 @@ export function checkedRuns(state) {
   return runs.filter((run) => run === shown || others.includes(run));
 }
 
+/** @param {State} state @returns {RunInfo | null} what the overview's run is compared with */
+export function referenceRun(state) {
+  return state.summary?.runs.find((run) => run.run === state.reference) ?? null;
+}
+
 /** @param {State} state @returns {ParameterInfo | null} of the overview's run */
 export function selectedParameter(state) {
   const parameters = overviewRun(state)?.parameters ?? [];
@@ -178,29 +243,58 @@ export function compileFilter(text) {
   }
 }
 
+const POSITIVE_PAIR = (/** @type {any} */ pair) =>
+  Array.isArray(pair) && pair.length === 2 && pair[0] > 0 && pair[1] > pair[0] && pair[1] < Infinity;
+const ONE_OF =
+  (/** @type {unknown[]} */ ...values) =>
+  (/** @type {any} */ value) =>
+    values.includes(value);
+const BOOLEAN = ONE_OF(true, false);
+
+/** @type {Record<keyof Preferences, (value: any) => boolean>} */
+const VALID = {
+  smoothing: (value) => value >= 0 && value <= 0.99,
+  panels: (value) => Array.isArray(value) && value.length === 3 && value.every(_isPanel),
+  lineStatistics: (value) =>
+    Array.isArray(value) && value.length > 0 && value.every((name) => typeof name === 'string'),
+  lineScale: ONE_OF('auto', 'log', 'linear'),
+  ignoreOutliers: BOOLEAN,
+  linkCursor: BOOLEAN,
+  tooltipOrder: ONE_OF('nearest', 'ascending', 'descending', 'default'),
+  healthyBand: POSITIVE_PAIR,
+  colourRange: (value) => POSITIVE_PAIR(value) && value[0] < 1e-3 && value[1] > 1e-3,
+  histogramAxis: ONE_OF('log', 'linear'),
+  followReload: BOOLEAN,
+  pollSeconds: ONE_OF(0, 2, 5, 15, 30, 60),
+};
+
+/** @template {keyof Preferences} K @param {K} name @param {any} value @returns {boolean} */
+export function isValidPreference(name, value) {
+  return VALID[name](value);
+}
+
 /**
  * @param {Pick<Storage, 'getItem'>} storage
- * @returns {Partial<State>} what an earlier visit left, as far as it is valid
+ * @returns {Partial<Preferences>} what an earlier visit left, as far as it is valid
  */
 export function readPreferences(storage) {
   try {
-    const { smoothing, panels } = JSON.parse(storage.getItem(PREFERENCES_KEY) ?? '{}');
-    /** @type {Partial<State>} */
-    const preferences = {};
-    if (smoothing >= 0 && smoothing <= 0.99) preferences.smoothing = smoothing;
-    if (Array.isArray(panels) && panels.length === 3 && panels.every(_isPanel)) {
-      preferences.panels = panels.map(({ quantity, kind }) => ({ quantity, kind }));
-    }
-    return preferences;
+    const kept = JSON.parse(storage.getItem(PREFERENCES_KEY) ?? '{}') ?? {};
+    const names = /** @type {(keyof Preferences)[]} */ (Object.keys(VALID));
+    return Object.fromEntries(
+      names.filter((name) => name in kept && VALID[name](kept[name])).map((name) => [name, kept[name]]),
+    );
   } catch {
     return {}; // storage is switched off, or holds something else
   }
 }
 
 /** @param {Pick<Storage, 'setItem'>} storage @param {State} state */
-export function writePreferences(storage, { smoothing, panels }) {
+export function writePreferences(storage, state) {
+  const names = /** @type {(keyof Preferences)[]} */ (Object.keys(VALID));
+  const text = JSON.stringify(Object.fromEntries(names.map((name) => [name, state[name]])));
   try {
-    storage.setItem(PREFERENCES_KEY, JSON.stringify({ smoothing, panels }));
+    storage.setItem(PREFERENCES_KEY, text);
   } catch {
     // Storage is full or switched off: the preference lasts as long as the page.
   }
@@ -208,5 +302,7 @@ export function writePreferences(storage, { smoothing, panels }) {
 
 /** @param {any} panel */
 function _isPanel(panel) {
-  return typeof panel?.quantity === 'string' && ['ridgeline', 'density', 'bands'].includes(panel.kind);
+  return (
+    typeof panel?.quantity === 'string' && ['ridgeline', 'density', 'bands', 'single'].includes(panel.kind)
+  );
 }

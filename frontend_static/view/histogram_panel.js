@@ -1,12 +1,15 @@
 // @ts-check
-/** One histogram panel: a quantity of the parameter over time, drawn in one of three ways. */
+/** One histogram panel: a quantity of the parameter over time, or at one step. */
 import { drawBands } from '../chart/bands.js';
 import { drawDensity } from '../chart/density.js';
 import { valueScale } from '../chart/histogram.js';
+import { formatInteger } from '../chart/format.js';
 import { drawRidgeline } from '../chart/ridgeline.js';
+import { drawSingleHistogram } from '../chart/single_histogram.js';
 import { axisValues, indexAtOrBefore, nearestIndex } from '../state/axis.js';
+import { sameArea } from './line_panel.js';
 import { StepLine, useAxisPointer, useDrawing } from './plot.js';
-import { html, useRef, useState } from './ui.js';
+import { html, SaveMenu, useRef, useState } from './ui.js';
 
 /**
  * @typedef {import('./ui.js').App} App
@@ -31,6 +34,12 @@ const KINDS = [
     note: '±½σ, ±1σ, ±1½σ, min–max',
     path: 'M0 2c4-2 9 2 14 0M0 5c4-2 9 2 14 0M0 8c4-2 9 2 14 0',
   },
+  {
+    kind: 'single',
+    label: 'Single step',
+    note: 'share of elements',
+    path: 'M1.5 9V6M4.5 9V3.5M7.5 9V1M10.5 9V4M13 9V7',
+  },
 ];
 
 /**
@@ -38,17 +47,32 @@ const KINDS = [
  * @param {App} props.app
  * @param {number} props.index of the panel
  * @param {import('../state/store.js').Panel} props.panel
+ * @param {import('../state/store.js').State} props.state
  * @param {import('./overview.js').View} props.view
+ * @param {import('../types.d.ts').ParameterInfo} props.parameter
  * @param {string[]} props.quantities to choose from
  * @param {HistogramSeries | null} props.histogram
  * @param {string | null} props.absence why there is no histogram, where that is known
  * @param {number} props.start wall time of the run's first step
  * @param {number | null} props.epsilon of the parameter's group
  */
-export function HistogramPanel({ app, index, panel, view, quantities, histogram, absence, start, epsilon }) {
+export function HistogramPanel(props) {
+  const { app, index, panel, state, view, parameter, quantities, histogram, absence, start, epsilon } = props;
   const kind = KINDS.find((candidate) => candidate.kind === panel.kind) ?? KINDS[0];
   const change = (/** @type {Partial<import('../state/store.js').Panel>} */ patch) =>
     app.actions.changePanel(index, patch);
+  const sampled = parameter.elements_read < parameter.elements;
+  const single = histogram && kind.kind === 'single' ? indexAtOrBefore(histogram.step, view.step) : -1;
+  const notes = [
+    kind.note,
+    single >= 0 && `step ${formatInteger(histogram?.step[single] ?? 0)}`,
+    sampled && 'of the sample',
+    panel.quantity === 'exp_avg_sq' &&
+      histogram &&
+      epsilon &&
+      !epsilonMark(histogram, epsilon) &&
+      `√v = ε (${epsilon}) is beyond the axis`,
+  ];
   return html`<section class="panel" aria-label=${`Histograms of ${panel.quantity}`}>
     <h3>
       <select
@@ -62,7 +86,7 @@ export function HistogramPanel({ app, index, panel, view, quantities, histogram,
             html`<option key=${name} value=${name} selected=${name === panel.quantity}>${name}</option>`,
         )}
       </select>
-      <small>${histogram ? kind.note : ''}</small>
+      <small>${histogram ? notes.filter(Boolean).join(' · ') : ''}</small>
       <span class="kinds" role="group" aria-label="Chart type">
         ${KINDS.map(
           (choice) => html`<button
@@ -76,6 +100,20 @@ export function HistogramPanel({ app, index, panel, view, quantities, histogram,
           </button>`,
         )}
       </span>
+      ${
+        histogram &&
+        html`<${SaveMenu}
+          label=${`Save the histograms of ${panel.quantity}`}
+          name=${`${parameter.name} ${panel.quantity}`}
+          figure=${async () => {
+            const { histogramFigure } = await import('../data/figures.js');
+            const draw = (/** @type {import('../chart/frame.js').Surface} */ surface) =>
+              void drawHistogram(surface, kind.kind, { state, view, histogram, start, epsilon });
+            return histogramFigure({ view, parameter, quantity: panel.quantity, kind: kind.label, draw });
+          }}
+          table=${async () => (await import('../data/tables.js')).histogramTable(histogram)}
+        />`
+      }
     </h3>
     ${
       histogram && histogram.step.length > 0
@@ -83,6 +121,7 @@ export function HistogramPanel({ app, index, panel, view, quantities, histogram,
           key=${kind.kind}
           app=${app}
           kind=${kind}
+          state=${state}
           view=${view}
           histogram=${histogram}
           start=${start}
@@ -97,33 +136,32 @@ export function HistogramPanel({ app, index, panel, view, quantities, histogram,
  * @param {object} props
  * @param {App} props.app
  * @param {typeof KINDS[0]} props.kind
+ * @param {import('../state/store.js').State} props.state
  * @param {import('./overview.js').View} props.view
  * @param {HistogramSeries} props.histogram
  * @param {number} props.start
  * @param {number | null} props.epsilon
  */
-function HistogramPlot({ app, kind, view, histogram, start, epsilon }) {
+function HistogramPlot({ app, kind, state, view, histogram, start, epsilon }) {
   const box = useRef(/** @type {HTMLElement | null} */ (null));
   const canvas = useRef(/** @type {HTMLCanvasElement | null} */ (null));
   const ridgeline = useRef(/** @type {Ridgeline | null} */ (null));
+  const { histogramAxis, linkCursor } = state;
   const [area, setArea] = useState(/** @type {PlotArea | null} */ (null));
   const { range, theme, axis, color } = view;
   const xs = axisValues(axis, histogram.step, histogram.wall_time, start);
   const at = indexAtOrBefore(histogram.step, view.step);
-  const selected = kind.kind === 'ridgeline' && at >= 0 ? at : null;
+  const onSteps = kind.kind === 'density' || kind.kind === 'bands';
+  const selected = onSteps ? null : at;
 
   const draw = (/** @type {HTMLCanvasElement} */ target) => {
-    const common = { histogram, xs, range, color, theme, axisKind: axis };
-    let drawn;
-    if (kind.kind === 'ridgeline') {
-      ridgeline.current = drawRidgeline(target, { histogram, xs, color, theme, selected, axisKind: axis });
-      drawn = ridgeline.current.area;
-    } else if (kind.kind === 'density') {
-      drawn = drawDensity(target, { ...common, mark: epsilonMark(histogram, epsilon) });
-    } else drawn = drawBands(target, common);
-    setArea((before) => (before && _sameArea(before, drawn) ? before : drawn));
+    const drawn = drawHistogram(target, kind.kind, { state, view, histogram, start, epsilon });
+    if ('indexAt' in drawn) ridgeline.current = drawn;
+    const next = 'indexAt' in drawn ? drawn.area : drawn;
+    setArea((before) => (before && sameArea(before, next) ? before : next));
   };
-  useDrawing(canvas, draw, [histogram, range, theme, axis, color, selected, epsilon, kind.kind]);
+  const look = [range, theme, axis, color, histogramAxis];
+  useDrawing(canvas, draw, [histogram, ...look, selected, epsilon, kind.kind]);
 
   const isRidgeline = kind.kind === 'ridgeline';
   const indexUnder = (/** @type {PointerEvent} */ event) => {
@@ -135,22 +173,53 @@ function HistogramPlot({ app, kind, view, histogram, start, epsilon }) {
     range,
     onHover(x, event) {
       if (x === null) return app.cursor.hover(null);
+      if (!linkCursor || kind.kind === 'single') return;
       const index = isRidgeline ? indexUnder(event) : nearestIndex(xs, x);
       app.cursor.hover(index < 0 ? null : xs[index]);
     },
     onClick(x, event) {
+      if (kind.kind === 'single') return;
       const index = isRidgeline ? indexUnder(event) : nearestIndex(xs, x);
       if (index >= 0) app.actions.pinStep(histogram.step[index]);
     },
     // A drag across curves is no span of steps.
-    onZoom: (span) => (isRidgeline && span ? undefined : app.actions.zoom(span)),
+    onZoom: (span) => (!onSteps && span ? undefined : app.actions.zoom(span)),
+    onView: onSteps ? app.actions.zoom : undefined,
+    whole: view.whole,
   });
   const sentence = `${kind.label} of ${histogram.quantity} over ${histogram.step.length} logged histograms`;
   return html`<div class="plot" ref=${box}>
     <canvas ref=${canvas} role="img" aria-label=${sentence}></canvas>
-    ${!isRidgeline && html`<${StepLine} cursor=${app.cursor} range=${range} area=${area} />`}
-    <div class=${isRidgeline ? '' : 'zoom-span'} hidden></div>
+    ${onSteps && html`<${StepLine} cursor=${app.cursor} range=${range} area=${area} />`}
+    <div class=${onSteps ? 'zoom-span' : ''} hidden></div>
   </div>`;
+}
+
+/**
+ * @param {import('../chart/frame.js').Surface} surface
+ * @param {PanelKind} kind
+ * @param {object} chart
+ * @param {import('../state/store.js').State} chart.state
+ * @param {import('./overview.js').View} chart.view
+ * @param {HistogramSeries} chart.histogram
+ * @param {number} chart.start
+ * @param {number | null} chart.epsilon
+ * @returns {PlotArea | Ridgeline}
+ */
+export function drawHistogram(surface, kind, { state, view, histogram, start, epsilon }) {
+  const { range, theme, axis: axisKind, color } = view;
+  const xs = axisValues(axisKind, histogram.step, histogram.wall_time, start);
+  const valueAxis = state.histogramAxis;
+  const at = indexAtOrBefore(histogram.step, view.step);
+  const mark = epsilonMark(histogram, epsilon);
+  if (kind === 'ridgeline') {
+    const selected = at >= 0 ? at : null;
+    return drawRidgeline(surface, { histogram, xs, color, theme, selected, axisKind, valueAxis });
+  }
+  if (kind === 'single')
+    return drawSingleHistogram(surface, { histogram, selected: Math.max(0, at), color, valueAxis, mark });
+  const chart = { histogram, xs, range, color, theme, axisKind, valueAxis, mark };
+  return kind === 'density' ? drawDensity(surface, chart) : drawBands(surface, chart);
 }
 
 /**
@@ -170,9 +239,4 @@ export function epsilonMark(histogram, epsilon) {
 /** @param {string[]} names @param {string} current */
 function _withCurrent(names, current) {
   return names.includes(current) ? names : [...names, current];
-}
-
-/** @param {PlotArea} a @param {PlotArea} b */
-function _sameArea(a, b) {
-  return a.left === b.left && a.top === b.top && a.width === b.width && a.height === b.height;
 }

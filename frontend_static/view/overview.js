@@ -1,15 +1,15 @@
 // @ts-check
 /** The first card: every tensor at every step, under the module tree and the loss. */
-import { drawLegend, drawRatioLegend, ratioPosition } from '../chart/colormap.js';
+import { drawLegend, drawRatioLegend } from '../chart/colormap.js';
 import { drawContextStrip } from '../chart/context_strip.js';
 import { formatAxis, formatInteger, formatNumber } from '../chart/format.js';
-import { drawOverview, overviewDomain } from '../chart/overview_heatmap.js';
+import { colouringOf, drawOverview } from '../chart/overview_heatmap.js';
 import { axisTicks } from '../chart/scales.js';
 import { indexAtOrBefore, nearestIndex } from '../state/axis.js';
 import { Canvas, pixelOf, StepLine, useAxisPointer, useWindowHeight } from './plot.js';
-import { formatStatistic, ratioEmphasis } from './step_table.js';
-import { allModules, modulesAround, rowOfParameter, treeRows } from './tree_rows.js';
-import { html, icon, useEffect, useLayoutEffect, useMemo, useRef, useState } from './ui.js';
+import { formatFactor, formatStatistic, ratioEmphasis, stepAt } from './step_table.js';
+import { allModules, anomalies, modulesAround, rankedRows, rowOfParameter, treeRows } from './tree_rows.js';
+import { html, icon, SaveMenu, severityMark, useEffect, useLayoutEffect, useMemo, useRef, useState } from './ui.js';
 
 /**
  * @typedef {import('./ui.js').App} App
@@ -24,10 +24,15 @@ import { html, icon, useEffect, useLayoutEffect, useMemo, useRef, useState } fro
  * @property {import('../types.d.ts').Theme} theme
  * @property {import('../types.d.ts').AxisKind} axis
  * @property {import('../types.d.ts').Range} range visible
+ * @property {import('../types.d.ts').Range} whole
+ * @property {number} start wall time of the run's first step
+ * @property {number} x the same step on the axis
  * @property {OverviewData} overview
  * @property {Float64Array} xs axis value of every column
  * @property {number} step at the cursor: the pinned one, else the newest
  * @property {import('../types.d.ts').StatisticInfo} metric
+ * @property {import('../chart/overview_heatmap.js').Colouring} colouring
+ * @property {import('../types.d.ts').RunInfo | null} against the run that the heat map compares with
  *
  * @typedef {{name: string, label: string, x: Float64Array, y: ArrayLike<number>}} Strip
  */
@@ -39,11 +44,19 @@ const LARGEST_ROW = 24;
 /** Everything of the tab but the rows, with the parameter card at its smallest. */
 const HEIGHT_AROUND_ROWS = 646;
 const SMALLEST_HEIGHT = 210;
+const HEIGHT_AROUND_FULL = 210;
+const ORDERS = [
+  { name: 'model', text: 'Model order' },
+  { name: 'latest', text: 'Highest at step' },
+  { name: 'anomaly', text: 'Most anomalous' },
+];
 
 /**
  * @param {object} props
  * @param {App} props.app
+ * @param {import('../state/store.js').State} props.state
  * @param {View} props.view
+ * @param {import('../types.d.ts').Finding[]} props.findings of this run
  * @param {import('./tree_rows.js').Module} props.tree of the tensors that pass the filter
  * @param {Set<string>} props.open
  * @param {number} props.selected index of the selected parameter
@@ -51,40 +64,84 @@ const SMALLEST_HEIGHT = 210;
  * @param {{name: string, label: string}[]} props.stripChoices
  * @param {boolean} props.stale
  */
-export function Overview({ app, view, tree, open, selected, strips, stripChoices, stale }) {
-  const { run, overview, metric } = view;
-  const available = useRowsHeight();
-  const count = useMemo(() => treeRows(tree, open, 1).length, [tree, open]);
-  const rowHeight = Math.max(SMALLEST_ROW, Math.min(LARGEST_ROW, Math.floor(available / Math.max(1, count))));
-  const rows = useMemo(() => treeRows(tree, open, rowHeight), [tree, open, rowHeight]);
+export function Overview({ app, state, view, findings, tree, open, selected, strips, stripChoices, stale }) {
+  const { run, overview, metric, against } = view;
+  const full = state.full === 'overview';
+  const available = useRowsHeight(full);
+  const ranks = useRanks(state, view);
+  const unit = useMemo(() => (ranks ? rankedRows(tree, ranks, 1) : treeRows(tree, open, 1)), [tree, open, ranks]);
+  const rowHeight = Math.max(
+    SMALLEST_ROW,
+    Math.min(LARGEST_ROW, Math.floor(available / Math.max(1, unit.length))),
+  );
+  const rows = useMemo(
+    () => unit.map((row) => ({ ...row, y: row.y * rowHeight, height: rowHeight })),
+    [unit, rowHeight],
+  );
   const everything = allModules(tree);
   const allOpen = everything.size > 0 && [...everything].every((key) => open.has(key));
   const tensors = tree.parameters.length;
   const hidden = run.parameters.length - tensors;
-  return html`<section class="card overview ${stale ? 'stale' : ''}" aria-label="Overview">
+  const compared = against && `${_compares(view) === 'ratio' ? '÷' : '−'} ${against.name}`;
+  const nothingCompared = against && overview.logged && !overview.logged.some(Boolean);
+  return html`<section class="card overview ${stale ? 'stale' : ''} ${full ? 'full' : ''} ${state.full && !full ? 'behind' : ''}" aria-label="Overview">
     <div class="card-head">
       <h2>${_sentenceCase(metric.label)}</h2>
-      <span class="sub" title=${metric.description}>
+      <span class="sub" title=${`${metric.description}${against ? `; compared with ${against.name} at the same point of the axis` : ''}`}>
         ${formatInteger(tensors)} ${hidden ? `of ${formatInteger(run.parameters.length)} ` : ''}tensors ·
-        ${' '}${formatInteger(overview.logged_steps)} logged steps · ${run.name}
+        ${' '}${formatInteger(overview.total.steps)} logged steps · ${run.name} ${compared}
       </span>
       <span class="grow"></span>
       <span class="swatches">
-        ${_isRatio(metric) && html`<span><i class="sw-zero"></i>no update</span>`}
+        ${_hatches(view) && html`<span><i class="sw-zero"></i>${_isRatio(metric) ? 'no update' : 'zero'}</span>`}
         <span><i class="sw-nan"></i>NaN / Inf</span>
-        ${overview.logged && html`<span><i class="sw-none"></i>not logged</span>`}
+        ${overview.logged && html`<span><i class="sw-none"></i>${against ? 'nothing to compare' : 'not logged'}</span>`}
       </span>
       <${Legend} view=${view} />
+      <select
+        class="plain-select order"
+        aria-label="Order of the rows"
+        title="Order of the rows"
+        value=${state.order}
+        onChange=${(/** @type {any} */ event) => app.actions.orderRows(event.target.value)}
+      >
+        ${ORDERS.map(({ name, text }) => html`<option key=${name} value=${name} selected=${name === state.order}>${text}</option>`)}
+      </select>
       <button
         class="icon-button"
         aria-label=${allOpen ? 'Fold all modules' : 'Open all modules'}
         title=${allOpen ? 'Fold all modules' : 'Open all modules'}
-        disabled=${everything.size === 0}
+        disabled=${everything.size === 0 || ranks !== null}
         onClick=${() => app.actions.openModules(allOpen ? new Set() : everything)}
       >
         ${icon(allOpen ? 'collapse' : 'expand')}
       </button>
+      <${SaveMenu}
+        label="Save the heat map"
+        name=${`${run.name} ${metric.name}`}
+        figure=${async () => {
+          const { overviewFigure } = await import('../data/figures.js');
+          return overviewFigure({ view, rows, strips, undefinedFor: undefinedFor(view) });
+        }}
+        table=${async () => (await import('../data/tables.js')).overviewTable(view, rows)}
+      />
+      <button
+        class="icon-button"
+        aria-pressed=${full}
+        aria-label=${full ? 'Back to normal size' : 'Full size'}
+        title=${full ? 'Back to normal size (Esc)' : 'Full size'}
+        onClick=${() => app.actions.toggleFull('overview')}
+      >
+        ${icon(full ? 'small' : 'full')}
+      </button>
     </div>
+    ${
+      nothingCompared &&
+      html`<p class="hint">
+        ${against.name} has no value of ${metric.label} at these ${view.axis === 'step' ? 'steps' : 'times'}:
+        another axis (step, relative, wall) may line the runs up.
+      </p>`
+    }
     ${
       tensors === 0
         ? html`<${NoMatch} app=${app} />`
@@ -94,6 +151,8 @@ export function Overview({ app, view, tree, open, selected, strips, stripChoices
           tree=${tree}
           open=${open}
           rows=${rows}
+          findings=${findings}
+          linkCursor=${state.linkCursor}
           visibleHeight=${Math.min(Math.floor(available / rowHeight), rows.length) * rowHeight}
           selected=${selected}
           strips=${strips}
@@ -104,7 +163,7 @@ export function Overview({ app, view, tree, open, selected, strips, stripChoices
 }
 
 /** @param {any} props see Overview */
-function Rows({ app, view, tree, open, rows, visibleHeight, selected, strips, stripChoices }) {
+function Rows({ app, view, tree, open, rows, findings, linkCursor, visibleHeight, selected, strips, stripChoices }) {
   const { overview, xs, range, run } = view;
   const scroller = useRef(/** @type {HTMLElement | null} */ (null));
   const layer = useRef(/** @type {HTMLElement | null} */ (null));
@@ -129,11 +188,12 @@ function Rows({ app, view, tree, open, rows, visibleHeight, selected, strips, st
   const drawn = visible.filter((row) => !row.open).map((row) => ({ ...row, y: row.y - offset }));
   const area = { left: 0, top: 0, width, height: top + visibleHeight };
   const selectedRow = rowOfParameter(rows, selected);
-  useLayoutEffect(() => _scrollIntoView(scroller.current, selectedRow, visibleHeight), [selected]);
+  const place = selectedRow && `${selected} ${selectedRow.y / selectedRow.height}`;
+  useLayoutEffect(() => _scrollIntoView(scroller.current, selectedRow, visibleHeight), [place]);
 
   const hover = (/** @type {number | null} */ x, /** @type {PointerEvent} */ event) => {
     const column = x === null ? -1 : nearestIndex(xs, x);
-    app.cursor.hover(x === null ? null : xs[column]);
+    if (linkCursor || x === null) app.cursor.hover(x === null ? null : xs[column]);
     tip.current(x === null ? null : _tipAt(event, column, { view, rows, offset, top, layer: layer.current }));
   };
   const click = (/** @type {number} */ x, /** @type {PointerEvent} */ event) => {
@@ -143,7 +203,16 @@ function Rows({ app, view, tree, open, rows, visibleHeight, selected, strips, st
     if (row) app.actions.selectCell(run.parameters[_worst(view, row, nearestIndex(xs, x))].name, step);
     else app.actions.pinStep(step);
   };
-  useAxisPointer(layer, { area, range, onHover: hover, onClick: click, onZoom: app.actions.zoom });
+  useAxisPointer(layer, {
+    area,
+    range,
+    onHover: hover,
+    onClick: click,
+    onZoom: app.actions.zoom,
+    onView: app.actions.zoom,
+    whole: view.whole,
+    wheelIsFree: () => total <= visibleHeight,
+  });
 
   const draw = (/** @type {HTMLCanvasElement} */ canvas) =>
     drawOverview(canvas, {
@@ -152,10 +221,10 @@ function Rows({ app, view, tree, open, rows, visibleHeight, selected, strips, st
       xs,
       range,
       theme: view.theme,
-      scale: view.metric.scale,
+      colouring: view.colouring,
       undefinedFor: undefinedFor(view),
     });
-  const drawing = [overview, xs, range, view.theme, rows, offset, visibleHeight, width];
+  const drawing = [overview, xs, range, view.theme, view.colouring, rows, offset, visibleHeight, width];
   return html`<div
     class="overview-scroll"
     ref=${scroller}
@@ -175,7 +244,7 @@ function Rows({ app, view, tree, open, rows, visibleHeight, selected, strips, st
             </div>`,
           )}
         </div>
-        <${Tree} app=${app} tree=${tree} open=${open} rows=${rows} visible=${visible} selectedRow=${selectedRow} run=${run} />
+        <${Tree} app=${app} tree=${tree} open=${open} rows=${rows} visible=${visible} selectedRow=${selectedRow} run=${run} findings=${findings} />
         <div class="sticky-bottom"></div>
       </div>
       <div class="heat" ref=${layer} style="height:${height}px">
@@ -220,8 +289,8 @@ function Rows({ app, view, tree, open, rows, visibleHeight, selected, strips, st
   </div>`;
 }
 
-/** @param {{app: App, tree: import('./tree_rows.js').Module, open: Set<string>, rows: TreeRow[], visible: TreeRow[], selectedRow: TreeRow | undefined, run: View['run']}} props */
-function Tree({ app, tree, open, rows, visible, selectedRow, run }) {
+/** @param {{app: App, tree: import('./tree_rows.js').Module, open: Set<string>, rows: TreeRow[], visible: TreeRow[], selectedRow: TreeRow | undefined, run: View['run'], findings: import('../types.d.ts').Finding[]}} props */
+function Tree({ app, open, rows, visible, selectedRow, run, findings }) {
   const [active, setActive] = useState(/** @type {string | null} */ (null));
   const toggle = (/** @type {TreeRow} */ row) => app.actions.openModules(_toggled(open, row.key));
   const choose = (/** @type {TreeRow} */ row) =>
@@ -237,6 +306,7 @@ function Tree({ app, tree, open, rows, visible, selectedRow, run }) {
     event.preventDefault();
   };
   const total = rows.length ? rows[rows.length - 1].y + rows[0].height : 0;
+  const severities = useMemo(() => _severestOf(findings), [findings]);
   return html`<div
     class="tree"
     role="tree"
@@ -261,8 +331,9 @@ function Tree({ app, tree, open, rows, visible, selectedRow, run }) {
         onClick=${() => choose(row)}
       >
         ${row.kind === 'module' ? icon(row.open ? 'down' : 'right', 'chevron') : html`<span class="chevron"></span>`}
-        <span class="row-name">${row.label}</span>
+        <span class="row-name"><bdi>${row.label}</bdi></span>
         ${row.kind === 'module' && html`<span class="count">${row.parameters.length}</span>`}
+        ${!row.open && _markOf(row, run, severities)}
       </div>`,
     )}
   </div>`;
@@ -282,17 +353,23 @@ function StripChoice({ app, choices, chosen }) {
 
 /** @param {{view: View}} props */
 function Legend({ view }) {
-  const { theme, overview, metric } = view;
-  const draw = (/** @type {HTMLCanvasElement} */ canvas) =>
-    _isRatio(metric)
-      ? drawRatioLegend(canvas, theme)
-      : drawLegend(canvas, theme, overviewDomain(overview, metric.scale), {
-          diverging: metric.scale === 'cosine',
-        });
-  const label = _isRatio(metric)
-    ? 'Colour scale from 1e-6 (blue) over 1e-3 (neutral, usual) to 3e-1 (red)'
-    : `Colour scale of ${metric.label}, from low (pale) to high (strong)`;
-  return html`<${Canvas} class="legend" draw=${draw} dependencies=${[theme, overview, metric]} label=${label} />`;
+  const { theme, metric, colouring } = view;
+  const draw = (/** @type {import('../chart/frame.js').Surface} */ surface) => drawColourScale(surface, view);
+  const { kind, scale } = colouring;
+  const ends = `from ${formatNumber(scale.low)} to ${formatNumber(scale.high)}`;
+  const label =
+    kind === 'ratio'
+      ? `Colour scale ${ends}: blue below 1e-3, red above it`
+      : kind === 'comparison'
+        ? `Colour scale ${ends} times the reference: blue is less, red is more`
+        : `Colour scale of ${metric.label}, ${ends}`;
+  return html`<${Canvas} class="legend" draw=${draw} dependencies=${[theme, colouring]} label=${label} />`;
+}
+
+/** @param {import('../chart/frame.js').Surface} surface @param {Pick<View, 'theme' | 'colouring'>} view */
+export function drawColourScale(surface, { theme, colouring: { kind, scale, decades } }) {
+  if (decades) drawRatioLegend(surface, theme, decades);
+  else drawLegend(surface, theme, scale, { diverging: kind === 'cosine' });
 }
 
 /** @param {{view: View, width: number}} props */
@@ -316,7 +393,7 @@ function StepTag({ cursor, view, area }) {
       const pixel = x === null ? null : pixelOf(view.range, area, x);
       element.hidden = pixel === null;
       if (x === null || pixel === null) return;
-      const step = view.overview.last_step[nearestIndex(view.xs, x)];
+      const step = stepAt(view, x);
       const time = view.axis === 'step' ? '' : ` · ${formatAxis(x, view.axis)}`;
       element.textContent = `step ${formatInteger(step)}${time}`;
       const half = element.offsetWidth / 2;
@@ -410,8 +487,11 @@ function _tipAt(event, column, { view, rows, offset, top, layer }) {
   /** @type {[string, string][]} */
   const lines = [[first === last ? 'step' : 'steps (their extreme)', steps]];
   if (view.axis !== 'step') lines.push(['time', formatAxis(view.xs[column], view.axis)]);
-  lines.push([metric.label, _valueText(view, parameter, value)]);
-  if (_isRatio(metric) && value !== null && value > 0 && Number.isFinite(value))
+  lines.push([
+    view.against ? `${metric.label}, compared with ${view.against.name}` : metric.label,
+    _valueText(view, parameter, value),
+  ]);
+  if (view.colouring.kind === 'ratio' && value !== null && value > 0 && Number.isFinite(value))
     lines.push(['compared with 1e-3', _times(value / 1e-3)]);
   if (row.kind === 'module') lines.push([`extreme of ${row.parameters.length} tensors`, row.key]);
   const name = run.parameters[parameter].name;
@@ -449,9 +529,10 @@ function _worst(view, row, column) {
 }
 
 /** @param {View} view @param {number} value @returns {number} the larger the more it stands out */
-function _extremity({ metric }, value) {
+function _extremity({ colouring: { decades } }, value) {
   if (!Number.isFinite(value)) return Infinity;
-  return _isRatio(metric) ? Math.abs(ratioPosition(Math.log10(value)) - 0.5) : Math.abs(value);
+  if (!decades) return Math.abs(value);
+  return value === 0 ? 1 : Math.abs(Math.log10(value) - decades.middle);
 }
 
 /** @param {View} view @param {number} parameter @param {number} column @returns {number | null} null where nothing was logged */
@@ -464,22 +545,80 @@ function _valueAt({ overview }, parameter, column) {
 function _describe(view, row, value) {
   const text = _valueText(view, row.parameters[0], value, true);
   if (value === null || text === '—') return [text, ''];
-  if (_isRatio(view.metric)) return [text, ratioEmphasis(value)];
+  if (view.colouring.kind === 'ratio') return [text, ratioEmphasis(value)];
   return [text, Number.isFinite(value) ? '' : 'hot'];
 }
 
 /** @param {View} view @param {number} parameter @param {number | null} value @param {boolean} [short] */
 function _valueText(view, parameter, value, short = false) {
-  if (value === null) return short ? '—' : 'not logged';
+  if (value === null) return short ? '—' : view.against ? 'nothing to compare' : 'not logged';
   const group = view.run.groups[view.run.parameters[parameter].group];
   if (Number.isNaN(value) && group?.undefined.includes(view.metric.name)) {
     return short ? '—' : `not defined for ${group.optimizer}`;
   }
-  return formatStatistic(view.metric, value);
+  if (!view.against) return formatStatistic(view.metric, value);
+  if (view.colouring.kind === 'comparison') return Number.isFinite(value) ? formatFactor(value) : formatNumber(value);
+  return `${value > 0 ? '+' : ''}${formatNumber(value)}`;
+}
+
+/** @param {View} view @returns {'ratio' | 'difference'} how the heat map compares runs */
+function _compares({ colouring }) {
+  return colouring.kind === 'comparison' ? 'ratio' : 'difference';
+}
+
+/** @param {View} view whether an exact zero has a look of its own */
+function _hatches({ colouring }) {
+  return colouring.decades !== undefined || colouring.kind === 'log';
+}
+
+/**
+ * What the rows are ordered by; null for the order of the model.
+ * @param {import('../state/store.js').State} state
+ * @param {View} view
+ * @returns {Float64Array | null} by parameter
+ */
+function useRanks({ order }, view) {
+  const { overview, xs, range, x, colouring, metric } = view;
+  const onLog = colouring.decades !== undefined || metric.scale === 'log';
+  const at = order === 'latest' ? nearestIndex(xs, x) : -1;
+  return useMemo(() => {
+    if (order === 'model') return null;
+    const leftOut = undefinedFor(view);
+    if (order === 'anomaly') {
+      const first = Math.max(0, indexAtOrBefore(xs, range.from));
+      return anomalies(overview, { first, last: Math.max(first, indexAtOrBefore(xs, range.to)) }, onLog, leftOut);
+    }
+    return Float64Array.from({ length: overview.parameters }, (_, parameter) => {
+      const value = leftOut.has(parameter) ? null : _valueAt(view, parameter, at);
+      return value === null ? -Infinity : Number.isNaN(value) ? Infinity : value;
+    });
+  }, [order, overview, order === 'anomaly' ? range : at, onLog]);
+}
+
+const SEVERITIES = /** @type {const} */ (['error', 'warning', 'info']);
+
+/** @param {import('../types.d.ts').Finding[]} findings @returns {Map<string, 'error' | 'warning' | 'info'>} by parameter name */
+function _severestOf(findings) {
+  /** @type {Map<string, 'error' | 'warning' | 'info'>} */
+  const found = new Map();
+  for (const severity of [...SEVERITIES].reverse()) {
+    for (const finding of findings) {
+      if (finding.severity === severity) for (const name of finding.parameters) found.set(name, severity);
+    }
+  }
+  return found;
+}
+
+/** @param {TreeRow} row @param {View['run']} run @param {Map<string, 'error' | 'warning' | 'info'>} severities */
+function _markOf(row, run, severities) {
+  if (!severities.size) return null;
+  const here = new Set(row.parameters.map((parameter) => severities.get(run.parameters[parameter].name)));
+  const severest = SEVERITIES.find((severity) => here.has(severity));
+  return severest && html`<span class="row-mark">${severityMark(severest)}</span>`;
 }
 
 /** @param {View} view @returns {Set<number>} parameters whose optimizer does not have the statistic */
-function undefinedFor({ run, metric }) {
+export function undefinedFor({ run, metric }) {
   const groups = run.groups.map((group) => group.undefined.includes(metric.name));
   return new Set(run.parameters.flatMap(({ group }, index) => (groups[group] ? [index] : [])));
 }
@@ -492,9 +631,11 @@ function _scrollIntoView(scroller, row, visibleHeight) {
   if (below > scroller.scrollTop) scroller.scrollTop = below;
 }
 
-/** Height for the rows, so that both cards fit on one screen. */
-function useRowsHeight() {
-  const spare = useWindowHeight() - HEIGHT_AROUND_ROWS;
+/** Height for the rows, so that both cards fit on one screen. @param {boolean} full whether there is one card */
+function useRowsHeight(full) {
+  const height = useWindowHeight();
+  if (full) return Math.max(SMALLEST_HEIGHT, height - HEIGHT_AROUND_FULL);
+  const spare = height - HEIGHT_AROUND_ROWS;
   const fair = spare > 300 ? 300 + (spare - 300) / 2 : spare; // a tall screen serves both cards
   return Math.max(SMALLEST_HEIGHT, Math.floor(fair));
 }

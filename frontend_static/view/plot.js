@@ -1,5 +1,6 @@
 // @ts-check
 /** What charts need from the page: redrawing on a change of data or size, the step line, the mouse. */
+import { shiftedRange, zoomedRange } from '../state/axis.js';
 import { html, useEffect, useLayoutEffect, useRef, useState } from './ui.js';
 
 /**
@@ -80,6 +81,9 @@ const CLICK_PIXELS = 4;
  * @param {(x: number | null, event: PointerEvent) => void} options.onHover null on leaving
  * @param {(x: number, event: PointerEvent) => void} options.onClick
  * @param {(range: Range | null) => void} options.onZoom null on a double click
+ * @param {(range: Range) => void} [options.onView] the wheel zooms around the pointer; with Alt or Shift a drag moves the view
+ * @param {Range} [options.whole] limits of the view
+ * @param {() => boolean} [options.wheelIsFree] whether the wheel zooms without Alt or Ctrl, because there is nothing to scroll
  */
 export function useAxisPointer(element, options) {
   const latest = useRef(options);
@@ -89,6 +93,8 @@ export function useAxisPointer(element, options) {
     const span = /** @type {HTMLElement | null} */ (target.querySelector('.zoom-span'));
     /** @type {number | null} */
     let dragFrom = null;
+    /** @type {{pixel: number, range: Range} | null} */
+    let moved = null;
     const pixel = (/** @type {PointerEvent} */ event) => {
       const { area } = latest.current;
       const inside = event.clientX - target.getBoundingClientRect().left;
@@ -106,16 +112,41 @@ export function useAxisPointer(element, options) {
     };
     const move = (/** @type {PointerEvent} */ event) => {
       const at = pixel(event);
+      if (moved) {
+        const { area, whole, onView } = latest.current;
+        const { from, to } = moved.range;
+        const shift = ((moved.pixel - at) / (area?.width ?? 1)) * (to - from);
+        if (whole) onView?.(shiftedRange(moved.range, shift, whole));
+        return;
+      }
       if (dragFrom !== null) showSpan(dragFrom, at);
       latest.current.onHover(axisValue(at), event);
     };
     const leave = (/** @type {PointerEvent} */ event) => latest.current.onHover(null, event);
     const down = (/** @type {PointerEvent} */ event) => {
       if (event.button !== 0) return;
-      dragFrom = pixel(event);
+      if (latest.current.onView && (event.altKey || event.shiftKey))
+        moved = { pixel: pixel(event), range: latest.current.range };
+      else dragFrom = pixel(event);
       target.setPointerCapture(event.pointerId);
     };
+    const wheel = (/** @type {WheelEvent} */ event) => {
+      const { area, range, whole, onView, wheelIsFree } = latest.current;
+      if (!onView || !whole || !area) return;
+      const zooms = event.altKey || event.ctrlKey || event.metaKey;
+      const sideways = Math.abs(event.deltaX) > Math.abs(event.deltaY) || event.shiftKey;
+      if (!zooms && !sideways && !wheelIsFree?.()) return;
+      event.preventDefault();
+      const pixels = (event.deltaMode === 1 ? 16 : 1) * (event.deltaY || event.deltaX);
+      const inside = event.clientX - target.getBoundingClientRect().left - area.left;
+      const unit = Math.min(1, Math.max(0, inside / area.width));
+      if (sideways && !zooms) {
+        const by = (event.deltaX || event.deltaY) / area.width;
+        onView(shiftedRange(range, by * (range.to - range.from), whole));
+      } else onView(zoomedRange(range, unit, Math.exp(Math.max(-1, Math.min(1, pixels / 400))), whole));
+    };
     const up = (/** @type {PointerEvent} */ event) => {
+      moved = null;
       if (dragFrom === null) return;
       const [from, to] = [dragFrom, pixel(event)];
       dragFrom = null;
@@ -126,7 +157,7 @@ export function useAxisPointer(element, options) {
       else latest.current.onZoom({ from: a, to: b });
     };
     const cancel = () => {
-      dragFrom = null;
+      dragFrom = moved = null;
       if (span) span.hidden = true;
     };
     const reset = () => latest.current.onZoom(null);
@@ -138,8 +169,9 @@ export function useAxisPointer(element, options) {
       ['pointerup', up],
       ['pointercancel', cancel],
       ['dblclick', reset],
+      ['wheel', wheel],
     ];
-    for (const [type, listener] of listeners) target.addEventListener(type, listener);
+    for (const [type, listener] of listeners) target.addEventListener(type, listener, { passive: false });
     return () => {
       for (const [type, listener] of listeners) target.removeEventListener(type, listener);
     };

@@ -1,11 +1,11 @@
 // @ts-check
-/** The left column: which runs are shown, and what the optimizer of the overview's run does. */
+/** The left column: which runs are shown, what was found in them, and what the optimizer does. */
 import { runColor } from '../chart/colormap.js';
 import { formatInteger, formatNumber } from '../chart/format.js';
 import { indexAtOrBefore } from '../state/axis.js';
 import { checkedRuns, compileFilter } from '../state/store.js';
 import { FilterBox } from './toolbar.js';
-import { html, icon } from './ui.js';
+import { html, icon, Lazy } from './ui.js';
 
 /**
  * @typedef {import('./ui.js').App} App
@@ -21,14 +21,21 @@ import { html, icon } from './ui.js';
  * @param {RunInfo | null} props.run the overview's
  * @param {Hyperparameters | null} props.hyperparameters of that run
  * @param {number | null} props.step at the cursor
+ * @param {import('../types.d.ts').Finding[]} props.findings
  */
-export function Sidebar({ app, state, run, hyperparameters, step }) {
+export function Sidebar({ app, state, run, hyperparameters, step, findings }) {
   return html`<aside class="side" aria-label="Runs and optimizer">
     <${Runs} app=${app} state=${state} run=${run} />
-    ${run && html`<${Optimizer} run=${run} hyperparameters=${hyperparameters} step=${step} />`}
+    ${
+      run &&
+      findings.length > 0 &&
+      html`<${Lazy} load=${() => import('./findings.js')} name="Findings" app=${app} state=${state} run=${run} findings=${findings} />`
+    }
+    ${run && html`<${Optimizer} app=${app} open=${state.optimizer} run=${run} hyperparameters=${hyperparameters} step=${step} />`}
     <div class="keys" aria-hidden="true">
       <span><kbd>/</kbd> filter</span><span><kbd>j</kbd> <kbd>k</kbd> tensor</span>
-      <span><kbd>←</kbd> <kbd>→</kbd> step</span><span><kbd>o</kbd> fold</span>
+      <span><kbd>←</kbd> <kbd>→</kbd> step</span>
+      ${findings.length > 0 ? html`<span><kbd>n</kbd> finding</span>` : html`<span><kbd>o</kbd> fold</span>`}
       <span><kbd>?</kbd> help</span>
     </div>
   </aside>`;
@@ -73,6 +80,18 @@ function Runs({ app, state, run }) {
             ${info.name}
           </button>
           ${info === run && html`<span class="primary" title="The overview and the histograms show this run">OVERVIEW</span>`}
+          ${
+            runs.length > 1 &&
+            html`<button
+              class="reference ${state.reference === info.run ? 'on' : ''}"
+              aria-pressed=${state.reference === info.run}
+              aria-label=${`Compare with ${info.name}`}
+              title=${state.reference === info.run ? 'The reference: others are compared with it' : 'Compare others with this run'}
+              onClick=${() => actions.referTo(info.run)}
+            >
+              ${icon('reference', 'flag')}
+            </button>`
+          }
           <span class="step" title="Newest step">${formatInteger(info.last_step)}</span>
           <span class="dot" style="background:${color}"></span>
         </div>`,
@@ -95,8 +114,8 @@ function CheckBox({ on, label, onToggle }) {
   </button>`;
 }
 
-/** @param {{run: RunInfo, hyperparameters: Hyperparameters | null, step: number | null}} props */
-function Optimizer({ run, hyperparameters, step }) {
+/** @param {{app: App, open: boolean, run: RunInfo, hyperparameters: Hyperparameters | null, step: number | null}} props */
+function Optimizer({ app, open, run, hyperparameters, step }) {
   const names = [...new Set(run.groups.map((group) => group.optimizer))].join(', ');
   const elements = run.parameters.reduce((sum, parameter) => sum + parameter.elements, 0);
   const frozen = run.unoptimized.filter((parameter) => !parameter.trainable);
@@ -104,6 +123,7 @@ function Optimizer({ run, hyperparameters, step }) {
   return html`<section class="optimizer" aria-label="Optimizer">
     <div class="section">
       Optimizer<span class="grow"></span><span class="sub">${names} · ${formatCount(elements)} parameters</span>
+      <button class="link" aria-pressed=${open} onClick=${() => app.actions.showOptimizer(!open)}>${open ? 'Close' : 'Over time'}</button>
     </div>
     <div class="groups">
       <table>

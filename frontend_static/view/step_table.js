@@ -1,8 +1,8 @@
 // @ts-check
-/** The numbers of one parameter at one step, a column for every checked run. */
+/** The numbers of one parameter at the step cursor, a column for every checked run. */
 import { formatAxis, formatInteger, formatNumber, formatPercent } from '../chart/format.js';
 import { indexAtOrBefore } from '../state/axis.js';
-import { html } from './ui.js';
+import { html, useLayoutEffect, useRef } from './ui.js';
 
 /**
  * @typedef {import('../types.d.ts').RunInfo} RunInfo
@@ -15,52 +15,133 @@ import { html } from './ui.js';
  * @property {string} color
  * @property {number[]} [dash]
  * @property {Series | null} series null where the run has no such parameter
+ * @property {number} start wall time of the run's first step
  * @property {Float64Array} xs axis value of every logged step
+ *
+ * @typedef {RunSeries & {undefined: {names: string[], optimizer: string}}} TableColumn
  */
 
 /**
+ * The numbers follow the cursor without being rendered again.
  * @param {object} props
+ * @param {import('./ui.js').App} props.app
+ * @param {import('./overview.js').View} props.view
  * @param {RunSeries[]} props.runs
- * @param {RunInfo} props.first the overview's run, whose column comes first if it is among them
+ * @param {RunInfo | null} props.reference the run that the others are compared with
  * @param {string} props.parameter
  * @param {StatisticInfo[]} props.statistics in the order of the rows
- * @param {number} props.step at the cursor
- * @param {number} props.x the same on the axis
- * @param {import('../types.d.ts').AxisKind} props.axis
  */
-export function StepTable({ runs, first, parameter, statistics, step, x, axis }) {
-  // Runs without the tensor come last.
-  const rank = (/** @type {RunSeries} */ { run, series }) => (series ? Number(run !== first) : 2);
-  const columns = [...runs]
-    .sort((a, b) => rank(a) - rank(b))
-    .map((entry) => ({
-      ...entry,
-      index: entry.xs.length ? indexAtOrBefore(entry.xs, x) : -1,
-      undefined: undefinedStatistics(entry.run, parameter),
-    }));
+export function StepTable({ app, view, runs, reference, parameter, statistics }) {
+  const panel = useRef(/** @type {HTMLElement | null} */ (null));
+  const columns = tableColumns(runs, view.run, reference, parameter);
   const shown = statistics.filter(({ name }) => runs.some(({ run }) => run.statistics.includes(name)));
-  const at = `step ${formatInteger(step)}${axis === 'step' ? '' : ` · ${formatAxis(x, axis)}`}`;
-  return html`<div class="panel step-panel">
-    <h3>At ${at}</h3>
+  const compared = columns.findIndex(({ run }) => run === reference);
+  useLayoutEffect(() =>
+    app.cursor.subscribe((x) => {
+      if (x !== null && panel.current) _fill(panel.current, x, { view, columns, shown, compared });
+    }),
+  );
+  return html`<div class="panel step-panel" ref=${panel}>
+    <h3>
+      <span class="at-title"></span>
+      ${compared >= 0 && html`<small>compared with ${columns[compared].run.name}</small>`}
+    </h3>
     <div class="table-scroll" tabindex="0" role="region" aria-label="Numbers at the step">
-      <table class="step" aria-label=${`Statistics of ${parameter} at ${at}`}>
+      <table class="step" aria-label=${`Statistics of ${parameter} at the step`}>
         <thead>
           <tr>
             <th scope="col"><span class="visually-hidden">Statistic</span></th>
-            ${columns.map((column) => _header(column, step))}
+            ${columns.map(
+              ({ run, color }) => html`<th key=${run.run} scope="col" data-run=${run.run}>
+                <i style="background:${color}"></i>${run.name}<small class="other-step"></small>
+              </th>`,
+            )}
           </tr>
         </thead>
         <tbody>
           ${shown.map(
             (statistic) => html`<tr key=${statistic.name} data-statistic=${statistic.name}>
               <th scope="row" title=${statistic.description}>${statistic.label}</th>
-              ${columns.map((column) => _cell(column, statistic, parameter))}
+              ${columns.map(({ run }) => html`<td key=${run.run}><span></span><small></small></td>`)}
             </tr>`,
           )}
         </tbody>
       </table>
     </div>
   </div>`;
+}
+
+/**
+ * The overview's run comes first, then the reference; runs without the tensor come last.
+ * @param {RunSeries[]} runs @param {RunInfo} first @param {RunInfo | null} reference @param {string} parameter
+ * @returns {TableColumn[]}
+ */
+export function tableColumns(runs, first, reference, parameter) {
+  const rank = (/** @type {RunSeries} */ { run, series }) =>
+    !series ? 3 : run === first ? 0 : run === reference ? 1 : 2;
+  return [...runs]
+    .sort((a, b) => rank(a) - rank(b))
+    .map((entry) => ({ ...entry, undefined: undefinedStatistics(entry.run, parameter) }));
+}
+
+/**
+ * @param {HTMLElement} panel
+ * @param {number} x
+ * @param {{view: import('./overview.js').View, columns: TableColumn[], shown: StatisticInfo[], compared: number}} table
+ */
+function _fill(panel, x, { view, columns, shown, compared }) {
+  const step = stepAt(view, x);
+  const title = `At step ${formatInteger(step)}${view.axis === 'step' ? '' : ` · ${formatAxis(x, view.axis)}`}`;
+  const indices = columns.map(({ xs }) => (xs.length ? indexAtOrBefore(xs, x) : -1));
+  _setText(/** @type {HTMLElement} */ (panel.querySelector('.at-title')), title);
+  panel.querySelectorAll('thead .other-step').forEach((element, c) => {
+    const note = _note(columns[c].series, indices[c], step);
+    _setText(/** @type {HTMLElement} */ (element), note);
+    const header = /** @type {HTMLElement} */ (element.parentElement);
+    header.title = `${columns[c].run.name}${note ? `: ${note}` : ''}`;
+  });
+  panel.querySelectorAll('tbody tr').forEach((row, r) => {
+    const statistic = shown[r];
+    const values = columns.map((column, c) => valueOf(column, statistic, indices[c]));
+    row.querySelectorAll('td').forEach((cell, c) => {
+      const missing = columns[c].undefined;
+      const undefinedHere = missing.names.includes(statistic.name);
+      const value = values[c];
+      const text = undefinedHere
+        ? `not defined for ${missing.optimizer}`
+        : value === null
+          ? '—'
+          : formatStatistic(statistic, value);
+      const other = compared >= 0 && compared !== c ? values[compared] : null;
+      const difference = value === null || other === null ? '' : formatDifference(statistic, value, other);
+      const className = undefinedHere ? 'undefined' : value === null ? '' : _emphasis(statistic, value);
+      if (cell.className !== className) cell.className = className;
+      _setText(/** @type {HTMLElement} */ (cell.firstElementChild), text);
+      _setText(/** @type {HTMLElement} */ (cell.lastElementChild), difference);
+    });
+  });
+}
+
+/** @param {HTMLElement} element @param {string} text */
+function _setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+/**
+ * The step that an axis value stands for: the pinned one where it is pinned, else the last logged one.
+ * @param {import('./overview.js').View} view @param {number} x
+ */
+export function stepAt(view, x) {
+  if (view.axis === 'step') return x;
+  if (x === view.x) return view.step;
+  return view.overview.last_step[Math.max(0, indexAtOrBefore(view.xs, x))];
+}
+
+/** @param {TableColumn} column @param {StatisticInfo} statistic @param {number} index @returns {number | null} */
+export function valueOf({ series, undefined: missing }, statistic, index) {
+  if (missing.names.includes(statistic.name)) return null;
+  const values = series?.statistics[statistic.name];
+  return values && index >= 0 ? values[index] : null;
 }
 
 /**
@@ -74,38 +155,41 @@ export function undefinedStatistics(run, parameter) {
   return { names: group?.undefined ?? [], optimizer: group?.optimizer ?? '' };
 }
 
-/** @param {RunSeries & {index: number}} column @param {number} step */
-function _header({ run, color, series, index }, step) {
-  const logged = series && index >= 0 ? series.step[index] : null;
-  const note = _note(series, logged, step);
-  return html`<th key=${run.run} scope="col" title=${`${run.name}${note ? `: ${note}` : ''}`}>
-    <i style="background:${color}"></i>${run.name}${note && html`<small class="other-step">${note}</small>`}
-  </th>`;
-}
-
-/** @param {Series | null} series @param {number | null} logged @param {number} step */
-function _note(series, logged, step) {
+/** @param {Series | null} series @param {number} index @param {number} step */
+function _note(series, index, step) {
   if (!series) return 'no such tensor';
-  if (logged === null) return 'nothing logged yet';
-  return logged === step ? '' : `at step ${formatInteger(logged)}`;
-}
-
-/** @param {RunSeries & {index: number, undefined: {names: string[], optimizer: string}}} column @param {StatisticInfo} statistic @param {string} parameter */
-function _cell({ run, series, index, undefined: missing }, statistic, parameter) {
-  const key = `${run.run} ${parameter}`;
-  if (missing.names.includes(statistic.name)) {
-    return html`<td key=${key} class="undefined">not defined for ${missing.optimizer}</td>`;
-  }
-  const values = series?.statistics[statistic.name];
-  const value = values && index >= 0 ? values[index] : undefined;
-  if (value === undefined) return html`<td key=${key}>—</td>`;
-  return html`<td key=${key} class=${_emphasis(statistic, value)}>${formatStatistic(statistic, value)}</td>`;
+  if (index < 0) return 'nothing logged yet';
+  return series.step[index] === step ? '' : `at step ${formatInteger(series.step[index])}`;
 }
 
 /** @param {Pick<StatisticInfo, 'scale'>} statistic @param {number} value */
 export function formatStatistic({ scale }, value) {
   if (scale === 'fraction') return formatPercent(value);
   return scale === 'count' ? formatInteger(value) : formatNumber(value);
+}
+
+/**
+ * How a value differs from that of the reference: a factor on logarithmic scales, else a difference.
+ * @param {Pick<StatisticInfo, 'scale'>} statistic @param {number} value @param {number} reference
+ * @returns {string} '×1.3', '+2.5 %', '' where there is nothing to say
+ */
+export function formatDifference({ scale }, value, reference) {
+  if (!Number.isFinite(value) || !Number.isFinite(reference)) return '';
+  if (scale === 'log') {
+    if (value === reference) return '=';
+    return reference > 0 ? formatFactor(value / reference) : '';
+  }
+  const difference = value - reference;
+  if (difference === 0) return '=';
+  const size = formatStatistic({ scale: scale === 'cosine' ? 'log' : scale }, Math.abs(difference));
+  return `${difference > 0 ? '+' : '−'}${scale === 'fraction' ? size.replace(' %', ' pp') : size}`;
+}
+
+/** @param {number} factor 0 or positive @returns {string} '×1.3' or '÷2.1' */
+export function formatFactor(factor) {
+  if (factor === 0) return '×0';
+  const size = Math.max(factor, 1 / factor);
+  return `${factor >= 1 ? '×' : '÷'}${formatNumber(Number(size.toPrecision(size < 2 ? 3 : 2)))}`;
 }
 
 /** @param {StatisticInfo} statistic @param {number} value */

@@ -3,30 +3,44 @@
 import { describeAge } from '../data/live.js';
 import { hostAddress } from '../host/links.js';
 import { compileFilter } from '../state/store.js';
-import { copyText, html, icon, now, useEffect, useState } from './ui.js';
+import { Choice, CopyButton, html, icon, now, useEffect, useState } from './ui.js';
 
 /**
  * @typedef {import('./ui.js').App} App
  * @typedef {import('../state/store.js').State} State
  */
 
+/** What most look at has a button; the others are in the list beside them. */
 const METRICS = [
   { name: 'update_to_weight_ratio', text: 'Update / weight' },
   { name: 'gradient_rms', text: 'Gradient' },
   { name: 'exp_avg_sq_root', text: '√v̂' },
-  { name: 'normalized_update_rms', text: 'm̂ / (√v̂+ε)' },
+  { name: 'normalized_update_rms', text: 'm̂ / √v̂' },
 ];
 const AXES = [
   { name: 'step', text: 'Step' },
-  { name: 'relative', text: 'Relative' },
-  { name: 'wall', text: 'Wall' },
+  { name: 'relative', text: 'Relative', title: 'Time since the first step of each run' },
+  { name: 'wall', text: 'Wall', title: 'Wall clock' },
 ];
 
-/** @param {{app: App, state: State, statistics: string[], metric: string}} props */
-export function Toolbar({ app, state, statistics, metric }) {
+/**
+ * @param {object} props
+ * @param {App} props.app
+ * @param {State} props.state
+ * @param {import('../types.d.ts').StatisticInfo[]} props.statistics of the overview's run
+ * @param {string} props.metric
+ * @param {import('../types.d.ts').RunInfo | null} props.reference
+ */
+export function Toolbar({ app, state, statistics, metric, reference }) {
   const { actions } = app;
   const runs = state.summary?.runs ?? [];
   const newest = Math.max(...runs.map((run) => run.last_wall_time));
+  const buttons = METRICS.flatMap((choice) => {
+    const statistic = statistics.find(({ name }) => name === choice.name);
+    return statistic ? [{ ...choice, title: statistic.description }] : [];
+  });
+  const others = statistics.filter(({ name }) => !METRICS.some((choice) => choice.name === name));
+  const other = others.find(({ name }) => name === metric);
   return html`<div class="bar">
     <${FilterBox}
       class="tensor-filter"
@@ -34,16 +48,48 @@ export function Toolbar({ app, state, statistics, metric }) {
       value=${state.filter}
       onChange=${actions.filterTensors}
     />
-    <${Choice}
-      label="Colour by"
-      options=${METRICS.filter(({ name }) => statistics.includes(name))}
-      chosen=${metric}
-      onChoose=${actions.colourBy}
-    />
+    ${buttons.length > 0 && html`<span class="label">Colour by</span>`}
+    <div class="joined">
+      <${Choice} label="Colour by" options=${buttons} chosen=${metric} onChoose=${actions.colourBy} />
+      ${
+        others.length > 0 &&
+        html`<select
+          class="other-metric ${other ? 'chosen' : ''}"
+          aria-label="Colour by another statistic"
+          title=${other?.description ?? 'Colour by another statistic'}
+          value=${other?.name ?? ''}
+          onChange=${(/** @type {any} */ event) => event.target.value && actions.colourBy(event.target.value)}
+        >
+          <option value="" selected=${!other}>More …</option>
+          ${others.map(({ name, label }) => html`<option key=${name} value=${name} selected=${name === metric}>${label}</option>`)}
+        </select>`
+      }
+    </div>
+    ${
+      reference &&
+      html`<button
+        class="toggle"
+        aria-pressed=${state.against}
+        title=${`Colour by the ratio to ${reference.name} at the same point of the axis`}
+        onClick=${() => actions.colourAgainst(!state.against)}
+      >
+        ÷ <span class="toggle-name">${reference.name}</span>
+      </button>`
+    }
+    <span class="label">Axis</span>
     <${Choice} label="Axis" options=${AXES} chosen=${state.axis} onChoose=${actions.setAxis} />
-    ${runs.length > 0 && html`<${LiveMark} newest=${newest} />`}
+    ${runs.length > 0 && html`<${LiveMark} app=${app} newest=${newest} paused=${state.paused} />`}
     <${CopyButton} label="Copy link to this view" text=${hostAddress} symbol="link" />
     <button class="icon-button" aria-label="Keyboard and help" title="Help (?)" onClick=${() => actions.showHelp(true)}>?</button>
+    <button
+      class="settings-button"
+      aria-pressed=${state.settings}
+      aria-label="Settings"
+      title="Settings"
+      onClick=${() => actions.showSettings(!state.settings)}
+    >
+      ${icon('settings')}<span>Settings</span>
+    </button>
   </div>`;
 }
 
@@ -74,23 +120,8 @@ export function FilterBox({ label, value, onChange, class: className = '' }) {
   </label>`;
 }
 
-/**
- * Buttons of which one is pressed.
- * @param {{label: string, options: {name: string, text: string}[], chosen: string, onChoose: (name: any) => void}} props
- */
-function Choice({ label, options, chosen, onChoose }) {
-  if (options.length === 0) return null;
-  return html`<span class="label">${label}</span>
-    <div class="choice" role="group" aria-label=${label}>
-      ${options.map(
-        ({ name, text }) =>
-          html`<button key=${name} aria-pressed=${name === chosen} onClick=${() => onChoose(name)}>${text}</button>`,
-      )}
-    </div>`;
-}
-
-/** @param {{newest: number}} props wall time of the newest data */
-function LiveMark({ newest }) {
+/** @param {{app: App, newest: number, paused: boolean}} props wall time of the newest data */
+function LiveMark({ app, newest, paused }) {
   const [time, setTime] = useState(now());
   useEffect(() => {
     const timer = setInterval(() => setTime(now()), 1000);
@@ -98,21 +129,19 @@ function LiveMark({ newest }) {
   }, []);
   const { live, text } = describeAge(newest, Math.max(time, now()));
   const title = `Newest data: ${new Date(newest * 1000).toLocaleString()}`;
-  return html`<span class="live ${live ? 'on' : ''}" title=${title}><i></i>${text}</span>`;
-}
-
-/**
- * @param {{label: string, text: () => string, symbol: 'link' | 'copy'}} props
- */
-export function CopyButton({ label, text, symbol }) {
-  const [outcome, setOutcome] = useState('');
-  useEffect(() => {
-    if (!outcome) return;
-    const timer = setTimeout(() => setOutcome(''), 2000);
-    return () => clearTimeout(timer);
-  }, [outcome]);
-  const copy = async () => setOutcome((await copyText(text())) ? 'Copied' : 'Not allowed to copy');
-  return html`<button class="icon-button copy" aria-label=${label} title=${label} onClick=${copy}>
-    ${icon(symbol)}<span class="copied" role="status">${outcome}</span>
-  </button>`;
+  return html`<span class="live ${live && !paused ? 'on' : ''}" title=${title}>
+      <i></i>${paused ? `Paused · data ${text.replace(/^(Live · |Last data )/, '')}` : text}
+    </span>
+    <button
+      class="icon-button"
+      aria-pressed=${paused}
+      aria-label=${paused ? 'Show new data again' : 'Pause: keep what is shown'}
+      title=${paused ? 'Show new data again' : 'Pause: keep what is shown'}
+      onClick=${() => {
+        app.actions.pause(!paused);
+        if (paused) app.actions.refresh();
+      }}
+    >
+      ${icon(paused ? 'play' : 'pause')}
+    </button>`;
 }

@@ -198,3 +198,74 @@ function _forEachModule(module, visit) {
     _forEachModule(child, visit);
   }
 }
+
+/**
+ * All tensors without their modules, the highest rank first.
+ * @param {Module} tree
+ * @param {ArrayLike<number>} ranks by parameter
+ * @param {number} rowHeight
+ * @returns {TreeRow[]}
+ */
+export function rankedRows(tree, ranks, rowHeight) {
+  const skip = tree.key ? tree.key.length + 1 : 0;
+  /** @type {Tensor[]} */
+  const tensors = [];
+  const collect = (/** @type {Module} */ module) => {
+    for (const child of module.children) 'parameter' in child ? tensors.push(child) : collect(child);
+  };
+  collect(tree);
+  tensors.sort((a, b) => ranks[b.parameter] - ranks[a.parameter] || a.parameter - b.parameter);
+  return tensors.map(({ key, parameter }, i) => ({
+    key,
+    label: key.slice(skip),
+    depth: 0,
+    kind: 'tensor',
+    open: false,
+    parameters: [parameter],
+    y: i * rowHeight,
+    height: rowHeight,
+  }));
+}
+
+/**
+ * How much each parameter stands out: its cell that differs most from what the parameter usually does
+ * and from what the others do at the same steps. On a logarithmic scale in decades.
+ * @param {Pick<import('../types.d.ts').Overview, 'parameters' | 'columns' | 'values' | 'logged'>} overview
+ * @param {{first: number, last: number}} columns visible, inclusive
+ * @param {boolean} onLog
+ * @param {ReadonlySet<number>} [leftOut] parameters that do not have the statistic
+ * @returns {Float64Array} by parameter; Infinity where a value is not finite, -1 where there is none
+ */
+export function anomalies({ parameters, columns, values, logged }, { first, last }, onLog, leftOut) {
+  const at = (/** @type {number} */ parameter, /** @type {number} */ column) => {
+    const cell = parameter * columns + column;
+    if (leftOut?.has(parameter) || (logged && !logged[cell])) return NaN;
+    return onLog ? (values[cell] > 0 ? Math.log10(values[cell]) : NaN) : values[cell];
+  };
+  const across = Float64Array.from({ length: columns }, (_, column) =>
+    column < first || column > last ? NaN : _median(parameters, (parameter) => at(parameter, column)),
+  );
+  return Float64Array.from({ length: parameters }, (_, parameter) => {
+    const relative = (/** @type {number} */ i) => at(parameter, first + i) - across[first + i];
+    const usual = _median(last - first + 1, relative);
+    let rank = -1;
+    for (let i = 0; i <= last - first; i++) {
+      const cell = parameter * columns + first + i;
+      if (!leftOut?.has(parameter) && (!logged || logged[cell]) && !Number.isFinite(values[cell])) return Infinity;
+      const distance = Math.abs(relative(i) - usual);
+      if (distance > rank) rank = distance;
+    }
+    return rank;
+  });
+}
+
+/** @param {number} count @param {(index: number) => number} valueAt @returns {number} of the finite values */
+function _median(count, valueAt) {
+  const values = new Float64Array(count);
+  let n = 0;
+  for (let i = 0; i < count; i++) {
+    const value = valueAt(i);
+    if (Number.isFinite(value)) values[n++] = value;
+  }
+  return n ? values.subarray(0, n).sort()[n >> 1] : NaN;
+}

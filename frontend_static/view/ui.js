@@ -1,6 +1,6 @@
 // @ts-check
 /** What every component uses: Preact, icons, the store and answers of the server as hooks. */
-import { html, useEffect, useState } from '../vendor/preact.js';
+import { html, useEffect, useRef, useState } from '../vendor/preact.js';
 import { isAbort } from '../data/api.js';
 
 export { h, html, render, useEffect, useLayoutEffect, useMemo, useRef, useState } from '../vendor/preact.js';
@@ -27,6 +27,15 @@ const ICONS = {
   collapse: 'M7.5 4.5 12 9l4.5-4.5L15 3l-3 3-3-3zm9 15L12 15l-4.5 4.5L9 21l3-3 3 3z',
   close: 'M6.4 5 5 6.4l5.6 5.6L5 17.6 6.4 19l5.6-5.6 5.6 5.6 1.4-1.4-5.6-5.6L19 6.4 17.6 5 12 10.6z',
   warning: 'M12 3 1.5 21h21zm-1 7h2v5h-2zm0 6.5h2v2h-2z',
+  download: 'M19 9h-4V3H9v6H5l7 7 7-7zM5 18v2h14v-2H5z',
+  settings:
+    'M3 17v2h6v-2H3zM3 5v2h10V5H3zm10 16v-2h8v-2h-8v-2h-2v6h2zM7 9v2H3v2h4v2h2V9H7zm14 4v-2H11v2h10zm-6-4h2V7h4V5h-4V3h-2v6z',
+  pin: 'M15 3v6l3 3v2h-5v6l-1 1-1-1v-6H6v-2l3-3V3H8V2h8v1z',
+  full: 'M7 14H5v5h5v-2H7v-3zm-2-4h2V7h3V5H5v5zm12 7h-3v2h5v-5h-2v3zM14 5v2h3v3h2V5h-5z',
+  small: 'M5 16h3v3h2v-5H5v2zm3-8H5v2h5V5H8v3zm6 11h2v-3h3v-2h-5v5zm2-11V5h-2v5h5V8h-3z',
+  pause: 'M7 5h3v14H7zm7 0h3v14h-3z',
+  play: 'M8 5v14l11-7z',
+  reference: 'M5 3h2v18H5zm3 1h11l-3 4 3 4H8z',
 };
 
 /** @param {keyof typeof ICONS} name @param {string} [className] */
@@ -35,6 +44,125 @@ export function icon(name, className = 'icon') {
     <path d=${ICONS[name]} />
   </svg>`;
 }
+
+/**
+ * Buttons of which one is pressed.
+ * @param {{label: string, options: {name: string, text: string, title?: string}[], chosen: string, onChoose: (name: any) => void, small?: boolean}} props
+ */
+export function Choice({ label, options, chosen, onChoose, small }) {
+  if (options.length === 0) return null;
+  return html`<div class="choice ${small ? 'small' : ''}" role="group" aria-label=${label}>
+    ${options.map(
+      ({ name, text, title }) =>
+        html`<button key=${name} title=${title} aria-pressed=${name === chosen} onClick=${() => onChoose(name)}>${text}</button>`,
+    )}
+  </div>`;
+}
+
+/**
+ * A button that opens a list. It closes on Escape, on a click elsewhere, and where an item says so.
+ * @param {{label: string, text?: string, symbol?: keyof typeof ICONS, strong?: boolean, children?: any, closes?: boolean}} props
+ */
+export function Menu({ label, text, symbol, strong, children, closes = false }) {
+  const [place, setPlace] = useState(/** @type {string | null} the list's style; null while it is closed */ (null));
+  const root = useRef(/** @type {HTMLElement | null} */ (null));
+  const toggle = () => {
+    const box = /** @type {HTMLElement} */ (root.current).getBoundingClientRect();
+    const left = box.left > window.innerWidth - 280 ? Math.max(8, box.right - 240) : box.left;
+    const [above, below] = [box.top - 12, window.innerHeight - box.bottom - 12];
+    const vertical =
+      below < 260 && above > below
+        ? `bottom:${window.innerHeight - box.top + 2}px;max-height:${above}px`
+        : `top:${box.bottom + 2}px;max-height:${below}px`;
+    setPlace(place ? null : `left:${left}px;${vertical}`);
+  };
+  useEffect(() => {
+    if (!place) return;
+    const within = (/** @type {Event} */ event) => root.current?.contains(/** @type {Node} */ (event.target));
+    const leave = (/** @type {Event} */ event) => within(event) || setPlace(null);
+    document.addEventListener('pointerdown', leave);
+    document.addEventListener('focusin', leave);
+    window.addEventListener('blur', leave);
+    return () => {
+      document.removeEventListener('pointerdown', leave);
+      document.removeEventListener('focusin', leave);
+      window.removeEventListener('blur', leave);
+    };
+  }, [place]);
+  const onKey = (/** @type {KeyboardEvent} */ event) => {
+    if (event.key !== 'Escape' || !place) return;
+    event.stopPropagation();
+    setPlace(null);
+    root.current?.querySelector('button')?.focus();
+  };
+  return html`<span class="menu" ref=${root} onKeyDown=${onKey}>
+    <button
+      class=${symbol ? 'icon-button' : `menu-button ${strong ? 'strong' : ''}`}
+      aria-label=${symbol ? label : `${label}: ${text}`}
+      title=${label}
+      aria-expanded=${place !== null}
+      aria-haspopup="true"
+      onClick=${toggle}
+    >
+      ${symbol ? icon(symbol) : html`${text}${icon('down', 'menu-arrow')}`}
+    </button>
+    ${
+      place &&
+      html`<div
+        class="menu-list"
+        role="group"
+        aria-label=${label}
+        style=${place}
+        onClick=${() => closes && setPlace(null)}
+      >
+        ${children}
+      </div>`
+    }
+  </span>`;
+}
+
+/**
+ * Saves a chart as a picture and what it shows as a table. What draws and writes files is loaded with
+ * the first click.
+ * @param {{label: string, name: string, figure: () => Promise<import('../data/figure.js').Figure>, table: () => Promise<string>}} props
+ */
+export function SaveMenu({ label, name, figure, table }) {
+  const save = async (/** @type {'png' | 'svg' | 'csv'} */ kind) => {
+    const files = await import('../data/figure.js');
+    if (kind === 'csv') files.saveText(`${name}.csv`, 'text/csv', await table());
+    else if (kind === 'svg') files.saveText(`${name}.svg`, 'image/svg+xml', files.toSvg(await figure()));
+    else await files.savePng(`${name}.png`, await figure());
+  };
+  return html`<${Menu} label=${label} symbol="download" closes=${true}>
+    <button class="menu-item" onClick=${() => save('png')}>PNG picture</button>
+    <button class="menu-item" onClick=${() => save('svg')}>SVG drawing</button>
+    <button class="menu-item" onClick=${() => save('csv')}>CSV of what is shown</button>
+  </${Menu}>`;
+}
+
+/**
+ * A component that is loaded when it is first shown: what few visits need does not slow down all.
+ * @param {{load: () => Promise<any>, name: string, [prop: string]: any}} props `name` of the module's export
+ */
+export function Lazy({ load, name, ...props }) {
+  const [component, setComponent] = useState(/** @type {any} */ (_loaded.get(name) ?? null));
+  const [failed, setFailed] = useState(false);
+  useEffect(() => {
+    if (component) return;
+    load().then(
+      (module) => {
+        _loaded.set(name, module[name]);
+        setComponent(() => module[name]);
+      },
+      () => setFailed(true),
+    );
+  }, []);
+  if (failed) return html`<p class="hint" role="alert">This part could not be loaded. Reload the page.</p>`;
+  return component && html`<${component} ...${props} />`;
+}
+
+/** @type {Map<string, any>} */
+const _loaded = new Map();
 
 /** @param {import('../state/store.js').Store} store @returns {import('../state/store.js').State} */
 export function useStore(store) {
@@ -89,6 +217,45 @@ export function useAnswer(subject, revision, load) {
   }, [subject, revision]);
   if (subject === null) return { value: null, error: null, stale: false };
   return { value: state.value, error: state.error, stale: state.subject !== subject };
+}
+
+/** @param {{text: string | null}} props */
+export function ErrorBanner({ text }) {
+  return text ? html`<${Banner} severity="error" text=${text} />` : null;
+}
+
+/** @param {{severity: 'warning' | 'error', text: string}} props */
+export function Banner({ severity, text }) {
+  return html`<div class="banner ${severity}" role=${severity === 'error' ? 'alert' : 'status'}>
+    ${icon('warning', 'mark')}<span>${text}</span>
+  </div>`;
+}
+
+/**
+ * @param {{label: string, text: () => string, symbol: 'link' | 'copy'}} props
+ */
+export function CopyButton({ label, text, symbol }) {
+  const [outcome, setOutcome] = useState('');
+  useEffect(() => {
+    if (!outcome) return;
+    const timer = setTimeout(() => setOutcome(''), 2000);
+    return () => clearTimeout(timer);
+  }, [outcome]);
+  const copy = async () => setOutcome((await copyText(text())) ? 'Copied' : 'Not allowed to copy');
+  return html`<button class="icon-button copy" aria-label=${label} title=${label} onClick=${copy}>
+    ${icon(symbol)}<span class="copied" role="status">${outcome}</span>
+  </button>`;
+}
+
+/** Severity as shape and colour. @param {'error' | 'warning' | 'info'} severity */
+export function severityMark(severity) {
+  const shapes = {
+    error: html`<path fill="currentColor" d="M6.3 1h7.4L19 6.3v7.4L13.7 19H6.3L1 13.7V6.3z" /><path class="sign" d="M7 7l6 6m0-6l-6 6" />`,
+    warning: html`<path fill="currentColor" d="M10 1.5 19.5 18H.5z" /><path class="sign" d="M10 7.5v5m0 1.6v2" />`,
+    info: html`<circle fill="currentColor" cx="10" cy="10" r="9" /><path class="sign" d="M10 9v6m0-10v2" />`,
+  };
+  const names = { error: 'error', warning: 'warning', info: 'note' };
+  return html`<svg class="severity ${severity}" viewBox="0 0 20 20" role="img" aria-label=${names[severity]}>${shapes[severity]}</svg>`;
 }
 
 /** Wall clock in seconds since the epoch. */

@@ -6,8 +6,10 @@ import {
   clampRange,
   indexAtOrBefore,
   nearestIndex,
+  shiftedRange,
   stepsWithin,
   wholeRange,
+  zoomedRange,
 } from '../../frontend_static/state/axis.js';
 
 const STEPS = new Float64Array([1, 2, 4, 8, 50]);
@@ -57,4 +59,21 @@ test('the steps of a view reach one column beyond its edges', () => {
   const last = [10, 20, 30, 40, 50];
   assert.deepEqual(stepsWithin({ from: 25, to: 32 }, last, first, last), { from: 1, to: 50 });
   assert.deepEqual(stepsWithin({ from: 20, to: 20.5 }, last, first, last), { from: 1, to: 40 });
+});
+
+const WHOLE = { from: 0, to: 1000 };
+
+test('the wheel zooms around the pointer, and never out of the data', () => {
+  const zoomed = zoomedRange({ from: 200, to: 600 }, 0.25, 0.5, WHOLE);
+  assert.deepEqual(zoomed, { from: 250, to: 450 });
+  assert.equal(zoomed.from + 0.25 * (zoomed.to - zoomed.from), 300, 'the point under the pointer stays');
+  assert.deepEqual(zoomedRange({ from: 0, to: 900 }, 0, 2, WHOLE), WHOLE);
+  const { from, to } = zoomedRange({ from: 999, to: 1000 }, 1, 1e-6, WHOLE);
+  assert.ok(to - from >= 1 && to <= 1000);
+});
+
+test('moving along stops at the ends and keeps the length', () => {
+  assert.deepEqual(shiftedRange({ from: 100, to: 300 }, 50, WHOLE), { from: 150, to: 350 });
+  assert.deepEqual(shiftedRange({ from: 100, to: 300 }, -500, WHOLE), { from: 0, to: 200 });
+  assert.deepEqual(shiftedRange({ from: 100, to: 300 }, 5000, WHOLE), { from: 800, to: 1000 });
 });

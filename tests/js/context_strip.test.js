@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 
-import { thinToPixels } from '../../frontend_static/chart/context_strip.js';
+import { stripDomain, thinToPixels } from '../../frontend_static/chart/context_strip.js';
 
 const steps = (/** @type {number} */ n) => Float64Array.from({ length: n }, (_, i) => i);
 
@@ -33,4 +33,12 @@ test('a zoomed strip keeps one point beyond either edge, where the line enters a
 test('nothing and a single point are drawn without complaint', () => {
   assert.deepEqual(thinToPixels([], [], { from: 0, to: 1 }, 50), { x: [], y: [] });
   assert.deepEqual(thinToPixels([7], [3], { from: 7, to: 7 }, 50), { x: [25], y: [3] });
+});
+
+test('the first losses may leave the strip, a later spike never does', () => {
+  const x = [...steps(200)];
+  const y = x.map((i) => (i < 5 ? 1000 : i === 150 ? 50 : 1));
+  assert.deepEqual(stripDomain({ x, y }, 200, true), { low: 1, high: 50 });
+  assert.deepEqual(stripDomain({ x, y }, 200, false), { low: 1, high: 1000 });
+  assert.deepEqual(stripDomain({ x: [1], y: [NaN] }, 200, true), null);
 });

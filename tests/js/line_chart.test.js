@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 
-import { alignLines, isolatedPoints, lineScale } from '../../frontend_static/chart/line_chart.js';
+import { envelopeOf, isCrowded, lineScale } from '../../frontend_static/chart/line_chart.js';
 
 /**
  * @param {number[]} x
@@ -37,27 +37,21 @@ test('an axis exists without lines', () => {
   }
 });
 
-test('runs with different steps share one list of steps without gaps in either', () => {
-  const { data } = alignLines({
-    scale: 'linear',
-    lines: [line([1, 3, 5], [10, 30, 50]), line([2, 3], [7, NaN])],
-  });
-  assert.deepEqual(data[0], [1, 2, 3, 5]);
-  assert.deepEqual(data[1], [10, undefined, 30, 50]);
-  assert.deepEqual(data[2], [undefined, 7, null, undefined]);
-});
-
-test('raw lines lie under all smoothed ones', () => {
-  const { series } = alignLines({ scale: 'log', lines: [line([1], [1], [2]), line([1], [1], [2])] });
+test('the envelope holds the extremes of every pixel', () => {
+  const n = 10_000;
+  const y = Float64Array.from({ length: n }, (_, i) => (i === 5555 ? 9 : i === 7777 ? NaN : i % 2));
+  const x = Float64Array.from(y, (_, i) => i);
+  const columns = envelopeOf(x, y, { from: 0, to: n }, 100);
+  assert.equal(columns.length, 100);
+  assert.ok(columns.every(({ low }) => low === 0));
   assert.deepEqual(
-    series.map((s) => s.alpha),
-    [0.3, 0.3, undefined, undefined],
+    columns.filter(({ high }) => high !== 1),
+    [{ x: 55, low: 0, high: 9 }],
   );
 });
 
-test('points without neighbours are found, across the steps of other runs', () => {
-  assert.deepEqual(isolatedPoints([1, null, 2, 3, null, 4]), [0, 5]);
-  assert.deepEqual(isolatedPoints([1, undefined, 2]), []);
-  assert.deepEqual(isolatedPoints([undefined, 7, undefined]), [1]);
-  assert.deepEqual(isolatedPoints([null, null]), []);
+test('only what is visible makes a chart crowded', () => {
+  const x = Float64Array.from({ length: 1000 }, (_, i) => i);
+  assert.ok(isCrowded(x, { from: 0, to: 1000 }, 400));
+  assert.ok(!isCrowded(x, { from: 0, to: 400 }, 400));
 });

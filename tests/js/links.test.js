@@ -12,6 +12,14 @@ const LINK = {
   metric: 'gradient_rms',
   axis: 'wall',
   open: ['h.7', 'h.7.mlp'],
+  reference: 'a,b=c',
+  against: true,
+  pins: ['h.0.weight', 'ü,%'],
+  filter: 'attn.*(weight|bias)$ & =',
+  range: { from: 120, to: 480.25 },
+  order: 'anomaly',
+  finding: 'spike/h.7/3650',
+  strip: 'tag loss/train',
 };
 
 test('a link restores what it was made from', () => {
@@ -48,7 +56,8 @@ test('an empty address opens this tab', () => {
 
 test('what is unknown or malformed is ignored', () => {
   const hash =
-    '#adam_debug&p.adam_debug.step=-3&p.adam_debug.axis=sideways&p.adam_debug.finding=x' +
+    '#adam_debug&p.adam_debug.step=-3&p.adam_debug.axis=sideways&p.adam_debug.nonsense=x&p.adam_debug.range=9,3' +
+    '&p.adam_debug.against=yes&p.adam_debug.order=up' +
     '&p.adam_debug.tensor=%E0%A4%A&p.adam_debug.run&p.adam_debug.__proto__=x&p.adam_debug.metric=';
   assert.deepEqual(readLink(hash), {});
 });

@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 
 import {
+  colouringOf,
   columnAtX,
   deviceStripes,
-  overviewDomain,
   severitiesOf,
   severityTable,
   worstSeverities,
@@ -31,7 +31,7 @@ const rank = (/** @type {number | null} */ value) =>
       : value === Infinity
         ? 1e9
         : value === 0
-          ? 1e8
+          ? 1 // as one decade off
           : Math.abs(Math.log10(value) + 3);
 
 /**
@@ -61,7 +61,7 @@ test('the extreme of a million cells survives on any number of pixels', () => {
     const rows = Array.from({ length: parameters }, () =>
       Array.from({ length: columns }, () => 10 ** (-4 + 2 * random())),
     );
-    for (const extreme of [0.7, 1e-9, NaN, 0, Infinity]) {
+    for (const extreme of [0.7, 1e-9, NaN, Infinity]) {
       const [p, c] = [Math.floor(random() * parameters), Math.floor(random() * columns)];
       const before = rows[p][c];
       rows[p][c] = extreme;
@@ -97,9 +97,9 @@ test('every pixel shows the worst of the cells it covers', () => {
   });
 });
 
-test('NaN beats everything, whatever its bits; infinity and no update beat finite ratios', () => {
+test('NaN beats everything, whatever its bits; infinity beats finite ratios', () => {
   const severityOf = (/** @type {number} */ value) => severitiesOf(overviewOf([[value]]), 'ratio')[0];
-  const order = [1e-3, 3e-3, 1e-4, 0.2, 1e-7, 0, Infinity, NaN].map(severityOf);
+  const order = [1e-3, 3e-3, 0, 5e-5, 0.2, 1e-7, Infinity, NaN].map(severityOf);
   assert.deepEqual(
     order,
     [...order].sort((a, b) => a - b),
@@ -107,7 +107,13 @@ test('NaN beats everything, whatever its bits; infinity and no update beat finit
   const words = new Uint32Array([0x7fc00000, 0xffc00001, 0x7f800001, 0xffffffff]);
   const odd = severitiesOf({ values: new Float32Array(words.buffer) }, 'ratio');
   assert.deepEqual([...odd], Array(4).fill(severityOf(NaN)));
-  assert.ok(severityOf(-0) > severityOf(1e-7) && severityOf(-0) < severityOf(Infinity));
+  assert.ok(severityOf(-0) > severityOf(2e-3) && severityOf(-0) < severityOf(3e-2));
+});
+
+test('an exact zero does not drown among healthy values, and does not hide a spike', () => {
+  const [healthy, spike] = [overviewOf([[1e-3, 0, 2e-3]]), overviewOf([[1e-3, 0, 0.1]])];
+  assert.deepEqual(shown(healthy, 'ratio', [0], 1), [0]);
+  assert.ok(Number(shown(spike, 'ratio', [0], 1)[0]) > 0.09);
 });
 
 test('cells that were not logged show nothing, and hide nothing', () => {
@@ -183,15 +189,20 @@ test('the column under the pointer is the nearest one', () => {
 });
 
 test('each kind of statistic has its domain', () => {
-  assert.deepEqual(
-    [overviewDomain(overviewOf([[1]])).low, overviewDomain(overviewOf([[1]])).high].map((v) =>
-      Number(v.toPrecision(3)),
-    ),
-    [1e-6, 0.316],
-  );
+  const round = (/** @type {number} */ value) => Number(value.toPrecision(3));
+  const ratio = colouringOf(overviewOf([[1]]));
+  assert.deepEqual([ratio.kind, round(ratio.scale.low), round(ratio.scale.high)], ['ratio', 1e-6, 0.316]);
+  assert.equal(colouringOf(overviewOf([[1]]), 'log', [1e-5, 1]).decades?.low, -5);
   const other = overviewOf([[0, 1e-4, 1e-2, NaN]], { statistic: 'weight_rms' });
-  const { low, high } = overviewDomain(other);
+  const { low, high } = colouringOf(other).scale;
   assert.ok(Math.abs(low / 1e-4 - 1) < 1e-6 && Math.abs(high / 1e-2 - 1) < 1e-6);
-  assert.deepEqual([overviewDomain(other, 'fraction').low, overviewDomain(other, 'cosine').low], [0, -1]);
-  assert.ok(overviewDomain(overviewOf([[0, NaN]], { statistic: 'x' })).high > 0);
+  assert.deepEqual([colouringOf(other, 'fraction').scale.low, colouringOf(other, 'cosine').scale.low], [0, -1]);
+  assert.ok(colouringOf(overviewOf([[0, NaN]], { statistic: 'x' })).scale.high > 0);
+});
+
+test('a comparison diverges from equal, or from no difference', () => {
+  const compared = overviewOf([[1]], { statistic: 'weight_rms', against: 'other' });
+  const { kind, decades } = colouringOf(compared);
+  assert.deepEqual([kind, decades?.middle], ['comparison', 0]);
+  assert.equal(colouringOf(compared, 'fraction').kind, 'cosine');
 });

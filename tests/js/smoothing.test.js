@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 
-import { smooth } from '../../frontend_static/chart/smoothing.js';
+import { smooth } from '../../frontend_static/chart/line_chart.js';
 
 /** @param {ArrayLike<number>} actual @param {ArrayLike<number>} expected */
 const close = (actual, expected) =>

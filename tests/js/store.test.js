@@ -7,6 +7,7 @@ import {
   compileFilter,
   createCursor,
   createStore,
+  defaultPreferences,
   initialState,
   overviewRun,
   readPreferences,
@@ -105,13 +106,12 @@ test('a link is followed even before its run has been loaded', async () => {
   answers[0] = summaryOf('2', runInfo('a', 5), runInfo('late', 1));
   await actions.refresh();
   assert.equal(overviewRun(store.get())?.run, 'late');
-  assert.deepEqual(linkOf(store.get()), {
+  const link = linkOf(store.get());
+  assert.deepEqual(Object.fromEntries(Object.entries(link).filter(([, value]) => value !== undefined)), {
     run: 'late',
     runs: ['a', 'late'],
     tensor: 'b.weight',
     step: 4,
-    metric: undefined,
-    axis: undefined,
     open: ['x'],
   });
 });
@@ -147,9 +147,9 @@ test('a tensor that the run does not have gives way to the first', async () => {
 
 test('escape takes back one thing at a time', () => {
   const { store, actions } = tabWith();
-  store.set({ help: true, range: { from: 1, to: 2 }, filter: 'x', step: 3 });
+  store.set({ dialog: 'help', range: { from: 1, to: 2 }, filter: 'x', step: 3 });
   actions.escape();
-  assert.equal(store.get().help, false);
+  assert.equal(store.get().dialog, null);
   actions.escape();
   assert.equal(store.get().range, null);
   actions.escape();
@@ -178,6 +178,69 @@ test('moving the cursor tells the listeners once a frame, and nothing else', () 
   assert.deepEqual(seen, [null, 8, 5]);
 });
 
+test('a link takes back whatever it does not mention', async () => {
+  const { store, actions } = tabWith(summaryOf('1', runInfo('a', 5), runInfo('b', 6)));
+  await actions.refresh();
+  actions.referTo('a');
+  actions.colourAgainst(true);
+  actions.zoom({ from: 1, to: 2 });
+  actions.togglePin('a.weight');
+  actions.orderRows('anomaly');
+  actions.filterTensors('bias');
+  assert.deepEqual(linkOf(store.get()).range, { from: 1, to: 2 });
+  assert.deepEqual(linkOf(store.get()).pins, ['a.weight']);
+  actions.followLink({ tensor: 'b.weight' });
+  const { reference, against, range, pins, order, filter, tensor } = store.get();
+  assert.deepEqual(
+    { reference, against, range, pins, order, filter, tensor },
+    { reference: null, against: false, range: null, pins: [], order: 'model', filter: '', tensor: 'b.weight' },
+  );
+});
+
+test('the last line chart stays, and a reference named twice is none', async () => {
+  const { store, actions } = tabWith(summaryOf('1', runInfo('a', 5)));
+  actions.toggleStatistic('gradient_rms');
+  actions.toggleStatistic('update_to_weight_ratio');
+  actions.toggleStatistic('gradient_rms');
+  assert.deepEqual(store.get().lineStatistics, ['gradient_rms']);
+  actions.referTo('a');
+  actions.colourAgainst(true);
+  actions.referTo('a');
+  assert.deepEqual([store.get().reference, store.get().against], [null, false]);
+});
+
+test('while paused, new data are left alone', async () => {
+  const { store, actions, answers } = tabWith(summaryOf('1', runInfo('a', 5)));
+  await actions.refresh();
+  answers[0] = summaryOf('2', runInfo('a', 6));
+  actions.pause(true);
+  await actions.refresh();
+  assert.equal(store.get().summary?.revision, '1');
+  actions.pause(false);
+  await actions.refresh();
+  assert.equal(store.get().summary?.revision, '2');
+});
+
+test('a finding leads to its run, tensor and step', async () => {
+  const { store, actions } = tabWith(summaryOf('1', runInfo('a', 5), runInfo('b', 9)));
+  await actions.refresh();
+  actions.selectFinding({
+    id: 'x',
+    run: 'a',
+    rule: 'spike',
+    severity: 'error',
+    title: '',
+    text: '',
+    advice: '',
+    parameters: ['b.weight'],
+    from: 3,
+    to: 9,
+    at: null,
+  });
+  const { run, tensor, step, finding } = store.get();
+  assert.deepEqual({ run, tensor, step, finding }, { run: 'a', tensor: 'b.weight', step: 3, finding: 'x' });
+});
+
 test('an invalid filter matches everything and says why', () => {
   const filter = compileFilter('conv(');
   assert.ok(filter.matches('anything'));
@@ -195,9 +258,16 @@ test('preferences last from visit to visit; what is damaged is ignored', () => {
   assert.deepEqual(readPreferences(storage), {});
   const state = { ...initialState(), smoothing: 0.9, tensor: 'not a preference' };
   writePreferences(storage, state);
-  assert.deepEqual(readPreferences(storage), { smoothing: 0.9, panels: state.panels });
+  assert.deepEqual(readPreferences(storage), { ...defaultPreferences(), smoothing: 0.9 });
   const [key] = Object.keys(kept);
-  for (const damaged of ['{', 'null', '{"smoothing": 7, "panels": [1, 2, 3]}', '{"smoothing": "much"}']) {
+  const damage = [
+    '{',
+    'null',
+    '{"smoothing": 7, "panels": [1, 2, 3]}',
+    '{"smoothing": "much"}',
+    '{"healthyBand": [3, 1], "colourRange": [1e-2, 1], "pollSeconds": -1, "lineStatistics": []}',
+  ];
+  for (const damaged of damage) {
     kept[key] = damaged;
     assert.deepEqual(readPreferences(storage), {}, damaged);
   }

@@ -3,9 +3,11 @@ import { test } from 'node:test';
 
 import {
   allModules,
+  anomalies,
   buildTree,
   modulesAround,
   modulesOpenAtFirst,
+  rankedRows,
   rowOfParameter,
   treeRows,
 } from '../../frontend_static/view/tree_rows.js';
@@ -123,4 +125,48 @@ test('the modules around a tensor are named from the outside in', () => {
   const tree = buildTree(GPT);
   assert.deepEqual(modulesAround(tree, GPT.indexOf('h.10.attn.proj.bias')), ['h.10', 'h.10.attn']);
   assert.deepEqual(modulesAround(tree, 0), []);
+});
+
+test('rows in order of a rank have no modules, and names without what all start with', () => {
+  const names = ['m.a.weight', 'm.a.bias', 'm.b.weight', 'm.b.bias'];
+  const rows = rankedRows(buildTree(names), [1, Infinity, 5, -1], 10);
+  assert.deepEqual(
+    rows.map(({ label, y, kind }) => [label, y, kind]),
+    [
+      ['a.bias', 0, 'tensor'],
+      ['b.weight', 10, 'tensor'],
+      ['a.weight', 20, 'tensor'],
+      ['b.bias', 30, 'tensor'],
+    ],
+  );
+});
+
+/** @param {number[][]} rows @param {number[][]} [logged] */
+const overviewOf = (rows, logged) => ({
+  parameters: rows.length,
+  columns: rows[0].length,
+  values: Float32Array.from(rows.flat()),
+  logged: logged && Uint8Array.from(logged.flat()),
+});
+const ALL = { first: 0, last: 5 };
+
+test('what stands out is what differs from the others and from its own past, not what is large', () => {
+  const usual = [1e-1, 1e-2, 1e-3, 1e-3, 1e-3, 1e-3]; // all begin high
+  const rows = [1, 100, 1, 5, 5].map((factor) => usual.map((v) => factor * v));
+  rows[2][4] *= 30;
+  const ranks = anomalies(overviewOf(rows), ALL, true);
+  assert.ok(ranks[2] > 1.4 && ranks[0] < 1e-6 && ranks[1] < 1e-6);
+  assert.ok(anomalies(overviewOf(rows), { first: 0, last: 3 }, true)[2] < 1e-6, 'only what is visible counts');
+});
+
+test('what is not finite comes first, what has no value last', () => {
+  const rows = [
+    [1, 1, 1, 1, 1, 1],
+    [1, 1, NaN, 1, 1, 1],
+    [0, 0, 0, 0, 0, 0],
+    [NaN, NaN, NaN, NaN, NaN, NaN],
+  ];
+  const logged = rows.map((_, p) => rows[0].map(() => (p === 3 ? 0 : 1)));
+  assert.deepEqual([...anomalies(overviewOf(rows, logged), ALL, true)], [0, Infinity, -1, -1]);
+  assert.equal(anomalies(overviewOf(rows), ALL, true, new Set([3]))[3], -1);
 });

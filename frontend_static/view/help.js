@@ -1,7 +1,6 @@
 // @ts-check
-/** What is said in words: errors, warnings, what to do when there is nothing to show, the help. */
-import { CopyButton } from './toolbar.js';
-import { html, icon, useEffect, useRef } from './ui.js';
+/** What is said at length: what to do when there is nothing to show, and the help. */
+import { CopyButton, html, icon, useEffect, useRef } from './ui.js';
 
 /** @typedef {import('./ui.js').App} App */
 
@@ -14,18 +13,6 @@ for batch in loader:      # the training loop stays as it is
     optimizer.step()
 
 debug.close()`;
-
-/** @param {{text: string | null}} props */
-export function ErrorBanner({ text }) {
-  return text ? html`<${Banner} severity="error" text=${text} />` : null;
-}
-
-/** @param {{severity: 'warning' | 'error', text: string}} props */
-export function Banner({ severity, text }) {
-  return html`<div class="banner ${severity}" role=${severity === 'error' ? 'alert' : 'status'}>
-    ${icon('warning', 'mark')}<span>${text}</span>
-  </div>`;
-}
 
 /** Nothing has been logged: what to add to the training script. */
 export function NoData() {
@@ -43,17 +30,13 @@ export function NoData() {
   </div>`;
 }
 
-/** @param {{text: string}} props */
-export function Waiting({ text }) {
-  return html`<div class="empty waiting" role="status">${text}</div>`;
-}
-
 const KEYS = [
   ['/', 'filter tensors'],
   ['j  k', 'next, previous tensor'],
   ['←  →', 'previous, next logged step; with Shift ten at a time'],
+  ['n  p', 'next, previous finding'],
   ['o', 'fold or open the module around the tensor'],
-  ['Esc', 'take back: help, zoom, filter, pinned step'],
+  ['Esc', 'take back, one at a time: full size, settings, zoom, filter, finding, pinned step'],
   ['?', 'this help'],
 ];
 
@@ -86,11 +69,13 @@ export function Help({ app }) {
         <dt>Mouse</dt>
         <dd>
           Click a cell to select its tensor and pin the step. Drag across any chart to zoom, double click to see
-          everything again.
+          everything again. Alt + wheel zooms around the pointer (the wheel alone where there is nothing to
+          scroll); Alt or Shift + drag moves along.
         </dd>
         <dt>Runs</dt>
         <dd>
-          The box draws a run in comparisons; the name shows it in the overview and the histograms. Boxes and
+          The box draws a run in comparisons; the name shows it in the overview and the histograms; the flag
+          makes it the reference that others are compared with. Boxes and
           colours are this tab's own: TensorBoard does not tell plugins which runs it has selected.
         </dd>
       </dl>

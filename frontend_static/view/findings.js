@@ -1,0 +1,95 @@
+// @ts-check
+/** What the rules found in a run: severity, what, where, when, why and what to try. */
+import { formatInteger } from '../chart/format.js';
+import { hostAddress } from '../host/links.js';
+import { CopyButton, html, severityMark, useEffect, useRef } from './ui.js';
+
+/**
+ * @typedef {import('./ui.js').App} App
+ * @typedef {import('../types.d.ts').Finding} Finding
+ */
+
+const SEVERITIES = /** @type {const} */ (['error', 'warning', 'info']);
+const MOST_NAMES = 6;
+
+/** @param {{app: App, state: import('../state/store.js').State, run: import('../types.d.ts').RunInfo, findings: Finding[]}} props */
+export function Findings({ app, state, run, findings }) {
+  const list = useRef(/** @type {HTMLElement | null} */ (null));
+  useEffect(() => {
+    list.current?.querySelector('[aria-selected="true"]')?.scrollIntoView({ block: 'nearest' });
+  }, [state.finding]);
+  return html`<section class="findings-panel" aria-label="Findings">
+    <div class="section">
+      Findings<span class="grow"></span>
+      ${SEVERITIES.map((severity) => {
+        const count = findings.filter((finding) => finding.severity === severity).length;
+        return count > 0 && html`<span key=${severity} class="severity-count">${severityMark(severity)}${count}</span>`;
+      })}
+    </div>
+    <div class="findings" role="listbox" aria-label="Findings, most severe first" ref=${list}>
+      ${findings.map((finding) => html`<${Item} key=${finding.id} app=${app} finding=${finding} last=${run.last_step} selected=${finding.id === state.finding} />`)}
+    </div>
+  </section>`;
+}
+
+/** @param {{app: App, finding: Finding, last: number, selected: boolean}} props */
+function Item({ app, finding, last, selected }) {
+  const { severity, title, text, advice, parameters, from, to } = finding;
+  const select = () => app.actions.selectFinding(finding);
+  const onKey = (/** @type {KeyboardEvent} */ event) => {
+    if (event.key !== 'Enter' && event.key !== ' ') return;
+    if (/** @type {HTMLElement} */ (event.target).closest('button')) return;
+    event.preventDefault();
+    select();
+  };
+  const share = (/** @type {number} */ step) => 100 * Math.min(1, step / Math.max(1, last));
+  const when = from === to ? `step ${formatInteger(from)}` : `steps ${formatInteger(from)} to ${formatInteger(to)}`;
+  return html`<div
+    class="finding ${selected ? 'selected' : ''}"
+    role="option"
+    tabindex="0"
+    aria-selected=${selected}
+    onClick=${select}
+    onKeyDown=${onKey}
+  >
+    ${severityMark(severity)}
+    <b>${title}</b>
+    <span class="where">${_names(parameters)}</span>
+    ${
+      selected &&
+      html`<p>${text}</p>
+        ${advice && html`<p class="advice">${advice}</p>`}
+        <p class="finding-actions" onClick=${(/** @type {Event} */ event) => event.stopPropagation()}>
+          <${CopyButton} label="Copy link" text=${hostAddress} symbol="link" />
+          <${CopyButton} label="Copy as Markdown" text=${() => toMarkdown(finding, hostAddress())} symbol="copy" />
+          <span>${when}</span>
+        </p>`
+    }
+    <span class="when ${severity}" title=${when}>
+      <i style="left:${share(from)}%;width:${share(to) - share(from)}%"></i>
+    </span>
+  </div>`;
+}
+
+/** @param {string[]} names */
+function _names(names) {
+  const more = names.length - MOST_NAMES;
+  return names.slice(0, MOST_NAMES).join(', ') + (more > 0 ? ` and ${more} more` : '');
+}
+
+/** @param {Finding} finding @param {string} address of the view */
+export function toMarkdown({ severity, title, text, advice, parameters, from, to, run }, address) {
+  const names = parameters.map((name) => `\`${name}\``).join(', ');
+  const lines = [
+    `**${severity}: ${title}**`,
+    '',
+    `- run: \`${run}\``,
+    ...(names ? [`- where: ${names}`] : []),
+    `- when: ${from === to ? `step ${from}` : `steps ${from} to ${to}`}`,
+    `- why: ${text}`,
+    ...(advice ? [`- try: ${advice}`] : []),
+    '',
+    `[Open in TensorBoard](${address})`,
+  ];
+  return `${lines.join('\n')}\n`;
+}

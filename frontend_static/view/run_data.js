@@ -1,0 +1,275 @@
+// @ts-check
+/** What the tab shows of the runs: answers of the server put onto the shared axis, as hooks. */
+import { runColor, runDash } from '../chart/colormap.js';
+import { runRevision } from '../data/api.js';
+import { axisValues, clampRange, indexAtOrBefore, stepsWithin, wholeRange } from '../state/axis.js';
+import { now, useAnswer, useEffect, useMemo, useState } from './ui.js';
+
+/**
+ * @typedef {import('./ui.js').App} AppContext
+ * @typedef {import('../state/store.js').State} State
+ * @typedef {import('../types.d.ts').RunInfo} RunInfo
+ * @typedef {import('../types.d.ts').Summary} Summary
+ * @typedef {import('../types.d.ts').StepRows} StepRows
+ * @typedef {import('../types.d.ts').Overview} Overview
+ *
+ * The shared axis, as the overview's run defines it.
+ * @typedef {NonNullable<ReturnType<typeof useAxis>>} Axis
+ */
+
+const COLUMNS = 1024;
+const NO_VALUES = new Float64Array(0);
+/** A zoom that goes on, as with the wheel, asks the server when it rests. */
+const RESTING_MILLISECONDS = 150;
+
+/**
+ * @param {AppContext} app @param {State} state @param {Summary} summary
+ * @param {RunInfo} run
+ * @param {string} statistic of the overview
+ * @param {RunInfo | null} against a run to compare with
+ */
+export function useRunData({ api }, state, summary, run, statistic, against) {
+  const revision = revisionOf(state, summary, run);
+  const query = { run: run.run, statistic, columns: COLUMNS, ...comparisonQuery(state, against) };
+  const both = against ? `${revision} ${revisionOf(state, summary, against)}` : revision;
+  return {
+    overview: useAnswer(JSON.stringify(query), both, (signal) => api.overview(query, both, signal)),
+    steps: useAnswer(run.run, revision, (signal) => api.steps(run.run, revision, signal)),
+    hyperparameters: useAnswer(run.run, revision, (signal) => api.hyperparameters(run.run, revision, signal)),
+  };
+}
+
+/** @param {State} state @param {RunInfo | null} against @returns {{against?: string, axis?: string}} */
+function comparisonQuery(state, against) {
+  return against ? { against: against.run, axis: state.axis } : {};
+}
+
+/**
+ * Series of one parameter of all runs that have it, and its histograms of the overview's run.
+ * @param {AppContext} app @param {State} state @param {Summary} summary
+ * @param {RunInfo} run @param {RunInfo[]} runs @param {string} name
+ */
+export function useParameterData({ api }, state, summary, run, runs, name) {
+  const holders = runs.filter((info) => info.parameters.some((parameter) => parameter.name === name));
+  const revisions = holders.map((info) => revisionOf(state, summary, info));
+  const series = useAnswer(
+    JSON.stringify([name, holders.map((info) => info.run)]),
+    revisions.join('\n'),
+    (signal) => Promise.all(holders.map((info, i) => api.series(info.run, name, revisions[i], signal))),
+  );
+  const logged = run.quantities.map((quantity) => quantity.name);
+  const wanted = [...new Set(state.panels.map(({ quantity }) => quantity))]
+    .filter((q) => logged.includes(q))
+    .sort();
+  const revision = revisionOf(state, summary, run);
+  const histograms = useAnswer(
+    wanted.length ? JSON.stringify([run.run, name, wanted]) : null,
+    revision,
+    (signal) =>
+      api.histograms(
+        { run: run.run, parameter: name, quantity: wanted, columns: 256 },
+        revision,
+        signal,
+      ),
+  );
+  return { series, histograms };
+}
+
+/** @type {import('../types.d.ts').Finding[]} */
+const NO_FINDINGS = [];
+
+/**
+ * What the rules of the server say about a run, the most severe first.
+ * @param {AppContext} app @param {State} state @param {Summary} summary @param {RunInfo} run
+ */
+export function useFindings({ api }, state, summary, run) {
+  const revision = revisionOf(state, summary, run);
+  const subject = summary.rules?.length ? run.run : null;
+  const answer = useAnswer(subject, revision, (signal) => api.findings(run.run, signal));
+  return (!answer.stale && answer.value) || NO_FINDINGS;
+}
+
+/**
+ * Wall times of the runs' first steps; other runs than the overview's need them on the relative axis.
+ * @param {AppContext} app @param {State} state @param {Summary} summary @param {RunInfo[]} runs @param {RunInfo} shown
+ * @param {StepRows | null} steps of the run shown
+ * @returns {Map<string, number>}
+ */
+export function useStarts({ api }, state, summary, runs, shown, steps) {
+  const others = state.axis === 'relative' ? runs.filter((info) => info !== shown) : [];
+  const revisions = others.map((info) => revisionOf(state, summary, info));
+  const rows = useAnswer(
+    others.length ? JSON.stringify(others.map((info) => info.run)) : null,
+    revisions.join('\n'),
+    (signal) => Promise.all(others.map((info, i) => api.steps(info.run, revisions[i], signal))),
+  );
+  return useMemo(() => {
+    /** @type {Map<string, number>} */
+    const starts = new Map();
+    for (const one of [...(rows.value ?? []), ...(steps ? [steps] : [])]) {
+      const first = one.columns.wall_time?.find((time) => !Number.isNaN(time));
+      if (first !== undefined) starts.set(one.run, first);
+    }
+    return starts;
+  }, [rows.value, steps]);
+}
+
+/**
+ * The checked runs' series of one parameter on the shared axis.
+ * @param {State} state @param {Summary} summary @param {RunInfo[]} runs @param {string} name
+ * @param {(import('../types.d.ts').Series | null)[] | null} series
+ * @param {Map<string, number>} starts
+ * @returns {import('./step_table.js').RunSeries[]}
+ */
+export function seriesOfRuns(state, summary, runs, name, series, starts) {
+  return runs.map((info) => {
+    const found = series?.find((one) => one?.run === info.run && one.parameter === name) ?? null;
+    const index = summary.runs.indexOf(info);
+    const start = starts.get(info.run) ?? found?.wall_time[0] ?? 0;
+    return {
+      run: info,
+      color: runColor(index, state.theme),
+      dash: runDash(index),
+      series: found,
+      start,
+      xs: found ? axisValues(state.axis, found.step, found.wall_time, start) : NO_VALUES,
+    };
+  });
+}
+
+/**
+ * Where the run's columns lie on the axis, what is visible, and where the cursor is pinned.
+ * @param {State} state @param {RunInfo} run @param {RunInfo[]} runs
+ * @param {import('../types.d.ts').Overview | null} overview of the whole run
+ * @param {Map<string, number>} starts
+ */
+export function useAxis(state, run, runs, overview, starts) {
+  return useMemo(() => {
+    if (!overview) return null;
+    const start = starts.get(run.run) ?? overview.wall_time[0];
+    const xs = axisValues(state.axis, overview.last_step, overview.wall_time, start);
+    const others = runs
+      .filter((info) => info !== run)
+      .flatMap((info) => {
+        if (state.axis === 'step') return [[xs[0], info.last_step]];
+        const otherStart = starts.get(info.run);
+        const known = state.axis === 'relative' && otherStart !== undefined;
+        return known ? [[0, info.last_wall_time - otherStart]] : [];
+      });
+    const whole = wholeRange(xs, others);
+    const last = xs.length - 1;
+    const index = state.step === null ? last : Math.max(0, indexAtOrBefore(overview.last_step, state.step));
+    // A pinned step within a column that covers several steps stays what it is.
+    const step = state.step === null ? overview.last_step[last] : state.step;
+    const x = state.axis === 'step' ? step : xs[index];
+    return { start, xs, whole, range: clampRange(state.range, whole) ?? whole, step, x };
+  }, [
+    state.axis,
+    state.step,
+    state.range,
+    overview,
+    runs.map((info) => `${info.run} ${info.last_step}`).join('\n'),
+    starts,
+  ]);
+}
+
+/**
+ * The visible part at full resolution, where the whole run has been thinned to the screen.
+ * @param {AppContext} app @param {State} state @param {Summary} summary @param {RunInfo} run @param {string} statistic
+ * @param {RunInfo | null} against
+ * @param {Overview | null} whole
+ * @param {Axis | null} axis
+ */
+export function useZoomedOverview({ api }, state, summary, run, statistic, against, whole, axis) {
+  const thinned = whole && axis && axis.range !== axis.whole && whole.total.steps > whole.columns;
+  const wanted = thinned ? stepsWithin(axis.range, axis.xs, whole.first_step, whole.last_step) : null;
+  const part = useResting(wanted && JSON.stringify(wanted));
+  const query = part && {
+    run: run.run,
+    statistic,
+    columns: COLUMNS,
+    ...comparisonQuery(state, against),
+    ...JSON.parse(part),
+  };
+  const revision = revisionOf(state, summary, run);
+  const answer = useAnswer(query && JSON.stringify(query), revision, (signal) =>
+    api.overview(query, revision, signal),
+  );
+  const covers = answer.value && part && part === JSON.stringify(wanted);
+  return answer.stale || !covers || !answer.value?.columns ? null : answer.value;
+}
+
+/** @param {string | null} value @returns {string | null} the value, once it has not changed for a moment */
+function useResting(value) {
+  const [resting, setResting] = useState(value);
+  useEffect(() => {
+    const timer = setTimeout(() => setResting(value), value === null ? 0 : RESTING_MILLISECONDS);
+    return () => clearTimeout(timer);
+  }, [value]);
+  return value === null ? null : resting;
+}
+
+/**
+ * The series above the heat map: a loss, where one was recorded or written, and the gradient norm.
+ * @param {AppContext} app @param {State} state @param {Summary} summary @param {RunInfo} run
+ * @param {StepRows | null} steps @param {number} start
+ */
+export function useStrips({ api }, state, summary, run, steps, start) {
+  const choices = useMemo(() => stripChoices(run), [run]);
+  const chosen =
+    choices.find(({ name }) => name === state.strip) ??
+    choices.find(({ label }) => /loss/i.test(label)) ??
+    null;
+  const revision = `${revisionOf(state, summary, run)} ${summary.revision}`;
+  const tag = chosen?.tag;
+  const scalar = useAnswer(tag ? JSON.stringify([chosen.run, tag]) : null, revision, (signal) =>
+    api.scalar(chosen?.run ?? '', tag ?? '', revision, signal),
+  );
+  const shown = useMemo(() => {
+    /** @type {import('./overview.js').Strip[]} */
+    const strips = [];
+    const mine = steps?.run === run.run ? steps : null;
+    const times = mine?.columns.wall_time ?? NO_VALUES;
+    const xs = mine ? axisValues(state.axis, mine.columns.step, times, start) : NO_VALUES;
+    if (chosen) {
+      const { name, label, column } = chosen;
+      const written = !scalar.stale && scalar.value;
+      const x = written ? axisValues(state.axis, written.step, written.wall_time, start) : NO_VALUES;
+      strips.push(
+        column
+          ? { name, label, x: xs, y: mine?.columns[column] ?? NO_VALUES }
+          : { name, label, x, y: written ? written.value : NO_VALUES },
+      );
+    }
+    if (mine?.columns.gradient_norm?.some((norm) => !Number.isNaN(norm)) ?? !mine) {
+      strips.push({
+        name: 'gradient_norm',
+        label: 'gradient norm',
+        x: xs,
+        y: mine?.columns.gradient_norm ?? NO_VALUES,
+      });
+    }
+    return strips;
+  }, [chosen, scalar.value, scalar.stale, steps, run.run, state.axis, start]);
+  return { shown, choices };
+}
+
+/** Columns of every step row that the callback writes itself; what follows them the user has recorded. */
+const OWN_COLUMNS = ['step', 'wall_time', 'gradient_norm', 'callback_milliseconds', 'dropped_records'];
+
+/**
+ * @param {RunInfo} run
+ * @returns {{name: string, label: string, column?: string, run?: string, tag?: string}[]}
+ */
+function stripChoices(run) {
+  const columns = run.step_columns.filter((column) => !OWN_COLUMNS.includes(column));
+  const recorded = columns.map((column) => ({ name: `column ${column}`, label: column, column }));
+  const written = run.scalars.map((scalar) => ({ name: `tag ${scalar.tag}`, label: scalar.tag, ...scalar }));
+  return [...recorded, ...written];
+}
+
+/** @param {State} state @param {Summary} summary @param {RunInfo} run */
+export function revisionOf(state, summary, run) {
+  return `${runRevision(summary, run, now())} ${state.attempt}`;
+}
+
