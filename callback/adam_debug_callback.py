@@ -167,6 +167,7 @@ class AdamDebugCallback:
         self._due = False
         self._recording = False
         self._had_no_state = False
+        self._squares_before: tuple[Squares, tuple[bool, ...]] | None = None
         self._record: StepRecord | None = None
         self._norm: Scalar = float("nan")
         self._seconds_before_step = 0.0
@@ -304,6 +305,10 @@ class AdamDebugCallback:
         if sum(len(g["params"]) for g in self._optimizer.param_groups) != self._norms.parameters:
             self._follow_parameters()
             self._due = True
+        self._squares_before = None
+        if self._overwrites_gradients and self._history is not None:
+            with torch.no_grad():
+                self._squares_before = self._norms.squares()
 
     def _is_due(self, step: int) -> bool:
         return self._schedule.is_due(step, self._stretch) or self._wants_histograms(step)
@@ -364,7 +369,7 @@ class AdamDebugCallback:
             squares: Squares = record.squared_gradients
             present = tuple(record.has_gradient.tolist())
         else:
-            squares, present = self._norms.squares()
+            squares, present = self._squares_before or self._norms.squares()
         if any(present):
             self._norm = self._history.add(self._step, squares, present, skipped)
 
@@ -440,6 +445,7 @@ class AdamDebugCallback:
         groups = self._optimizer.param_groups
         others = [p for group in groups for p in group["params"] if id(p) not in known]
         self._norms = GradientNorms([*watched, *others])
+        self._overwrites_gradients = any(map(self._state.overwrites_gradient, groups))
         if self._history is not None:
             self._history.clear()
         for message in self._records.notices:

@@ -856,3 +856,16 @@ def test_parameters_without_memory_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"0\.weight is on the meta device: materialise the model"):
         watch(model, optimizer, tmp_path)
     assert not (tmp_path / schema.RUN_FOLDER).exists()
+
+
+def test_the_norm_of_gradients_that_a_step_overwrites_is_that_before_it(tmp_path: Path) -> None:
+    weight = nn.Parameter(torch.ones(4))
+    optimizer = torch.optim.SGD([weight], lr=0.1, momentum=0.9, nesterov=True, foreach=True)
+    with AdamDebugCallback(
+        [("w", weight)], optimizer, log_dir=tmp_path, every_n_steps=1000, on_error="raise"
+    ):
+        for _ in range(6):
+            weight.grad = torch.ones(4)
+            optimizer.step()
+    rows = read_run(tmp_path).steps
+    assert [rows[step]["gradient_norm"] for step in range(1, 7)] == [2.0] * 6
