@@ -139,15 +139,16 @@ def run(options: argparse.Namespace, optimizer_name: str, images: tuple[Images, 
 
     folder = new_folder(options.log_dir, f"{optimizer_name}-lr{settings['lr']:g}")
     print(f"{folder}: {settings} on {DEVICE}")
-    # Of sgd and rmsprop the callback records updates, weights and gradients, and says so.
+    total_steps = options.epochs * len(train_batches)
     with (
         SummaryWriter(str(folder), flush_secs=10) as writer,
         AdamDebugCallback(
             model,
             optimizer,
             log_dir=folder,
-            every_n_steps=options.every,
-            total_steps=options.epochs * len(train_batches),
+            # Said here, so that even a run of seconds is recorded closely, whatever that costs.
+            every_n_steps=options.every or max(1, total_steps // 200),
+            total_steps=total_steps,
         ) as debug,
     ):
         for epoch in range(1, options.epochs + 1):
