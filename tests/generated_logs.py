@@ -47,6 +47,7 @@ class Run:
         lr: At the end of the warmup, which takes a tenth of the run. A cosine to lr / 10 follows.
         elements_read: Larger tensors are sampled at so many elements.
         spike_at: A step whose gradients are ``SPIKE`` times as large.
+        spike_in: The one parameter that the spike is in; of all by default.
         nan_at: A step from which on a part of the last parameter's gradient is NaN.
     """
 
@@ -59,6 +60,7 @@ class Run:
     lr: float = 3e-4
     elements_read: int = 256
     spike_at: int | None = None
+    spike_in: str | None = None
     nan_at: int | None = None
 
     @property
@@ -216,7 +218,8 @@ class _Adam:
         noise = self._random.normal(size=self.w.shape)
         gradient = self._gradient_scale * ((self.w - self._target) / self._scale + noise)
         if t == self._run.spike_at:
-            gradient *= SPIKE
+            names = [p.name for p in self._layout.parameters]
+            gradient[names.index(self._run.spike_in) if self._run.spike_in else ...] *= SPIKE
         if self._run.nan_at is not None and t >= self._run.nan_at:
             gradient[-1, :4] = np.nan
         self.g = np.where(self._mask, gradient, 0).astype(np.float32)

@@ -3,87 +3,33 @@
 from __future__ import annotations
 
 import gzip
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import quote
 
 import pytest
 from event_files import event, make_layout, step_tensors, write_events
 from event_files import write_run as write_made_up_run
-from generated_logs import Run, write_run
-from in_process import unpack
-from playwright.sync_api import Browser, expect, sync_playwright
-from tab_page import Tab, launch, open_tab
+from playwright.sync_api import Browser, expect
+from tab_page import Tab, open_tab
+from tab_runs import (
+    ATTENTION,
+    EMBEDDING,
+    MAGENTA,
+    NOT_UPDATED,
+    SPIKE,
+    STEPS,
+    WHITE,
+    logged_value,
+    share_of,
+    wait_for_runs,
+)
 from tensorboard_process import TensorBoard, running_tensorboard, wait_until
 
 from tb_adam_plugin import schema
 
-STEPS, SPIKE = 200, 150
-SPIKED = Run(steps=STEPS, spike_at=SPIKE, lr=2e-3)
-PLAIN = Run(steps=STEPS, lr=1e-4, seed=1)
-WITH_NAN = Run(architecture="cnn", parameters=20, steps=80, nan_at=40)
-
-EMBEDDING = "transformer.wte.weight"
-NOT_UPDATED = "transformer.ln_0.weight"  # no gradient reaches it
-ATTENTION = "transformer.h.0.attn.c_attn.weight"
-MAGENTA, WHITE = (213, 0, 249), (255, 255, 255)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        chromium = launch(playwright)
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture(scope="module")
-def log_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two runs of one model, one of another."""
-    folder = tmp_path_factory.mktemp("logs")
-    write_run(folder / "spiked", SPIKED)
-    write_run(folder / "plain", PLAIN)
-    write_run(folder / "with_nan", WITH_NAN)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def tensorboard(log_folder: Path) -> Iterator[TensorBoard]:
-    with running_tensorboard(log_folder) as process:
-        wait_for_runs(process, 3)
-        yield process
-
-
-@pytest.fixture
-def tab(browser: Browser, tensorboard: TensorBoard) -> Iterator[Tab]:
-    """The tab on the run with the spike, every module open, at full resolution."""
-    with open_tab(browser, tensorboard.url, {"run": "spiked/adam_debug"}) as opened:
-        opened.locate('button[aria-label="Open all modules"]').click()
-        yield opened
-
-
-def wait_for_runs(tensorboard: TensorBoard, count: int) -> None:
-    wait_until(
-        lambda: len(json.loads(tensorboard.ask("summary").text)["runs"]) >= count,
-        f"{count} runs",
-    )
-
-
-def share_of(step: int, last: int = STEPS) -> float:
-    """Where a step lies on the axis, which starts with the first logged step."""
-    return (step - 1) / (last - 1)
-
-
-def logged_value(
-    tensorboard: TensorBoard, run: str, parameter: str, statistic: str, step: int
-) -> float:
-    answer = tensorboard.ask(f"series?run={quote(run)}&parameter={quote(parameter)}")
-    header, arrays = unpack(answer.body)
-    row = header["statistics"].index(statistic)
-    return float(arrays["values"][row, arrays["step"].tolist().index(step)])
+pytest_plugins = ["tab_fixtures"]
 
 
 def check_overview_colours(tab: Tab) -> None:
@@ -160,7 +106,7 @@ def test_every_chart_is_drawn(tab: Tab) -> None:
     assert tab.locate(".strip canvas, .plot canvas, canvas.legend").count() == 7
 
 
-@pytest.mark.parametrize("kind", ["Ridgeline", "Density", "Percentile bands"])
+@pytest.mark.parametrize("kind", ["Ridgeline", "Density", "Percentile bands", "Single step"])
 def test_every_quantity_can_be_drawn_in_every_way(tab: Tab, kind: str) -> None:
     panel = tab.locate('section[aria-label^="Histograms of"]').first
     panel.locator(f'button[aria-label="{kind}"]').click()

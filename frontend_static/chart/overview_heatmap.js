@@ -203,7 +203,8 @@ export function worstSeverities(severities, columns, parameters, { first, last }
 /**
  * All values in ascending order of severity.
  * @param {Kind} kind
- * @returns {{severityOf: Uint16Array, valueOf: Float32Array}} severity of the upper half of a float32, and the value of a severity
+ * @returns {{severityOf: Uint16Array, valueOf: Float32Array, decadeOf: Float32Array}} severity of the upper
+ *   half of a float32, and the value of a severity and its log10
  */
 export function severityTable(kind) {
   const known = _severityTables.get(kind);
@@ -215,11 +216,16 @@ export function severityTable(kind) {
     keys[half] = Math.round((_badness(kind, half, values[half]) + 1e3) * 1e6) * HALVES + half;
   }
   keys.sort();
-  const table = { severityOf: new Uint16Array(HALVES), valueOf: new Float32Array(HALVES) };
+  const table = {
+    severityOf: new Uint16Array(HALVES),
+    valueOf: new Float32Array(HALVES),
+    decadeOf: new Float32Array(HALVES),
+  };
   keys.forEach((key, severity) => {
     const half = key % HALVES;
     table.severityOf[half] = severity;
     table.valueOf[severity] = values[half];
+    table.decadeOf[severity] = Math.log10(values[half]);
   });
   _severityTables.set(kind, table);
   return table;
@@ -266,14 +272,13 @@ function _colorsOf(colouring, theme) {
 
 /** @param {Colouring} colouring @param {Theme} theme */
 function _paintedSeverities({ kind, scale, decades }, theme) {
-  const { severityOf, valueOf } = severityTable(kind);
+  const { severityOf, valueOf, decadeOf } = severityTable(kind);
   const ramp = decades || kind === 'cosine' ? ratioColors(theme) : sequentialColors(theme);
-  const position = decades
-    ? (/** @type {number} */ value) => ratioPosition(Math.log10(value), decades)
-    : scale.toUnit;
   const colors = new Uint32Array(HALVES);
-  for (let severity = 0; severity < HALVES; severity++)
-    colors[severity] = ramp[Math.round(position(valueOf[severity]) * (ramp.length - 1))];
+  for (let severity = 0; severity < HALVES; severity++) {
+    const unit = decades ? ratioPosition(decadeOf[severity], decades) : scale.toUnit(valueOf[severity]);
+    colors[severity] = ramp[Math.round(unit * (ramp.length - 1))];
+  }
   if (decades || kind === 'log') colors[severityOf[ZERO]] = colors[severityOf[NEGATIVE_ZERO]] = 0;
   for (const half of [NAN, POSITIVE_INFINITY, NEGATIVE_INFINITY])
     colors[severityOf[half]] = packRgb(parseHex(cssColor('--nan')));

@@ -38,7 +38,7 @@ export function createApi(fetcher = (...request) => fetch(...request)) {
     decodePacked(await (await _get(fetcher, url, signal)).arrayBuffer());
   /** @type {AnswerCache<import('./packed.js').Packed>} */
   const cache = new AnswerCache(async (url, signal, known) => {
-    const since = known ? lastStep(known) : null;
+    const since = known?.header.total ? lastStep(known) : null;
     if (known && since !== null) {
       const tail = await fetchPacked(`${url}&since=${since}`, signal);
       const columns = Number(new URLSearchParams(url.slice(url.indexOf('?'))).get('columns')) || undefined;

@@ -67,3 +67,16 @@ function _hostBody() {
     return null; // embedded from another origin
   }
 }
+
+/**
+ * Lets keys arrive in the tab without a click into it, unless the user is typing in TensorBoard.
+ * @param {Window} [host]
+ */
+export function takeFocus(host = window.parent) {
+  try {
+    const typing = host.document.activeElement?.closest('input, textarea, select, [contenteditable]');
+    if (!typing) window.focus();
+  } catch {
+    // Embedded from another origin: a click into the tab does it.
+  }
+}

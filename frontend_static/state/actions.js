@@ -107,6 +107,7 @@ export function createActions(store, api) {
         ...(run && { run: run.run }),
         ...(known && { tensor: finding.parameters[0] }),
         step: finding.at ?? finding.from,
+        ...(get().axis === 'step' && { range: _rangeOf(finding, run?.last_step ?? 0) }),
       });
     },
     /** @param {number} index @param {Partial<import('./store.js').Panel>} change */
@@ -173,6 +174,18 @@ export function linkOf(state) {
     finding: state.finding ?? undefined,
     strip: state.strip ?? undefined,
   };
+}
+
+/**
+ * The steps of a finding with some before and after; null where that is most of the run.
+ * @param {import('../types.d.ts').Finding} finding
+ * @param {number} lastStep of its run
+ * @returns {import('../types.d.ts').Range | null}
+ */
+function _rangeOf({ from, to }, lastStep) {
+  const around = Math.max((to - from) / 2, lastStep / 20);
+  const range = { from: Math.max(0, from - around), to: Math.min(lastStep, to + around) };
+  return range.to - range.from < 0.8 * lastStep ? range : null;
 }
 
 /**

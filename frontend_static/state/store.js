@@ -149,11 +149,11 @@ export function createStore(initial) {
 }
 
 /**
- * The step cursor of all charts. It lives outside the state: moving it moves overlays, once a
- * frame, and renders nothing.
- * @param {(callback: () => void) => unknown} [nextFrame]
+ * The step cursor of all charts. It lives outside the state: moving it moves overlays and renders
+ * nothing. Several moves in one task are one.
+ * @param {(callback: () => void) => unknown} [soon]
  */
-export function createCursor(nextFrame = requestAnimationFrame) {
+export function createCursor(soon = queueMicrotask) {
   /** @type {number | null} */
   let pinned = null;
   /** @type {number | null} */
@@ -165,7 +165,7 @@ export function createCursor(nextFrame = requestAnimationFrame) {
   const notify = () => {
     if (waiting) return;
     waiting = true;
-    nextFrame(() => {
+    soon(() => {
       waiting = false;
       for (const listener of [...listeners]) listener(at());
     });

@@ -4,7 +4,7 @@ import { runColor } from '../chart/colormap.js';
 import { colouringOf } from '../chart/overview_heatmap.js';
 import { axisValues, indexAtOrBefore } from '../state/axis.js';
 import { checkedRuns, compileFilter, overviewRun, referenceRun, selectedParameter } from '../state/store.js';
-import { Overview, toggleAround } from './overview.js';
+import { Overview, toggleAround, useRanks } from './overview.js';
 import { ParameterCard, statisticsOf } from './parameter_card.js';
 import {
   useAxis,
@@ -16,7 +16,7 @@ import {
 } from './run_data.js';
 import { Sidebar } from './sidebar.js';
 import { Toolbar } from './toolbar.js';
-import { buildTree, modulesOpenAtFirst } from './tree_rows.js';
+import { buildTree, modulesAround, modulesOpenAtFirst, rankedRows } from './tree_rows.js';
 import { Banner, ErrorBanner, html, Lazy, useEffect, useLayoutEffect, useMemo, useRef, useStore } from './ui.js';
 
 /**
@@ -103,8 +103,9 @@ function Loaded({ app, state, summary, run }) {
     };
   useLayoutEffect(() => app.cursor.pin(axis ? axis.x : null), [axis?.x]);
 
+  const ranks = useRanks(state, view || null);
   const moveTensor = (/** @type {number} */ delta) => {
-    const order = tree.parameters;
+    const order = ranks ? rankedRows(tree, ranks, 1).flatMap((row) => row.parameters) : tree.parameters;
     const at = order.indexOf(parameter ? run.parameters.indexOf(parameter) : -1);
     const next = order[Math.max(0, Math.min(order.length - 1, at + delta))];
     if (next !== undefined) app.actions.selectTensor(run.parameters[next].name);
@@ -125,6 +126,12 @@ function Loaded({ app, state, summary, run }) {
     parameter && app.actions.openModules(toggleAround(tree, open, run.parameters.indexOf(parameter)));
   useKeyboard(app, { moveTensor, moveStep, moveFinding, fold });
 
+  // What a finding is about is to be seen, and not behind a folded module.
+  useEffect(() => {
+    const at = parameter ? run.parameters.indexOf(parameter) : -1;
+    const around = state.finding && at >= 0 ? modulesAround(tree, at) : [];
+    if (around.some((key) => !open.has(key))) app.actions.openModules(new Set([...open, ...around]));
+  }, [state.finding]);
   const strips = useStrips(app, state, summary, run, data.steps.value, axis?.start ?? 0);
   const pinned = state.pins.flatMap((name) => run.parameters.filter((info) => info.name === name));
   const cards = { app, state, view, summary, starts, hyperparameters: data.hyperparameters.value };
@@ -152,6 +159,7 @@ function Loaded({ app, state, summary, run }) {
                 view=${view}
                 findings=${findings}
                 tree=${tree}
+                ranks=${ranks}
                 open=${open}
                 selected=${parameter ? run.parameters.indexOf(parameter) : -1}
                 strips=${strips.shown}

@@ -44,6 +44,9 @@ const LARGEST_ROW = 24;
 /** Everything of the tab but the rows, with the parameter card at its smallest. */
 const HEIGHT_AROUND_ROWS = 646;
 const SMALLEST_HEIGHT = 210;
+/** About how wide the step tag is, in CSS pixels. */
+const TAG_PADDING = 10;
+const TAG_DIGIT = 6.2;
 const HEIGHT_AROUND_FULL = 210;
 const ORDERS = [
   { name: 'model', text: 'Model order' },
@@ -58,17 +61,17 @@ const ORDERS = [
  * @param {View} props.view
  * @param {import('../types.d.ts').Finding[]} props.findings of this run
  * @param {import('./tree_rows.js').Module} props.tree of the tensors that pass the filter
+ * @param {Float64Array | null} props.ranks what orders the rows, by parameter; null for the tree
  * @param {Set<string>} props.open
  * @param {number} props.selected index of the selected parameter
  * @param {Strip[]} props.strips chosen series and gradient norm
  * @param {{name: string, label: string}[]} props.stripChoices
  * @param {boolean} props.stale
  */
-export function Overview({ app, state, view, findings, tree, open, selected, strips, stripChoices, stale }) {
+export function Overview({ app, state, view, findings, tree, ranks, open, selected, strips, stripChoices, stale }) {
   const { run, overview, metric, against } = view;
   const full = state.full === 'overview';
   const available = useRowsHeight(full);
-  const ranks = useRanks(state, view);
   const unit = useMemo(() => (ranks ? rankedRows(tree, ranks, 1) : treeRows(tree, open, 1)), [tree, open, ranks]);
   const rowHeight = Math.max(
     SMALLEST_ROW,
@@ -82,6 +85,7 @@ export function Overview({ app, state, view, findings, tree, open, selected, str
   const allOpen = everything.size > 0 && [...everything].every((key) => open.has(key));
   const tensors = tree.parameters.length;
   const hidden = run.parameters.length - tensors;
+  const lacking = undefinedFor(view).size > 0;
   const compared = against && `${_compares(view) === 'ratio' ? '÷' : '−'} ${against.name}`;
   const nothingCompared = against && overview.logged && !overview.logged.some(Boolean);
   return html`<section class="card overview ${stale ? 'stale' : ''} ${full ? 'full' : ''} ${state.full && !full ? 'behind' : ''}" aria-label="Overview">
@@ -95,7 +99,7 @@ export function Overview({ app, state, view, findings, tree, open, selected, str
       <span class="swatches">
         ${_hatches(view) && html`<span><i class="sw-zero"></i>${_isRatio(metric) ? 'no update' : 'zero'}</span>`}
         <span><i class="sw-nan"></i>NaN / Inf</span>
-        ${overview.logged && html`<span><i class="sw-none"></i>${against ? 'nothing to compare' : 'not logged'}</span>`}
+        ${(overview.logged || lacking) && html`<span><i class="sw-none"></i>${_greyText(view, lacking)}</span>`}
       </span>
       <${Legend} view=${view} />
       <select
@@ -395,10 +399,12 @@ function StepTag({ cursor, view, area }) {
       if (x === null || pixel === null) return;
       const step = stepAt(view, x);
       const time = view.axis === 'step' ? '' : ` · ${formatAxis(x, view.axis)}`;
-      element.textContent = `step ${formatInteger(step)}${time}`;
-      const half = element.offsetWidth / 2;
+      const text = `step ${formatInteger(step)}${time}`;
+      if (element.textContent !== text) element.textContent = text;
+      // Its half width is what keeps it within the chart; asking the page for it would cost a layout.
+      const half = TAG_PADDING + (TAG_DIGIT * text.length) / 2;
       const middle = Math.max(half, Math.min(area.width - half, pixel));
-      element.style.transform = `translateX(${Math.round(middle - half)}px)`;
+      element.style.transform = `translateX(calc(${Math.round(middle)}px - 50%))`;
     }),
   );
   return html`<div ref=${tag} class="fob" style="top:${area.height + 4}px" hidden></div>`;
@@ -566,6 +572,12 @@ function _compares({ colouring }) {
   return colouring.kind === 'comparison' ? 'ratio' : 'difference';
 }
 
+/** @param {View} view @param {boolean} lacking whether some optimizer does not have the statistic @returns {string} what grey means */
+function _greyText({ against, overview }, lacking) {
+  if (lacking) return overview.logged ? 'not defined or not logged' : 'not defined';
+  return against ? 'nothing to compare' : 'not logged';
+}
+
 /** @param {View} view whether an exact zero has a look of its own */
 function _hatches({ colouring }) {
   return colouring.decades !== undefined || colouring.kind === 'log';
@@ -574,25 +586,25 @@ function _hatches({ colouring }) {
 /**
  * What the rows are ordered by; null for the order of the model.
  * @param {import('../state/store.js').State} state
- * @param {View} view
+ * @param {View | null} view
  * @returns {Float64Array | null} by parameter
  */
-function useRanks({ order }, view) {
-  const { overview, xs, range, x, colouring, metric } = view;
-  const onLog = colouring.decades !== undefined || metric.scale === 'log';
-  const at = order === 'latest' ? nearestIndex(xs, x) : -1;
+export function useRanks({ order }, view) {
+  const at = view && order === 'latest' ? nearestIndex(view.xs, view.x) : -1;
   return useMemo(() => {
-    if (order === 'model') return null;
+    if (order === 'model' || !view) return null;
+    const { overview, xs, range, colouring, metric } = view;
     const leftOut = undefinedFor(view);
     if (order === 'anomaly') {
+      const onLog = colouring.decades !== undefined || metric.scale === 'log';
       const first = Math.max(0, indexAtOrBefore(xs, range.from));
-      return anomalies(overview, { first, last: Math.max(first, indexAtOrBefore(xs, range.to)) }, onLog, leftOut);
+      return anomalies(overview, { first, last: Math.max(first, indexAtOrBefore(xs, range.to)) }, onLog, leftOut, _isRatio(metric));
     }
     return Float64Array.from({ length: overview.parameters }, (_, parameter) => {
       const value = leftOut.has(parameter) ? null : _valueAt(view, parameter, at);
       return value === null ? -Infinity : Number.isNaN(value) ? Infinity : value;
     });
-  }, [order, overview, order === 'anomaly' ? range : at, onLog]);
+  }, [order, view?.overview, view?.metric, order === 'anomaly' ? view?.range : at]);
 }
 
 const SEVERITIES = /** @type {const} */ (['error', 'warning', 'info']);

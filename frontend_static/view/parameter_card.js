@@ -139,7 +139,7 @@ function Breadcrumb({ name }) {
   const parts = name.split('.');
   const leaf = parts.pop();
   return html`<h2 class="crumb" title=${name}>
-    ${parts.length > 0 && html`<span class="path"><bdi>${parts.join(' / ')} /</bdi></span>`}<b>${leaf}</b>
+    ${parts.length > 0 && html`<span class="path"><bdi>${parts.join(' / ')} /</bdi></span>${' '}`}<b>${leaf}</b>
   </h2>`;
 }
 

@@ -95,6 +95,10 @@ export function useAxisPointer(element, options) {
     let dragFrom = null;
     /** @type {{pixel: number, range: Range} | null} */
     let moved = null;
+    // The newest move of a frame is the one that counts; all that it moves is painted together.
+    /** @type {PointerEvent | null} */
+    let newest = null;
+    let waiting = 0;
     const pixel = (/** @type {PointerEvent} */ event) => {
       const { area } = latest.current;
       const inside = event.clientX - target.getBoundingClientRect().left;
@@ -111,6 +115,13 @@ export function useAxisPointer(element, options) {
       span.style.width = `${Math.abs(to - from)}px`;
     };
     const move = (/** @type {PointerEvent} */ event) => {
+      newest = event;
+      waiting ||= requestAnimationFrame(() => {
+        waiting = 0;
+        if (newest) follow(newest);
+      });
+    };
+    const follow = (/** @type {PointerEvent} */ event) => {
       const at = pixel(event);
       if (moved) {
         const { area, whole, onView } = latest.current;
@@ -122,7 +133,10 @@ export function useAxisPointer(element, options) {
       if (dragFrom !== null) showSpan(dragFrom, at);
       latest.current.onHover(axisValue(at), event);
     };
-    const leave = (/** @type {PointerEvent} */ event) => latest.current.onHover(null, event);
+    const leave = (/** @type {PointerEvent} */ event) => {
+      newest = null;
+      latest.current.onHover(null, event);
+    };
     const down = (/** @type {PointerEvent} */ event) => {
       if (event.button !== 0) return;
       if (latest.current.onView && (event.altKey || event.shiftKey))
@@ -173,6 +187,7 @@ export function useAxisPointer(element, options) {
     ];
     for (const [type, listener] of listeners) target.addEventListener(type, listener, { passive: false });
     return () => {
+      cancelAnimationFrame(waiting);
       for (const [type, listener] of listeners) target.removeEventListener(type, listener);
     };
   }, []);

@@ -36,7 +36,7 @@ export function Sidebar({ app, state, run, hyperparameters, step, findings }) {
       <span><kbd>/</kbd> filter</span><span><kbd>j</kbd> <kbd>k</kbd> tensor</span>
       <span><kbd>←</kbd> <kbd>→</kbd> step</span>
       ${findings.length > 0 ? html`<span><kbd>n</kbd> finding</span>` : html`<span><kbd>o</kbd> fold</span>`}
-      <span><kbd>?</kbd> help</span>
+      <span><kbd>?</kbd>${findings.length > 0 ? '' : ' help'}</span>
     </div>
   </aside>`;
 }

@@ -21,8 +21,11 @@ import { html, useLayoutEffect, useRef } from './ui.js';
  * @typedef {RunSeries & {undefined: {names: string[], optimizer: string}}} TableColumn
  */
 
+const RESTING_MILLISECONDS = 60;
+
 /**
- * The numbers follow the cursor without being rendered again.
+ * The numbers follow the cursor, as soon as it rests, without being rendered again: nobody reads them
+ * while it moves, and a table is slow to lay out.
  * @param {object} props
  * @param {import('./ui.js').App} props.app
  * @param {import('./overview.js').View} props.view
@@ -36,11 +39,23 @@ export function StepTable({ app, view, runs, reference, parameter, statistics })
   const columns = tableColumns(runs, view.run, reference, parameter);
   const shown = statistics.filter(({ name }) => runs.some(({ run }) => run.statistics.includes(name)));
   const compared = columns.findIndex(({ run }) => run === reference);
-  useLayoutEffect(() =>
-    app.cursor.subscribe((x) => {
+  useLayoutEffect(() => {
+    /** @type {any} */
+    let timer = null;
+    const fill = () => {
+      const x = app.cursor.at();
       if (x !== null && panel.current) _fill(panel.current, x, { view, columns, shown, compared });
-    }),
-  );
+    };
+    fill();
+    const stop = app.cursor.subscribe(() => {
+      clearTimeout(timer);
+      timer = setTimeout(fill, RESTING_MILLISECONDS);
+    });
+    return () => {
+      stop();
+      clearTimeout(timer);
+    };
+  });
   return html`<div class="panel step-panel" ref=${panel}>
     <h3>
       <span class="at-title"></span>

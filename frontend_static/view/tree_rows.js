@@ -227,44 +227,62 @@ export function rankedRows(tree, ranks, rowHeight) {
   }));
 }
 
+/** A median of this many values, evenly spread, is as good as one of all, and quick while zooming. */
+const MEDIAN_OF = 255;
+
+/** The least spread of changes among parameters: decades, or units of a linear scale. */
+const SMALLEST_SPREAD = { log: 0.02, linear: 1e-3 };
+
 /**
- * How much each parameter stands out: its cell that differs most from what the parameter usually does
- * and from what the others do at the same steps. On a logarithmic scale in decades.
+ * How much each parameter stands out: its change from one column to the next that is furthest from what
+ * the others do there, in units of how far they are apart. So neither level nor drift, nor the first
+ * steps, when everything moves, are anomalies; a spike of one parameter is.
  * @param {Pick<import('../types.d.ts').Overview, 'parameters' | 'columns' | 'values' | 'logged'>} overview
  * @param {{first: number, last: number}} columns visible, inclusive
  * @param {boolean} onLog
  * @param {ReadonlySet<number>} [leftOut] parameters that do not have the statistic
+ * @param {boolean} [infinityIsUsual] as that of a ratio to weights that begin as zeros
  * @returns {Float64Array} by parameter; Infinity where a value is not finite, -1 where there is none
  */
-export function anomalies({ parameters, columns, values, logged }, { first, last }, onLog, leftOut) {
-  const at = (/** @type {number} */ parameter, /** @type {number} */ column) => {
-    const cell = parameter * columns + column;
-    if (leftOut?.has(parameter) || (logged && !logged[cell])) return NaN;
-    return onLog ? (values[cell] > 0 ? Math.log10(values[cell]) : NaN) : values[cell];
-  };
-  const across = Float64Array.from({ length: columns }, (_, column) =>
-    column < first || column > last ? NaN : _median(parameters, (parameter) => at(parameter, column)),
-  );
-  return Float64Array.from({ length: parameters }, (_, parameter) => {
-    const relative = (/** @type {number} */ i) => at(parameter, first + i) - across[first + i];
-    const usual = _median(last - first + 1, relative);
-    let rank = -1;
-    for (let i = 0; i <= last - first; i++) {
-      const cell = parameter * columns + first + i;
-      if (!leftOut?.has(parameter) && (!logged || logged[cell]) && !Number.isFinite(values[cell])) return Infinity;
-      const distance = Math.abs(relative(i) - usual);
-      if (distance > rank) rank = distance;
+export function anomalies(
+  { parameters, columns, values, logged },
+  { first, last },
+  onLog,
+  leftOut,
+  infinityIsUsual = false,
+) {
+  const ranks = new Float64Array(parameters).fill(-1);
+  const before = new Float64Array(parameters).fill(NaN);
+  const change = new Float64Array(parameters);
+  for (let column = first; column <= last; column++) {
+    for (let parameter = 0; parameter < parameters; parameter++) {
+      const at = parameter * columns + column;
+      const known = !leftOut?.has(parameter) && (!logged || logged[at]);
+      const value = known ? values[at] : NaN;
+      if (known && !Number.isFinite(value) && (Number.isNaN(value) || !infinityIsUsual))
+        ranks[parameter] = Infinity;
+      const now = !Number.isFinite(value) ? NaN : !onLog ? value : value > 0 ? Math.log10(value) : NaN;
+      if (!Number.isNaN(now)) ranks[parameter] = Math.max(ranks[parameter], 0);
+      change[parameter] = now - before[parameter];
+      before[parameter] = now;
     }
-    return rank;
-  });
+    const usual = _median(parameters, (parameter) => change[parameter]);
+    const spread = _median(parameters, (parameter) => Math.abs(change[parameter] - usual));
+    const unit = spread + (onLog ? SMALLEST_SPREAD.log : SMALLEST_SPREAD.linear);
+    for (let parameter = 0; parameter < parameters; parameter++) {
+      const distance = Math.abs(change[parameter] - usual) / unit;
+      if (distance > ranks[parameter]) ranks[parameter] = distance;
+    }
+  }
+  return ranks;
 }
 
 /** @param {number} count @param {(index: number) => number} valueAt @returns {number} of the finite values */
 function _median(count, valueAt) {
-  const values = new Float64Array(count);
+  const values = new Float64Array(Math.min(count, MEDIAN_OF));
   let n = 0;
-  for (let i = 0; i < count; i++) {
-    const value = valueAt(i);
+  for (let k = 0; k < values.length; k++) {
+    const value = valueAt(Math.floor((k * count) / values.length));
     if (Number.isFinite(value)) values[n++] = value;
   }
   return n ? values.subarray(0, n).sort()[n >> 1] : NaN;

@@ -43,6 +43,44 @@ test('an answer is fetched once a revision', async () => {
   assert.equal(asked.length, 2);
 });
 
+/** @param {number[]} steps @param {number} before how many came before them */
+const grown = (steps, before) => {
+  const extent = (/** @type {number} */ n) => ({ steps: n, wall_time: n });
+  const header = { run: 'r', parameter: 'a', statistics: ['x'] };
+  return pack({ ...header, earlier: extent(before), total: extent(before + steps.length) }, [
+    { name: 'step', dtype: 'float64', shape: [steps.length], data: Float64Array.from(steps) },
+    { name: 'wall_time', dtype: 'float64', shape: [steps.length], data: Float64Array.from(steps) },
+    { name: 'values', dtype: 'float32', shape: [1, steps.length], data: Float32Array.from(steps) },
+  ]);
+};
+
+test('of a run that goes on, only the new steps are fetched', async () => {
+  const answers = [grown([1, 2], 0), grown([3], 2)];
+  const { api, asked } = serverWith(() => new Response(answers.shift()));
+  await api.series('r', 'a', '1');
+  const series = await api.series('r', 'a', '2');
+  assert.deepEqual([...series.statistics.x], [1, 2, 3]);
+  assert.deepEqual(asked.slice(1), ['series?run=r&parameter=a&since=2']);
+});
+
+test('of a run that was started again, everything is fetched', async () => {
+  const answers = [grown([1, 2], 0), grown([3], 1), grown([1, 2, 3], 0)];
+  const { api, asked } = serverWith(() => new Response(answers.shift()));
+  await api.series('r', 'a', '1');
+  const series = await api.series('r', 'a', '2');
+  assert.deepEqual([...series.step], [1, 2, 3]);
+  assert.equal(asked.length, 3);
+});
+
+test('what is known outlives a failure, and grows afterwards', async () => {
+  const answers = [new Response(grown([1, 2], 0)), new Response('gone', { status: 503 }), new Response(grown([3], 2))];
+  const { api } = serverWith(() => /** @type {Response} */ (answers.shift()));
+  await api.series('r', 'a', '1');
+  await assert.rejects(api.series('r', 'a', '2'));
+  const series = await api.series('r', 'a', '2');
+  assert.deepEqual([...series.step], [1, 2, 3]);
+});
+
 test("an error is the server's own sentence, and is not remembered", async () => {
   let fail = true;
   const { api } = serverWith(() =>

@@ -158,10 +158,10 @@ test('escape takes back one thing at a time', () => {
   assert.equal(store.get().step, null);
 });
 
-test('moving the cursor tells the listeners once a frame, and nothing else', () => {
+test('several moves of the cursor in one task tell the listeners once', () => {
   /** @type {(() => void)[]} */
   const frames = [];
-  const cursor = createCursor((frame) => frames.push(frame));
+  const cursor = createCursor((later) => frames.push(later));
   /** @type {(number | null)[]} */
   const seen = [];
   const stop = cursor.subscribe((x) => seen.push(x));
@@ -237,8 +237,9 @@ test('a finding leads to its run, tensor and step', async () => {
     to: 9,
     at: null,
   });
-  const { run, tensor, step, finding } = store.get();
+  const { run, tensor, step, finding, range } = store.get();
   assert.deepEqual({ run, tensor, step, finding }, { run: 'a', tensor: 'b.weight', step: 3, finding: 'x' });
+  assert.equal(range, null, 'most of a run of ten steps');
 });
 
 test('an invalid filter matches everything and says why', () => {

@@ -150,13 +150,18 @@ const overviewOf = (rows, logged) => ({
 });
 const ALL = { first: 0, last: 5 };
 
-test('what stands out is what differs from the others and from its own past, not what is large', () => {
+test('what stands out is what jumps while the others do not, not what is large or drifts', () => {
   const usual = [1e-1, 1e-2, 1e-3, 1e-3, 1e-3, 1e-3]; // all begin high
   const rows = [1, 100, 1, 5, 5].map((factor) => usual.map((v) => factor * v));
   rows[2][4] *= 30;
   const ranks = anomalies(overviewOf(rows), ALL, true);
-  assert.ok(ranks[2] > 1.4 && ranks[0] < 1e-6 && ranks[1] < 1e-6);
-  assert.ok(anomalies(overviewOf(rows), { first: 0, last: 3 }, true)[2] < 1e-6, 'only what is visible counts');
+  assert.ok(ranks[2] > 50 && ranks[0] < 1e-3 && ranks[1] < 1e-3);
+  // At first everything moves, each in its way; later a change of the same size stands out.
+  const early = [3, 1, 0.3, 10, 30].map((end) => [1, end, end, end, end, end].map((v) => 1e-3 * v));
+  early[1][4] *= 3;
+  const late = anomalies(overviewOf(early), ALL, true);
+  assert.equal(late.indexOf(Math.max(...late)), 1);
+  assert.ok(anomalies(overviewOf(rows), { first: 0, last: 3 }, true)[2] < 1e-3, 'only what is visible counts');
 });
 
 test('what is not finite comes first, what has no value last', () => {
@@ -169,4 +174,7 @@ test('what is not finite comes first, what has no value last', () => {
   const logged = rows.map((_, p) => rows[0].map(() => (p === 3 ? 0 : 1)));
   assert.deepEqual([...anomalies(overviewOf(rows, logged), ALL, true)], [0, Infinity, -1, -1]);
   assert.equal(anomalies(overviewOf(rows), ALL, true, new Set([3]))[3], -1);
+  const first = overviewOf([[Infinity, 1, 1, 1, 1, 1], rows[0], rows[0]]);
+  assert.equal(anomalies(first, ALL, true)[0], Infinity);
+  assert.equal(anomalies(first, ALL, true, undefined, true)[0], 0, 'weights that begin as zeros');
 });

@@ -1,0 +1,284 @@
+"""What the tab costs on a large log folder: opening, moving the cursor, colours, memory, cold load.
+
+Four runs of a thousand parameters and two thousand logged steps, with all statistics, are made up
+and served by a real TensorBoard; the tab is opened in headless Chromium without a GPU. Times of the
+main thread are processor time, so that other work on the machine does not count, less what a page
+at rest takes: of the tab itself (script, style, layout), and of all tasks (painting as well, and
+twice, because a move sent by a debugger takes two frames).
+
+    PYTHONPATH=tests python benchmarks/tab.py
+    PYTHONPATH=tests python benchmarks/tab.py --parameters 300 --steps 500 --runs 2
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from event_files import event, write_events
+from playwright.sync_api import Browser, CDPSession, Page, sync_playwright
+from tab_page import Tab, launch
+from tensorboard_process import TensorBoard, running_tensorboard, wait_until
+
+from tb_adam_plugin import schema
+from tb_adam_plugin.schema import Columns, Group, Layout, Parameter
+
+VISITS = 5
+MOVES = 100
+RECOLOURINGS = 12
+HISTOGRAM_EVERY = 100
+COLUMNS = Columns((*schema.STEP_COLUMNS, "loss"))
+
+# Heat map of 1000 by 2000, canvas of 1200 by 700: medians of an earlier comparison of libraries on
+# a machine like this, wall time. One sample of ECharts; both hovers draw their own tooltips.
+PEERS = {
+    "overview drawn": ("28.0 s", "1.3 s"),
+    "cursor move": ("2420 ms", "3 ms"),
+    "recolour": ("25.6 s", "983 ms"),
+    "memory": ("2568 MB", "256 MB"),
+}
+
+_OWN_WORK = ("ScriptDuration", "RecalcStyleDuration", "LayoutDuration")
+
+# Runs in the frame from its first moment; says when the heat map has colours.
+_WATCH_DRAWING = """
+if (window !== window.parent) {
+  const look = () => {
+    const canvas = document.querySelector('.heat-rows canvas');
+    const pixel = canvas?.width &&
+      canvas.getContext('2d').getImageData(canvas.width >> 1, canvas.height >> 1, 1, 1).data;
+    if (pixel && pixel[3]) window.drawnAt = performance.now();
+    else requestAnimationFrame(look);
+  };
+  requestAnimationFrame(look);
+}
+"""
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--parameters", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--runs", type=int, default=4)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        layout = made_up_layout(options.parameters)
+        for seed in range(options.runs):
+            write_run(folder / f"run{seed}", layout, options.steps, seed)
+        size = sum(path.stat().st_size for path in folder.rglob("events*")) / 1e6
+        print(
+            f"{options.runs} runs, {options.parameters} parameters, {options.steps} logged steps, "
+            f"{len(layout.statistics)} statistics: {size:.0f} MB"
+        )
+        with running_tensorboard(folder) as tensorboard, sync_playwright() as playwright:
+            start = time.perf_counter()
+            wait_until(lambda: complete(tensorboard, options), "all runs", timeout=600)
+            print(f"read by TensorBoard within {time.perf_counter() - start:.0f} s of its start")
+            browser = launch(playwright)
+            report(measure(browser, tensorboard))
+            browser.close()
+
+
+def made_up_layout(parameters: int) -> Layout:
+    """A transformer's names, eight tensors a layer."""
+    parts = ("attn.q", "attn.k", "attn.v", "attn.out", "mlp.up", "mlp.down", "ln_1", "ln_2")
+    return Layout(
+        tuple(
+            Parameter(f"layers.{i // 8}.{parts[i % 8]}.weight", (512, 512), "float32", 16_384, 0)
+            for i in range(parameters)
+        ),
+        (Group("AdamW", {"amsgrad": False}),),
+        tuple(s.name for s in schema.STATISTICS),
+        schema.QUANTITIES,
+    )
+
+
+def write_run(folder: Path, layout: Layout, steps: int, seed: int) -> None:
+    """Write statistics that wander, and histograms of normal values."""
+    random = np.random.default_rng(seed)
+    shape = (len(layout.parameters), len(layout.statistics))
+    state = random.normal(-7, 1, shape)
+    counts = normal_counts(layout)
+    hyperparameters = np.array([[1e-3, 0.9, 0.999, 1e-8, 0.1]])
+
+    def events() -> Any:
+        nonlocal state
+        for step in range(1, steps + 1):
+            state += random.normal(0, 0.05, shape)
+            row = [step, time.time(), 1.0, 1e-3, 0.5, 0.0, 5 / step**0.5]
+            tensors = [
+                schema.statistics_tensor(layout, np.exp(state).astype(np.float32)),
+                schema.hyperparameters_tensor(layout, hyperparameters),
+                schema.steps_tensor(COLUMNS, np.array([row])),
+            ]
+            if step % HISTOGRAM_EVERY == 0:
+                tensors += schema.histogram_tensors(layout, counts)
+            yield event(step, tensors)
+
+    write_events(folder / "adam_debug", events())
+
+
+def normal_counts(layout: Layout) -> npt.NDArray[np.int64]:
+    """One histogram of normal values for every parameter and quantity."""
+    values = np.random.default_rng(0).normal(0, 1e-3, 16_384)
+    one = np.array([schema.count_values(values, q) for q in layout.quantities])
+    return np.broadcast_to(one, (len(layout.parameters), *one.shape))
+
+
+def complete(tensorboard: TensorBoard, options: argparse.Namespace) -> bool:
+    """Whether TensorBoard has read everything."""
+    runs = json.loads(tensorboard.ask("summary").text)["runs"]
+    return len(runs) == options.runs and all(r["last_step"] == options.steps for r in runs)
+
+
+class Visit:
+    """An open tab, and what Chromium counts about it."""
+
+    def __init__(self, browser: Browser, url: str, link: str = "") -> None:
+        """Open it and wait for the heat map."""
+        self.context = browser.new_context(viewport={"width": 1600, "height": 1000})
+        self.page: Page = self.context.new_page()
+        self.page.add_init_script(_WATCH_DRAWING)
+        self.tab = Tab(self.page)
+        self.page.goto(f"{url}#adam_debug{link}")
+        self.frame().wait_for_function("() => window.drawnAt", timeout=120_000)
+        self.session: CDPSession = self.context.new_cdp_session(self.page)
+        self.session.send("Performance.setTimeDomain", {"timeDomain": "threadTicks"})
+        self.session.send("Performance.enable")
+
+    def frame(self) -> Any:
+        """The plugin's frame, once it is there."""
+        self.tab.locate("body").wait_for(timeout=60_000)
+        return next(f for f in self.page.frames if "plugin_entry" in f.url)
+
+    def worked(self) -> npt.NDArray[np.float64]:
+        """Seconds that the main thread has worked: in script, style and layout, and in all."""
+        metrics = self.session.send("Performance.getMetrics")["metrics"]
+        named = {m["name"]: m["value"] for m in metrics}
+        own = sum(named[part] for part in _OWN_WORK)
+        return np.array([own, named["TaskDuration"]])
+
+    def work(self, act: Callable[[int], None], times: int, pause: float) -> str:
+        """Milliseconds of the main thread for an action, less what rest costs: medians."""
+        self.page.wait_for_timeout(1500)  # what came before settles
+        before, start = self.worked(), time.perf_counter()
+        self.page.wait_for_timeout(3000)
+        rest = (self.worked() - before) / (time.perf_counter() - start)
+        found = []
+        for i in range(times):
+            before, start = self.worked(), time.perf_counter()
+            act(i)
+            self.page.wait_for_timeout(1000 * pause)
+            found.append(self.worked() - before - rest * (time.perf_counter() - start))
+        own, everything = 1000 * np.median(found, axis=0)
+        return f"{own:.1f} ms, all tasks {everything:.1f}"
+
+    def close(self) -> None:
+        """Close it and forget its cache."""
+        assert self.tab.problems == [], self.tab.problems
+        self.context.close()
+
+
+def measure(browser: Browser, tensorboard: TensorBoard) -> dict[str, str]:
+    """Everything that is reported."""
+    url = tensorboard.url
+    results: dict[str, str] = {}
+
+    visit = Visit(browser, url)  # the first one also reads the statistics into the plugin's cache
+    results["first visit ever"] = f"{visit.frame().evaluate('window.drawnAt') / 1000:.2f} s"
+    visit.page.wait_for_load_state("networkidle")
+    files = [r for r in visit.tab.responses if "/static/" in r.url or "plugin_entry" in r.url]
+    kilobytes = sum(len(gzip.compress(r.body())) for r in files) / 1024
+    results["cold load"] = f"{len(files)} requests, {kilobytes:.0f} KB gzipped"
+    visit.close()
+
+    drawn = []
+    for _ in range(VISITS):
+        visit = Visit(browser, url)
+        drawn.append(visit.frame().evaluate("window.drawnAt") / 1000)
+        visit.close()
+    results["overview drawn"] = f"{statistics.median(drawn):.2f} s"
+
+    visit = Visit(browser, url)
+    tab, page = visit.tab, visit.page
+    page.wait_for_load_state("networkidle")
+    page.wait_for_timeout(2000)
+    heat = tab.locate(".heat").bounding_box()
+    lines = tab.locate(".lines-plot").first.bounding_box()
+    assert heat is not None
+    assert lines is not None
+
+    def move(x: float, y: float, width: float) -> Callable[[int], None]:
+        return lambda i: page.mouse.move(x + 60 + (i + 1) * (width - 80) / MOVES, y)
+
+    for name, box in (("cursor move", heat), ("cursor move over the lines", lines)):
+        along = move(box["x"], box["y"] + box["height"] / 2, box["width"])
+        results[name] = visit.work(along, MOVES, 0.03)
+    page.mouse.move(5, 5)
+
+    tab.locate(".settings-button").click()
+    field = tab.locate(".pair input").nth(2)
+
+    def recolour(i: int) -> None:
+        field.evaluate(
+            """(input, value) => {
+              input.value = value;
+              input.dispatchEvent(new Event('change', {bubbles: true}));
+            }""",
+            "1e-5" if i % 2 else "1e-6",
+        )
+
+    results["recolour"] = visit.work(recolour, RECOLOURINGS, 0.3)
+    tab.locate(".settings-button").click()
+
+    for metric in ("Gradient", "√v̂", "Update / weight"):
+        tab.locate("button", has_text=metric).first.click()
+        page.wait_for_load_state("networkidle")
+    for _ in range(20):
+        tab.locate("body").press("j")
+        page.wait_for_timeout(150)
+    page.wait_for_load_state("networkidle")
+    visit.session.send("HeapProfiler.collectGarbage")
+    results["memory"] = f"{renderer_megabytes(browser, page):.0f} MB"
+    page.goto(f"{url}#scalars")
+    page.reload()
+    page.wait_for_timeout(4000)
+    results["memory of TensorBoard without the tab"] = f"{renderer_megabytes(browser, page):.0f} MB"
+    visit.close()
+    return results
+
+
+def renderer_megabytes(browser: Browser, page: Page) -> float:
+    """Resident memory of the largest renderer."""
+    page.bring_to_front()
+    processes = browser.new_browser_cdp_session().send("SystemInfo.getProcessInfo")["processInfo"]
+    sizes = []
+    for process in processes:
+        if process["type"] == "renderer":
+            status = Path(f"/proc/{process['id']}/status").read_text()
+            line = next(line for line in status.splitlines() if line.startswith("VmRSS"))
+            sizes.append(int(line.split()[1]) / 1024)
+    return max(sizes)
+
+
+def report(results: dict[str, str]) -> None:
+    """Print a table, with the peers where they were measured."""
+    print(f"\n{'':40}{'this tab':>28}{'ECharts':>12}{'Plotly':>12}")
+    for name, value in results.items():
+        echarts, plotly = PEERS.get(name, ("", ""))
+        print(f"{name:40}{value:>28}{echarts:>12}{plotly:>12}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,41 @@
+"""The runs that the browser tests show, and how to find things in them."""
+
+from __future__ import annotations
+
+import json
+from urllib.parse import quote
+
+from generated_logs import Run
+from in_process import unpack
+from tensorboard_process import TensorBoard, wait_until
+
+STEPS, SPIKE = 200, 150
+SPIKED = Run(steps=STEPS, spike_at=SPIKE, lr=2e-3)
+PLAIN = Run(steps=STEPS, lr=1e-4, seed=1)
+WITH_NAN = Run(architecture="cnn", parameters=20, steps=80, nan_at=40)
+
+EMBEDDING = "transformer.wte.weight"
+NOT_UPDATED = "transformer.ln_0.weight"  # no gradient reaches it
+ATTENTION = "transformer.h.0.attn.c_attn.weight"
+MAGENTA, WHITE = (213, 0, 249), (255, 255, 255)
+
+
+def wait_for_runs(tensorboard: TensorBoard, count: int) -> None:
+    wait_until(
+        lambda: len(json.loads(tensorboard.ask("summary").text)["runs"]) >= count,
+        f"{count} runs",
+    )
+
+
+def share_of(step: int, last: int = STEPS) -> float:
+    """Where a step lies on the axis, which starts with the first logged step."""
+    return (step - 1) / (last - 1)
+
+
+def logged_value(
+    tensorboard: TensorBoard, run: str, parameter: str, statistic: str, step: int
+) -> float:
+    answer = tensorboard.ask(f"series?run={quote(run)}&parameter={quote(parameter)}")
+    header, arrays = unpack(answer.body)
+    row = header["statistics"].index(statistic)
+    return float(arrays["values"][row, arrays["step"].tolist().index(step)])

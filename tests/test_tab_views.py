@@ -1,0 +1,670 @@
+"""What a user can change in the tab, and take out of it: one test for each thing to click."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from event_files import event, make_layout, scalar_event, step_tensors, write_events
+from event_files import write_run as write_made_up_run
+from generated_logs import Run, write_run
+from playwright.sync_api import Browser, Locator, Page, Route, expect
+from tab_page import Tab, open_tab
+from tab_runs import (
+    ATTENTION,
+    EMBEDDING,
+    MAGENTA,
+    NOT_UPDATED,
+    SPIKE,
+    STEPS,
+    logged_value,
+    share_of,
+    wait_for_runs,
+)
+from tensorboard_process import TensorBoard, running_tensorboard
+
+from tb_adam_plugin import schema
+
+pytest_plugins = ["tab_fixtures"]
+
+SPIKED_LAYER = "transformer.h.1.mlp.c_proj.weight"
+BETWEEN_RECORDS = 152  # recorded is every fifth step
+BOTH = {"run": "spiked/adam_debug", "runs": "spiked%2Fadam_debug,plain%2Fadam_debug"}
+PICTURES = Path(__file__).parent.parent / "screenshots"
+
+
+def number_of(text: str) -> float:
+    return float(text.split()[0])
+
+
+def center(box: Locator) -> tuple[float, float]:
+    found = box.bounding_box()
+    assert found is not None
+    return found["x"] + found["width"] / 2, found["y"] + found["height"] / 2
+
+
+# --- the overview -------------------------------------------------------------------------------
+
+
+def test_any_statistic_can_colour_the_overview(tab: Tab) -> None:
+    more = tab.locate('select[aria-label="Colour by another statistic"]')
+    more.select_option("zero_gradient_fraction")
+    tab.shows(".overview h2", "Gradient is zero")
+    always, never = tab.cell(NOT_UPDATED, 0.5), tab.cell(EMBEDDING, 0.5)
+    assert max(always) < min(never) - 60, "all of it is dark, none of it pale"
+    more.select_option("update_weight_cosine")
+    tab.shows(".overview h2", "Cos(update, weight)")
+    tab.locate("button", has_text="Gradient").first.click()
+    tab.shows(".overview h2", "Gradient RMS")
+    expect(more).to_have_value("")
+
+
+def test_folding_does_not_hide_the_spike(tab: Tab) -> None:
+    before = tab.cell(EMBEDDING, share_of(SPIKE - 25))
+    tab.locate('button[aria-label="Fold all modules"]').click()
+    stripes = [tab.cell("transformer", share_of(SPIKE), dy) for dy in range(-9, 10)]
+    assert max(s.red - s.blue for s in stripes) > before.red - before.blue + 20
+
+
+def test_rows_can_be_ranked(tab: Tab, tensorboard: TensorBoard) -> None:
+    order = tab.locate('select[aria-label="Order of the rows"]')
+    order.select_option("latest")
+    rows = tab.locate(".tree-row")
+    expect(tab.row("transformer")).to_have_count(0)
+    names = [rows.nth(i).get_attribute("title") or "" for i in range(6)]
+    statistic = "update_to_weight_ratio"
+    values = [logged_value(tensorboard, "spiked/adam_debug", n, statistic, STEPS) for n in names]
+    assert values == sorted(values, reverse=True)
+    assert "p.adam_debug.order=latest" in tab.page.url
+    order.select_option("model")
+    expect(tab.row("transformer")).to_have_count(1)
+
+
+def visible_steps(tab: Tab) -> tuple[float, float]:
+    match = re.search(r"range=([\d.]+)%2C([\d.]+)", tab.page.url)
+    assert match, tab.page.url
+    return float(match[1]), float(match[2])
+
+
+def test_wheel_zooms_around_the_pointer_and_a_drag_with_shift_moves_along(tab: Tab) -> None:
+    page = tab.page
+    heat = tab.locate(".heat").bounding_box()
+    assert heat is not None
+    x, y = heat["x"] + 0.5 * heat["width"], heat["y"] + 90
+    page.mouse.move(x, y)
+    page.keyboard.down("Alt")
+    for _ in range(3):
+        page.mouse.wheel(0, -300)
+    page.keyboard.up("Alt")
+    page.wait_for_url(re.compile("range="))
+    page.wait_for_timeout(300)
+    first, last = visible_steps(tab)
+    assert last - first < 100
+    assert abs((first + last) / 2 - (1 + STEPS) / 2) < 3, "the middle stays in the middle"
+    page.keyboard.down("Shift")
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 0.25 * heat["width"], y, steps=4)
+    page.mouse.up()
+    page.keyboard.up("Shift")
+    page.wait_for_timeout(300)
+    earlier, later = visible_steps(tab)
+    assert later - earlier == pytest.approx(last - first, rel=1e-6)
+    assert first - earlier == pytest.approx(0.25 * (last - first), rel=0.1)
+    axis = tab.locate(".x-axis").inner_text()
+    page.reload()
+    expect(tab.locate(".x-axis span").first).to_be_visible(timeout=30_000)
+    assert tab.locate(".x-axis").inner_text() == axis
+    page.mouse.dblclick(x, y)
+    expect(tab.locate(".x-axis")).to_contain_text("180")
+    assert "range=" not in page.url
+
+
+def test_heat_map_can_fill_the_tab(tab: Tab) -> None:
+    before = tab.locate(".heat-rows").bounding_box()
+    tab.locate('.overview button[aria-label="Full size"]').click()
+    expect(tab.locate(".detail")).to_be_hidden()
+    after = tab.locate(".heat-rows").bounding_box()
+    assert before is not None
+    assert after is not None
+    assert after["height"] > before["height"] + 100
+    tab.locate("body").press("Escape")
+    expect(tab.locate(".detail")).to_be_visible()
+
+
+# --- the parameter ------------------------------------------------------------------------------
+
+
+def choose_statistic(tab: Tab, label: str) -> None:
+    tab.locate(".lines .menu-button").click()
+    tab.locate(".menu-item", has_text=re.compile(f"^\\s*{re.escape(label)}\\s*$")).click()
+    tab.page.keyboard.press("Escape")
+    expect(tab.locate(".menu-list")).to_have_count(0)
+
+
+def test_several_statistics_have_a_chart_each(tab: Tab) -> None:
+    choose_statistic(tab, "gradient RMS")
+    choose_statistic(tab, "v is zero")
+    expect(tab.locate(".lines canvas")).to_have_count(3)
+    titles = [title.split("\n")[0] for title in tab.locate(".plot-title").all_inner_texts()]
+    assert titles == ["update / weight", "gradient RMS", "v is zero"]
+    for canvas in tab.locate(".lines canvas").all():
+        assert tab_colours(canvas) > 3
+    choose_statistic(tab, "update / weight")
+    choose_statistic(tab, "v is zero")
+    tab.shows(".lines .menu-button", "gradient RMS")
+
+
+def tab_colours(canvas: Locator) -> int:
+    return int(
+        canvas.evaluate(
+            """canvas => new Set(new Uint32Array(canvas.getContext('2d').getImageData(
+                0, 0, canvas.width, canvas.height).data.buffer)).size"""
+        )
+    )
+
+
+def picture(canvas: Locator) -> str:
+    return str(canvas.evaluate("canvas => canvas.toDataURL()"))
+
+
+def test_value_axis_of_the_lines_can_be_linear(tab: Tab) -> None:
+    lines = tab.locate(".lines canvas").first
+    tab.shows(".lines h3 small", "log scale")
+    before = picture(lines)
+    tab.locate('.lines button:text-is("Linear")').click()
+    tab.shows(".lines h3 small", "linear scale")
+    assert picture(lines) != before
+
+
+def test_tooltip_of_the_lines_has_the_columns_of_tensorboard(
+    tab: Tab, tensorboard: TensorBoard
+) -> None:
+    plot = tab.locate(".lines-plot").bounding_box()
+    assert plot is not None
+    left, right = 46, 12  # beside the data
+    x = plot["x"] + left + share_of(100) * (plot["width"] - left - right)
+    tab.page.mouse.move(x, plot["y"] + 40)
+    header = tab.locate(".lines-tip thead").inner_text().split()
+    assert header == ["Run", "Smoothed", "Value", "Step", "Time", "Relative"]
+    row = tab.locate(".lines-tip tbody tr", has_text="spiked").inner_text().split("\t")
+    value = logged_value(tensorboard, "spiked/adam_debug", EMBEDDING, "update_to_weight_ratio", 100)
+    assert float(row[3]) == pytest.approx(value, rel=1e-3)
+    assert row[4] == "100"
+    assert row[6] == "24.8 s"
+
+
+def test_second_moment_says_where_epsilon_takes_over(tab: Tab) -> None:
+    panel = tab.locate('section[aria-label="Histograms of exp_avg_sq"]')
+    expect(panel).to_contain_text("√v = ε (1e-8) is beyond the axis")
+    expect(panel).to_contain_text("of the sample")
+
+
+def test_pinned_tensor_stays_below_the_next(tab: Tab) -> None:
+    tab.locate('button[aria-label="Pin this tensor below"]').click()
+    tab.locate("body").press("j")
+    tab.shows(".crumb", "transformer / ln_0 / weight")
+    pinned = tab.locate(f'section[aria-label="Pinned tensor {EMBEDDING}"]')
+    expect(pinned.locator(".crumb")).to_contain_text("wte")
+    expect(pinned.locator(".lines canvas")).to_be_visible()
+    assert "pins=transformer.wte.weight" in tab.page.url
+    pinned.locator('button[aria-label="Unpin this tensor"]').click()
+    expect(pinned).to_have_count(0)
+
+
+# --- comparing ----------------------------------------------------------------------------------
+
+
+def test_numbers_are_compared_with_a_reference_run(
+    browser: Browser, tensorboard: TensorBoard
+) -> None:
+    with open_tab(browser, tensorboard.url, BOTH) as tab:
+        tab.locate('button[aria-label="Compare with plain"]').click()
+        tab.shows(".step-panel h3", "compared with plain")
+        cell = tab.locate('tr[data-statistic="update_rms"] td').first
+        ours, theirs = (
+            logged_value(tensorboard, f"{run}/adam_debug", EMBEDDING, "update_rms", STEPS)
+            for run in ("spiked", "plain")
+        )
+        shown = cell.locator("small").inner_text()
+        factor = float(shown[1:]) if shown[0] == "×" else 1 / float(shown[1:])
+        assert factor == pytest.approx(ours / theirs, rel=0.06)
+        fraction = tab.locate('tr[data-statistic="zero_gradient_fraction"] td small').first
+        expect(fraction).to_have_text("=")
+
+
+def test_heat_map_is_coloured_by_the_ratio_to_the_reference(
+    browser: Browser, tensorboard: TensorBoard
+) -> None:
+    link = {**BOTH, "ref": "plain/adam_debug", "metric": "weight_rms"}
+    with open_tab(browser, tensorboard.url, link) as tab:
+        tab.locate(".toggle").click()
+        tab.shows(".overview .sub", "÷ plain")
+        tab.locate('button[aria-label="Open all modules"]').click()
+        same = tab.cell(NOT_UPDATED, 0.5)
+        assert same.is_grey, f"equal weights have the colour of the middle, not {same}"
+        tab.locate("button", has_text="Update / weight").first.click()
+        tab.shows(".overview h2", "Update / weight")
+        more = tab.cell(EMBEDDING, share_of(100))
+        assert more.red > more.blue + 60, "the learning rate is twenty times as high"
+        tab.click_cell(EMBEDDING, share_of(100))
+        expect(tab.row(EMBEDDING)).to_have_class(re.compile("selected"))
+        assert "against=1" in tab.page.url
+
+
+# --- the optimizer, settings, findings ----------------------------------------------------------
+
+
+def test_optimizer_over_time(tab: Tab) -> None:
+    tab.locate(".optimizer button", has_text="Over time").click()
+    card = tab.locate(".optimizer-card")
+    expect(card.locator("canvas")).to_have_count(1)  # only the learning rate changes
+    expect(card).to_contain_text("learning rate")
+    expect(card.locator("details").first).to_contain_text("weight decay 0.1")
+    card.locator("summary", has_text="Group 1").click()
+    card.locator("button", has_text="transformer.h.0.ln_1.weight").click()
+    tab.shows(".detail .crumb", "transformer / h / 0 / ln_1 / weight")
+    card.locator("summary", has_text="Frozen").click()
+    expect(card).to_contain_text("frozen.weight")
+
+
+def test_settings_are_kept_in_the_browser_and_not_in_the_link(tab: Tab) -> None:
+    tab.locate('button[aria-label="Settings"]').click()
+    pane = tab.locate(".settings")
+    sections = pane.locator("h4").all_inner_texts()
+    assert [s.lower() for s in sections] == ["general", "overview", "distributions", "refresh"]
+    low = pane.locator(".pair input").first
+    low.fill("1e-5")
+    low.press("Enter")
+    tab.shows(".lines h3 small", "healthy, 1e-5 to 3e-3")
+    low.fill("5")
+    low.press("Enter")
+    expect(pane.locator('[role="alert"]')).to_be_visible()
+    tab.shows(".lines h3 small", "healthy, 1e-5 to 3e-3")
+    kept = json.loads(
+        tab.locate("body").evaluate("() => localStorage.getItem('adam_debug.preferences')")
+    )
+    assert kept["healthyBand"] == [1e-5, 3e-3]
+    assert "1e-5" not in tab.page.url
+    pane.locator("button", has_text="Reset to defaults").click()
+    tab.shows(".lines h3 small", "healthy, 3e-4 to 3e-3")
+
+
+FINDINGS = [
+    {
+        "id": "b",
+        "run": "spiked/adam_debug",
+        "rule": "dead",
+        "severity": "warning",
+        "title": "No gradient arrives",
+        "text": "The gradient is zero at every step.",
+        "advice": "",
+        "parameters": [NOT_UPDATED],
+        "from": 1,
+        "to": 200,
+        "at": None,
+    },
+    {
+        "id": "a",
+        "run": "spiked/adam_debug",
+        "rule": "spike",
+        "severity": "error",
+        "title": "The gradient spiked",
+        "text": "It rose thirtyfold in one step.",
+        "advice": "Clip the gradient norm to 1.",
+        "parameters": [ATTENTION],
+        "from": 150,
+        "to": 155,
+        "at": 150,
+    },
+]
+
+
+def serve_findings(page: Page) -> None:
+    """Let the server have rules: what the tab makes of them is tested, not what they find."""
+
+    def summary(route: Route) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, json={**answer.json(), "rules": ["spike", "dead"]})
+
+    page.route("**/adam_debug/summary", summary)
+    page.route("**/adam_debug/findings?*", lambda r: r.fulfill(json={"findings": FINDINGS}))
+
+
+def test_without_rules_there_is_no_findings_panel(tab: Tab) -> None:
+    expect(tab.locate(".findings-panel")).to_have_count(0)
+    assert not any("findings" in response.url for response in tab.responses)
+
+
+def test_finding_leads_to_its_tensor_and_step(browser: Browser, tensorboard: TensorBoard) -> None:
+    context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
+    page = context.new_page()
+    page.set_viewport_size({"width": 1600, "height": 1000})
+    serve_findings(page)
+    tab = Tab(page)
+    page.goto(f"{tensorboard.url}#adam_debug&p.adam_debug.run=spiked%2Fadam_debug")
+    items = tab.locate(".finding")
+    expect(items).to_have_count(2)
+    expect(items.first).to_contain_text("The gradient spiked")
+    expect(tab.locate(".row-mark .severity.error")).to_have_count(1)
+    tab.locate("body").press("n")
+    tab.shows(".detail .crumb", "attn / c_attn / weight")
+    tab.shows(".step-panel h3", "At step 150")
+    expect(items.first).to_have_attribute("aria-selected", "true")
+    expect(items.first).to_contain_text("Clip the gradient norm to 1.")
+    items.first.locator('button[aria-label="Copy as Markdown"]').click()
+    expect(items.first.locator(".copied", has_text="Copied")).to_be_visible()
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert f"- where: `{ATTENTION}`" in copied
+    assert "p.adam_debug.finding=a" in copied
+    page.keyboard.press("n")
+    tab.shows(".detail .crumb", "ln_0 / weight")
+    items.first.click()
+    tab.shows(".detail .crumb", "attn / c_attn / weight")
+    save_picture(tab, "findings")
+    assert tab.problems == []
+    context.close()
+
+
+# --- getting things out -------------------------------------------------------------------------
+
+
+def download(tab: Tab, menu: Locator, item: str) -> Path:
+    menu.click()
+    with tab.page.expect_download() as found:
+        tab.locate(".menu-item", has_text=item).click()
+    return Path(found.value.path())
+
+
+SAVE_MENUS = [
+    'button[aria-label="Save the heat map"]',
+    'button[aria-label="Save the lines"]',
+    'button[aria-label="Save the histograms of update"]',
+    'button[aria-label="Save the histograms of exp_avg_sq"]',
+    'button[aria-label="Save the histograms of gradient"]',
+]
+
+
+@pytest.mark.parametrize("menu", SAVE_MENUS)
+def test_every_chart_can_be_saved_as_a_picture(tab: Tab, menu: str) -> None:
+    png = download(tab, tab.locate(menu), "PNG").read_bytes()
+    assert png.startswith(b"\x89PNG")
+    assert len(png) > 10_000
+    text = download(tab, tab.locate(menu), "SVG").read_text(encoding="utf-8")
+    root = ElementTree.fromstring(text)
+    names = {element.tag.partition("}")[2] for element in root.iter()}
+    assert {"title", "text", "rect", "svg"} <= names
+    assert names & {"path", "image"}
+    words = " ".join(e.text or "" for e in root.iter() if e.tag.endswith("text"))
+    assert "NaN" not in words.replace("NaN or infinite", "")
+    assert "spiked" in words or "update / weight" in words
+
+
+def test_lines_as_csv_are_the_logged_numbers(tab: Tab, tensorboard: TensorBoard) -> None:
+    file = download(tab, tab.locate(SAVE_MENUS[1]), "CSV")
+    with file.open(encoding="utf-8", newline="") as lines:
+        rows = [row for row in csv.DictReader(lines) if row["run"] == "spiked"]
+    assert [int(row["step"]) for row in rows][-3:] == [190, 195, 200]
+    name = "update_to_weight_ratio"
+    value = logged_value(tensorboard, "spiked/adam_debug", EMBEDDING, name, 195)
+    assert np.float32(rows[-2][name]) == np.float32(value)
+
+
+def test_heat_map_as_csv_has_what_is_in_sight(tab: Tab, tensorboard: TensorBoard) -> None:
+    with download(tab, tab.locate(SAVE_MENUS[0]), "CSV").open(newline="") as lines:
+        rows = {row["parameter"]: row for row in csv.DictReader(lines)}
+    assert len(rows) == 28
+    value = logged_value(tensorboard, "spiked/adam_debug", ATTENTION, "update_to_weight_ratio", 150)
+    assert np.float32(rows[ATTENTION]["150"]) == np.float32(value)
+
+
+def test_histograms_as_csv_add_up_to_the_elements_read(tab: Tab) -> None:
+    with download(tab, tab.locate(SAVE_MENUS[2]), "CSV").open(newline="") as lines:
+        rows = [row for row in csv.DictReader(lines) if row["step"] == "200"]
+    assert sum(int(row["count"]) for row in rows) == 256
+    assert all(float(r["from"]) < float(r["to"]) for r in rows if r["from"] != r["to"])
+
+
+# --- live ---------------------------------------------------------------------------------------
+
+
+def test_only_new_steps_are_fetched_and_pause_keeps_what_is_shown(
+    browser: Browser, tmp_path: Path
+) -> None:
+    layout = make_layout()
+    run = tmp_path / "live"
+    write_made_up_run(run / "adam_debug", range(1, 21), layout, histograms=True)
+    with running_tensorboard(tmp_path) as process:
+        wait_for_runs(process, 1)
+        with open_tab(browser, process.url, shared=False) as tab:
+            tab.shows(".overview .sub", "20 logged steps")
+            tab.locate(".panel canvas").first.wait_for()
+            tab.page.wait_for_timeout(500)
+            tab.responses.clear()
+            write_events(
+                run / "adam_debug",
+                [event(21, step_tensors(layout, 21, histograms=True))],
+            )
+            tab.shows(".overview .sub", "21 logged steps", seconds=12)
+            tab.shows(".step-panel h3", "At step 21")
+            tab.page.wait_for_timeout(500)
+            data = [r for r in tab.responses if "?run=" in r.url]
+            assert {re.search(r"/(\w+)\?", r.url)[1] for r in data} >= {  # type: ignore[index]
+                "overview",
+                "series",
+                "steps",
+                "hyperparameters",
+                "histograms",
+            }
+            assert all("since=20" in r.url for r in data), [r.url for r in data]
+
+            tab.locate('button[aria-label="Pause: keep what is shown"]').click()
+            tab.shows(".live", "Paused")
+            write_events(run / "adam_debug", [event(22, step_tensors(layout, 22))])
+            tab.page.wait_for_timeout(8000)
+            tab.shows(".overview .sub", "21 logged steps")
+            tab.locate('button[aria-label="Show new data again"]').click()
+            tab.shows(".overview .sub", "22 logged steps")
+
+            # Started again from step 15: what is known is not good any more.
+            again = [event(t, step_tensors(layout, t, seed=9), 1.8e9 + t) for t in range(15, 19)]
+            write_events(run / "adam_debug", again)
+            expected = schema.statistics_tensor(layout, made_up(layout, 16)).tensor[0, 1]
+            tab.page.wait_for_timeout(7000)
+            for _ in range(9):
+                tab.locate("body").press("ArrowLeft")
+                tab.page.wait_for_timeout(150)
+                if "At step 16" in tab.locate(".step-panel h3").inner_text():
+                    break
+            tab.shows(".step-panel h3", "At step 16")
+            assert number_of(tab.number("update_rms")) == pytest.approx(float(expected), rel=1e-3)
+
+
+def made_up(layout: schema.Layout, step: int) -> np.ndarray:  # type: ignore[type-arg]
+    from event_files import statistics_of
+
+    return statistics_of(layout, step, seed=9)
+
+
+# --- odd and bad input --------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def odd_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TensorBoard]:
+    """Runs with something wrong, or hard to find, in them."""
+    folder = tmp_path_factory.mktemp("odd")
+    layout = make_layout()
+    write_run(folder / "one_layer", Run(steps=STEPS, spike_at=SPIKE, spike_in=SPIKED_LAYER))
+    write_run(folder / "between", Run(parameters=4, steps=STEPS, spike_at=BETWEEN_RECORDS))
+    statistics = step_tensors(layout, 1)[0]
+    newer = layout.content().replace(b'"version":1', b'"version":2')
+    tensors = [schema.TaggedTensor("adam_debug/statistics/abc", statistics.tensor, newer)]
+    write_events(folder / "newer" / "adam_debug", [event(1, tensors)])
+    nothing = np.full_like(statistics.tensor, np.nan)
+    write_events(
+        folder / "all_nan" / "adam_debug",
+        [
+            event(t, [schema.statistics_tensor(layout, nothing), *step_tensors(layout, t)[1:]])
+            for t in range(1, 6)
+        ],
+    )
+    write_made_up_run(folder / "half" / "adam_debug", range(1, 6), layout)
+    (half,) = (folder / "half" / "adam_debug").glob("events*")
+    half.write_bytes(half.read_bytes()[:-40])
+    backwards = [
+        event(t, step_tensors(layout, t), 1.7e9 + i) for i, t in enumerate([1, 2, 3, 2, 3])
+    ]
+    write_events(folder / "backwards" / "adam_debug", backwards)
+    write_made_up_run(folder / "other" / "adam_debug", range(1, 4), make_layout(["only.here"]))
+    write_events(folder / "nothing_of_ours", [scalar_event(1, {"loss": 0.5})])
+    with running_tensorboard(folder) as process:
+        wait_for_runs(process, 6)
+        yield process
+
+
+def test_spike_in_one_layer_is_found_from_the_picture(
+    browser: Browser, odd_folder: TensorBoard
+) -> None:
+    link = {"run": "one_layer/adam_debug", "runs": "one_layer%2Fadam_debug"}
+    with open_tab(browser, odd_folder.url, link) as tab:
+        tab.locate('select[aria-label="Order of the rows"]').select_option("anomaly")
+        expect(tab.locate(".tree-row").first).to_have_attribute("title", SPIKED_LAYER)
+        tab.locate("body").press("j")
+        save_picture(tab, "one_layer")
+
+
+def test_spike_between_records_reaches_the_top_of_the_strip(
+    browser: Browser, odd_folder: TensorBoard
+) -> None:
+    with open_tab(browser, odd_folder.url, {"run": "between/adam_debug"}) as tab:
+        strip = tab.locate(".strip canvas").nth(1)
+        box = strip.bounding_box()
+        assert box is not None
+        x = share_of(BETWEEN_RECORDS) * box["width"]
+        empty = tab.pixel(strip, x - 60, 6)
+        assert any(tab.pixel(strip, x + dx, 6) != empty for dx in (-2, -1, 0, 1, 2))
+        assert tab.pixel(strip, x + 60, 6) == empty
+
+
+def test_newer_version_is_said_and_the_other_runs_are_shown(
+    browser: Browser, odd_folder: TensorBoard
+) -> None:
+    with open_tab(browser, odd_folder.url, {"run": "half/adam_debug"}) as tab:
+        expect(tab.locate(".banner", has_text="Run newer/adam_debug")).to_have_count(1)
+        tab.shows(".overview .sub", "4 logged steps")
+
+
+def test_run_that_logged_only_nan_is_magenta_and_in_words(
+    browser: Browser, odd_folder: TensorBoard
+) -> None:
+    link = {"run": "all_nan/adam_debug", "runs": "all_nan%2Fadam_debug"}
+    with open_tab(browser, odd_folder.url, link) as tab:
+        assert tab.cell("conv1.weight", 0.5) == MAGENTA
+        assert tab.number("update_rms").split() == ["NaN"]
+        for order in ("latest", "anomaly"):
+            tab.locate('select[aria-label="Order of the rows"]').select_option(order)
+            expect(tab.locate(".tree-row")).to_have_count(2)
+
+
+def test_steps_that_go_backwards_are_shown_once_each(
+    browser: Browser, odd_folder: TensorBoard
+) -> None:
+    with open_tab(browser, odd_folder.url, {"run": "backwards/adam_debug"}) as tab:
+        tab.shows(".overview .sub", "3 logged steps")
+        for axis in ("Relative", "Wall", "Step"):
+            tab.locate(".choice button", has_text=axis).click()
+            expect(tab.locate(".heat-rows canvas")).to_be_visible()
+
+
+def test_tensor_of_one_run_only_is_missing_in_words(
+    browser: Browser, odd_folder: TensorBoard
+) -> None:
+    link = {
+        "run": "other/adam_debug",
+        "runs": "other%2Fadam_debug,half%2Fadam_debug",
+        "ref": "half/adam_debug",
+        "against": "1",
+    }
+    with open_tab(browser, odd_folder.url, link) as tab:
+        tab.shows("table.step thead", "no such tensor")
+        tab.shows(".overview .hint", "half has no value of update / weight at these steps")
+
+
+# --- for everyone -------------------------------------------------------------------------------
+
+
+def test_tab_needs_no_unsafe_eval(browser: Browser, tensorboard: TensorBoard) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+
+    def without_eval(route: Route) -> None:
+        answer = route.fetch()
+        headers = dict(answer.headers)
+        policy = headers.get("content-security-policy", "")
+        if policy:
+            headers["content-security-policy"] = policy.replace("'unsafe-eval'", "")
+        route.fulfill(response=answer, headers=headers)
+
+    page.route("**/data/plugin_entry.html*", without_eval)
+    tab = Tab(page)
+    page.goto(f"{tensorboard.url}#adam_debug&p.adam_debug.run=spiked%2Fadam_debug")
+    tab.locate(".heat-rows canvas").wait_for()
+    tab.locate(".panel canvas").first.wait_for()
+    tab.locate(".settings-button").click()
+    expect(tab.locate(".settings h4")).to_have_count(4)
+    assert tab.problems == []
+    context.close()
+
+
+def test_every_control_has_a_name_and_can_be_reached_with_the_keyboard(tab: Tab) -> None:
+    nameless = tab.locate("body").evaluate(
+        """body => [...body.querySelectorAll(
+              'button, select, input, canvas, [role]:not([role=status])')]
+            .filter((e) => !(e.getAttribute('aria-label') || e.textContent.trim()
+              || e.closest('label')?.textContent.trim() || e.labels?.length))
+            .map((e) => e.outerHTML.slice(0, 120))"""
+    )
+    assert nameless == []
+    unreachable = tab.locate("body").evaluate(
+        """body => [...body.querySelectorAll('button, select, input')]
+            .filter((e) => e.tabIndex < 0).map((e) => e.outerHTML.slice(0, 120))"""
+    )
+    assert unreachable == []
+
+
+@pytest.mark.parametrize("size", [(1280, 800), (1600, 1000), (3840, 2160)])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_nothing_overflows_at_any_size(
+    browser: Browser, tensorboard: TensorBoard, size: tuple[int, int], theme: str
+) -> None:
+    link = {**BOTH, "ref": "plain/adam_debug", "step": str(SPIKE)}
+    with open_tab(browser, tensorboard.url, link, size=size) as tab:
+        if theme == "dark":
+            tab.page.evaluate("document.body.classList.add('dark-mode')")
+        tab.locate(".panel canvas").first.wait_for()
+        for open_settings in (False, True):
+            if open_settings:
+                tab.locate(".settings-button").click()
+                expect(tab.locate(".settings h4")).to_have_count(4)
+            wide = tab.locate("body").evaluate(
+                """() => ['html', '.bar', '.main .bar', '.content', '.card-head', '.side']
+                    .flatMap((s) => [...document.querySelectorAll(s)])
+                    .filter((e) => e.scrollWidth > e.clientWidth + 1)
+                    .map((e) => `${e.className} ${e.scrollWidth} > ${e.clientWidth}`)"""
+            )
+            assert wide == [], f"settings open: {open_settings}"
+        tab.locate('button[aria-label="Close settings"]').click()
+        save_picture(tab, f"{theme}-{size[0]}x{size[1]}")
+
+
+def save_picture(tab: Tab, name: str) -> None:
+    """Keep a picture of the tab, to be looked at."""
+    PICTURES.mkdir(exist_ok=True)
+    tab.page.wait_for_timeout(300)
+    tab.page.screenshot(path=PICTURES / f"{name}.png")
