@@ -535,7 +535,8 @@ def test_spike_in_one_layer_is_found_from_the_picture(
     with open_tab(browser, odd_folder.url, link) as tab:
         tab.locate('select[aria-label="Order of the rows"]').select_option("anomaly")
         expect(tab.locate(".tree-row").first).to_have_attribute("title", SPIKED_LAYER)
-        tab.locate("body").press("j")
+        tab.click_cell(SPIKED_LAYER, share_of(SPIKE))
+        tab.shows(".step-panel h3", f"At step {SPIKE}")
         save_picture(tab, "one_layer")
 
 

@@ -57,7 +57,8 @@ const KINDS = [
  * @param {number | null} props.epsilon of the parameter's group
  */
 export function HistogramPanel(props) {
-  const { app, index, panel, state, view, parameter, quantities, histogram, absence, start, epsilon } = props;
+  const { app, index, panel, state, view, parameter, quantities, absence, start, epsilon } = props;
+  const histogram = props.histogram?.step.length ? props.histogram : null;
   const kind = KINDS.find((candidate) => candidate.kind === panel.kind) ?? KINDS[0];
   const change = (/** @type {Partial<import('../state/store.js').Panel>} */ patch) =>
     app.actions.changePanel(index, patch);
@@ -116,7 +117,7 @@ export function HistogramPanel(props) {
       }
     </h3>
     ${
-      histogram && histogram.step.length > 0
+      histogram
         ? html`<${HistogramPlot}
           key=${kind.kind}
           app=${app}

@@ -156,6 +156,7 @@ export function Overview({ app, state, view, findings, tree, ranks, open, select
           open=${open}
           rows=${rows}
           findings=${findings}
+          order=${state.order}
           linkCursor=${state.linkCursor}
           visibleHeight=${Math.min(Math.floor(available / rowHeight), rows.length) * rowHeight}
           selected=${selected}
@@ -167,7 +168,7 @@ export function Overview({ app, state, view, findings, tree, ranks, open, select
 }
 
 /** @param {any} props see Overview */
-function Rows({ app, view, tree, open, rows, findings, linkCursor, visibleHeight, selected, strips, stripChoices }) {
+function Rows({ app, view, tree, open, order, rows, findings, linkCursor, visibleHeight, selected, strips, stripChoices }) {
   const { overview, xs, range, run } = view;
   const scroller = useRef(/** @type {HTMLElement | null} */ (null));
   const layer = useRef(/** @type {HTMLElement | null} */ (null));
@@ -192,8 +193,12 @@ function Rows({ app, view, tree, open, rows, findings, linkCursor, visibleHeight
   const drawn = visible.filter((row) => !row.open).map((row) => ({ ...row, y: row.y - offset }));
   const area = { left: 0, top: 0, width, height: top + visibleHeight };
   const selectedRow = rowOfParameter(rows, selected);
-  const place = selectedRow && `${selected} ${selectedRow.y / selectedRow.height}`;
+  // Folding keeps the selected tensor in view; a new ranking starts at its top and then stays.
+  const place = order === 'model' ? `${selected} ${(selectedRow?.y ?? 0) / (selectedRow?.height ?? 1)}` : selected;
   useLayoutEffect(() => _scrollIntoView(scroller.current, selectedRow, visibleHeight), [place]);
+  useLayoutEffect(() => {
+    if (scroller.current && order !== 'model') scroller.current.scrollTop = 0;
+  }, [order]);
 
   const hover = (/** @type {number | null} */ x, /** @type {PointerEvent} */ event) => {
     const column = x === null ? -1 : nearestIndex(xs, x);

@@ -77,7 +77,7 @@ function Runs({ app, state, run }) {
             aria-pressed=${info === run}
             onClick=${() => actions.showRun(info.run)}
           >
-            ${info.name}
+            <bdi>${info.name}</bdi>
           </button>
           ${info === run && html`<span class="primary" title="The overview and the histograms show this run">OVERVIEW</span>`}
           ${
