@@ -300,6 +300,13 @@ class _Adam:
             "zero_second_moment_fraction": self._mean(self.v == 0),
             "zero_gradient_fraction": self._mean(g == 0),
             "unchanged_fraction": self._mean(update == 0),
+            "lost_update_fraction": self._mean((update == 0) & (m != 0)) / self._mean(m != 0),
+            # Of a weight whose last bit is rounded.
+            "update_rounding_error": 2**-25 * self._rms(before) / self._rms(update),
+            "second_moment_frozen_fraction": np.zeros(len(w)),
+            "second_moment_underflow_fraction": self._mean((self.v == 0) & (g != 0)),
+            "exp_avg_rounding_error": np.full(len(w), np.nan),
+            "exp_avg_sq_rounding_error": np.full(len(w), np.nan),
             "weight_decay_ratio": np.where(
                 self._decay[:, 0] > 0, self._decay[:, 0] * self._rms(before) / normalized, 0.0
             ),

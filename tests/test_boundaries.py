@@ -213,26 +213,22 @@ def test_imports_lead_to_files_of_the_tab(path: Path) -> None:
 
 
 @each_script
-def test_only_charts_know_uplot_and_only_one_view_knows_preact(path: Path) -> None:
-    vendored = {Path(name).name for name in imports_of(path) if "vendor/" in name}
-    allowed = set()
-    if named(path).startswith("chart/"):
-        allowed = {"uPlot.js"}
-    elif named(path) == "view/ui.js":
-        allowed = {"preact.js"}
-    assert vendored <= allowed
+def test_only_one_view_knows_preact(path: Path) -> None:
+    vendored = [name for name in imports_of(path) if "vendor/" in name]
+    assert vendored == (["../vendor/preact.js"] if named(path) == "view/ui.js" else [])
 
 
-def test_both_libraries_are_used() -> None:
-    """Or the tests above do not see the imports."""
-    vendored = {name for path in OWN_SCRIPTS for name in imports_of(path) if "vendor/" in name}
-    assert vendored == {"../vendor/uPlot.js", "../vendor/preact.js"}
+@each_script
+def test_what_is_loaded_late_is_a_file_of_the_tab(path: Path) -> None:
+    for name in re.findall(r"\bimport\s*\(([^)]*)\)", code_of(path)):
+        assert re.fullmatch(r"'\./\w+\.js'", name), name
+        assert (path.parent / name.strip("'")).resolve() in SCRIPTS, name
 
 
 # Everything by which a page sends a request, `fetch` passed on as a value included.
 REQUESTS = re.compile(
     r"(?<![.\w])(?:fetch|XMLHttpRequest|EventSource|WebSocket|importScripts|Worker)\b"
-    r"|\.fetch\b|\bsendBeacon\b|\bimport\s*\("
+    r"|\.fetch\b|\bsendBeacon\b"
 )
 
 

@@ -12,6 +12,7 @@ TRIALS = trials()
 
 # What the packages themselves warn about.
 pytestmark = [
+    pytest.mark.filterwarnings("ignore:Paged optimizers are not supported on CPU"),
     pytest.mark.filterwarnings("ignore:Sparse invariant checks"),
     pytest.mark.filterwarnings("ignore:Adam Debug. .* is not known here"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning:(torchao|bitsandbytes|transformers).*"),

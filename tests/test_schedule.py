@@ -92,9 +92,7 @@ def test_an_optimizer_without_a_count_starts_at_zero(
         loss.backward()
         return loss
 
-    with pytest.warns(UserWarning, match=make.__name__):
-        debug = AdamDebugCallback([("w", weight)], optimizer, log_dir=tmp_path, on_error="raise")
-    with debug:
+    with AdamDebugCallback([("w", weight)], optimizer, log_dir=tmp_path, on_error="raise") as debug:
         assert debug.step == 0
         optimizer.step(closure)  # type: ignore[arg-type]
         optimizer.load_state_dict(optimizer.state_dict())
