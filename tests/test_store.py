@@ -22,7 +22,7 @@ from tensorboard import errors
 
 from tb_adam_plugin import schema
 from tb_adam_plugin.event_data import EventData
-from tb_adam_plugin.store import Store
+from tb_adam_plugin.store import Axis, Store
 
 OLD = make_layout(["conv.weight", "conv.bias"])
 NEW = make_layout(["head.weight", "conv.weight"], statistics=["update_rms", "rms_t"])
@@ -234,3 +234,33 @@ def test_long_lists_of_choices_are_counted(tmp_path: Path) -> None:
     write_run(tmp_path / "exp1", [1], make_layout([f"layer{i}" for i in range(30)]))
     with pytest.raises(errors.NotFoundError, match="no parameter 'x'; there are 30"):
         store_of(tmp_path).parameter(EXPERIMENT, "exp1", "x")
+
+
+def test_runs_are_compared_at_the_same_step_time_since_the_start_or_wall_time(
+    tmp_path: Path,
+) -> None:
+    layout = make_layout()
+    write_run(tmp_path / "a", [1, 2, 3], layout)
+    # The same values, an hour later, each step twice as fast.
+    later = []
+    for t in (1, 2, 3):
+        time = START + 3600 + t / 2
+        row = schema.steps_tensor(STEPS, np.array([[t, time, 1.0, 1e-3, 0.5, 0.0, 1.0]]))
+        later.append(event(t, [*step_tensors(layout, t)[:2], row], time))
+    write_events(tmp_path / "b", later)
+    store = store_of(tmp_path)
+
+    def logged(axis: Axis) -> list[bool]:
+        found = store.comparison(EXPERIMENT, "a", "update_rms", "b", axis, difference=False)
+        assert found.logged is not None
+        assert found.step.tolist() == [1, 2, 3]
+        return [bool(row.all()) for row in found.logged]
+
+    assert logged("step") == [True, True, True]
+    ratios = store.comparison(EXPERIMENT, "a", "update_rms", "b", "step", difference=False)
+    assert (ratios.values == 1).all()
+    assert logged("wall") == [False, False, False]
+    assert logged("relative") == [True, True, False]  # b has ended when a is at its third step
+    ratios = store.comparison(EXPERIMENT, "a", "update_rms", "b", "relative", difference=False)
+    a, b = (statistics_of(layout, t)[:, 1] for t in (2, 3))
+    assert ratios.values[1] == pytest.approx(a / b)

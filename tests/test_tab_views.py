@@ -126,6 +126,19 @@ def test_wheel_zooms_around_the_pointer_and_a_drag_with_shift_moves_along(tab: T
     assert "range=" not in page.url
 
 
+def test_keys_zoom_at_the_pinned_step(tab: Tab) -> None:
+    body = tab.locate("body")
+    body.press("+")
+    body.press("+")
+    tab.page.wait_for_url(re.compile("range="))
+    first, last = visible_steps(tab)
+    assert last == STEPS, "the newest step is the pinned one"
+    assert last - first == pytest.approx((STEPS - 1) / 4, rel=0.01)
+    body.press("0")
+    expect(tab.locate(".x-axis")).to_contain_text("20")
+    assert "range=" not in tab.page.url
+
+
 def test_heat_map_can_fill_the_tab(tab: Tab) -> None:
     before = tab.locate(".heat-rows").bounding_box()
     tab.locate('.overview button[aria-label="Full size"]').click()

@@ -27,8 +27,10 @@ export class ServerError extends Error {
   }
 }
 
-// A parameter's answers are below 2 MB, an overview below 5 MB; this many keep j and k instant.
+// A parameter's answers are below 2 MB: this many keep j and k instant. An overview of a thousand
+// parameters is 4 MB, and its colours take half as much: what is kept of them is bounded by size.
 const CACHED_ANSWERS = 64;
+const CACHED_BYTES = 64e6;
 
 /**
  * @param {typeof fetch} [fetcher]
@@ -38,7 +40,9 @@ export function createApi(fetcher = (...request) => fetch(...request)) {
     decodePacked(await (await _get(fetcher, url, signal)).arrayBuffer());
   /** @type {AnswerCache<import('./packed.js').Packed>} */
   const cache = new AnswerCache(async (url, signal, known) => {
-    const since = known?.header.total ? lastStep(known) : null;
+    // New steps of the run that another is compared with change what is known of the other.
+    const grows = known?.header.total && !known.header.against;
+    const since = grows ? lastStep(known) : null;
     if (known && since !== null) {
       const tail = await fetchPacked(`${url}&since=${since}`, signal);
       const columns = Number(new URLSearchParams(url.slice(url.indexOf('?'))).get('columns')) || undefined;
@@ -46,7 +50,7 @@ export function createApi(fetcher = (...request) => fetch(...request)) {
       if (grown) return grown;
     }
     return fetchPacked(url, signal);
-  }, CACHED_ANSWERS);
+  }, CACHED_ANSWERS, CACHED_BYTES, sizeOf);
 
   /**
    * @template T
@@ -113,10 +117,14 @@ export class AnswerCache {
    * @param {(url: string, signal: AbortSignal | undefined, known: T | null) => Promise<T>} load gets the
    *   answer to an earlier revision, if there is one
    * @param {number} capacity how many answers to keep; the one unused for longest goes first
+   * @param {number} [bytes] how much to keep
+   * @param {(answer: T) => number} [sizeOf] bytes of an answer
    */
-  constructor(load, capacity) {
+  constructor(load, capacity, bytes = Infinity, sizeOf = () => 0) {
     this._load = load;
     this._capacity = capacity;
+    this._bytes = bytes;
+    this._sizeOf = sizeOf;
     /** @type {Map<string, {revision: string, answer: Promise<T>, value: T | null}>} */
     this._entries = new Map();
   }
@@ -152,6 +160,7 @@ export class AnswerCache {
     entry.answer.then(
       (value) => {
         entry.value = value;
+        this._forget();
       },
       () => {
         if (this._entries.get(url) !== entry) return;
@@ -160,12 +169,26 @@ export class AnswerCache {
         else this._entries.delete(url);
       },
     );
-    for (const oldest of this._entries.keys()) {
-      if (this._entries.size <= this._capacity) break;
-      this._entries.delete(oldest);
-    }
+    this._forget();
     return entry.answer;
   }
+
+  /** Lets go of what has been unused for longest, but never of the newest. */
+  _forget() {
+    let bytes = 0;
+    for (const { value } of this._entries.values()) bytes += value ? this._sizeOf(value) : 0;
+    for (const [url, { value }] of this._entries) {
+      const full = this._entries.size > this._capacity || bytes > this._bytes;
+      if (!full || this._entries.size === 1) break;
+      this._entries.delete(url);
+      bytes -= value ? this._sizeOf(value) : 0;
+    }
+  }
+}
+
+/** @param {import('./packed.js').Packed} packed @returns {number} bytes */
+function sizeOf({ arrays }) {
+  return [...arrays.values()].reduce((sum, { data }) => sum + data.byteLength, 0);
 }
 
 /** @param {unknown} error @returns {boolean} whether a request was given up on purpose */

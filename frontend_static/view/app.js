@@ -2,7 +2,7 @@
 /** The whole tab: loads what is shown, lays it out, and listens to the keyboard. */
 import { runColor } from '../chart/colormap.js';
 import { colouringOf } from '../chart/overview_heatmap.js';
-import { axisValues, indexAtOrBefore } from '../state/axis.js';
+import { axisValues, indexAtOrBefore, zoomedRange } from '../state/axis.js';
 import { checkedRuns, compileFilter, overviewRun, referenceRun, selectedParameter } from '../state/store.js';
 import { Overview, toggleAround, useRanks } from './overview.js';
 import { ParameterCard, statisticsOf } from './parameter_card.js';
@@ -30,6 +30,7 @@ import { Banner, ErrorBanner, html, Lazy, useEffect, useLayoutEffect, useMemo, u
  * @property {(delta: number) => void} moveStep
  * @property {(delta: number) => void} moveFinding
  * @property {() => void} fold
+ * @property {(factor: number) => void} zoomBy of the visible span; 0 shows everything
  */
 
 const help = () => import('./help.js');
@@ -124,7 +125,6 @@ function Loaded({ app, state, summary, run }) {
   };
   const fold = () =>
     parameter && app.actions.openModules(toggleAround(tree, open, run.parameters.indexOf(parameter)));
-  useKeyboard(app, { moveTensor, moveStep, moveFinding, fold });
 
   // What a finding is about is to be seen, and not behind a folded module.
   useEffect(() => {
@@ -132,7 +132,14 @@ function Loaded({ app, state, summary, run }) {
     const around = state.finding && at >= 0 ? modulesAround(tree, at) : [];
     if (around.some((key) => !open.has(key))) app.actions.openModules(new Set([...open, ...around]));
   }, [state.finding]);
+  const zoomBy = (/** @type {number} */ factor) => {
+    if (!axis) return;
+    const { range, whole: all, x } = axis;
+    const unit = Math.min(1, Math.max(0, (x - range.from) / (range.to - range.from)));
+    app.actions.zoom(factor ? zoomedRange(range, unit, factor, all) : null);
+  };
   const strips = useStrips(app, state, summary, run, data.steps.value, axis?.start ?? 0);
+  useKeyboard(app, { moveTensor, moveStep, moveFinding, fold, zoomBy });
   const pinned = state.pins.flatMap((name) => run.parameters.filter((info) => info.name === name));
   const cards = { app, state, view, summary, starts, hyperparameters: data.hyperparameters.value };
 
@@ -229,7 +236,7 @@ function useKeyboard(app, moves) {
   useEffect(() => {
     const listener = (/** @type {KeyboardEvent} */ event) => {
       if (event.ctrlKey || event.metaKey || event.altKey) return;
-      const { moveTensor, moveStep, moveFinding, fold } = latest.current;
+      const { moveTensor, moveStep, moveFinding, fold, zoomBy } = latest.current;
       const field = /** @type {HTMLElement} */ (event.target).closest?.('input, select, textarea');
       if (event.key === 'Escape') {
         if (field) /** @type {HTMLElement} */ (field).blur();
@@ -244,6 +251,10 @@ function useKeyboard(app, moves) {
         j: () => moveTensor(1),
         k: () => moveTensor(-1),
         o: fold,
+        '+': () => zoomBy(0.5),
+        '=': () => zoomBy(0.5),
+        '-': () => zoomBy(2),
+        0: () => zoomBy(0),
         n: () => moveFinding(1),
         p: () => moveFinding(-1),
         '/': () =>

@@ -34,6 +34,7 @@ const KEYS = [
   ['/', 'filter tensors'],
   ['j  k', 'next, previous tensor'],
   ['←  →', 'previous, next logged step; with Shift ten at a time'],
+  ['+  -  0', 'zoom in and out at the pinned step, show everything'],
   ['n  p', 'next, previous finding'],
   ['o', 'fold or open the module around the tensor'],
   ['Esc', 'take back, one at a time: full size, settings, zoom, filter, finding, pinned step'],

@@ -7,7 +7,7 @@ import { colouringOf, drawOverview } from '../chart/overview_heatmap.js';
 import { axisTicks } from '../chart/scales.js';
 import { indexAtOrBefore, nearestIndex } from '../state/axis.js';
 import { Canvas, pixelOf, StepLine, useAxisPointer, useWindowHeight } from './plot.js';
-import { formatFactor, formatStatistic, ratioEmphasis, stepAt } from './step_table.js';
+import { formatFactor, formatStatistic, ratioEmphasis, setText, stepAt } from './step_table.js';
 import { allModules, anomalies, modulesAround, rankedRows, rowOfParameter, treeRows } from './tree_rows.js';
 import { html, icon, SaveMenu, severityMark, useEffect, useLayoutEffect, useMemo, useRef, useState } from './ui.js';
 
@@ -405,7 +405,7 @@ function StepTag({ cursor, view, area }) {
       const step = stepAt(view, x);
       const time = view.axis === 'step' ? '' : ` · ${formatAxis(x, view.axis)}`;
       const text = `step ${formatInteger(step)}${time}`;
-      if (element.textContent !== text) element.textContent = text;
+      setText(element, text);
       // Its half width is what keeps it within the chart; asking the page for it would cost a layout.
       const half = TAG_PADDING + (TAG_DIGIT * text.length) / 2;
       const middle = Math.max(half, Math.min(area.width - half, pixel));
@@ -431,12 +431,13 @@ function AtStep({ cursor, view, strips, rows, top, total }) {
       element.querySelectorAll('.row-value').forEach((cell, i) => {
         const value = outside ? null : _valueAt(view, _worst(view, shown[i], index), index);
         const [text, className] = _describe(view, shown[i], value);
-        if (cell.textContent !== text) cell.textContent = text;
-        cell.className = `row-value ${className}`;
+        setText(cell, text);
+        const name = `row-value ${className}`;
+        if (cell.className !== name) cell.className = name;
       });
       element.querySelectorAll('.strip-value').forEach((cell, i) => {
         const at = indexAtOrBefore(strips[i].x, x);
-        cell.textContent = at < 0 ? '' : formatNumber(strips[i].y[at]);
+        setText(cell, at < 0 ? '' : formatNumber(strips[i].y[at]));
       });
     }),
   );

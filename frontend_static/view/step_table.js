@@ -108,10 +108,10 @@ function _fill(panel, x, { view, columns, shown, compared }) {
   const step = stepAt(view, x);
   const title = `At step ${formatInteger(step)}${view.axis === 'step' ? '' : ` · ${formatAxis(x, view.axis)}`}`;
   const indices = columns.map(({ xs }) => (xs.length ? indexAtOrBefore(xs, x) : -1));
-  _setText(/** @type {HTMLElement} */ (panel.querySelector('.at-title')), title);
+  setText(/** @type {HTMLElement} */ (panel.querySelector('.at-title')), title);
   panel.querySelectorAll('thead .other-step').forEach((element, c) => {
     const note = _note(columns[c].series, indices[c], step);
-    _setText(/** @type {HTMLElement} */ (element), note);
+    setText(element, note);
     const header = /** @type {HTMLElement} */ (element.parentElement);
     header.title = `${columns[c].run.name}${note ? `: ${note}` : ''}`;
   });
@@ -131,15 +131,20 @@ function _fill(panel, x, { view, columns, shown, compared }) {
       const difference = value === null || other === null ? '' : formatDifference(statistic, value, other);
       const className = undefinedHere ? 'undefined' : value === null ? '' : _emphasis(statistic, value);
       if (cell.className !== className) cell.className = className;
-      _setText(/** @type {HTMLElement} */ (cell.firstElementChild), text);
-      _setText(/** @type {HTMLElement} */ (cell.lastElementChild), difference);
+      setText(/** @type {HTMLElement} */ (cell.firstElementChild), text);
+      setText(/** @type {HTMLElement} */ (cell.lastElementChild), difference);
     });
   });
 }
 
-/** @param {HTMLElement} element @param {string} text */
-function _setText(element, text) {
-  if (element.textContent !== text) element.textContent = text;
+/**
+ * Changes a text without a new node for it, which the page would have to style first.
+ * @param {Element} element that holds nothing but text @param {string} text
+ */
+export function setText(element, text) {
+  const node = element.firstChild;
+  if (!node) element.textContent = text;
+  else if (node.nodeValue !== text) node.nodeValue = text;
 }
 
 /**

@@ -81,6 +81,23 @@ test('what is known outlives a failure, and grows afterwards', async () => {
   assert.deepEqual([...series.step], [1, 2, 3]);
 });
 
+test('large answers make room for each other, the newest stays', async () => {
+  /** @type {string[]} */
+  const loaded = [];
+  const load = async (/** @type {string} */ url) => {
+    loaded.push(url);
+    return url;
+  };
+  const cache = new AnswerCache(load, 10, 100, (url) => (url === 'huge' ? 500 : 40));
+  for (const url of ['a', 'b', 'a', 'c']) await cache.get(url, '1');
+  await cache.get('a', '1');
+  assert.deepEqual(loaded, ['a', 'b', 'c'], 'a was used later than b');
+  await cache.get('b', '1');
+  await cache.get('huge', '1');
+  await cache.get('huge', '1');
+  assert.deepEqual(loaded, ['a', 'b', 'c', 'b', 'huge']);
+});
+
 test("an error is the server's own sentence, and is not remembered", async () => {
   let fail = true;
   const { api } = serverWith(() =>
