@@ -5,7 +5,7 @@ export type AxisKind = 'step' | 'relative' | 'wall';
 
 export interface StatisticInfo { name: string; label: string; scale: 'log' | 'fraction' | 'cosine' | 'count'; description: string; }
 export interface ParameterInfo { name: string; shape: number[]; dtype: string; elements: number; elements_read: number; group: number; }
-export interface GroupInfo { optimizer: string; options: Record<string, boolean | number | string | null>; undefined: string[]; }
+export interface GroupInfo { optimizer: string; options: Record<string, boolean | number | string | null>; undefined: string[]; meanings: Record<string, string>; storage: Record<string, string>; }
 export interface Message { severity: 'warning' | 'error'; text: string; }
 export interface RunInfo {
   run: string;

@@ -251,6 +251,8 @@ def _run(run: Run) -> dict[str, Any]:
                 "optimizer": group.optimizer,
                 "options": {name: _finite(value) for name, value in group.options.items()},
                 "undefined": group.undefined,
+                "meanings": group.meanings,
+                "storage": group.storage,
             }
             for group in layout.groups
         ],

@@ -20,6 +20,7 @@ from tb_adam_plugin.schema import Columns, Group, Layout, Parameter, TaggedTenso
 
 START = 1_700_000_000.0  # wall time of step 0
 STEPS = Columns((*schema.STEP_COLUMNS, "loss"))
+MOMENTS = ("exp_avg", "exp_avg_sq")
 STATISTICS = ("update_to_weight_ratio", "update_rms", "nonfinite_count")
 
 _DTYPES = {
@@ -40,7 +41,10 @@ def make_layout(
     """A layout whose parameters, of ``elements`` elements each, all are in the first group."""
     return Layout(
         tuple(Parameter(name, (elements,), "float32", elements, 0) for name in names),
-        tuple(Group(optimizer, {"amsgrad": False}) for optimizer in optimizers),
+        tuple(
+            Group(optimizer, {"amsgrad": False}, storage=dict.fromkeys(MOMENTS, "float32"))
+            for optimizer in optimizers
+        ),
         tuple(statistics),
         tuple(quantities),
     )

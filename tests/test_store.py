@@ -245,7 +245,7 @@ def test_runs_are_compared_at_the_same_step_time_since_the_start_or_wall_time(
     later = []
     for t in (1, 2, 3):
         time = START + 3600 + t / 2
-        row = schema.steps_tensor(STEPS, np.array([[t, time, 1.0, 1e-3, 0.5, 0.0, 1.0]]))
+        row = schema.steps_tensor(STEPS, np.array([[t, time, 1, 1e-3, 0.5, 0, 0, 1, 1.0]]))
         later.append(event(t, [*step_tensors(layout, t)[:2], row], time))
     write_events(tmp_path / "b", later)
     store = store_of(tmp_path)

@@ -191,7 +191,15 @@ def test_a_histogram_of_zeros_alone_has_no_bins() -> None:
 def test_the_summary_is_strict_json_whatever_the_names_and_options() -> None:
     layout = Layout(
         (Parameter("вес\ud800", (2, 3), "bfloat16", 6, 0),),
-        (Group("AdamW", {"clip": float("inf"), "fused": None}, ("exp_avg",)),),
+        (
+            Group(
+                "AdamW",
+                {"clip": float("inf"), "fused": None},
+                ("exp_avg",),
+                {"exp_avg_sq": "a sum"},
+                {"exp_avg_sq": "uint8"},
+            ),
+        ),
         ("update_rms",),
         schema.QUANTITIES[:1],
         (Unoptimized("frozen", (), False),),
@@ -225,6 +233,8 @@ def test_the_summary_is_strict_json_whatever_the_names_and_options() -> None:
                     "optimizer": "AdamW",
                     "options": {"clip": "inf", "fused": None},
                     "undefined": ["exp_avg"],
+                    "meanings": {"exp_avg_sq": "a sum"},
+                    "storage": {"exp_avg_sq": "uint8"},
                 }
             ],
             "unoptimized": [{"name": "frozen", "shape": [], "trainable": False}],

@@ -66,6 +66,7 @@ export function HistogramPanel(props) {
   const single = histogram && kind.kind === 'single' ? indexAtOrBefore(histogram.step, view.step) : -1;
   const notes = [
     kind.note,
+    view.run.groups[parameter.group]?.meanings[panel.quantity],
     single >= 0 && `step ${formatInteger(histogram?.step[single] ?? 0)}`,
     sampled && 'of the sample',
     panel.quantity === 'exp_avg_sq' &&

@@ -80,6 +80,11 @@ export function OptimizerCard({ app, state, view, hyperparameters, onSelect }) {
             })}
             <span class="sub">${describeOptions(group.options)}</span>
           </summary>
+          ${Object.keys({ ...group.storage, ...group.meanings }).map(
+            (name) => html`<p key=${name} class="sub">
+              <b>${name}</b>${group.storage[name] && ` · ${group.storage[name]}`}${group.meanings[name] && ` · ${group.meanings[name]}`}
+            </p>`,
+          )}
           ${group.undefined.length > 0 && html`<p class="sub">Not defined for ${group.optimizer}: ${group.undefined.join(', ')}</p>`}
           <ul class="name-columns">
             ${members.slice(0, MOST_NAMES).map(
