@@ -29,38 +29,6 @@ COLUMNS = Columns((*schema.STEP_COLUMNS, "loss"))
 BETA1, BETA2, EPS, WEIGHT_DECAY = 0.9, 0.999, 1e-8, 0.1
 SPIKE = 30.0  # the factor that ``spike_at`` puts on the gradients of a step
 
-# The statistics that are simulated; a newer format may have more.
-SIMULATED = frozenset(
-    {
-        "update_to_weight_ratio",
-        "update_rms",
-        "update_absmax",
-        "weight_rms",
-        "weight_absmax",
-        "gradient_rms",
-        "gradient_absmax",
-        "exp_avg_rms",
-        "exp_avg_absmax",
-        "exp_avg_sq_root",
-        "exp_avg_sq_max",
-        "normalized_update_rms",
-        "gradient_surprise",
-        "rms_t",
-        "signal_to_noise",
-        "momentum_gradient_cosine",
-        "gradient_exp_avg_cosine",
-        "epsilon_fraction",
-        "epsilon_10_fraction",
-        "zero_second_moment_fraction",
-        "zero_gradient_fraction",
-        "unchanged_fraction",
-        "weight_decay_ratio",
-        "update_weight_cosine",
-        "nonfinite_count",
-        "update_rms_standard_error",
-    }
-)
-
 Array = npt.NDArray[np.float64]
 _Shapes = list[tuple[str, tuple[int, ...]]]
 
@@ -113,7 +81,7 @@ class Run:
         return Layout(
             tuple(parameters),
             (Group("AdamW", options), Group("AdamW", options)),
-            tuple(s.name for s in schema.STATISTICS if s.name in SIMULATED),
+            tuple(s.name for s in schema.STATISTICS),
             schema.QUANTITIES,
             (Unoptimized("frozen.weight", (16, 8), False),),
         )
