@@ -116,7 +116,7 @@ def write_run(folder: Path, layout: Layout, steps: int, seed: int) -> None:
         nonlocal state
         for step in range(1, steps + 1):
             state += random.normal(0, 0.05, shape)
-            row = [step, time.time(), 1.0, 1e-3, 0.5, 0.0, 5 / step**0.5]
+            row = [step, time.time(), 1.0, 1e-3, 0.5, 0.0, 0.0, 1.0, 5 / step**0.5]
             tensors = [
                 schema.statistics_tensor(layout, np.exp(state).astype(np.float32)),
                 schema.hyperparameters_tensor(layout, hyperparameters),
