@@ -238,6 +238,7 @@ def test_numbers_are_compared_with_a_reference_run(
     browser: Browser, tensorboard: TensorBoard
 ) -> None:
     with open_tab(browser, tensorboard.url, BOTH) as tab:
+        tab.locate(".run", has_text="plain").hover()
         tab.locate('button[aria-label="Compare with plain"]').click()
         tab.shows(".step-panel h3", "compared with plain")
         cell = tab.locate('tr[data-statistic="update_rms"] td').first

@@ -99,7 +99,9 @@ export function overviewFigure({ view, rows, strips, undefinedFor }) {
     subtitle: `${run.name}${against ? ` compared with ${against.name}` : ''}, over ${_axisName(view)}`,
     legend: [
       { color: cssColor('--nan'), label: 'NaN or infinite' },
-      { color: cssColor('--nodata'), label: against ? 'nothing to compare' : 'not logged' },
+      ...(overview.logged
+        ? [{ color: cssColor('--nodata'), label: against ? 'nothing to compare' : 'not logged' }]
+        : []),
     ],
     parts: [
       {
