@@ -38,9 +38,11 @@ export function formatPercent(fraction) {
   return `${Number(percent.toFixed(1))} %`;
 }
 
+const INTEGERS = new Intl.NumberFormat('en-US', { maximumFractionDigits: 0 });
+
 /** @param {number} n a whole number @returns {string} with thousands separated: '3,650' */
 export function formatInteger(n) {
-  return Number.isFinite(n) ? Math.round(n).toLocaleString('en-US') : formatNumber(n);
+  return Number.isFinite(n) ? INTEGERS.format(Math.round(n)) : formatNumber(n);
 }
 
 /**

@@ -297,7 +297,7 @@ function LineTooltip({ register, statistic, state }) {
   register.current = setTip;
   if (!tip) return null;
   const nearest = state.tooltipOrder === 'nearest' && tip.rows.length > 1;
-  return html`<div class="tip lines-tip ${tip.flip}" style="left:${tip.x}px;top:${tip.y}px">
+  return html`<div class="tip lines-tip ${tip.flip}" style="transform:translate(${tip.x}px,${tip.y}px)">
     <table>
       <thead>
         <tr><th></th><th>Run</th>${state.smoothing > 0 && html`<th>Smoothed</th>`}<th>Value</th><th>Step</th><th>Time</th><th>Relative</th></tr>

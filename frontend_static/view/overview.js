@@ -464,7 +464,7 @@ function Tooltip({ register }) {
   register.current = setTip;
   if (!tip) return null;
   const corner = `${tip.flip.left ? 'left' : ''} ${tip.flip.up ? 'up' : ''}`;
-  return html`<div class="tip ${corner}" style="left:${tip.x}px;top:${tip.y}px">
+  return html`<div class="tip ${corner}" style="transform:translate(${tip.x}px,${tip.y}px)">
     <b>${tip.title}</b>
     <table>
       ${tip.lines.map(([name, value]) => html`<tr key=${name}><td>${name}</td><td>${value}</td></tr>`)}
