@@ -72,7 +72,7 @@ class Parameters:
                 schema.Group(
                     type(state.optimizer).__name__,
                     state.options(group),
-                    state.undefined_in(group),
+                    tuple(dict.fromkeys(state.undefined_in(group))),
                     state.meanings,
                     stored,
                 )

@@ -13,12 +13,14 @@ from third_party_cases import BITSANDBYTES, CASES, TORCHAO, Case, set_lr
 from torch import Tensor
 from torch.nn import Parameter
 
+from tb_adam_plugin import schema
 from tb_adam_plugin.callback.optimizer_state.base import OptimizerState, read
 from tb_adam_plugin.callback.optimizer_state.registry import adapter_for
 from tb_adam_plugin.callback.optimizer_state.third_party import BY_NAME
 from tb_adam_plugin.callback.optimizer_state.undefined import WITHOUT_UPDATE
 
 STEPS = 6
+KNOWN = {*(s.name for s in schema.STATISTICS), *(q.name for q in schema.QUANTITIES)}
 pytestmark = [
     # bitsandbytes, of its paged optimizers, which are ordinary ones here.
     pytest.mark.filterwarnings("ignore:Paged optimizers are not supported on CPU:UserWarning"),
@@ -147,6 +149,7 @@ def test_a_gradient_that_the_step_overwrites_is_announced(run: Run) -> None:
 def test_what_is_not_known_is_said_to_be_undefined(run: Run) -> None:
     for p, group in zip(run.parameters, run.groups, strict=True):
         undefined = run.adapter.undefined_in(group)
+        assert set(undefined) <= KNOWN
         assert (set(WITHOUT_UPDATE) <= set(undefined)) == (run.case.tolerance is None)
         state = run.adapter.state_of(p, group)
         assert state is not None

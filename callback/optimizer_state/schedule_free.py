@@ -32,7 +32,7 @@ class ScheduleFreeState(PytorchOptimizerState):
         "exp_avg_sq": "average of squared gradients; with ams_bound the largest v̂ so far",
         "z": "the weights that take plain steps; the parameter is y in training, x in evaluation",
     }
-    undefined = (*WITHOUT_EXP_AVG, "normalized_update_rms", "update_bimodality")
+    undefined = (*WITHOUT_EXP_AVG, "normalized_update_rms")
 
     def overwrites_gradient(self, group: GroupSettings) -> bool:
         """Always: it is divided by the denominator in place."""

@@ -38,7 +38,6 @@ class TransformersAdafactorState(OptimizerState):
         *WITHOUT_EXP_AVG_SQ_DECAY,
         "signal_to_noise",
         "normalized_update_rms",
-        "update_bimodality",
         *WITHOUT_EPS,
     )
 
