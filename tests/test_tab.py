@@ -360,7 +360,7 @@ def odd_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TensorBoard]:
     folder = tmp_path_factory.mktemp("odd")
     write_made_up_run(folder / "one_step", [1], make_layout(["weight"]), histograms=True)
     write_made_up_run(folder / "no_histograms", range(1, 4))
-    write_made_up_run(folder / "sgd", range(1, 4), sgd_layout())
+    write_made_up_run(folder / "sgd", range(1, 4), sgd_layout(), histograms=True)
     many = [f"experts.{i // 100}.{'very_long_name_' * 6}{i}" for i in range(1000)]
     write_made_up_run(folder / "many", range(1, 4), make_layout(many))
     with running_tensorboard(folder) as process:

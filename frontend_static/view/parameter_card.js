@@ -45,6 +45,7 @@ export function ParameterCard(props) {
   const id = onMoveTensor ? 'parameter' : `pin ${name}`;
   const pinned = state.pins.includes(name);
   const full = state.full === id;
+  const missing = undefinedStatistics(run, name).names;
   return html`<section
     class="card detail ${stale ? 'stale' : ''} ${full ? 'full' : ''} ${state.full && !full ? 'behind' : ''}"
     aria-label=${`${onMoveTensor ? 'Selected' : 'Pinned'} tensor ${name}`}
@@ -112,7 +113,7 @@ export function ParameterCard(props) {
           view=${view}
           parameter=${parameter}
           quantities=${run.quantities.map((quantity) => quantity.name)}
-          histogram=${histograms.value?.quantities[panel.quantity] ?? null}
+          histogram=${(!missing.includes(panel.quantity) && histograms.value?.quantities[panel.quantity]) || null}
           absence=${_absence(run, name, panel.quantity, histograms)}
           start=${view.start}
           epsilon=${Number.isNaN(epsilon) ? null : epsilon}
