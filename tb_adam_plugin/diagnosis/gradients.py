@@ -1,4 +1,4 @@
-"""Rules about gradients: none, not finite, left over, scaled, spiking, clipped, vanishing, noise."""
+"""Rules about gradients: none, NaN, left over, scaled, spiking, clipped, vanishing, noisy."""
 
 from __future__ import annotations
 
@@ -338,13 +338,11 @@ def _spike_message(e: Evidence) -> str:
 def _spike_advice(e: Evidence) -> str:
     norm = e.signals.column("gradient_norm")
     usual = norm[np.isfinite(norm) & (norm > 0)]
-    limit = (
-        f" {number(one_digit(2 * float(np.median(usual))))}" if usual.size else " twice the median"
-    )
+    limit = number(one_digit(2 * float(np.median(usual)))) if usual.size else "a limit"
     beta2 = e.signals.hyperparameter_now("beta2")
     lower = f", or beta2 0.95 instead of {number(beta2)}" if beta2 > 0.97 else ""
     return (
-        f"Clip the gradient norm to{limit} (twice the median){lower}. Look at the batch of step "
+        f"Clip the gradient norm to {limit} (twice the median){lower}. Look at the batch of step "
         f"{step(e.worst_step)}."
     )
 
@@ -400,8 +398,8 @@ CLIP_ALWAYS = Rule(
     persistence=Persistence(thresholds.CLIP_POINTS),
     severity="warning",
     message=lambda e: (
-        f"Nearly every step is clipped, by a factor of {number(1 / max(e.value, 1e-30))}: max_norm, "
-        "and not the loss, sets the scale of the gradients."
+        f"Nearly every step is clipped, by a factor of {number(1 / max(e.value, 1e-30))}: "
+        "max_norm, and not the loss, sets the scale of the gradients."
     ),
     advice=_clip_advice,
     reference="Pascanu et al. 2013, On the difficulty of training recurrent neural networks",

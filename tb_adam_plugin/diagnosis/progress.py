@@ -56,9 +56,9 @@ CONVERGED = Rule(
     persistence=Persistence(thresholds.CONVERGED_POINTS),
     severity="info",
     message=lambda e: (
-        f"The loss is below {percent(thresholds.CONVERGED_LOSS_SHARE)} of what it was and gradients "
-        "have faded against their past: further steps fit noise. Is the validation loss still "
-        "falling?"
+        f"The loss is below {percent(thresholds.CONVERGED_LOSS_SHARE)} of what it was and "
+        "gradients have faded against their past: further steps fit noise. Is the validation loss "
+        "still falling?"
     ),
     advice=lambda e: (
         "Stop where the validation loss is best; for longer training a third to a tenth of the "

@@ -53,9 +53,9 @@ STATE_RESET = Rule(
     persistence=Persistence(),
     severity="error",
     message=lambda e: (
-        f"At step {step(e.worst_step)} the moments of {named(e.names, e.signals.run.names)} started "
-        "from nothing in the middle of the run: the next updates are steps of the full learning "
-        "rate in the direction of the sign of each gradient."
+        f"At step {step(e.worst_step)} the moments of {named(e.names, e.signals.run.names)} "
+        "started from nothing in the middle of the run: the next updates are steps of the full "
+        "learning rate in the direction of the sign of each gradient."
     ),
     advice=_state_reset_advice,
     reference="Ma & Yarats 2021, On the adequacy of untuned warmup for adaptive optimization",
@@ -221,9 +221,8 @@ def _eps_advice(e: Evidence) -> str:
         return f"Lower ε. {smaller}"
     wanted = max(1e-12, decade_below(float(np.median(values)) / 100))
     now = f" instead of {number(eps)}" if eps > 0 else ""
-    return (
-        f"Try eps {number(wanted)}{now}: √v̂ is about {number(float(np.median(values)))}. {smaller}"
-    )
+    root = number(float(np.median(values)))
+    return f"Try eps {number(wanted)}{now}: √v̂ is about {root}. {smaller}"
 
 
 _EPS_EXPLAINS = ("lr_too_low", "plateau", "bimodal_update", "noise_dominated")
@@ -267,16 +266,16 @@ EPS_INFLUENCES = Rule(
 
 
 def _stale(signals: Signals) -> Condition:
-    run = signals.run
-    found = median_beyond(
+    weights = signals.run.weights_or_matrices
+    some = signals.median("gradient_surprise", weights) > 0
+    return median_beyond(
         signals,
         "gradient_surprise",
         thresholds.STALE_SURPRISE,
-        run.weights_or_matrices,
-        is_settled(signals) & ~has_converged(signals),
+        weights,
+        is_settled(signals) & ~has_converged(signals) & some,
         below=True,
     )
-    return found
 
 
 STALE = Rule(
@@ -287,7 +286,7 @@ STALE = Rule(
     persistence=Persistence(thresholds.STALE_POINTS),
     severity="info",
     message=lambda e: (
-        f"Gradients are {number(1 / max(e.value, 1e-30))} times smaller than what exp_avg_sq "
+        f"Gradients are {number(1 / e.value)} times smaller than what exp_avg_sq "
         "remembers, and so are the steps. Was there a burst of large gradients before?"
     ),
     advice=lambda e: (

@@ -66,7 +66,7 @@ SPIKE_WINDOW = 50
 SPIKE_DEVIATIONS = 8.0
 SPIKE_LEAST_DEVIATION = 0.05
 SPIKE_LEAST_FACTOR = 6.0
-# Gradient against √v̂ before the step, in any matrix. Healthy: up to 4.7; planted spikes 65 and more.
+# Gradient against √v̂ before the step, in any matrix. Healthy: up to 4.7; planted spikes: from 65.
 SPIKE_SURPRISE = 10.0
 # The smoothed loss after a spike against before it: the spike did harm.
 SPIKE_HARM_STEPS = 30.0

@@ -111,9 +111,8 @@ INIT_TOO_LARGE = Rule(
 
 
 def _types(e: Evidence) -> str:
-    return (
-        ", ".join(sorted({e.signals.run.parameters[i].dtype for i in e.parameters})) or "its type"
-    )
+    types = {e.signals.run.parameters[i].dtype for i in e.parameters}
+    return ", ".join(sorted(types)) or "stored"
 
 
 def _lost_updates_advice(e: Evidence) -> str:
@@ -381,7 +380,7 @@ def _without_gradient(signals: Signals) -> Condition | None:
         moved: Flags = logged & (zero < 1)
         return moved
 
-    moved = signals.by_record("has gradient", compute).any(axis=0)
+    moved = np.asarray(signals.by_record("has gradient", compute).any(axis=0))
     if not moved.any() or run.step.size < thresholds.WITHOUT_GRADIENT_POINTS:
         return None  # where nothing has one, that is another rule
     absent = np.flatnonzero(~moved)
