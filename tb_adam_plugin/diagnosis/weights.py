@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from . import thresholds
-from .conditions import each_beyond, median_beyond
+from .conditions import all_along, each_beyond, median_beyond
 from .recorded_run import Flags, Indices, Values, fan_in
 from .rule import Condition, Evidence, Persistence, Rule, Severity
 from .signals import Signals, has_converged, is_settled
@@ -380,17 +382,13 @@ def _without_gradient(signals: Signals) -> Condition | None:
         moved: Flags = logged & (zero < 1)
         return moved
 
-    moved = np.asarray(signals.by_record("has gradient", compute).any(axis=0))
+    moved: Any = signals.by_record("has gradient", compute).any(axis=0)
     if not moved.any() or run.step.size < thresholds.WITHOUT_GRADIENT_POINTS:
         return None  # where nothing has one, that is another rule
     absent = np.flatnonzero(~moved)
-    missing = np.isnan(signals.statistic("zero_gradient_fraction")).all(axis=0)
+    missing: Any = np.isnan(signals.statistic("zero_gradient_fraction")).all(axis=0)
     absent = absent[missing[absent] | ~np.isin(absent, run.weights)]
-    if not absent.size:
-        return None
-    step_ = np.array([run.first_step, run.last_step])
-    shape = (2, absent.size)
-    return Condition(step_, np.ones(shape, bool), np.ones(shape), 0.0, absent)
+    return all_along(signals, absent)
 
 
 WITHOUT_GRADIENT = Rule(
