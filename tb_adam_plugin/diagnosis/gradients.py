@@ -64,7 +64,7 @@ def _nonfinite(signals: Signals) -> Condition:
     run = signals.run
     counts = signals.largest("nonfinite_count", np.arange(len(run.parameters)))
     bad_steps = _nonfinite_steps(signals)
-    step = np.union1d(run.step, bad_steps)
+    step = np.union1d(run.step, signals.steps)
     value = np.zeros(step.shape)
     value[np.searchsorted(step, bad_steps)] = 1
     value[np.searchsorted(step, run.step)] += np.where(counts > 0, counts, 0)
@@ -267,16 +267,16 @@ def _gradient_spike(signals: Signals) -> Condition:
     excess = _spike_excess(signals)
     surprise = signals.largest("gradient_surprise", run.weights_or_matrices)
     surprised = (surprise > thresholds.SPIKE_SURPRISE) & is_settled(signals)
-    step = np.union1d(signals.steps[excess > 0], run.step[surprised])
-    value = np.zeros(step.shape)
-    value[np.searchsorted(step, signals.steps[excess > 0])] = excess[excess > 0]
+    step = np.union1d(signals.steps, run.step)
+    value = np.full(step.shape, -np.inf)
+    value[np.searchsorted(step, signals.steps)] = excess
     at = np.searchsorted(step, run.step[surprised])
     value[at] = np.maximum(value[at], np.log(surprise[surprised] / thresholds.SPIKE_SURPRISE))
 
     def blame(point: int) -> Indices:
         return _spiking(signals, float(step[point]))
 
-    return Condition(step, np.ones(step.shape, bool), value, 0.0, blame=blame)
+    return Condition(step, value > 0, value, 0.0, blame=blame)
 
 
 def _spiking(signals: Signals, step: float) -> Indices:
@@ -509,11 +509,11 @@ def _noise(signals: Signals) -> Condition:
     loss = signals.at_records(signals.smooth_loss)
     holds = (
         (np.abs(smooth) < thresholds.NOISE_COSINE)
-        & (loss > thresholds.NOISE_LOSS_SHARE * signals.first_loss)
+        & (loss > thresholds.NOISE_LOSS_SHARE * signals.starting_loss)
         & (signals.median("update_to_weight_ratio", weights) > thresholds.NOISE_RATIO)
         & (run.step > thresholds.NOISE_START_SHARE * run.last_step)
     )
-    share = loss / signals.first_loss
+    share = loss / signals.starting_loss
     return Condition(run.step, holds, share, thresholds.NOISE_LOSS_SHARE)
 
 

@@ -195,6 +195,11 @@ class Signals:
         return float(np.median(first)) if first.size else float("nan")
 
     @cached_property
+    def starting_loss(self) -> float:
+        """The loss before training; NaN if the run was resumed, or none was recorded."""
+        return float("nan") if self.run.first_step > thresholds.FIRST_STEP else self.first_loss
+
+    @cached_property
     def smooth_loss(self) -> Float64s:
         """Moving average of the loss, float64 ``[steps]``; NaN before the first."""
         return moving_average(self.column("loss"), thresholds.LOSS_AVERAGE_STEPS)
@@ -232,7 +237,7 @@ def is_settled(signals: Signals) -> Flags:
 def has_converged(signals: Signals) -> Flags:
     """Records at which the loss is next to nothing of what it was, bool ``[records]``."""
     now = signals.at_records(signals.smooth_loss)
-    converged: Flags = now < thresholds.CONVERGED_LOSS_SHARE * signals.first_loss
+    converged: Flags = now < thresholds.CONVERGED_LOSS_SHARE * signals.starting_loss
     return converged
 
 
