@@ -8,7 +8,7 @@ from . import thresholds
 from .conditions import at_every_step
 from .recorded_run import Flags, Float64s, Indices, Values
 from .rule import Condition, Evidence, Persistence, Rule
-from .signals import Signals, is_settled
+from .signals import Signals, is_settled, median
 from .wording import named, number, one_digit, percent, step
 
 # --- none ---------------------------------------------------------------------------------------
@@ -193,7 +193,7 @@ def _elasticity(signals: Signals) -> Float64s:
         value = signals.median("elasticity", weights)
     else:
         loss = np.abs(signals.at_records(signals.column("loss")))
-        value = signals.median_of(signals.sensitivity(weights)) / np.where(loss > 0, loss, np.nan)
+        value = median(signals.sensitivity(weights)) / np.where(loss > 0, loss, np.nan)
     before = signals.column("gradient_norm_before_clip")
     clipped = signals.at_records(before / signals.column("gradient_norm"))
     return value * np.where(np.isfinite(clipped), clipped, 1)
@@ -253,8 +253,8 @@ def _spike_excess(signals: Signals) -> Float64s:
     enough = np.isfinite(before[candidates]).sum(axis=1) >= window // 2
     candidates = candidates[enough]
     usual = before[candidates]
-    middle = np.nanmedian(usual, axis=1)
-    deviation = 1.4826 * np.nanmedian(np.abs(usual - middle[:, None]), axis=1)
+    middle = median(usual)
+    deviation = 1.4826 * median(np.abs(usual - middle[:, None]))
     limit = np.maximum(
         thresholds.SPIKE_DEVIATIONS * (deviation + thresholds.SPIKE_LEAST_DEVIATION), least
     )
@@ -285,7 +285,7 @@ def _spiking(signals: Signals, step: float) -> Indices:
     norms = run.gradient_norms
     if norms is not None and (norms.step == step).any():
         row = norms.norms[norms.step == step][0]
-        usual = np.nanmedian(norms.norms[norms.step < step][-thresholds.SPIKE_WINDOW :], axis=0)
+        usual = median(norms.norms[norms.step < step][-thresholds.SPIKE_WINDOW :].T)
         place = {name: i for i, name in enumerate(run.names)}
         return np.array(
             [
@@ -372,12 +372,12 @@ def _clip_always(signals: Signals) -> Condition | None:
     if coefficient.size < window:
         return None
     views = np.lib.stride_tricks.sliding_window_view(coefficient, window)
-    median = np.full(coefficient.shape, np.nan)
-    median[window - 1 :] = np.median(views, axis=1)
+    middle = np.full(coefficient.shape, np.nan)
+    middle[window - 1 :] = np.median(views, axis=1)
     share = np.zeros(coefficient.shape)
     share[window - 1 :] = (views < 1 - 1e-3).mean(axis=1)
-    holds = (share > thresholds.CLIP_SHARE) & (median < thresholds.CLIP_COEFFICIENT)
-    return at_every_step(signals, median, holds, thresholds.CLIP_COEFFICIENT, below=True)
+    holds = (share > thresholds.CLIP_SHARE) & (middle < thresholds.CLIP_COEFFICIENT)
+    return at_every_step(signals, middle, holds, thresholds.CLIP_COEFFICIENT, below=True)
 
 
 def _clip_advice(e: Evidence) -> str:

@@ -93,11 +93,6 @@ class Signals:
 
         return self.by_record(("sensitivity", parameters.tobytes()), compute)
 
-    @staticmethod
-    def median_of(values: Values) -> Float64s:
-        """The median of each row, float64 ``[rows]``, over what is no NaN."""
-        return median(values)
-
     def largest(self, name: str, parameters: Indices) -> Float64s:
         """The largest value of a statistic over some parameters, float64 ``[records]``."""
 
@@ -205,7 +200,7 @@ class Signals:
         return moving_average(self.column("loss"), thresholds.LOSS_AVERAGE_STEPS)
 
 
-def median(values: Values) -> Float64s:
+def median(values: Values | Float64s) -> Float64s:
     """Median of each row over the values that are no NaN; NaN where there is none."""
     if not values.size:
         return np.full(len(values), np.nan)
@@ -216,6 +211,11 @@ def median(values: Values) -> Float64s:
     high = ordered[rows, np.minimum(known // 2, values.shape[1] - 1)].astype(np.float64)
     with np.errstate(invalid="ignore"):
         return np.where(known > 0, (low + high) / 2, np.nan)
+
+
+def median_of_all(values: Values | Float64s) -> float:
+    """Median of the values that are no NaN; NaN if there is none."""
+    return float(median(values.reshape(1, -1))[0])
 
 
 def moving_average(values: Float64s, steps: int) -> Float64s:
