@@ -12,6 +12,7 @@ from setuptools import setup
 ROOT = Path(__file__).parent
 PACKAGES = {
     "tb_adam_plugin": "tb_adam_plugin",
+    "tb_adam_plugin.diagnosis": "tb_adam_plugin/diagnosis",
     "tb_adam_plugin.callback": "callback",
     "tb_adam_plugin.callback.optimizer_state": "callback/optimizer_state",
     "tb_adam_plugin.frontend_static": "frontend_static",
@@ -80,5 +81,6 @@ setup(
     },
     entry_points={
         "tensorboard_plugins": ["adam_debug = tb_adam_plugin.loader:AdamDebugLoader"],
+        "console_scripts": ["adam-debug = tb_adam_plugin.cli:main"],
     },
 )

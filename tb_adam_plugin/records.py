@@ -96,6 +96,21 @@ def decode_steps(data: Iterable[TensorDatum], columns: Columns) -> Series:
     return Series(values[steps], values[columns.names.index("wall_time")], values, (), damage)
 
 
+def decode_gradient_norms(data: Iterable[TensorDatum], columns: Columns) -> Series:
+    """Decode float64 ``[steps, columns]`` records, ``step`` the first column.
+
+    Their wall time is that of the record, a little after the steps.
+    """
+    kept, damage = _intact(data, "<f8", (None, len(columns.names)))
+    rows = np.concatenate([np.empty((0, len(columns.names))), *(d.numpy for d in kept)])
+    wall_time = np.repeat([d.wall_time for d in kept], [len(d.numpy) for d in kept])
+    finite = np.isfinite(rows[:, 0])
+    rows, wall_time = rows[finite], wall_time[finite]
+    chosen = last_of_each_step(rows[:, 0])
+    values = np.ascontiguousarray(rows[chosen].T)
+    return Series(values[0], wall_time[chosen].astype(np.float64), values, (), damage)
+
+
 def decode_blocks(data: Iterable[TensorDatum]) -> Series:
     """Decode uint8 ``[bytes]`` records; the blocks stay packed."""
     kept, damage = _intact(data, "|u1", (None,))

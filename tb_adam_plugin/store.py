@@ -21,13 +21,14 @@ from tb_adam_plugin.records import (
     damaged_records,
     decode_block,
     decode_blocks,
+    decode_gradient_norms,
     decode_hyperparameters,
     decode_statistics,
     decode_steps,
     merge_steps,
 )
 from tb_adam_plugin.run_listing import Message, Run
-from tb_adam_plugin.schema import FormatError, Parameter, Quantity, Tag
+from tb_adam_plugin.schema import FormatError, Layout, Parameter, Quantity, Tag
 from tb_adam_plugin.thinning import evenly_spread
 
 _MAX_NAMED = 20
@@ -146,7 +147,7 @@ class Store:
 
     def statistic(self, experiment: Experiment, run: str, statistic: str) -> StatisticRecords:
         """Return one statistic of all parameters of a run."""
-        found = self._run(experiment, run)
+        found = self.run(experiment, run)
         layout = found.layout
         _require(statistic, "statistic", run, layout.statistics)
         logs = self._statistics(experiment, found, list(layout.layouts))
@@ -204,13 +205,13 @@ class Store:
             started = self.steps(experiment, run).wall_time
             started = started[np.isfinite(started)]
             position = position - (started[0] if started.size else position[:1].sum())
-        names = [p.name for p in self._run(experiment, run).layout.parameters]
+        names = [p.name for p in self.run(experiment, run).layout.parameters]
         # A restarted run may have steps that are out of order in time.
         return Positioned(names, np.maximum.accumulate(position), records.values, records.logged)
 
     def parameter(self, experiment: Experiment, run: str, parameter: str) -> NamedRecords:
         """Return all statistics of one parameter, float32, at the steps that logged it."""
-        found = self._run(experiment, run)
+        found = self.run(experiment, run)
         layout = found.layout
         _require_parameter(parameter, found)
         rows_of = layout.rows_of(parameter)
@@ -225,7 +226,7 @@ class Store:
 
     def steps(self, experiment: Experiment, run: str) -> NamedRecords:
         """Return the row of every optimizer step of a run, float64."""
-        found = self._run(experiment, run)
+        found = self.run(experiment, run)
         logs = [
             self._read(experiment, found, Tag("steps", id_), partial(decode_steps, columns=columns))
             for id_, columns in found.steps.items()
@@ -241,7 +242,7 @@ class Store:
 
     def hyperparameters(self, experiment: Experiment, run: str) -> NamedRecords:
         """Return the hyperparameters of all parameter groups of a run, float64."""
-        found = self._run(experiment, run)
+        found = self.run(experiment, run)
         groups = found.layout.group_rows
         readable = {id_: c for id_, c in found.hyperparameters.items() if id_ in groups}
         logs = []
@@ -276,7 +277,7 @@ class Store:
         since: float = -math.inf,
     ) -> HistogramRecords:
         """Return at most ``columns`` histograms of one parameter, evenly spread after ``since``."""
-        found = self._run(experiment, run)
+        found = self.run(experiment, run)
         described = _require_parameter(parameter, found)
         by_name = {q.name: q for q in found.layout.quantities}
         for name in quantities:
@@ -311,7 +312,48 @@ class Store:
             earlier,
         )
 
-    def _run(self, experiment: Experiment, run: str) -> Run:
+    def gradient_norms(self, experiment: Experiment, run: str) -> NamedRecords:
+        """Return the norms of each parameter's gradient around events, ``[parameters, steps]``."""
+        found = self.run(experiment, run)
+        logs, columns = [], []
+        for tag in found.tags:
+            if tag.kind == "gradient_norms":
+                columns.append(found.gradient_norms[tag.id])
+                decode = partial(decode_gradient_norms, columns=columns[-1])
+                logs.append(self._read(experiment, found, tag, decode))
+        step, wall_time, placements = merge_steps(logs)
+        names = tuple(dict.fromkeys(name for c in columns for name in c.names[1:]))
+        values = np.full((len(names), step.size), np.nan)
+        for c, series, (rows, positions) in zip(columns, logs, placements, strict=True):
+            cells = np.ix_(_rows(c.names[1:], names), positions)
+            values[cells] = series.values[1:, rows]
+        return NamedRecords(step, wall_time, names, values)
+
+    def layouts(self, experiment: Experiment, run: str) -> list[tuple[float, Layout]]:
+        """Return the layouts of a run with the first step of each, in the order of their steps."""
+        found = self.run(experiment, run)
+        ids = list(found.layout.layouts)
+        logs = self._statistics(experiment, found, ids)
+        starts = [
+            (float(series.step[0]), found.layout.layouts[id_])
+            for id_, series in zip(ids, logs, strict=True)
+            if series.step.size
+        ]
+        return sorted(starts, key=lambda start: start[0])
+
+    def version(self, experiment: Experiment, run: str) -> object:
+        """Return something that is equal as long as nothing of a run has changed."""
+        found = self.run(experiment, run)
+        beside = self._events.listing(experiment).scalars
+        scalars = [
+            (scalar, series.max_step, series.max_wall_time)
+            for scalar in found.scalars
+            if (series := beside.get(scalar.run, {}).get(scalar.tag)) is not None
+        ]
+        return _state(found), scalars
+
+    def run(self, experiment: Experiment, run: str) -> Run:
+        """Return what a run holds."""
         runs = {found.run: found for found in self._events.listing(experiment).runs}
         if run not in runs:
             raise errors.NotFoundError(f"no run {_shown(run)} with our data; {_choice(runs)}")

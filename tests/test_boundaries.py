@@ -18,12 +18,18 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PLUGIN = sorted((ROOT / "tb_adam_plugin").glob("*.py"))
+PLUGIN = sorted(
+    path for folder in ("", "diagnosis") for path in (ROOT / "tb_adam_plugin" / folder).glob("*.py")
+)
 CALLBACK = sorted((ROOT / "callback").rglob("*.py"))
 SCRIPTS = sorted((ROOT / "frontend_static").rglob("*.js"))
 STYLES = sorted((ROOT / "frontend_static").rglob("*.css"))
 
-PLUGIN_MODULES = [f"tb_adam_plugin.{path.stem}" for path in PLUGIN if path.stem != "__init__"]
+PLUGIN_MODULES = [
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for path in PLUGIN
+    if path.stem != "__init__"
+]
 SHARED_MODULES = {"tb_adam_plugin", "tb_adam_plugin.schema"}
 
 NOT_FOR_THE_PLUGIN = ("torch", "tb_adam_plugin.callback")
@@ -110,7 +116,7 @@ def test_the_plugin_loads_neither_torch_nor_the_callback(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("path", PLUGIN, ids=lambda path: path.name)
 def test_no_file_of_the_plugin_names_torch_or_the_callback(path: Path) -> None:
-    names = imported_names(path, "tb_adam_plugin")
+    names = imported_names(path, ".".join(path.relative_to(ROOT).parent.parts))
     assert [name for name in names if is_within(name, NOT_FOR_THE_PLUGIN)] == []
 
 

@@ -1,0 +1,171 @@
+"""Applies the rules to a run: what they need, where they hold, what explains what."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from . import thresholds
+from .recorded_run import Indices, RecordedRun
+from .registry import RULES
+from .rule import SEVERITIES, Condition, Evidence, Finding, NotEvaluated, Rule
+from .signals import Signals
+from .stretches import Stretch, find_stretches
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """What the rules say about a run.
+
+    Attributes:
+        findings: Root causes before their consequences, in the order of the registry.
+        not_evaluated: Rules that could not be evaluated.
+        signals: What was computed; handed to the next :func:`diagnose` of the same run, it saves
+            computing it again.
+    """
+
+    findings: tuple[Finding, ...]
+    not_evaluated: tuple[NotEvaluated, ...]
+    signals: Signals
+
+
+def diagnose(
+    run: RecordedRun, earlier: Diagnosis | None = None, rules: Sequence[Rule] = RULES
+) -> Diagnosis:
+    """Apply rules to a run.
+
+    Args:
+        run: What was recorded.
+        earlier: The diagnosis of the same run when it was shorter.
+        rules: In order of precedence.
+    """
+    signals = Signals(run, None if earlier is None else earlier.signals)
+    findings: list[Finding] = []
+    not_evaluated: list[NotEvaluated] = []
+    with np.errstate(all="ignore"):
+        for rule in rules:
+            reason = why_not_evaluated(rule, signals)
+            if reason:
+                not_evaluated.append(NotEvaluated(rule.id, rule.title, reason))
+            else:
+                findings += _apply(rule, signals)
+    return Diagnosis(tuple(_with_causes(findings, rules)), tuple(not_evaluated), signals)
+
+
+def why_not_evaluated(rule: Rule, signals: Signals) -> str:
+    """Say what a rule lacks, or ""."""
+    reasons = [reason for name in rule.needs if (reason := _why_missing(name, signals))]
+    if not reasons and rule.needs_any:
+        missing = [_why_missing(name, signals) for name in rule.needs_any]
+        reasons = missing[:1] if all(missing) else []
+    return "; ".join(dict.fromkeys(reasons))
+
+
+def _why_missing(name: str, signals: Signals) -> str:
+    run = signals.run
+    if name in _COLUMNS:
+        known = np.isfinite(signals.column(name)).any()
+        return "" if known else _COLUMNS[name]
+    if name == "step":
+        return "" if run.step.size or signals.steps.size else "nothing was recorded yet"
+    if name in run.hyperparameters:
+        known = np.isfinite(run.hyperparameters[name]).any()
+        return "" if known else f"the optimizer has no {name}"
+    values = run.statistics.get(name)
+    if values is None:
+        return f"{name} was not recorded"
+    if signals.is_known(name):
+        return ""
+    lacking = sorted({g.optimizer for g in run.groups if name in g.undefined})
+    if lacking:
+        return f"{', '.join(lacking)} does not have {name}"
+    return f"{name} has no value at any recorded step"
+
+
+_COLUMNS = {
+    "loss": "no loss was recorded: debug.record(loss=loss)",
+    "gradient_norm": "the gradient norm was not recorded: gradient_norm=True",
+    "lr": "the optimizer has no learning rate",
+    "gradient_norm_before_clip": "the norm before clipping was not recorded: "
+    "debug.record(gradient_norm_before_clip=clip_grad_norm_(...))",
+}
+
+
+def _apply(rule: Rule, signals: Signals) -> list[Finding]:
+    condition = rule.condition(signals)
+    if condition is None:
+        return []
+    run = signals.run
+    gap = thresholds.MERGE_SHARE * max(0.0, run.last_step - run.first_step)
+    most = thresholds.MOST_FINDINGS_OF_A_RULE
+    return [
+        _finding(rule, _evidence(signals, condition, stretch))
+        for stretch in find_stretches(condition, rule.persistence, gap, most)
+    ]
+
+
+def _evidence(signals: Signals, condition: Condition, stretch: Stretch) -> Evidence:
+    parameters: Indices = np.asarray(condition.parameters, np.intp)
+    names = condition.names
+    if stretch.columns.size:
+        if names:
+            names = tuple(names[i] for i in stretch.columns)
+        else:
+            parameters = parameters[stretch.columns]
+    elif condition.blame is not None:
+        parameters = condition.blame(stretch.worst)
+    if not names:
+        names = tuple(signals.run.names[i] for i in parameters)
+    return Evidence(
+        signals,
+        parameters,
+        names,
+        float(condition.step[stretch.first]),
+        float(condition.step[stretch.last]),
+        float(condition.step[stretch.worst]),
+        stretch.value,
+        condition.threshold,
+        stretch.points,
+    )
+
+
+def _finding(rule: Rule, evidence: Evidence) -> Finding:
+    severity = rule.severity if isinstance(rule.severity, str) else rule.severity(evidence)
+    return Finding(
+        rule.id,
+        severity,
+        rule.title,
+        rule.message(evidence),
+        rule.advice(evidence),
+        rule.reference,
+        evidence.names,
+        evidence.first_step,
+        evidence.last_step,
+        evidence.worst_step,
+        evidence.value,
+        evidence.threshold,
+    )
+
+
+def _with_causes(findings: Sequence[Finding], rules: Sequence[Rule]) -> list[Finding]:
+    """Say what explains what; a consequence is not more severe than its cause."""
+    explains = {rule.id: rule.explains for rule in rules}
+    explained: list[Finding] = []
+    for finding in findings:
+        cause = next(
+            (
+                other
+                for other in explained
+                if finding.rule in explains[other.rule] and other.first_step <= finding.last_step
+            ),
+            None,
+        )
+        if cause is not None:
+            severity = max(finding.severity, cause.severity, key=SEVERITIES.index)
+            finding = replace(
+                finding, consequence_of=cause.consequence_of or cause.rule, severity=severity
+            )
+        explained.append(finding)
+    return explained

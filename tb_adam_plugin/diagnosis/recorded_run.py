@@ -1,0 +1,153 @@
+"""What rules read: everything recorded of one run, as plain arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tb_adam_plugin.schema import Group, Layout, Parameter, Unoptimized
+
+Values = npt.NDArray[np.float32]
+Float64s = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+Indices = npt.NDArray[np.intp]
+
+# Parts of a name that say a matrix is a table of rows, of which a step uses a few.
+_EMBEDDING_WORDS = ("emb", "wte", "wpe", "lookup")
+_LEAST_MATRIX = 64
+
+
+@dataclass(frozen=True, repr=False)  # no slots: what is derived from it is computed once
+class RecordedRun:
+    """One run, its layouts joined. Anything may be missing.
+
+    Attributes:
+        name: Of the run.
+        parameters: The rows of the statistics, in the optimizer's order.
+        groups: Parameter groups; ``Parameter.group`` is an index into them.
+        unoptimized: Parameters of the model that no group holds.
+        step: float64 ``[records]``, ascending: the steps with statistics.
+        wall_time: float64 ``[records]``, seconds since the epoch.
+        statistics: float32 ``[records, parameters]`` by name; NaN where nothing is known.
+        hyperparameters: float64 ``[records, groups]`` by name; NaN where nothing is known.
+        every_step: float64 ``[steps]`` by column, one value for **every** optimizer step; of one
+            length, ``step`` among them, ascending.
+        gradient_norms: The norm of each parameter's gradient around events.
+        layouts: With the first step of each, ascending.
+    """
+
+    name: str
+    parameters: tuple[Parameter, ...]
+    groups: tuple[Group, ...]
+    step: Float64s
+    wall_time: Float64s
+    statistics: Mapping[str, Values]
+    hyperparameters: Mapping[str, Float64s] = field(default_factory=dict)
+    every_step: Mapping[str, Float64s] = field(default_factory=dict)
+    unoptimized: tuple[Unoptimized, ...] = ()
+    gradient_norms: GradientNorms | None = None
+    layouts: tuple[tuple[float, Layout], ...] = ()
+
+    def __repr__(self) -> str:
+        """Say what it is, without the numbers."""
+        size = f"{len(self.parameters)} parameters, {self.step.size} records"
+        return f"RecordedRun({self.name!r}, {size})"
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Names of the parameters."""
+        return tuple(p.name for p in self.parameters)
+
+    @cached_property
+    def elements(self) -> npt.NDArray[np.int64]:
+        """Elements of each parameter, int64 ``[parameters]``."""
+        return np.array([p.elements for p in self.parameters], np.int64)
+
+    @cached_property
+    def group_of(self) -> Indices:
+        """The group of each parameter, ``[parameters]``."""
+        return np.array([p.group for p in self.parameters], np.intp)
+
+    @cached_property
+    def matrices(self) -> Indices:
+        """Parameters of two or more dimensions, without small ones."""
+        chosen = [len(p.shape) >= 2 and p.elements >= _LEAST_MATRIX for p in self.parameters]
+        return np.flatnonzero(chosen)
+
+    @cached_property
+    def embeddings(self) -> Indices:
+        """Matrices that are tables of rows, by their names."""
+        return np.array(
+            [i for i in self.matrices if is_embedding(self.parameters[i].name)], np.intp
+        )
+
+    @cached_property
+    def weights(self) -> Indices:
+        """Matrices that are no embeddings: what mixes features."""
+        return np.setdiff1d(self.matrices, self.embeddings)
+
+    @cached_property
+    def weights_or_matrices(self) -> Indices:
+        """The weights; every matrix, or every parameter, of a run that has none."""
+        everything = np.arange(len(self.parameters))
+        return next(
+            x for x in (self.weights, self.matrices, everything) if x.size or x is everything
+        )
+
+    @cached_property
+    def last_step(self) -> float:
+        """The last step of which anything is known; 0 without any."""
+        ends = [*self.step[-1:].tolist(), *self.every_step.get("step", self.step)[-1:].tolist()]
+        return max(ends, default=0.0)
+
+    @cached_property
+    def first_step(self) -> float:
+        """The first step of which anything is known; 0 without any."""
+        starts = [*self.step[:1].tolist(), *self.every_step.get("step", self.step)[:1].tolist()]
+        return min(starts, default=0.0)
+
+    def hyperparameter(self, name: str, parameter: int) -> Float64s:
+        """A hyperparameter of a parameter's group, float64 ``[records]``; NaN where unknown."""
+        values = self.hyperparameters.get(name)
+        group = self.parameters[parameter].group
+        if values is None or group >= values.shape[1]:
+            return np.full(self.step.shape, np.nan)
+        return values[:, group]
+
+    def option(self, name: str, parameter: int) -> Any:
+        """An option of a parameter's group, or None."""
+        return self.groups[self.parameters[parameter].group].options.get(name)
+
+    def optimizer_of(self, parameter: int) -> str:
+        """Class name of the optimizer of a parameter."""
+        return self.groups[self.parameters[parameter].group].optimizer
+
+
+@dataclass(frozen=True, slots=True)
+class GradientNorms:
+    """Norms around events.
+
+    Attributes:
+        step: float64 ``[steps]``, ascending.
+        names: Of the parameters.
+        norms: float64 ``[steps, names]``; NaN without a gradient.
+    """
+
+    step: Float64s
+    names: tuple[str, ...]
+    norms: Float64s
+
+
+def is_embedding(name: str) -> bool:
+    """Whether a parameter's name says that it is an embedding."""
+    return any(word in name.lower() for word in _EMBEDDING_WORDS)
+
+
+def fan_in(parameter: Parameter) -> int:
+    """How many inputs one output of a weight has: the elements of a row along dim 0."""
+    return parameter.elements // max(1, parameter.shape[0])

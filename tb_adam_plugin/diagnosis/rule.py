@@ -1,0 +1,161 @@
+"""What a rule is, and what it finds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from .recorded_run import Flags, Float64s, Indices, Values
+from .signals import Signals
+
+Severity = Literal["error", "warning", "info"]
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """Where a rule holds.
+
+    Attributes:
+        step: float64 ``[points]``: those that were looked at, ascending.
+        holds: bool ``[points]`` for the run as a whole, ``[points, columns]`` for each parameter.
+        value: What was compared, of the shape of ``holds``.
+        threshold: What it was compared with.
+        parameters: Indices of the columns; where there are none, of what is concerned.
+        names: Instead, names of parameters that have no statistics.
+        lowest_is_worst: Whether the worst point is that of the smallest value.
+        blame: For the run as a whole: which parameters a point is about, by its index.
+    """
+
+    step: Float64s
+    holds: Flags
+    value: Float64s | Values
+    threshold: float
+    parameters: Indices | tuple[int, ...] = ()
+    names: tuple[str, ...] = ()
+    lowest_is_worst: bool = False
+    blame: Callable[[int], Indices] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Persistence:
+    """How long a condition has to hold.
+
+    Attributes:
+        points: In a row.
+        steps: From the first to the last of them, at least.
+    """
+
+    points: int = 1
+    steps: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A stretch of steps in which a rule's condition held.
+
+    Attributes:
+        signals: The run.
+        parameters: Indices of those concerned.
+        names: Their names.
+        first_step: Where it began.
+        last_step: Where it ended, or the run does.
+        worst_step: Where it was worst.
+        value: What was compared, there.
+        threshold: What it was compared with.
+        points: At how many points it held.
+    """
+
+    signals: Signals
+    parameters: Indices
+    names: tuple[str, ...]
+    first_step: float
+    last_step: float
+    worst_step: float
+    value: float
+    threshold: float
+    points: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One thing that can be wrong.
+
+    Attributes:
+        id: Of the rule; findings carry it.
+        title: In a few words.
+        needs: Statistics, or columns of every step as ``loss``, without which it says nothing.
+        condition: Where it holds.
+        persistence: For how long it must.
+        severity: How bad it is, which may depend on the evidence.
+        message: What was seen and why it matters.
+        advice: What to change, in which direction and by how much; "" if there is nothing.
+        reference: Where that is known from.
+        explains: Ids of rules that fire as a consequence of this one.
+        needs_any: One of these is enough, where there are any.
+        uses: What it reads as well where it was recorded.
+    """
+
+    id: str
+    title: str
+    needs: tuple[str, ...]
+    condition: Callable[[Signals], Condition | None]
+    persistence: Persistence
+    severity: Severity | Callable[[Evidence], Severity]
+    message: Callable[[Evidence], str]
+    advice: Callable[[Evidence], str]
+    reference: str
+    explains: tuple[str, ...] = ()
+    needs_any: tuple[str, ...] = ()
+    uses: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a rule says about a run.
+
+    Attributes:
+        rule: Its id.
+        severity: How bad it is.
+        title: In a few words.
+        text: What was seen and why it matters.
+        advice: What to try, or "".
+        reference: Where that is known from.
+        parameters: Names of those concerned.
+        first_step: Where it began.
+        last_step: Where it ended, or the run does.
+        worst_step: Where to look, or None.
+        value: What was compared with the threshold, there.
+        threshold: The rule's.
+        consequence_of: Id of the rule whose finding explains this one, or None.
+    """
+
+    rule: str
+    severity: Severity
+    title: str
+    text: str
+    advice: str
+    reference: str
+    parameters: tuple[str, ...]
+    first_step: float
+    last_step: float
+    worst_step: float | None
+    value: float
+    threshold: float
+    consequence_of: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NotEvaluated:
+    """A rule that says nothing about a run.
+
+    Attributes:
+        rule: Its id.
+        title: In a few words.
+        reason: Why it could not be evaluated.
+    """
+
+    rule: str
+    title: str
+    reason: str

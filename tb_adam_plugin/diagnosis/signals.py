@@ -1,0 +1,250 @@
+"""A run as rules look at it: numbers that several rules need, each computed once.
+
+What needs a look at every parameter is computed record by record and kept, so that a run that has
+grown by one record costs one record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from functools import cached_property
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from . import thresholds
+from .recorded_run import Flags, Float64s, Indices, RecordedRun, Values
+
+_Part = TypeVar("_Part", bound=npt.NDArray[Any])
+
+
+class Signals:
+    """A run, and what has been computed of it.
+
+    Attributes:
+        run: What was recorded.
+    """
+
+    def __init__(self, run: RecordedRun, earlier: Signals | None = None) -> None:
+        """Look at a run; nothing is computed yet.
+
+        Args:
+            run: What was recorded.
+            earlier: The same run when it was shorter. What it has computed is used again.
+        """
+        self.run = run
+        self._by_record: dict[Hashable, npt.NDArray[Any]] = {}
+        self._known = 0 if earlier is None else _common_records(earlier.run, run)
+        self._earlier = earlier._by_record if earlier is not None and self._known else {}
+
+    def by_record(self, key: Hashable, compute: Callable[[slice], _Part]) -> _Part:
+        """Return an array whose first axis is that of the records.
+
+        Args:
+            key: Of the array.
+            compute: Returns its part for some records, each from that record alone.
+        """
+        if key not in self._by_record:
+            known = self._earlier.get(key)
+            if known is None:
+                self._by_record[key] = compute(slice(0, None))
+            else:
+                new = compute(slice(self._known, None))
+                self._by_record[key] = np.concatenate([known[: self._known], new])
+        found: Any = self._by_record[key]
+        return found  # type: ignore[no-any-return]
+
+    # --- statistics ---
+
+    def statistic(self, name: str) -> Values:
+        """A statistic, float32 ``[records, parameters]``; NaN where it was not recorded."""
+        values = self.run.statistics.get(name)
+        if values is None:
+            return self._nothing
+        return values
+
+    def is_known(self, name: str) -> bool:
+        """Whether a statistic has any value."""
+        values = self.run.statistics.get(name)
+        if values is None or not values.size:
+            return False
+        return bool((~np.isnan(values[-1])).any() or (~np.isnan(values)).any())
+
+    def of(self, name: str, parameters: Indices) -> Values:
+        """A statistic of some parameters, float32 ``[records, parameters]``."""
+        key = ("of", name, parameters.tobytes())
+        values: Values = self.by_record(key, lambda part: self.statistic(name)[part][:, parameters])
+        return values
+
+    def median(self, name: str, parameters: Indices) -> Float64s:
+        """The median of a statistic over some parameters, float64 ``[records]``."""
+        key = ("median", name, parameters.tobytes())
+        return self.by_record(key, lambda part: median(self.statistic(name)[part][:, parameters]))
+
+    def sensitivity(self, parameters: Indices) -> Values:
+        """‖g‖·‖w‖ of some parameters: change of the loss for a relative change of the weight."""
+
+        def compute(part: slice) -> Values:
+            gradient = self.statistic("gradient_rms")[part][:, parameters]
+            weight = self.statistic("weight_rms")[part][:, parameters]
+            product: Values = gradient * weight * self.run.elements[parameters].astype(np.float32)
+            return product
+
+        return self.by_record(("sensitivity", parameters.tobytes()), compute)
+
+    def largest(self, name: str, parameters: Indices) -> Float64s:
+        """The largest value of a statistic over some parameters, float64 ``[records]``."""
+
+        def compute(part: slice) -> Float64s:
+            values = self.statistic(name)[part][:, parameters]
+            if not values.shape[1]:
+                return np.full(len(values), np.nan)
+            largest: Float64s = np.fmax.reduce(values, axis=1).astype(np.float64)
+            return largest
+
+        return self.by_record(("largest", name, parameters.tobytes()), compute)
+
+    @cached_property
+    def _nothing(self) -> Values:
+        return np.full((self.run.step.size, len(self.run.parameters)), np.nan, np.float32)
+
+    # --- every step ---
+
+    def column(self, name: str) -> Float64s:
+        """A column of every step, float64 ``[steps]``; NaN where it was not recorded."""
+        values = self.run.every_step.get(name)
+        return np.full(self.steps.shape, np.nan) if values is None else values
+
+    @cached_property
+    def steps(self) -> Float64s:
+        """Every step, float64 ``[steps]``."""
+        return self.run.every_step.get("step", np.empty(0))
+
+    def at_records(self, values: Float64s) -> Float64s:
+        """Values of every step at the records: the last known one at or before each."""
+        place = np.searchsorted(self.steps, self.run.step, "right") - 1
+        if not self.steps.size:
+            return np.full(self.run.step.shape, np.nan)
+        return np.where(place >= 0, values[np.maximum(place, 0)], np.nan)
+
+    @cached_property
+    def lr(self) -> Float64s:
+        """Learning rate of the first group at every step, float64 ``[steps]``."""
+        return self.column("lr")
+
+    def lr_of(self, parameters: Indices, step: float) -> float:
+        """The learning rate of the group of most of some parameters at a step; NaN if unknown."""
+        groups = self.run.group_of[parameters] if len(parameters) else np.zeros(1, np.intp)
+        group = int(np.bincount(groups).argmax()) if groups.size else 0
+        values = self.run.hyperparameters.get("lr")
+        if values is None or group >= values.shape[1] or not len(values):
+            return float(self.lr[self.steps <= step][-1:].sum()) if self.steps.size else np.nan
+        return float(values[max(0, int(np.searchsorted(self.run.step, step, "right")) - 1), group])
+
+    @cached_property
+    def peak_lr(self) -> float:
+        """The highest learning rate of the first group so far; NaN if unknown."""
+        known = self.lr[np.isfinite(self.lr)]
+        return float(known.max()) if known.size else float("nan")
+
+    @cached_property
+    def warmup_end(self) -> float:
+        """The last step of a warm-up: up to where the learning rate rose from step to step."""
+        lr, step = self.lr, self.steps
+        known = np.isfinite(lr)
+        lr, step = lr[known], step[known]
+        if lr.size < 2 or step[0] > thresholds.FIRST_STEP:
+            return 0.0
+        ended = np.flatnonzero(lr[1:] <= lr[:-1])
+        end = int(ended[0]) if ended.size else lr.size - 1
+        return float(step[end]) if end else 0.0
+
+    @cached_property
+    def settled(self) -> float:
+        """The step from which on moments are averages and the warm-up is over."""
+        beta1 = self.hyperparameter_now("beta1")
+        moments = 2 / (1 - beta1) if 0 <= beta1 < 1 else 0.0
+        return max(thresholds.LEAST_GRACE, self.warmup_end, moments)
+
+    def hyperparameter_now(self, name: str) -> float:
+        """The last known value of a hyperparameter of the first group; NaN if there is none."""
+        values = self.run.hyperparameters.get(name)
+        if values is None or not values.size:
+            return float("nan")
+        known = values[:, 0][np.isfinite(values[:, 0])]
+        return float(known[-1]) if known.size else float("nan")
+
+    # --- loss ---
+
+    @cached_property
+    def has_loss(self) -> bool:
+        """Whether a loss was recorded."""
+        return bool(np.isfinite(self.column("loss")).any())
+
+    @cached_property
+    def first_loss(self) -> float:
+        """Median of the first losses; NaN without."""
+        loss = self.column("loss")
+        first = loss[np.isfinite(loss)][: thresholds.FIRST_LOSSES]
+        return float(np.median(first)) if first.size else float("nan")
+
+    @cached_property
+    def starting_loss(self) -> float:
+        """The loss before training; NaN if the run was resumed, or none was recorded."""
+        return float("nan") if self.run.first_step > thresholds.FIRST_STEP else self.first_loss
+
+    @cached_property
+    def smooth_loss(self) -> Float64s:
+        """Moving average of the loss, float64 ``[steps]``; NaN before the first."""
+        return moving_average(self.column("loss"), thresholds.LOSS_AVERAGE_STEPS)
+
+
+def median(values: Values | Float64s) -> Float64s:
+    """Median of each row over the values that are no NaN; NaN where there is none."""
+    if not values.size:
+        return np.full(len(values), np.nan)
+    ordered = np.sort(values, axis=1)  # NaN last
+    known = (~np.isnan(ordered)).sum(axis=1)
+    rows = np.arange(len(ordered))
+    low = ordered[rows, np.maximum(known - 1, 0) // 2].astype(np.float64)
+    high = ordered[rows, np.minimum(known // 2, values.shape[1] - 1)].astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        return np.where(known > 0, (low + high) / 2, np.nan)
+
+
+def median_of_all(values: Values | Float64s) -> float:
+    """Median of the values that are no NaN; NaN if there is none."""
+    return float(median(values.reshape(1, -1))[0])
+
+
+def moving_average(values: Float64s, steps: int) -> Float64s:
+    """Exponential moving average that steps over NaN: float64, of the shape of ``values``."""
+    average, decay = np.nan, 1 - 1 / steps
+    averages = []
+    for value in values.tolist():
+        if value == value:
+            average = value if average != average else decay * average + (1 - decay) * value
+        averages.append(average)
+    return np.array(averages, np.float64)
+
+
+def is_settled(signals: Signals) -> Flags:
+    """Which records come after the grace at the start, bool ``[records]``."""
+    return signals.run.step > signals.settled
+
+
+def has_converged(signals: Signals) -> Flags:
+    """Records at which the loss is next to nothing of what it was, bool ``[records]``."""
+    now = signals.at_records(signals.smooth_loss)
+    converged: Flags = now < thresholds.CONVERGED_LOSS_SHARE * signals.starting_loss
+    return converged
+
+
+def _common_records(earlier: RecordedRun, run: RecordedRun) -> int:
+    """How many records at the start are the same in both."""
+    if earlier.parameters != run.parameters or earlier.statistics.keys() != run.statistics.keys():
+        return 0
+    n = min(earlier.step.size, run.step.size)
+    same = (earlier.step[:n] == run.step[:n]) & (earlier.wall_time[:n] == run.wall_time[:n])
+    return n if same.all() else int(np.argmin(same))

@@ -1,0 +1,70 @@
+"""Numbers and names as sentences need them."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection, Sequence
+
+_MOST_PATTERNS = 3
+
+
+def number(value: float) -> str:
+    """A number with two digits that count: ``0.08``, ``3e-4``."""
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "infinite" if value > 0 else "-infinite"
+    if value != 0 and not 1e-2 <= abs(value) < 1e4:
+        mantissa, exponent = f"{value:.1e}".split("e")
+        return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
+    return f"{value:.2g}" if abs(value) < 100 else f"{value:.0f}"
+
+
+def percent(share: float) -> str:
+    """A share as percent."""
+    return f"{100 * share:.0f} %"
+
+
+def one_digit(value: float) -> float:
+    """A hyperparameter as one would write it: one digit that counts."""
+    return float(f"{value:.0e}") if value > 0 and math.isfinite(value) else value
+
+
+def decade_below(value: float) -> float:
+    """The power of ten at or below a positive number, or hardly above it."""
+    return float(f"1e{math.floor(math.log10(value) + 0.05)}")
+
+
+def step(value: float) -> str:
+    """A step number."""
+    return f"{value:,.0f}"
+
+
+def named(names: Sequence[str], among: Collection[str] = ()) -> str:
+    """Names in few words: those that differ in numbers only are one.
+
+    Args:
+        names: To be named, at least one.
+        among: All names there are; where every one of a pattern is named, that is said.
+    """
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(_pattern(name), []).append(name)
+    counts: dict[str, int] = {}
+    for name in among:
+        counts[_pattern(name)] = counts.get(_pattern(name), 0) + 1
+    parts = []
+    for pattern, members in list(groups.items())[:_MOST_PATTERNS]:
+        if len(members) == 1:
+            parts.append(members[0])
+        elif len(members) == counts.get(pattern):
+            parts.append(f"all {len(members)} {pattern}")
+        else:
+            parts.append(f"{len(members)} {pattern}")
+    rest = len(names) - sum(len(m) for m in list(groups.values())[:_MOST_PATTERNS])
+    if rest:
+        return f"{', '.join(parts)} and {rest} more"
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def _pattern(name: str) -> str:
+    return re.sub(r"(^|\.)\d+(?=\.|$)", r"\1*", name)

@@ -1,0 +1,169 @@
+"""The event files of a folder as a data provider, for reading without TensorBoard running.
+
+TensorBoard's own Python reader checks every byte in a Python loop (5 MB/s); this one uses a C
+library. It answers the four questions that :mod:`tb_adam_plugin.event_data` asks. Damaged ends of
+files, and records that are no events, are left out.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import google_crc32c
+import numpy as np
+import numpy.typing as npt
+from google.protobuf.message import DecodeError
+from tensorboard.compat.proto import event_pb2, summary_pb2
+
+from tb_adam_plugin import schema
+
+_FILE_MARK = "tfevents"
+_DTYPES = {1: "<f4", 2: "<f8", 4: "|u1", 9: "<i8", 22: "<u4"}
+
+
+class Datum(NamedTuple):
+    """A record of one of our series, or of an ordinary scalar series.
+
+    Attributes:
+        step: Of the event.
+        wall_time: Seconds since the epoch.
+        numpy: The tensor.
+    """
+
+    step: int
+    wall_time: float
+    numpy: npt.NDArray[Any]
+
+    @property
+    def value(self) -> float:
+        """The scalar, of a scalar series."""
+        return float(self.numpy.reshape(-1)[0])
+
+
+class TimeSeries(NamedTuple):
+    """What there is of one tag."""
+
+    max_step: int
+    max_wall_time: float
+    plugin_content: bytes
+
+
+class LogFolder:
+    """What the event files below a folder hold, read once."""
+
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        """Read every event file.
+
+        Raises:
+            OSError: If the folder, or a file in it, cannot be read.
+        """
+        self._data: dict[str, dict[str, list[Datum]]] = defaultdict(lambda: defaultdict(list))
+        self._contents: dict[tuple[str, str], bytes] = {}
+        self._is_ours: dict[tuple[str, str], bool] = {}
+        root = Path(folder)
+        if not root.is_dir():
+            raise NotADirectoryError(f"{folder} is no folder")
+        for path in sorted(p for p in root.rglob("*") if _FILE_MARK in p.name and p.is_file()):
+            run = path.parent.relative_to(root).as_posix()
+            for event in _events(path):
+                self._add(run, event)
+
+    def list_tensors(self, *_: Any, **__: Any) -> Mapping[str, Mapping[str, TimeSeries]]:
+        """Our series by run and tag."""
+        return self._list(ours=True)
+
+    def list_scalars(self, *_: Any, **__: Any) -> Mapping[str, Mapping[str, TimeSeries]]:
+        """Ordinary scalar series by run and tag."""
+        return self._list(ours=False)
+
+    def read_tensors(self, *_: Any, run_tag_filter: Any, **__: Any) -> Any:
+        """All records of some series of ours by run and tag."""
+        return self._read(run_tag_filter)
+
+    def read_scalars(self, *_: Any, run_tag_filter: Any, **__: Any) -> Any:
+        """All records of some scalar series by run and tag."""
+        return self._read(run_tag_filter)
+
+    def _list(self, *, ours: bool) -> Mapping[str, Mapping[str, TimeSeries]]:
+        found: dict[str, dict[str, TimeSeries]] = defaultdict(dict)
+        for (run, tag), is_ours in self._is_ours.items():
+            if is_ours == ours:
+                data = self._data[run][tag]
+                found[run][tag] = TimeSeries(
+                    max(d.step for d in data),
+                    max(d.wall_time for d in data),
+                    self._contents[run, tag],
+                )
+        return found
+
+    def _read(self, run_tag_filter: Any) -> Mapping[str, Mapping[str, list[Datum]]]:
+        return {
+            run: {tag: self._data[run][tag] for tag in run_tag_filter.tags}
+            for run in run_tag_filter.runs
+        }
+
+    def _add(self, run: str, event: event_pb2.Event) -> None:
+        for value in event.summary.value:
+            key = (run, value.tag)
+            plugin = value.metadata.plugin_data
+            if key not in self._is_ours and plugin.plugin_name == schema.PLUGIN_NAME:
+                self._is_ours[key] = True
+                self._contents[key] = plugin.content
+            array = _array(value)
+            if array is None:
+                continue
+            if key not in self._is_ours:
+                if array.size != 1 or plugin.plugin_name not in ("", "scalars"):
+                    continue
+                self._is_ours[key] = False
+                self._contents[key] = b""
+            self._data[run][value.tag].append(Datum(event.step, event.wall_time, array))
+
+
+def _array(value: summary_pb2.Summary.Value) -> npt.NDArray[Any] | None:
+    if value.HasField("simple_value"):
+        return np.array(value.simple_value)
+    dtype = _DTYPES.get(value.tensor.dtype)
+    if dtype is None:
+        return None
+    shape = [dimension.size for dimension in value.tensor.tensor_shape.dim]
+    data: Any = value.tensor.tensor_content
+    try:
+        if data:
+            return np.frombuffer(data, dtype).reshape(shape)
+        listed = value.tensor.float_val or value.tensor.double_val or value.tensor.int64_val
+        return np.array(list(listed), dtype).reshape(shape)
+    except ValueError:
+        return None
+
+
+def _events(path: Path) -> Iterator[event_pb2.Event]:
+    if not path.stat().st_size:
+        return
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        at = 0
+        while at + 12 <= len(data):
+            length, checksum = struct.unpack_from("<QI", data, at)
+            end = at + 12 + length
+            if checksum != _checksum(data[at : at + 8]) or end + 4 > len(data):
+                return  # torn, or not written to its end yet
+            record = data[at + 12 : end]
+            at = end + 4
+            if _checksum(record) != struct.unpack_from("<I", data, end)[0]:
+                continue
+            try:
+                yield event_pb2.Event.FromString(record)
+            except DecodeError:
+                continue
+
+
+def _checksum(data: bytes) -> int:
+    crc = google_crc32c.value(data)
+    masked: int = ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
+    return masked

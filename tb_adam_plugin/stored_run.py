@@ -1,0 +1,97 @@
+"""One stored run as the rules of :mod:`tb_adam_plugin.diagnosis` read it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tb_adam_plugin.diagnosis.recorded_run import Float64s, GradientNorms, RecordedRun, Values
+from tb_adam_plugin.diagnosis.registry import STATISTICS_NEEDED
+from tb_adam_plugin.event_data import Experiment
+from tb_adam_plugin.run_listing import Run
+from tb_adam_plugin.store import NamedRecords, Store
+
+# Tags under which a training loss is logged beside our run, without case: the first one counts.
+_LOSS_TAGS = (
+    "loss", "train/loss", "loss/train", "train_loss", "loss_train", "training_loss",
+    "train/loss_step", "train_loss_step",
+)  # fmt: skip
+
+
+def recorded_run(store: Store, experiment: Experiment, name: str) -> RecordedRun:
+    """Read what the rules need of one run.
+
+    Raises:
+        tensorboard.errors.NotFoundError: If there is no such run.
+        tb_adam_plugin.event_data.UnreadableError: If TensorBoard cannot read the data.
+    """
+    run = store.run(experiment, name)
+    layout = run.layout
+    step, wall_time = np.empty(0), np.empty(0)
+    statistics: dict[str, Values] = {}
+    for statistic in layout.statistics:
+        if statistic in STATISTICS_NEEDED:
+            records = store.statistic(experiment, name, statistic)
+            step, wall_time = records.step, records.wall_time
+            statistics[statistic] = records.values
+    every_step = _every_step(store, experiment, run)
+    return RecordedRun(
+        run.name,
+        layout.parameters,
+        layout.groups,
+        step,
+        wall_time,
+        statistics,
+        _at_steps(store.hyperparameters(experiment, name), step),
+        every_step,
+        layout.newest.unoptimized,
+        _gradient_norms(store, experiment, name),
+        tuple(store.layouts(experiment, name)),
+    )
+
+
+def _at_steps(records: NamedRecords, step: Float64s) -> dict[str, Float64s]:
+    """Hyperparameters at the steps of the statistics, float64 ``[records, groups]`` by name."""
+    groups = records.values.shape[0]
+    place = np.searchsorted(records.step, step).clip(max=max(0, records.step.size - 1))
+    known = records.step[place] == step if records.step.size else np.zeros(step.shape, bool)
+    aligned = {}
+    for row, name in enumerate(records.names):
+        values = np.full((step.size, groups), np.nan)
+        values[known] = records.values[:, row, :].T[place[known]]
+        aligned[name] = values
+    return aligned
+
+
+def _every_step(store: Store, experiment: Experiment, run: Run) -> dict[str, Float64s]:
+    if not run.steps:
+        return {}
+    records = store.steps(experiment, run.run)
+    columns = dict(zip(records.names, records.values, strict=True))
+    if "loss" not in columns:
+        loss = _loss_beside(store, experiment, run, records.step)
+        if loss is not None:
+            columns["loss"] = loss
+    return columns
+
+
+def _loss_beside(store: Store, experiment: Experiment, run: Run, step: Float64s) -> Float64s | None:
+    """The loss that was logged as an ordinary scalar, at our steps; NaN between them."""
+    by_tag = {scalar.tag.lower(): scalar for scalar in run.scalars}
+    for tag in _LOSS_TAGS:
+        if tag not in by_tag or not step.size:
+            continue
+        records = store.scalar(experiment, *by_tag[tag])
+        common, ours, theirs = np.intersect1d(step, records.step, return_indices=True)
+        # A counter of epochs meets our first steps only.
+        if common.size and common[-1] >= step[-1] / 2:
+            values = np.full(step.shape, np.nan)
+            values[ours] = records.values[0][theirs]
+            return values
+    return None
+
+
+def _gradient_norms(store: Store, experiment: Experiment, name: str) -> GradientNorms | None:
+    records = store.gradient_norms(experiment, name)
+    if not records.step.size:
+        return None
+    return GradientNorms(records.step, records.names, records.values.T)
