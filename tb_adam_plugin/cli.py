@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import argparse
 import csv
+import importlib
 import json
 import sys
 import textwrap
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,15 +33,17 @@ _TEXT_WIDTH = 100
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     options = _parser().parse_args(arguments)
+    command: Callable[..., int] = options.command
+    if options.trains:
+        return command(Path(options.logdir))
     try:
         runs = load_runs(options.logdir)
     except (OSError, FormatError) as error:
         return _refuse(str(error))
     if not runs:
         return _refuse(f"no run of Adam Debug in {options.logdir}")
-    command: Any = options.command
     try:
-        code: int = command(runs, options)
+        code = command(runs, options)
     except BrokenPipeError:  # the reader, as head, has seen enough
         sys.stderr.close()
         return 0
@@ -51,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="adam-debug", description="Read what AdamDebugCallback has recorded."
     )
     parser.add_argument("--version", action="version", version=__version__)
+    parser.set_defaults(trains=False)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     diagnose = commands.add_parser(
         "diagnose",
@@ -84,6 +89,15 @@ def _parser() -> argparse.ArgumentParser:
         help="arrays RUN/step, RUN/parameters and RUN/STATISTIC [steps, parameters]",
     )
     export.set_defaults(command=_export)
+    demo = commands.add_parser(
+        "demo",
+        help="train small runs with one fault each, and with its fix",
+        description="Train a dozen small runs with one fault each, and again with the fix, and say "
+        "what the rules find in them. Takes about a minute; needs torch.",
+        epilog="Exit codes: 0 done; 2 torch is missing or the folder cannot be written.",
+    )
+    demo.add_argument("logdir", metavar="LOGDIR", nargs="?", default="runs/adam_debug_demo")
+    demo.set_defaults(command=_demonstrate, trains=True)
     return parser
 
 
@@ -150,6 +164,35 @@ def _when(finding: Finding) -> str:
 
 def _cause(finding: Finding) -> str:
     return f"a consequence of {finding.consequence_of}" if finding.consequence_of else ""
+
+
+# --- demo ---------------------------------------------------------------------------------------
+
+
+def _demonstrate(log_dir: Path) -> int:
+    try:
+        # Only this command needs the training side, and torch.
+        demonstrations = importlib.import_module("tb_adam_plugin.callback.demonstrations")
+    except ImportError as error:
+        return _refuse(f"the demonstrations need torch, which cannot be imported: {error}")
+    if log_dir.exists() and any(log_dir.iterdir()):
+        return _refuse(f"{log_dir} is not empty: name a folder that is new or empty")
+    try:
+        for demonstration in demonstrations.DEMONSTRATIONS:
+            folder = log_dir / demonstration.name
+            with warnings.catch_warnings():  # some faults are warned of, and that is the point
+                warnings.simplefilter("ignore", UserWarning)
+                losses = demonstrations.train_both(demonstration, folder)
+            print(f"{demonstration.title}: {folder}")
+            faulty = next(run for run in load_runs(folder) if run.name.startswith("fault"))
+            for finding in faulty.findings():
+                if finding.consequence_of is None and finding.severity != "info":
+                    print(f"  {finding.severity:<7}  {_when(finding):<16}  {finding.title}")
+            print(f"  the fix: {demonstration.change}; loss {losses[0]:.3g} → {losses[1]:.3g}")
+    except OSError as error:
+        return _refuse(str(error))
+    print(f"\nSee them with: tensorboard --logdir {log_dir}")
+    return 0
 
 
 # --- export -------------------------------------------------------------------------------------
