@@ -224,7 +224,7 @@ LR_TOO_LOW = Rule(
     title="Learning rate too low",
     needs=(_COSINE, _RATIO),
     condition=_too_low,
-    persistence=Persistence(thresholds.LR_TOO_LOW_POINTS),
+    persistence=Persistence(thresholds.LR_TOO_LOW_POINTS, thresholds.LASTING_STEPS),
     severity="warning",
     message=lambda e: (
         f"Each gradient points where the ones before it pointed: their cosine with exp_avg reaches "

@@ -15,6 +15,8 @@ FIRST_STEP = 1
 # Moments are averages of something only after a while, and after the warm-up.
 LEAST_GRACE = 20.0
 FIRST_LOSSES = 5
+# Around an event every step is recorded: what has to last must not be a matter of a few steps.
+LASTING_STEPS = 20.0
 LOSS_AVERAGE_STEPS = 10
 # Stretches of one rule that are closer than this share of the run are one finding.
 MERGE_SHARE = 0.1

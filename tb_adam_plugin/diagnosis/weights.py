@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from . import thresholds
@@ -336,7 +334,7 @@ DEAD_UNITS = Rule(
     needs=(),
     needs_any=("dead_row_fraction", "zero_gradient_fraction"),
     condition=_dead_units,
-    persistence=Persistence(thresholds.DEAD_UNITS_POINTS),
+    persistence=Persistence(thresholds.DEAD_UNITS_POINTS, thresholds.LASTING_STEPS),
     severity=lambda e: "error" if e.value >= thresholds.ALL_DEAD else "warning",
     message=lambda e: (
         f"Up to {percent(e.value)} of the units of {named(e.names, e.signals.run.names)} got no "
@@ -357,7 +355,7 @@ RARE_ROWS = Rule(
     condition=lambda s: each_beyond(
         s, "dead_row_fraction", thresholds.RARE_ROWS_FRACTION, s.run.embeddings
     ),
-    persistence=Persistence(thresholds.RARE_ROWS_POINTS),
+    persistence=Persistence(thresholds.RARE_ROWS_POINTS, thresholds.LASTING_STEPS),
     severity="info",
     message=lambda e: (
         f"Up to {percent(e.value)} of the rows of {named(e.names, e.signals.run.names)} get no "
@@ -381,12 +379,13 @@ def _without_gradient(signals: Signals) -> Condition | None:
         moved: Flags = logged & (zero < 1)
         return moved
 
-    moved: Any = signals.by_record("has gradient", compute).any(axis=0)
-    if not moved.any() or run.step.size < thresholds.WITHOUT_GRADIENT_POINTS:
+    moved = signals.by_record("has gradient", compute)
+    if run.step.size < thresholds.WITHOUT_GRADIENT_POINTS or not moved.any():
         return None  # where nothing has one, that is another rule
-    absent = np.flatnonzero(~moved)
-    missing: Any = np.isnan(signals.statistic("zero_gradient_fraction")).all(axis=0)
-    absent = absent[missing[absent] | ~np.isin(absent, run.weights)]
+    absent = np.flatnonzero(~moved[-1])
+    absent = absent[~moved[:, absent].any(axis=0)]
+    missing = np.isnan(signals.statistic("zero_gradient_fraction")[:, absent]).all(axis=0)
+    absent = absent[missing | ~np.isin(absent, run.weights)]
     return all_along(signals, absent)
 
 
