@@ -168,7 +168,7 @@ def _type_changed(signals: Signals) -> Condition | None:
     changes = _type_changes(signals)
     if not changes:
         return None
-    steps = np.unique([start for start, _, _ in changes])
+    steps = np.unique(np.array([start for start, _, _ in changes], np.float64))
 
     def blame(point: int) -> Indices:
         return np.unique(np.concatenate([r for s, _, r in changes if s == steps[point]]))
