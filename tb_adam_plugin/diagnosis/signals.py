@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import thresholds
-from .recorded_run import Flags, Float64s, Indices, RecordedRun, Values
+from .recorded_run import Flags, Float64s, Indices, RecordedRun, Values, fan_in
 
 _Part = TypeVar("_Part", bound=npt.NDArray[Any])
 
@@ -113,6 +113,25 @@ class Signals:
     @cached_property
     def _nothing(self) -> Values:
         return np.full((self.run.step.size, len(self.run.parameters)), np.nan, np.float32)
+
+    @cached_property
+    def first_scales(self) -> Values | None:
+        """RMS of the first weights times √fan-in, ``[weights]``; None if the run was resumed."""
+        run = self.run
+        if not run.step.size or run.step[0] > thresholds.FIRST_STEP or not run.weights.size:
+            return None
+        inputs = np.array([fan_in(run.parameters[i]) for i in run.weights])
+        scales: Values = self.statistic("weight_rms")[0, run.weights] * np.sqrt(inputs)
+        return scales
+
+    @cached_property
+    def started_weights(self) -> Indices:
+        """The weights without those that start at zero, whose first steps are infinitely large."""
+        weights, scales = self.run.weights_or_matrices, self.first_scales
+        if scales is None:
+            return weights
+        started: Indices = weights[~(scales < thresholds.ZERO_START)]
+        return started if started.size else weights
 
     # --- every step ---
 

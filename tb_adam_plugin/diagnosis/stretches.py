@@ -80,7 +80,7 @@ def find_stretches(
 
 def _lasting(holds: Flags, step: Float64s, persistence: Persistence) -> Flags:
     """Which points belong to a run of points that is long enough, bool ``[points, columns]``."""
-    lasting = _opened(holds, persistence.points)
+    lasting = in_a_row(holds, persistence.points)
     n, points = len(holds), max(1, persistence.points)
     shortest = (step[points - 1 :] - step[: n - points + 1]).min(initial=np.inf)
     if shortest >= persistence.steps or not lasting.any():
@@ -92,8 +92,8 @@ def _lasting(holds: Flags, step: Float64s, persistence: Persistence) -> Flags:
     return lasting & (span >= persistence.steps)
 
 
-def _opened(holds: Flags, points: int) -> Flags:
-    """Points that belong to ``points`` in a row: morphological opening along the first axis."""
+def in_a_row(holds: Flags, points: int) -> Flags:
+    """Which flags belong to so many in a row: morphological opening along the first axis."""
     if points > len(holds):
         return np.zeros(holds.shape, bool)
     ends, length = holds, 1  # ends of runs of so many points
