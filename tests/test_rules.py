@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -54,6 +56,7 @@ STALE: list[Change] = [
 RESET: list[Change] = [
     statistic("momentum_gradient_cosine", NAN, from_step=200, to_step=200),
     statistic("gradient_exp_avg_cosine", 1.0, from_step=200, to_step=200),
+    statistic("gradient_surprise", NAN, from_step=200, to_step=200),
 ]
 SLOW: list[Change] = [
     statistic("momentum_gradient_cosine", 0.5),
@@ -149,14 +152,28 @@ NEAR: Sequence[tuple[str, str, Sequence[Change]]] = [
         [column("lr", 1e-4, from_step=100), column("lr", 1e-3, from_step=200)],
     ),
     ("lr_jump", "warm-up", [column("lr", lambda t: 1e-12 * 10.0 ** np.minimum(t, 9))]),
-    ("state_reset", "moments go on", RESET[:1]),
+    ("state_reset", "moments go on", [RESET[0], RESET[2]]),
     ("state_reset", "cosine is known", RESET[1:]),
+    (
+        "state_reset",
+        "a few parameters",
+        [
+            statistic(name, value, of=LAYERS[:2], from_step=200, to_step=200)
+            for name, value in (
+                ("momentum_gradient_cosine", NAN),
+                ("gradient_surprise", NAN),
+                ("gradient_exp_avg_cosine", 1.0),
+            )
+        ],
+    ),
+    ("state_reset", "overflow", [*RESET[:2], statistic("gradient_surprise", np.inf)]),
     (
         "state_reset",
         "first record",
         [
             statistic("momentum_gradient_cosine", NAN, only=[0]),
             statistic("gradient_exp_avg_cosine", 1.0, only=[0]),
+            statistic("gradient_surprise", NAN, only=[0]),
         ],
     ),
     ("state_type_changed", "same type", [retyped_at(200, "float32")]),
@@ -181,6 +198,11 @@ NEAR: Sequence[tuple[str, str, Sequence[Change]]] = [
         [statistic("second_moment_underflow_fraction", 0.9, only=[9, 10])],
     ),
     ("gradient_scale", "largest of healthy runs", [statistic("elasticity", 226.0)]),
+    (
+        "gradient_scale",
+        "blown up",
+        [statistic("elasticity", 5e5, from_step=320), column("loss", 50.0, from_step=300)],
+    ),
     ("gradient_scale", "short", [statistic("elasticity", 5e5, only=[9, 10])]),
     (
         "init_too_small",
@@ -201,11 +223,24 @@ NEAR: Sequence[tuple[str, str, Sequence[Change]]] = [
     ("beta2_too_low", "0.95", [statistic("second_moment_flicker", 0.07)]),
     ("beta2_too_low", "first steps", [statistic("second_moment_flicker", 0.4, to_step=20)]),
     ("lr_too_high", "healthy start", [statistic("update_to_weight_ratio", 0.09, to_step=16)]),
-    ("lr_too_high", "short", [statistic("update_to_weight_ratio", 0.2, to_step=2)]),
+    ("lr_too_high", "short", [statistic("update_to_weight_ratio", 0.4, to_step=2)]),
+    (
+        "lr_too_high",
+        "from zero",
+        [
+            statistic("weight_rms", 0.0, of=LAYERS, only=[0]),
+            statistic("update_to_weight_ratio", 1.0, of=LAYERS, to_step=16),
+        ],
+    ),
     ("lr_too_high", "later", [statistic("update_to_weight_ratio", 0.2, from_step=60)]),
     ("lr_too_high", "biases alone", [statistic("update_to_weight_ratio", 0.2, of=BIASES)]),
     ("weight_decay_too_strong", "weaker", [statistic("weight_decay_ratio", 0.4)]),
     ("weight_decay_too_strong", "first steps", [statistic("weight_decay_ratio", 3.0, to_step=20)]),
+    (
+        "weight_decay_too_strong",
+        "no gradient",
+        [*DECAY, statistic("zero_gradient_fraction", 1.0, of=WEIGHTS)],
+    ),
     ("weight_decay_too_strong", "no decay", [*DECAY, hyperparameter("weight_decay", 0.0)]),
     (
         "weight_decay_too_strong",
@@ -345,6 +380,17 @@ def not_evaluated(diagnosis: Diagnosis) -> dict[str, str]:
     return {rule.rule: rule.reason for rule in diagnosis.not_evaluated}
 
 
+def test_every_rule_is_described_in_order() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "how-to-read.md").read_text(encoding="utf-8")
+    section = page.split("## The rules")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \| .+ \| ([\w, ]+) \| (.*) ?\|$", section, re.MULTILINE)
+    assert [rule for rule, _, _ in rows] == [rule.id for rule in RULES]
+    for rule, (_, severity, reference) in zip(RULES, rows, strict=True):
+        assert reference.strip() == rule.reference
+        if isinstance(rule.severity, str):
+            assert severity == rule.severity
+
+
 # --- each rule ----------------------------------------------------------------------------------
 
 
@@ -409,7 +455,15 @@ HEALTHY: Mapping[str, RecordedRun] = {
         optimizer("RMSprop", WITHOUT_FIRST),
         hyperparameter("beta2", NAN),
         hyperparameter("alpha", 0.99),
-        statistic("epsilon_10_fraction", 0.8, to_step=150),
+        statistic("epsilon_10_fraction", 0.8, to_step=50),
+    ),
+    "Adagrad": changed(
+        optimizer("Adagrad", ("rms_t", "gradient_surprise", *WITHOUT_FIRST)),
+        statistic("update_to_weight_ratio", 0.2, to_step=16),
+    ),
+    "Lion": changed(
+        optimizer("Lion", WITHOUT_SECOND),
+        statistic("momentum_gradient_cosine", 0.5),
     ),
     "fine-tuning": changed(
         column("loss", lambda t: 1.5 - 0.4 * t / 500),
@@ -489,6 +543,11 @@ def test_advice_about_the_learning_rate_names_values() -> None:
     assert "Try lr 0.01 instead of 1e-3: update-to-weight ratio 3e-5 → about 3e-4" in low.advice
     far_low = found(changed(*SLOW, statistic("momentum_gradient_cosine", 0.8)))["lr_too_low"]
     assert "Try lr 0.03 instead of 1e-3" in far_low.advice
+
+
+def test_weights_that_are_overwritten_once_are_enough() -> None:
+    finding = found(changed(statistic("update_to_weight_ratio", 3.0, to_step=1)))["lr_too_high"]
+    assert finding.severity == "error"
 
 
 def test_a_loss_that_blows_up_makes_a_high_learning_rate_an_error() -> None:

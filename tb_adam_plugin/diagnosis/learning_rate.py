@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from . import thresholds
@@ -9,10 +11,15 @@ from .conditions import at_every_step, median_beyond
 from .recorded_run import Flags, Float64s, Indices
 from .rule import Condition, Evidence, Persistence, Rule, Severity
 from .signals import Signals, is_settled, median_of_all
+from .stretches import in_a_row
 from .wording import number, one_digit, percent, step
 
 _RATIO = "update_to_weight_ratio"
 _COSINE = "momentum_gradient_cosine"
+
+
+# Whose first moment averages over so many steps that the cosine means something else.
+_OTHER_MOMENTUM = ("lion",)
 
 
 # --- jumped -------------------------------------------------------------------------------------
@@ -77,9 +84,18 @@ LR_JUMP = Rule(
 def _too_high(signals: Signals) -> Condition | None:
     run = signals.run
     early = run.step <= signals.warmup_end + thresholds.LR_TOO_HIGH_STEPS
-    return median_beyond(
-        signals, _RATIO, thresholds.LR_TOO_HIGH_RATIO, run.weights_or_matrices, early
+    found = median_beyond(
+        signals, _RATIO, thresholds.LR_TOO_HIGH_RATIO, signals.started_weights, early
     )
+    lasting = in_a_row(found.holds, thresholds.LR_TOO_HIGH_POINTS) & (not _adds_up_squares(signals))
+    overwritten = found.holds & (found.value > thresholds.LR_OVERWRITES_RATIO)
+    return replace(found, holds=lasting | overwritten)
+
+
+def _adds_up_squares(signals: Signals) -> bool:
+    """Whether the denominator only grows (Adagrad): first steps are large and soon are not."""
+    undefined = [set(group.undefined) for group in signals.run.groups]
+    return all("rms_t" in u and "exp_avg_sq_root" not in u for u in undefined)
 
 
 def _too_high_severity(e: Evidence) -> Severity:
@@ -114,7 +130,7 @@ LR_TOO_HIGH = Rule(
     title="Learning rate too high",
     needs=(_RATIO,),
     condition=_too_high,
-    persistence=Persistence(thresholds.LR_TOO_HIGH_POINTS),
+    persistence=Persistence(),
     severity=_too_high_severity,
     message=lambda e: (
         f"In the first steps each update moves a typical weight matrix by up to "
@@ -126,23 +142,18 @@ LR_TOO_HIGH = Rule(
     explains=(
         "loss_blowup", "dead_units", "nonfinite", "gradient_spike", "weight_decay_too_strong",
         "init_too_large", "plateau", "noise_dominated", "layer_imbalance", "stale_second_moment",
-        "oscillation",
+        "oscillation", "lost_updates", "second_moment_frozen",
     ),
 )  # fmt: skip
 
 
 def _blew_up(signals: Signals) -> Flags:
-    limit = _blowup_limit(signals)
-    return np.asarray(signals.smooth_loss > limit)
-
-
-def _blowup_limit(signals: Signals) -> float:
-    first = signals.first_loss
-    return first + (thresholds.LOSS_BLOWUP_FACTOR - 1) * abs(first) + thresholds.LOSS_BLOWUP_MARGIN
+    return np.asarray(signals.smooth_loss > signals.blowup_limit)
 
 
 def _loss_blowup(signals: Signals) -> Condition:
-    return at_every_step(signals, signals.smooth_loss, _blew_up(signals), _blowup_limit(signals))
+    limit = signals.blowup_limit
+    return at_every_step(signals, signals.smooth_loss, _blew_up(signals), limit)
 
 
 def _loss_blowup_advice(e: Evidence) -> str:
@@ -170,7 +181,7 @@ LOSS_BLOWUP = Rule(
     ),
     advice=_loss_blowup_advice,
     reference="",
-    explains=("dead_units", "nonfinite", "plateau", "stale_second_moment"),
+    explains=("dead_units", "nonfinite", "plateau", "stale_second_moment", "layer_imbalance"),
 )
 
 
@@ -179,6 +190,8 @@ LOSS_BLOWUP = Rule(
 
 def _too_low(signals: Signals) -> Condition | None:
     run = signals.run
+    if all(group.optimizer.lower().startswith(_OTHER_MOMENTUM) for group in run.groups):
+        return None
     matrices = run.weights_or_matrices
     cosine = signals.median(_COSINE, matrices)
     ratio = signals.median(_RATIO, matrices)
@@ -224,7 +237,7 @@ LR_TOO_LOW = Rule(
     title="Learning rate too low",
     needs=(_COSINE, _RATIO),
     condition=_too_low,
-    persistence=Persistence(thresholds.LR_TOO_LOW_POINTS),
+    persistence=Persistence(thresholds.LR_TOO_LOW_POINTS, thresholds.LASTING_STEPS),
     severity="warning",
     message=lambda e: (
         f"Each gradient points where the ones before it pointed: their cosine with exp_avg reaches "
