@@ -1,0 +1,107 @@
+"""Write ``docs/gallery/``: what each fault looks like in the tab, and that its fix helps.
+
+``python tests/write_gallery.py [LOGDIR]`` trains the demonstrations, unless LOGDIR has them, and
+takes the pictures in a headless browser. It takes some minutes.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import tempfile
+from pathlib import Path
+from urllib.parse import quote
+
+from PIL import Image
+from playwright.sync_api import Browser, sync_playwright
+from tab_page import launch, open_tab
+from tensorboard_process import running_tensorboard
+
+from tb_adam_plugin.callback import demonstrations
+from tb_adam_plugin.callback.demonstrations import DEMONSTRATIONS, Demonstration
+from tb_adam_plugin.run_data import load_runs
+
+GALLERY = Path(__file__).parents[1] / "docs" / "gallery"
+
+_HEAD = """# Gallery of failures
+
+What each fault looks like in the tab, what the rules say of it, and the same run with the fix.
+The runs are small: a network of four layers, 320 steps, some seconds each. `adam-debug demo` trains
+them, so that you can look around in them yourself; `python tests/write_gallery.py` makes this page.
+
+| fault | first finding | loss at the end | with the fix |
+|---|---|---|---|
+"""
+
+
+def main() -> None:
+    """Train what is missing, and write the page and its pictures."""
+    GALLERY.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        log_dir = Path(sys.argv[1] if len(sys.argv) > 1 else temporary)
+        losses = _train(log_dir)
+        sections = [_section(log_dir, demonstration, losses) for demonstration in DEMONSTRATIONS]
+        with (
+            running_tensorboard(log_dir) as tensorboard,
+            sync_playwright() as playwright,
+        ):
+            browser = launch(playwright)
+            for demonstration in DEMONSTRATIONS:
+                _take_picture(browser, tensorboard.url, demonstration)
+    rows, texts = zip(*sections, strict=True)
+    page = _HEAD + "\n".join(rows) + "\n\n" + "\n".join(texts)
+    (GALLERY / "README.md").write_text(page, encoding="utf-8")
+
+
+def _train(log_dir: Path) -> dict[str, tuple[float, float]]:
+    kept = log_dir / "losses.json"
+    if kept.exists():
+        known: dict[str, tuple[float, float]] = json.loads(kept.read_text())
+        return known
+    losses = {}
+    for demonstration in DEMONSTRATIONS:
+        folder = log_dir / demonstration.name
+        losses[demonstration.name] = demonstrations.train_both(demonstration, folder)
+    kept.write_text(json.dumps(losses))
+    return losses
+
+
+def _section(
+    log_dir: Path, demonstration: Demonstration, losses: dict[str, tuple[float, float]]
+) -> tuple[str, str]:
+    fault, fixed = (
+        run for kind in ("fault", "fixed") for run in load_runs(log_dir / demonstration.name / kind)
+    )
+    first = fault.findings()[0]
+    with_fault, with_fix = (f"{loss:.2f}" for loss in losses[demonstration.name])
+    anchor = demonstration.title.lower().replace(" ", "-").replace(",", "")
+    row = f"| [{demonstration.title}](#{anchor}) | {first.title} | {with_fault} | {with_fix} |"
+    left = [f.title for f in fixed.findings() if f.severity != "info"]
+    return row, "\n".join([
+        f"## {demonstration.title}\n",
+        f"![The tab with this fault]({demonstration.name}.png)\n",
+        f"> **{first.title}.** {first.text}",
+        ">",
+        f"> {first.advice}\n",
+        f"The fix: {demonstration.change}. The loss of the last 20 steps goes from {with_fault} to "
+        f"{with_fix}, and the rules find {', '.join(left) or 'nothing any more'}.\n",
+    ])  # fmt: skip
+
+
+def _take_picture(browser: Browser, url: str, demonstration: Demonstration) -> None:
+    runs = [f"{demonstration.name}/{kind}/adam_debug" for kind in ("fault", "fixed")]
+    link = {"run": runs[0], "runs": ",".join(quote(run, safe="") for run in runs)}
+    with open_tab(browser, url, link, size=(1360, 860)) as tab:
+        tab.locate(".finding").first.wait_for(timeout=30_000)
+        tab.locate(".finding").first.click()
+        tab.page.wait_for_timeout(1500)
+        picture = Image.open(io.BytesIO(tab.page.screenshot()))
+        # A palette halves the size of the file, and nobody sees it.
+        picture.convert("RGB").quantize(256).save(
+            GALLERY / f"{demonstration.name}.png", optimize=True
+        )
+
+
+if __name__ == "__main__":
+    main()
