@@ -516,7 +516,7 @@ def _noise(signals: Signals) -> Condition:
         (np.abs(smooth) < thresholds.NOISE_COSINE)
         & (loss > thresholds.NOISE_LOSS_SHARE * signals.starting_loss)
         & (signals.median("update_to_weight_ratio", weights) > thresholds.NOISE_RATIO)
-        & (run.step > thresholds.NOISE_START_SHARE * run.last_step)
+        & (run.step > thresholds.NOISE_START_SHARE * run.length)
     )
     share = loss / signals.starting_loss
     return Condition(run.step, holds, share, thresholds.NOISE_LOSS_SHARE)

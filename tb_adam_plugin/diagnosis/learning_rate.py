@@ -196,7 +196,7 @@ def _too_low(signals: Signals) -> Condition | None:
     cosine = signals.median(_COSINE, matrices)
     ratio = signals.median(_RATIO, matrices)
     surprise = signals.median("gradient_surprise", matrices)
-    late = run.step > thresholds.LR_TOO_LOW_START_SHARE * run.last_step
+    late = run.step > thresholds.LR_TOO_LOW_START_SHARE * run.length
     # Where gradients have faded against their past, training is done rather than slow.
     still_learning = ~(surprise < thresholds.LR_TOO_LOW_SURPRISE)
     holds = (
@@ -260,7 +260,7 @@ def _decayed(signals: Signals) -> Condition | None:
     share = lr / np.fmax.accumulate(lr)
     low = share < thresholds.LR_DECAYED_TO
     lengths = _steps_since(low, steps)
-    enough = thresholds.LR_DECAYED_SHARE * signals.run.last_step
+    enough = thresholds.LR_DECAYED_SHARE * signals.run.length
     return at_every_step(
         signals, share, low & (lengths >= enough), thresholds.LR_DECAYED_TO, below=True
     )
@@ -291,7 +291,7 @@ LR_DECAYED_EARLY = Rule(
     ),
     advice=lambda e: (
         "Step the scheduler once for each optimizer step, and let it end with the training: "
-        f"T_max or total_steps = {step(e.signals.run.last_step)} or more."
+        f"T_max or total_steps = {step(e.signals.run.length)} or more."
     ),
     reference="",
     explains=("lr_too_low", "plateau"),
