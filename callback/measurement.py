@@ -23,7 +23,7 @@ from .optimizer_state.base import (
     StepTable,
     read,
 )
-from .state_storage import StoredState
+from .state_storage import Storage, StoredState, storage_of, stored_state
 from .to_host import to_host
 from .watched_parameters import Watched
 
@@ -43,15 +43,27 @@ class Measured(NamedTuple):
 
     Attributes:
         statistics: float32 ``[K, len(schema.STATISTICS)]``.
-        counts: int64 ``[K, quantities, histograms.COUNTS]``, or None.
+        counts: Integer ``[K, quantities, histograms.COUNTS]``, or None. Valid until the next step.
         squared_gradients: Σg² over all elements of each parameter, float64 ``[K]``.
         has_gradient: bool ``[K]``.
     """
 
     statistics: npt.NDArray[np.float32]
-    counts: npt.NDArray[np.int64] | None
+    counts: npt.NDArray[np.integer[Any]] | None
     squared_gradients: Values
     has_gradient: npt.NDArray[np.bool_]
+
+
+class States(NamedTuple):
+    """The optimizer's state of ``K`` parameters.
+
+    Attributes:
+        of: Each parameter's, or None before its first step.
+        storage: How it is stored.
+    """
+
+    of: list[ParameterState | None]
+    storage: tuple[Storage | None, ...]
 
 
 class Measurement:
@@ -91,11 +103,13 @@ class Measurement:
         most = max(block.rows for block in panel.blocks)
         self._scratch = self._zeros(statistics.SCRATCH + 1, most, ROW)
         self._codes = torch.empty(most, ROW, dtype=torch.int32, device=self._device)
+        self._counts: histograms.HistogramCounts | None = None
 
-    def states(self) -> list[ParameterState | None]:
+    def states(self) -> States:
         """Return the optimizer's state of each parameter as it is now."""
         groups = self._state.optimizer.param_groups
-        return [self._state.state_of(w.parameter, groups[w.group]) for w in self._watched]
+        states = [self._state.state_of(w.parameter, groups[w.group]) for w in self._watched]
+        return States(states, storage_of(states))
 
     def before_step(self) -> None:
         """Read what the step is about to change."""
@@ -107,9 +121,9 @@ class Measurement:
             else None
             for w, parameter in zip(self._watched, self._parameters, strict=True)
         ]
-        states = self.states()
+        states, storage = self.states()
         self._had_state = _present(states)
-        stored = StoredState(states)
+        stored = stored_state(storage)
         maximum = self._keeps_maximum()
         self._second_moment_before_is_known = bool((stored.rounds_exp_avg_sq | maximum).any())
         self._before = {}
@@ -127,7 +141,7 @@ class Measurement:
         self,
         with_histograms: bool,
         others: Sequence[str] = (),
-        states: list[ParameterState | None] | None = None,
+        found: States | None = None,
     ) -> Measured:
         """Measure the step since :meth:`before_step`. Waits for the device once.
 
@@ -135,10 +149,10 @@ class Measurement:
             with_histograms: Whether to count them.
             others: Keys of further state tensors: their histograms follow those of
                 :data:`tb_adam_plugin.schema.QUANTITIES`.
-            states: From :meth:`states`, if the caller has them already.
+            found: From :meth:`states`, if the caller has it already.
         """
-        states = self.states() if states is None else states
-        stored = StoredState(states)
+        states, storage = self.states() if found is None else found
+        stored = stored_state(storage)
         tensors: Tensors = {
             "before": self._parameters,
             "weight": self._parameters,
@@ -165,16 +179,16 @@ class Measurement:
         table = StepTable([groups[w.group] for w in self._watched], states, steps)
         coefficients = self._state.coefficients(table)
         zeros = self._zeros(len(others), self.panel.rows)
-        codes = self._reduce(tensors, coefficients, stored, others, masks, zeros, with_histograms)
+        counts = self._clear_counts(others) if with_histograms else None
+        self._reduce(tensors, coefficients, stored, others, masks, zeros, counts)
         numbers = torch.stack([steps, *(getattr(coefficients, name) for name in COEFFICIENTS)])
-        sent = [self._rows, zeros, numbers.to(self._device), *([] if codes is None else [codes])]
         parts = [self.panel.totals(q) for q in _EXACT] if self.panel.sampled else []
-        rows, other_zeros, host_numbers, *rest = to_host([*sent, *(part for part, _ in parts)])
+        codes = [] if counts is None else counts.on_device
+        sent = [self._rows, zeros, numbers.to(self._device), *(part for part, _ in parts), *codes]
+        rows, other_zeros, host_numbers, *rest = to_host(sent)
         total = statistics.add_up(rows, self.panel.first_rows)
         exact = {name: total[name].copy() for name in _EXACT.values()}
-        for (quantity, name), values, (_, starts) in zip(
-            _EXACT.items(), rest[codes is not None :], parts, strict=False
-        ):
+        for (quantity, name), values, (_, starts) in zip(_EXACT.items(), rest, parts, strict=False):
             wide = values.astype(np.float64)
             squares = wide if self._total_of(quantity) is norms.partial_sums else wide**2
             exact[name][self.panel.sampled] = np.add.reduceat(squares, starts)
@@ -204,12 +218,14 @@ class Measurement:
             rounds_exp_avg_sq=stored.rounds_exp_avg_sq & ~maximum & ("exp_avg_sq" in self._before),
             halves_exp_avg_sq=stored.halves_exp_avg_sq & ~maximum,
         )
-        counts = None
-        if codes is not None:
-            by_parameter = np.add.reduceat(other_zeros, self.panel.first_rows, axis=1)
-            zeros_by_key = dict(zip(others, by_parameter, strict=True))
-            counts = self._histograms(rest[0], total, zeros_by_key, tensors)
-        return Measured(statistics.finish(sums), counts, exact["g²"], sums.has_gradient)
+        return Measured(
+            statistics.finish(sums),
+            None
+            if counts is None
+            else self._histograms(counts, rest[len(parts) :], total, other_zeros, tensors),
+            exact["g²"],
+            sums.has_gradient,
+        )
 
     def _zeros(self, *shape: int) -> Tensor:
         return torch.zeros(shape, dtype=self._dtype, device=self._device)
@@ -275,17 +291,13 @@ class Measurement:
         others: Sequence[str],
         masks: Iterable[str],
         zeros: Tensor,
-        with_histograms: bool,
-    ) -> Tensor | None:
+        counts: histograms.HistogramCounts | None,
+    ) -> None:
         """Fill the row values and count the codes of the histograms, block by block."""
         numbers = statistics.RowCoefficients(coefficients, self._row_parameter, self._dtype)
         plan = self._plan(coefficients, stored)
         smallest = self._by_row(stored.smallest_normal).to(self._dtype)
         present = {q for q in ("exp_avg", "exp_avg_sq") if _present(tensors[q]).any()}
-        shape = (len(schema.QUANTITIES) + len(others), len(self._parameters), histograms.CODES)
-        codes = (
-            torch.zeros(shape, dtype=torch.int32, device=self._device) if with_histograms else None
-        )
         for index, block in enumerate(self.panel.blocks):
             rows = slice(block.first_row, block.first_row + block.rows)
             before = self.panel.before(block)
@@ -321,18 +333,18 @@ class Measurement:
                 self._compare_with_exact(elements, entering, c, rows, out)
             for i, key in enumerate(others):
                 torch.sum(elements.others[key] == 0, 1, out=zeros[i, rows])
-            if codes is not None:
+            if counts is not None:
                 owners = slice(block.first_parameter, block.first_parameter + block.parameters)
                 standard = (getattr(elements, quantity.name) for quantity in schema.QUANTITIES)
                 for q, values in enumerate([*standard, *(elements.others[key] for key in others)]):
                     if values is not None:
-                        codes[q, owners] += histograms.count_rows(
+                        table = histograms.count_rows(
                             values.float(),
                             self._offsets[index],
                             block.parameters,
                             self._codes[: block.rows],
                         )
-        return codes
+                        counts.add(q, owners, table)
 
     def _compare_with_exact(
         self,
@@ -413,24 +425,34 @@ class Measurement:
                         exact[name][i] = norms.sum_of_squares_in_double(tensor)
         return nonfinite
 
+    def _clear_counts(self, others: Sequence[str]) -> histograms.HistogramCounts:
+        """Return the memory of the histograms, empty."""
+        quantities = (*schema.QUANTITIES, *(schema.state_quantity(key) for key in others))
+        if self._counts is None or self._counts.quantities != quantities:
+            read = self.panel.elements_read + self._padding
+            self._counts = histograms.HistogramCounts(quantities, read, self._device)
+        self._counts.clear()
+        return self._counts
+
     def _histograms(
         self,
-        codes: npt.NDArray[np.integer[Any]],
+        counts: histograms.HistogramCounts,
+        on_host: Sequence[npt.NDArray[Any]],
         total: Mapping[str, Values],
-        other_zeros: Mapping[str, Values],
+        other_zeros: npt.NDArray[Any],
         tensors: Tensors,
-    ) -> npt.NDArray[np.int64]:
-        """Make bins of the codes, and empty the histograms of what a parameter does not have."""
-        zeros = {q: total[statistics.ZEROS[q.name]] for q in schema.QUANTITIES}
-        zeros.update({schema.state_quantity(key): zero for key, zero in other_zeros.items()})
-        counts = np.empty((len(self._parameters), len(zeros), histograms.COUNTS), np.int64)
-        for q, (quantity, zero) in enumerate(zeros.items()):
-            counts[:, q] = histograms.to_bins(
-                codes[q], quantity, zero.astype(np.int64), self._padding
-            )
-            if quantity.name in tensors:  # the update is no tensor, and there always
-                counts[~_present(tensors[quantity.name]), q] = 0
-        return counts
+    ) -> npt.NDArray[np.integer[Any]]:
+        """Complete the histograms, and empty those of what a parameter does not have."""
+        zeros = [
+            *(total[statistics.ZEROS[q.name]] for q in schema.QUANTITIES),
+            *np.add.reduceat(other_zeros, self.panel.first_rows, axis=1),
+        ]
+        table = counts.take(on_host, [z.astype(np.int64) for z in zeros], self._padding)
+        for q, quantity in enumerate(counts.quantities):
+            sources = tensors.get(quantity.name)  # the update is no tensor, and there always
+            if sources is not None and not (present := _present(sources)).all():
+                table[~present, q] = 0
+        return table
 
 
 def _sources(states: Sequence[ParameterState | None], name: str) -> list[Source | None]:

@@ -269,7 +269,7 @@ def count_values(values: npt.ArrayLike, quantity: Quantity) -> Counts:
 _MAX_BLOCK = 64 * (4 + 8 * (BINS + len(SPECIAL)))  # of 64 quantities: bounds what a bad block costs
 
 
-def encode_histograms(counts: Counts) -> list[bytes]:
+def encode_histograms(counts: npt.NDArray[np.integer[Any]]) -> list[bytes]:
     """Pack the histograms of several parameters, one block each.
 
     Args:
@@ -660,7 +660,7 @@ def gradient_norms_tensor(
     )
 
 
-def histogram_tensors(layout: Layout, counts: Counts) -> list[TaggedTensor]:
+def histogram_tensors(layout: Layout, counts: npt.NDArray[np.integer[Any]]) -> list[TaggedTensor]:
     """Wrap one step's histograms, integer ``[parameters, quantities, BINS + len(SPECIAL)]``."""
     _checked(
         counts,

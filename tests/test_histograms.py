@@ -65,7 +65,10 @@ def count_on_device(
     ).numpy()
     zeros = np.array([int((values == 0).sum()) for values in padded])
     lengths = np.array([len(values) for values in parameters])
-    return histograms.to_bins(codes, quantity, zeros, np.array(rows) * 8 - lengths)
+    counts = np.zeros((len(parameters), histograms.COUNTS), np.int64)
+    histograms.add_to_bins(codes, quantity, counts)
+    histograms.separate_zeros(counts, zeros, np.array(rows) * 8 - lengths)
+    return counts
 
 
 any_bits = st_numpy.arrays(np.uint32, st.integers(0, 60)).map(lambda bits: bits.view(np.float32))

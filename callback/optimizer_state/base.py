@@ -34,7 +34,7 @@ GroupSettings = Mapping[str, Any]
 Source = Tensor | Callable[[], Tensor]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen would take three times as long to make, and many are made
 class ParameterState:
     """What an optimizer keeps for one parameter, after a step. Every tensor has its shape.
 
@@ -167,6 +167,9 @@ class StepTable:
         self.groups = groups
         self.states = states
         self.steps = steps
+        self._each_group = list({id(group): group for group in groups}.values())
+        index = {id(group): i for i, group in enumerate(self._each_group)}
+        self._group_of = torch.tensor([index[id(group)] for group in groups], dtype=torch.int64)
 
     def column(self, value: Tensor | float) -> Tensor:
         """Return a number, or one for each parameter, as float64 ``[parameters]``."""
@@ -178,12 +181,16 @@ class StepTable:
 
         A flag is 1 or 0; what is missing or no number is NaN.
         """
-        by_group = {id(group): hyperparameter(group, name) for group in self.groups}
-        return self._column(by_group[id(group)] for group in self.groups)
+        return self.by_group(lambda group: hyperparameter(group, name))
 
     def flag(self, name: str) -> Tensor:
         """Return whether each parameter's group has a flag set: bool ``[parameters]``."""
-        return self._column(float(bool(group.get(name))) for group in self.groups) > 0
+        return self.by_group(lambda group: float(bool(group.get(name)))) > 0
+
+    def by_group(self, number: Callable[[GroupSettings], float]) -> Tensor:
+        """Return a number that each parameter's group gives: float64 ``[parameters]``."""
+        numbers = torch.tensor([number(group) for group in self._each_group], dtype=torch.float64)
+        return numbers[self._group_of].to(self.steps.device)
 
     def state_number(self, key: str) -> Tensor:
         """Return one of :attr:`ParameterState.numbers`; NaN for a parameter without it."""
