@@ -14,6 +14,7 @@ from tb_adam_plugin import schema
 
 from . import histograms, norms, statistics
 from .capture import ROW, Block, Panel, Total
+from .dead_rows import DeadRows
 from .optimizer_state.base import (
     COEFFICIENTS,
     Coefficients,
@@ -70,7 +71,11 @@ class Measurement:
     """Measures the parameters of one device and precision. Holds the memory that this needs."""
 
     def __init__(
-        self, watched: Sequence[Watched], state: OptimizerState, max_sampled_elements: int | None
+        self,
+        watched: Sequence[Watched],
+        state: OptimizerState,
+        max_sampled_elements: int | None,
+        quantities: Sequence[schema.Quantity] = schema.QUANTITIES,
     ) -> None:
         """Choose what to read.
 
@@ -78,8 +83,10 @@ class Measurement:
             watched: Parameters on one device, either all or none of them float64.
             state: Of their optimizer.
             max_sampled_elements: See :class:`.capture.Panel`.
+            quantities: Those to make histograms of, beside further tensors of the state.
         """
         self._watched = watched
+        self._quantities = quantities
         self._state = state
         self._parameters = [w.parameter for w in watched]
         self._device = self._parameters[0].device
@@ -89,6 +96,7 @@ class Measurement:
         names = [w.name for w in watched]
         self.panel = Panel(self._parameters, names, self._dtype, max_sampled_elements)
         panel = self.panel
+        self._dead_rows = DeadRows(self._parameters, panel)
         self._row_parameter = torch.from_numpy(panel.row_parameter).to(self._device)
         self._offsets = [
             histograms.code_offsets(torch.from_numpy(b.row_parameter).to(self._device))
@@ -142,24 +150,26 @@ class Measurement:
         with_histograms: bool,
         others: Sequence[str] = (),
         found: States | None = None,
+        loss: float | Tensor = float("nan"),
     ) -> Measured:
         """Measure the step since :meth:`before_step`. Waits for the device once.
 
         Args:
             with_histograms: Whether to count them.
-            others: Keys of further state tensors: their histograms follow those of
-                :data:`tb_adam_plugin.schema.QUANTITIES`.
+            others: Keys of further state tensors: their histograms follow the others.
             found: From :meth:`states`, if the caller has it already.
+            loss: Of this step, if it is known; a tensor is read when the device is waited for.
         """
         states, storage = self.states() if found is None else found
         stored = stored_state(storage)
+        gradients = [
+            _dense(parameter.grad if kept is None else kept)
+            for parameter, kept in zip(self._parameters, self._gradients, strict=True)
+        ]
         tensors: Tensors = {
             "before": self._parameters,
             "weight": self._parameters,
-            "gradient": [
-                _dense(parameter.grad if kept is None else kept)
-                for parameter, kept in zip(self._parameters, self._gradients, strict=True)
-            ],
+            "gradient": gradients,
             "exp_avg": _sources(states, "exp_avg"),
             "exp_avg_sq": _sources(states, "exp_avg_sq"),
             **{
@@ -183,12 +193,20 @@ class Measurement:
         self._reduce(tensors, coefficients, stored, others, masks, zeros, counts)
         numbers = torch.stack([steps, *(getattr(coefficients, name) for name in COEFFICIENTS)])
         parts = [self.panel.totals(q) for q in _EXACT] if self.panel.sampled else []
-        codes = [] if counts is None else counts.on_device
-        sent = [self._rows, zeros, numbers.to(self._device), *(part for part, _ in parts), *codes]
-        rows, other_zeros, host_numbers, *rest = to_host(sent)
+        sent = [
+            self._rows,
+            zeros,
+            numbers.to(self._device),
+            self._dead_rows.counts().to(self._device),
+            *(part for part, _ in parts),
+            *([] if counts is None else counts.on_device),
+        ]
+        rows, other_zeros, host_numbers, alive, *rest = to_host(sent)
+        totals = dict(zip(_EXACT, rest[: len(parts)], strict=False))
         total = statistics.add_up(rows, self.panel.first_rows)
         exact = {name: total[name].copy() for name in _EXACT.values()}
-        for (quantity, name), values, (_, starts) in zip(_EXACT.items(), rest, parts, strict=False):
+        for (quantity, values), (_, starts) in zip(totals.items(), parts, strict=True):
+            name = _EXACT[quantity]
             wide = values.astype(np.float64)
             squares = wide if self._total_of(quantity) is norms.partial_sums else wide**2
             exact[name][self.panel.sampled] = np.add.reduceat(squares, starts)
@@ -199,6 +217,15 @@ class Measurement:
             update_spread=statistics.update_spread(
                 rows, self.panel.first_rows, self.panel.row_elements
             ),
+            gradient_fourth_powers=statistics.gradient_fourth_powers(rows, self.panel.first_rows),
+            dead_row_fraction=self._dead_rows.fractions(
+                alive,
+                gradients,
+                np.split(totals["gradient"], parts[list(_EXACT).index("gradient")][1][1:])
+                if parts
+                else (),
+            ),
+            loss=float(loss),
             rows=np.diff(np.append(self.panel.first_rows, self.panel.rows)),
             elements=self.panel.elements,
             elements_read=self.panel.elements_read,
@@ -244,6 +271,8 @@ class Measurement:
 
     def _total_of(self, quantity: str) -> Total:
         """How a quantity is added up over all elements."""
+        if quantity == "gradient":
+            return norms.row_norms
         is_sum = quantity == "exp_avg_sq" and not self._state.exp_avg_sq_is_root
         return norms.partial_sums if is_sum else norms.partial_norms
 
@@ -320,7 +349,7 @@ class Measurement:
             )
             out = self._rows[:, rows]
             c = numbers.of(rows)
-            entering = statistics.row_sums(
+            entering, direction = statistics.row_sums(
                 elements,
                 self._state,
                 c,
@@ -329,13 +358,17 @@ class Measurement:
                 out,
                 scratch[: statistics.SCRATCH],
             )
+            self._dead_rows.look_at(block, elements.gradient)
             if self._before:
                 self._compare_with_exact(elements, entering, c, rows, out)
             for i, key in enumerate(others):
                 torch.sum(elements.others[key] == 0, 1, out=zeros[i, rows])
             if counts is not None:
                 owners = slice(block.first_parameter, block.first_parameter + block.parameters)
-                standard = (getattr(elements, quantity.name) for quantity in schema.QUANTITIES)
+                standard = (
+                    direction if q.name == "normalized_update" else getattr(elements, q.name)
+                    for q in self._quantities
+                )
                 for q, values in enumerate([*standard, *(elements.others[key] for key in others)]):
                     if values is not None:
                         table = histograms.count_rows(
@@ -427,7 +460,7 @@ class Measurement:
 
     def _clear_counts(self, others: Sequence[str]) -> histograms.HistogramCounts:
         """Return the memory of the histograms, empty."""
-        quantities = (*schema.QUANTITIES, *(schema.state_quantity(key) for key in others))
+        quantities = (*self._quantities, *(schema.state_quantity(key) for key in others))
         if self._counts is None or self._counts.quantities != quantities:
             read = self.panel.elements_read + self._padding
             self._counts = histograms.HistogramCounts(quantities, read, self._device)
@@ -444,12 +477,12 @@ class Measurement:
     ) -> npt.NDArray[np.integer[Any]]:
         """Complete the histograms, and empty those of what a parameter does not have."""
         zeros = [
-            *(total[statistics.ZEROS[q.name]] for q in schema.QUANTITIES),
+            *(total[statistics.ZEROS[q.name]] for q in self._quantities),
             *np.add.reduceat(other_zeros, self.panel.first_rows, axis=1),
         ]
         table = counts.take(on_host, [z.astype(np.int64) for z in zeros], self._padding)
         for q, quantity in enumerate(counts.quantities):
-            sources = tensors.get(quantity.name)  # the update is no tensor, and there always
+            sources = tensors.get(quantity.name)  # none: the update, and what is made of moments
             if sources is not None and not (present := _present(sources)).all():
                 table[~present, q] = 0
         return table
