@@ -304,20 +304,33 @@ def encode_histograms(counts: npt.NDArray[np.integer[Any]]) -> list[bytes]:
     first = used.argmax(axis=2)
     length = np.where(used.any(axis=2), BINS - used[:, :, ::-1].argmax(axis=2) - first, 0)
     ranges = np.stack([first, length], axis=2).astype("<u2")
-    bins = np.arange(BINS)
-    is_stored = np.ones((*counts.shape[:2], len(SPECIAL) + BINS), bool)
-    is_stored[:, :, len(SPECIAL) :] = (bins >= first[:, :, None]) & (
-        bins < (first + length)[:, :, None]
-    )
-    in_order = np.concatenate([counts[:, :, BINS:], counts[:, :, :BINS]], axis=2)
-    ends = np.cumsum(is_stored.sum(axis=(1, 2)))
-    stored = np.split(in_order[is_stored], ends)[: len(counts)]
-    largest = counts.max(axis=(1, 2), initial=0).tolist()
-    blocks = []
-    for header, values, most in zip(ranges, stored, largest, strict=True):
+    # The stored counts of all parameters one after the other: of each histogram the special ones,
+    # then a run of bins.
+    specials = len(SPECIAL)
+    stored = (length + specials).ravel()
+    starts = np.cumsum(stored) - stored
+    origin = np.arange(stored.size) * (BINS + specials) + first.ravel()
+    in_order = np.arange(stored.sum()) + np.repeat(origin - specials - starts, stored)
+    special_at = starts[:, None] + np.arange(specials)
+    in_order[special_at] = (origin - first.ravel())[:, None] + np.arange(BINS, BINS + specials)
+    values = counts.ravel()[in_order]
+    ends = np.cumsum(stored.reshape(counts.shape[:2]).sum(axis=1)).tolist()
+    narrow = {1: memoryview(values.astype("<u1"))}
+    blocks, at = [], 0
+    for header, most, end in zip(
+        ranges.reshape(len(counts), 2 * counts.shape[1]),
+        counts.max(axis=(1, 2), initial=0).tolist(),
+        ends,
+        strict=True,
+    ):
         width = next(w for w in (1, 2, 4, 8) if most < 1 << (8 * w))
-        data = header.tobytes() + values.astype(f"<u{width}").tobytes()
-        blocks.append(bytes([width]) + zlib.compress(data, 1))
+        if width not in narrow:
+            narrow[width] = memoryview(values.astype(f"<u{width}"))
+        # Runs are what there is to find among counts, and looking for nothing else is faster.
+        compressor = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, 5, zlib.Z_RLE)
+        data = compressor.compress(header.tobytes() + narrow[width][at:end].tobytes())
+        blocks.append(bytes([width]) + data + compressor.flush())
+        at = end
     return blocks
 
 
