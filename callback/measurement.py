@@ -110,6 +110,9 @@ class Measurement:
         self._rows = self._zeros(len(statistics.ROW_VALUES), panel.rows)
         most = max(block.rows for block in panel.blocks)
         self._scratch = self._zeros(statistics.SCRATCH + 1, most, ROW)
+        self._masks = torch.empty(
+            statistics.MASKS, most, ROW, dtype=torch.bool, device=self._device
+        )
         self._codes = torch.empty(most, ROW, dtype=torch.int32, device=self._device)
         self._counts: histograms.HistogramCounts | None = None
 
@@ -306,7 +309,14 @@ class Measurement:
             for dtype in (torch.bfloat16, torch.float16)
             if stored.stores_exp_avg_sq_as(dtype).any()
         }
-        return statistics.Plan(plain, decays, self._state.update_is_known, half, rounded_after)
+        return statistics.Plan(
+            plain_gradient=plain,
+            has_weight_decay=decays,
+            knows_update=self._state.update_is_known,
+            counts_direction=any(q.name == "normalized_update" for q in self._quantities),
+            half_precision=half,
+            rounded_after=rounded_after,
+        )
 
     def _by_row(self, of_parameters: npt.NDArray[Any]) -> Tensor:
         """Spread a value of each parameter over its rows, ``[rows, 1]``."""
@@ -357,6 +367,7 @@ class Measurement:
                 plan.of_rows(rows),
                 out,
                 scratch[: statistics.SCRATCH],
+                self._masks[:, : block.rows],
             )
             self._dead_rows.look_at(block, elements.gradient)
             if self._before:

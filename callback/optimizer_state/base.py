@@ -88,6 +88,7 @@ class Coefficients:
         step_size: The learning rate with everything that scales the direction of all elements.
         weight_decay: Decoupled weight decay, as it stands beside the direction.
         own: Numbers that only the adapter itself knows the meaning of.
+        constants: By name, those that are the same number for all parameters whatever happens.
     """
 
     gradient_sign: Tensor
@@ -107,6 +108,7 @@ class Coefficients:
     step_size: Tensor
     weight_decay: Tensor
     own: Mapping[str, Tensor] = field(default_factory=dict)
+    constants: Mapping[str, float] = field(default_factory=dict)
 
     @staticmethod
     def of(table: StepTable, *, own: Any = None, **given: Tensor | float) -> Coefficients:
@@ -119,7 +121,8 @@ class Coefficients:
         """
         values: dict[str, Tensor | float] = {**_GRADIENT_DESCENT, **given}
         columns = {name: table.column(value) for name, value in values.items()}
-        return Coefficients(**columns, own=dict(own or {}))
+        constants = {n: value for n, value in values.items() if not isinstance(value, Tensor)}
+        return Coefficients(**columns, own=dict(own or {}), constants=constants)
 
 
 _GRADIENT_DESCENT = {
@@ -140,7 +143,7 @@ _GRADIENT_DESCENT = {
     "step_size": 0.0,
     "weight_decay": 0.0,
 }
-COEFFICIENTS = tuple(f.name for f in fields(Coefficients) if f.name != "own")
+COEFFICIENTS = tuple(f.name for f in fields(Coefficients) if f.name not in ("own", "constants"))
 
 
 class StepTable:
@@ -322,6 +325,14 @@ class OptimizerState(ABC):
             root: From :meth:`root`; None where there is no exp_avg_sq.
             out: ``[rows, n]``, neither ``root`` nor one of ``rows``.
         """
+        if (
+            rows.exp_avg is not None
+            and root is not None
+            and c.constants.get("numerator_gradient") == 0
+            and c.constants.get("denominator_root") == 1
+        ):
+            torch.add(root, c.denominator_constant, out=out)
+            return torch.div(rows.exp_avg, out, out=out).mul_(c.numerator_exp_avg)
         denominator = c.denominator_constant
         if root is not None:
             denominator = torch.mul(root, c.denominator_root).add_(c.denominator_constant)
