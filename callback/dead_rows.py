@@ -17,6 +17,7 @@ from torch import Tensor
 
 from . import norms
 from .capture import ROW, Block, Panel
+from .row_reductions import compare
 
 Values = npt.NDArray[np.float64]
 
@@ -73,7 +74,9 @@ class DeadRows:
         segments = self._segments[block.first_row]
         if (segments.rows < 0).all():
             return
-        nonzero = torch.ne(gradient, 0).view(-1)
+        nonzero = compare(
+            "not_equal", gradient, 0, torch.empty_like(gradient, dtype=torch.bool)
+        ).view(-1)
         if gradient.is_cuda:
             running = torch.cumsum(nonzero, 0, dtype=torch.int32)
             ends = torch.from_numpy(np.append(segments.starts[1:], len(nonzero)) - 1)

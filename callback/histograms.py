@@ -60,45 +60,45 @@ def count_rows(rows: Tensor, offsets: Tensor, parameters: int, scratch: Tensor) 
     return table
 
 
-def add_to_bins(
+def to_bins(
     codes: npt.NDArray[np.integer[Any]], quantity: schema.Quantity, counts: npt.NDArray[Any]
 ) -> None:
-    """Add counts of codes to histograms.
+    """Turn counts of codes into histograms.
 
     Args:
         codes: From :func:`count_rows`, on the host, ``[parameters, CODES]``.
         quantity: Whose bins.
-        counts: Integer ``[parameters, COUNTS]`` in the order of the wire, changed in place. Zeros
-            are counted as subnormal, whose code they share, until :func:`separate_zeros`.
+        counts: Integer ``[parameters, COUNTS]`` in the order of the wire, overwritten. Zeros are
+            counted as subnormal, whose code they share, until :func:`separate_zeros`.
     """
     table = codes.reshape(-1, 2, _CODES_PER_SIGN)
     negative, positive = table[:, 0], table[:, 1]
     per_sign = schema.BINS // 2 if quantity.signed else schema.BINS
     first = (quantity.lowest_exponent + 127) * schema.BINS_PER_OCTAVE
     end = first + per_sign
-    below, above = table[:, :, _NORMAL:first].sum(2), table[:, :, end:_INFINITE].sum(2)
+    # Of long runs torch makes sums several times faster than NumPy.
+    by_sign = torch.from_numpy(table)
+    below = by_sign[:, :, _NORMAL:first].sum(2).numpy()
+    above = by_sign[:, :, end:_INFINITE].sum(2).numpy()
     if quantity.signed:
-        counts[:, :per_sign] += negative[:, first:end][:, ::-1]
-        counts[:, 0] += above[:, 0]
-        counts[:, per_sign - 1] += below[:, 0]
-        counts[:, per_sign : schema.BINS] += positive[:, first:end]
-        counts[:, per_sign] += below[:, 1]
-        counts[:, schema.BINS - 1] += above[:, 1]
+        counts[:, :per_sign] = negative[:, first:end][:, ::-1]
+        counts[:, per_sign : schema.BINS] = positive[:, first:end]
+        counts[:, per_sign - 1 : per_sign + 1] += below
+        counts[:, 0 : schema.BINS : schema.BINS - 1] += above
     else:
-        counts[:, : schema.BINS] += negative[:, first:end] + positive[:, first:end]
+        counts[:, : schema.BINS] = negative[:, first:end] + positive[:, first:end]
         counts[:, 0] += below.sum(1)
         counts[:, schema.BINS - 1] += above.sum(1)
-    counts[:, _SUBNORMAL] += table[:, :, :_NORMAL].sum((1, 2))
-    counts[:, _NEGATIVE_INFINITY] += negative[:, _INFINITE]
-    counts[:, _POSITIVE_INFINITY] += positive[:, _INFINITE]
-    counts[:, _NAN] += table[:, :, _INFINITE + 1 :].sum((1, 2))
+    counts[:, _SUBNORMAL] = by_sign[:, :, :_NORMAL].sum((1, 2)).numpy()
+    counts[:, _NEGATIVE_INFINITY : _POSITIVE_INFINITY + 1] = table[:, :, _INFINITE]
+    counts[:, _NAN] = by_sign[:, :, _INFINITE + 1 :].sum((1, 2)).numpy()
 
 
 def separate_zeros(counts: npt.NDArray[Any], zeros: schema.Counts, padding: schema.Counts) -> None:
     """Tell zeros from the smallest subnormal numbers, and leave out the padding.
 
     Args:
-        counts: From :func:`add_to_bins`, ``[parameters, COUNTS]``, changed in place.
+        counts: From :func:`to_bins`, ``[parameters, COUNTS]``, changed in place.
         zeros: How many of a parameter's row elements are zero, padding included, ``[parameters]``.
         padding: How many of its row elements are padding, ``[parameters]``.
     """
@@ -130,6 +130,8 @@ class HistogramCounts:
         narrow = elements.max(initial=0) < 2**31
         shape = (len(elements), len(self.quantities), COUNTS)
         self._counts = np.zeros(shape, np.int32 if narrow else np.int64)
+        # The codes of the last parameter of the last block, which may go on in the next one.
+        self._unfinished: dict[int, tuple[int, npt.NDArray[np.integer[Any]]]] = {}
         self._codes: Tensor | None = None
         if device.type != "cpu":
             shape = (len(self.quantities), len(elements), CODES)
@@ -138,6 +140,7 @@ class HistogramCounts:
     def clear(self) -> None:
         """Begin with another step."""
         self._counts.fill(0)
+        self._unfinished.clear()
         if self._codes is not None:
             self._codes.zero_()
 
@@ -151,9 +154,13 @@ class HistogramCounts:
         """
         if self._codes is not None:
             self._codes[index, parameters] += table
-        else:
-            quantity = self.quantities[index]
-            add_to_bins(table.numpy(), quantity, self._counts[parameters, index])
+            return
+        codes = table.numpy()
+        parameter, begun = self._unfinished.get(index, (-1, codes[0]))
+        if parameter == parameters.start:
+            codes[0] += begun
+        self._unfinished[index] = (parameters.stop - 1, codes[-1].copy())
+        to_bins(codes, self.quantities[index], self._counts[parameters, index])
 
     @property
     def on_device(self) -> list[Tensor]:
@@ -175,7 +182,7 @@ class HistogramCounts:
         """
         for codes in on_host:
             for index, quantity in enumerate(self.quantities):
-                add_to_bins(codes[index], quantity, self._counts[:, index])
+                to_bins(codes[index], quantity, self._counts[:, index])
         for index, of_quantity in enumerate(zeros):
             separate_zeros(self._counts[:, index], of_quantity, padding)
         return self._counts

@@ -42,19 +42,21 @@ class Storage(NamedTuple):
 
 def storage_of(states: Sequence[ParameterState | None]) -> tuple[Storage | None, ...]:
     """Look at the states of some parameters; None before the first step."""
-    return tuple(
-        [
-            None
-            if s is None
-            else Storage(
-                _kind(s.exp_avg),
-                _kind(s.exp_avg_sq),
-                tuple([(key, _kind(source)) for key, source in s.others.items()]),
-                tuple(s.dtypes.items()),
-            )
-            for s in states
-        ]
-    )
+    return tuple([None if s is None else _storage_of(s) for s in states])
+
+
+def _storage_of(s: ParameterState) -> Storage:
+    first, second = _kind(s.exp_avg), _kind(s.exp_avg_sq)
+    if not s.others and not s.dtypes:
+        return _moments_alone(first, second)
+    others = tuple([(key, _kind(source)) for key, source in s.others.items()])
+    return Storage(first, second, others, tuple(s.dtypes.items()))
+
+
+@functools.lru_cache(maxsize=64)
+def _moments_alone(exp_avg: _Kind, exp_avg_sq: _Kind) -> Storage:
+    """There are few of them, so that the comparison of many is one of identities."""
+    return Storage(exp_avg, exp_avg_sq, (), ())
 
 
 class StoredState:

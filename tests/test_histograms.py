@@ -66,7 +66,7 @@ def count_on_device(
     zeros = np.array([int((values == 0).sum()) for values in padded])
     lengths = np.array([len(values) for values in parameters])
     counts = np.zeros((len(parameters), histograms.COUNTS), np.int64)
-    histograms.add_to_bins(codes, quantity, counts)
+    histograms.to_bins(codes, quantity, counts)
     histograms.separate_zeros(counts, zeros, np.array(rows) * 8 - lengths)
     return counts
 
