@@ -20,6 +20,9 @@ _NUMPY = {
     "equal": np.equal, "not_equal": np.not_equal, "less": np.less, "greater": np.greater,
 }  # fmt: skip
 
+_LOW_BYTES, _ONES = np.uint64(0x00FF_00FF_00FF_00FF), np.uint64(0x0001_0001_0001_0001)
+_BYTE, _TOP = np.uint64(8), np.uint64(48)
+
 
 def dot(x: Tensor, y: Tensor, out: Tensor) -> None:
     """Put Σxy of each row into ``out``.
@@ -77,9 +80,11 @@ def count(mask: Tensor, out: Tensor) -> None:
     n = mask.shape[1]
     if mask.device.type != "cpu" or n % 8 or n > 8 * 255:
         torch.sum(mask, 1, dtype=out.dtype, out=out)
-    else:  # eight bytes at a time, none of which overflows
-        eighths = torch.sum(mask.view(torch.int64), 1)
-        torch.sum(eighths.view(-1, 1).view(torch.uint8), 1, dtype=out.dtype, out=out)
+        return
+    # Eight bytes at a time, none of which overflows; then pairs of bytes, and the four pairs.
+    bytes_ = torch.sum(mask.view(torch.int64), 1).numpy().view(np.uint64)
+    pairs = (bytes_ & _LOW_BYTES) + ((bytes_ >> _BYTE) & _LOW_BYTES)
+    out.numpy()[:] = (pairs * _ONES) >> _TOP
 
 
 def may_hold(mask: Tensor) -> bool:
