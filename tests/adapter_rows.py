@@ -102,4 +102,4 @@ def _cell(column: Tensor, index: int) -> Tensor:
     return column[index].reshape(1, 1)
 
 
-assert {f.name for f in fields(Coefficients)} == {*COEFFICIENTS, "own"}
+assert {f.name for f in fields(Coefficients)} == {*COEFFICIENTS, "own", "constants"}
