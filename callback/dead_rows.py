@@ -141,7 +141,7 @@ class DeadRows:
 
 def _cut(starts: npt.NDArray[np.int64], rows: npt.NDArray[np.int64], block: Block) -> _Segments:
     """Return the part of all segments that lies in a block."""
-    low, high = 0, (block.first_row + block.rows) * ROW
+    low, high = block.first_row * ROW, (block.first_row + block.rows) * ROW
     first = int(np.searchsorted(starts, low, side="right")) - 1
     end = int(np.searchsorted(starts, high))
     return _Segments(np.maximum(starts[first:end] - low, 0), rows[first:end])
