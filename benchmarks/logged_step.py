@@ -107,7 +107,8 @@ def time_callback(
 def hook_overhead(folder: Path) -> float:
     """Seconds that a step which is not recorded adds, without the gradient norm."""
     weight = nn.Parameter(torch.ones(1))
-    optimizer = torch.optim.SGD([weight], lr=0.0)
+    # Not lr=0: then every step is looked at, whether it was taken only to create a state.
+    optimizer = torch.optim.SGD([weight], lr=1e-6)
     weight.grad = torch.ones(1)
     plain = median_time(optimizer.step, 2000)
 

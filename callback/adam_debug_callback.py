@@ -308,8 +308,7 @@ class AdamDebugCallback:
             return
         self._running_steps -= 1
         if not self._running_steps:
-            with torch.no_grad():
-                self._contained(_STEPS, "recording a step", self._end_step)
+            self._contained(_STEPS, "recording a step", self._end_step)
 
     def _before_load(self, _: Optimizer, state_dict: dict[str, Any]) -> None:
         self._contained(_LOADING, "looking at a checkpoint", lambda: self._look_at(state_dict))
@@ -365,9 +364,13 @@ class AdamDebugCallback:
         if self._recording:
             self._contained(_RECORDS, "recording a step", self._end_record)
         self._norm = float("nan")
-        self._contained(
-            _NORMS, "computing the gradient norm", lambda: self._follow_gradients(skipped)
-        )
+        history = self._history
+        if history is not None:
+            self._contained(
+                _NORMS,
+                "computing the gradient norm",
+                lambda: self._follow_gradients(history, skipped),
+            )
         self._add_row(start, skipped)
         rows_wait_too_long = self._recorder.rows.waiting >= _MOST_WAITING_ROWS
         if self._due or rows_wait_too_long or (self._history is not None and self._history.is_due):
@@ -378,19 +381,20 @@ class AdamDebugCallback:
         self._tell_findings()
 
     def _end_record(self) -> None:
-        self._record = self._records.after_step(
-            self._wants_histograms(self._step), self._recorder.rows.upcoming("loss")
-        )
+        with torch.no_grad():
+            self._record = self._records.after_step(
+                self._wants_histograms(self._step), self._recorder.rows.upcoming("loss")
+            )
         self._step_is_first = False
 
-    def _follow_gradients(self, skipped: Tensor | None) -> None:
+    @torch.no_grad()
+    def _follow_gradients(self, history: GradientHistory, skipped: Tensor | None) -> None:
         """Compute the norm of all gradients, and keep that of each parameter for a while.
 
         Args:
+            history: Where.
             skipped: On a device, whether the step was left out because they are not finite.
         """
-        if self._history is None:
-            return
         record = self._record
         if record is not None and len(record.statistics) == self._norms.parameters:
             squares: Squares = record.squared_gradients
@@ -398,7 +402,7 @@ class AdamDebugCallback:
         else:
             squares, present = self._squares_before or self._norms.squares()
         if any(present):
-            self._norm = self._history.add(self._step, squares, present, skipped)
+            self._norm = history.add(self._step, squares, present, skipped)
 
     def _add_row(self, start: float, skipped: Tensor | None) -> None:
         lr = self._optimizer.param_groups[0].get("lr")

@@ -85,8 +85,10 @@ class Block:
     first_parameter: int
     parameters: int
     row_parameter: npt.NDArray[np.int64]
-    _pieces: list[_Piece]
-    _targets: dict[str, list[Tensor]] = field(default_factory=dict)
+    _whole: list[_Piece]
+    _parts: list[_Piece]
+    _padded_rows: Tensor
+    _targets: dict[str, tuple[list[Tensor], list[Tensor]]] = field(default_factory=dict)
 
 
 class Panel:
@@ -189,8 +191,8 @@ class Panel:
         rows, last_block = self._scratch.get(quantity, (None, None))
         if rows is None:
             rows = self._zeros(max(b.rows for b in self.blocks))
-        elif last_block is not block:
-            rows.zero_()  # the padding of another block lies elsewhere
+        elif last_block is not block and len(block._padded_rows):
+            rows.index_fill_(0, block._padded_rows, 0)  # another block has elements there
         self._scratch[quantity] = (rows, block)
         self._fill(block, quantity, rows[: block.rows], tensors, total)
         return rows[: block.rows]
@@ -221,8 +223,21 @@ class Panel:
             pieces: list[_Piece] = []
             for parameter in range(first, last + 1):
                 pieces += self._pieces(parameter, lines[parameter], first_row, len(owners))
+            whole = [piece for piece in pieces if piece.start is None]
+            parts = [piece for piece in pieces if piece.start is not None]
+            elements = self.row_elements[first_row : first_row + BLOCK_ROWS]
+            padded_rows = torch.from_numpy(np.flatnonzero(elements < ROW)).to(self._device)
             blocks.append(
-                Block(first_row, len(owners), first, last + 1 - first, owners - first, pieces)
+                Block(
+                    first_row,
+                    len(owners),
+                    first,
+                    last + 1 - first,
+                    owners - first,
+                    whole,
+                    parts,
+                    padded_rows,
+                )
             )
         return blocks
 
@@ -260,24 +275,24 @@ class Panel:
     ) -> None:
         targets = block._targets.get(quantity)
         if targets is None:
-            targets = block._targets[quantity] = self._make_targets(block, rows)
-        whole: list[tuple[Tensor, Tensor, int]] = []
-        for piece, target in zip(block._pieces, targets, strict=True):
+            targets = block._targets[quantity] = (
+                self._make_targets(block._whole, rows),
+                self._make_targets(block._parts, rows),
+            )
+        of_whole, of_parts = targets
+        if block._whole:
+            self._copy(quantity, block._whole, of_whole, tensors)
+        for piece, target in zip(block._parts, of_parts, strict=True):
             source = tensors[piece.parameter]
             if source is None:
                 target.zero_()
                 continue
             tensor = self._tensor(quantity, piece.parameter, source)
-            if piece.start is None:
-                whole.append((target, tensor, piece.parameter))
-            else:
-                key = (quantity, piece.parameter)
-                if total is not None and piece.sampled and key not in self._totals:
-                    self._totals[key] = total(tensor, self._dtype)
-                self._fill_part(quantity, piece, target, tensor, tensor is source)
+            key = (quantity, piece.parameter)
+            if total is not None and piece.sampled and key not in self._totals:
+                self._totals[key] = total(tensor, self._dtype)
+            self._fill_part(quantity, piece, target, tensor, tensor is source)
         self._made = None
-        if whole:
-            self._copy(whole)
 
     def _tensor(self, quantity: str, parameter: int, source: Source) -> Tensor:
         """Return the tensor of a source; what had to be made is kept for the next piece of it."""
@@ -292,15 +307,35 @@ class Panel:
         self._made = (quantity, parameter, tensor)
         return tensor
 
-    def _copy(self, copies: list[tuple[Tensor, Tensor, int]]) -> None:
+    def _copy(
+        self,
+        quantity: str,
+        pieces: Sequence[_Piece],
+        targets: list[Tensor],
+        tensors: Sequence[Source | None],
+    ) -> None:
+        """Copy tensors that are read whole."""
+        sources = [tensors[piece.parameter] for piece in pieces]
+        given = [source for source in sources if isinstance(source, Tensor)]
+        if len(given) < len(sources):
+            kept: list[Tensor] = []
+            given = []
+            for piece, target, source in zip(pieces, targets, sources, strict=True):
+                if source is None:
+                    target.zero_()
+                else:
+                    kept.append(target)
+                    given.append(self._tensor(quantity, piece.parameter, source))
+            targets = kept
+        if not given:
+            return
         try:
-            torch._foreach_copy_(
-                [target for target, _, _ in copies], [source for _, source, _ in copies]
-            )
+            torch._foreach_copy_(targets, given)
         except RuntimeError:
-            for target, source, parameter in copies:  # which one was it?
+            of = [p.parameter for p, s in zip(pieces, sources, strict=True) if s is not None]
+            for target, tensor, parameter in zip(targets, given, of, strict=True):  # which one?
                 try:
-                    target.copy_(source)
+                    target.copy_(tensor)
                 except RuntimeError as error:
                     raise self._error(parameter, error) from error
 
@@ -346,11 +381,11 @@ class Panel:
             self._flat_views[key] = (address, flat, lines)
         return flat, lines
 
-    def _make_targets(self, block: Block, rows: Tensor) -> list[Tensor]:
+    def _make_targets(self, pieces: Sequence[_Piece], rows: Tensor) -> list[Tensor]:
         """Where in ``rows`` each piece goes, shaped as its source."""
         memory = rows.view(-1)
         targets = []
-        for piece in block._pieces:
+        for piece in pieces:
             target = memory[piece.at : piece.at + piece.count]
             if piece.start is None:
                 parameter = self._parameters[piece.parameter]

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from . import norms
 from .capture import ROW, Block, Panel
+from .row_reductions import compare
 
 Values = npt.NDArray[np.float64]
 
@@ -73,7 +74,9 @@ class DeadRows:
         segments = self._segments[block.first_row]
         if (segments.rows < 0).all():
             return
-        nonzero = torch.ne(gradient, 0).view(-1)
+        nonzero = compare(
+            "not_equal", gradient, 0, torch.empty_like(gradient, dtype=torch.bool)
+        ).view(-1)
         if gradient.is_cuda:
             running = torch.cumsum(nonzero, 0, dtype=torch.int32)
             ends = torch.from_numpy(np.append(segments.starts[1:], len(nonzero)) - 1)
@@ -138,7 +141,7 @@ class DeadRows:
 
 def _cut(starts: npt.NDArray[np.int64], rows: npt.NDArray[np.int64], block: Block) -> _Segments:
     """Return the part of all segments that lies in a block."""
-    low, high = 0, (block.first_row + block.rows) * ROW
+    low, high = block.first_row * ROW, (block.first_row + block.rows) * ROW
     first = int(np.searchsorted(starts, low, side="right")) - 1
     end = int(np.searchsorted(starts, high))
     return _Segments(np.maximum(starts[first:end] - low, 0), rows[first:end])

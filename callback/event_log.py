@@ -18,18 +18,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
-from tensorboard.compat.proto import event_pb2, summary_pb2, types_pb2
 
 from .. import schema
+from .event_message import ELEMENT_TYPES, is_element_type, serialize
 from .own_writer import OwnWriter
 from .shared_writer import SharedWriter
 
-# Readers know these element types; bfloat16 for one makes TensorBoard fail.
-_TENSOR_TYPES = {
-    "float32": types_pb2.DT_FLOAT,
-    "float64": types_pb2.DT_DOUBLE,
-    "uint8": types_pb2.DT_UINT8,
-}
 _HISTOGRAMS = f"{schema.PLUGIN_NAME}/histograms/"
 
 # Histograms are most of the bytes and the least missed: they may fill one half of a queue, and
@@ -177,54 +171,17 @@ class EventLog:
         scalars: Mapping[str, float],
         share_of_queue: float,
     ) -> bool:
-        event = self._to_event(step, wall_time, tensors, scalars).SerializeToString()
+        event = serialize(step, wall_time, tensors, scalars, self._described_tags)
         taken = self._writer.write(event, share_of_queue)
         if taken:
             self._described_tags.update(tagged.tag for tagged in tensors)
         return taken
-
-    def _to_event(
-        self,
-        step: int,
-        wall_time: float,
-        tensors: Sequence[schema.TaggedTensor],
-        scalars: Mapping[str, float],
-    ) -> Any:
-        event = event_pb2.Event(step=step, wall_time=wall_time)
-        # Metadata on every value: without it on the first one that a reader meets, TensorBoard
-        # shows nothing of the tag.
-        for tagged in tensors:
-            value = event.summary.value.add(tag=tagged.tag)
-            value.metadata.CopyFrom(_TENSOR_METADATA)
-            if tagged.tag not in self._described_tags:
-                value.metadata.plugin_data.content = tagged.content
-            value.tensor.dtype = _TENSOR_TYPES[tagged.tensor.dtype.name]
-            for size in tagged.tensor.shape:
-                value.tensor.tensor_shape.dim.add(size=size)
-            value.tensor.tensor_content = _little_endian(tagged.tensor)
-        for tag, number in scalars.items():
-            value = event.summary.value.add(tag=tag)
-            value.metadata.CopyFrom(_SCALAR_METADATA)
-            # Rank 0 and float32: the fast data server takes no other scalars.
-            value.tensor.dtype = types_pb2.DT_FLOAT
-            value.tensor.float_val.append(number)
-        return event
 
     def _follow_file(self) -> None:
         """Describe the tags anew in a file that the user's SummaryWriter has begun since."""
         if self._writer.current_file is not self._described_in:
             self._described_in = self._writer.current_file
             self._described_tags.clear()
-
-
-def _metadata(plugin_name: str, data_class: int) -> Any:
-    metadata = summary_pb2.SummaryMetadata(data_class=data_class)
-    metadata.plugin_data.plugin_name = plugin_name
-    return metadata
-
-
-_TENSOR_METADATA = _metadata(schema.PLUGIN_NAME, summary_pb2.DATA_CLASS_TENSOR)
-_SCALAR_METADATA = _metadata("scalars", summary_pb2.DATA_CLASS_SCALAR)
 
 
 def _close_unnoticed(writer: _Writer, process: int) -> None:
@@ -235,11 +192,6 @@ def _close_unnoticed(writer: _Writer, process: int) -> None:
         writer.close()
     except Exception as error:
         logging.getLogger(__name__).error("adam_debug: %s", error)
-
-
-def _little_endian(array: Any) -> bytes:
-    data: bytes = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
-    return data
 
 
 def _checked_log_dir(log_dir: object) -> str:
@@ -282,9 +234,9 @@ def _checked_tensors(tensors: object) -> Sequence[schema.TaggedTensor]:
                 f"tensors: {tagged.tag!r} must hold a NumPy array, "
                 f"found {type(tagged.tensor).__name__}"
             )
-        if tagged.tensor.dtype.name not in _TENSOR_TYPES:
+        if not is_element_type(tagged.tensor.dtype):
             raise TypeError(
-                f"tensors: {tagged.tag!r} must be one of {', '.join(_TENSOR_TYPES)}, "
+                f"tensors: {tagged.tag!r} must be one of {', '.join(ELEMENT_TYPES)}, "
                 f"got {tagged.tensor.dtype}"
             )
     return tensors

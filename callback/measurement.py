@@ -24,7 +24,7 @@ from .optimizer_state.base import (
     StepTable,
     read,
 )
-from .state_storage import StoredState
+from .state_storage import Storage, StoredState, storage_of, stored_state
 from .to_host import to_host
 from .watched_parameters import Watched
 
@@ -44,15 +44,27 @@ class Measured(NamedTuple):
 
     Attributes:
         statistics: float32 ``[K, len(schema.STATISTICS)]``.
-        counts: int64 ``[K, quantities, histograms.COUNTS]``, or None.
+        counts: Integer ``[K, quantities, histograms.COUNTS]``, or None. Valid until the next step.
         squared_gradients: Σg² over all elements of each parameter, float64 ``[K]``.
         has_gradient: bool ``[K]``.
     """
 
     statistics: npt.NDArray[np.float32]
-    counts: npt.NDArray[np.int64] | None
+    counts: npt.NDArray[np.integer[Any]] | None
     squared_gradients: Values
     has_gradient: npt.NDArray[np.bool_]
+
+
+class States(NamedTuple):
+    """The optimizer's state of ``K`` parameters.
+
+    Attributes:
+        of: Each parameter's, or None before its first step.
+        storage: How it is stored.
+    """
+
+    of: list[ParameterState | None]
+    storage: tuple[Storage | None, ...]
 
 
 class Measurement:
@@ -98,12 +110,17 @@ class Measurement:
         self._rows = self._zeros(len(statistics.ROW_VALUES), panel.rows)
         most = max(block.rows for block in panel.blocks)
         self._scratch = self._zeros(statistics.SCRATCH + 1, most, ROW)
+        self._masks = torch.empty(
+            statistics.MASKS, most, ROW, dtype=torch.bool, device=self._device
+        )
         self._codes = torch.empty(most, ROW, dtype=torch.int32, device=self._device)
+        self._counts: histograms.HistogramCounts | None = None
 
-    def states(self) -> list[ParameterState | None]:
+    def states(self) -> States:
         """Return the optimizer's state of each parameter as it is now."""
         groups = self._state.optimizer.param_groups
-        return [self._state.state_of(w.parameter, groups[w.group]) for w in self._watched]
+        states = [self._state.state_of(w.parameter, groups[w.group]) for w in self._watched]
+        return States(states, storage_of(states))
 
     def before_step(self) -> None:
         """Read what the step is about to change."""
@@ -115,9 +132,9 @@ class Measurement:
             else None
             for w, parameter in zip(self._watched, self._parameters, strict=True)
         ]
-        states = self.states()
+        states, storage = self.states()
         self._had_state = _present(states)
-        stored = StoredState(states)
+        stored = stored_state(storage)
         maximum = self._keeps_maximum()
         self._second_moment_before_is_known = bool((stored.rounds_exp_avg_sq | maximum).any())
         self._before = {}
@@ -135,7 +152,7 @@ class Measurement:
         self,
         with_histograms: bool,
         others: Sequence[str] = (),
-        states: list[ParameterState | None] | None = None,
+        found: States | None = None,
         loss: float | Tensor = float("nan"),
     ) -> Measured:
         """Measure the step since :meth:`before_step`. Waits for the device once.
@@ -143,11 +160,11 @@ class Measurement:
         Args:
             with_histograms: Whether to count them.
             others: Keys of further state tensors: their histograms follow the others.
-            states: From :meth:`states`, if the caller has them already.
+            found: From :meth:`states`, if the caller has it already.
             loss: Of this step, if it is known; a tensor is read when the device is waited for.
         """
-        states = self.states() if states is None else states
-        stored = StoredState(states)
+        states, storage = self.states() if found is None else found
+        stored = stored_state(storage)
         gradients = [
             _dense(parameter.grad if kept is None else kept)
             for parameter, kept in zip(self._parameters, self._gradients, strict=True)
@@ -175,20 +192,20 @@ class Measurement:
         table = StepTable([groups[w.group] for w in self._watched], states, steps)
         coefficients = self._state.coefficients(table)
         zeros = self._zeros(len(others), self.panel.rows)
-        codes = self._reduce(tensors, coefficients, stored, others, masks, zeros, with_histograms)
+        counts = self._clear_counts(others) if with_histograms else None
+        self._reduce(tensors, coefficients, stored, others, masks, zeros, counts)
         numbers = torch.stack([steps, *(getattr(coefficients, name) for name in COEFFICIENTS)])
+        parts = [self.panel.totals(q) for q in _EXACT] if self.panel.sampled else []
         sent = [
             self._rows,
             zeros,
             numbers.to(self._device),
             self._dead_rows.counts().to(self._device),
+            *(part for part, _ in parts),
+            *([] if counts is None else counts.on_device),
         ]
-        sent += [] if codes is None else [codes]
-        parts = [self.panel.totals(q) for q in _EXACT] if self.panel.sampled else []
-        rows, other_zeros, host_numbers, alive, *rest = to_host(
-            [*sent, *(part for part, _ in parts)]
-        )
-        totals = dict(zip(_EXACT, rest[codes is not None :], strict=False))
+        rows, other_zeros, host_numbers, alive, *rest = to_host(sent)
+        totals = dict(zip(_EXACT, rest[: len(parts)], strict=False))
         total = statistics.add_up(rows, self.panel.first_rows)
         exact = {name: total[name].copy() for name in _EXACT.values()}
         for (quantity, values), (_, starts) in zip(totals.items(), parts, strict=True):
@@ -231,12 +248,14 @@ class Measurement:
             rounds_exp_avg_sq=stored.rounds_exp_avg_sq & ~maximum & ("exp_avg_sq" in self._before),
             halves_exp_avg_sq=stored.halves_exp_avg_sq & ~maximum,
         )
-        counts = None
-        if codes is not None:
-            by_parameter = np.add.reduceat(other_zeros, self.panel.first_rows, axis=1)
-            zeros_by_key = dict(zip(others, by_parameter, strict=True))
-            counts = self._histograms(rest[0], total, zeros_by_key, tensors)
-        return Measured(statistics.finish(sums), counts, exact["g²"], sums.has_gradient)
+        return Measured(
+            statistics.finish(sums),
+            None
+            if counts is None
+            else self._histograms(counts, rest[len(parts) :], total, other_zeros, tensors),
+            exact["g²"],
+            sums.has_gradient,
+        )
 
     def _zeros(self, *shape: int) -> Tensor:
         return torch.zeros(shape, dtype=self._dtype, device=self._device)
@@ -290,7 +309,14 @@ class Measurement:
             for dtype in (torch.bfloat16, torch.float16)
             if stored.stores_exp_avg_sq_as(dtype).any()
         }
-        return statistics.Plan(plain, decays, self._state.update_is_known, half, rounded_after)
+        return statistics.Plan(
+            plain_gradient=plain,
+            has_weight_decay=decays,
+            knows_update=self._state.update_is_known,
+            counts_direction=any(q.name == "normalized_update" for q in self._quantities),
+            half_precision=half,
+            rounded_after=rounded_after,
+        )
 
     def _by_row(self, of_parameters: npt.NDArray[Any]) -> Tensor:
         """Spread a value of each parameter over its rows, ``[rows, 1]``."""
@@ -304,17 +330,13 @@ class Measurement:
         others: Sequence[str],
         masks: Iterable[str],
         zeros: Tensor,
-        with_histograms: bool,
-    ) -> Tensor | None:
+        counts: histograms.HistogramCounts | None,
+    ) -> None:
         """Fill the row values and count the codes of the histograms, block by block."""
         numbers = statistics.RowCoefficients(coefficients, self._row_parameter, self._dtype)
         plan = self._plan(coefficients, stored)
         smallest = self._by_row(stored.smallest_normal).to(self._dtype)
         present = {q for q in ("exp_avg", "exp_avg_sq") if _present(tensors[q]).any()}
-        shape = (len(self._quantities) + len(others), len(self._parameters), histograms.CODES)
-        codes = (
-            torch.zeros(shape, dtype=torch.int32, device=self._device) if with_histograms else None
-        )
         for index, block in enumerate(self.panel.blocks):
             rows = slice(block.first_row, block.first_row + block.rows)
             before = self.panel.before(block)
@@ -345,13 +367,14 @@ class Measurement:
                 plan.of_rows(rows),
                 out,
                 scratch[: statistics.SCRATCH],
+                self._masks[:, : block.rows],
             )
             self._dead_rows.look_at(block, elements.gradient)
             if self._before:
                 self._compare_with_exact(elements, entering, c, rows, out)
             for i, key in enumerate(others):
                 torch.sum(elements.others[key] == 0, 1, out=zeros[i, rows])
-            if codes is not None:
+            if counts is not None:
                 owners = slice(block.first_parameter, block.first_parameter + block.parameters)
                 standard = (
                     direction if q.name == "normalized_update" else getattr(elements, q.name)
@@ -359,13 +382,13 @@ class Measurement:
                 )
                 for q, values in enumerate([*standard, *(elements.others[key] for key in others)]):
                     if values is not None:
-                        codes[q, owners] += histograms.count_rows(
+                        table = histograms.count_rows(
                             values.float(),
                             self._offsets[index],
                             block.parameters,
                             self._codes[: block.rows],
                         )
-        return codes
+                        counts.add(q, owners, table)
 
     def _compare_with_exact(
         self,
@@ -446,24 +469,34 @@ class Measurement:
                         exact[name][i] = norms.sum_of_squares_in_double(tensor)
         return nonfinite
 
+    def _clear_counts(self, others: Sequence[str]) -> histograms.HistogramCounts:
+        """Return the memory of the histograms, empty."""
+        quantities = (*self._quantities, *(schema.state_quantity(key) for key in others))
+        if self._counts is None or self._counts.quantities != quantities:
+            read = self.panel.elements_read + self._padding
+            self._counts = histograms.HistogramCounts(quantities, read, self._device)
+        self._counts.clear()
+        return self._counts
+
     def _histograms(
         self,
-        codes: npt.NDArray[np.integer[Any]],
+        counts: histograms.HistogramCounts,
+        on_host: Sequence[npt.NDArray[Any]],
         total: Mapping[str, Values],
-        other_zeros: Mapping[str, Values],
+        other_zeros: npt.NDArray[Any],
         tensors: Tensors,
-    ) -> npt.NDArray[np.int64]:
-        """Make bins of the codes, and empty the histograms of what a parameter does not have."""
-        zeros = {q: total[statistics.ZEROS[q.name]] for q in self._quantities}
-        zeros.update({schema.state_quantity(key): zero for key, zero in other_zeros.items()})
-        counts = np.empty((len(self._parameters), len(zeros), histograms.COUNTS), np.int64)
-        for q, (quantity, zero) in enumerate(zeros.items()):
-            counts[:, q] = histograms.to_bins(
-                codes[q], quantity, zero.astype(np.int64), self._padding
-            )
-            if quantity.name in tensors:  # no tensors are the update and what is made of moments
-                counts[~_present(tensors[quantity.name]), q] = 0
-        return counts
+    ) -> npt.NDArray[np.integer[Any]]:
+        """Complete the histograms, and empty those of what a parameter does not have."""
+        zeros = [
+            *(total[statistics.ZEROS[q.name]] for q in self._quantities),
+            *np.add.reduceat(other_zeros, self.panel.first_rows, axis=1),
+        ]
+        table = counts.take(on_host, [z.astype(np.int64) for z in zeros], self._padding)
+        for q, quantity in enumerate(counts.quantities):
+            sources = tensors.get(quantity.name)  # none: the update, and what is made of moments
+            if sources is not None and not (present := _present(sources)).all():
+                table[~present, q] = 0
+        return table
 
 
 def _sources(states: Sequence[ParameterState | None], name: str) -> list[Source | None]:

@@ -7,7 +7,6 @@ threads can share.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -115,14 +114,9 @@ class GradientNorms:
                 norms = _norms_on_device(_chosen(gradients, indices))
                 on_device[indices] = norms.to(device, torch.float64).square_()
             return on_device, present
-        # On the CPU an operation of torch costs more than the arithmetic in it.
         sums = np.zeros(self.parameters)
         for indices in kinds.values():
-            parts = _parts_on_cpu(_chosen(gradients, indices))
-            with np.errstate(over="ignore"):
-                squares = np.square(torch.cat(parts).numpy(), dtype=np.float64)
-                starts = list(itertools.accumulate(map(len, parts), initial=0))[:-1]
-                sums[indices] = np.add.reduceat(squares, starts)
+            _add_up_on_cpu(_chosen(gradients, indices), indices, sums)
         return sums, present
 
 
@@ -152,15 +146,28 @@ def _norms_on_device(gradients: list[Tensor]) -> Tensor:
     return torch.stack(torch._foreach_norm(gradients, 2.0, dtype=dtype))
 
 
-def _parts_on_cpu(gradients: list[Tensor]) -> list[Tensor]:
-    """Return norms of the parts of each gradient."""
+def _add_up_on_cpu(
+    gradients: list[Tensor], indices: Sequence[int], sums: npt.NDArray[np.float64]
+) -> None:
+    """Put Σg² of gradients into ``sums`` at ``indices``."""
     dtype = torch.float64 if gradients[0].dtype == torch.float64 else torch.float32
-    short = [gradient for gradient in gradients if gradient.numel() <= _ROW]
-    of_short = iter(torch._foreach_norm(short, 2.0, dtype=dtype) if short else ())
-    return [
-        next(of_short).view(1) if gradient.numel() <= _ROW else partial_norms(gradient, dtype)
-        for gradient in gradients
-    ]
+    short, of_short = [], []
+    for i, gradient in zip(indices, gradients, strict=True):
+        if gradient.numel() <= _ROW:
+            short.append(gradient)
+            of_short.append(i)
+        else:
+            sums[i] = _squares(partial_norms(gradient, dtype)).sum()
+    if short:
+        # On the CPU an operation of torch costs more than the arithmetic in it.
+        norms = torch._foreach_norm(short, 2.0, dtype=dtype)
+        sums[of_short] = _squares(torch.stack(norms))
+
+
+def _squares(norms: Tensor) -> npt.NDArray[np.float64]:
+    with np.errstate(over="ignore"):
+        squares: npt.NDArray[np.float64] = np.square(norms.numpy(), dtype=np.float64)
+        return squares
 
 
 def _in_rows(tensor: Tensor) -> tuple[Tensor | None, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,14 +12,15 @@ from torch.optim import Optimizer
 
 from tb_adam_plugin import schema
 
-from .measurement import Measurement
-from .optimizer_state.base import OptimizerState, ParameterState
-from .state_storage import storage_types
+from .measurement import Measurement, States
+from .optimizer_state.base import OptimizerState
+from .state_storage import Storage, storage_types
 from .watched_parameters import Parameters, find_parameters
 
 # Fewer elements than this of one parameter say too little of it.
 _LEAST_SAMPLED_ELEMENTS = 256
 _SAMPLED_ELEMENTS_WITHOUT_EXACT = 16_384
+_Number = TypeVar("_Number", bound=np.generic)
 
 
 class StepRecord(NamedTuple):
@@ -112,14 +113,13 @@ class ParameterRecords:
     ) -> StepRecord:
         """Measure the step since :meth:`before_step`; ``loss`` is that of the step, if known."""
         states = [measurement.states() for measurement in self._measurements]
-        self.layout = layout = self._describe(states)
+        layout = self._describe(states)
         parts = [
             measurement.after_step(with_histograms, self._others, of_measurement, loss)
             for measurement, of_measurement in zip(self._measurements, states, strict=True)
         ]
-        statistics = np.concatenate([part.statistics for part in parts])[self._order]
-        for parameter, row in zip(layout.parameters, statistics, strict=True):
-            row[self._undefined[parameter.group]] = np.nan
+        statistics = self._in_order([part.statistics for part in parts])
+        statistics[self._undefined] = np.nan
         groups = self._optimizer.param_groups
         hyperparameters = np.array([self._state.hyperparameters(group) for group in groups])
         columns = schema.Columns(self._state.hyperparameter_names)
@@ -129,14 +129,18 @@ class ParameterRecords:
         ]
         counts = [part.counts for part in parts if part.counts is not None]
         if counts:
-            tensors += schema.histogram_tensors(layout, np.concatenate(counts)[self._order])
+            tensors += schema.histogram_tensors(layout, self._in_order(counts))
         return StepRecord(
             tensors,
             statistics,
             hyperparameters,
-            np.concatenate([part.squared_gradients for part in parts])[self._order],
-            np.concatenate([part.has_gradient for part in parts])[self._order],
+            self._in_order([part.squared_gradients for part in parts]),
+            self._in_order([part.has_gradient for part in parts]),
         )
+
+    def _in_order(self, parts: list[npt.NDArray[_Number]]) -> npt.NDArray[_Number]:
+        """Put what measurements give, a row a parameter, into the order of the layout."""
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)[self._order]
 
     def _rebuild(self) -> None:
         parameters = find_parameters(self._model, self._optimizer.param_groups, self._excluded)
@@ -158,10 +162,11 @@ class ParameterRecords:
         self.parameters: Parameters = parameters
         self._fingerprint = parameters.fingerprint(self._state)
         self._described: object = None
+        self._storage: object = None
         notice = () if self._state.notice is None else (self._state.notice,)
         self.notices: Sequence[str] = (*parameters.notices, *notice)
 
-    def _describe(self, states: list[list[ParameterState | None]]) -> schema.Layout:
+    def _describe(self, states: list[States]) -> schema.Layout:
         """Return the layout; a new one where the state of the optimizer is another one than before.
 
         Its tensors are known only after a step, and a checkpoint may bring others.
@@ -169,26 +174,28 @@ class ParameterRecords:
         Args:
             states: Of the parameters of each measurement.
         """
-        found = [state for part in states for state in part]
-        in_order = [found[i] for i in self._order]
+        found = [storage for part in states for storage in part.storage]
+        if self.layout is not None and found == self._storage:
+            return self.layout
         groups = [w.group for w in self.parameters.watched]
-        storage = [
-            storage_types([s for s, group in zip(in_order, groups, strict=True) if group == g])
-            for g in range(len(self._optimizer.param_groups))
-        ]
-        self._others = sorted({key for s in found if s is not None for key in s.others})
+        by_group: list[list[Storage | None]] = [[] for _ in self._optimizer.param_groups]
+        for i, group in zip(self._order, groups, strict=True):
+            by_group[group].append(found[i])
+        storage = [storage_types(of_group) for of_group in by_group]
+        self._others = sorted({key for s in found if s is not None for key, _ in s.others})
         if self._described != (self._others, storage) or self.layout is None:
             self._described = (self._others, storage)
             read = np.concatenate([m.panel.elements_read for m in self._measurements])
-            layout = self.parameters.layout(
+            self.layout = self.parameters.layout(
                 self._state,
                 read[self._order].tolist(),
                 (*self._quantities, *map(schema.state_quantity, self._others)),
                 storage,
             )
-            self._undefined = [
-                np.array([name in group.undefined for name in layout.statistics])
-                for group in layout.groups
+            undefined = [
+                [name in group.undefined for name in self.layout.statistics]
+                for group in self.layout.groups
             ]
-            return layout
+            self._undefined = np.array([undefined[p.group] for p in self.layout.parameters])
+        self._storage = found
         return self.layout

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,46 @@ Flags = npt.NDArray[np.bool_]
 
 _WIDE = (torch.float32, torch.float64)
 _HALF = (torch.bfloat16, torch.float16)
+_MADE = "made"
+_Kind = torch.dtype | str | None
+
+
+class Storage(NamedTuple):
+    """How the state of one parameter is stored. Equal where nothing about that has changed.
+
+    A tensor is known by its type, what is made on demand as "made", what is missing as None.
+
+    Attributes:
+        exp_avg: The first moment.
+        exp_avg_sq: The second one.
+        others: Further tensors by their key.
+        named: Types that the adapter names, because the tensors do not show them: see
+            :attr:`.optimizer_state.base.ParameterState.dtypes`.
+    """
+
+    exp_avg: _Kind
+    exp_avg_sq: _Kind
+    others: tuple[tuple[str, _Kind], ...]
+    named: tuple[tuple[str, str], ...]
+
+
+def storage_of(states: Sequence[ParameterState | None]) -> tuple[Storage | None, ...]:
+    """Look at the states of some parameters; None before the first step."""
+    return tuple([None if s is None else _storage_of(s) for s in states])
+
+
+def _storage_of(s: ParameterState) -> Storage:
+    first, second = _kind(s.exp_avg), _kind(s.exp_avg_sq)
+    if not s.others and not s.dtypes:
+        return _moments_alone(first, second)
+    others = tuple([(key, _kind(source)) for key, source in s.others.items()])
+    return Storage(first, second, others, tuple(s.dtypes.items()))
+
+
+@functools.lru_cache(maxsize=64)
+def _moments_alone(exp_avg: _Kind, exp_avg_sq: _Kind) -> Storage:
+    """There are few of them, so that the comparison of many is one of identities."""
+    return Storage(exp_avg, exp_avg_sq, (), ())
 
 
 class StoredState:
@@ -30,37 +71,40 @@ class StoredState:
         smallest_normal: Smallest normal number of the type of exp_avg_sq, float64 ``[K]``.
     """
 
-    def __init__(self, states: Sequence[ParameterState | None]) -> None:
-        """Look at the states of some parameters; None before the first step."""
-        first = [None if s is None else s.exp_avg for s in states]
-        second = [None if s is None else s.exp_avg_sq for s in states]
+    def __init__(self, storage: Sequence[Storage | None]) -> None:
+        """Look at what :func:`storage_of` found."""
+        first = [None if s is None else s.exp_avg for s in storage]
+        second = [None if s is None else s.exp_avg_sq for s in storage]
         self._second = second
-        self.rounds_exp_avg = np.array([_rounds(source) for source in first])
-        self.rounds_exp_avg_sq = np.array([_rounds(source) for source in second])
-        self.makes_exp_avg = np.array([callable(source) for source in first])
-        self.makes_exp_avg_sq = np.array([callable(source) for source in second])
-        self.halves_exp_avg_sq = np.array(
-            [isinstance(source, Tensor) and source.dtype in _HALF for source in second]
-        )
-        self.smallest_normal = np.array([_smallest_normal(source) for source in second])
+        self.rounds_exp_avg = np.array([_rounds(kind) for kind in first])
+        self.rounds_exp_avg_sq = np.array([_rounds(kind) for kind in second])
+        self.makes_exp_avg = np.array([kind == _MADE for kind in first])
+        self.makes_exp_avg_sq = np.array([kind == _MADE for kind in second])
+        self.halves_exp_avg_sq = np.array([kind in _HALF for kind in second])
+        self.smallest_normal = np.array([_smallest_normal(kind) for kind in second])
 
     def stores_exp_avg_sq_as(self, dtype: torch.dtype) -> Flags:
         """Which parameters have exp_avg_sq in a type, bool ``[K]``."""
-        return np.array([isinstance(s, Tensor) and s.dtype == dtype for s in self._second])
+        return np.array([kind == dtype for kind in self._second])
 
 
-def storage_types(states: Sequence[ParameterState | None]) -> Mapping[str, str]:
+@functools.lru_cache(maxsize=16)
+def stored_state(storage: tuple[Storage | None, ...]) -> StoredState:
+    """Return the types of the moments; those of the same storage are looked at once."""
+    return StoredState(storage)
+
+
+def storage_types(storage: Iterable[Storage | None]) -> Mapping[str, str]:
     """Say how each tensor of some states is stored: by its name, types joined by commas."""
     types: dict[str, set[str]] = {}
-    for state in states:
-        if state is None:
-            continue
-        sources = {"exp_avg": state.exp_avg, "exp_avg_sq": state.exp_avg_sq, **state.others}
-        for name, source in sources.items():
-            if name in state.dtypes:
-                types.setdefault(name, set()).add(state.dtypes[name])
-            elif isinstance(source, Tensor):
-                types.setdefault(name, set()).add(type_name(source))
+    for s in set(storage) - {None}:
+        assert s is not None
+        named = dict(s.named)
+        for name, kind in (("exp_avg", s.exp_avg), ("exp_avg_sq", s.exp_avg_sq), *s.others):
+            if name in named:
+                types.setdefault(name, set()).add(named[name])
+            elif isinstance(kind, torch.dtype):
+                types.setdefault(name, set()).add(_dtype_name(kind))
     return _joined(types)
 
 
@@ -80,19 +124,26 @@ def types_by_key(states: Iterable[Mapping[str, Any]]) -> Mapping[str, str]:
 
 def type_name(tensor: Tensor) -> str:
     """Return the name of a tensor's type, as ``float32``."""
-    return str(tensor.dtype).removeprefix("torch.")
+    return _dtype_name(tensor.dtype)
+
+
+def _dtype_name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _joined(types: Mapping[str, set[str]]) -> Mapping[str, str]:
     return {key: ", ".join(sorted(found)) for key, found in sorted(types.items())}
 
 
-def _rounds(source: Source | None) -> bool:
+def _kind(source: Source | None) -> _Kind:
     if isinstance(source, Tensor):
-        return source.dtype not in _WIDE
-    return source is not None  # made on demand, because it is stored in another form
+        return source.dtype
+    return None if source is None else _MADE
 
 
-def _smallest_normal(source: Source | None) -> float:
-    dtype = source.dtype if isinstance(source, Tensor) else torch.float32
-    return torch.finfo(dtype).tiny
+def _rounds(kind: _Kind) -> bool:
+    return kind is not None and kind not in _WIDE  # also what is stored in another form
+
+
+def _smallest_normal(kind: _Kind) -> float:
+    return torch.finfo(kind if isinstance(kind, torch.dtype) else torch.float32).tiny

@@ -15,7 +15,7 @@ requested, ``-lr·(n + weight_decay·b)``: ``d`` is what the weights' precision 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,6 +27,7 @@ from torch import Tensor
 from tb_adam_plugin import schema
 
 from .optimizer_state.base import COEFFICIENTS, Coefficients, OptimizerState, Rows
+from .row_reductions import both, compare, count, dot, largest_magnitude, may_hold
 
 Values = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -49,14 +50,12 @@ ZEROS = {
     "normalized_update": "n=0",
 }  # fmt: skip
 
-# Added to the denominator where v is 0, so that such an element contributes nothing.
-_HUGE = 1e30
 # Smallest ε to divide by: the padding of a row is 0/ε, which must not become NaN.
 _TINY = 1e-37
 # Below this share of v, float32 cannot tell what v was before the step from zero.
 _LEAST_BEFORE = 1e-6
-# Normalized updates that count as ±1: from 0.8 to 1.25 of either sign.
-_NEAR_ONE = (1.025, 0.225)
+# Normalized updates of either sign that count as ±1.
+_NEAR_ONE = (0.8, 1.25)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +90,15 @@ class RowCoefficients:
         table = by_parameter.to(row_parameter.device, dtype)
         table[COEFFICIENTS.index("denominator_constant")].clamp_(min=_TINY)
         self._own = tuple(c.own)
+        self._constants = c.constants
         self._table = table[:, row_parameter, None]
 
     def of(self, rows: slice) -> Coefficients:
         """Return the numbers of some rows, ``[rows, 1]``."""
         columns = self._table[:, rows]
         own = dict(zip(self._own, columns[len(COEFFICIENTS) :], strict=True))
-        return Coefficients(**dict(zip(COEFFICIENTS, columns, strict=False)), own=own)
+        named = dict(zip(COEFFICIENTS, columns, strict=False))
+        return Coefficients(**named, own=own, constants=self._constants)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,7 @@ class Plan:
         plain_gradient: Whether g' is g for every parameter.
         has_weight_decay: Whether any parameter has decoupled weight decay.
         knows_update: Whether the update of each element is known.
+        counts_direction: Whether its zeros are to be counted, for a histogram.
         half_precision: Half-precision types in which exp_avg_sq of some parameter is stored, each
             with the rows of those parameters: bool ``[rows, 1]``.
         rounded_after: By "exp_avg" and "exp_avg_sq", the rows in which the step used the moment
@@ -117,6 +119,7 @@ class Plan:
     plain_gradient: bool
     has_weight_decay: bool
     knows_update: bool
+    counts_direction: bool
     half_precision: Mapping[torch.dtype, Tensor]
     rounded_after: Mapping[str, Tensor]
 
@@ -130,6 +133,7 @@ class Plan:
 
 
 SCRATCH = 5
+MASKS = 5
 
 
 def row_sums(
@@ -140,6 +144,7 @@ def row_sums(
     plan: Plan,
     out: Tensor,
     scratch: Tensor,
+    masks: Tensor,
 ) -> tuple[Tensor, Tensor | None]:
     """Reduce each row of a block.
 
@@ -151,91 +156,109 @@ def row_sums(
         plan: What to compute.
         out: ``[len(ROW_VALUES), rows]``. What is not computed keeps its values.
         scratch: ``[SCRATCH, rows, n]``; overwritten.
+        masks: bool ``[MASKS, rows, n]``; overwritten.
 
     Returns:
         g' of each element, ``[rows, n]``, part of ``scratch`` or of ``block``; and the direction
         likewise, or None where it is not known.
     """
+    with np.errstate(all="ignore"):
+        return _row_sums(block, state, c, smallest_normal, plan, out, scratch, masks)
+
+
+def _row_sums(
+    block: Block,
+    state: OptimizerState,
+    c: Coefficients,
+    smallest_normal: Tensor,
+    plan: Plan,
+    out: Tensor,
+    scratch: Tensor,
+    masks: Tensor,
+) -> tuple[Tensor, Tensor | None]:
     t, s, n, e, u = scratch.unbind(0)
-
-    def put(name: str, values: Tensor) -> None:
-        reduce = torch.amax if name in _MAXIMA else torch.sum
-        reduce(values, 1, out=out[_INDEX[name]])
-
-    def put_square(name: str, x: Tensor) -> None:
-        put(name, torch.mul(x, x, out=t))
-
+    mask, other, g_is_zero, d_is_zero, v_is_zero = masks.unbind(0)
+    put = dict(zip(ROW_VALUES, out.unbind(0), strict=True))
     b, w, g, d = block.before, block.weight, block.gradient, block.update
-    for name, x in (("b²", b), ("d²", d), ("g²", g)):
-        put_square(name, x)
+    dot(b, b, put["b²"])
+    dot(d, d, put["d²"])
+    dot(d, b, put["d·b"])
+    dot(g, g, put["g²"])
     # In units of the row's Σg², because the fourth power leaves the range of float32.
-    put_square("g⁴", t.div_(out[_INDEX["g²"]].clamp(min=_TINY)[:, None]))
-    put("d·b", torch.mul(d, b, out=t))
+    torch.mul(g, g, out=t).mul_(put["g²"].clamp(min=_TINY).reciprocal_()[:, None])
+    dot(t, t, put["g⁴"])
     for name, x in (("max|d|", d), ("max|w|", w), ("max|g|", g)):
-        put(name, torch.abs(x, out=t))
-    for name, x in (("w=0", w), ("g=0", g), ("d=0", d)):
-        put(name, torch.eq(x, 0, out=t))
+        largest_magnitude(x, put[name])
+    count(compare("equal", w, 0, mask), put["w=0"])
+    count(compare("equal", g, 0, g_is_zero), put["g=0"])
+    count(compare("equal", d, 0, d_is_zero), put["d=0"])
     if plan.plain_gradient:
         e = g
-        out[_INDEX["g'²"]] = out[_INDEX["g²"]]
+        put["g'²"].copy_(put["g²"])
     else:
         torch.mul(b, c.coupled_weight_decay, out=e)
         e.addcmul_(g, c.gradient_sign)
-        put_square("g'²", e)
+        dot(e, e, put["g'²"])
     m, v = block.exp_avg, block.exp_avg_sq
     rows = Rows(b, e, m, v, block.others)
     if m is not None:
-        put_square("m²", m)
-        put("m·g'", torch.mul(m, e, out=t))
-        put("max|m|", torch.abs(m, out=t))
-        put("m=0", torch.eq(m, 0, out=t))
+        dot(m, m, put["m²"])
+        dot(m, e, put["m·g'"])
+        largest_magnitude(m, put["max|m|"])
+        m_is_zero = compare("equal", m, 0, other)
+        count(m_is_zero, put["m=0"])
     root = None
     if v is not None:
-        put("v", v)
-        put("max v", v)
-        put("v=0", torch.eq(v, 0, out=t))
+        torch.sum(v, 1, out=put["v"])
+        torch.amax(v, 1, out=put["max v"])
+        count(compare("equal", v, 0, v_is_zero), put["v=0"])
         root = state.root(rows, c, s)
-        put("s<ε", torch.lt(root, c.eps, out=t))
-        put("s<10ε", torch.lt(root, c.eps * 10, out=t))
+        if m is not None:
+            torch.div(m, torch.clamp_min(root, _TINY, out=t), out=t)
+            if may_hold(compare("greater", v_is_zero, m_is_zero, mask)):
+                t.masked_fill_(v_is_zero, 0.0)
+            dot(t, t, put["m̂²/v̂"])
+            put["m̂²/v̂"].mul_(c.exp_avg_scale[:, 0] ** 2)
+        count(compare("less", root, c.eps, mask), put["s<ε"])
+        count(compare("less", root, c.eps * 10, mask), put["s<10ε"])
         torch.div(e, torch.maximum(root, c.eps.clamp_min(_TINY), out=t), out=t)
-        put("(g'/max(s,ε))²", t.mul_(t))
+        dot(t, t, put["(g'/max(s,ε))²"])
         _put_flicker(put, block, e, c, t, n)
-        torch.lt(v, smallest_normal, out=t)
-        put("v<tiny, g≠0", t.mul_(torch.ne(g, 0, out=n)))
-        frozen = out[_INDEX["v frozen"]].zero_()
+        compare("less", v, smallest_normal, mask)
+        count(compare("greater", mask, g_is_zero, mask), put["v<tiny, g≠0"])
+        frozen = put["v frozen"].zero_()
         for dtype, rows_of_dtype in plan.half_precision.items():
             decayed = torch.mul(v, c.exp_avg_sq_decay, out=t).to(dtype)
             torch.eq(decayed, v, out=t)
             frozen += t.mul_(torch.ne(v, 0, out=n)).mul_(rows_of_dtype).sum(1)
-    if m is not None and v is not None and root is not None:
-        torch.eq(v, 0, out=t)
-        torch.div(m, torch.add(root, t, alpha=_HUGE, out=t), out=t).mul_(c.exp_avg_scale)
-        put("m̂²/v̂", t.mul_(t))
     direction = None
     if plan.knows_update:
         if plan.rounded_after:
             rows = _as_used(rows, block.moments_before, plan.rounded_after, c)
             root = None if v is None else state.root(rows, c, s)
         direction = state.direction(rows, c, root, u)
-        put_square("n²", direction)
-        put("n=0", torch.eq(direction, 0, out=t))
-        near, width = _NEAR_ONE
-        put("n≈±1", torch.abs(direction, out=t).sub_(near).abs_().lt_(width))
+        torch.mul(direction, direction, out=t)
+        torch.sum(t, 1, out=put["n²"])
+        smallest, largest = _NEAR_ONE
+        compare("greater", t, smallest**2, mask)
+        compare("less", t, largest**2, other)
+        count(both(mask, other, mask), put["n≈±1"])
+        if plan.counts_direction:
+            count(compare("equal", direction, 0, mask), put["n=0"])
         if plan.has_weight_decay:
             r = torch.addcmul(direction, b, c.weight_decay, out=n).mul_(-c.step_size)
         else:
             r = torch.mul(direction, -c.step_size, out=n)
-        put_square("r²", r)
+        dot(r, r, put["r²"])
         torch.sub(d, r, out=t)
-        put("(d-r)²", t.mul_(t))
-        requested = torch.ne(r, 0, out=n)
-        put("r≠0", requested)
-        put("r≠0, d=0", torch.eq(d, 0, out=t).mul_(requested))
+        dot(t, t, put["(d-r)²"])
+        count(compare("not_equal", r, 0, mask), put["r≠0"])
+        count(both(mask, d_is_zero, mask), put["r≠0, d=0"])
     return e, direction
 
 
 def _put_flicker(
-    put: Callable[[str, Tensor], None],
+    put: Mapping[str, Tensor],
     block: Block,
     entering: Tensor,
     c: Coefficients,
@@ -250,11 +273,12 @@ def _put_flicker(
         before = torch.mul(entering, entering, out=t).mul_(-c.exp_avg_sq_weight).add_(v)
         before.div_(c.exp_avg_sq_decay)
     share = torch.div(before, v, out=t)
-    put("v before≠0", torch.gt(share, _LEAST_BEFORE, out=seen))
+    torch.sum(torch.gt(share, _LEAST_BEFORE, out=seen), 1, out=put["v before≠0"])
+    # Where there was nothing to compare with, NaN from 0/0 too, the logarithm must become 0.
+    share.nan_to_num_(nan=1.0, posinf=torch.inf, neginf=1.0).clamp_min_(_LEAST_BEFORE)
     share.mul_((c.exp_avg_sq_scale_before / c.exp_avg_sq_scale) ** 2)
-    # Where there was nothing to compare with, NaN from 0/0 too, the logarithm must be 0.
-    share = torch.where(seen > 0, share, 1.0)
-    put("(ln v̂/v̂ before)²", share.log_().square_())
+    share.log_().mul_(seen)
+    dot(share, share, put["(ln v̂/v̂ before)²"])
 
 
 def _as_used(

@@ -34,7 +34,7 @@ def to_host(tensors: Sequence[Tensor]) -> list[npt.NDArray[Any]]:
     arrays, at = [], 0
     for tensor in tensors:
         size = tensor.numel() * tensor.element_size()
-        part = memory[at : at + size].tobytes()  # aligned, unlike the slice
-        arrays.append(np.frombuffer(part, _NUMPY[tensor.dtype]).reshape(tensor.shape))
+        part = memory[at : at + size].copy()  # aligned, unlike the slice
+        arrays.append(part.view(_NUMPY[tensor.dtype]).reshape(tensor.shape))
         at += size
     return arrays

@@ -16,6 +16,9 @@ from .naming import NamedParameters, listed, named_parameters
 from .optimizer_state.base import OptimizerState
 from .state_storage import type_name
 
+# Each block and each tag has its cost in training, and whoever opens one parameter reads a block.
+_PARAMETERS_PER_BLOCK = 8
+
 
 @dataclass(frozen=True, slots=True)
 class Watched:
@@ -84,6 +87,7 @@ class Parameters:
                 schema.Unoptimized(name, tuple(parameter.shape), parameter.requires_grad)
                 for name, parameter in self.unoptimized
             ),
+            parameters_per_block=_PARAMETERS_PER_BLOCK,
         )
 
     def fingerprint(self, state: OptimizerState) -> tuple[object, ...]:

@@ -129,9 +129,20 @@ def decode_scalars(data: Iterable[ScalarDatum]) -> Series:
 
 
 def decode_block(
-    block: bytes, quantities: Sequence[Quantity], wanted: Sequence[Quantity]
+    block: bytes,
+    quantities: Sequence[Quantity],
+    wanted: Sequence[Quantity],
+    place: int = 0,
+    parameters: int = 1,
 ) -> schema.Counts:
-    """Unpack one block that holds ``quantities``.
+    """Unpack what one block holds of a parameter.
+
+    Args:
+        block: As stored.
+        quantities: Those of each parameter in it.
+        wanted: Those to return.
+        place: Of the parameter in the block.
+        parameters: How many there are in it.
 
     Returns:
         int64 ``[wanted, BINS + len(SPECIAL)]``; zeros where the block does not have a quantity.
@@ -139,7 +150,8 @@ def decode_block(
     Raises:
         FormatError: If the block is damaged.
     """
-    counts = schema.decode_histograms(block, len(quantities))
+    of_all = schema.decode_histograms(block, len(quantities), parameters)
+    counts = of_all[place * len(quantities) : (place + 1) * len(quantities)]
     if tuple(quantities) == tuple(wanted):
         return counts
     empty = np.zeros(schema.BINS + len(schema.SPECIAL), np.int64)

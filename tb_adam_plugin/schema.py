@@ -36,7 +36,7 @@ import numpy as np
 import numpy.typing as npt
 
 PLUGIN_NAME = "adam_debug"
-VERSION = 1
+VERSION = 2
 
 # A run folder of its own keeps our file apart from a SummaryWriter's: TensorBoard's Python loader
 # follows only the newest of several growing files in one folder.
@@ -285,61 +285,118 @@ def count_values(values: npt.ArrayLike, quantity: Quantity) -> Counts:
     return np.concatenate([counts, [int(s.sum()) for s in special]]).astype(np.int64)
 
 
-# A block is one byte, the width of a count in bytes, then a zlib stream of: for every quantity the
-# first bin and the number of bins that are stored (two uint16); then for every quantity its special
-# counts followed by the stored bins. Bins outside the stored range are empty. Little-endian.
-_MAX_BLOCK = 64 * (4 + 8 * (BINS + len(SPECIAL)))  # of 64 quantities: bounds what a bad block costs
+# A block holds the histograms of one parameter, or of several (Layout.parameters_per_block): one
+# byte, 16 plus the width of the largest count in bytes, then a zlib stream. In that, little-endian:
+# for every histogram a bit for every count, in the order of the wire and the first count in the
+# highest bit, that says whether it is not 0; then of all counts that are not 0 the lowest bytes,
+# then the next ones, up to the width.
+#
+# Version 1 has blocks of one parameter whose first byte is the width alone. Their stream has for
+# every quantity the first bin and the number of bins that are stored (two uint16); then for every
+# quantity its special counts followed by the stored bins. Bins outside the range are empty.
+_SPARSE = 16
+_WIDTHS = (1, 2, 4, 8)
+_COUNTS = BINS + len(SPECIAL)
+_BITMAP = -(-_COUNTS // 8)
+_MOST_QUANTITIES = 64  # these two bound what a bad block costs
+MOST_PARAMETERS_PER_BLOCK = 64
 
 
-def encode_histograms(counts: Counts) -> list[bytes]:
-    """Pack the histograms of several parameters, one block each.
+def encode_histograms(
+    counts: npt.NDArray[np.integer[Any]], parameters_per_block: int = 1
+) -> list[bytes]:
+    """Pack the histograms of several parameters.
 
     Args:
         counts: Integer ``[parameters, quantities, BINS + len(SPECIAL)]``, none negative.
+        parameters_per_block: How many share a block, of which the last one may have fewer.
 
     Returns:
-        One block a parameter, as stored in its histograms tag.
+        The blocks, as stored in their histograms tags.
     """
-    used = counts[:, :, :BINS] != 0
-    first = used.argmax(axis=2)
-    length = np.where(used.any(axis=2), BINS - used[:, :, ::-1].argmax(axis=2) - first, 0)
-    ranges = np.stack([first, length], axis=2).astype("<u2")
-    bins = np.arange(BINS)
-    is_stored = np.ones((*counts.shape[:2], len(SPECIAL) + BINS), bool)
-    is_stored[:, :, len(SPECIAL) :] = (bins >= first[:, :, None]) & (
-        bins < (first + length)[:, :, None]
-    )
-    in_order = np.concatenate([counts[:, :, BINS:], counts[:, :, :BINS]], axis=2)
-    ends = np.cumsum(is_stored.sum(axis=(1, 2)))
-    stored = np.split(in_order[is_stored], ends)[: len(counts)]
-    largest = counts.max(axis=(1, 2), initial=0).tolist()
+    used = counts != 0
+    bitmaps = np.packbits(used, axis=2)
+    places = np.flatnonzero(used)
+    values = counts.ravel()[places]
+    firsts = range(0, len(counts), parameters_per_block)
+    of_parameter = math.prod(counts.shape[1:])
+    ends = [(first + parameters_per_block) * of_parameter for first in firsts]
+    planes = np.ascontiguousarray(values.astype("<u8").view(np.uint8).reshape(-1, 8).T)
     blocks = []
-    for header, values, most in zip(ranges, stored, largest, strict=True):
-        width = next(w for w in (1, 2, 4, 8) if most < 1 << (8 * w))
-        data = header.tobytes() + values.astype(f"<u{width}").tobytes()
-        blocks.append(bytes([width]) + zlib.compress(data, 1))
+    start = 0
+    for first, end in zip(firsts, np.searchsorted(places, ends).tolist(), strict=True):
+        largest = int(values[start:end].max(initial=0))
+        width = next(w for w in _WIDTHS if largest < 1 << (8 * w))
+        # Runs are what there is to find in it, and looking for nothing else is faster.
+        compressor = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, 6, zlib.Z_RLE)
+        parts = [
+            bytes([_SPARSE + width]),
+            compressor.compress(bitmaps[first : first + parameters_per_block].tobytes()),
+            compressor.compress(planes[:width, start:end].tobytes()),
+            compressor.flush(),
+        ]
+        blocks.append(b"".join(parts))
+        start = end
     return blocks
 
 
-def decode_histograms(block: bytes, quantities: int) -> Counts:
-    """Unpack one parameter's block.
+def decode_histograms(block: bytes, quantities: int, parameters: int = 1) -> npt.NDArray[np.int64]:
+    """Unpack one block.
+
+    Args:
+        block: As stored.
+        quantities: How many a parameter has.
+        parameters: How many share the block.
 
     Returns:
-        int64 ``[quantities, BINS + len(SPECIAL)]``.
+        int64 ``[parameters * quantities, BINS + len(SPECIAL)]``.
 
     Raises:
-        FormatError: If the block is damaged or holds another number of quantities.
+        FormatError: If the block is damaged or holds another number of histograms.
     """
-    if len(block) < 2 or block[0] not in (1, 2, 4, 8) or not 0 <= quantities <= 64:
+    kind = block[0] if len(block) > 1 else 0
+    is_sparse = kind > _SPARSE
+    width = kind - _SPARSE if is_sparse else kind
+    if (
+        width not in _WIDTHS
+        or not 0 <= quantities <= _MOST_QUANTITIES
+        or not 1 <= parameters <= (MOST_PARAMETERS_PER_BLOCK if is_sparse else 1)
+    ):
         raise FormatError(f"not a histogram block: {len(block)} bytes starting {block[:4]!r}")
-    width = block[0]
+    histograms = quantities * parameters
     decompressor = zlib.decompressobj()
     try:
-        data = decompressor.decompress(block[1:], _MAX_BLOCK)
+        # Longer than a block of either kind can be; with a length of 0 it would be unlimited.
+        data = decompressor.decompress(block[1:], 1 + histograms * (_BITMAP + 8 * _COUNTS))
     except zlib.error as error:
         raise FormatError(f"damaged histogram block: {error}") from error
     if not decompressor.eof:
         raise FormatError("damaged histogram block: it ends early or is too long")
+    return (_decode_sparse if is_sparse else _decode_ranges)(data, width, histograms)
+
+
+def _decode_sparse(data: bytes, width: int, histograms: int) -> Counts:
+    header = _BITMAP * histograms
+    if len(data) < header:
+        raise FormatError(f"histogram block of {len(data)} bytes, expected at least {header}")
+    bitmaps = np.frombuffer(data, np.uint8, header).reshape(histograms, _BITMAP)
+    bits = np.unpackbits(bitmaps, axis=1).astype(bool)
+    used = bits[:, :_COUNTS]
+    stored = int(used.sum())
+    expected = header + width * stored
+    if len(data) != expected or bits[:, _COUNTS:].any():
+        raise FormatError(f"histogram block of {len(data)} bytes, expected {expected}")
+    planes = np.zeros((8, stored), np.uint8)
+    planes[:width] = np.frombuffer(data, np.uint8, offset=header).reshape(width, stored)
+    counts = np.zeros((histograms, _COUNTS), np.int64)
+    counts[used] = np.ascontiguousarray(planes.T).view("<i8")[:, 0]
+    if (counts < 0).any():
+        raise FormatError("damaged histogram block: a count is beyond 2^63")
+    return counts
+
+
+def _decode_ranges(data: bytes, width: int, quantities: int) -> Counts:
+    """Read what version 1 stores."""
     header = 4 * quantities
     if len(data) < header:
         raise FormatError(f"histogram block of {len(data)} bytes, expected at least {header}")
@@ -420,13 +477,23 @@ class Unoptimized:
 
 @dataclass(frozen=True)  # no slots: what is derived from it is computed once
 class Layout:
-    """What the rows and columns of the statistics, and the histograms, are."""
+    """What the rows and columns of the statistics, and the histograms, are.
+
+    Attributes:
+        parameters: Rows.
+        groups: Of the optimizer.
+        statistics: Columns, by name.
+        quantities: Of which there are histograms.
+        unoptimized: What no step changes.
+        parameters_per_block: How many parameters, one after the other, share a histograms tag.
+    """
 
     parameters: tuple[Parameter, ...]
     groups: tuple[Group, ...]
     statistics: tuple[str, ...]
     quantities: tuple[Quantity, ...]
     unoptimized: tuple[Unoptimized, ...] = ()
+    parameters_per_block: int = 1
 
     def content(self) -> bytes:
         """Return the layout as canonical JSON."""
@@ -459,17 +526,37 @@ class Layout:
                 "statistics": list(self.statistics),
                 "quantities": [[q.name, q.signed, q.lowest_exponent] for q in self.quantities],
                 "unoptimized": [[u.name, list(u.shape), u.trainable] for u in self.unoptimized],
+                "parameters_per_block": self.parameters_per_block,
             }
         )
 
     @cached_property
     def _histogram_tags(self) -> list[tuple[str, bytes]]:
-        """Tag and content of each parameter's histograms."""
+        """Tag and content of each block."""
         quantities = tuple(q.name for q in self.quantities)
+        names = [p.name for p in self.parameters]
         return [
-            (str(Tag("histograms", self.id, i)), HistogramSource(p.name, quantities).content())
-            for i, p in enumerate(self.parameters)
+            (
+                str(Tag("histograms", self.id, i)),
+                HistogramSource(
+                    tuple(names[first : first + self.parameters_per_block]), quantities
+                ).content(),
+            )
+            for i, first in enumerate(range(0, len(names), self.parameters_per_block))
         ]
+
+    def block_of(self, row: int) -> tuple[int, int, int]:
+        """Say where the histograms of a parameter are stored.
+
+        Args:
+            row: Of the parameter.
+
+        Returns:
+            The block, the place of the parameter in it, and how many parameters share it.
+        """
+        block, place = divmod(row, self.parameters_per_block)
+        first = block * self.parameters_per_block
+        return block, place, min(self.parameters_per_block, len(self.parameters) - first)
 
     @staticmethod
     def from_content(content: bytes) -> Layout:
@@ -505,11 +592,14 @@ class Layout:
                     Unoptimized(str(name), _shape(shape), bool(trainable))
                     for name, shape, trainable in fields["unoptimized"]
                 ),
+                int(fields.get("parameters_per_block", 1)),  # version 1 has none
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise FormatError(f"not a layout: {error!r}") from error
         if any(not 0 <= p.group < len(layout.groups) for p in layout.parameters):
             raise FormatError("not a layout: a parameter names a group that does not exist")
+        if not 1 <= layout.parameters_per_block <= MOST_PARAMETERS_PER_BLOCK:
+            raise FormatError("not a layout: the number of parameters in a block is wrong")
         if any(abs(q.lowest_exponent) > 150 for q in layout.quantities):
             raise FormatError("not a layout: a quantity's bins lie outside float32")
         return layout
@@ -568,15 +658,19 @@ STEP_COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class HistogramSource:
-    """Which parameter a histograms tag belongs to, for readers that see no layout."""
+    """Which parameters a histograms tag belongs to, for readers that see no layout."""
 
-    parameter: str
+    parameters: tuple[str, ...]
     quantities: tuple[str, ...]
 
     def content(self) -> bytes:
         """Return the fields as canonical JSON."""
         return _canonical(
-            {"version": VERSION, "parameter": self.parameter, "quantities": list(self.quantities)}
+            {
+                "version": VERSION,
+                "parameters": list(self.parameters),
+                "quantities": list(self.quantities),
+            }
         )
 
 
@@ -592,7 +686,7 @@ class Tag(NamedTuple):
     Attributes:
         kind: What the tensor is.
         id: The layout's id; for ``steps`` and ``gradient_norms`` that of the columns.
-        row: Of the parameter in the layout, for ``histograms``; else None.
+        row: Index of the block of the layout's parameters, for ``histograms``; else None.
     """
 
     kind: Kind
@@ -682,14 +776,14 @@ def gradient_norms_tensor(
     )
 
 
-def histogram_tensors(layout: Layout, counts: Counts) -> list[TaggedTensor]:
+def histogram_tensors(layout: Layout, counts: npt.NDArray[np.integer[Any]]) -> list[TaggedTensor]:
     """Wrap one step's histograms, integer ``[parameters, quantities, BINS + len(SPECIAL)]``."""
     _checked(
         counts,
         counts.dtype.str,
         (len(layout.parameters), len(layout.quantities), BINS + len(SPECIAL)),
     )
-    blocks = encode_histograms(counts)
+    blocks = encode_histograms(counts, layout.parameters_per_block)
     return [
         TaggedTensor(tag, np.frombuffer(block, np.uint8), content)
         for (tag, content), block in zip(layout._histogram_tags, blocks, strict=True)

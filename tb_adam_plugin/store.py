@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
@@ -284,8 +284,12 @@ class Store:
             _require(name, "quantity", run, by_name)
         wanted = tuple(by_name[name] for name in quantities)
         rows_of = found.layout.rows_of(parameter)
-        tags = [Tag("histograms", id_, row) for id_, row in rows_of.items()]
-        tags = [tag for tag in tags if tag in found.tags]
+        places = {
+            Tag("histograms", id_, block): place
+            for id_, row in rows_of.items()
+            for block, *place in [found.layout.layouts[id_].block_of(row)]
+        }
+        tags = [tag for tag in places if tag in found.tags]
         logs = [self._read(experiment, found, tag, decode_blocks) for tag in tags]
         step, wall_time, placements = merge_steps(logs)
         earlier = int(np.searchsorted(step, since, "right"))
@@ -294,7 +298,15 @@ class Store:
         for tag, series, (rows, positions) in zip(tags, logs, placements, strict=True):
             chosen = np.isin(positions, kept)
             stored = found.layout.layouts[tag.id].quantities
-            decoded, damage = _decode_blocks(series, rows[chosen], stored, wanted)
+            place, parameters = places[tag]
+            decode = partial(
+                decode_block,
+                quantities=stored,
+                wanted=wanted,
+                place=place,
+                parameters=parameters,
+            )
+            decoded, damage = _decode_blocks(series, rows[chosen], decode)
             counts |= {int(positions[chosen][i]): row for i, row in decoded.items()}
             note = [Message("error", f"{tag}: {damage}")] if damage else []
             self._events.note(experiment, run, f"{tag} blocks", *note)
@@ -375,15 +387,14 @@ class Store:
 def _decode_blocks(
     series: Series,
     rows: npt.NDArray[np.intp],
-    stored: Sequence[Quantity],
-    wanted: Sequence[Quantity],
+    decode: Callable[[bytes], schema.Counts],
 ) -> tuple[dict[int, schema.Counts], str]:
     decoded: dict[int, schema.Counts] = {}
     damaged: list[int] = []
     reason = ""
     for i, row in enumerate(rows.tolist()):
         try:
-            decoded[i] = decode_block(series.blocks[row], stored, wanted)
+            decoded[i] = decode(series.blocks[row])
         except FormatError as error:
             damaged.append(int(series.step[row]))
             reason = reason or str(error)

@@ -62,10 +62,9 @@ def requested_updates(
         if state is None or g is None:
             updates.append(None)
             continue
-        c = Coefficients(
-            **{name: _cell(getattr(coefficients, name), i) for name in COEFFICIENTS},
-            own={name: _cell(value, i) for name, value in coefficients.own.items()},
-        )
+        cells = {name: _cell(getattr(coefficients, name), i) for name in COEFFICIENTS}
+        own = {name: _cell(value, i) for name, value in coefficients.own.items()}
+        c = Coefficients(**cells, own=own, constants=coefficients.constants)
         b_row = _row(b)
         gradient = _row(g.to_dense()) * c.gradient_sign + b_row * c.coupled_weight_decay
         moments: dict[str, Tensor | None] = {}
@@ -103,4 +102,4 @@ def _cell(column: Tensor, index: int) -> Tensor:
     return column[index].reshape(1, 1)
 
 
-assert {f.name for f in fields(Coefficients)} == {*COEFFICIENTS, "own"}
+assert {f.name for f in fields(Coefficients)} == {*COEFFICIENTS, "own", "constants"}

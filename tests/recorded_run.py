@@ -92,11 +92,14 @@ def read_run(folder: Path) -> RecordedRun:
             else:
                 assert tag.row is not None
                 blocks.setdefault(event.step, {})[tag.row] = array.tobytes()
-    for step, by_parameter in blocks.items():
-        quantities = len(run.layouts[run.layout_at[step]].quantities)
-        decoded = [
-            schema.decode_histograms(block, quantities) for _, block in sorted(by_parameter.items())
-        ]
+    for step, of_step in blocks.items():
+        layout = run.layouts[run.layout_at[step]]
+        quantities = len(layout.quantities)
+        decoded = []
+        for row in range(len(layout.parameters)):
+            index, place, parameters = layout.block_of(row)
+            of_block = schema.decode_histograms(of_step[index], quantities, parameters)
+            decoded.append(of_block[place * quantities : (place + 1) * quantities])
         run.histograms[step] = np.stack(decoded)
     return run
 

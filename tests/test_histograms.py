@@ -65,7 +65,10 @@ def count_on_device(
     ).numpy()
     zeros = np.array([int((values == 0).sum()) for values in padded])
     lengths = np.array([len(values) for values in parameters])
-    return histograms.to_bins(codes, quantity, zeros, np.array(rows) * 8 - lengths)
+    counts = np.zeros((len(parameters), histograms.COUNTS), np.int64)
+    histograms.to_bins(codes, quantity, counts)
+    histograms.separate_zeros(counts, zeros, np.array(rows) * 8 - lengths)
+    return counts
 
 
 any_bits = st_numpy.arrays(np.uint32, st.integers(0, 60)).map(lambda bits: bits.view(np.float32))
@@ -86,6 +89,35 @@ def test_histograms_equal_a_direct_count(
         assert row.sum() == len(values)
         assert row.tolist() == count_by_edges(values, quantity).tolist()
         assert row.tolist() == schema.count_values(values, quantity).tolist()
+
+
+def test_a_parameter_goes_on_in_the_next_blocks() -> None:
+    rows = torch.randn(12, 8) * torch.logspace(-30, 10, 12)[:, None]
+    rows[3, 3], rows[7, 1], rows[11, 7] = 0, torch.nan, torch.inf
+    owners = torch.tensor([0, 0, 1, 1, 1, 1, 1, 1, 1, 2, 3, 3])
+    counts = histograms.HistogramCounts(
+        schema.QUANTITIES, np.bincount(owners) * 8, torch.device("cpu")
+    )
+    for _ in range(2):  # memory is used again
+        counts.clear()
+        for first in range(0, 12, 4):
+            of_block = owners[first : first + 4]
+            start, stop = int(of_block[0]), int(of_block[-1]) + 1
+            table = histograms.count_rows(
+                rows[first : first + 4],
+                histograms.code_offsets(of_block - start),
+                stop - start,
+                torch.empty(4, 8, dtype=torch.int32),
+            )
+            for index in range(len(schema.QUANTITIES)):
+                counts.add(index, slice(start, stop), table.clone())
+        zeros = [np.array([0, 1, 0, 0])] * len(schema.QUANTITIES)
+        found = counts.take((), zeros, np.zeros(4, np.int64))
+        for parameter in range(4):
+            values = rows[owners == parameter].numpy()
+            for index, quantity in enumerate(schema.QUANTITIES):
+                expected = schema.count_values(values, quantity)
+                assert found[parameter, index].tolist() == expected.tolist()
 
 
 def test_every_edge_belongs_to_the_bin_that_the_documentation_says() -> None:

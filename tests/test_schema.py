@@ -161,12 +161,14 @@ def test_columns_are_read_back(name: str, others: tuple[str, ...]) -> None:
 
 
 @settings(deadline=None)
-@given(names, several_names)
-def test_a_histogram_says_which_parameter_it_belongs_to(
-    name: str, quantities: tuple[str, ...]
+@given(several_names, several_names)
+def test_a_block_says_which_parameters_it_belongs_to(
+    parameters: tuple[str, ...], quantities: tuple[str, ...]
 ) -> None:
-    fields = json.loads(HistogramSource(name, quantities).content())
-    assert fields == {"version": VERSION, "parameter": name, "quantities": list(quantities)}
+    fields = json.loads(HistogramSource(parameters, quantities).content())
+    assert fields == {
+        "version": VERSION, "parameters": list(parameters), "quantities": list(quantities)
+    }  # fmt: skip
 
 
 def test_another_layout_has_another_id_and_the_same_layout_has_the_same() -> None:
@@ -477,9 +479,55 @@ def test_the_largest_count_decides_the_width(largest: int, width: int, place: in
     counts[0, 1, place] = largest
     counts[1] = 1
     wide, narrow = schema.encode_histograms(counts)
-    assert (wide[0], narrow[0]) == (width, 1)
+    assert (wide[0], narrow[0]) == (16 + width, 16 + 1)
     np.testing.assert_array_equal(schema.decode_histograms(wide, 3), counts[0])
     np.testing.assert_array_equal(schema.decode_histograms(narrow, 3), counts[1])
+
+
+@settings(deadline=None)
+@given(histograms(), st.integers(1, 4))
+def test_parameters_that_share_a_block_are_read_back(counts: Counts, together: int) -> None:
+    blocks = schema.encode_histograms(counts, together)
+    assert len(blocks) == -(-len(counts) // together)
+    for i, block in enumerate(blocks):
+        expected = counts[i * together : (i + 1) * together]
+        decoded = schema.decode_histograms(block, counts.shape[1], len(expected))
+        np.testing.assert_array_equal(decoded, expected.reshape(-1, expected.shape[2]))
+
+
+@pytest.mark.parametrize(("quantities", "parameters"), [(3, 1), (2, 2), (3, 3), (3, 0), (3, 65)])
+def test_a_block_of_another_number_of_parameters_is_refused(
+    quantities: int, parameters: int
+) -> None:
+    (block,) = schema.encode_histograms(np.stack([COUNTS, COUNTS]), 2)
+    assert schema.decode_histograms(block, 3, 2).tolist() == [*COUNTS.tolist(), *COUNTS.tolist()]
+    with pytest.raises(FormatError, match="histogram block"):
+        schema.decode_histograms(block, quantities, parameters)
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.sampled_from([1, 2, 3, 4, 8, 239]),
+    st.lists(st.sets(st.integers(0, 519)), max_size=4),
+    st.integers(-40, 40) | st.just(0),
+    st.integers(0, 127),
+)
+def test_a_sparse_block_that_says_what_cannot_be_is_refused_or_read_as_it_says(
+    width: int, places: list[set[int]], surplus: int, byte: int
+) -> None:
+    bits = np.zeros((len(places), 520), bool)
+    for row, filled in zip(bits, places, strict=True):
+        row[list(filled)] = True
+    payload = np.packbits(bits).tobytes() + bytes([byte]) * (width * int(bits.sum()))
+    payload = payload + bytes(surplus) if surplus >= 0 else payload[:surplus]
+    block = bytes([16 + width]) + zlib.compress(payload)
+    try:
+        counts = schema.decode_histograms(block, len(places))
+    except FormatError:
+        assert width not in WIDTH_OF.values() or surplus or bits[:, BINS + len(SPECIAL) :].any()
+        return
+    number = int.from_bytes([byte] * width, "little")
+    assert counts.tolist() == (bits[:, : BINS + len(SPECIAL)] * number).tolist()
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.uint64])
@@ -571,8 +619,11 @@ def test_a_block_that_says_what_cannot_be_is_refused_or_read_as_it_says(
 
 def test_a_block_with_a_count_beyond_int64_is_refused() -> None:
     payload = np.array([0, 1], "<u2").tobytes() + b"\xff" * 8 * (1 + len(SPECIAL))
-    with pytest.raises(FormatError):
+    with pytest.raises(FormatError, match="beyond"):
         schema.decode_histograms(b"\x08" + zlib.compress(payload), 1)
+    payload = b"\x80" + bytes(64) + b"\xff" * 8
+    with pytest.raises(FormatError, match="beyond"):
+        schema.decode_histograms(b"\x18" + zlib.compress(payload), 1)
 
 
 @pytest.mark.parametrize("quantity_count", [0, 3, 64])
@@ -580,11 +631,11 @@ def test_a_block_that_unpacks_to_many_megabytes_costs_little_memory(quantity_cou
     bomb = zlib.compressobj(9)
     megabyte = bytes(1 << 20)
     packed = b"".join(bomb.compress(megabyte) for _ in range(64)) + bomb.flush()
-    block = b"\x08" + packed
     tracemalloc.start()
     try:
-        with pytest.raises(FormatError, match="too long"):
-            schema.decode_histograms(block, quantity_count)
+        for kind in (b"\x08", b"\x18"):
+            with pytest.raises(FormatError, match="too long"):
+                schema.decode_histograms(kind + packed, quantity_count)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -632,10 +683,32 @@ def test_every_parameter_has_a_block_of_its_own() -> None:
     for tagged, parameter, expected in zip(tensors, LAYOUT.parameters, counts, strict=True):
         assert tagged.tensor.dtype == np.uint8
         assert tagged.tensor.ndim == 1
-        source = HistogramSource(parameter.name, ("update", "exp_avg_sq"))
+        source = HistogramSource((parameter.name,), ("update", "exp_avg_sq"))
         assert tagged.content == source.content()
         decoded = schema.decode_histograms(tagged.tensor.tobytes(), 2)
         np.testing.assert_array_equal(decoded, expected)
+
+
+def test_parameters_share_blocks_where_the_layout_says_so() -> None:
+    three = (*LAYOUT.parameters, LAYOUT.parameters[0])
+    layout = dataclasses.replace(LAYOUT, parameters=three, parameters_per_block=2)
+    assert Layout.from_content(layout.content()) == layout
+    counts = np.random.default_rng(0).integers(0, 300, (3, 2, WIDTH))
+    tensors = schema.histogram_tensors(layout, counts)
+    assert [t.tag for t in tensors] == [f"adam_debug/histograms/{layout.id}/{i}" for i in (0, 1)]
+    names = [[p.name for p in three[:2]], [three[2].name]]
+    assert [json.loads(t.content)["parameters"] for t in tensors] == names
+    for row, expected in enumerate(counts):
+        block, place, parameters = layout.block_of(row)
+        decoded = schema.decode_histograms(tensors[block].tensor.tobytes(), 2, parameters)
+        np.testing.assert_array_equal(decoded[2 * place : 2 * place + 2], expected)
+
+
+@pytest.mark.parametrize("parameters_per_block", [0, -1, 65])
+def test_a_wrong_number_of_parameters_in_a_block_is_refused(parameters_per_block: int) -> None:
+    content = dataclasses.replace(LAYOUT, parameters_per_block=parameters_per_block).content()
+    with pytest.raises(FormatError, match="block"):
+        Layout.from_content(content)
 
 
 def test_other_byte_orders_and_strides_are_written_alike() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.optim import AdamW
 
@@ -49,9 +48,7 @@ class AdamState(OptimizerState):
     def weight_decays(self, table: StepTable) -> dict[str, Tensor]:
         """Return the coefficients of weight decay, of which one is 0."""
         weight_decay = table.number("weight_decay")
-        decoupled = table.column(
-            torch.tensor([float(self._is_decoupled(group)) for group in table.groups])
-        )
+        decoupled = table.by_group(lambda group: float(self._is_decoupled(group)))
         return {
             "coupled_weight_decay": (1 - decoupled) * weight_decay,
             "weight_decay": decoupled * weight_decay,

@@ -34,7 +34,7 @@ GroupSettings = Mapping[str, Any]
 Source = Tensor | Callable[[], Tensor]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen would take three times as long to make, and many are made
 class ParameterState:
     """What an optimizer keeps for one parameter, after a step. Every tensor has its shape.
 
@@ -88,6 +88,7 @@ class Coefficients:
         step_size: The learning rate with everything that scales the direction of all elements.
         weight_decay: Decoupled weight decay, as it stands beside the direction.
         own: Numbers that only the adapter itself knows the meaning of.
+        constants: By name, those that are the same number for all parameters whatever happens.
     """
 
     gradient_sign: Tensor
@@ -107,6 +108,7 @@ class Coefficients:
     step_size: Tensor
     weight_decay: Tensor
     own: Mapping[str, Tensor] = field(default_factory=dict)
+    constants: Mapping[str, float] = field(default_factory=dict)
 
     @staticmethod
     def of(table: StepTable, *, own: Any = None, **given: Tensor | float) -> Coefficients:
@@ -119,7 +121,8 @@ class Coefficients:
         """
         values: dict[str, Tensor | float] = {**_GRADIENT_DESCENT, **given}
         columns = {name: table.column(value) for name, value in values.items()}
-        return Coefficients(**columns, own=dict(own or {}))
+        constants = {n: value for n, value in values.items() if not isinstance(value, Tensor)}
+        return Coefficients(**columns, own=dict(own or {}), constants=constants)
 
 
 _GRADIENT_DESCENT = {
@@ -140,7 +143,7 @@ _GRADIENT_DESCENT = {
     "step_size": 0.0,
     "weight_decay": 0.0,
 }
-COEFFICIENTS = tuple(f.name for f in fields(Coefficients) if f.name != "own")
+COEFFICIENTS = tuple(f.name for f in fields(Coefficients) if f.name not in ("own", "constants"))
 
 
 class StepTable:
@@ -167,6 +170,9 @@ class StepTable:
         self.groups = groups
         self.states = states
         self.steps = steps
+        self._each_group = list({id(group): group for group in groups}.values())
+        index = {id(group): i for i, group in enumerate(self._each_group)}
+        self._group_of = torch.tensor([index[id(group)] for group in groups], dtype=torch.int64)
 
     def column(self, value: Tensor | float) -> Tensor:
         """Return a number, or one for each parameter, as float64 ``[parameters]``."""
@@ -178,12 +184,16 @@ class StepTable:
 
         A flag is 1 or 0; what is missing or no number is NaN.
         """
-        by_group = {id(group): hyperparameter(group, name) for group in self.groups}
-        return self._column(by_group[id(group)] for group in self.groups)
+        return self.by_group(lambda group: hyperparameter(group, name))
 
     def flag(self, name: str) -> Tensor:
         """Return whether each parameter's group has a flag set: bool ``[parameters]``."""
-        return self._column(float(bool(group.get(name))) for group in self.groups) > 0
+        return self.by_group(lambda group: float(bool(group.get(name)))) > 0
+
+    def by_group(self, number: Callable[[GroupSettings], float]) -> Tensor:
+        """Return a number that each parameter's group gives: float64 ``[parameters]``."""
+        numbers = torch.tensor([number(group) for group in self._each_group], dtype=torch.float64)
+        return numbers[self._group_of].to(self.steps.device)
 
     def state_number(self, key: str) -> Tensor:
         """Return one of :attr:`ParameterState.numbers`; NaN for a parameter without it."""
@@ -315,6 +325,14 @@ class OptimizerState(ABC):
             root: From :meth:`root`; None where there is no exp_avg_sq.
             out: ``[rows, n]``, neither ``root`` nor one of ``rows``.
         """
+        if (
+            rows.exp_avg is not None
+            and root is not None
+            and c.constants.get("numerator_gradient") == 0
+            and c.constants.get("denominator_root") == 1
+        ):
+            torch.add(root, c.denominator_constant, out=out)
+            return torch.div(rows.exp_avg, out, out=out).mul_(c.numerator_exp_avg)
         denominator = c.denominator_constant
         if root is not None:
             denominator = torch.mul(root, c.denominator_root).add_(c.denominator_constant)

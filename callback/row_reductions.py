@@ -1,0 +1,92 @@
+"""Sums, counts and comparisons of rows, as fast as the processor or the device has them.
+
+On the CPU, NumPy multiplies and adds up in one pass, and compares into bytes; torch would write the
+products, and compares into floats. Both work on the same memory. Elsewhere it is all torch, and
+nothing waits for the device. Callers silence NumPy's warnings about overflow and NaN.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Relation = Literal["equal", "not_equal", "less", "greater"]
+
+_TORCH = {"equal": torch.eq, "not_equal": torch.ne, "less": torch.lt, "greater": torch.gt}
+_NUMPY = {
+    "equal": np.equal, "not_equal": np.not_equal, "less": np.less, "greater": np.greater,
+}  # fmt: skip
+
+_LOW_BYTES, _ONES = np.uint64(0x00FF_00FF_00FF_00FF), np.uint64(0x0001_0001_0001_0001)
+_BYTE, _TOP = np.uint64(8), np.uint64(48)
+
+
+def dot(x: Tensor, y: Tensor, out: Tensor) -> None:
+    """Put Σxy of each row into ``out``.
+
+    Args:
+        x: ``[rows, n]``.
+        y: Likewise.
+        out: ``[rows]``.
+    """
+    if x.device.type != "cpu":
+        torch.sum(x * y, 1, out=out)
+    elif hasattr(np, "vecdot"):  # NumPy 2
+        np.vecdot(x.numpy(), y.numpy(), out=out.numpy())
+    else:
+        np.einsum("ij,ij->i", x.numpy(), y.numpy(), out=out.numpy())
+
+
+def largest_magnitude(x: Tensor, out: Tensor) -> None:
+    """Put max |x| of each row into ``out``, ``[rows]``; NaN where there is one."""
+    torch.amax(x, 1, out=out)
+    torch.maximum(out, torch.amin(x, 1).neg_(), out=out)
+
+
+def compare(relation: Relation, x: Tensor, y: Tensor | float, out: Tensor) -> Tensor:
+    """Compare element by element.
+
+    Args:
+        relation: Between ``x`` and ``y``.
+        x: ``[rows, n]``.
+        y: Likewise, or ``[rows, 1]``, or one number.
+        out: bool ``[rows, n]``.
+
+    Returns:
+        ``out``.
+    """
+    if x.device.type != "cpu":
+        _TORCH[relation](x, y, out=out)
+    else:
+        _NUMPY[relation](x.numpy(), y.numpy() if isinstance(y, Tensor) else y, out=out.numpy())
+    return out
+
+
+def both(x: Tensor, y: Tensor, out: Tensor) -> Tensor:
+    """Return where two masks hold, in ``out``."""
+    return torch.logical_and(x, y, out=out)
+
+
+def count(mask: Tensor, out: Tensor) -> None:
+    """Put how many elements of each row are True into ``out``.
+
+    Args:
+        mask: bool ``[rows, n]``, contiguous.
+        out: ``[rows]``, floating point.
+    """
+    n = mask.shape[1]
+    if mask.device.type != "cpu" or n % 8 or n > 8 * 255:
+        torch.sum(mask, 1, dtype=out.dtype, out=out)
+        return
+    # Eight bytes at a time, none of which overflows; then pairs of bytes, and the four pairs.
+    bytes_ = torch.sum(mask.view(torch.int64), 1).numpy().view(np.uint64)
+    pairs = (bytes_ & _LOW_BYTES) + ((bytes_ >> _BYTE) & _LOW_BYTES)
+    out.numpy()[:] = (pairs * _ONES) >> _TOP
+
+
+def may_hold(mask: Tensor) -> bool:
+    """Whether a mask is True anywhere; of a device, which would have to be waited for, True."""
+    return mask.device.type != "cpu" or bool(mask.numpy().any())
