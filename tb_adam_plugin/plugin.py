@@ -63,6 +63,7 @@ class AdamDebugPlugin(base_plugin.TBPlugin):
             "/overview": self._overview,
             "/series": self._series,
             "/steps": self._steps,
+            "/gradient_norms": self._gradient_norms,
             "/scalar": self._scalar,
             "/hyperparameters": self._hyperparameters,
             "/histograms": self._histograms,
@@ -121,6 +122,16 @@ class AdamDebugPlugin(base_plugin.TBPlugin):
         run, since = query.text("run"), query.number("since", -1, 0, _MAX_STEP)
         records = self._store.steps(_experiment(request), run)
         return _respond(request, views.steps(run, records, since), _PACKED)
+
+    def _gradient_norms(self, request: Request) -> Response:
+        query = _Query(request, ("run", "parameter", "columns", "since"))
+        run = query.text("run")
+        parameter = query.text("parameter", "") or None
+        columns = query.number("columns", 1024, 1, 4096)
+        since = query.number("since", -1, 0, _MAX_STEP)
+        records = self._store.gradient_norms(_experiment(request), run, parameter)
+        answer = views.gradient_norms(run, parameter, records, columns, since)
+        return _respond(request, answer, _PACKED)
 
     def _scalar(self, request: Request) -> Response:
         query = _Query(request, ("run", "tag", "since"))

@@ -52,8 +52,8 @@ class Series:
         step: float64 ``[steps]``, ascending.
         wall_time: float64 ``[steps]``, seconds since the epoch.
         values: Of statistics float32 ``[statistics, steps, parameters]``, of hyperparameters
-            float64 ``[columns, steps, groups]``, of steps float64 ``[columns, steps]``, of an
-            ordinary scalar float32 ``[1, steps]``.
+            float64 ``[columns, steps, groups]``, of steps float64 ``[columns, steps]``, of gradient
+            norms float64 ``[steps, parameters]``, of an ordinary scalar float32 ``[1, steps]``.
         blocks: Of histograms, one packed block for each step; else empty.
         damage: What was left out, in one sentence, or "".
     """
@@ -94,6 +94,24 @@ def decode_steps(data: Iterable[TensorDatum], columns: Columns) -> Series:
     rows = rows[np.isfinite(rows[:, steps])]
     values = np.ascontiguousarray(rows[last_of_each_step(rows[:, steps])].T)
     return Series(values[steps], values[columns.names.index("wall_time")], values, (), damage)
+
+
+def decode_gradient_norms(data: Iterable[TensorDatum], columns: Columns) -> Series:
+    """Decode float64 ``[steps, 1 + parameters]`` records, several steps each.
+
+    Args:
+        data: The records. The wall time of a step is taken to be that of its record.
+        columns: ``step``, then the names of the parameters.
+    """
+    kept, damage = _intact(data, "<f8", (None, len(columns.names)))
+    rows = np.concatenate([np.empty((0, len(columns.names))), *(d.numpy for d in kept)])
+    sizes = [len(d.numpy) for d in kept]
+    wall_time = np.repeat(np.array([d.wall_time for d in kept], np.float64), sizes)
+    intact = np.isfinite(rows[:, 0])
+    rows, wall_time = rows[intact], wall_time[intact]
+    last = last_of_each_step(rows[:, 0])
+    values = np.ascontiguousarray(rows[last, 1:])
+    return Series(rows[last, 0], wall_time[last], values, (), damage)
 
 
 def decode_blocks(data: Iterable[TensorDatum]) -> Series:

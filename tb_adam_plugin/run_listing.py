@@ -96,6 +96,7 @@ class Run:
         tags: Our readable series.
         hyperparameters: Columns of the hyperparameters tag of each layout id.
         steps: Columns of each steps tag by its id, the newest first.
+        gradient_norms: Columns of each gradient norms tag by its id, the newest first.
         scalars: Ordinary scalar series of the same training.
         messages: What could not be understood.
     """
@@ -106,6 +107,7 @@ class Run:
     tags: Mapping[Tag, TimeSeries]
     hyperparameters: Mapping[str, Columns]
     steps: Mapping[str, Columns]
+    gradient_norms: Mapping[str, Columns]
     scalars: tuple[Scalar, ...] = ()
     messages: tuple[Message, ...] = ()
 
@@ -129,6 +131,7 @@ class _Contents:
     layouts: dict[str, Layout] = field(default_factory=dict)
     hyperparameters: dict[str, Columns] = field(default_factory=dict)
     steps: dict[str, Columns] = field(default_factory=dict)
+    gradient_norms: dict[str, Columns] = field(default_factory=dict)
     messages: list[Message] = field(default_factory=list)
 
 
@@ -160,6 +163,7 @@ def describe_runs(
                 contents.tags,
                 contents.hyperparameters,
                 contents.steps,
+                contents.gradient_norms,
                 _scalars_of(dict.fromkeys((name, run)), scalars),
                 tuple(contents.messages),
             )
@@ -240,6 +244,11 @@ def _read_content(tag: Tag, content: bytes, contents: _Contents) -> None:
         if columns.names[:1] != ("step",) or "wall_time" not in columns.names:
             raise FormatError("the columns do not start with step, or lack wall_time")
         contents.steps[tag.id] = columns
+    elif tag.kind == "gradient_norms":
+        columns = _read_columns(content)
+        if columns.names[:1] != ("step",):
+            raise FormatError("the columns do not start with step")
+        contents.gradient_norms[tag.id] = columns
 
 
 def _scalars_of(runs: Iterable[str], scalars: Mapping[str, Iterable[str]]) -> tuple[Scalar, ...]:

@@ -21,6 +21,7 @@ from tb_adam_plugin.records import (
     damaged_records,
     decode_block,
     decode_blocks,
+    decode_gradient_norms,
     decode_hyperparameters,
     decode_statistics,
     decode_steps,
@@ -239,6 +240,50 @@ class Store:
             values[cells] = series.values[:, rows]
         return NamedRecords(step, wall_time, names, values)
 
+    def gradient_norms(
+        self, experiment: Experiment, run: str, parameter: str | None = None
+    ) -> StatisticRecords:
+        """Return the gradient RMS at the steps around a jump of the gradient norm, recorded or not.
+
+        Args:
+            experiment: Which.
+            run: Which.
+            parameter: The only one to return; None for all.
+
+        Returns:
+            Norm / √elements, as the statistic ``gradient_rms``; in its columns the one parameter,
+            or all of the run. Not logged where a parameter had no gradient.
+        """
+        found = self._run(experiment, run)
+        parameters = found.layout.parameters
+        if parameter is not None:
+            parameters = (_require_parameter(parameter, found),)
+        logs = []
+        for id_, columns in found.gradient_norms.items():
+            decode = partial(decode_gradient_norms, columns=columns)
+            logs.append(self._read(experiment, found, Tag("gradient_norms", id_), decode))
+        step, wall_time, placements = merge_steps(logs)
+        names = [p.name for p in parameters]
+        norms = np.full((step.size, len(names)), np.nan)
+        parts = zip(found.gradient_norms.values(), logs, placements, strict=True)
+        for columns, series, (rows, positions) in parts:
+            stored = {name: column for column, name in enumerate(columns.names[1:])}
+            here = [row for row, name in enumerate(names) if name in stored]
+            there = [stored[names[row]] for row in here]
+            norms[np.ix_(positions, np.array(here, np.intp))] = series.values[rows][:, there]
+        every = self.steps(experiment, run)
+        at, known = _find(step, every.step)
+        wall_time = np.where(known, every.wall_time[at], wall_time)
+        # NaN is no gradient, unless the norm of all gradients is not finite either.
+        logged = np.isfinite(norms) | np.isinf(norms)
+        if "gradient_norm" in every.names:
+            everything = every.values[every.names.index("gradient_norm")][at]
+            logged |= (known & ~np.isfinite(everything))[:, None] & logged.any(axis=0)
+        roots = np.sqrt([max(1, p.elements) for p in parameters])
+        with np.errstate(over="ignore"):
+            values = (norms / roots).astype(np.float32)
+        return StatisticRecords(step, wall_time, values, None if logged.all() else logged)
+
     def hyperparameters(self, experiment: Experiment, run: str) -> NamedRecords:
         """Return the hyperparameters of all parameter groups of a run, float64."""
         found = self._run(experiment, run)
@@ -351,6 +396,14 @@ def _decode_blocks(
 def _rows(names: Sequence[str], of: Sequence[str]) -> npt.NDArray[np.intp]:
     place = {name: row for row, name in enumerate(of)}
     return np.array([place[name] for name in names], np.intp)
+
+
+def _find(wanted: Float64s, among: Float64s) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
+    """Return where values are in an ascending array, and whether they are there."""
+    if not among.size:
+        return np.zeros(wanted.size, np.intp), np.zeros(wanted.size, bool)
+    at = np.minimum(np.searchsorted(among, wanted), among.size - 1)
+    return at, among[at] == wanted
 
 
 def _state(run: Run) -> tuple[object, ...]:

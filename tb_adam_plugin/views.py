@@ -91,22 +91,21 @@ def overview(
     """
     start = int(np.searchsorted(records.step, from_step, "left"))
     end = max(start, int(np.searchsorted(records.step, to_step, "right")))
-    tail, growth = _growth(records.step[start:end], records.wall_time[start:end], since)
-    start += tail
-    step, wall_time = records.step[start:end], records.wall_time[start:end]
-    logged = None if records.logged is None else records.logged[start:end]
-    first, last = column_bounds(step.size, columns)
     middle = MIDDLES.get(statistic) if against is None else _middle_of_comparison(statistic)
-    worst = worst_of_columns(records.values[start:end], first, last, middle=middle, logged=logged)
-    arrays: dict[str, npt.NDArray[Any]] = {
-        "values": worst.T,
-        "first_step": step[first],
-        "last_step": step[last],
-        "wall_time": wall_time[last],
-    }
-    if logged is not None and not logged.all():
-        arrays["logged"] = _any_of_columns(logged, first).T.astype(np.uint8)
+    arrays, growth = _thinned(records, start, end, columns, since, middle)
     return pack({"run": run, "statistic": statistic, "against": against, **growth}, arrays)
+
+
+def gradient_norms(
+    run: str,
+    parameter: str | None,
+    records: StatisticRecords,
+    columns: int,
+    since: float = -math.inf,
+) -> bytes:
+    """Return the packed ``gradient_norms``: the largest gradient RMS in each column."""
+    arrays, growth = _thinned(records, 0, records.step.size, columns, since, None)
+    return pack({"run": run, "parameter": parameter, **growth}, arrays)
 
 
 def compares_by_difference(statistic: str) -> bool:
@@ -166,6 +165,32 @@ def histograms(run: str, records: HistogramRecords) -> bytes:
         "total": _extent(records.logged_step, records.logged_wall_time),
     }
     return pack(header, arrays)
+
+
+def _thinned(
+    records: StatisticRecords,
+    start: int,
+    end: int,
+    columns: int,
+    since: float,
+    middle: float | None,
+) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+    """Return the worst values of the records from ``start`` to ``end``, and their growth."""
+    tail, growth = _growth(records.step[start:end], records.wall_time[start:end], since)
+    start += tail
+    step, wall_time = records.step[start:end], records.wall_time[start:end]
+    logged = None if records.logged is None else records.logged[start:end]
+    first, last = column_bounds(step.size, columns)
+    worst = worst_of_columns(records.values[start:end], first, last, middle=middle, logged=logged)
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "values": worst.T,
+        "first_step": step[first],
+        "last_step": step[last],
+        "wall_time": wall_time[last],
+    }
+    if logged is not None and not logged.all():
+        arrays["logged"] = _any_of_columns(logged, first).T.astype(np.uint8)
+    return arrays, growth
 
 
 def _middle_of_comparison(statistic: str) -> float | None:
@@ -260,6 +285,7 @@ def _run(run: Run) -> dict[str, Any]:
         "statistics": layout.statistics,
         "quantities": [{"name": q.name, "signed": q.signed} for q in layout.quantities],
         "step_columns": run.step_columns,
+        "gradient_norms": bool(run.gradient_norms),
         "scalars": [scalar._asdict() for scalar in run.scalars],
         "messages": _messages(run.messages),
     }
