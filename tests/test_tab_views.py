@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -14,8 +14,9 @@ import pytest
 from event_files import event, make_layout, scalar_event, step_tensors, write_events
 from event_files import write_run as write_made_up_run
 from generated_logs import Run, write_run
+from in_process import unpack
 from playwright.sync_api import Browser, Locator, Page, Route, expect
-from tab_page import Tab, open_tab
+from tab_page import Pixel, Tab, open_tab
 from tab_runs import (
     ATTENTION,
     EMBEDDING,
@@ -36,6 +37,7 @@ pytest_plugins = ["tab_fixtures"]
 SPIKED_LAYER = "transformer.h.1.mlp.c_proj.weight"
 BETWEEN_RECORDS = 152  # recorded is every fifth step
 BOTH = {"run": "spiked/adam_debug", "runs": "spiked%2Fadam_debug,plain%2Fadam_debug"}
+INK = {"light": (33, 33, 33), "dark": (255, 255, 255)}  # of text
 PICTURES = Path(__file__).parent.parent / "screenshots"
 
 
@@ -515,6 +517,10 @@ def odd_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TensorBoard
     folder = tmp_path_factory.mktemp("odd")
     layout = make_layout()
     write_run(folder / "one_layer", Run(steps=STEPS, spike_at=SPIKE, spike_in=SPIKED_LAYER))
+    write_run(
+        folder / "jumped",
+        Run(steps=STEPS, spike_at=BETWEEN_RECORDS, spike_in=SPIKED_LAYER, follow_spike=True),
+    )
     write_run(folder / "between", Run(parameters=4, steps=STEPS, spike_at=BETWEEN_RECORDS))
     statistics = step_tensors(layout, 1)[0]
     newer = layout.content().replace(b'"version":1', b'"version":2')
@@ -538,7 +544,7 @@ def odd_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TensorBoard
     write_made_up_run(folder / "other" / "adam_debug", range(1, 4), make_layout(["only.here"]))
     write_events(folder / "nothing_of_ours", [scalar_event(1, {"loss": 0.5})])
     with running_tensorboard(folder) as process:
-        wait_for_runs(process, 6)
+        wait_for_runs(process, 7)
         yield process
 
 
@@ -565,6 +571,84 @@ def test_spike_between_records_reaches_the_top_of_the_strip(
         empty = tab.pixel(strip, x - 60, 6)
         assert any(tab.pixel(strip, x + dx, 6) != empty for dx in (-2, -1, 0, 1, 2))
         assert tab.pixel(strip, x + 60, 6) == empty
+
+
+def around(tab: Tab, row: str, share: float, pixels: Iterable[int]) -> list[Pixel]:
+    """Colours of the heat map in a row, so many pixels left or right of a share of its width."""
+    box = tab.locate(".heat-rows canvas").bounding_box()
+    assert box is not None
+    return [tab.cell(row, share + pixel / (box["width"] - 1)) for pixel in pixels]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_jump_between_records_is_marked_and_leads_to_its_step(
+    browser: Browser, odd_folder: TensorBoard, theme: str
+) -> None:
+    link = {"run": "jumped/adam_debug", "runs": "jumped%2Fadam_debug", "open": "transformer"}
+    with open_tab(browser, odd_folder.url, link) as tab:
+        if theme == "dark":
+            tab.page.evaluate("document.body.classList.add('dark-mode')")
+            expect(tab.locate("html")).to_have_class("dark")
+        ink = INK[theme]
+        row = "transformer.h.1"
+        expect(tab.row(row)).to_have_attribute("aria-expanded", "false")
+        at = share_of(BETWEEN_RECORDS)
+        frame, words = around(tab, row, at, range(-5, 6)), around(tab, row, at, range(-120, -8))
+        assert ink in frame[:4], frame
+        assert ink in frame[-4:], frame
+        assert ink in words, "what jumped is written"
+        assert ink not in around(tab, "transformer.h.0", at, range(-5, 6))
+        save_picture(tab, f"jump-{theme}")
+
+        tab.click_cell(row, at)
+        tab.shows(".tip", SPIKED_LAYER)
+        tab.shows(".tip", re.compile("×(2[4-9]|3[0-6])"))  # thirtyfold, but for the noise
+        tab.shows(".step-panel h3", f"At step {BETWEEN_RECORDS}")
+        tab.shows(".detail .crumb", "h / 1 / mlp / c_proj / weight")
+        norms = unpack(
+            odd_folder.ask(f"gradient_norms?run=jumped%2Fadam_debug&parameter={SPIKED_LAYER}").body
+        )[1]
+        peak = float(norms["values"][0, -1])
+        assert number_of(tab.number("gradient_rms")) == pytest.approx(peak, rel=1e-3)
+
+        choose_statistic(tab, "gradient RMS")
+        tab.page.mouse.move(5, 990)
+        lines = tab.locate(".lines canvas").last
+        size = lines.bounding_box()
+        assert size is not None
+        x = 46 + at * (size["width"] - 58)
+        dot = {tab.pixel(lines, x + dx, y) for dx in (-2, 2) for y in range(2, 40)}
+        usual = {tab.pixel(lines, x - 60 + dx, y) for dx in (-2, 2) for y in range(2, 40)}
+        assert dot - usual, "a dot at the highest step"
+        with download(tab, tab.locate(SAVE_MENUS[1]), "CSV").open(newline="") as rows:
+            saved = {int(r["step"]): r for r in csv.DictReader(rows) if r["run"] == "jumped"}
+        assert np.float32(saved[BETWEEN_RECORDS]["gradient_rms"]) == np.float32(peak)
+
+
+def test_steps_between_records_have_columns_where_gradients_are_shown(
+    browser: Browser, odd_folder: TensorBoard
+) -> None:
+    link = {
+        "run": "jumped/adam_debug",
+        "runs": "jumped%2Fadam_debug",
+        "metric": "gradient_rms",
+        "range": "141,153",
+    }
+    with open_tab(browser, odd_folder.url, link) as tab:
+        tab.locate('button[aria-label="Open all modules"]').click()
+        colours = [tab.cell(ATTENTION, (step - 141) / 12) for step in range(141, 150)]
+        assert len(set(colours)) > 6, "one colour a step, not one a record"
+        with download(tab, tab.locate(SAVE_MENUS[0]), "CSV").open(newline="") as rows:
+            header = next(csv.reader(rows))
+        assert header[3:] == [str(step) for step in range(141, 154)]
+
+
+def test_list_of_runs_says_where_the_gradient_jumped(
+    browser: Browser, odd_folder: TensorBoard
+) -> None:
+    with open_tab(browser, odd_folder.url, {"run": "half/adam_debug"}) as tab:
+        expect(tab.locate('.run:has([aria-label="The gradient norm jumped"])')).to_have_count(1)
+        expect(tab.locate(".run", has_text="jumped").locator(".jumped")).to_have_count(1)
 
 
 def test_newer_version_is_said_and_the_other_runs_are_shown(

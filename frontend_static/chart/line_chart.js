@@ -29,6 +29,9 @@ import { linearScale, logScale } from './scales.js';
  * @property {Float64Array} x ascending axis positions; lines may have different ones
  * @property {ArrayLike<number>} y what is drawn; NaN is a gap
  * @property {ArrayLike<number>} [raw] drawn faintly under it, when y is smoothed
+ * @property {{x: Float64Array, y: ArrayLike<number>}[]} [between] stretches of single steps between those of x,
+ *   drawn as they are: a spike there is not smoothed away
+ * @property {{x: number, y: number, text: string}[]} [peaks] of them, with a dot and a word each
  */
 
 /**
@@ -73,6 +76,10 @@ export function drawLineChart(canvas, chart) {
     _stroke(context, _points(line.x, line.y, area, chart, scale), line.color);
   }
   context.setLineDash([]);
+  context.lineWidth = 1.4;
+  for (const { between = [], color } of backToFront)
+    for (const { x, y } of between) _stroke(context, _points(x, y, area, chart, scale), color);
+  for (const line of backToFront) _drawPeaks(context, area, line, chart, scale);
   for (const line of chart.lines) _drawMissing(context, area, line, chart);
   context.restore();
   return { area, scale };
@@ -103,6 +110,10 @@ export function lineScale({ lines, range, scale, ignoreOutliers, band, middle })
   if (visible.length > 1) {
     const sorted = Float64Array.from(visible).sort();
     [low, high] = [0.01, 0.99].map((share) => sorted[Math.round(share * (sorted.length - 1))]);
+  }
+  if (!ignoreOutliers) {
+    for (const { x, y } of lines.flatMap(({ between = [] }) => between))
+      for (let i = 0; i < x.length; i++) if (x[i] >= range.from && x[i] <= range.to) include(y[i]);
   }
   for (const value of [...(band ?? []), middle ?? NaN]) include(value);
   if (low > high) return onLog ? logScale(1e-3, 1) : linearScale(0, 1);
@@ -200,6 +211,25 @@ function _stroke(context, { x, y }, color) {
     else context.lineTo(x[i], y[i]);
   }
   context.stroke();
+}
+
+/** @param {Context} context @param {PlotArea} area @param {Line} line @param {LineChart} chart @param {Scale} scale */
+function _drawPeaks(context, area, { peaks = [], color }, { range }, scale) {
+  context.font = FONT;
+  context.textBaseline = 'top';
+  for (const { x, y, text } of peaks) {
+    if (x < range.from || x > range.to) continue;
+    const [left, top] = [xToPixel(area, range, x), Math.max(area.top, yToPixel(area, scale, y))];
+    context.fillStyle = color;
+    context.beginPath();
+    context.roundRect(left - 3.5, top - 2, 7, 7, 3.5);
+    context.fill();
+    context.fillStyle = cssColor('--text');
+    const room = area.left + area.width - left > context.measureText(text).width + 12;
+    context.textAlign = room ? 'left' : 'right';
+    context.fillText(text, left + (room ? 7 : -7), top);
+  }
+  context.textAlign = 'left';
 }
 
 /** @param {Context} context @param {PlotArea} area @param {LineChart} chart @param {Scale} scale */

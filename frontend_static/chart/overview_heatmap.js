@@ -2,6 +2,7 @@
 /** Parameters × steps as a heat map in which no worst value is ever lost to a lack of pixels. */
 import {
   COMPARISON_DECADES,
+  cssOf,
   packRgb,
   parseHex,
   ratioColors,
@@ -9,7 +10,7 @@ import {
   RATIO_DECADES,
   sequentialColors,
 } from './colormap.js';
-import { cssColor, prepareCanvas } from './frame.js';
+import { cssColor, FONT_FAMILY, prepareCanvas } from './frame.js';
 import { cellsOfPixels, domainOfLog, linearScale, logScale } from './scales.js';
 
 /** @typedef {import('../types.d.ts').Overview} Overview */
@@ -32,6 +33,14 @@ export const RATIO_STATISTIC = 'update_to_weight_ratio';
  * @property {Kind} kind
  * @property {Scale} scale of values that do not diverge from a power of ten
  * @property {import('./colormap.js').Decades} [decades] of values that do
+ *
+ * A mark on the row of a parameter.
+ * @typedef {object} Mark
+ * @property {number} parameter
+ * @property {number} x axis position
+ * @property {string} text
+ * @property {string} name of the parameter
+ * @property {number} [value] what fills the mark, coloured as the cells are; nothing unless told
  */
 
 /** Where values are told apart by decades, an exact zero counts as one decade off, as on the server. */
@@ -60,11 +69,12 @@ const NOT_LOGGED = 0xffff;
  * @param {Theme} chart.theme
  * @param {Colouring} [chart.colouring] that of the statistic unless told
  * @param {ReadonlySet<number>} [chart.undefinedFor] parameters whose optimizer does not define the statistic: grey, not NaN
+ * @param {Mark[]} [chart.marks] what is to be seen however narrow it is; the first are written beside
  * @returns {void}
  */
 export function drawOverview(
   canvas,
-  { rows, overview, xs, range, theme, colouring = colouringOf(overview), undefinedFor },
+  { rows, overview, xs, range, theme, colouring = colouringOf(overview), undefinedFor, marks = [] },
 ) {
   const { context, ratio } = prepareCanvas(canvas);
   const { width, height } = canvas;
@@ -79,6 +89,108 @@ export function drawOverview(
     paint(worstSeverities(severities, overview.columns, shown, cells), top, bottom);
   }
   context.putImageData(image, 0, 0);
+  const { severityOf } = severityTable(colouring.kind);
+  const fillOf = (/** @type {number} */ value) => cssOf(colors[severityOf[_halfOf(value)]]);
+  _drawMarks(context, marksOfRows(rows, marks, range, canvas.clientWidth), fillOf, canvas.clientWidth);
+}
+
+/** Half the width of a mark, in CSS pixels: a step of no width is seen, and can be hit. */
+export const MARK_REACH = 4;
+const LABELS = 12;
+/** Where everything jumps at once, a few names are enough. */
+const LABELS_OF_A_STEP = 3;
+const LABEL_HEIGHT = 13;
+
+/**
+ * The marks of every row, the first of those that would lie on each other.
+ * @template {Pick<Mark, 'parameter' | 'x'>} T
+ * @param {TreeRow[]} rows @param {T[]} marks @param {Range} range @param {number} width CSS pixels
+ * @returns {{row: TreeRow, mark: T, pixel: number, others: number}[]} in the order of the marks; `others` are hidden behind it
+ */
+export function marksOfRows(rows, marks, range, width) {
+  /** @type {Map<number, TreeRow>} */
+  const rowOf = new Map();
+  for (const row of rows) if (!row.open) for (const parameter of row.parameters) rowOf.set(parameter, row);
+  /** @type {{row: TreeRow, mark: T, pixel: number, others: number}[]} */
+  const placed = [];
+  /** @type {Map<TreeRow, typeof placed>} */
+  const inRow = new Map();
+  for (const mark of marks) {
+    const row = rowOf.get(mark.parameter);
+    if (!row || mark.x < range.from || mark.x > range.to) continue;
+    const pixel = range.to > range.from ? (width * (mark.x - range.from)) / (range.to - range.from) : width / 2;
+    const here = inRow.get(row) ?? [];
+    inRow.set(row, here);
+    const covered = here.find((other) => Math.abs(other.pixel - pixel) < 2 * MARK_REACH);
+    if (covered) covered.others += 1;
+    else {
+      const place = { row, mark, pixel, others: 0 };
+      here.push(place);
+      placed.push(place);
+    }
+  }
+  return placed;
+}
+
+/**
+ * A frame around each marked step, and beside the first of them what it is, on the side of the steps before.
+ * @param {CanvasRenderingContext2D} context
+ * @param {ReturnType<typeof marksOfRows<Mark>>} placed
+ * @param {(value: number) => string} fillOf
+ * @param {number} width CSS pixels
+ */
+function _drawMarks(context, placed, fillOf, width) {
+  const [ink, ground] = [cssColor('--text'), cssColor('--surface')];
+  context.font = `500 11px ${FONT_FAMILY}`;
+  context.textBaseline = 'middle';
+  context.textAlign = 'left';
+  for (const { row, mark, pixel } of placed) {
+    const [left, top] = [Math.round(pixel) - MARK_REACH, Math.round(row.y)];
+    const height = Math.round(row.y + row.height) - top - 1;
+    if (mark.value !== undefined) {
+      context.fillStyle = fillOf(mark.value);
+      context.fillRect(left, top, 2 * MARK_REACH, height);
+    }
+    _frame(context, left + 1, top + 1, 2 * MARK_REACH - 2, height - 2, ground);
+    _frame(context, left, top, 2 * MARK_REACH, height, ink);
+  }
+  for (const { row, mark, pixel, others } of _labelled(placed)) {
+    const inner = row.kind === 'module' ? `${mark.name.slice(mark.name.startsWith(row.key) ? row.key.length + 1 : 0)} ` : '';
+    const text = `${inner}${mark.text}${others ? ` +${others}` : ''}`;
+    const size = context.measureText(text).width + 8;
+    const before = pixel - MARK_REACH - 2 - size;
+    const left = Math.round(before >= 0 ? before : Math.min(width - size, pixel + MARK_REACH + 2));
+    const top = Math.round(row.y + (row.height - 1 - LABEL_HEIGHT) / 2);
+    context.fillStyle = ground;
+    context.fillRect(left, top, size, LABEL_HEIGHT);
+    context.fillStyle = ink;
+    context.fillText(text, left + 4, top + LABEL_HEIGHT / 2 + 0.5);
+  }
+}
+
+/** @param {ReturnType<typeof marksOfRows<Mark>>} placed @returns {typeof placed} */
+function _labelled(placed) {
+  /** @type {Map<number, number>} */
+  const written = new Map();
+  const few = placed.filter(({ mark }) => {
+    const count = (written.get(mark.x) ?? 0) + 1;
+    written.set(mark.x, count);
+    return count <= LABELS_OF_A_STEP;
+  });
+  return few.slice(0, LABELS);
+}
+
+/** @param {CanvasRenderingContext2D} context @param {number} x @param {number} y @param {number} width @param {number} height @param {string} color */
+function _frame(context, x, y, width, height, color) {
+  context.strokeStyle = color;
+  context.lineWidth = 1;
+  context.strokeRect(x + 0.5, y + 0.5, width - 1, height - 1);
+}
+
+/** @param {number} value @returns {number} its upper half, as float32 */
+function _halfOf(value) {
+  if (Number.isNaN(value)) return NAN;
+  return new Uint32Array(Float32Array.of(value).buffer)[0] >>> 16;
 }
 
 /**

@@ -5,7 +5,7 @@ import { cssColor, drawStepAxis, FONT, prepareCanvas } from '../chart/frame.js';
 import { formatInteger } from '../chart/format.js';
 import { drawLineChart } from '../chart/line_chart.js';
 import { drawOverview } from '../chart/overview_heatmap.js';
-import { drawColourScale } from '../view/overview.js';
+import { drawColourScale, jumpNotes } from '../view/overview.js';
 import { HEAD } from './figure.js';
 
 /**
@@ -81,9 +81,10 @@ export function histogramFigure({ view, parameter, quantity, kind, draw }) {
  * @param {TreeRow[]} overview.rows all of them, not only those in sight
  * @param {import('../view/overview.js').Strip[]} overview.strips
  * @param {ReadonlySet<number>} overview.undefinedFor
+ * @param {import('../chart/overview_heatmap.js').Mark[]} overview.marks
  * @returns {Figure}
  */
-export function overviewFigure({ view, rows, strips, undefinedFor }) {
+export function overviewFigure({ view, rows, strips, undefinedFor, marks }) {
   const width = 1280;
   const left = NAMES_WIDTH;
   const plotWidth = width - left - 2 * PADDING;
@@ -127,6 +128,7 @@ export function overviewFigure({ view, rows, strips, undefinedFor }) {
                 range,
                 color: view.color,
                 log: strip.name === 'gradient_norm',
+                notes: strip.name === 'gradient_norm' ? jumpNotes(view) : [],
               }),
           },
         ];
@@ -145,7 +147,7 @@ export function overviewFigure({ view, rows, strips, undefinedFor }) {
         width: plotWidth,
         height,
         draw: (surface) =>
-          drawOverview(surface, { rows: drawn, overview, xs, range, theme, colouring, undefinedFor }),
+          drawOverview(surface, { rows: drawn, overview, xs, range, theme, colouring, undefinedFor, marks }),
       },
       {
         x: left - PADDING,

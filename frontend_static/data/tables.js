@@ -1,5 +1,6 @@
 // @ts-check
 /** What the charts show, as CSV: full precision, one header line, names of the wire. Pure. */
+import { GRADIENT_STATISTIC } from '../chart/gradient_jumps.js';
 
 /**
  * @typedef {import('../types.d.ts').HistogramSeries} HistogramSeries
@@ -33,7 +34,28 @@ export function seriesTable({ parameter, runs, statistics }) {
         ])
       : [],
   );
+  const between = names.includes(GRADIENT_STATISTIC) ? runs.flatMap((run) => _rowsBetween(run, parameter, names)) : [];
+  rows.push(...between);
   return toCsv([['run', 'parameter', 'step', 'wall_time', ...names], ...rows]);
+}
+
+/**
+ * Steps between records, of which only the gradient is known.
+ * @param {import('../view/step_table.js').RunSeries} run @param {string} parameter @param {string[]} names
+ */
+function _rowsBetween({ run, series, between }, parameter, names) {
+  if (!between) return [];
+  const recorded = new Set(series?.step);
+  const { last_step, wall_time, values, logged } = between.norms;
+  return Array.from(last_step.keys())
+    .filter((i) => !recorded.has(last_step[i]) && (!logged || logged[i]))
+    .map((i) => [
+      run.name,
+      parameter,
+      last_step[i],
+      wall_time[i],
+      ...names.map((name) => (name === GRADIENT_STATISTIC ? values[i] : '')),
+    ]);
 }
 
 /** One line for each step and bin that holds anything. @param {HistogramSeries} histogram */

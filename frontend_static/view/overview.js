@@ -3,7 +3,8 @@
 import { drawLegend, drawRatioLegend } from '../chart/colormap.js';
 import { drawContextStrip } from '../chart/context_strip.js';
 import { formatAxis, formatInteger, formatNumber } from '../chart/format.js';
-import { colouringOf, drawOverview } from '../chart/overview_heatmap.js';
+import { GRADIENT_STATISTIC } from '../chart/gradient_jumps.js';
+import { drawOverview, MARK_REACH, marksOfRows } from '../chart/overview_heatmap.js';
 import { axisTicks } from '../chart/scales.js';
 import { indexAtOrBefore, nearestIndex } from '../state/axis.js';
 import { Canvas, pixelOf, StepLine, useAxisPointer, useWindowHeight } from './plot.js';
@@ -33,6 +34,7 @@ import { html, icon, SaveMenu, severityMark, useEffect, useLayoutEffect, useMemo
  * @property {import('../types.d.ts').StatisticInfo} metric
  * @property {import('../chart/overview_heatmap.js').Colouring} colouring
  * @property {import('../types.d.ts').RunInfo | null} against the run that the heat map compares with
+ * @property {import('../chart/gradient_jumps.js').Jump[]} jumps of single gradients, the strongest first
  *
  * @typedef {{name: string, label: string, x: Float64Array, y: ArrayLike<number>}} Strip
  */
@@ -46,7 +48,7 @@ const HEIGHT_AROUND_ROWS = 646;
 const SMALLEST_HEIGHT = 210;
 /** About how wide the step tag is, in CSS pixels. */
 const TAG_PADDING = 10;
-const TAG_DIGIT = 6.2;
+const TAG_DIGIT = 5.4;
 const HEIGHT_AROUND_FULL = 210;
 const ORDERS = [
   { name: 'model', text: 'Model order' },
@@ -125,7 +127,7 @@ export function Overview({ app, state, view, findings, tree, ranks, open, select
         name=${`${run.name} ${metric.name}`}
         figure=${async () => {
           const { overviewFigure } = await import('../data/figures.js');
-          return overviewFigure({ view, rows, strips, undefinedFor: undefinedFor(view) });
+          return overviewFigure({ view, rows, strips, undefinedFor: undefinedFor(view), marks: marksOf(view) });
         }}
         table=${async () => (await import('../data/tables.js')).overviewTable(view, rows)}
       />
@@ -200,12 +202,31 @@ function Rows({ app, view, tree, open, order, rows, findings, linkCursor, visibl
     if (scroller.current && order !== 'model') scroller.current.scrollTop = 0;
   }, [order]);
 
+  const marks = useMemo(() => marksOf(view), [view.jumps, view.axis, view.start, overview.statistic, view.against]);
+  const placed = useMemo(() => marksOfRows(drawn, marks, range, width), [marks, range, width, rows, offset]);
+  const markUnder = (/** @type {PointerEvent} */ event) => {
+    const box = /** @type {HTMLElement} */ (layer.current).getBoundingClientRect();
+    const [x, y] = [event.clientX - box.left, event.clientY - box.top - top];
+    return placed.find(
+      ({ row, pixel }) => y >= row.y && y < row.y + row.height && Math.abs(x - pixel) <= MARK_REACH + 1,
+    )?.mark;
+  };
+
   const hover = (/** @type {number | null} */ x, /** @type {PointerEvent} */ event) => {
     const column = x === null ? -1 : nearestIndex(xs, x);
-    if (linkCursor || x === null) app.cursor.hover(x === null ? null : xs[column]);
-    tip.current(x === null ? null : _tipAt(event, column, { view, rows, offset, top, layer: layer.current }));
+    const mark = x === null ? undefined : markUnder(event);
+    if (linkCursor || x === null) app.cursor.hover(x === null ? null : (mark?.x ?? xs[column]));
+    tip.current(
+      x === null
+        ? null
+        : mark
+          ? _jumpTip(event, mark, view)
+          : _tipAt(event, column, { view, rows, offset, top, layer: layer.current }),
+    );
   };
   const click = (/** @type {number} */ x, /** @type {PointerEvent} */ event) => {
+    const mark = markUnder(event);
+    if (mark) return app.actions.selectCell(mark.name, mark.jump.step);
     const step = overview.last_step[nearestIndex(xs, x)];
     const y = event.clientY - /** @type {HTMLElement} */ (layer.current).getBoundingClientRect().top;
     const row = y < top ? undefined : _rowAt(rows, y - top + offset);
@@ -232,8 +253,10 @@ function Rows({ app, view, tree, open, order, rows, findings, linkCursor, visibl
       theme: view.theme,
       colouring: view.colouring,
       undefinedFor: undefinedFor(view),
+      marks,
     });
-  const drawing = [overview, xs, range, view.theme, view.colouring, rows, offset, visibleHeight, width];
+  const drawing = [overview, xs, range, view.theme, view.colouring, rows, offset, visibleHeight, width, marks];
+  const notes = useMemo(() => jumpNotes(view), [marks]);
   return html`<div
     class="overview-scroll"
     ref=${scroller}
@@ -270,8 +293,9 @@ function Rows({ app, view, tree, open, order, rows, findings, linkCursor, visibl
                   range,
                   color: view.color,
                   log: strip.name === 'gradient_norm',
+                  notes: strip.name === 'gradient_norm' ? notes : [],
                 })}
-              dependencies=${[strip.x, strip.y, range, view.color, view.theme, width]}
+              dependencies=${[strip.x, strip.y, range, view.color, view.theme, width, notes]}
               label=${`${strip.label} over the same steps`}
             />
           </div>`,
@@ -507,11 +531,53 @@ function _tipAt(event, column, { view, rows, offset, top, layer }) {
     lines.push(['compared with 1e-3', _times(value / 1e-3)]);
   if (row.kind === 'module') lines.push([`extreme of ${row.parameters.length} tensors`, row.key]);
   const name = run.parameters[parameter].name;
-  const flip = {
-    left: event.clientX > window.innerWidth - 340,
-    up: event.clientY > window.innerHeight - 160,
-  };
-  return { x: event.clientX, y: event.clientY, flip, title: name, lines };
+  return { x: event.clientX, y: event.clientY, flip: _flip(event), title: name, lines };
+}
+
+/** @param {View} view @param {import('../chart/gradient_jumps.js').Jump} jump @returns {number} where it lies on the axis */
+function _axisOf({ axis, start }, { step, wallTime }) {
+  return axis === 'step' ? step : axis === 'wall' ? wallTime : wallTime - start;
+}
+
+/**
+ * Marks of the jumps; where the heat map shows gradients, in the colour of the gradient.
+ * @param {View} view
+ */
+export function marksOf(view) {
+  const shows = view.overview.statistic === GRADIENT_STATISTIC && !view.against;
+  return view.jumps.map((jump) => ({
+    jump,
+    parameter: jump.parameter,
+    name: view.run.parameters[jump.parameter].name,
+    x: _axisOf(view, jump),
+    text: Number.isFinite(jump.factor) ? `gradient ${formatFactor(jump.factor)}` : `gradient ${formatNumber(jump.value)}`,
+    value: shows ? jump.value : undefined,
+  }));
+}
+
+/** The steps of the jumps, for the strip above. @param {View} view @returns {{x: number, text: string}[]} */
+export function jumpNotes(view) {
+  /** @type {Map<number, {x: number, text: string}>} */
+  const notes = new Map();
+  for (const jump of view.jumps) {
+    if (!notes.has(jump.step)) notes.set(jump.step, { x: _axisOf(view, jump), text: `step ${formatInteger(jump.step)}` });
+  }
+  return [...notes.values()];
+}
+
+/** @param {PointerEvent} event @param {ReturnType<typeof marksOf>[0]} mark @param {View} view @returns {Tip} */
+function _jumpTip(event, { jump, name, x }, view) {
+  /** @type {[string, string][]} */
+  const lines = [['step', formatInteger(jump.step)]];
+  if (view.axis !== 'step') lines.push(['time', formatAxis(x, view.axis)]);
+  lines.push(['gradient RMS', formatNumber(jump.value)]);
+  if (Number.isFinite(jump.factor)) lines.push(['compared with the steps around', formatFactor(jump.factor)]);
+  return { x: event.clientX, y: event.clientY, flip: _flip(event), title: name, lines };
+}
+
+/** @param {PointerEvent} event @returns {Tip['flip']} */
+function _flip(event) {
+  return { left: event.clientX > window.innerWidth - 340, up: event.clientY > window.innerHeight - 160 };
 }
 
 /** @param {number} factor @returns {string} '33 × above' */

@@ -37,8 +37,8 @@ export function ParameterCard(props) {
   const { run } = view;
   const { name } = parameter;
   const checked = checkedRuns(state);
-  const { series: seriesAnswer, histograms } = useParameterData(app, state, summary, run, checked, name);
-  const runs = seriesOfRuns(state, summary, checked, name, seriesAnswer.value, starts);
+  const { series: seriesAnswer, norms, histograms } = useParameterData(app, state, summary, run, checked, name);
+  const runs = seriesOfRuns(state, summary, checked, name, seriesAnswer.value, norms.value, starts);
   const statistics = statisticsOf(state, [run, ...checked]);
   const epsilon = hyperparameterAt(hyperparameters, parameter.group, 'eps', view.step);
   const stale = seriesAnswer.stale || histograms.stale;

@@ -1,6 +1,7 @@
 // @ts-check
 /** The numbers of one parameter at the step cursor, a column for every checked run. */
 import { formatAxis, formatInteger, formatNumber, formatPercent } from '../chart/format.js';
+import { GRADIENT_STATISTIC } from '../chart/gradient_jumps.js';
 import { indexAtOrBefore } from '../state/axis.js';
 import { html, useLayoutEffect, useRef } from './ui.js';
 
@@ -17,6 +18,8 @@ import { html, useLayoutEffect, useRef } from './ui.js';
  * @property {Series | null} series null where the run has no such parameter
  * @property {number} start wall time of the run's first step
  * @property {Float64Array} xs axis value of every logged step
+ * @property {{norms: import('../types.d.ts').GradientNorms, xs: Float64Array} | null} between gradient RMS
+ *   of single steps around a jump, and where they lie on the axis
  *
  * @typedef {RunSeries & {undefined: {names: string[], optimizer: string}}} TableColumn
  */
@@ -77,7 +80,7 @@ export function StepTable({ app, view, runs, reference, parameter, statistics })
           ${shown.map(
             (statistic) => html`<tr key=${statistic.name} data-statistic=${statistic.name}>
               <th scope="row" title=${statistic.description}>${statistic.label}</th>
-              ${columns.map(({ run }) => html`<td key=${run.run}><span></span><small></small></td>`)}
+              ${columns.map(({ run }) => html`<td key=${run.run}><span></span> <small></small></td>`)}
             </tr>`,
           )}
         </tbody>
@@ -129,10 +132,14 @@ function _fill(panel, x, { view, columns, shown, compared }) {
           : formatStatistic(statistic, value);
       const other = compared >= 0 && compared !== c ? values[compared] : null;
       const difference = value === null || other === null ? '' : formatDifference(statistic, value, other);
+      const exact = statistic.name === GRADIENT_STATISTIC ? valueBetween(columns[c], step) : null;
       const className = undefinedHere ? 'undefined' : value === null ? '' : _emphasis(statistic, value);
       if (cell.className !== className) cell.className = className;
-      setText(/** @type {HTMLElement} */ (cell.firstElementChild), text);
-      setText(/** @type {HTMLElement} */ (cell.lastElementChild), difference);
+      setText(/** @type {HTMLElement} */ (cell.firstElementChild), exact === null ? text : formatNumber(exact));
+      setText(
+        /** @type {HTMLElement} */ (cell.lastElementChild),
+        exact === null ? difference : `at ${formatInteger(step)}`,
+      );
     });
   });
 }
@@ -173,6 +180,17 @@ export function undefinedStatistics(run, parameter) {
   const info = run.parameters.find(({ name }) => name === parameter);
   const group = info && run.groups[info.group];
   return { names: group?.undefined ?? [], optimizer: group?.optimizer ?? '' };
+}
+
+/**
+ * A step between records of which the gradient is known all the same.
+ * @param {Pick<RunSeries, 'between' | 'series'>} column @param {number} step
+ * @returns {number | null} gradient RMS
+ */
+export function valueBetween({ between, series }, step) {
+  const at = between ? between.norms.last_step.indexOf(step) : -1;
+  if (!between || at < 0 || series?.step.includes(step)) return null;
+  return between.norms.logged && !between.norms.logged[at] ? null : between.norms.values[at];
 }
 
 /** @param {Series | null} series @param {number} index @param {number} step */

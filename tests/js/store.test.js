@@ -39,6 +39,7 @@ function runInfo(run, time) {
     statistics: [],
     quantities: [],
     step_columns: [],
+    gradient_norms: false,
     scalars: [],
     messages: [],
   };
