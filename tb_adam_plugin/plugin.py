@@ -83,11 +83,13 @@ class AdamDebugPlugin(base_plugin.TBPlugin):
 
     def _overview(self, request: Request) -> Response:
         query = _Query(
-            request, ("run", "statistic", "columns", "from", "to", "since", "against", "axis")
+            request,
+            ("run", "statistic", "columns", "crowded", "from", "to", "since", "against", "axis"),
         )
         run = query.text("run")
         statistic = query.text("statistic", "update_to_weight_ratio")
         columns = query.number("columns", 1024, 1, 4096)
+        crowded = query.choice("crowded", views.CROWDED)
         first = query.number("from", 0, 0, _MAX_STEP)
         last = query.number("to", _MAX_STEP, 0, _MAX_STEP)
         if first > last:
@@ -107,7 +109,9 @@ class AdamDebugPlugin(base_plugin.TBPlugin):
                 axis,
                 difference=views.compares_by_difference(statistic),
             )
-        answer = views.overview(run, statistic, records, columns, first, last, since, against)
+        answer = views.overview(
+            run, statistic, records, columns, first, last, since, against, crowded
+        )
         return _respond(request, answer, _PACKED)
 
     def _series(self, request: Request) -> Response:

@@ -29,7 +29,7 @@ from tb_adam_plugin.records import (
 )
 from tb_adam_plugin.run_listing import Message, Run
 from tb_adam_plugin.schema import FormatError, Parameter, Quantity, Tag
-from tb_adam_plugin.thinning import evenly_spread
+from tb_adam_plugin.thinning import RATIO, evenly_spread
 
 _MAX_NAMED = 20
 
@@ -195,6 +195,8 @@ class Store:
             ),
             difference=difference,
         )
+        if statistic == RATIO:
+            logged &= ~np.isposinf(records.values)  # the weight was still zero
         return replace(records, values=compared, logged=logged)
 
     def _positioned(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,18 @@ from tb_adam_plugin import __version__, schema
 from tb_adam_plugin.records import Float64s
 from tb_adam_plugin.run_listing import Message, Run
 from tb_adam_plugin.store import HistogramRecords, NamedRecords, Runs, StatisticRecords
-from tb_adam_plugin.thinning import MIDDLES, column_bounds, worst_of_columns
+from tb_adam_plugin.thinning import (
+    MIDDLES,
+    RATIO,
+    column_bounds,
+    latest_of_columns,
+    mean_of_columns,
+    worst_of_columns,
+)
+
+Crowded = Literal["worst", "latest", "mean"]
+_Reduce = Callable[..., npt.NDArray[np.float32]]
+CROWDED: tuple[Crowded, ...] = get_args(Crowded)
 
 _MAGIC = b"ADBG"
 _ALIGNMENT = 8
@@ -76,8 +88,9 @@ def overview(
     to_step: float = math.inf,
     since: float = -math.inf,
     against: str | None = None,
+    crowded: Crowded = "worst",
 ) -> bytes:
-    """Return the packed ``overview``: the worst value of each parameter in each column.
+    """Return the packed ``overview``: one value of each parameter in each column.
 
     Args:
         run: Its name.
@@ -88,11 +101,20 @@ def overview(
         to_step: The last step to consider.
         since: Leave out the steps up to this one, which the asker has already.
         against: The run that ``records`` are compared with.
+        crowded: What a column of several steps holds.
     """
     start = int(np.searchsorted(records.step, from_step, "left"))
     end = max(start, int(np.searchsorted(records.step, to_step, "right")))
     middle = MIDDLES.get(statistic) if against is None else _middle_of_comparison(statistic)
-    arrays, growth = _thinned(records, start, end, columns, since, middle)
+    # Infinite where the weight was zero before the step, as a bias is at its first one.
+    infinity_is_usual = against is None and statistic == RATIO
+    reducers: Mapping[Crowded, _Reduce] = {
+        "worst": partial(worst_of_columns, middle=middle, infinity_is_usual=infinity_is_usual),
+        "latest": latest_of_columns,
+        "mean": mean_of_columns,
+    }
+    reduce = reducers[crowded]
+    arrays, growth = _thinned(records, start, end, columns, since, reduce)
     return pack({"run": run, "statistic": statistic, "against": against, **growth}, arrays)
 
 
@@ -104,7 +126,7 @@ def gradient_norms(
     since: float = -math.inf,
 ) -> bytes:
     """Return the packed ``gradient_norms``: the largest gradient RMS in each column."""
-    arrays, growth = _thinned(records, 0, records.step.size, columns, since, None)
+    arrays, growth = _thinned(records, 0, records.step.size, columns, since, worst_of_columns)
     return pack({"run": run, "parameter": parameter, **growth}, arrays)
 
 
@@ -173,17 +195,17 @@ def _thinned(
     end: int,
     columns: int,
     since: float,
-    middle: float | None,
+    reduce: _Reduce,
 ) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
-    """Return the worst values of the records from ``start`` to ``end``, and their growth."""
+    """Return the records from ``start`` to ``end`` in columns, and their growth."""
     tail, growth = _growth(records.step[start:end], records.wall_time[start:end], since)
     start += tail
     step, wall_time = records.step[start:end], records.wall_time[start:end]
     logged = None if records.logged is None else records.logged[start:end]
     first, last = column_bounds(step.size, columns)
-    worst = worst_of_columns(records.values[start:end], first, last, middle=middle, logged=logged)
+    values = reduce(records.values[start:end], first, last, logged=logged)
     arrays: dict[str, npt.NDArray[Any]] = {
-        "values": worst.T,
+        "values": values.T,
         "first_step": step[first],
         "last_step": step[last],
         "wall_time": wall_time[last],

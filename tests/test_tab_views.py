@@ -312,6 +312,72 @@ def test_settings_are_kept_in_the_browser_and_not_in_the_link(tab: Tab) -> None:
     tab.shows(".lines h3 small", "healthy, 3e-4 to 3e-3")
 
 
+def open_settings(tab: Tab) -> Locator:
+    tab.locate(".settings-button").click()
+    return tab.locate(".settings")
+
+
+def preferences(tab: Tab) -> dict[str, object]:
+    kept = tab.locate("body").evaluate("() => localStorage.getItem('adam_debug.preferences')")
+    return dict(json.loads(kept))
+
+
+def test_default_chart_and_linear_part_of_histograms_are_settings(tab: Tab) -> None:
+    panels = tab.locate('section[aria-label^="Histograms of"] canvas')
+    panels.first.wait_for()
+    pane = open_settings(tab)
+    chart = pane.locator("label", has_text="Default chart").locator("select")
+    assert chart.locator("option").all_inner_texts()[:2] == ["By quantity", "Ridgeline"]
+    for kind in ("single", "bands"):
+        chart.select_option(kind)
+        label = {"single": "Single step of", "bands": "Percentile bands of"}[kind]
+        for panel in panels.all():
+            expect(panel).to_have_attribute("aria-label", re.compile(label))
+    linear = pane.locator("label", has_text="Linear below")
+    expect(linear.locator("output")).to_have_text("Auto")
+    before = picture(panels.first)
+    linear.locator("input").fill("-9")
+    expect(linear.locator("output")).to_have_text("1e-9")
+    assert picture(panels.first) != before
+    kept = preferences(tab)
+    assert (kept["defaultChart"], kept["linearBelow"]) == ("bands", 1e-9)
+    assert "1e-9" not in tab.page.url
+    assert "bands" not in tab.page.url
+
+
+def test_histograms_of_all_checked_runs_are_drawn_beside_each_other(
+    browser: Browser, tensorboard: TensorBoard
+) -> None:
+    with open_tab(browser, tensorboard.url, BOTH) as tab:
+        panel = tab.locate('section[aria-label="Histograms of update"]')
+        expect(panel.locator("canvas")).to_have_count(1)
+        tab.locate('button[aria-label="Histograms of all checked runs"]').click()
+        expect(panel.locator("canvas")).to_have_count(2)
+        assert panel.locator(".plot-run").all_inner_texts() == ["spiked", "plain"]
+        label = re.compile("over 11 logged histograms of plain")
+        expect(panel.locator("canvas").nth(1)).to_have_attribute("aria-label", label)
+        save_picture(tab, "histograms-of-all-runs")
+        for canvas in panel.locator("canvas").all():
+            assert tab_colours(canvas) > 10
+        with download(tab, tab.locate(SAVE_MENUS[2]), "CSV").open(newline="") as lines:
+            assert {row["run"] for row in csv.DictReader(lines)} == {"spiked", "plain"}
+        assert preferences(tab)["allRuns"] is True
+
+
+def test_update_of_a_weight_that_was_zero_is_no_alarm(tab: Tab) -> None:
+    expect(tab.locate(".swatches", has_text="weight was 0")).to_have_count(1)
+    bias = ATTENTION.replace("weight", "bias")
+    first = [tab.cell(bias, 0, dy) for dy in range(-6, 7)]
+    assert all(pixel.is_grey for pixel in first), first
+    assert len(set(first)) > 1, "lines, not the grey of what was not logged"
+    tab.click_cell(bias, 0)
+    tab.shows(".step-panel h3", "At step 1")
+    expect(tab.locate('tr[data-statistic="update_to_weight_ratio"] td').first).to_have_text(
+        re.compile("weight was 0")
+    )
+    expect(tab.locate('tr[data-statistic="update_to_weight_ratio"] td.hot')).to_have_count(0)
+
+
 FINDINGS = [
     {
         "id": "b",

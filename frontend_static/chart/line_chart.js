@@ -43,6 +43,7 @@ import { linearScale, logScale } from './scales.js';
  * @property {[number, number]} [band] shaded values
  * @property {string} [bandLabel]
  * @property {number} [middle] a dashed line
+ * @property {boolean} [infinityIsUsual] leave a gap without a mark where a value is infinite
  * @property {boolean} [ignoreOutliers] the highest and the lowest hundredth do not stretch the axis
  * @property {boolean} [withoutSteps] leave out the labels of the horizontal axis: a chart below has them
  */
@@ -262,13 +263,14 @@ function _drawGround(context, area, chart, scale) {
 }
 
 /** @param {Context} context @param {PlotArea} area @param {Line} line @param {LineChart} chart */
-function _drawMissing(context, area, { x, y, raw, color }, { range, scale }) {
+function _drawMissing(context, area, { x, y, raw, color }, { range, scale, infinityIsUsual }) {
   const values = raw ?? y;
   const bottom = area.top + area.height;
   const drawn = new Set();
   for (let i = 0; i < x.length; i++) {
     const value = values[i];
     if (_drawable(value, scale) || x[i] < range.from || x[i] > range.to) continue;
+    if (infinityIsUsual && value === Infinity) continue;
     const pixel = Math.round(xToPixel(area, range, x[i]));
     const finite = Number.isFinite(value);
     if (drawn.has(`${pixel} ${finite}`)) continue;

@@ -55,6 +55,8 @@ const ZERO = 0;
 const NEGATIVE_ZERO = 0x8000;
 const POSITIVE_INFINITY = 0x7f80;
 const NEGATIVE_INFINITY = 0xff80;
+/** In place of a colour: transparent, as no colour is. */
+const ZERO_WEIGHT = 1;
 /** All bit patterns of NaN become the first; the second then stands for "not logged". */
 const NAN = 0x7fc0;
 const NOT_LOGGED = 0xffff;
@@ -69,12 +71,13 @@ const NOT_LOGGED = 0xffff;
  * @param {Theme} chart.theme
  * @param {Colouring} [chart.colouring] that of the statistic unless told
  * @param {ReadonlySet<number>} [chart.undefinedFor] parameters whose optimizer does not define the statistic: grey, not NaN
+ * @param {import('../state/store.js').Crowded} [chart.crowded] what a pixel shows that covers several cells
  * @param {Mark[]} [chart.marks] what is to be seen however narrow it is; the first are written beside
  * @returns {void}
  */
 export function drawOverview(
   canvas,
-  { rows, overview, xs, range, theme, colouring = colouringOf(overview), undefinedFor, marks = [] },
+  { rows, overview, xs, range, theme, colouring = colouringOf(overview), undefinedFor, marks = [], crowded = 'worst' },
 ) {
   const { context, ratio } = prepareCanvas(canvas);
   const { width, height } = canvas;
@@ -84,9 +87,14 @@ export function drawOverview(
   const colors = _colorsOf(colouring, theme);
   const paint = _painter(new Uint32Array(image.data.buffer), cells.first, ratio, colors);
   const severities = severitiesOf(overview, colouring.kind);
+  const newest = { first: cells.last, last: cells.last };
   for (const { top, bottom, parameters } of deviceStripes(rows, ratio, height)) {
     const shown = undefinedFor ? parameters.filter((parameter) => !undefinedFor.has(parameter)) : parameters;
-    paint(worstSeverities(severities, overview.columns, shown, cells), top, bottom);
+    const severity =
+      crowded === 'mean'
+        ? meanSeverities(overview, colouring.kind, shown, cells)
+        : worstSeverities(severities, overview.columns, shown, crowded === 'latest' ? newest : cells);
+    paint(severity, top, bottom);
   }
   context.putImageData(image, 0, 0);
   const { severityOf } = severityTable(colouring.kind);
@@ -265,7 +273,8 @@ export function deviceStripes(rows, ratio, height) {
 /**
  * How bad each cell is, as an integer: the higher, the worse; 0 where nothing was logged. NaN beats
  * everything, and infinity comes next. Ratios count decades from their middle, an exact 0 as one decade,
- * so that it neither drowns among healthy values nor hides a spike; cosines count their distance from 0;
+ * so that it neither drowns among healthy values nor hides a spike, and infinity, the ratio of an update
+ * to a weight that was 0, as well; cosines count their distance from 0;
  * of other statistics the largest is the worst.
  * @param {Pick<Overview, 'values' | 'logged'>} overview
  * @param {Kind} kind
@@ -313,6 +322,28 @@ export function worstSeverities(severities, columns, parameters, { first, last }
 }
 
 /**
+ * The arithmetic mean of the cells that each pixel covers; NaN where one of them is.
+ * @param {Pick<Overview, 'values' | 'columns' | 'logged'>} overview @param {Kind} kind
+ * @param {number[]} parameters of one stripe
+ * @param {{first: Int32Array, last: Int32Array}} cells columns per pixel
+ * @returns {Uint16Array} severity per pixel
+ */
+export function meanSeverities({ values, columns, logged }, kind, parameters, { first, last }) {
+  const { severityOf } = severityTable(kind);
+  return Uint16Array.from(first, (from, pixel) => {
+    let [sum, count] = [0, 0];
+    for (const parameter of from < 0 ? [] : parameters) {
+      for (let at = parameter * columns + from, end = parameter * columns + last[pixel]; at <= end; at++) {
+        if (logged && !logged[at]) continue;
+        sum += values[at];
+        count++;
+      }
+    }
+    return count ? severityOf[_halfOf(sum / count)] : 0;
+  });
+}
+
+/**
  * All values in ascending order of severity.
  * @param {Kind} kind
  * @returns {{severityOf: Uint16Array, valueOf: Float32Array, decadeOf: Float32Array}} severity of the upper
@@ -350,6 +381,7 @@ const _severityTables = new Map();
 function _badness(kind, half, value) {
   if (half === NOT_LOGGED) return -1e3;
   if (Number.isNaN(value)) return 1e3;
+  if (kind === 'ratio' && value === Infinity) return ZERO_DECADES;
   if (value === Infinity || value === -Infinity) return 950;
   if (kind === 'ratio' || kind === 'comparison') {
     const { middle } = kind === 'ratio' ? RATIO_DECADES : COMPARISON_DECADES;
@@ -374,7 +406,7 @@ let _latestColors = null;
 /**
  * @param {Colouring} colouring
  * @param {Theme} theme
- * @returns {Uint32Array} packed colour per severity; 0 is the hatch of an exact zero
+ * @returns {Uint32Array} packed colour per severity; 0 is the hatch of an exact zero, 1 that of a weight that was 0
  */
 function _colorsOf(colouring, theme) {
   const key = [colouring.kind, colouring.scale.low, colouring.scale.high, theme].join();
@@ -394,6 +426,7 @@ function _paintedSeverities({ kind, scale, decades }, theme) {
   if (decades || kind === 'log') colors[severityOf[ZERO]] = colors[severityOf[NEGATIVE_ZERO]] = 0;
   for (const half of [NAN, POSITIVE_INFINITY, NEGATIVE_INFINITY])
     colors[severityOf[half]] = packRgb(parseHex(cssColor('--nan')));
+  if (kind === 'ratio') colors[severityOf[POSITIVE_INFINITY]] = ZERO_WEIGHT;
   colors[severityOf[NOT_LOGGED]] = packRgb(parseHex(cssColor('--nodata')));
   return colors;
 }
@@ -410,16 +443,24 @@ function _painter(pixels, first, ratio, colors) {
   const line = packRgb(parseHex(cssColor('--hatch')));
   const period = Math.max(4, Math.round(6 * ratio));
   return (severities, top, bottom) => {
+    /** @type {number[]} */
     const hatched = [];
+    /** @type {number[]} */
+    const lined = [];
     for (let x = 0, at = top * width; x < width; x++, at++) {
       if (first[x] < 0) continue;
       pixels[at] = colors[severities[x]];
       if (pixels[at] === 0) hatched.push(x);
+      else if (pixels[at] === ZERO_WEIGHT) lined.push(x);
     }
     for (let y = top + 1; y < bottom; y++) pixels.copyWithin(y * width, top * width, (top + 1) * width);
     for (const x of hatched) {
       for (let y = top; y < bottom; y++)
         pixels[y * width + x] = (x + y) % period < period / 3 ? line : ground;
+    }
+    for (const x of lined) {
+      for (let y = top; y < bottom; y++)
+        pixels[y * width + x] = (y - top) % period < period / 2 ? line : ground;
     }
   };
 }

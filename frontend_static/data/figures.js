@@ -12,6 +12,7 @@ import { HEAD } from './figure.js';
  * @typedef {import('./figure.js').Figure} Figure
  * @typedef {import('./figure.js').Surface} Surface
  * @typedef {import('../view/overview.js').View} View
+ * @typedef {import('../view/histogram_panel.js').HistogramRun} HistogramRun
  * @typedef {import('../types.d.ts').TreeRow} TreeRow
  */
 
@@ -55,23 +56,30 @@ export function lineFigure({ view, parameter, charts }) {
 
 /**
  * @param {object} panel
- * @param {View} panel.view
+ * @param {HistogramRun[]} panel.runs
  * @param {import('../types.d.ts').ParameterInfo} panel.parameter
  * @param {string} panel.quantity
  * @param {string} panel.kind
- * @param {(surface: Surface) => void} panel.draw
+ * @param {(run: HistogramRun) => (surface: Surface) => void} panel.draw
  * @returns {Figure}
  */
-export function histogramFigure({ view, parameter, quantity, kind, draw }) {
+export function histogramFigure({ runs, parameter, quantity, kind, draw }) {
   const { elements, elements_read: read } = parameter;
   const sample = read < elements ? `, ${formatInteger(read)} of ${formatInteger(elements)} elements` : '';
+  const width = runs.length > 1 ? 400 : 720;
   return {
-    width: 720,
+    width: runs.length * width,
     height: HEAD + 380,
     title: `${quantity} of ${parameter.name}`,
     subtitle: `${kind}${sample}`,
-    legend: [{ color: view.color, label: view.run.name }],
-    parts: [{ x: PADDING, y: HEAD, width: 720 - 2 * PADDING, height: 370, draw }],
+    legend: runs.map(({ color, run }) => ({ color, label: run.name })),
+    parts: runs.map((run, i) => ({
+      x: i * width + PADDING,
+      y: HEAD,
+      width: width - 2 * PADDING,
+      height: 370,
+      draw: draw(run),
+    })),
   };
 }
 
@@ -82,9 +90,10 @@ export function histogramFigure({ view, parameter, quantity, kind, draw }) {
  * @param {import('../view/overview.js').Strip[]} overview.strips
  * @param {ReadonlySet<number>} overview.undefinedFor
  * @param {import('../chart/overview_heatmap.js').Mark[]} overview.marks
+ * @param {import('../state/store.js').Crowded} overview.crowded
  * @returns {Figure}
  */
-export function overviewFigure({ view, rows, strips, undefinedFor, marks }) {
+export function overviewFigure({ view, rows, strips, undefinedFor, marks, crowded }) {
   const width = 1280;
   const left = NAMES_WIDTH;
   const plotWidth = width - left - 2 * PADDING;
@@ -99,7 +108,7 @@ export function overviewFigure({ view, rows, strips, undefinedFor, marks }) {
     title: metric.label,
     subtitle: `${run.name}${against ? ` compared with ${against.name}` : ''}, over ${_axisName(view)}`,
     legend: [
-      { color: cssColor('--nan'), label: 'NaN or infinite' },
+      { color: cssColor('--nan'), label: colouring.kind === 'ratio' ? 'NaN' : 'NaN or infinite' },
       ...(overview.logged
         ? [{ color: cssColor('--nodata'), label: against ? 'nothing to compare' : 'not logged' }]
         : []),
@@ -147,7 +156,7 @@ export function overviewFigure({ view, rows, strips, undefinedFor, marks }) {
         width: plotWidth,
         height,
         draw: (surface) =>
-          drawOverview(surface, { rows: drawn, overview, xs, range, theme, colouring, undefinedFor, marks }),
+          drawOverview(surface, { rows: drawn, overview, xs, range, theme, colouring, undefinedFor, marks, crowded }),
       },
       {
         x: left - PADDING,

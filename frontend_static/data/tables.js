@@ -58,13 +58,19 @@ function _rowsBetween({ run, series, between }, parameter, names) {
     ]);
 }
 
-/** One line for each step and bin that holds anything. @param {HistogramSeries} histogram */
-export function histogramTable({ quantity, step, bins, counts, edges, special }) {
+/** One line for each run, step and bin that holds anything. @param {import('../view/histogram_panel.js').HistogramRun[]} runs */
+export function histogramTable(runs) {
+  const rows = runs.flatMap(({ run, histogram }) => (histogram ? _binRows(run.name, histogram) : []));
+  return toCsv([['run', 'quantity', 'step', 'from', 'to', 'count'], ...rows]);
+}
+
+/** @param {string} run @param {HistogramSeries} histogram */
+function _binRows(run, { quantity, step, bins, counts, edges, special }) {
   const rows = Array.from(step, (at, i) => [
-    ...Array.from({ length: bins }, (_, bin) => [quantity, at, edges[bin], edges[bin + 1], counts[i * bins + bin]]),
-    ...['zero', 'subnormal', '-inf', 'inf', 'nan'].map((name, k) => [quantity, at, name, name, special[i * 5 + k]]),
+    ...Array.from({ length: bins }, (_, bin) => [run, quantity, at, edges[bin], edges[bin + 1], counts[i * bins + bin]]),
+    ...['zero', 'subnormal', '-inf', 'inf', 'nan'].map((name, k) => [run, quantity, at, name, name, special[i * 5 + k]]),
   ]).flat();
-  return toCsv([['quantity', 'step', 'from', 'to', 'count'], ...rows.filter((row) => Number(row[4]) > 0)]);
+  return rows.filter((row) => Number(row[5]) > 0);
 }
 
 /**

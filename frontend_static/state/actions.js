@@ -76,6 +76,9 @@ export function createActions(store, api) {
     },
     /** @template {keyof import('./store.js').Preferences} K @param {K} name @param {State[K]} value */
     prefer: (name, value) => set({ [name]: value }),
+    /** Draws all histogram panels in this way, also those that had another. @param {State['defaultChart']} defaultChart */
+    chooseDefaultChart: (defaultChart) =>
+      set({ defaultChart, panels: get().panels.map((panel) => ({ ...panel, kind: null })) }),
     /** Takes back all preferences. */
     forgetPreferences: () => set(defaultPreferences()),
     /** @param {import('../types.d.ts').AxisKind} axis */

@@ -193,6 +193,7 @@ function chartOf(statistic, state, view, drawn) {
     band: ratio ? state.healthyBand : undefined,
     bandLabel: ratio ? 'healthy' : undefined,
     middle: ratio ? 1e-3 : undefined,
+    infinityIsUsual: ratio, // the weight was 0
   };
 }
 

@@ -100,7 +100,8 @@ export function Overview({ app, state, view, findings, tree, ranks, open, select
       <span class="grow"></span>
       <span class="swatches">
         ${_hatches(view) && html`<span><i class="sw-zero"></i>${_isRatio(metric) ? 'no update' : 'zero'}</span>`}
-        <span><i class="sw-nan"></i>NaN / Inf</span>
+        ${_hasZeroWeights(overview) && html`<span title="An update of a weight that was 0, as a bias at its first step, has no finite ratio to it"><i class="sw-zero-weight"></i>weight was 0</span>`}
+        <span><i class="sw-nan"></i>NaN${_isRatio(metric) ? '' : ' / Inf'}</span>
         ${(overview.logged || lacking) && html`<span><i class="sw-none"></i>${_greyText(view, lacking)}</span>`}
       </span>
       <${Legend} view=${view} />
@@ -127,7 +128,7 @@ export function Overview({ app, state, view, findings, tree, ranks, open, select
         name=${`${run.name} ${metric.name}`}
         figure=${async () => {
           const { overviewFigure } = await import('../data/figures.js');
-          return overviewFigure({ view, rows, strips, undefinedFor: undefinedFor(view), marks: marksOf(view) });
+          return overviewFigure({ view, rows, strips, undefinedFor: undefinedFor(view), marks: marksOf(view), crowded: state.crowded });
         }}
         table=${async () => (await import('../data/tables.js')).overviewTable(view, rows)}
       />
@@ -160,6 +161,7 @@ export function Overview({ app, state, view, findings, tree, ranks, open, select
           findings=${findings}
           order=${state.order}
           linkCursor=${state.linkCursor}
+          crowded=${state.crowded}
           visibleHeight=${Math.min(Math.floor(available / rowHeight), rows.length) * rowHeight}
           selected=${selected}
           strips=${strips}
@@ -170,7 +172,7 @@ export function Overview({ app, state, view, findings, tree, ranks, open, select
 }
 
 /** @param {any} props see Overview */
-function Rows({ app, view, tree, open, order, rows, findings, linkCursor, visibleHeight, selected, strips, stripChoices }) {
+function Rows({ app, view, tree, open, order, rows, findings, linkCursor, crowded, visibleHeight, selected, strips, stripChoices }) {
   const { overview, xs, range, run } = view;
   const scroller = useRef(/** @type {HTMLElement | null} */ (null));
   const layer = useRef(/** @type {HTMLElement | null} */ (null));
@@ -254,8 +256,9 @@ function Rows({ app, view, tree, open, order, rows, findings, linkCursor, visibl
       colouring: view.colouring,
       undefinedFor: undefinedFor(view),
       marks,
+      crowded,
     });
-  const drawing = [overview, xs, range, view.theme, view.colouring, rows, offset, visibleHeight, width, marks];
+  const drawing = [overview, xs, range, view.theme, view.colouring, rows, offset, visibleHeight, width, marks, crowded];
   const notes = useMemo(() => jumpNotes(view), [marks]);
   return html`<div
     class="overview-scroll"
@@ -607,7 +610,8 @@ function _worst(view, row, column) {
 }
 
 /** @param {View} view @param {number} value @returns {number} the larger the more it stands out */
-function _extremity({ colouring: { decades } }, value) {
+function _extremity({ colouring: { decades, kind } }, value) {
+  if (kind === 'ratio' && value === Infinity) return 1;
   if (!Number.isFinite(value)) return Infinity;
   if (!decades) return Math.abs(value);
   return value === 0 ? 1 : Math.abs(Math.log10(value) - decades.middle);
@@ -634,6 +638,7 @@ function _valueText(view, parameter, value, short = false) {
   if (Number.isNaN(value) && group?.undefined.includes(view.metric.name)) {
     return short ? '—' : `not defined for ${group.optimizer}`;
   }
+  if (!view.against && value === Infinity && _isRatio(view.metric)) return short ? 'w = 0' : 'weight was 0';
   if (!view.against) return formatStatistic(view.metric, value);
   if (view.colouring.kind === 'comparison') return Number.isFinite(value) ? formatFactor(value) : formatNumber(value);
   return `${value > 0 ? '+' : ''}${formatNumber(value)}`;
@@ -649,6 +654,17 @@ function _greyText({ against, overview }, lacking) {
   if (lacking) return overview.logged ? 'not defined or not logged' : 'not defined';
   return against ? 'nothing to compare' : 'not logged';
 }
+
+/** @param {OverviewData} overview @returns {boolean} whether some updates were of weights that were 0 */
+function _hasZeroWeights({ values, statistic, against }) {
+  if (against || !_isRatio({ name: statistic })) return false;
+  const known = zeroWeights.get(values) ?? values.includes(Infinity);
+  zeroWeights.set(values, known);
+  return known;
+}
+
+/** @type {WeakMap<Float32Array, boolean>} */
+const zeroWeights = new WeakMap();
 
 /** @param {View} view whether an exact zero has a look of its own */
 function _hatches({ colouring }) {

@@ -31,7 +31,7 @@ const RESTING_MILLISECONDS = 150;
  */
 export function useRunData({ api }, state, summary, run, statistic, against) {
   const revision = revisionOf(state, summary, run);
-  const query = { run: run.run, statistic, columns: COLUMNS, ...comparisonQuery(state, against) };
+  const query = { run: run.run, statistic, columns: COLUMNS, ...shapeQuery(state, against) };
   const both = against ? `${revision} ${revisionOf(state, summary, against)}` : revision;
   return {
     overview: useAnswer(JSON.stringify(query), both, (signal) => api.overview(query, both, signal)),
@@ -43,13 +43,17 @@ export function useRunData({ api }, state, summary, run, statistic, against) {
   };
 }
 
-/** @param {State} state @param {RunInfo | null} against @returns {{against?: string, axis?: string}} */
-function comparisonQuery(state, against) {
-  return against ? { against: against.run, axis: state.axis } : {};
+/** @param {State} state @param {RunInfo | null} against @returns {{against?: string, axis?: string, crowded?: string}} */
+function shapeQuery(state, against) {
+  return {
+    ...(state.crowded !== 'worst' && { crowded: state.crowded }),
+    ...(against && { against: against.run, axis: state.axis }),
+  };
 }
 
 /**
- * Series of one parameter of all runs that have it, and its histograms of the overview's run.
+ * Series of one parameter of all runs that have it, and its histograms: of the overview's run first, then
+ * of the others where that is wanted.
  * @param {AppContext} app @param {State} state @param {Summary} summary
  * @param {RunInfo} run @param {RunInfo[]} runs @param {string} name
  */
@@ -76,20 +80,19 @@ export function useParameterData({ api }, state, summary, run, runs, name) {
         ),
       ),
   );
-  const logged = run.quantities.map((quantity) => quantity.name);
-  const wanted = [...new Set(state.panels.map(({ quantity }) => quantity))]
-    .filter((q) => logged.includes(q))
-    .sort();
-  const revision = revisionOf(state, summary, run);
+  const others = state.allRuns ? holders.filter((info) => info !== run) : [];
+  const questions = [run, ...others].flatMap((info) => {
+    const logged = info.quantities.map((quantity) => quantity.name);
+    const wanted = [...new Set(state.panels.map(({ quantity }) => quantity))]
+      .filter((q) => logged.includes(q))
+      .sort();
+    const query = { run: info.run, parameter: name, quantity: wanted, columns: 256 };
+    return wanted.length ? [{ query, revision: revisionOf(state, summary, info) }] : [];
+  });
   const histograms = useAnswer(
-    wanted.length ? JSON.stringify([run.run, name, wanted]) : null,
-    revision,
-    (signal) =>
-      api.histograms(
-        { run: run.run, parameter: name, quantity: wanted, columns: 256 },
-        revision,
-        signal,
-      ),
+    questions.length ? JSON.stringify(questions.map(({ query }) => query)) : null,
+    questions.map(({ revision }) => revision).join('\n'),
+    (signal) => Promise.all(questions.map(({ query, revision }) => api.histograms(query, revision, signal))),
   );
   return { series, norms, histograms };
 }
@@ -232,7 +235,7 @@ export function useZoomedOverview({ api }, state, summary, run, statistic, again
     run: run.run,
     statistic,
     columns: COLUMNS,
-    ...comparisonQuery(state, against),
+    ...shapeQuery(state, against),
     ...JSON.parse(part),
   };
   const revision = revisionOf(state, summary, run);

@@ -129,7 +129,9 @@ function _fill(panel, x, { view, columns, shown, compared }) {
         ? `not defined for ${missing.optimizer}`
         : value === null
           ? '—'
-          : formatStatistic(statistic, value);
+          : value === Infinity && statistic.name === 'update_to_weight_ratio'
+            ? 'weight was 0'
+            : formatStatistic(statistic, value);
       const other = compared >= 0 && compared !== c ? values[compared] : null;
       const difference = value === null || other === null ? '' : formatDifference(statistic, value, other);
       const exact = statistic.name === GRADIENT_STATISTIC ? valueBetween(columns[c], step) : null;
@@ -232,17 +234,18 @@ export function formatFactor(factor) {
 
 /** @param {StatisticInfo} statistic @param {number} value */
 function _emphasis({ name }, value) {
+  if (name === 'update_to_weight_ratio') return ratioEmphasis(value);
   if (value === Infinity || value === -Infinity) return 'hot';
-  if (name === 'nonfinite_count') return value > 0 ? 'hot' : '';
-  return name === 'update_to_weight_ratio' ? ratioEmphasis(value) : '';
+  return name === 'nonfinite_count' && value > 0 ? 'hot' : '';
 }
 
 // Ratios beyond these deserve a look: far above the usual 1e-3, or so little that nothing is learned.
 const HOT_RATIO = 2e-2;
 const WARM_RATIOS = { above: 7e-3, below: 5e-5 };
 
-/** @param {number} ratio update / weight @returns {'' | 'warm' | 'hot'} */
+/** @param {number} ratio update / weight, Infinity where the weight was 0 @returns {'' | 'warm' | 'hot'} */
 export function ratioEmphasis(ratio) {
+  if (ratio === Infinity) return '';
   if (!Number.isFinite(ratio) || ratio > HOT_RATIO) return 'hot';
   return ratio > 0 && (ratio > WARM_RATIOS.above || ratio < WARM_RATIOS.below) ? 'warm' : '';
 }
