@@ -454,6 +454,49 @@ def test_finding_leads_to_its_tensor_and_step(browser: Browser, tensorboard: Ten
     context.close()
 
 
+# --- tables of pictures -------------------------------------------------------------------------
+
+
+def test_heat_map_has_a_table(browser: Browser, odd_folder: TensorBoard) -> None:
+    link = {"run": "jumped/adam_debug", "runs": "jumped%2Fadam_debug"}
+    with open_tab(browser, odd_folder.url, link) as tab:
+        tab.locate('button[aria-label="Heat map as a table"]').click()
+        expect(tab.locate(".heat-rows canvas")).to_have_count(0)
+        jump = tab.locate('table[aria-label="Jumps of the gradient"] tbody tr')
+        expect(jump).to_have_count(1)
+        assert jump.locator("td").first.inner_text() == str(BETWEEN_RECORDS)
+        row = tab.locate(
+            'table[aria-label="update / weight of jumped"] tbody tr', has_text=EMBEDDING
+        )
+        name = "update_to_weight_ratio"
+        cells = row.locator("td").all_inner_texts()
+        last = logged_value(odd_folder, "jumped/adam_debug", EMBEDDING, name, STEPS)
+        assert float(cells[0]) == pytest.approx(last, rel=6e-3)
+        assert float(cells[1]) <= float(cells[0]) <= float(cells[2])
+        save_picture(tab, "tables")
+        jump.locator("button").click()
+        tab.shows(".step-panel h3", f"At step {BETWEEN_RECORDS}")
+        tab.shows(".detail .crumb", "h / 1 / mlp / c_proj / weight")
+        tab.locate('button[aria-label="Heat map as a table"]').click()
+        expect(tab.locate(".heat-rows canvas")).to_have_count(1)
+
+
+def test_histograms_have_a_table(tab: Tab) -> None:
+    panel = tab.locate('section[aria-label="Histograms of update"]')
+    panel.locator('button[aria-label="Table"]').click()
+    rows = panel.locator("tbody tr")
+    expect(rows).to_have_count(11)
+    step, *cells = rows.nth(5).inner_text().split("\t")
+    assert step == "100"
+    low, lower, median, upper, high = map(float, cells[:5])
+    assert low < lower < median < upper < high
+    rows.nth(5).locator("button").click()
+    tab.shows(".step-panel h3", "At step 100")
+    # A second table, of a module that is there already.
+    tab.locate('section[aria-label="Histograms of gradient"] button[aria-label="Table"]').click()
+    expect(tab.locate('table[aria-label="Percentiles of gradient by step"]')).to_be_visible()
+
+
 # --- getting things out -------------------------------------------------------------------------
 
 

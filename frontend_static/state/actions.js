@@ -121,6 +121,8 @@ export function createActions(store, api) {
     showHelp: (shown) => set({ dialog: shown ? 'help' : null }),
     /** @param {boolean} settings */
     showSettings: (settings) => set({ settings }),
+    /** @param {boolean} overviewTable */
+    showOverviewTable: (overviewTable) => set({ overviewTable }),
     /** @param {boolean} optimizer */
     showOptimizer: (optimizer) => set({ optimizer }),
     /** Lets a card fill the tab, or gives it back its place. @param {string} card */

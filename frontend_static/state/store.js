@@ -5,7 +5,7 @@
  * @typedef {import('../types.d.ts').Summary} Summary
  * @typedef {import('../types.d.ts').RunInfo} RunInfo
  * @typedef {import('../types.d.ts').ParameterInfo} ParameterInfo
- * @typedef {'ridgeline' | 'density' | 'bands' | 'single'} PanelKind
+ * @typedef {'ridgeline' | 'density' | 'bands' | 'single' | 'table'} PanelKind
  * @typedef {'auto' | 'log' | 'linear'} ValueScale
  * @typedef {'model' | 'latest' | 'anomaly'} RowOrder
  * @typedef {'nearest' | 'ascending' | 'descending' | 'default'} TooltipOrder
@@ -57,6 +57,7 @@
  * @property {boolean} paused keep what is shown although there may be new data
  * @property {'help' | null} dialog
  * @property {boolean} settings whether the settings are open
+ * @property {boolean} overviewTable whether a table stands for the heat map
  * @property {boolean} optimizer whether the optimizer's card is open
  * @property {string | null} full name of the card that fills the tab
  *
@@ -72,6 +73,7 @@
 
 export const DEFAULT_METRIC = 'update_to_weight_ratio';
 const DEFAULT_CHECKED = 8;
+const PANEL_KINDS = ['ridgeline', 'density', 'bands', 'single', 'table'];
 const PREFERENCES_KEY = 'adam_debug.preferences';
 
 /** @returns {Preferences} */
@@ -134,6 +136,7 @@ export function initialState() {
     paused: false,
     dialog: null,
     settings: false,
+    overviewTable: false,
     optimizer: false,
     full: null,
   };
@@ -283,7 +286,7 @@ const VALID = {
   healthyBand: POSITIVE_PAIR,
   colourRange: (value) => POSITIVE_PAIR(value) && value[0] < 1e-3 && value[1] > 1e-3,
   crowded: ONE_OF('worst', 'latest', 'mean'),
-  defaultChart: ONE_OF('quantity', 'ridgeline', 'density', 'bands', 'single'),
+  defaultChart: ONE_OF('quantity', ...PANEL_KINDS),
   histogramAxis: ONE_OF('log', 'linear'),
   linearBelow: (value) => value === null || (value > 0 && value < Infinity),
   allRuns: BOOLEAN,
@@ -327,6 +330,6 @@ export function writePreferences(storage, state) {
 function _isPanel(panel) {
   return (
     typeof panel?.quantity === 'string' &&
-    [null, 'ridgeline', 'density', 'bands', 'single'].includes(panel.kind)
+    [null, ...PANEL_KINDS].includes(panel.kind)
   );
 }

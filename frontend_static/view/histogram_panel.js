@@ -10,7 +10,7 @@ import { axisValues, indexAtOrBefore, nearestIndex } from '../state/axis.js';
 import { panelKind } from '../state/store.js';
 import { sameArea } from './line_panel.js';
 import { StepLine, useAxisPointer, useDrawing } from './plot.js';
-import { html, SaveMenu, useMemo, useRef, useState } from './ui.js';
+import { html, Lazy, SaveMenu, useMemo, useRef, useState } from './ui.js';
 
 /**
  * @typedef {import('./ui.js').App} App
@@ -50,7 +50,10 @@ const KINDS = [
     note: 'share of elements',
     path: 'M1.5 9V6M4.5 9V3.5M7.5 9V1M10.5 9V4M13 9V7',
   },
+  { kind: 'table', label: 'Table', note: 'percentiles by step', path: 'M1 1h12v8H1zM1 4h12M5 1v8' },
 ];
+
+const BANDS = KINDS[2];
 
 /**
  * @param {object} props
@@ -119,13 +122,14 @@ export function HistogramPanel(props) {
           name=${`${parameter.name} ${panel.quantity}`}
           figure=${async () => {
             const { histogramFigure } = await import('../data/figures.js');
+            const pictured = kind.kind === 'table' ? BANDS : kind; // a table has no picture
             const draw = (/** @type {HistogramRun} */ entry) => (/** @type {import('../chart/frame.js').Surface} */ surface) =>
               void (
                 entry.histogram &&
-                drawHistogram(surface, kind.kind, { ...entry, histogram: entry.histogram, view, scale, mark })
+                drawHistogram(surface, pictured.kind, { ...entry, histogram: entry.histogram, view, scale, mark })
               );
             const shown = runs.filter((entry) => entry.histogram);
-            return histogramFigure({ runs: shown, parameter, quantity: panel.quantity, kind: kind.label, draw });
+            return histogramFigure({ runs: shown, parameter, quantity: panel.quantity, kind: pictured.label, draw });
           }}
           table=${async () => (await import('../data/tables.js')).histogramTable(runs)}
         />`
@@ -137,7 +141,9 @@ export function HistogramPanel(props) {
           ${runs.length > 1 && html`<p class="plot-run"><i style="background:${entry.color}"></i>${entry.run.name}</p>`}
           ${
             entry.histogram && scale
-              ? html`<${HistogramPlot}
+              ? kind.kind === 'table'
+                ? html`<${Lazy} load=${() => import('./picture_tables.js')} name="HistogramTable" app=${app} histogram=${entry.histogram} step=${view.step} />`
+                : html`<${HistogramPlot}
                 key=${kind.kind}
                 app=${app}
                 kind=${kind}

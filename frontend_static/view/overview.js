@@ -10,7 +10,7 @@ import { indexAtOrBefore, nearestIndex } from '../state/axis.js';
 import { Canvas, pixelOf, StepLine, useAxisPointer, useWindowHeight } from './plot.js';
 import { formatFactor, formatStatistic, ratioEmphasis, setText, stepAt } from './step_table.js';
 import { allModules, anomalies, modulesAround, rankedRows, rowOfParameter, treeRows } from './tree_rows.js';
-import { html, icon, SaveMenu, severityMark, useEffect, useLayoutEffect, useMemo, useRef, useState } from './ui.js';
+import { html, icon, Lazy, SaveMenu, severityMark, useEffect, useLayoutEffect, useMemo, useRef, useState } from './ui.js';
 
 /**
  * @typedef {import('./ui.js').App} App
@@ -46,6 +46,7 @@ const LARGEST_ROW = 24;
 /** Everything of the tab but the rows, with the parameter card at its smallest. */
 const HEIGHT_AROUND_ROWS = 646;
 const SMALLEST_HEIGHT = 210;
+const SMALLEST_TABLE = 160;
 /** About how wide the step tag is, in CSS pixels. */
 const TAG_PADDING = 10;
 const TAG_DIGIT = 5.4;
@@ -83,6 +84,7 @@ export function Overview({ app, state, view, findings, tree, ranks, open, select
     () => unit.map((row) => ({ ...row, y: row.y * rowHeight, height: rowHeight })),
     [unit, rowHeight],
   );
+  const visibleHeight = Math.min(Math.floor(available / rowHeight), rows.length) * rowHeight;
   const everything = allModules(tree);
   const allOpen = everything.size > 0 && [...everything].every((key) => open.has(key));
   const tensors = tree.parameters.length;
@@ -114,6 +116,15 @@ export function Overview({ app, state, view, findings, tree, ranks, open, select
       >
         ${ORDERS.map(({ name, text }) => html`<option key=${name} value=${name} selected=${name === state.order}>${text}</option>`)}
       </select>
+      <button
+        class="icon-button"
+        aria-pressed=${state.overviewTable}
+        aria-label="Heat map as a table"
+        title=${state.overviewTable ? 'Show the heat map' : 'Show the numbers as a table'}
+        onClick=${() => app.actions.showOverviewTable(!state.overviewTable)}
+      >
+        ${icon('table')}
+      </button>
       <button
         class="icon-button"
         aria-label=${allOpen ? 'Fold all modules' : 'Open all modules'}
@@ -152,7 +163,16 @@ export function Overview({ app, state, view, findings, tree, ranks, open, select
     ${
       tensors === 0
         ? html`<${NoMatch} app=${app} />`
-        : html`<${Rows}
+        : state.overviewTable
+          ? html`<${Lazy}
+          load=${() => import('./picture_tables.js')}
+          name="OverviewTable"
+          app=${app}
+          view=${view}
+          parameters=${ranks ? rows.flatMap((row) => row.parameters) : tree.parameters}
+          height=${Math.max(SMALLEST_TABLE, visibleHeight + strips.length * STRIP_HEIGHT + AXIS_HEIGHT)}
+        />`
+          : html`<${Rows}
           app=${app}
           view=${view}
           tree=${tree}
@@ -162,7 +182,7 @@ export function Overview({ app, state, view, findings, tree, ranks, open, select
           order=${state.order}
           linkCursor=${state.linkCursor}
           crowded=${state.crowded}
-          visibleHeight=${Math.min(Math.floor(available / rowHeight), rows.length) * rowHeight}
+          visibleHeight=${visibleHeight}
           selected=${selected}
           strips=${strips}
           stripChoices=${stripChoices}
@@ -456,7 +476,7 @@ function AtStep({ cursor, view, strips, rows, top, total }) {
       const index = nearestIndex(view.xs, x);
       const outside = x < view.xs[0] || x > view.xs[view.xs.length - 1]; // pinned beyond the zoom
       element.querySelectorAll('.row-value').forEach((cell, i) => {
-        const value = outside ? null : _valueAt(view, _worst(view, shown[i], index), index);
+        const value = outside ? null : valueAt(view, _worst(view, shown[i], index), index);
         const [text, className] = _describe(view, shown[i], value);
         setText(cell, text);
         const name = `row-value ${className}`;
@@ -522,13 +542,13 @@ function _tipAt(event, column, { view, rows, offset, top, layer }) {
   const [first, last] = [overview.first_step[column], overview.last_step[column]];
   const steps = first === last ? formatInteger(last) : `${formatInteger(first)}–${formatInteger(last)}`;
   const parameter = _worst(view, row, column);
-  const value = _valueAt(view, parameter, column);
+  const value = valueAt(view, parameter, column);
   /** @type {[string, string][]} */
   const lines = [[first === last ? 'step' : 'steps (their extreme)', steps]];
   if (view.axis !== 'step') lines.push(['time', formatAxis(view.xs[column], view.axis)]);
   lines.push([
     view.against ? `${metric.label}, compared with ${view.against.name}` : metric.label,
-    _valueText(view, parameter, value),
+    valueText(view, parameter, value),
   ]);
   if (view.colouring.kind === 'ratio' && value !== null && value > 0 && Number.isFinite(value))
     lines.push(['compared with 1e-3', _times(value / 1e-3)]);
@@ -602,15 +622,15 @@ function _worst(view, row, column) {
   let worst = row.parameters[0];
   let extreme = -Infinity;
   for (const parameter of row.parameters) {
-    const value = _valueAt(view, parameter, column);
-    const rank = value === null ? -1 : _extremity(view, value);
+    const value = valueAt(view, parameter, column);
+    const rank = value === null ? -1 : extremity(view, value);
     if (rank > extreme) [worst, extreme] = [parameter, rank];
   }
   return worst;
 }
 
 /** @param {View} view @param {number} value @returns {number} the larger the more it stands out */
-function _extremity({ colouring: { decades, kind } }, value) {
+export function extremity({ colouring: { decades, kind } }, value) {
   if (kind === 'ratio' && value === Infinity) return 1;
   if (!Number.isFinite(value)) return Infinity;
   if (!decades) return Math.abs(value);
@@ -618,21 +638,21 @@ function _extremity({ colouring: { decades, kind } }, value) {
 }
 
 /** @param {View} view @param {number} parameter @param {number} column @returns {number | null} null where nothing was logged */
-function _valueAt({ overview }, parameter, column) {
+export function valueAt({ overview }, parameter, column) {
   const at = parameter * overview.columns + column;
   return overview.logged && !overview.logged[at] ? null : overview.values[at];
 }
 
 /** @param {View} view @param {TreeRow} row @param {number | null} value @returns {[string, string]} text and class */
 function _describe(view, row, value) {
-  const text = _valueText(view, row.parameters[0], value, true);
+  const text = valueText(view, row.parameters[0], value, true);
   if (value === null || text === '—') return [text, ''];
   if (view.colouring.kind === 'ratio') return [text, ratioEmphasis(value)];
   return [text, Number.isFinite(value) ? '' : 'hot'];
 }
 
 /** @param {View} view @param {number} parameter @param {number | null} value @param {boolean} [short] */
-function _valueText(view, parameter, value, short = false) {
+export function valueText(view, parameter, value, short = false) {
   if (value === null) return short ? '—' : view.against ? 'nothing to compare' : 'not logged';
   const group = view.run.groups[view.run.parameters[parameter].group];
   if (Number.isNaN(value) && group?.undefined.includes(view.metric.name)) {
@@ -689,7 +709,7 @@ export function useRanks({ order }, view) {
       return anomalies(overview, { first, last: Math.max(first, indexAtOrBefore(xs, range.to)) }, onLog, leftOut, _isRatio(metric));
     }
     return Float64Array.from({ length: overview.parameters }, (_, parameter) => {
-      const value = leftOut.has(parameter) ? null : _valueAt(view, parameter, at);
+      const value = leftOut.has(parameter) ? null : valueAt(view, parameter, at);
       return value === null ? -Infinity : Number.isNaN(value) ? Infinity : value;
     });
   }, [order, view?.overview, view?.metric, order === 'anomaly' ? view?.range : at]);

@@ -41,6 +41,7 @@ const CHARTS = [
   { name: 'density', text: 'Density' },
   { name: 'bands', text: 'Percentile bands' },
   { name: 'single', text: 'Single step' },
+  { name: 'table', text: 'Table' },
 ];
 /** Powers of ten between which the linear part of a signed axis may end; below the first it is automatic. */
 const LINEAR_BELOW = { first: -12, last: 0 };
