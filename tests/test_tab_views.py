@@ -343,6 +343,8 @@ def test_default_chart_and_linear_part_of_histograms_are_settings(tab: Tab) -> N
     assert (kept["defaultChart"], kept["linearBelow"]) == ("bands", 1e-9)
     assert "1e-9" not in tab.page.url
     assert "bands" not in tab.page.url
+    tab.locate('button[aria-label="Close settings"]').click()
+    expect(open_settings(tab).locator("h4")).to_have_count(4)
 
 
 def test_histograms_of_all_checked_runs_are_drawn_beside_each_other(

@@ -8,7 +8,7 @@ import { drawOverview, MARK_REACH, marksOfRows } from '../chart/overview_heatmap
 import { axisTicks } from '../chart/scales.js';
 import { indexAtOrBefore, nearestIndex } from '../state/axis.js';
 import { Canvas, pixelOf, StepLine, useAxisPointer, useWindowHeight } from './plot.js';
-import { formatFactor, formatStatistic, ratioEmphasis, setText, stepAt } from './step_table.js';
+import { followAtRest, formatFactor, formatStatistic, ratioEmphasis, setText, stepAt } from './step_table.js';
 import { allModules, anomalies, modulesAround, rankedRows, rowOfParameter, treeRows } from './tree_rows.js';
 import { html, icon, Lazy, SaveMenu, severityMark, useEffect, useLayoutEffect, useMemo, useRef, useState } from './ui.js';
 
@@ -463,16 +463,15 @@ function StepTag({ cursor, view, area }) {
 }
 
 /**
- * The numbers of all visible rows at the step cursor. Filled directly, as the cursor moves.
+ * The numbers of all visible rows at the step cursor. Filled directly, when the cursor rests.
  * @param {{cursor: App['cursor'], view: View, strips: Strip[], rows: TreeRow[], top: number, total: number}} props
  */
 function AtStep({ cursor, view, strips, rows, top, total }) {
   const column = useRef(/** @type {HTMLElement | null} */ (null));
   const shown = rows.filter((row) => !row.open);
   useLayoutEffect(() =>
-    cursor.subscribe((x) => {
+    followAtRest(cursor, (x) => {
       const element = /** @type {HTMLElement} */ (column.current);
-      if (x === null) return;
       const index = nearestIndex(view.xs, x);
       const outside = x < view.xs[0] || x > view.xs[view.xs.length - 1]; // pinned beyond the zoom
       element.querySelectorAll('.row-value').forEach((cell, i) => {

@@ -27,8 +27,7 @@ import { html, useLayoutEffect, useRef } from './ui.js';
 const RESTING_MILLISECONDS = 60;
 
 /**
- * The numbers follow the cursor, as soon as it rests, without being rendered again: nobody reads them
- * while it moves, and a table is slow to lay out.
+ * The numbers follow the cursor without being rendered again.
  * @param {object} props
  * @param {import('./ui.js').App} props.app
  * @param {import('./overview.js').View} props.view
@@ -42,23 +41,11 @@ export function StepTable({ app, view, runs, reference, parameter, statistics })
   const columns = tableColumns(runs, view.run, reference, parameter);
   const shown = statistics.filter(({ name }) => runs.some(({ run }) => run.statistics.includes(name)));
   const compared = columns.findIndex(({ run }) => run === reference);
-  useLayoutEffect(() => {
-    /** @type {any} */
-    let timer = null;
-    const fill = () => {
-      const x = app.cursor.at();
-      if (x !== null && panel.current) _fill(panel.current, x, { view, columns, shown, compared });
-    };
-    fill();
-    const stop = app.cursor.subscribe(() => {
-      clearTimeout(timer);
-      timer = setTimeout(fill, RESTING_MILLISECONDS);
-    });
-    return () => {
-      stop();
-      clearTimeout(timer);
-    };
-  });
+  useLayoutEffect(() =>
+    followAtRest(app.cursor, (x) => {
+      if (panel.current) _fill(panel.current, x, { view, columns, shown, compared });
+    }),
+  );
   return html`<div class="panel step-panel" ref=${panel}>
     <h3>
       <span class="at-title"></span>
@@ -87,6 +74,31 @@ export function StepTable({ app, view, runs, reference, parameter, statistics })
       </table>
     </div>
   </div>`;
+}
+
+/**
+ * Numbers follow the cursor as soon as it rests: nobody reads them while it moves, and new texts make the
+ * page lay out and paint more than all lines together.
+ * @param {import('../state/store.js').Cursor} cursor
+ * @param {(x: number) => void} fill called at once, and after moves
+ * @returns {() => void} ends it
+ */
+export function followAtRest(cursor, fill) {
+  /** @type {any} */
+  let timer = null;
+  const now = () => {
+    const x = cursor.at();
+    if (x !== null) fill(x);
+  };
+  now();
+  const stop = cursor.subscribe(() => {
+    clearTimeout(timer);
+    timer = setTimeout(now, RESTING_MILLISECONDS);
+  });
+  return () => {
+    stop();
+    clearTimeout(timer);
+  };
 }
 
 /**
