@@ -848,7 +848,7 @@ def test_every_control_has_a_name_and_can_be_reached_with_the_keyboard(tab: Tab)
     assert unreachable == []
 
 
-@pytest.mark.parametrize("size", [(1280, 800), (1600, 1000), (3840, 2160)])
+@pytest.mark.parametrize("size", [(800, 500), (1280, 800), (1600, 1000), (3840, 2160)])
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_nothing_overflows_at_any_size(
     browser: Browser, tensorboard: TensorBoard, size: tuple[int, int], theme: str

@@ -147,7 +147,7 @@ function _drawLine(context, { x, y }, toY) {
     if (Number.isNaN(y[i])) continue;
     const starts = i === 0 || Number.isNaN(y[i - 1]);
     const alone = starts && (i === x.length - 1 || Number.isNaN(y[i + 1]));
-    if (alone) context.fillRect(x[i] - 1, toY(y[i]) - 1, 2, 2);
+    if (alone) context.fillRect(x[i] - 2, toY(y[i]) - 2, 4, 4);
     else if (starts) context.moveTo(x[i], toY(y[i]));
     else context.lineTo(x[i], toY(y[i]));
   }

@@ -207,7 +207,7 @@ function _stroke(context, { x, y }, color) {
     if (Number.isNaN(y[i])) continue;
     const starts = i === 0 || Number.isNaN(y[i - 1]);
     const alone = starts && (i === x.length - 1 || Number.isNaN(y[i + 1]));
-    if (alone) context.fillRect(x[i] - 1.5, y[i] - 1.5, 3, 3);
+    if (alone) context.fillRect(x[i] - 2.5, y[i] - 2.5, 5, 5);
     else if (starts) context.moveTo(x[i], y[i]);
     else context.lineTo(x[i], y[i]);
   }

@@ -164,10 +164,13 @@ function _drawMarks(context, placed, fillOf, width) {
   }
   for (const { row, mark, pixel, others } of _labelled(placed)) {
     const inner = row.kind === 'module' ? `${mark.name.slice(mark.name.startsWith(row.key) ? row.key.length + 1 : 0)} ` : '';
-    const text = `${inner}${mark.text}${others ? ` +${others}` : ''}`;
-    const size = context.measureText(text).width + 8;
+    const end = others ? ` +${others}` : '';
+    const room = Math.max(pixel, width - pixel) - MARK_REACH - 2;
+    const widthOf = (/** @type {string} */ words) => context.measureText(words).width + 8;
+    const text = [`${inner}${mark.text}${end}`, `${mark.text}${end}`].find((words) => widthOf(words) <= room) ?? '';
+    const size = text ? widthOf(text) : 0;
     const before = pixel - MARK_REACH - 2 - size;
-    const left = Math.round(before >= 0 ? before : Math.min(width - size, pixel + MARK_REACH + 2));
+    const left = Math.round(before >= 0 ? before : pixel + MARK_REACH + 2);
     const top = Math.round(row.y + (row.height - 1 - LABEL_HEIGHT) / 2);
     context.fillStyle = ground;
     context.fillRect(left, top, size, LABEL_HEIGHT);

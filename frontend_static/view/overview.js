@@ -96,8 +96,8 @@ export function Overview({ app, state, view, findings, tree, ranks, open, select
     <div class="card-head">
       <h2>${_sentenceCase(metric.label)}</h2>
       <span class="sub" title=${`${metric.description}${against ? `; compared with ${against.name} at the same point of the axis` : ''}`}>
-        ${formatInteger(tensors)} ${hidden ? `of ${formatInteger(run.parameters.length)} ` : ''}tensors ·
-        ${' '}${formatInteger(overview.total.steps)} logged steps · ${run.name} ${compared}
+        ${formatInteger(tensors)} ${hidden ? `of ${formatInteger(run.parameters.length)} ` : ''}tensor${tensors === 1 && !hidden ? '' : 's'} ·
+        ${' '}${formatInteger(overview.total.steps)} logged step${overview.total.steps === 1 ? '' : 's'} · ${run.name} ${compared}
       </span>
       <span class="grow"></span>
       <span class="swatches">
