@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -16,7 +16,7 @@ from event_files import write_run as write_made_up_run
 from generated_logs import Run, write_run
 from in_process import unpack
 from playwright.sync_api import Browser, Locator, Page, Route, expect
-from tab_page import Pixel, Tab, open_tab
+from tab_page import Tab, open_tab
 from tab_runs import (
     ATTENTION,
     EMBEDDING,
@@ -684,13 +684,6 @@ def test_spike_between_records_reaches_the_top_of_the_strip(
         assert tab.pixel(strip, x + 60, 6) == empty
 
 
-def around(tab: Tab, row: str, share: float, pixels: Iterable[int]) -> list[Pixel]:
-    """Colours of the heat map in a row, so many pixels left or right of a share of its width."""
-    box = tab.locate(".heat-rows canvas").bounding_box()
-    assert box is not None
-    return [tab.cell(row, share + pixel / (box["width"] - 1)) for pixel in pixels]
-
-
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_jump_between_records_is_marked_and_leads_to_its_step(
     browser: Browser, odd_folder: TensorBoard, theme: str
@@ -704,11 +697,11 @@ def test_jump_between_records_is_marked_and_leads_to_its_step(
         row = "transformer.h.1"
         expect(tab.row(row)).to_have_attribute("aria-expanded", "false")
         at = share_of(BETWEEN_RECORDS)
-        frame, words = around(tab, row, at, range(-5, 6)), around(tab, row, at, range(-120, -8))
+        frame, words = tab.cells(row, at, range(-5, 6)), tab.cells(row, at, range(-120, -8))
         assert ink in frame[:4], frame
         assert ink in frame[-4:], frame
         assert ink in words, "what jumped is written"
-        assert ink not in around(tab, "transformer.h.0", at, range(-5, 6))
+        assert ink not in tab.cells("transformer.h.0", at, range(-5, 6))
         save_picture(tab, f"jump-{theme}")
 
         tab.click_cell(row, at)
@@ -728,8 +721,9 @@ def test_jump_between_records_is_marked_and_leads_to_its_step(
         size = lines.bounding_box()
         assert size is not None
         x = 46 + at * (size["width"] - 58)
-        dot = {tab.pixel(lines, x + dx, y) for dx in (-2, 2) for y in range(2, 40)}
-        usual = {tab.pixel(lines, x - 60 + dx, y) for dx in (-2, 2) for y in range(2, 40)}
+        column = [(dx, y) for dx in (-2, 2) for y in range(2, 40)]
+        dot = set(tab.pixels(lines, [(x + dx, y) for dx, y in column]))
+        usual = set(tab.pixels(lines, [(x - 60 + dx, y) for dx, y in column]))
         assert dot - usual, "a dot at the highest step"
         with download(tab, tab.locate(SAVE_MENUS[1]), "CSV").open(newline="") as rows:
             saved = {int(r["step"]): r for r in csv.DictReader(rows) if r["run"] == "jumped"}
