@@ -233,6 +233,31 @@ def test_pinned_tensor_stays_below_the_next(tab: Tab) -> None:
     expect(pinned).to_have_count(0)
 
 
+def test_buttons_move_to_the_next_tensor_and_fill_the_tab(tab: Tab) -> None:
+    tab.locate('button[aria-label="Next tensor"]').click()
+    tab.shows(".crumb", "transformer / ln_0 / weight")
+    tab.locate('button[aria-label="Previous tensor"]').click()
+    tab.shows(".crumb", "transformer / wte / weight")
+    before = tab.locate(".lines-plot").bounding_box()
+    tab.locate('.detail button[aria-label="Full size"]').click()
+    expect(tab.locate(".overview")).to_be_hidden()
+    after = tab.locate(".lines-plot").bounding_box()
+    assert before is not None
+    assert after is not None
+    assert after["height"] > before["height"] + 50
+    tab.locate('.detail button[aria-label="Back to normal size"]').click()
+    expect(tab.locate(".overview")).to_be_visible()
+
+
+def test_smoothing_of_the_card_is_that_of_the_settings(tab: Tab) -> None:
+    lines = tab.locate(".lines canvas").first
+    before = picture(lines)
+    tab.locate(".smoothing input").fill("0.95")
+    tab.shows(".smoothing output", "0.95")
+    assert picture(lines) != before
+    assert preferences(tab)["smoothing"] == 0.95
+
+
 # --- comparing ----------------------------------------------------------------------------------
 
 
@@ -345,6 +370,73 @@ def test_default_chart_and_linear_part_of_histograms_are_settings(tab: Tab) -> N
     assert "bands" not in tab.page.url
     tab.locate('button[aria-label="Close settings"]').click()
     expect(open_settings(tab).locator("h4")).to_have_count(4)
+
+
+def test_settings_of_lines_cursor_and_tooltip(browser: Browser, tensorboard: TensorBoard) -> None:
+    with open_tab(browser, tensorboard.url, BOTH) as tab:
+        lines = tab.locate(".lines canvas").first
+        plot = tab.locate(".lines-plot").bounding_box()
+        assert plot is not None
+        over = (plot["x"] + 46 + share_of(100) * (plot["width"] - 58), plot["y"] + 40)
+        pane = open_settings(tab)
+        tab.page.wait_for_timeout(300)
+
+        smoothed = picture(lines)
+        pane.locator("label", has_text="Smoothing").locator("input").fill("0")
+        assert picture(lines) != smoothed
+        plot = tab.locate(".lines-plot").bounding_box()  # narrower beside the settings
+        assert plot is not None
+        over = (plot["x"] + 46 + share_of(100) * (plot["width"] - 58), plot["y"] + 40)
+        sorting = pane.locator("label", has_text="Tooltip sorting method").locator("select")
+        orders = []
+        for order in ("ascending", "descending"):
+            sorting.select_option(order)
+            tab.page.mouse.move(*over)
+            expect(tab.locate(".lines-tip thead")).not_to_contain_text("Smoothed")
+            orders.append(tab.locate(".lines-tip tbody td:nth-child(2)").all_inner_texts())
+            tab.page.mouse.move(5, 5)
+        assert orders == [["plain", "spiked"], ["spiked", "plain"]]
+
+        whole = picture(lines)
+        pane.locator("label", has_text="Ignore outliers in chart scaling").click()
+        assert picture(lines) != whole
+        on_log = picture(lines)
+        scale = pane.locator("label", has_text="Value axis of lines").locator("select")
+        scale.select_option("linear")
+        tab.shows(".lines h3 small", "linear scale")
+        assert picture(lines) != on_log
+
+        tab.page.mouse.move(*over)
+        tab.shows(".fob", "step 100")
+        tab.page.mouse.move(5, 5)
+        pane.locator("label", has_text="Link the step cursor across charts").click()
+        tab.page.mouse.move(*over)
+        expect(tab.locate(".lines-tip")).to_be_visible()
+        tab.shows(".fob", f"step {STEPS}")
+
+
+def test_settings_of_overview_and_refresh(tab: Tab) -> None:
+    pane = open_settings(tab)
+    axis = pane.locator("label", has_text="Horizontal Axis").locator("select")
+    axis.select_option("relative")
+    tab.shows(".fob", "step 200 · ")
+    axis.select_option("step")
+    pane.locator("label", has_text="Row order").locator("select").select_option("latest")
+    expect(tab.row("transformer")).to_have_count(0)
+    heat = tab.locate(".heat-rows canvas")
+    before = picture(heat)
+    low = pane.locator('input[aria-label="Colour range of update / weight, from"]')
+    low.fill("1e-4")
+    low.press("Enter")
+    assert picture(heat) != before
+    colours = pane.locator("label", has_text="Colour by").locator("select")
+    colours.select_option("weight_rms")
+    tab.shows(".overview h2", "Weight RMS")
+    pane.locator("label", has_text="Look for new data").click()
+    pane.locator("label", has_text="Follow TensorBoard").click()
+    kept = preferences(tab)
+    assert (kept["pollSeconds"], kept["followReload"]) == (0, False)
+    assert kept["colourRange"] == pytest.approx([1e-4, 10**-0.5], rel=1e-3)
 
 
 def test_histograms_of_all_checked_runs_are_drawn_beside_each_other(
@@ -556,6 +648,17 @@ def test_histograms_as_csv_add_up_to_the_elements_read(tab: Tab) -> None:
         rows = [row for row in csv.DictReader(lines) if row["step"] == "200"]
     assert sum(int(row["count"]) for row in rows) == 256
     assert all(float(r["from"]) < float(r["to"]) for r in rows if r["from"] != r["to"])
+
+
+def test_link_to_the_view_can_be_copied(tab: Tab) -> None:
+    tab.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    tab.click_cell(ATTENTION, share_of(100))
+    tab.shows(".step-panel h3", "At step 100")
+    tab.locate('button[aria-label="Copy link to this view"]').click()
+    tab.shows(".bar .copied", "Copied")
+    copied = tab.page.evaluate("navigator.clipboard.readText()")
+    assert copied == tab.page.url
+    assert f"p.adam_debug.tensor={ATTENTION}" in copied
 
 
 # --- live ---------------------------------------------------------------------------------------
