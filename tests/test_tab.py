@@ -389,6 +389,13 @@ def test_crowded_pixel_can_show_the_latest_or_the_mean(
             tab.page.wait_for_timeout(300)
             seen.add(heat.evaluate("canvas => canvas.toDataURL()"))
         assert len(seen) == 3
+        # Of a thousand tensors in ten folded rows, too, which the server has not thinned.
+        tab.locate("button.name", has_text="many").click()
+        tab.shows(".overview .sub", "1,000 tensors")
+        mean = heat.evaluate("canvas => canvas.toDataURL()")
+        label.locator("select").select_option("worst")
+        tab.page.wait_for_timeout(500)
+        assert heat.evaluate("canvas => canvas.toDataURL()") != mean
 
 
 def test_run_of_one_step_is_shown(browser: Browser, odd_runs: TensorBoard) -> None:
