@@ -1,5 +1,6 @@
 // @ts-check
 /** The steps around a jump of the gradient norm, most of which lie between records. Pure. */
+import { formatInteger } from './format.js';
 
 /**
  * @typedef {import('../types.d.ts').Overview} Overview
@@ -8,7 +9,8 @@
  * One parameter's gradient at its highest.
  * @typedef {object} Jump
  * @property {number} parameter index
- * @property {number} step
+ * @property {number} from
+ * @property {number} step the last; equal to `from` unless several steps share a column
  * @property {number} wallTime
  * @property {number} value gradient RMS, which may not be finite
  * @property {number} factor of the median of the steps around it; Infinity where the value is not finite
@@ -36,6 +38,11 @@ export function jumpsOf(norms) {
   return jumps.sort((a, b) => b.factor - a.factor || a.step - b.step);
 }
 
+/** @param {Jump} jump @returns {string} '1,837', or '1,837–1,839' where these cannot be told apart */
+export function jumpSteps({ from, step }) {
+  return from === step ? formatInteger(step) : `${formatInteger(from)}–${formatInteger(step)}`;
+}
+
 /**
  * Columns that follow each other without a gap.
  * @param {Pick<StepColumns, 'columns' | 'first_step' | 'last_step'>} norms
@@ -52,7 +59,7 @@ export function burstsOf({ columns, first_step, last_step }) {
 }
 
 /** @param {StepColumns} norms @param {number} parameter @param {number} first @param {number} end @returns {Jump[]} */
-function _jumps({ columns, values, logged, last_step, wall_time }, parameter, first, end) {
+function _jumps({ columns, values, logged, first_step, last_step, wall_time }, parameter, first, end) {
   const at = (/** @type {number} */ column) => {
     const cell = parameter * columns + column;
     return logged && !logged[cell] ? null : values[cell];
@@ -74,7 +81,8 @@ function _jumps({ columns, values, logged, last_step, wall_time }, parameter, fi
     const high = value !== null && (!Number.isFinite(value) || Math.log(value) > threshold);
     if (high) {
       const factor = Number.isFinite(value) ? Math.exp(Math.log(value) - middle) : Infinity;
-      const jump = { parameter, step: last_step[column], wallTime: wall_time[column], value, factor };
+      const from = first_step[column];
+      const jump = { parameter, from, step: last_step[column], wallTime: wall_time[column], value, factor };
       const before = jumps[jumps.length - 1];
       if (!inJump) jumps.push(jump);
       else if (factor > before.factor) jumps[jumps.length - 1] = jump;

@@ -1,7 +1,7 @@
 // @ts-check
 /** The parameter's statistics over time: a chart for each chosen one, a line for each checked run. */
 import { formatAxis, formatInteger } from '../chart/format.js';
-import { burstsOf, GRADIENT_STATISTIC, jumpsOf } from '../chart/gradient_jumps.js';
+import { burstsOf, GRADIENT_STATISTIC, jumpsOf, jumpSteps } from '../chart/gradient_jumps.js';
 import { drawLineChart, smooth } from '../chart/line_chart.js';
 import { yToPixel } from '../chart/frame.js';
 import { nearestIndex } from '../state/axis.js';
@@ -161,9 +161,9 @@ function stepsBetween({ between }) {
       x: xs.subarray(first, end),
       y: norms.values.subarray(first, end),
     })),
-    peaks: jumpsOf(norms).flatMap(({ step, value }) => {
-      const x = xs[norms.last_step.indexOf(step)];
-      return Number.isFinite(value) ? [{ x, y: value, text: `step ${formatInteger(step)}` }] : [];
+    peaks: jumpsOf(norms).flatMap((jump) => {
+      const x = xs[norms.last_step.indexOf(jump.step)];
+      return Number.isFinite(jump.value) ? [{ x, y: jump.value, text: `step ${jumpSteps(jump)}` }] : [];
     }),
   };
 }

@@ -3,7 +3,7 @@
 import { drawLegend, drawRatioLegend } from '../chart/colormap.js';
 import { drawContextStrip } from '../chart/context_strip.js';
 import { formatAxis, formatInteger, formatNumber } from '../chart/format.js';
-import { GRADIENT_STATISTIC } from '../chart/gradient_jumps.js';
+import { GRADIENT_STATISTIC, jumpSteps } from '../chart/gradient_jumps.js';
 import { drawOverview, MARK_REACH, marksOfRows } from '../chart/overview_heatmap.js';
 import { axisTicks } from '../chart/scales.js';
 import { indexAtOrBefore, nearestIndex } from '../state/axis.js';
@@ -327,7 +327,7 @@ function Rows({ app, view, tree, open, order, rows, findings, linkCursor, crowde
           <${Canvas}
             draw=${draw}
             dependencies=${drawing}
-            label=${`Heat map of ${view.metric.label}: ${drawn.length} rows by ${overview.columns} steps. The column beside it has the numbers at the step.`}
+            label=${`Heat map of ${view.metric.label}: ${drawn.length} rows by ${overview.columns} steps. The column beside it has the numbers at the step.${marks.length ? ` Marked are ${marks.length} jumps of gradients, which its table lists.` : ''}`}
           />
           ${
             selectedRow &&
@@ -582,7 +582,7 @@ export function jumpNotes(view) {
   /** @type {Map<number, {x: number, text: string}>} */
   const notes = new Map();
   for (const jump of view.jumps) {
-    if (!notes.has(jump.step)) notes.set(jump.step, { x: _axisOf(view, jump), text: `step ${formatInteger(jump.step)}` });
+    if (!notes.has(jump.step)) notes.set(jump.step, { x: _axisOf(view, jump), text: `step ${jumpSteps(jump)}` });
   }
   return [...notes.values()];
 }
@@ -590,7 +590,7 @@ export function jumpNotes(view) {
 /** @param {PointerEvent} event @param {ReturnType<typeof marksOf>[0]} mark @param {View} view @returns {Tip} */
 function _jumpTip(event, { jump, name, x }, view) {
   /** @type {[string, string][]} */
-  const lines = [['step', formatInteger(jump.step)]];
+  const lines = [['step', jumpSteps(jump)]];
   if (view.axis !== 'step') lines.push(['time', formatAxis(x, view.axis)]);
   lines.push(['gradient RMS', formatNumber(jump.value)]);
   if (Number.isFinite(jump.factor)) lines.push(['compared with the steps around', formatFactor(jump.factor)]);

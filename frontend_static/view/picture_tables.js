@@ -1,6 +1,7 @@
 // @ts-check
 /** Tables of what pictures show: for those who do not see them, and for exact numbers. */
 import { formatInteger, formatNumber, formatPercent } from '../chart/format.js';
+import { jumpSteps } from '../chart/gradient_jumps.js';
 import { percentilesOf, specialCounts } from '../chart/histogram.js';
 import { nearestIndex } from '../state/axis.js';
 import { extremity, valueAt, valueText } from './overview.js';
@@ -42,7 +43,7 @@ export function OverviewTable({ app, view, parameters, height }) {
               <th scope="row">
                 <button class="link" onClick=${() => app.actions.selectCell(name(jump.parameter), jump.step)}>${name(jump.parameter)}</button>
               </th>
-              <td>${formatInteger(jump.step)}</td>
+              <td>${jumpSteps(jump)}</td>
               <td>${formatNumber(jump.value)}</td>
               <td>${Number.isFinite(jump.factor) ? formatFactor(jump.factor) : '—'}</td>
             </tr>`,

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 
-import { burstsOf, jumpsOf, withStepsBetween } from '../../frontend_static/chart/gradient_jumps.js';
+import { burstsOf, jumpsOf, jumpSteps, withStepsBetween } from '../../frontend_static/chart/gradient_jumps.js';
 import { randomNumbers } from './random.js';
 
 /** @param {number[]} steps @param {(number | null)[][]} rows null for no gradient */
@@ -28,6 +28,8 @@ test('the parameter that jumps is told from those that vary', () => {
   assert.equal(jumps[0].parameter, 1);
   assert.equal(jumps[0].step, 200);
   assert.equal(jumps[0].wallTime, 300);
+  assert.equal(jumpSteps(jumps[0]), '200');
+  assert.equal(jumpSteps({ ...jumps[0], from: 198 }), '198–200');
   assert.ok(jumps[0].factor > 250 && jumps[0].factor < 600, String(jumps[0].factor));
 });
 
