@@ -18,6 +18,8 @@ export interface RunInfo {
   statistics: string[];
   quantities: { name: string; signed: boolean }[];
   step_columns: string[];
+  /** Whether the gradient norm jumped, so that `gradient_norms` has an answer. */
+  gradient_norms: boolean;
   scalars: { run: string; tag: string }[];
   messages: Message[];
 }
@@ -56,14 +58,8 @@ export interface Finding {
 /** How many steps an answer is about, and the latest wall time among them. */
 export interface Extent { steps: number; wall_time: number; }
 
-/** `overview`: parameters × columns; a column covers the steps first_step..last_step. */
-export interface Overview {
-  run: string;
-  statistic: string;
-  /** The run that the values are compared with. */
-  against: string | null;
-  /** Of the steps asked for, those that were thinned out among them. */
-  total: Extent;
+/** Parameters × columns; a column covers the steps first_step..last_step. */
+export interface StepColumns {
   parameters: number;
   columns: number;
   values: Float32Array;
@@ -73,6 +69,19 @@ export interface Overview {
   /** 0 where nothing was logged; absent where everything was. */
   logged?: Uint8Array;
 }
+
+/** `overview` */
+export interface Overview extends StepColumns {
+  run: string;
+  statistic: string;
+  /** The run that the values are compared with. */
+  against: string | null;
+  /** Of the steps asked for, those that were thinned out among them. */
+  total: Extent;
+}
+
+/** `gradient_norms`: gradient RMS at the steps around a jump, of all parameters or of one. */
+export interface GradientNorms extends StepColumns { run: string; parameter: string | null; }
 
 /** `series`: one parameter, all statistics. */
 export interface Series { run: string; parameter: string; step: Float64Array; wall_time: Float64Array; statistics: Record<string, Float32Array>; }

@@ -65,6 +65,7 @@ class AdamDebugPlugin(base_plugin.TBPlugin):
             "/overview": self._overview,
             "/series": self._series,
             "/steps": self._steps,
+            "/gradient_norms": self._gradient_norms,
             "/scalar": self._scalar,
             "/hyperparameters": self._hyperparameters,
             "/histograms": self._histograms,
@@ -85,11 +86,13 @@ class AdamDebugPlugin(base_plugin.TBPlugin):
 
     def _overview(self, request: Request) -> Response:
         query = _Query(
-            request, ("run", "statistic", "columns", "from", "to", "since", "against", "axis")
+            request,
+            ("run", "statistic", "columns", "crowded", "from", "to", "since", "against", "axis"),
         )
         run = query.text("run")
         statistic = query.text("statistic", "update_to_weight_ratio")
         columns = query.number("columns", 1024, 1, 4096)
+        crowded = query.choice("crowded", views.CROWDED)
         first = query.number("from", 0, 0, _MAX_STEP)
         last = query.number("to", _MAX_STEP, 0, _MAX_STEP)
         if first > last:
@@ -109,7 +112,9 @@ class AdamDebugPlugin(base_plugin.TBPlugin):
                 axis,
                 difference=views.compares_by_difference(statistic),
             )
-        answer = views.overview(run, statistic, records, columns, first, last, since, against)
+        answer = views.overview(
+            run, statistic, records, columns, first, last, since, against, crowded
+        )
         return _respond(request, answer, _PACKED)
 
     def _series(self, request: Request) -> Response:
@@ -124,6 +129,16 @@ class AdamDebugPlugin(base_plugin.TBPlugin):
         run, since = query.text("run"), query.number("since", -1, 0, _MAX_STEP)
         records = self._store.steps(_experiment(request), run)
         return _respond(request, views.steps(run, records, since), _PACKED)
+
+    def _gradient_norms(self, request: Request) -> Response:
+        query = _Query(request, ("run", "parameter", "columns", "since"))
+        run = query.text("run")
+        parameter = query.text("parameter", "") or None
+        columns = query.number("columns", 1024, 1, 4096)
+        since = query.number("since", -1, 0, _MAX_STEP)
+        records = self._store.gradient_norms(_experiment(request), run, parameter)
+        answer = views.gradient_norms(run, parameter, records, columns, since)
+        return _respond(request, answer, _PACKED)
 
     def _scalar(self, request: Request) -> Response:
         query = _Query(request, ("run", "tag", "since"))

@@ -52,8 +52,8 @@ class Series:
         step: float64 ``[steps]``, ascending.
         wall_time: float64 ``[steps]``, seconds since the epoch.
         values: Of statistics float32 ``[statistics, steps, parameters]``, of hyperparameters
-            float64 ``[columns, steps, groups]``, of steps float64 ``[columns, steps]``, of an
-            ordinary scalar float32 ``[1, steps]``.
+            float64 ``[columns, steps, groups]``, of steps float64 ``[columns, steps]``, of gradient
+            norms float64 ``[steps, parameters]``, of an ordinary scalar float32 ``[1, steps]``.
         blocks: Of histograms, one packed block for each step; else empty.
         damage: What was left out, in one sentence, or "".
     """
@@ -97,18 +97,21 @@ def decode_steps(data: Iterable[TensorDatum], columns: Columns) -> Series:
 
 
 def decode_gradient_norms(data: Iterable[TensorDatum], columns: Columns) -> Series:
-    """Decode float64 ``[steps, columns]`` records, ``step`` the first column.
+    """Decode float64 ``[steps, 1 + parameters]`` records, several steps each.
 
-    Their wall time is that of the record, a little after the steps.
+    Args:
+        data: The records. The wall time of a step is taken to be that of its record.
+        columns: ``step``, then the names of the parameters.
     """
     kept, damage = _intact(data, "<f8", (None, len(columns.names)))
     rows = np.concatenate([np.empty((0, len(columns.names))), *(d.numpy for d in kept)])
-    wall_time = np.repeat([d.wall_time for d in kept], [len(d.numpy) for d in kept])
-    finite = np.isfinite(rows[:, 0])
-    rows, wall_time = rows[finite], wall_time[finite]
-    chosen = last_of_each_step(rows[:, 0])
-    values = np.ascontiguousarray(rows[chosen].T)
-    return Series(values[0], wall_time[chosen].astype(np.float64), values, (), damage)
+    sizes = [len(d.numpy) for d in kept]
+    wall_time = np.repeat(np.array([d.wall_time for d in kept], np.float64), sizes)
+    intact = np.isfinite(rows[:, 0])
+    rows, wall_time = rows[intact], wall_time[intact]
+    last = last_of_each_step(rows[:, 0])
+    values = np.ascontiguousarray(rows[last, 1:])
+    return Series(rows[last, 0], wall_time[last], values, (), damage)
 
 
 def decode_blocks(data: Iterable[TensorDatum]) -> Series:

@@ -96,7 +96,7 @@ class Run:
         tags: Our readable series.
         hyperparameters: Columns of the hyperparameters tag of each layout id.
         steps: Columns of each steps tag by its id, the newest first.
-        gradient_norms: Columns of each gradient_norms tag by its id.
+        gradient_norms: Columns of each gradient norms tag by its id, the newest first.
         scalars: Ordinary scalar series of the same training.
         messages: What could not be understood.
     """

@@ -29,7 +29,7 @@ from tb_adam_plugin.records import (
 )
 from tb_adam_plugin.run_listing import Message, Run
 from tb_adam_plugin.schema import FormatError, Layout, Parameter, Quantity, Tag
-from tb_adam_plugin.thinning import evenly_spread
+from tb_adam_plugin.thinning import RATIO, evenly_spread
 
 _MAX_NAMED = 20
 
@@ -195,6 +195,8 @@ class Store:
             ),
             difference=difference,
         )
+        if statistic == RATIO:
+            logged &= ~np.isposinf(records.values)  # the weight was still zero
         return replace(records, values=compared, logged=logged)
 
     def _positioned(
@@ -239,6 +241,50 @@ class Store:
             cells = np.ix_(_rows(columns.names, names), positions)
             values[cells] = series.values[:, rows]
         return NamedRecords(step, wall_time, names, values)
+
+    def gradient_norms(
+        self, experiment: Experiment, run: str, parameter: str | None = None
+    ) -> StatisticRecords:
+        """Return the gradient RMS at the steps around a jump of the gradient norm, recorded or not.
+
+        Args:
+            experiment: Which.
+            run: Which.
+            parameter: The only one to return; None for all.
+
+        Returns:
+            Norm / √elements, as the statistic ``gradient_rms``; in its columns the one parameter,
+            or all of the run. Not logged where a parameter had no gradient.
+        """
+        found = self.run(experiment, run)
+        parameters = found.layout.parameters
+        if parameter is not None:
+            parameters = (_require_parameter(parameter, found),)
+        logs = []
+        for id_, columns in found.gradient_norms.items():
+            decode = partial(decode_gradient_norms, columns=columns)
+            logs.append(self._read(experiment, found, Tag("gradient_norms", id_), decode))
+        step, wall_time, placements = merge_steps(logs)
+        names = [p.name for p in parameters]
+        norms = np.full((step.size, len(names)), np.nan)
+        parts = zip(found.gradient_norms.values(), logs, placements, strict=True)
+        for columns, series, (rows, positions) in parts:
+            stored = {name: column for column, name in enumerate(columns.names[1:])}
+            here = [row for row, name in enumerate(names) if name in stored]
+            there = [stored[names[row]] for row in here]
+            norms[np.ix_(positions, np.array(here, np.intp))] = series.values[rows][:, there]
+        every = self.steps(experiment, run)
+        at, known = _find(step, every.step)
+        wall_time = np.where(known, every.wall_time[at], wall_time)
+        # NaN is no gradient, unless the norm of all gradients is not finite either.
+        logged = np.isfinite(norms) | np.isinf(norms)
+        if "gradient_norm" in every.names:
+            everything = every.values[every.names.index("gradient_norm")][at]
+            logged |= (known & ~np.isfinite(everything))[:, None] & logged.any(axis=0)
+        roots = np.sqrt([max(1, p.elements) for p in parameters])
+        with np.errstate(over="ignore"):
+            values = (norms / roots).astype(np.float32)
+        return StatisticRecords(step, wall_time, values, None if logged.all() else logged)
 
     def hyperparameters(self, experiment: Experiment, run: str) -> NamedRecords:
         """Return the hyperparameters of all parameter groups of a run, float64."""
@@ -324,23 +370,6 @@ class Store:
             earlier,
         )
 
-    def gradient_norms(self, experiment: Experiment, run: str) -> NamedRecords:
-        """Return the norms of each parameter's gradient around events, ``[parameters, steps]``."""
-        found = self.run(experiment, run)
-        logs, columns = [], []
-        for tag in found.tags:
-            if tag.kind == "gradient_norms":
-                columns.append(found.gradient_norms[tag.id])
-                decode = partial(decode_gradient_norms, columns=columns[-1])
-                logs.append(self._read(experiment, found, tag, decode))
-        step, wall_time, placements = merge_steps(logs)
-        names = tuple(dict.fromkeys(name for c in columns for name in c.names[1:]))
-        values = np.full((len(names), step.size), np.nan)
-        for c, series, (rows, positions) in zip(columns, logs, placements, strict=True):
-            cells = np.ix_(_rows(c.names[1:], names), positions)
-            values[cells] = series.values[1:, rows]
-        return NamedRecords(step, wall_time, names, values)
-
     def layouts(self, experiment: Experiment, run: str) -> list[tuple[float, Layout]]:
         """Return the layouts of a run with the first step of each, in the order of their steps."""
         found = self.run(experiment, run)
@@ -404,6 +433,14 @@ def _decode_blocks(
 def _rows(names: Sequence[str], of: Sequence[str]) -> npt.NDArray[np.intp]:
     place = {name: row for row, name in enumerate(of)}
     return np.array([place[name] for name in names], np.intp)
+
+
+def _find(wanted: Float64s, among: Float64s) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
+    """Return where values are in an ascending array, and whether they are there."""
+    if not among.size:
+        return np.zeros(wanted.size, np.intp), np.zeros(wanted.size, bool)
+    at = np.minimum(np.searchsorted(among, wanted), among.size - 1)
+    return at, among[at] == wanted
 
 
 def _state(run: Run) -> tuple[object, ...]:

@@ -44,7 +44,7 @@ def recorded_run(store: Store, experiment: Experiment, name: str) -> RecordedRun
         _at_steps(store.hyperparameters(experiment, name), step),
         every_step,
         layout.newest.unoptimized,
-        _gradient_norms(store, experiment, name),
+        _gradient_norms(store, experiment, run),
         tuple(store.layouts(experiment, name)),
     )
 
@@ -90,8 +90,11 @@ def _loss_beside(store: Store, experiment: Experiment, run: Run, step: Float64s)
     return None
 
 
-def _gradient_norms(store: Store, experiment: Experiment, name: str) -> GradientNorms | None:
-    records = store.gradient_norms(experiment, name)
+def _gradient_norms(store: Store, experiment: Experiment, run: Run) -> GradientNorms | None:
+    records = store.gradient_norms(experiment, run.run)
     if not records.step.size:
         return None
-    return GradientNorms(records.step, records.names, records.values.T)
+    parameters = run.layout.parameters
+    roots = np.sqrt([max(1, parameter.elements) for parameter in parameters])
+    names = tuple(parameter.name for parameter in parameters)
+    return GradientNorms(records.step, names, records.values.astype(np.float64) * roots)

@@ -7,7 +7,8 @@ import numpy.typing as npt
 
 # An update of a thousandth of the weight is the usual sign of a good learning rate. For statistics
 # without such a middle the largest magnitude is the one to look at.
-MIDDLES = {"update_to_weight_ratio": 1e-3}
+RATIO = "update_to_weight_ratio"
+MIDDLES = {RATIO: 1e-3}
 
 # Where values are compared in decades, an exact zero counts as one decade off: it stands out among
 # healthy values and does not hide a spike.
@@ -33,6 +34,7 @@ def worst_of_columns(
     last: Indices,
     *,
     middle: float | None = None,
+    infinity_is_usual: bool = False,
     logged: npt.NDArray[np.bool_] | None = None,
 ) -> npt.NDArray[np.float32]:
     """Return the worst value of every column.
@@ -46,6 +48,8 @@ def worst_of_columns(
         first: Index of each column's first step.
         last: Index of each column's last step.
         middle: A positive value that is fine.
+        infinity_is_usual: Whether +infinity is no trouble, as in the ratio to a weight that is
+            still zero; it counts as zero does.
         logged: Of the shape of ``values``; where False there is no value to consider.
 
     Returns:
@@ -56,6 +60,8 @@ def worst_of_columns(
     if first.size == values.shape[0]:
         return values
     badness = _badness(values, middle)
+    if infinity_is_usual:
+        badness[np.isposinf(values)] = 10**ZERO_DECADES
     if logged is not None:
         badness[~logged] = -1
     # Every column as wide as the widest; a narrower one repeats its last step.
@@ -64,6 +70,39 @@ def worst_of_columns(
     worst = badness[members].argmax(axis=1)
     found: npt.NDArray[np.float32] = values[first[:, None] + worst, np.arange(values.shape[1])]
     return found
+
+
+def latest_of_columns(
+    values: npt.NDArray[np.float32],
+    first: Indices,
+    last: Indices,
+    *,
+    logged: npt.NDArray[np.bool_] | None = None,
+) -> npt.NDArray[np.float32]:
+    """Return the last logged value of every column, as :func:`worst_of_columns` does the worst."""
+    if logged is None:
+        return values[last]
+    rows = np.where(logged, np.arange(len(values))[:, None], -1)
+    at = np.maximum.accumulate(rows, axis=0)[last] if len(values) else rows
+    found = values[at, np.arange(values.shape[1])]
+    return np.where(at >= first[:, None], found, np.float32(np.nan))
+
+
+def mean_of_columns(
+    values: npt.NDArray[np.float32],
+    first: Indices,
+    last: Indices,
+    *,
+    logged: npt.NDArray[np.bool_] | None = None,
+) -> npt.NDArray[np.float32]:
+    """Return the arithmetic mean of the logged values of every column; NaN where one is NaN."""
+    if not first.size:
+        return values
+    known = np.ones(values.shape, bool) if logged is None else logged
+    counts = np.add.reduceat(known, first, axis=0, dtype=np.int64)
+    with np.errstate(invalid="ignore"):
+        sums = np.add.reduceat(np.where(known, values, 0).astype(np.float64), first, axis=0)
+        return np.asarray(sums / counts, np.float32)
 
 
 def evenly_spread(steps: int, columns: int) -> Indices:

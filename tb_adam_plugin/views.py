@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,19 @@ from tb_adam_plugin.diagnosis.rule import Finding
 from tb_adam_plugin.records import Float64s
 from tb_adam_plugin.run_listing import Message, Run
 from tb_adam_plugin.store import HistogramRecords, NamedRecords, Runs, StatisticRecords
-from tb_adam_plugin.thinning import MIDDLES, column_bounds, evenly_spread, worst_of_columns
+from tb_adam_plugin.thinning import (
+    MIDDLES,
+    RATIO,
+    column_bounds,
+    evenly_spread,
+    latest_of_columns,
+    mean_of_columns,
+    worst_of_columns,
+)
+
+Crowded = Literal["worst", "latest", "mean"]
+_Reduce = Callable[..., npt.NDArray[np.float32]]
+CROWDED: tuple[Crowded, ...] = get_args(Crowded)
 
 _MAGIC = b"ADBG"
 _ALIGNMENT = 8
@@ -143,8 +156,9 @@ def overview(
     to_step: float = math.inf,
     since: float = -math.inf,
     against: str | None = None,
+    crowded: Crowded = "worst",
 ) -> bytes:
-    """Return the packed ``overview``: the worst value of each parameter in each column.
+    """Return the packed ``overview``: one value of each parameter in each column.
 
     Args:
         run: Its name.
@@ -155,25 +169,33 @@ def overview(
         to_step: The last step to consider.
         since: Leave out the steps up to this one, which the asker has already.
         against: The run that ``records`` are compared with.
+        crowded: What a column of several steps holds.
     """
     start = int(np.searchsorted(records.step, from_step, "left"))
     end = max(start, int(np.searchsorted(records.step, to_step, "right")))
-    tail, growth = _growth(records.step[start:end], records.wall_time[start:end], since)
-    start += tail
-    step, wall_time = records.step[start:end], records.wall_time[start:end]
-    logged = None if records.logged is None else records.logged[start:end]
-    first, last = column_bounds(step.size, columns)
     middle = MIDDLES.get(statistic) if against is None else _middle_of_comparison(statistic)
-    worst = worst_of_columns(records.values[start:end], first, last, middle=middle, logged=logged)
-    arrays: dict[str, npt.NDArray[Any]] = {
-        "values": worst.T,
-        "first_step": step[first],
-        "last_step": step[last],
-        "wall_time": wall_time[last],
+    # Infinite where the weight was zero before the step, as a bias is at its first one.
+    infinity_is_usual = against is None and statistic == RATIO
+    reducers: Mapping[Crowded, _Reduce] = {
+        "worst": partial(worst_of_columns, middle=middle, infinity_is_usual=infinity_is_usual),
+        "latest": latest_of_columns,
+        "mean": mean_of_columns,
     }
-    if logged is not None and not logged.all():
-        arrays["logged"] = _any_of_columns(logged, first).T.astype(np.uint8)
+    reduce = reducers[crowded]
+    arrays, growth = _thinned(records, start, end, columns, since, reduce)
     return pack({"run": run, "statistic": statistic, "against": against, **growth}, arrays)
+
+
+def gradient_norms(
+    run: str,
+    parameter: str | None,
+    records: StatisticRecords,
+    columns: int,
+    since: float = -math.inf,
+) -> bytes:
+    """Return the packed ``gradient_norms``: the largest gradient RMS in each column."""
+    arrays, growth = _thinned(records, 0, records.step.size, columns, since, worst_of_columns)
+    return pack({"run": run, "parameter": parameter, **growth}, arrays)
 
 
 def compares_by_difference(statistic: str) -> bool:
@@ -233,6 +255,32 @@ def histograms(run: str, records: HistogramRecords) -> bytes:
         "total": _extent(records.logged_step, records.logged_wall_time),
     }
     return pack(header, arrays)
+
+
+def _thinned(
+    records: StatisticRecords,
+    start: int,
+    end: int,
+    columns: int,
+    since: float,
+    reduce: _Reduce,
+) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+    """Return the records from ``start`` to ``end`` in columns, and their growth."""
+    tail, growth = _growth(records.step[start:end], records.wall_time[start:end], since)
+    start += tail
+    step, wall_time = records.step[start:end], records.wall_time[start:end]
+    logged = None if records.logged is None else records.logged[start:end]
+    first, last = column_bounds(step.size, columns)
+    values = reduce(records.values[start:end], first, last, logged=logged)
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "values": values.T,
+        "first_step": step[first],
+        "last_step": step[last],
+        "wall_time": wall_time[last],
+    }
+    if logged is not None and not logged.all():
+        arrays["logged"] = _any_of_columns(logged, first).T.astype(np.uint8)
+    return arrays, growth
 
 
 def _middle_of_comparison(statistic: str) -> float | None:
@@ -327,6 +375,7 @@ def _run(run: Run) -> dict[str, Any]:
         "statistics": layout.statistics,
         "quantities": [{"name": q.name, "signed": q.signed} for q in layout.quantities],
         "step_columns": run.step_columns,
+        "gradient_norms": bool(run.gradient_norms),
         "scalars": [scalar._asdict() for scalar in run.scalars],
         "messages": _messages(run.messages),
     }

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from event_files import scalar_event, write_events
 
 from tb_adam_plugin import schema
 from tb_adam_plugin.callback.event_log import EventLog
+from tb_adam_plugin.callback.gradient_history import DETAILED_STEPS, KEPT_STEPS
 from tb_adam_plugin.schema import Columns, Group, Layout, Parameter, Unoptimized
 
 START = 1_767_225_600.0  # wall time of step 0
@@ -49,6 +51,8 @@ class Run:
         spike_at: A step whose gradients are ``SPIKE`` times as large.
         spike_in: The one parameter that the spike is in; of all by default.
         nan_at: A step from which on a part of the last parameter's gradient is NaN.
+        follow_spike: Whether the gradient norms before the spike are logged, and the 16 steps after
+            it in full, as the callback does.
     """
 
     architecture: Literal["gpt", "cnn"] = "gpt"
@@ -62,6 +66,7 @@ class Run:
     spike_at: int | None = None
     spike_in: str | None = None
     nan_at: int | None = None
+    follow_spike: bool = False
 
     @property
     def layout(self) -> Layout:
@@ -89,8 +94,10 @@ class Run:
     @property
     def logged_steps(self) -> list[int]:
         """Steps with statistics."""
-        early = [1, 2, 4, 8, 16, 32]
-        return [t for t in range(1, self.steps + 1) if t in early or t % self.every == 0]
+        wanted = {1, 2, 4, 8, 16, 32}
+        if self.follow_spike and self.spike_at is not None:
+            wanted |= set(range(self.spike_at + 1, self.spike_at + DETAILED_STEPS + 1))
+        return [t for t in range(1, self.steps + 1) if t in wanted or t % self.every == 0]
 
     @property
     def histogram_steps(self) -> list[int]:
@@ -107,6 +114,7 @@ class Step(NamedTuple):
         statistics: float32 ``[parameters, statistics]``, if it is logged.
         hyperparameters: float64 ``[groups, columns]``, if it is logged.
         counts: int64 ``[parameters, quantities, BINS + len(SPECIAL)]``, if it has histograms.
+        norms: Of the gradients, float64 ``[parameters]``.
     """
 
     step: int
@@ -114,6 +122,7 @@ class Step(NamedTuple):
     statistics: npt.NDArray[np.float32] | None
     hyperparameters: Array | None
     counts: schema.Counts | None
+    norms: Array
 
 
 def simulate(run: Run) -> Iterator[Step]:
@@ -131,6 +140,7 @@ def simulate(run: Run) -> Iterator[Step]:
             adam.statistics(t, loss) if t in logged else None,
             adam.hyperparameters(lr) if t in logged else None,
             adam.counts() if t in with_histograms else None,
+            adam.gradient_norms(),
         )
 
 
@@ -147,16 +157,25 @@ def write_run(folder: Path, run: Run | None = None, *, loss_writer: bool = True)
     log = EventLog(folder)
     losses: dict[int, float] = {}
     rows: list[Array] = []
-    for t, row, statistics, hyperparameters, counts in simulate(run):
+    norms: deque[Array] = deque(maxlen=KEPT_STEPS)
+    for t, row, statistics, hyperparameters, counts, norms_now in simulate(run):
         rows.append(row)
+        norms.append(norms_now)
         losses[t] = float(row[-1])
+        if run.follow_spike and t == run.spike_at:
+            names = [p.name for p in layout.parameters]
+            steps = np.arange(t - len(norms) + 1, t + 1)
+            around = schema.gradient_norms_tensor(names, steps, np.array(norms))
+            log.write(t, wall_time(t), [around, schema.steps_tensor(COLUMNS, np.array(rows))])
+            rows.clear()
         if statistics is None or hyperparameters is None:
             continue
         tensors = [
             schema.statistics_tensor(layout, statistics),
             schema.hyperparameters_tensor(layout, hyperparameters),
-            schema.steps_tensor(COLUMNS, np.array(rows)),
         ]
+        if rows:
+            tensors.append(schema.steps_tensor(COLUMNS, np.array(rows)))
         rows.clear()
         if counts is not None:
             tensors += schema.histogram_tensors(layout, counts)
@@ -237,10 +256,15 @@ class _Adam:
         distance = np.where(self._mask, (self.w - self._target) / self._scale, np.nan)
         return float(0.3 + 20 * np.nanmean(distance**2) + 0.02 * self._random.normal())
 
-    def gradient_norm(self) -> float:
-        """Over all elements: those read stand for the others."""
+    def gradient_norms(self) -> Array:
+        """Of each parameter, over all elements: those read stand for the others."""
         elements = np.array([p.elements for p in self._layout.parameters])
-        return float(np.sqrt((self._mean(self.g.astype(np.float64) ** 2) * elements).sum()))
+        norms: Array = np.sqrt(self._mean(self.g.astype(np.float64) ** 2) * elements)
+        return norms
+
+    def gradient_norm(self) -> float:
+        """Over all parameters."""
+        return float(np.sqrt((self.gradient_norms() ** 2).sum()))
 
     def hyperparameters(self, lr: float) -> Array:
         return np.array([[lr, BETA1, BETA2, EPS, decay] for decay in (WEIGHT_DECAY, 0.0)])

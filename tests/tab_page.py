@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -26,11 +26,14 @@ localStorage.clear();
 addEventListener('securitypolicyviolation', (event) =>
   console.error(`policy violated: ${event.violatedDirective} ${event.blockedURI}`));
 """
-_READ_PIXEL = """
-(canvas, [x, y]) => {
+_READ_PIXELS = """
+(canvas, points) => {
   const ratio = canvas.width / canvas.clientWidth;
-  const {data} = canvas.getContext('2d').getImageData(x * ratio, y * ratio, 1, 1);
-  return [...data].slice(0, 3);
+  const {data, width} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+  return points.map(([x, y]) => {
+    const at = 4 * (Math.floor(y * ratio) * width + Math.floor(x * ratio));
+    return [...data.slice(at, at + 3)];
+  });
 }
 """
 
@@ -82,16 +85,25 @@ class Tab:
 
     def pixel(self, canvas: Locator, x: float, y: float) -> Pixel:
         """Read the colour of a canvas at CSS pixels."""
-        return Pixel(*canvas.evaluate(_READ_PIXEL, [x, y]))
+        return self.pixels(canvas, [(x, y)])[0]
+
+    def pixels(self, canvas: Locator, points: Iterable[tuple[float, float]]) -> list[Pixel]:
+        """Read many colours of a canvas at once, at CSS pixels."""
+        return [Pixel(*colour) for colour in canvas.evaluate(_READ_PIXELS, [*map(list, points)])]
 
     def cell(self, row: str, share: float, dy: float = 0) -> Pixel:
         """Read the colour of the heat map in a tensor's row, at a share of its width."""
+        return self.cells(row, share, [0], dy)[0]
+
+    def cells(self, row: str, share: float, dx: Iterable[float], dy: float = 0) -> list[Pixel]:
+        """Read colours of the heat map in a tensor's row, so many pixels right of a share."""
         canvas = self.locate(".heat-rows canvas")
         box, tree_row = canvas.bounding_box(), self.row(row).bounding_box()
         assert box is not None
         assert tree_row is not None
         y = tree_row["y"] + tree_row["height"] / 2 - box["y"]
-        return self.pixel(canvas, share * (box["width"] - 1), y + dy)
+        x = share * (box["width"] - 1)
+        return self.pixels(canvas, [(x + right, y + dy) for right in dx])
 
     def click_cell(self, row: str, share: float) -> None:
         """Click into the heat map in a tensor's row, at a share of its width."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from in_process import PluginClient
 from recorded_run import RecordedRun, read_run
 from torch import nn
 
@@ -171,3 +172,21 @@ def test_a_run_without_an_event_writes_no_history(tmp_path: Path) -> None:
     run, _ = train(tmp_path, spike=1.0, at=1, steps=150)
     assert run.gradient_norms == {}
     assert sorted(run.statistics) == [1, 2, 4, 8, 16, 32]
+
+
+def test_the_plugin_serves_the_norms_as_gradient_rms(tmp_path: Path) -> None:
+    train(tmp_path / "exp1", spike=30.0, at=200, steps=240)
+    client = PluginClient(tmp_path)
+    run = "exp1/adam_debug"
+    (listed,) = client.json("summary")["runs"]
+    assert listed["gradient_norms"] is True
+    _, around = client.packed("gradient_norms", run=run, parameter="first")
+    assert around["last_step"].tolist() == list(range(137, 201))
+    before, at = around["values"][0, -2:]
+    assert at / before == pytest.approx(30, rel=0.1)
+    # Of 64 steps in 4 columns none of the spike is lost.
+    _, thinned = client.packed("gradient_norms", run=run, parameter="first", columns=4)
+    assert thinned["values"].shape == (1, 4)
+    assert thinned["values"][0, -1] == at
+    _, newer = client.packed("gradient_norms", run=run, since=199)
+    assert newer["last_step"].tolist() == [200]

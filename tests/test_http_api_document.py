@@ -21,6 +21,7 @@ QUERIES: dict[str, dict[str, str | int | list[str]]] = {
     "overview": {"run": RUN, "columns": 3},
     "series": {"run": RUN, "parameter": "conv1.weight"},
     "steps": {"run": RUN},
+    "gradient_norms": {"run": RUN},
     "scalar": {"run": "exp1", "tag": "loss/train"},
     "hyperparameters": {"run": RUN},
     "histograms": {"run": RUN, "parameter": "conv1.weight", "quantity": ["exp_avg"]},
@@ -76,6 +77,9 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> PluginClient:
     earlier = make_layout(["conv1.weight", "dropped.weight"])
     write_run(folder / "exp1" / "adam_debug", [1, 2], earlier, histograms=True)
     write_run(folder / "exp1" / "adam_debug", [3, 4, 5], layout, histograms=True)
+    norms = np.array([[1.0, np.nan], [2.0, np.nan], [30.0, 4.0]])
+    around = schema.gradient_norms_tensor(["conv1.weight", "x"], np.array([3, 4, 5]), norms)
+    write_events(folder / "exp1" / "adam_debug", [event(5, [around])])
     write_events(folder / "exp1", [scalar_event(1, {"loss/train": 0.5})])
     content = plain.content().replace(b'"version":1', b'"version":2')
     statistics = step_tensors(plain, 1)[0]
@@ -152,7 +156,8 @@ def test_the_documented_query_is_what_the_route_takes(client: PluginClient, rout
 
 
 @pytest.mark.parametrize(
-    ("route", "default", "largest"), [("overview", 1024, 4096), ("histograms", 256, 2000)]
+    ("route", "default", "largest"),
+    [("overview", 1024, 4096), ("gradient_norms", 1024, 4096), ("histograms", 256, 2000)],
 )
 def test_the_documented_limits_of_columns_hold(
     client: PluginClient, route: str, default: int, largest: int

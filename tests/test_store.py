@@ -264,3 +264,55 @@ def test_runs_are_compared_at_the_same_step_time_since_the_start_or_wall_time(
     ratios = store.comparison(EXPERIMENT, "a", "update_rms", "b", "relative", difference=False)
     a, b = (statistics_of(layout, t)[:, 1] for t in (2, 3))
     assert ratios.values[1] == pytest.approx(a / b)
+
+
+def write_norms(folder: Path, wall_time: float, names: list[str], rows: Any) -> None:
+    """Write gradient norms by step, in one event of the last step."""
+    steps, norms = np.array([*rows]), np.array([*rows.values()], float)
+    tensor = schema.gradient_norms_tensor(names, steps, norms)
+    write_events(folder, [event(int(steps[-1]), [tensor], wall_time)])
+
+
+def test_gradient_norms_are_in_the_units_of_the_statistic(tmp_path: Path) -> None:
+    folder = tmp_path / "exp1"
+    write_run(folder, range(1, 6), make_layout(["a", "b", "new"], elements=4))
+    none = np.nan
+    write_norms(folder, START + 5, ["a", "b"], {4: [2.0, none], 5: [60.0, 6.0]})
+    # Another model, started again from step 5.
+    write_norms(folder, START + 9, ["b", "gone"], {5: [8.0, 1.0], 6: [np.inf, 1.0]})
+    store = store_of(tmp_path)
+    found = store.gradient_norms(EXPERIMENT, "exp1")
+    assert found.step.tolist() == [4, 5, 6]
+    # As the rows of all steps say it, else when the norms were written.
+    assert found.wall_time.tolist() == [START + 4, START + 5, START + 9]
+    assert found.values[:, 0].tolist()[:1] == [1.0]
+    assert found.values[:, 1].tolist()[1:] == [4.0, np.inf]
+    assert found.logged is not None
+    assert found.logged.tolist() == [
+        [True, False, False],
+        [False, True, False],
+        [False, True, False],
+    ]
+    alone = store.gradient_norms(EXPERIMENT, "exp1", "b")
+    assert alone.values[1:].tolist() == [[4.0], [np.inf]]
+    with pytest.raises(errors.NotFoundError, match="has no parameter 'c'"):
+        store.gradient_norms(EXPERIMENT, "exp1", "c")
+
+
+def test_a_norm_that_is_nan_with_that_of_all_gradients_is_no_missing_gradient(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "exp1"
+    write_run(folder, [1], make_layout(["a", "b"], elements=1))
+    rows = [[t, START + t, np.nan if t == 3 else 1.0, *[0.0] * 6] for t in (2, 3)]
+    write_events(folder, [event(3, [schema.steps_tensor(STEPS, np.array(rows))])])
+    write_norms(folder, START + 3, ["a", "b"], {2: [1.0, np.nan], 3: [np.nan, np.nan]})
+    found = store_of(tmp_path).gradient_norms(EXPERIMENT, "exp1")
+    assert found.logged is not None
+    assert found.logged.tolist() == [[True, False], [True, False]]
+
+
+def test_a_run_without_a_jump_has_no_gradient_norms(tmp_path: Path) -> None:
+    write_run(tmp_path / "exp1", range(1, 4))
+    found = store_of(tmp_path).gradient_norms(EXPERIMENT, "exp1")
+    assert found.values.shape == (0, 2)

@@ -363,8 +363,9 @@ def odd_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TensorBoard]:
     write_made_up_run(folder / "sgd", range(1, 4), sgd_layout(), histograms=True)
     many = [f"experts.{i // 100}.{'very_long_name_' * 6}{i}" for i in range(1000)]
     write_made_up_run(folder / "many", range(1, 4), make_layout(many))
+    write_made_up_run(folder / "long", range(1, 1501))
     with running_tensorboard(folder) as process:
-        wait_for_runs(process, 4)
+        wait_for_runs(process, 5)
         yield process
 
 
@@ -372,6 +373,29 @@ def sgd_layout() -> schema.Layout:
     layout = make_layout(statistics=("update_rms", "exp_avg_sq_root"))
     group = schema.Group("SGD", {"nesterov": True}, ("exp_avg_sq_root", "exp_avg_sq"))
     return replace(layout, groups=(group,))
+
+
+def test_crowded_pixel_can_show_the_latest_or_the_mean(
+    browser: Browser, odd_runs: TensorBoard
+) -> None:
+    with open_tab(browser, odd_runs.url, {"run": "long", "runs": "long"}) as tab:
+        tab.locate(".settings-button").click()
+        label = tab.locate(".settings label", has_text="A pixel that covers several cells shows")
+        heat = tab.locate(".heat-rows canvas")
+        seen = {heat.evaluate("canvas => canvas.toDataURL()")}
+        for shows in ("latest", "mean"):
+            with tab.page.expect_response(f"**/overview?*crowded={shows}*"):
+                label.locator("select").select_option(shows)
+            tab.page.wait_for_timeout(300)
+            seen.add(heat.evaluate("canvas => canvas.toDataURL()"))
+        assert len(seen) == 3
+        # Of a thousand tensors in ten folded rows, too, which the server has not thinned.
+        tab.locate("button.name", has_text="many").click()
+        tab.shows(".overview .sub", "1,000 tensors")
+        mean = heat.evaluate("canvas => canvas.toDataURL()")
+        label.locator("select").select_option("worst")
+        tab.page.wait_for_timeout(500)
+        assert heat.evaluate("canvas => canvas.toDataURL()") != mean
 
 
 def test_run_of_one_step_is_shown(browser: Browser, odd_runs: TensorBoard) -> None:

@@ -14,6 +14,7 @@ import pytest
 from event_files import event, make_layout, scalar_event, step_tensors, write_events
 from event_files import write_run as write_made_up_run
 from generated_logs import Run, write_run
+from in_process import unpack
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 from tab_page import Tab, open_tab
 from tab_runs import (
@@ -36,6 +37,7 @@ pytest_plugins = ["tab_fixtures"]
 SPIKED_LAYER = "transformer.h.1.mlp.c_proj.weight"
 BETWEEN_RECORDS = 152  # recorded is every fifth step
 BOTH = {"run": "spiked/adam_debug", "runs": "spiked%2Fadam_debug,plain%2Fadam_debug"}
+INK = {"light": (33, 33, 33), "dark": (255, 255, 255)}  # of text
 PICTURES = Path(__file__).parent.parent / "screenshots"
 
 
@@ -231,6 +233,31 @@ def test_pinned_tensor_stays_below_the_next(tab: Tab) -> None:
     expect(pinned).to_have_count(0)
 
 
+def test_buttons_move_to_the_next_tensor_and_fill_the_tab(tab: Tab) -> None:
+    tab.locate('button[aria-label="Next tensor"]').click()
+    tab.shows(".crumb", "transformer / ln_0 / weight")
+    tab.locate('button[aria-label="Previous tensor"]').click()
+    tab.shows(".crumb", "transformer / wte / weight")
+    before = tab.locate(".lines-plot").bounding_box()
+    tab.locate('.detail button[aria-label="Full size"]').click()
+    expect(tab.locate(".overview")).to_be_hidden()
+    after = tab.locate(".lines-plot").bounding_box()
+    assert before is not None
+    assert after is not None
+    assert after["height"] > before["height"] + 50
+    tab.locate('.detail button[aria-label="Back to normal size"]').click()
+    expect(tab.locate(".overview")).to_be_visible()
+
+
+def test_smoothing_of_the_card_is_that_of_the_settings(tab: Tab) -> None:
+    lines = tab.locate(".lines canvas").first
+    before = picture(lines)
+    tab.locate(".smoothing input").fill("0.95")
+    tab.shows(".smoothing output", "0.95")
+    assert picture(lines) != before
+    assert preferences(tab)["smoothing"] == 0.95
+
+
 # --- comparing ----------------------------------------------------------------------------------
 
 
@@ -308,6 +335,141 @@ def test_settings_are_kept_in_the_browser_and_not_in_the_link(tab: Tab) -> None:
     assert "1e-5" not in tab.page.url
     pane.locator("button", has_text="Reset to defaults").click()
     tab.shows(".lines h3 small", "healthy, 3e-4 to 3e-3")
+
+
+def open_settings(tab: Tab) -> Locator:
+    tab.locate(".settings-button").click()
+    return tab.locate(".settings")
+
+
+def preferences(tab: Tab) -> dict[str, object]:
+    kept = tab.locate("body").evaluate("() => localStorage.getItem('adam_debug.preferences')")
+    return dict(json.loads(kept))
+
+
+def test_default_chart_and_linear_part_of_histograms_are_settings(tab: Tab) -> None:
+    panels = tab.locate('section[aria-label^="Histograms of"] canvas')
+    panels.first.wait_for()
+    pane = open_settings(tab)
+    chart = pane.locator("label", has_text="Default chart").locator("select")
+    assert chart.locator("option").all_inner_texts()[:2] == ["By quantity", "Ridgeline"]
+    for kind in ("single", "bands"):
+        chart.select_option(kind)
+        label = {"single": "Single step of", "bands": "Percentile bands of"}[kind]
+        for panel in panels.all():
+            expect(panel).to_have_attribute("aria-label", re.compile(label))
+    linear = pane.locator("label", has_text="Linear below")
+    expect(linear.locator("output")).to_have_text("Auto")
+    before = picture(panels.first)
+    linear.locator("input").fill("-9")
+    expect(linear.locator("output")).to_have_text("1e-9")
+    assert picture(panels.first) != before
+    kept = preferences(tab)
+    assert (kept["defaultChart"], kept["linearBelow"]) == ("bands", 1e-9)
+    assert "1e-9" not in tab.page.url
+    assert "bands" not in tab.page.url
+    tab.locate('button[aria-label="Close settings"]').click()
+    expect(open_settings(tab).locator("h4")).to_have_count(4)
+
+
+def test_settings_of_lines_cursor_and_tooltip(browser: Browser, tensorboard: TensorBoard) -> None:
+    with open_tab(browser, tensorboard.url, BOTH) as tab:
+        lines = tab.locate(".lines canvas").first
+        plot = tab.locate(".lines-plot").bounding_box()
+        assert plot is not None
+        over = (plot["x"] + 46 + share_of(100) * (plot["width"] - 58), plot["y"] + 40)
+        pane = open_settings(tab)
+        tab.page.wait_for_timeout(300)
+
+        smoothed = picture(lines)
+        pane.locator("label", has_text="Smoothing").locator("input").fill("0")
+        assert picture(lines) != smoothed
+        plot = tab.locate(".lines-plot").bounding_box()  # narrower beside the settings
+        assert plot is not None
+        over = (plot["x"] + 46 + share_of(100) * (plot["width"] - 58), plot["y"] + 40)
+        sorting = pane.locator("label", has_text="Tooltip sorting method").locator("select")
+        orders = []
+        for order in ("ascending", "descending"):
+            sorting.select_option(order)
+            tab.page.mouse.move(*over)
+            expect(tab.locate(".lines-tip thead")).not_to_contain_text("Smoothed")
+            orders.append(tab.locate(".lines-tip tbody td:nth-child(2)").all_inner_texts())
+            tab.page.mouse.move(5, 5)
+        assert orders == [["plain", "spiked"], ["spiked", "plain"]]
+
+        whole = picture(lines)
+        pane.locator("label", has_text="Ignore outliers in chart scaling").click()
+        assert picture(lines) != whole
+        on_log = picture(lines)
+        scale = pane.locator("label", has_text="Value axis of lines").locator("select")
+        scale.select_option("linear")
+        tab.shows(".lines h3 small", "linear scale")
+        assert picture(lines) != on_log
+
+        tab.page.mouse.move(*over)
+        tab.shows(".fob", "step 100")
+        tab.page.mouse.move(5, 5)
+        pane.locator("label", has_text="Link the step cursor across charts").click()
+        tab.page.mouse.move(*over)
+        expect(tab.locate(".lines-tip")).to_be_visible()
+        tab.shows(".fob", f"step {STEPS}")
+
+
+def test_settings_of_overview_and_refresh(tab: Tab) -> None:
+    pane = open_settings(tab)
+    axis = pane.locator("label", has_text="Horizontal Axis").locator("select")
+    axis.select_option("relative")
+    tab.shows(".fob", "step 200 · ")
+    axis.select_option("step")
+    pane.locator("label", has_text="Row order").locator("select").select_option("latest")
+    expect(tab.row("transformer")).to_have_count(0)
+    heat = tab.locate(".heat-rows canvas")
+    before = picture(heat)
+    low = pane.locator('input[aria-label="Colour range of update / weight, from"]')
+    low.fill("1e-4")
+    low.press("Enter")
+    assert picture(heat) != before
+    colours = pane.locator("label", has_text="Colour by").locator("select")
+    colours.select_option("weight_rms")
+    tab.shows(".overview h2", "Weight RMS")
+    pane.locator("label", has_text="Look for new data").click()
+    pane.locator("label", has_text="Follow TensorBoard").click()
+    kept = preferences(tab)
+    assert (kept["pollSeconds"], kept["followReload"]) == (0, False)
+    assert kept["colourRange"] == pytest.approx([1e-4, 10**-0.5], rel=1e-3)
+
+
+def test_histograms_of_all_checked_runs_are_drawn_beside_each_other(
+    browser: Browser, tensorboard: TensorBoard
+) -> None:
+    with open_tab(browser, tensorboard.url, BOTH) as tab:
+        panel = tab.locate('section[aria-label="Histograms of update"]')
+        expect(panel.locator("canvas")).to_have_count(1)
+        tab.locate('button[aria-label="Histograms of all checked runs"]').click()
+        expect(panel.locator("canvas")).to_have_count(2)
+        assert panel.locator(".plot-run").all_inner_texts() == ["spiked", "plain"]
+        label = re.compile("over 11 logged histograms of plain")
+        expect(panel.locator("canvas").nth(1)).to_have_attribute("aria-label", label)
+        save_picture(tab, "histograms-of-all-runs")
+        for canvas in panel.locator("canvas").all():
+            assert tab_colours(canvas) > 10
+        with download(tab, tab.locate(SAVE_MENUS[2]), "CSV").open(newline="") as lines:
+            assert {row["run"] for row in csv.DictReader(lines)} == {"spiked", "plain"}
+        assert preferences(tab)["allRuns"] is True
+
+
+def test_update_of_a_weight_that_was_zero_is_no_alarm(tab: Tab) -> None:
+    expect(tab.locate(".swatches", has_text="weight was 0")).to_have_count(1)
+    bias = ATTENTION.replace("weight", "bias")
+    first = [tab.cell(bias, 0, dy) for dy in range(-6, 7)]
+    assert all(pixel.is_grey for pixel in first), first
+    assert len(set(first)) > 1, "lines, not the grey of what was not logged"
+    tab.click_cell(bias, 0)
+    tab.shows(".step-panel h3", "At step 1")
+    expect(tab.locate('tr[data-statistic="update_to_weight_ratio"] td').first).to_have_text(
+        re.compile("weight was 0")
+    )
+    expect(tab.locate('tr[data-statistic="update_to_weight_ratio"] td.hot')).to_have_count(0)
 
 
 FINDINGS = [
@@ -405,6 +567,49 @@ def test_finding_leads_to_its_tensor_and_step(browser: Browser, tensorboard: Ten
     context.close()
 
 
+# --- tables of pictures -------------------------------------------------------------------------
+
+
+def test_heat_map_has_a_table(browser: Browser, odd_folder: TensorBoard) -> None:
+    link = {"run": "jumped/adam_debug", "runs": "jumped%2Fadam_debug"}
+    with open_tab(browser, odd_folder.url, link) as tab:
+        tab.locate('button[aria-label="Heat map as a table"]').click()
+        expect(tab.locate(".heat-rows canvas")).to_have_count(0)
+        jump = tab.locate('table[aria-label="Jumps of the gradient"] tbody tr')
+        expect(jump).to_have_count(1)
+        assert jump.locator("td").first.inner_text() == str(BETWEEN_RECORDS)
+        row = tab.locate(
+            'table[aria-label="update / weight of jumped"] tbody tr', has_text=EMBEDDING
+        )
+        name = "update_to_weight_ratio"
+        cells = row.locator("td").all_inner_texts()
+        last = logged_value(odd_folder, "jumped/adam_debug", EMBEDDING, name, STEPS)
+        assert float(cells[0]) == pytest.approx(last, rel=6e-3)
+        assert float(cells[1]) <= float(cells[0]) <= float(cells[2])
+        save_picture(tab, "tables")
+        jump.locator("button").click()
+        tab.shows(".step-panel h3", f"At step {BETWEEN_RECORDS}")
+        tab.shows(".detail .crumb", "h / 1 / mlp / c_proj / weight")
+        tab.locate('button[aria-label="Heat map as a table"]').click()
+        expect(tab.locate(".heat-rows canvas")).to_have_count(1)
+
+
+def test_histograms_have_a_table(tab: Tab) -> None:
+    panel = tab.locate('section[aria-label="Histograms of update"]')
+    panel.locator('button[aria-label="Table"]').click()
+    rows = panel.locator("tbody tr")
+    expect(rows).to_have_count(11)
+    step, *cells = rows.nth(5).inner_text().split("\t")
+    assert step == "100"
+    low, lower, median, upper, high = map(float, cells[:5])
+    assert low < lower < median < upper < high
+    rows.nth(5).locator("button").click()
+    tab.shows(".step-panel h3", "At step 100")
+    # A second table, of a module that is there already.
+    tab.locate('section[aria-label="Histograms of gradient"] button[aria-label="Table"]').click()
+    expect(tab.locate('table[aria-label="Percentiles of gradient by step"]')).to_be_visible()
+
+
 # --- getting things out -------------------------------------------------------------------------
 
 
@@ -462,6 +667,17 @@ def test_histograms_as_csv_add_up_to_the_elements_read(tab: Tab) -> None:
         rows = [row for row in csv.DictReader(lines) if row["step"] == "200"]
     assert sum(int(row["count"]) for row in rows) == 256
     assert all(float(r["from"]) < float(r["to"]) for r in rows if r["from"] != r["to"])
+
+
+def test_link_to_the_view_can_be_copied(tab: Tab) -> None:
+    tab.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    tab.click_cell(ATTENTION, share_of(100))
+    tab.shows(".step-panel h3", "At step 100")
+    tab.locate('button[aria-label="Copy link to this view"]').click()
+    tab.shows(".bar .copied", "Copied")
+    copied = tab.page.evaluate("navigator.clipboard.readText()")
+    assert copied == tab.page.url
+    assert f"p.adam_debug.tensor={ATTENTION}" in copied
 
 
 # --- live ---------------------------------------------------------------------------------------
@@ -534,6 +750,10 @@ def odd_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TensorBoard
     folder = tmp_path_factory.mktemp("odd")
     layout = make_layout()
     write_run(folder / "one_layer", Run(steps=STEPS, spike_at=SPIKE, spike_in=SPIKED_LAYER))
+    write_run(
+        folder / "jumped",
+        Run(steps=STEPS, spike_at=BETWEEN_RECORDS, spike_in=SPIKED_LAYER, follow_spike=True),
+    )
     write_run(folder / "between", Run(parameters=4, steps=STEPS, spike_at=BETWEEN_RECORDS))
     statistics = step_tensors(layout, 1)[0]
     newer = layout.content().replace(b'"version":1', b'"version":2')
@@ -557,7 +777,7 @@ def odd_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TensorBoard
     write_made_up_run(folder / "other" / "adam_debug", range(1, 4), make_layout(["only.here"]))
     write_events(folder / "nothing_of_ours", [scalar_event(1, {"loss": 0.5})])
     with running_tensorboard(folder) as process:
-        wait_for_runs(process, 6)
+        wait_for_runs(process, 7)
         yield process
 
 
@@ -584,6 +804,78 @@ def test_spike_between_records_reaches_the_top_of_the_strip(
         empty = tab.pixel(strip, x - 60, 6)
         assert any(tab.pixel(strip, x + dx, 6) != empty for dx in (-2, -1, 0, 1, 2))
         assert tab.pixel(strip, x + 60, 6) == empty
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_jump_between_records_is_marked_and_leads_to_its_step(
+    browser: Browser, odd_folder: TensorBoard, theme: str
+) -> None:
+    link = {"run": "jumped/adam_debug", "runs": "jumped%2Fadam_debug", "open": "transformer"}
+    with open_tab(browser, odd_folder.url, link) as tab:
+        if theme == "dark":
+            tab.page.evaluate("document.body.classList.add('dark-mode')")
+            expect(tab.locate("html")).to_have_class("dark")
+        ink = INK[theme]
+        row = "transformer.h.1"
+        expect(tab.row(row)).to_have_attribute("aria-expanded", "false")
+        at = share_of(BETWEEN_RECORDS)
+        frame, words = tab.cells(row, at, range(-5, 6)), tab.cells(row, at, range(-120, -8))
+        assert ink in frame[:4], frame
+        assert ink in frame[-4:], frame
+        assert ink in words, "what jumped is written"
+        assert ink not in tab.cells("transformer.h.0", at, range(-5, 6))
+        save_picture(tab, f"jump-{theme}")
+
+        tab.click_cell(row, at)
+        tab.shows(".tip", SPIKED_LAYER)
+        tab.shows(".tip", re.compile("×(2[4-9]|3[0-6])"))  # thirtyfold, but for the noise
+        tab.shows(".step-panel h3", f"At step {BETWEEN_RECORDS}")
+        tab.shows(".detail .crumb", "h / 1 / mlp / c_proj / weight")
+        norms = unpack(
+            odd_folder.ask(f"gradient_norms?run=jumped%2Fadam_debug&parameter={SPIKED_LAYER}").body
+        )[1]
+        peak = float(norms["values"][0, -1])
+        assert number_of(tab.number("gradient_rms")) == pytest.approx(peak, rel=1e-3)
+
+        choose_statistic(tab, "gradient RMS")
+        tab.page.mouse.move(5, 990)
+        lines = tab.locate(".lines canvas").last
+        size = lines.bounding_box()
+        assert size is not None
+        x = 46 + at * (size["width"] - 58)
+        column = [(dx, y) for dx in (-2, 2) for y in range(2, 40)]
+        dot = set(tab.pixels(lines, [(x + dx, y) for dx, y in column]))
+        usual = set(tab.pixels(lines, [(x - 60 + dx, y) for dx, y in column]))
+        assert dot - usual, "a dot at the highest step"
+        with download(tab, tab.locate(SAVE_MENUS[1]), "CSV").open(newline="") as rows:
+            saved = {int(r["step"]): r for r in csv.DictReader(rows) if r["run"] == "jumped"}
+        assert np.float32(saved[BETWEEN_RECORDS]["gradient_rms"]) == np.float32(peak)
+
+
+def test_steps_between_records_have_columns_where_gradients_are_shown(
+    browser: Browser, odd_folder: TensorBoard
+) -> None:
+    link = {
+        "run": "jumped/adam_debug",
+        "runs": "jumped%2Fadam_debug",
+        "metric": "gradient_rms",
+        "range": "141,153",
+    }
+    with open_tab(browser, odd_folder.url, link) as tab:
+        tab.locate('button[aria-label="Open all modules"]').click()
+        colours = [tab.cell(ATTENTION, (step - 141) / 12) for step in range(141, 150)]
+        assert len(set(colours)) > 6, "one colour a step, not one a record"
+        with download(tab, tab.locate(SAVE_MENUS[0]), "CSV").open(newline="") as rows:
+            header = next(csv.reader(rows))
+        assert header[3:] == [str(step) for step in range(141, 154)]
+
+
+def test_list_of_runs_says_where_the_gradient_jumped(
+    browser: Browser, odd_folder: TensorBoard
+) -> None:
+    with open_tab(browser, odd_folder.url, {"run": "half/adam_debug"}) as tab:
+        expect(tab.locate('.run:has([aria-label="The gradient norm jumped"])')).to_have_count(1)
+        expect(tab.locate(".run", has_text="jumped").locator(".jumped")).to_have_count(1)
 
 
 def test_newer_version_is_said_and_the_other_runs_are_shown(
@@ -672,7 +964,7 @@ def test_every_control_has_a_name_and_can_be_reached_with_the_keyboard(tab: Tab)
     assert unreachable == []
 
 
-@pytest.mark.parametrize("size", [(1280, 800), (1600, 1000), (3840, 2160)])
+@pytest.mark.parametrize("size", [(800, 500), (1280, 800), (1600, 1000), (3840, 2160)])
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_nothing_overflows_at_any_size(
     browser: Browser, tensorboard: TensorBoard, size: tuple[int, int], theme: str

@@ -27,8 +27,11 @@ from event_files import (
 from in_process import unpack
 from tensorboard_process import TensorBoard, running_tensorboard, wait_until
 
+from tb_adam_plugin import schema
+
 LAYOUT = make_layout()
 MANY = 2000
+GRADIENT_NORMS = np.array([[1.0, 2.0], [1.5, 2.5], [40.0, 3.0]])
 FLIPS = 60
 
 # Makes importing the plugin fail, as a missing dependency would.
@@ -77,6 +80,10 @@ def logs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     folder = tmp_path_factory.mktemp(f"load_fast_{request.param}")
     write_run(folder / "many" / "adam_debug", range(1, MANY + 1), LAYOUT, histograms=True)
     write_events(folder / "many", [scalar_event(t, {"loss": 1 / t}) for t in (1, 2, 3)])
+    norms = schema.gradient_norms_tensor(
+        [p.name for p in LAYOUT.parameters], np.array([7, 8, 9]), GRADIENT_NORMS
+    )
+    write_events(folder / "many" / "adam_debug", [event(9, [norms])])
     write_run(folder / "live", range(1, 6), LAYOUT)
     write_run(folder / "truncated", range(1, 6), LAYOUT)
     write_damaged_runs(folder / "damaged")
@@ -107,6 +114,9 @@ def test_two_thousand_logged_steps_are_all_there(tensorboard: TensorBoard) -> No
     assert (arrays["values"] == expected).all()
     _, arrays = packed(tensorboard, f"steps?run={run}")
     assert arrays["values"][0].tolist() == everything
+    _, arrays = packed(tensorboard, f"gradient_norms?run={run}")
+    assert arrays["last_step"].tolist() == [7, 8, 9]
+    assert arrays["values"] == pytest.approx(GRADIENT_NORMS.T / np.sqrt(8))
     _, arrays = packed(tensorboard, f"hyperparameters?run={run}")
     assert arrays["step"].tolist() == everything
     header, arrays = packed(

@@ -12,7 +12,7 @@ import {
   xToPixel,
   yToPixel,
 } from './frame.js';
-import { NINE_PERCENTILES, percentilesOf, valueScale } from './histogram.js';
+import { NINE_PERCENTILES, percentilesOf } from './histogram.js';
 import { cellBoundaries } from './scales.js';
 
 export { percentilesOf } from './histogram.js';
@@ -39,16 +39,15 @@ const STRENGTHS = [0.2, 0.38, 0.6, 0.85];
  * @param {string} chart.color '#rrggbb'
  * @param {Theme} chart.theme
  * @param {AxisKind} chart.axisKind
- * @param {'log' | 'linear'} [chart.valueAxis] of signed quantities
+ * @param {Scale} chart.scale of the values
  * @param {{value: number, label: string}} [chart.mark] a dashed line at a value
  * @returns {PlotArea}
  */
-export function drawBands(canvas, { histogram, xs, range, color, axisKind, valueAxis, mark }) {
+export function drawBands(canvas, { histogram, xs, range, color, axisKind, scale, mark }) {
   const { context, width, height } = prepareCanvas(canvas);
   const strips = nonFiniteStrip(histogram);
   const outer = plotArea(width, height);
   const area = aboveStrips(outer, strips);
-  const scale = valueScale(histogram, valueAxis);
   drawStepAxis(context, outer, range, axisKind);
   drawValueAxis(context, area, scale);
   context.save();

@@ -1,10 +1,11 @@
 // @ts-check
 /** A thin line above the heat map (loss, learning rate) on the same horizontal axis, over the full width. */
-import { cssColor, prepareCanvas } from './frame.js';
+import { cssColor, FONT_FAMILY, prepareCanvas } from './frame.js';
 
 /** @typedef {import('../types.d.ts').Range} Range */
 
 const PADDING = 3;
+const NOTE_GAP = 6;
 /**
  * How much of the beginning may leave the strip at the top: the first losses of a run would flatten the
  * rest. A later spike never leaves it.
@@ -18,9 +19,10 @@ const BEGINNING = 0.05;
  * @param {ArrayLike<number>} chart.y NaN and infinity are gaps with a mark at the bottom
  * @param {Range} chart.range @param {string} chart.color
  * @param {boolean} [chart.log] logarithmic values
+ * @param {{x: number, text: string}[]} [chart.notes] what is written beside the line, the most important first
  * @returns {void}
  */
-export function drawContextStrip(canvas, { x, y, range, color, log = false }) {
+export function drawContextStrip(canvas, { x, y, range, color, log = false, notes = [] }) {
   const { context, width, height } = prepareCanvas(canvas);
   const values = log ? Float64Array.from(y, (value) => (value > 0 ? Math.log10(value) : NaN)) : y;
   const points = thinToPixels(x, values, range, width);
@@ -36,6 +38,31 @@ export function drawContextStrip(canvas, { x, y, range, color, log = false }) {
   _drawLine(context, points, toY);
   context.fillStyle = cssColor('--nan');
   for (const pixel of _notFinite(x, y, range, width)) context.fillRect(pixel - 1, height - 5, 2, 5);
+  _drawNotes(context, notes, range, width);
+}
+
+/**
+ * @param {CanvasRenderingContext2D} context
+ * @param {{x: number, text: string}[]} notes @param {Range} range @param {number} width
+ */
+function _drawNotes(context, notes, range, width) {
+  context.font = `500 11px ${FONT_FAMILY}`;
+  context.textBaseline = 'top';
+  context.textAlign = 'left';
+  /** @type {[number, number][]} */
+  const taken = [];
+  for (const { x, text } of notes) {
+    if (x < range.from || x > range.to) continue;
+    const pixel = range.to > range.from ? (width * (x - range.from)) / (range.to - range.from) : width / 2;
+    const size = context.measureText(text).width;
+    const left = pixel - NOTE_GAP - size >= 0 ? pixel - NOTE_GAP - size : Math.min(width - size, pixel + NOTE_GAP);
+    if (taken.some(([from, to]) => left < to && left + size > from)) continue;
+    taken.push([left - NOTE_GAP, left + size + 2 * NOTE_GAP]);
+    context.fillStyle = cssColor('--surface');
+    context.fillRect(left - 2, 0, size + 4, 13);
+    context.fillStyle = cssColor('--text');
+    context.fillText(text, left, 1);
+  }
 }
 
 /**
@@ -120,7 +147,7 @@ function _drawLine(context, { x, y }, toY) {
     if (Number.isNaN(y[i])) continue;
     const starts = i === 0 || Number.isNaN(y[i - 1]);
     const alone = starts && (i === x.length - 1 || Number.isNaN(y[i + 1]));
-    if (alone) context.fillRect(x[i] - 1, toY(y[i]) - 1, 2, 2);
+    if (alone) context.fillRect(x[i] - 2, toY(y[i]) - 2, 4, 4);
     else if (starts) context.moveTo(x[i], toY(y[i]));
     else context.lineTo(x[i], toY(y[i]));
   }

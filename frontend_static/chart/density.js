@@ -2,7 +2,7 @@
 /** Histograms over time as a heat map: x = step, y = value, colour = share of the elements. */
 import { densityColors, packRgb, parseHex } from './colormap.js';
 import { cssColor, drawMark, drawStepAxis, drawValueAxis, FONT, plotArea, prepareCanvas, yToPixel } from './frame.js';
-import { resampler, specialCounts, usefulCells, valueScale } from './histogram.js';
+import { resampler, specialCounts, usefulCells } from './histogram.js';
 import { cellsOfPixels } from './scales.js';
 
 /** @typedef {import('../types.d.ts').AxisKind} AxisKind */
@@ -34,17 +34,16 @@ const ABOVE_STRIPS = 4;
  * @param {string} chart.color '#rrggbb'
  * @param {Theme} chart.theme
  * @param {AxisKind} chart.axisKind
- * @param {'log' | 'linear'} [chart.valueAxis] of signed quantities
+ * @param {Scale} chart.scale of the values
  * @param {{value: number, label: string}} [chart.mark] a dashed line at a value
  * @returns {PlotArea}
  */
-export function drawDensity(canvas, { histogram, xs, range, color, theme, axisKind, mark, valueAxis }) {
+export function drawDensity(canvas, { histogram, xs, range, color, theme, axisKind, mark, scale }) {
   const { context, width, height } = prepareCanvas(canvas);
   const colors = densityColors(cssColor('--surface'), color, theme);
   const strips = [..._zeroStrip(histogram, colors), ...nonFiniteStrip(histogram)];
   const outer = plotArea(width, height);
   const area = aboveStrips(outer, strips);
-  const scale = valueScale(histogram, valueAxis);
   _drawCells(context, area, densityShares(histogram, scale, usefulCells(histogram, scale, area.height)), {
     xs,
     range,

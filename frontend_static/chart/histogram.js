@@ -26,9 +26,10 @@ const SHORTEST_AXIS = 10;
  * any element lies, does not fill the chart. The largest value is always inside.
  * @param {HistogramSeries} histogram
  * @param {'log' | 'linear'} [axis] of signed quantities
+ * @param {number | null} [linearBelow] magnitude up to which a signed axis is linear; null for what suits the values
  * @returns {Scale}
  */
-export function valueScale(histogram, axis = 'log') {
+export function valueScale(histogram, axis = 'log', linearBelow = null) {
   const magnitudes = _magnitudes(histogram);
   if (!magnitudes.length) return histogram.signed ? signedLogScale(1e-3, 1) : logScale(1e-3, 1);
   const top = magnitudes[magnitudes.length - 1].high;
@@ -38,9 +39,26 @@ export function valueScale(histogram, axis = 'log') {
     return logScale(bottom / room, top * room);
   }
   if (axis === 'linear') return linearScale(-top, top);
+  if (linearBelow) return signedLogScale(linearBelow, top);
   const { low, high } = _quantile(magnitudes, 0.5);
   const threshold = 10 ** Math.round(Math.log10((low + high) / 20));
   return signedLogScale(Math.min(threshold, top / 10), top);
+}
+
+/**
+ * One axis for several runs' histograms of a quantity, so that they compare.
+ * @param {HistogramSeries[]} histograms at least one
+ * @param {'log' | 'linear'} axis
+ * @param {number | null} linearBelow
+ * @returns {Scale}
+ */
+export function sharedScale(histograms, axis, linearBelow) {
+  const scales = histograms.map((histogram) => valueScale(histogram, axis, linearBelow));
+  if (scales.length === 1) return scales[0];
+  const high = Math.max(...scales.map((scale) => scale.high));
+  if (!histograms[0].signed) return logScale(Math.min(...scales.map(({ low }) => low)), high);
+  const thresholds = scales.map(({ threshold }) => threshold ?? Infinity);
+  return axis === 'linear' ? linearScale(-high, high) : signedLogScale(Math.min(...thresholds), high);
 }
 
 /**

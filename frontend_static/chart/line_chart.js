@@ -29,6 +29,9 @@ import { linearScale, logScale } from './scales.js';
  * @property {Float64Array} x ascending axis positions; lines may have different ones
  * @property {ArrayLike<number>} y what is drawn; NaN is a gap
  * @property {ArrayLike<number>} [raw] drawn faintly under it, when y is smoothed
+ * @property {{x: Float64Array, y: ArrayLike<number>}[]} [between] stretches of single steps between those of x,
+ *   drawn as they are: a spike there is not smoothed away
+ * @property {{x: number, y: number, text: string}[]} [peaks] of them, with a dot and a word each
  */
 
 /**
@@ -40,6 +43,7 @@ import { linearScale, logScale } from './scales.js';
  * @property {[number, number]} [band] shaded values
  * @property {string} [bandLabel]
  * @property {number} [middle] a dashed line
+ * @property {boolean} [infinityIsUsual] leave a gap without a mark where a value is infinite
  * @property {boolean} [ignoreOutliers] the highest and the lowest hundredth do not stretch the axis
  * @property {boolean} [withoutSteps] leave out the labels of the horizontal axis: a chart below has them
  */
@@ -73,6 +77,10 @@ export function drawLineChart(canvas, chart) {
     _stroke(context, _points(line.x, line.y, area, chart, scale), line.color);
   }
   context.setLineDash([]);
+  context.lineWidth = 1.4;
+  for (const { between = [], color } of backToFront)
+    for (const { x, y } of between) _stroke(context, _points(x, y, area, chart, scale), color);
+  for (const line of backToFront) _drawPeaks(context, area, line, chart, scale);
   for (const line of chart.lines) _drawMissing(context, area, line, chart);
   context.restore();
   return { area, scale };
@@ -103,6 +111,10 @@ export function lineScale({ lines, range, scale, ignoreOutliers, band, middle })
   if (visible.length > 1) {
     const sorted = Float64Array.from(visible).sort();
     [low, high] = [0.01, 0.99].map((share) => sorted[Math.round(share * (sorted.length - 1))]);
+  }
+  if (!ignoreOutliers) {
+    for (const { x, y } of lines.flatMap(({ between = [] }) => between))
+      for (let i = 0; i < x.length; i++) if (x[i] >= range.from && x[i] <= range.to) include(y[i]);
   }
   for (const value of [...(band ?? []), middle ?? NaN]) include(value);
   if (low > high) return onLog ? logScale(1e-3, 1) : linearScale(0, 1);
@@ -195,11 +207,30 @@ function _stroke(context, { x, y }, color) {
     if (Number.isNaN(y[i])) continue;
     const starts = i === 0 || Number.isNaN(y[i - 1]);
     const alone = starts && (i === x.length - 1 || Number.isNaN(y[i + 1]));
-    if (alone) context.fillRect(x[i] - 1.5, y[i] - 1.5, 3, 3);
+    if (alone) context.fillRect(x[i] - 2.5, y[i] - 2.5, 5, 5);
     else if (starts) context.moveTo(x[i], y[i]);
     else context.lineTo(x[i], y[i]);
   }
   context.stroke();
+}
+
+/** @param {Context} context @param {PlotArea} area @param {Line} line @param {LineChart} chart @param {Scale} scale */
+function _drawPeaks(context, area, { peaks = [], color }, { range }, scale) {
+  context.font = FONT;
+  context.textBaseline = 'top';
+  for (const { x, y, text } of peaks) {
+    if (x < range.from || x > range.to) continue;
+    const [left, top] = [xToPixel(area, range, x), Math.max(area.top, yToPixel(area, scale, y))];
+    context.fillStyle = color;
+    context.beginPath();
+    context.roundRect(left - 3.5, top - 2, 7, 7, 3.5);
+    context.fill();
+    context.fillStyle = cssColor('--text');
+    const room = area.left + area.width - left > context.measureText(text).width + 12;
+    context.textAlign = room ? 'left' : 'right';
+    context.fillText(text, left + (room ? 7 : -7), top);
+  }
+  context.textAlign = 'left';
 }
 
 /** @param {Context} context @param {PlotArea} area @param {LineChart} chart @param {Scale} scale */
@@ -232,13 +263,14 @@ function _drawGround(context, area, chart, scale) {
 }
 
 /** @param {Context} context @param {PlotArea} area @param {Line} line @param {LineChart} chart */
-function _drawMissing(context, area, { x, y, raw, color }, { range, scale }) {
+function _drawMissing(context, area, { x, y, raw, color }, { range, scale, infinityIsUsual }) {
   const values = raw ?? y;
   const bottom = area.top + area.height;
   const drawn = new Set();
   for (let i = 0; i < x.length; i++) {
     const value = values[i];
     if (_drawable(value, scale) || x[i] < range.from || x[i] > range.to) continue;
+    if (infinityIsUsual && value === Infinity) continue;
     const pixel = Math.round(xToPixel(area, range, x[i]));
     const finite = Number.isFinite(value);
     if (drawn.has(`${pixel} ${finite}`)) continue;

@@ -2,6 +2,7 @@
 /** Parameters × steps as a heat map in which no worst value is ever lost to a lack of pixels. */
 import {
   COMPARISON_DECADES,
+  cssOf,
   packRgb,
   parseHex,
   ratioColors,
@@ -9,7 +10,7 @@ import {
   RATIO_DECADES,
   sequentialColors,
 } from './colormap.js';
-import { cssColor, prepareCanvas } from './frame.js';
+import { cssColor, FONT_FAMILY, prepareCanvas } from './frame.js';
 import { cellsOfPixels, domainOfLog, linearScale, logScale } from './scales.js';
 
 /** @typedef {import('../types.d.ts').Overview} Overview */
@@ -32,6 +33,14 @@ export const RATIO_STATISTIC = 'update_to_weight_ratio';
  * @property {Kind} kind
  * @property {Scale} scale of values that do not diverge from a power of ten
  * @property {import('./colormap.js').Decades} [decades] of values that do
+ *
+ * A mark on the row of a parameter.
+ * @typedef {object} Mark
+ * @property {number} parameter
+ * @property {number} x axis position
+ * @property {string} text
+ * @property {string} name of the parameter
+ * @property {number} [value] what fills the mark, coloured as the cells are; nothing unless told
  */
 
 /** Where values are told apart by decades, an exact zero counts as one decade off, as on the server. */
@@ -46,6 +55,8 @@ const ZERO = 0;
 const NEGATIVE_ZERO = 0x8000;
 const POSITIVE_INFINITY = 0x7f80;
 const NEGATIVE_INFINITY = 0xff80;
+/** In place of a colour: transparent, as no colour is. */
+const ZERO_WEIGHT = 1;
 /** All bit patterns of NaN become the first; the second then stands for "not logged". */
 const NAN = 0x7fc0;
 const NOT_LOGGED = 0xffff;
@@ -60,11 +71,13 @@ const NOT_LOGGED = 0xffff;
  * @param {Theme} chart.theme
  * @param {Colouring} [chart.colouring] that of the statistic unless told
  * @param {ReadonlySet<number>} [chart.undefinedFor] parameters whose optimizer does not define the statistic: grey, not NaN
+ * @param {import('../state/store.js').Crowded} [chart.crowded] what a pixel shows that covers several cells
+ * @param {Mark[]} [chart.marks] what is to be seen however narrow it is; the first are written beside
  * @returns {void}
  */
 export function drawOverview(
   canvas,
-  { rows, overview, xs, range, theme, colouring = colouringOf(overview), undefinedFor },
+  { rows, overview, xs, range, theme, colouring = colouringOf(overview), undefinedFor, marks = [], crowded = 'worst' },
 ) {
   const { context, ratio } = prepareCanvas(canvas);
   const { width, height } = canvas;
@@ -74,11 +87,121 @@ export function drawOverview(
   const colors = _colorsOf(colouring, theme);
   const paint = _painter(new Uint32Array(image.data.buffer), cells.first, ratio, colors);
   const severities = severitiesOf(overview, colouring.kind);
+  const newest = { first: cells.last, last: cells.last };
   for (const { top, bottom, parameters } of deviceStripes(rows, ratio, height)) {
     const shown = undefinedFor ? parameters.filter((parameter) => !undefinedFor.has(parameter)) : parameters;
-    paint(worstSeverities(severities, overview.columns, shown, cells), top, bottom);
+    const severity =
+      crowded === 'mean'
+        ? meanSeverities(overview, colouring.kind, shown, cells)
+        : worstSeverities(severities, overview.columns, shown, crowded === 'latest' ? newest : cells);
+    paint(severity, top, bottom);
   }
   context.putImageData(image, 0, 0);
+  const { severityOf } = severityTable(colouring.kind);
+  const fillOf = (/** @type {number} */ value) => cssOf(colors[severityOf[_halfOf(value)]]);
+  _drawMarks(context, marksOfRows(rows, marks, range, canvas.clientWidth), fillOf, canvas.clientWidth);
+}
+
+/** Half the width of a mark, in CSS pixels: a step of no width is seen, and can be hit. */
+export const MARK_REACH = 4;
+const LABELS = 12;
+/** Where everything jumps at once, a few names are enough. */
+const LABELS_OF_A_STEP = 3;
+const LABEL_HEIGHT = 13;
+
+/**
+ * The marks of every row, the first of those that would lie on each other.
+ * @template {Pick<Mark, 'parameter' | 'x'>} T
+ * @param {TreeRow[]} rows @param {T[]} marks @param {Range} range @param {number} width CSS pixels
+ * @returns {{row: TreeRow, mark: T, pixel: number, others: number}[]} in the order of the marks; `others` are hidden behind it
+ */
+export function marksOfRows(rows, marks, range, width) {
+  /** @type {Map<number, TreeRow>} */
+  const rowOf = new Map();
+  for (const row of rows) if (!row.open) for (const parameter of row.parameters) rowOf.set(parameter, row);
+  /** @type {{row: TreeRow, mark: T, pixel: number, others: number}[]} */
+  const placed = [];
+  /** @type {Map<TreeRow, typeof placed>} */
+  const inRow = new Map();
+  for (const mark of marks) {
+    const row = rowOf.get(mark.parameter);
+    if (!row || mark.x < range.from || mark.x > range.to) continue;
+    const pixel = range.to > range.from ? (width * (mark.x - range.from)) / (range.to - range.from) : width / 2;
+    const here = inRow.get(row) ?? [];
+    inRow.set(row, here);
+    const covered = here.find((other) => Math.abs(other.pixel - pixel) < 2 * MARK_REACH);
+    if (covered) covered.others += 1;
+    else {
+      const place = { row, mark, pixel, others: 0 };
+      here.push(place);
+      placed.push(place);
+    }
+  }
+  return placed;
+}
+
+/**
+ * A frame around each marked step, and beside the first of them what it is, on the side of the steps before.
+ * @param {CanvasRenderingContext2D} context
+ * @param {ReturnType<typeof marksOfRows<Mark>>} placed
+ * @param {(value: number) => string} fillOf
+ * @param {number} width CSS pixels
+ */
+function _drawMarks(context, placed, fillOf, width) {
+  const [ink, ground] = [cssColor('--text'), cssColor('--surface')];
+  context.font = `500 11px ${FONT_FAMILY}`;
+  context.textBaseline = 'middle';
+  context.textAlign = 'left';
+  for (const { row, mark, pixel } of placed) {
+    const [left, top] = [Math.round(pixel) - MARK_REACH, Math.round(row.y)];
+    const height = Math.round(row.y + row.height) - top - 1;
+    if (mark.value !== undefined) {
+      context.fillStyle = fillOf(mark.value);
+      context.fillRect(left, top, 2 * MARK_REACH, height);
+    }
+    _frame(context, left + 1, top + 1, 2 * MARK_REACH - 2, height - 2, ground);
+    _frame(context, left, top, 2 * MARK_REACH, height, ink);
+  }
+  for (const { row, mark, pixel, others } of _labelled(placed)) {
+    const inner = row.kind === 'module' ? `${mark.name.slice(mark.name.startsWith(row.key) ? row.key.length + 1 : 0)} ` : '';
+    const end = others ? ` +${others}` : '';
+    const room = Math.max(pixel, width - pixel) - MARK_REACH - 2;
+    const widthOf = (/** @type {string} */ words) => context.measureText(words).width + 8;
+    const text = [`${inner}${mark.text}${end}`, `${mark.text}${end}`].find((words) => widthOf(words) <= room) ?? '';
+    const size = text ? widthOf(text) : 0;
+    const before = pixel - MARK_REACH - 2 - size;
+    const left = Math.round(before >= 0 ? before : pixel + MARK_REACH + 2);
+    const top = Math.round(row.y + (row.height - 1 - LABEL_HEIGHT) / 2);
+    context.fillStyle = ground;
+    context.fillRect(left, top, size, LABEL_HEIGHT);
+    context.fillStyle = ink;
+    context.fillText(text, left + 4, top + LABEL_HEIGHT / 2 + 0.5);
+  }
+}
+
+/** @param {ReturnType<typeof marksOfRows<Mark>>} placed @returns {typeof placed} */
+function _labelled(placed) {
+  /** @type {Map<number, number>} */
+  const written = new Map();
+  const few = placed.filter(({ mark }) => {
+    const count = (written.get(mark.x) ?? 0) + 1;
+    written.set(mark.x, count);
+    return count <= LABELS_OF_A_STEP;
+  });
+  return few.slice(0, LABELS);
+}
+
+/** @param {CanvasRenderingContext2D} context @param {number} x @param {number} y @param {number} width @param {number} height @param {string} color */
+function _frame(context, x, y, width, height, color) {
+  context.strokeStyle = color;
+  context.lineWidth = 1;
+  context.strokeRect(x + 0.5, y + 0.5, width - 1, height - 1);
+}
+
+/** @param {number} value @returns {number} its upper half, as float32 */
+function _halfOf(value) {
+  if (Number.isNaN(value)) return NAN;
+  return new Uint32Array(Float32Array.of(value).buffer)[0] >>> 16;
 }
 
 /**
@@ -153,7 +276,8 @@ export function deviceStripes(rows, ratio, height) {
 /**
  * How bad each cell is, as an integer: the higher, the worse; 0 where nothing was logged. NaN beats
  * everything, and infinity comes next. Ratios count decades from their middle, an exact 0 as one decade,
- * so that it neither drowns among healthy values nor hides a spike; cosines count their distance from 0;
+ * so that it neither drowns among healthy values nor hides a spike, and infinity, the ratio of an update
+ * to a weight that was 0, as well; cosines count their distance from 0;
  * of other statistics the largest is the worst.
  * @param {Pick<Overview, 'values' | 'logged'>} overview
  * @param {Kind} kind
@@ -201,6 +325,28 @@ export function worstSeverities(severities, columns, parameters, { first, last }
 }
 
 /**
+ * The arithmetic mean of the cells that each pixel covers; NaN where one of them is.
+ * @param {Pick<Overview, 'values' | 'columns' | 'logged'>} overview @param {Kind} kind
+ * @param {number[]} parameters of one stripe
+ * @param {{first: Int32Array, last: Int32Array}} cells columns per pixel
+ * @returns {Uint16Array} severity per pixel
+ */
+export function meanSeverities({ values, columns, logged }, kind, parameters, { first, last }) {
+  const { severityOf } = severityTable(kind);
+  return Uint16Array.from(first, (from, pixel) => {
+    let [sum, count] = [0, 0];
+    for (const parameter of from < 0 ? [] : parameters) {
+      for (let at = parameter * columns + from, end = parameter * columns + last[pixel]; at <= end; at++) {
+        if (logged && !logged[at]) continue;
+        sum += values[at];
+        count++;
+      }
+    }
+    return count ? severityOf[_halfOf(sum / count)] : 0;
+  });
+}
+
+/**
  * All values in ascending order of severity.
  * @param {Kind} kind
  * @returns {{severityOf: Uint16Array, valueOf: Float32Array, decadeOf: Float32Array}} severity of the upper
@@ -238,6 +384,7 @@ const _severityTables = new Map();
 function _badness(kind, half, value) {
   if (half === NOT_LOGGED) return -1e3;
   if (Number.isNaN(value)) return 1e3;
+  if (kind === 'ratio' && value === Infinity) return ZERO_DECADES;
   if (value === Infinity || value === -Infinity) return 950;
   if (kind === 'ratio' || kind === 'comparison') {
     const { middle } = kind === 'ratio' ? RATIO_DECADES : COMPARISON_DECADES;
@@ -262,7 +409,7 @@ let _latestColors = null;
 /**
  * @param {Colouring} colouring
  * @param {Theme} theme
- * @returns {Uint32Array} packed colour per severity; 0 is the hatch of an exact zero
+ * @returns {Uint32Array} packed colour per severity; 0 is the hatch of an exact zero, 1 that of a weight that was 0
  */
 function _colorsOf(colouring, theme) {
   const key = [colouring.kind, colouring.scale.low, colouring.scale.high, theme].join();
@@ -282,6 +429,7 @@ function _paintedSeverities({ kind, scale, decades }, theme) {
   if (decades || kind === 'log') colors[severityOf[ZERO]] = colors[severityOf[NEGATIVE_ZERO]] = 0;
   for (const half of [NAN, POSITIVE_INFINITY, NEGATIVE_INFINITY])
     colors[severityOf[half]] = packRgb(parseHex(cssColor('--nan')));
+  if (kind === 'ratio') colors[severityOf[POSITIVE_INFINITY]] = ZERO_WEIGHT;
   colors[severityOf[NOT_LOGGED]] = packRgb(parseHex(cssColor('--nodata')));
   return colors;
 }
@@ -298,16 +446,24 @@ function _painter(pixels, first, ratio, colors) {
   const line = packRgb(parseHex(cssColor('--hatch')));
   const period = Math.max(4, Math.round(6 * ratio));
   return (severities, top, bottom) => {
+    /** @type {number[]} */
     const hatched = [];
+    /** @type {number[]} */
+    const lined = [];
     for (let x = 0, at = top * width; x < width; x++, at++) {
       if (first[x] < 0) continue;
       pixels[at] = colors[severities[x]];
       if (pixels[at] === 0) hatched.push(x);
+      else if (pixels[at] === ZERO_WEIGHT) lined.push(x);
     }
     for (let y = top + 1; y < bottom; y++) pixels.copyWithin(y * width, top * width, (top + 1) * width);
     for (const x of hatched) {
       for (let y = top; y < bottom; y++)
         pixels[y * width + x] = (x + y) % period < period / 3 ? line : ground;
+    }
+    for (const x of lined) {
+      for (let y = top; y < bottom; y++)
+        pixels[y * width + x] = (y - top) % period < period / 2 ? line : ground;
     }
   };
 }

@@ -3,7 +3,7 @@
 import { cssOf, mix, parseHex } from './colormap.js';
 import { formatAxis } from './format.js';
 import { cssColor, drawBottomAxis, drawLinearPart, plotArea, prepareCanvas } from './frame.js';
-import { noteSpecials, resampler, specialCounts, usefulCells, valueScale } from './histogram.js';
+import { noteSpecials, resampler, specialCounts, usefulCells } from './histogram.js';
 
 /** @typedef {import('../types.d.ts').AxisKind} AxisKind */
 /** @typedef {import('../types.d.ts').HistogramSeries} HistogramSeries */
@@ -28,10 +28,10 @@ const LABEL_HEIGHT = 15;
  * @param {string} chart.color '#rrggbb' @param {Theme} chart.theme
  * @param {number | null} chart.selected index of the histogram at the cursor, outlined
  * @param {AxisKind} chart.axisKind
- * @param {'log' | 'linear'} [chart.valueAxis] of signed quantities
+ * @param {Scale} chart.scale of the values
  * @returns {{area: PlotArea, indexAt: (yPixel: number) => number, yOf: (index: number) => number}} indexAt is -1 without histograms
  */
-export function drawRidgeline(canvas, { histogram, xs, color, theme, selected, axisKind, valueAxis }) {
+export function drawRidgeline(canvas, { histogram, xs, color, theme, selected, axisKind, scale }) {
   const { context, width, height } = prepareCanvas(canvas);
   const n = xs.length;
   const label = (/** @type {number} */ index) => _rowLabel(xs[index], axisKind);
@@ -44,7 +44,6 @@ export function drawRidgeline(canvas, { histogram, xs, color, theme, selected, a
     const share = (y - area.top - headroom) / (area.height - headroom);
     return n ? Math.min(n - 1, Math.max(0, Math.round(share * (n - 1)))) : -1;
   };
-  const scale = valueScale(histogram, valueAxis);
   drawBottomAxis(context, area, scale.ticks(Math.max(3, Math.floor(area.width / 44))));
   if (scale.threshold) _markLinearPart(context, area, scale);
   if (n) {

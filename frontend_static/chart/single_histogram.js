@@ -3,7 +3,7 @@
 import { cssOf, mix, parseHex } from './colormap.js';
 import { formatPercent } from './format.js';
 import { cssColor, drawBottomAxis, drawLinearPart, drawValueAxis, plotArea, prepareCanvas } from './frame.js';
-import { noteSpecials, resampler, usefulCells, valueScale } from './histogram.js';
+import { noteSpecials, resampler, usefulCells } from './histogram.js';
 import { linearScale } from './scales.js';
 
 /** @typedef {import('../types.d.ts').HistogramSeries} HistogramSeries */
@@ -17,15 +17,13 @@ const NARROWEST_BAR = 4;
  * @param {HistogramSeries} chart.histogram
  * @param {number} chart.selected index of the histogram
  * @param {string} chart.color '#rrggbb'
- * @param {'log' | 'linear'} [chart.valueAxis] of signed quantities
+ * @param {import('./scales.js').Scale} chart.scale of the values
  * @param {{value: number, label: string}} [chart.mark] a dashed line at a value
  * @returns {PlotArea}
  */
-export function drawSingleHistogram(canvas, { histogram, selected, color, valueAxis, mark }) {
+export function drawSingleHistogram(canvas, { histogram, selected, color, scale, mark }) {
   const { context, width, height } = prepareCanvas(canvas);
   const area = plotArea(width, height);
-  // The scale of all steps, so that steps compare.
-  const scale = valueScale(histogram, valueAxis);
   const cells = usefulCells(histogram, scale, area.width / NARROWEST_BAR);
   const counts = resampler(histogram, scale, cells)(selected);
   const total = counts.reduce((sum, count) => sum + count, 0);

@@ -1,12 +1,12 @@
 // @ts-check
 /** The only module that fetches: requests, their cache, and answers in the shapes of types.d.ts. */
-import { append, lastStep } from './growth.js';
 import { arrayOf, decodePacked, rowOf } from './packed.js';
 
 /**
  * @typedef {import('../types.d.ts').Summary} Summary
  * @typedef {import('../types.d.ts').RunInfo} RunInfo
  * @typedef {import('../types.d.ts').Overview} Overview
+ * @typedef {import('../types.d.ts').StepColumns} StepColumns
  * @typedef {import('../types.d.ts').Series} Series
  * @typedef {import('../types.d.ts').StepRows} StepRows
  * @typedef {import('../types.d.ts').ScalarSeries} ScalarSeries
@@ -42,8 +42,10 @@ export function createApi(fetcher = (...request) => fetch(...request)) {
   const cache = new AnswerCache(async (url, signal, known) => {
     // New steps of the run that another is compared with change what is known of the other.
     const grows = known?.header.total && !known.header.against;
-    const since = grows ? lastStep(known) : null;
-    if (known && since !== null) {
+    if (known && grows) {
+      const { append, lastStep } = await import('./growth.js');
+      const since = lastStep(known);
+      if (since === null) return fetchPacked(url, signal);
       const tail = await fetchPacked(`${url}&since=${since}`, signal);
       const columns = Number(new URLSearchParams(url.slice(url.indexOf('?'))).get('columns')) || undefined;
       const grown = append(known, tail, columns);
@@ -78,6 +80,18 @@ export function createApi(fetcher = (...request) => fetch(...request)) {
      * @param {AbortSignal} [signal]
      */
     overview: (query, revision, signal) => packed('overview', query, revision, signal, _overview),
+    /**
+     * @param {{run: string, parameter?: string, columns: number}} query all parameters unless one is named
+     * @param {string} revision of the run
+     * @param {AbortSignal} [signal]
+     * @returns {Promise<import('../types.d.ts').GradientNorms>}
+     */
+    gradientNorms: (query, revision, signal) =>
+      packed('gradient_norms', query, revision, signal, (answer) => ({
+        run: answer.header.run,
+        parameter: answer.header.parameter,
+        ..._stepColumns(answer),
+      })),
     /** @param {string} run @param {string} parameter @param {string} revision @param {AbortSignal} [signal] */
     series: (run, parameter, revision, signal) =>
       packed('series', { run, parameter }, revision, signal, _series),
@@ -231,12 +245,14 @@ async function _get(fetcher, url, signal) {
 
 /** @param {import('./packed.js').Packed} packed @returns {Overview} */
 function _overview(packed) {
+  const { run, statistic, against, total } = packed.header;
+  return { run, statistic, against, total, ..._stepColumns(packed) };
+}
+
+/** @param {import('./packed.js').Packed} packed @returns {StepColumns} */
+function _stepColumns(packed) {
   const values = arrayOf(packed, 'values', Float32Array);
   return {
-    run: packed.header.run,
-    statistic: packed.header.statistic,
-    against: packed.header.against,
-    total: packed.header.total,
     parameters: values.shape[0],
     columns: values.shape[1],
     values: values.data,

@@ -5,13 +5,14 @@ import { cssColor, drawStepAxis, FONT, prepareCanvas } from '../chart/frame.js';
 import { formatInteger } from '../chart/format.js';
 import { drawLineChart } from '../chart/line_chart.js';
 import { drawOverview } from '../chart/overview_heatmap.js';
-import { drawColourScale } from '../view/overview.js';
+import { drawColourScale, jumpNotes } from '../view/overview.js';
 import { HEAD } from './figure.js';
 
 /**
  * @typedef {import('./figure.js').Figure} Figure
  * @typedef {import('./figure.js').Surface} Surface
  * @typedef {import('../view/overview.js').View} View
+ * @typedef {import('../view/histogram_panel.js').HistogramRun} HistogramRun
  * @typedef {import('../types.d.ts').TreeRow} TreeRow
  */
 
@@ -55,23 +56,30 @@ export function lineFigure({ view, parameter, charts }) {
 
 /**
  * @param {object} panel
- * @param {View} panel.view
+ * @param {HistogramRun[]} panel.runs
  * @param {import('../types.d.ts').ParameterInfo} panel.parameter
  * @param {string} panel.quantity
  * @param {string} panel.kind
- * @param {(surface: Surface) => void} panel.draw
+ * @param {(run: HistogramRun) => (surface: Surface) => void} panel.draw
  * @returns {Figure}
  */
-export function histogramFigure({ view, parameter, quantity, kind, draw }) {
+export function histogramFigure({ runs, parameter, quantity, kind, draw }) {
   const { elements, elements_read: read } = parameter;
   const sample = read < elements ? `, ${formatInteger(read)} of ${formatInteger(elements)} elements` : '';
+  const width = runs.length > 1 ? 400 : 720;
   return {
-    width: 720,
+    width: runs.length * width,
     height: HEAD + 380,
     title: `${quantity} of ${parameter.name}`,
     subtitle: `${kind}${sample}`,
-    legend: [{ color: view.color, label: view.run.name }],
-    parts: [{ x: PADDING, y: HEAD, width: 720 - 2 * PADDING, height: 370, draw }],
+    legend: runs.map(({ color, run }) => ({ color, label: run.name })),
+    parts: runs.map((run, i) => ({
+      x: i * width + PADDING,
+      y: HEAD,
+      width: width - 2 * PADDING,
+      height: 370,
+      draw: draw(run),
+    })),
   };
 }
 
@@ -81,9 +89,11 @@ export function histogramFigure({ view, parameter, quantity, kind, draw }) {
  * @param {TreeRow[]} overview.rows all of them, not only those in sight
  * @param {import('../view/overview.js').Strip[]} overview.strips
  * @param {ReadonlySet<number>} overview.undefinedFor
+ * @param {import('../chart/overview_heatmap.js').Mark[]} overview.marks
+ * @param {import('../state/store.js').Crowded} overview.crowded
  * @returns {Figure}
  */
-export function overviewFigure({ view, rows, strips, undefinedFor }) {
+export function overviewFigure({ view, rows, strips, undefinedFor, marks, crowded }) {
   const width = 1280;
   const left = NAMES_WIDTH;
   const plotWidth = width - left - 2 * PADDING;
@@ -98,7 +108,7 @@ export function overviewFigure({ view, rows, strips, undefinedFor }) {
     title: metric.label,
     subtitle: `${run.name}${against ? ` compared with ${against.name}` : ''}, over ${_axisName(view)}`,
     legend: [
-      { color: cssColor('--nan'), label: 'NaN or infinite' },
+      { color: cssColor('--nan'), label: colouring.kind === 'ratio' ? 'NaN' : 'NaN or infinite' },
       ...(overview.logged
         ? [{ color: cssColor('--nodata'), label: against ? 'nothing to compare' : 'not logged' }]
         : []),
@@ -127,6 +137,7 @@ export function overviewFigure({ view, rows, strips, undefinedFor }) {
                 range,
                 color: view.color,
                 log: strip.name === 'gradient_norm',
+                notes: strip.name === 'gradient_norm' ? jumpNotes(view) : [],
               }),
           },
         ];
@@ -145,7 +156,7 @@ export function overviewFigure({ view, rows, strips, undefinedFor }) {
         width: plotWidth,
         height,
         draw: (surface) =>
-          drawOverview(surface, { rows: drawn, overview, xs, range, theme, colouring, undefinedFor }),
+          drawOverview(surface, { rows: drawn, overview, xs, range, theme, colouring, undefinedFor, marks, crowded }),
       },
       {
         x: left - PADDING,

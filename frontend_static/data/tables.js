@@ -1,5 +1,6 @@
 // @ts-check
 /** What the charts show, as CSV: full precision, one header line, names of the wire. Pure. */
+import { GRADIENT_STATISTIC } from '../chart/gradient_jumps.js';
 
 /**
  * @typedef {import('../types.d.ts').HistogramSeries} HistogramSeries
@@ -33,16 +34,43 @@ export function seriesTable({ parameter, runs, statistics }) {
         ])
       : [],
   );
+  const between = names.includes(GRADIENT_STATISTIC) ? runs.flatMap((run) => _rowsBetween(run, parameter, names)) : [];
+  rows.push(...between);
   return toCsv([['run', 'parameter', 'step', 'wall_time', ...names], ...rows]);
 }
 
-/** One line for each step and bin that holds anything. @param {HistogramSeries} histogram */
-export function histogramTable({ quantity, step, bins, counts, edges, special }) {
+/**
+ * Steps between records, of which only the gradient is known.
+ * @param {import('../view/step_table.js').RunSeries} run @param {string} parameter @param {string[]} names
+ */
+function _rowsBetween({ run, series, between }, parameter, names) {
+  if (!between) return [];
+  const recorded = new Set(series?.step);
+  const { last_step, wall_time, values, logged } = between.norms;
+  return Array.from(last_step.keys())
+    .filter((i) => !recorded.has(last_step[i]) && (!logged || logged[i]))
+    .map((i) => [
+      run.name,
+      parameter,
+      last_step[i],
+      wall_time[i],
+      ...names.map((name) => (name === GRADIENT_STATISTIC ? values[i] : '')),
+    ]);
+}
+
+/** One line for each run, step and bin that holds anything. @param {import('../view/histogram_panel.js').HistogramRun[]} runs */
+export function histogramTable(runs) {
+  const rows = runs.flatMap(({ run, histogram }) => (histogram ? _binRows(run.name, histogram) : []));
+  return toCsv([['run', 'quantity', 'step', 'from', 'to', 'count'], ...rows]);
+}
+
+/** @param {string} run @param {HistogramSeries} histogram */
+function _binRows(run, { quantity, step, bins, counts, edges, special }) {
   const rows = Array.from(step, (at, i) => [
-    ...Array.from({ length: bins }, (_, bin) => [quantity, at, edges[bin], edges[bin + 1], counts[i * bins + bin]]),
-    ...['zero', 'subnormal', '-inf', 'inf', 'nan'].map((name, k) => [quantity, at, name, name, special[i * 5 + k]]),
+    ...Array.from({ length: bins }, (_, bin) => [run, quantity, at, edges[bin], edges[bin + 1], counts[i * bins + bin]]),
+    ...['zero', 'subnormal', '-inf', 'inf', 'nan'].map((name, k) => [run, quantity, at, name, name, special[i * 5 + k]]),
   ]).flat();
-  return toCsv([['quantity', 'step', 'from', 'to', 'count'], ...rows.filter((row) => Number(row[4]) > 0)]);
+  return rows.filter((row) => Number(row[5]) > 0);
 }
 
 /**

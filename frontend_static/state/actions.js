@@ -76,6 +76,9 @@ export function createActions(store, api) {
     },
     /** @template {keyof import('./store.js').Preferences} K @param {K} name @param {State[K]} value */
     prefer: (name, value) => set({ [name]: value }),
+    /** Draws all histogram panels in this way, also those that had another. @param {State['defaultChart']} defaultChart */
+    chooseDefaultChart: (defaultChart) =>
+      set({ defaultChart, panels: get().panels.map((panel) => ({ ...panel, kind: null })) }),
     /** Takes back all preferences. */
     forgetPreferences: () => set(defaultPreferences()),
     /** @param {import('../types.d.ts').AxisKind} axis */
@@ -118,6 +121,8 @@ export function createActions(store, api) {
     showHelp: (shown) => set({ dialog: shown ? 'help' : null }),
     /** @param {boolean} settings */
     showSettings: (settings) => set({ settings }),
+    /** @param {boolean} overviewTable */
+    showOverviewTable: (overviewTable) => set({ overviewTable }),
     /** @param {boolean} optimizer */
     showOptimizer: (optimizer) => set({ optimizer }),
     /** Lets a card fill the tab, or gives it back its place. @param {string} card */

@@ -5,11 +5,12 @@
  * @typedef {import('../types.d.ts').Summary} Summary
  * @typedef {import('../types.d.ts').RunInfo} RunInfo
  * @typedef {import('../types.d.ts').ParameterInfo} ParameterInfo
- * @typedef {'ridgeline' | 'density' | 'bands' | 'single'} PanelKind
+ * @typedef {'ridgeline' | 'density' | 'bands' | 'single' | 'table'} PanelKind
  * @typedef {'auto' | 'log' | 'linear'} ValueScale
  * @typedef {'model' | 'latest' | 'anomaly'} RowOrder
  * @typedef {'nearest' | 'ascending' | 'descending' | 'default'} TooltipOrder
- * @typedef {{quantity: string, kind: PanelKind}} Panel
+ * @typedef {{quantity: string, kind: PanelKind | null}} Panel null draws the default chart
+ * @typedef {'worst' | 'latest' | 'mean'} Crowded what a pixel shows that covers several cells
  *
  * What is kept from visit to visit, and never in a link.
  * @typedef {object} Preferences
@@ -22,7 +23,11 @@
  * @property {TooltipOrder} tooltipOrder
  * @property {[number, number]} healthyBand update-to-weight ratios that need no attention
  * @property {[number, number]} colourRange update-to-weight ratios at the ends of the colours; between them lies 1e-3
+ * @property {Crowded} crowded what a pixel of the heat map shows that covers several cells
+ * @property {PanelKind | 'quantity'} defaultChart of histogram panels; quantity: as suits the quantity
  * @property {'log' | 'linear'} histogramAxis of signed quantities; log is linear around zero
+ * @property {number | null} linearBelow magnitude up to which it is linear; null for what suits the values
+ * @property {boolean} allRuns draw the histograms of all checked runs beside each other
  * @property {boolean} followReload ask for new data when TensorBoard reloads
  * @property {number} pollSeconds ask for new data that often; 0 for never
  *
@@ -52,6 +57,7 @@
  * @property {boolean} paused keep what is shown although there may be new data
  * @property {'help' | null} dialog
  * @property {boolean} settings whether the settings are open
+ * @property {boolean} overviewTable whether a table stands for the heat map
  * @property {boolean} optimizer whether the optimizer's card is open
  * @property {string | null} full name of the card that fills the tab
  *
@@ -67,6 +73,7 @@
 
 export const DEFAULT_METRIC = 'update_to_weight_ratio';
 const DEFAULT_CHECKED = 8;
+const PANEL_KINDS = ['ridgeline', 'density', 'bands', 'single', 'table'];
 const PREFERENCES_KEY = 'adam_debug.preferences';
 
 /** @returns {Preferences} */
@@ -74,9 +81,9 @@ export function defaultPreferences() {
   return {
     smoothing: 0.6,
     panels: [
-      { quantity: 'update', kind: 'ridgeline' },
-      { quantity: 'exp_avg_sq', kind: 'density' },
-      { quantity: 'gradient', kind: 'bands' },
+      { quantity: 'update', kind: null },
+      { quantity: 'exp_avg_sq', kind: null },
+      { quantity: 'gradient', kind: null },
     ],
     lineStatistics: [DEFAULT_METRIC],
     lineScale: 'auto',
@@ -85,7 +92,11 @@ export function defaultPreferences() {
     tooltipOrder: 'nearest',
     healthyBand: [3e-4, 3e-3],
     colourRange: [1e-6, 10 ** -0.5],
+    crowded: 'worst',
+    defaultChart: 'quantity',
     histogramAxis: 'log',
+    linearBelow: null,
+    allRuns: false,
     followReload: true,
     pollSeconds: 5,
   };
@@ -125,6 +136,7 @@ export function initialState() {
     paused: false,
     dialog: null,
     settings: false,
+    overviewTable: false,
     optimizer: false,
     full: null,
   };
@@ -196,6 +208,16 @@ export function createCursor(soon = queueMicrotask) {
   };
 }
 
+/**
+ * How a panel is drawn: what changes sign as a ridgeline, what spans many decades as a density.
+ * @param {Panel} panel @param {Pick<Preferences, 'defaultChart'>} preferences @returns {PanelKind}
+ */
+export function panelKind({ quantity, kind }, { defaultChart }) {
+  if (kind) return kind;
+  if (defaultChart !== 'quantity') return defaultChart;
+  return quantity === 'exp_avg_sq' ? 'density' : quantity === 'gradient' ? 'bands' : 'ridgeline';
+}
+
 /** @param {State} state @returns {RunInfo | null} the run that the overview shows */
 export function overviewRun(state) {
   const runs = state.summary?.runs ?? [];
@@ -263,7 +285,11 @@ const VALID = {
   tooltipOrder: ONE_OF('nearest', 'ascending', 'descending', 'default'),
   healthyBand: POSITIVE_PAIR,
   colourRange: (value) => POSITIVE_PAIR(value) && value[0] < 1e-3 && value[1] > 1e-3,
+  crowded: ONE_OF('worst', 'latest', 'mean'),
+  defaultChart: ONE_OF('quantity', ...PANEL_KINDS),
   histogramAxis: ONE_OF('log', 'linear'),
+  linearBelow: (value) => value === null || (value > 0 && value < Infinity),
+  allRuns: BOOLEAN,
   followReload: BOOLEAN,
   pollSeconds: ONE_OF(0, 2, 5, 15, 30, 60),
 };
@@ -303,6 +329,7 @@ export function writePreferences(storage, state) {
 /** @param {any} panel */
 function _isPanel(panel) {
   return (
-    typeof panel?.quantity === 'string' && ['ridgeline', 'density', 'bands', 'single'].includes(panel.kind)
+    typeof panel?.quantity === 'string' &&
+    [null, ...PANEL_KINDS].includes(panel.kind)
   );
 }

@@ -9,6 +9,7 @@ import { ParameterCard, statisticsOf } from './parameter_card.js';
 import {
   useAxis,
   useFindings,
+  useJumps,
   useRunData,
   useStarts,
   useStrips,
@@ -76,7 +77,7 @@ function Loaded({ app, state, summary, run }) {
     whole && whole.run === run.run && whole.against === (against?.run ?? null) && whole.columns > 0 ? whole : null;
   const axis = useAxis(state, run, runs, usable, starts);
   const zoomed = useZoomedOverview(app, state, summary, run, metric.name, against, usable, axis);
-  const shown = zoomed ?? usable;
+  const { shown, jumps } = useJumps(data.norms.value, run, zoomed ?? usable);
   const [lowest, highest] = state.colourRange;
   const colouring = useMemo(
     () => usable && colouringOf(usable, metric.scale, [lowest, highest]),
@@ -94,13 +95,14 @@ function Loaded({ app, state, summary, run }) {
       whole: axis.whole,
       start: axis.start,
       overview: shown,
-      xs: zoomed ? axisValues(state.axis, zoomed.last_step, zoomed.wall_time, axis.start) : axis.xs,
+      xs: shown === usable ? axis.xs : axisValues(state.axis, shown.last_step, shown.wall_time, axis.start),
       step: axis.step,
       x: axis.x,
       // What an answer that is still to come will show, is not yet what the heat map shows.
       metric: _metricOf({ ...state, metric: usable.statistic }, run),
       colouring,
       against,
+      jumps,
     };
   useLayoutEffect(() => app.cursor.pin(axis ? axis.x : null), [axis?.x]);
 
@@ -157,7 +159,7 @@ function Loaded({ app, state, summary, run }) {
         <div class="content">
           <${Notices} state=${state} run=${run} />
           <${ErrorBanner} text=${data.overview.error} />
-          <${ErrorBanner} text=${data.steps.error ?? data.hyperparameters.error} />
+          <${ErrorBanner} text=${data.steps.error ?? data.hyperparameters.error ?? data.norms.error} />
           ${
             view
               ? html`<${Overview}

@@ -73,6 +73,11 @@ export function Help({ app }) {
           everything again. Alt + wheel zooms around the pointer (the wheel alone where there is nothing to
           scroll); Alt or Shift + drag moves along.
         </dd>
+        <dt>Marks</dt>
+        <dd>
+          A frame on a row is a step at which the tensor’s gradient jumped, with by how much, also between
+          records. Click it to see that step; the table of the heat map lists all.
+        </dd>
         <dt>Runs</dt>
         <dd>
           The box draws a run in comparisons; the name shows it in the overview and the histograms; the flag

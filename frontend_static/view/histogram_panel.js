@@ -2,14 +2,15 @@
 /** One histogram panel: a quantity of the parameter over time, or at one step. */
 import { drawBands } from '../chart/bands.js';
 import { drawDensity } from '../chart/density.js';
-import { valueScale } from '../chart/histogram.js';
 import { formatInteger } from '../chart/format.js';
+import { sharedScale } from '../chart/histogram.js';
 import { drawRidgeline } from '../chart/ridgeline.js';
 import { drawSingleHistogram } from '../chart/single_histogram.js';
 import { axisValues, indexAtOrBefore, nearestIndex } from '../state/axis.js';
+import { panelKind } from '../state/store.js';
 import { sameArea } from './line_panel.js';
 import { StepLine, useAxisPointer, useDrawing } from './plot.js';
-import { html, SaveMenu, useRef, useState } from './ui.js';
+import { html, Lazy, SaveMenu, useMemo, useRef, useState } from './ui.js';
 
 /**
  * @typedef {import('./ui.js').App} App
@@ -17,6 +18,15 @@ import { html, SaveMenu, useRef, useState } from './ui.js';
  * @typedef {import('../types.d.ts').HistogramSeries} HistogramSeries
  * @typedef {import('../state/store.js').PanelKind} PanelKind
  * @typedef {ReturnType<typeof drawRidgeline>} Ridgeline
+ * @typedef {import('../chart/scales.js').Scale} Scale
+ * @typedef {{value: number, label: string}} Mark
+ *
+ * @typedef {object} HistogramRun
+ * @property {import('../types.d.ts').RunInfo} run
+ * @property {string} color
+ * @property {number} start wall time of the run's first step
+ * @property {HistogramSeries | null} histogram
+ * @property {string | null} absence why there is none, where that is known
  */
 
 /** @type {{kind: PanelKind, label: string, note: string, path: string}[]} */
@@ -40,7 +50,10 @@ const KINDS = [
     note: 'share of elements',
     path: 'M1.5 9V6M4.5 9V3.5M7.5 9V1M10.5 9V4M13 9V7',
   },
+  { kind: 'table', label: 'Table', note: 'percentiles by step', path: 'M1 1h12v8H1zM1 4h12M5 1v8' },
 ];
+
+const BANDS = KINDS[2];
 
 /**
  * @param {object} props
@@ -51,15 +64,19 @@ const KINDS = [
  * @param {import('./overview.js').View} props.view
  * @param {import('../types.d.ts').ParameterInfo} props.parameter
  * @param {string[]} props.quantities to choose from
- * @param {HistogramSeries | null} props.histogram
- * @param {string | null} props.absence why there is no histogram, where that is known
- * @param {number} props.start wall time of the run's first step
+ * @param {HistogramRun[]} props.runs the overview's first
  * @param {number | null} props.epsilon of the parameter's group
  */
 export function HistogramPanel(props) {
-  const { app, index, panel, state, view, parameter, quantities, absence, start, epsilon } = props;
-  const histogram = props.histogram?.step.length ? props.histogram : null;
-  const kind = KINDS.find((candidate) => candidate.kind === panel.kind) ?? KINDS[0];
+  const { app, index, panel, state, view, parameter, quantities, runs, epsilon } = props;
+  const histogram = runs[0].histogram;
+  const drawn = runs.flatMap((entry) => entry.histogram ?? []);
+  const scale = useMemo(
+    () => (drawn.length ? sharedScale(drawn, state.histogramAxis, state.linearBelow) : null),
+    [state.histogramAxis, state.linearBelow, ...Array.from({ length: 32 }, (_, i) => drawn[i])],
+  );
+  const mark = scale && epsilonMark(panel.quantity, epsilon, scale);
+  const kind = KINDS.find((candidate) => candidate.kind === panelKind(panel, state)) ?? KINDS[0];
   const change = (/** @type {Partial<import('../state/store.js').Panel>} */ patch) =>
     app.actions.changePanel(index, patch);
   const sampled = parameter.elements_read < parameter.elements;
@@ -69,11 +86,7 @@ export function HistogramPanel(props) {
     view.run.groups[parameter.group]?.meanings[panel.quantity],
     single >= 0 && `step ${formatInteger(histogram?.step[single] ?? 0)}`,
     sampled && 'of the sample',
-    panel.quantity === 'exp_avg_sq' &&
-      histogram &&
-      epsilon &&
-      !epsilonMark(histogram, epsilon) &&
-      `√v = ε (${epsilon}) is beyond the axis`,
+    panel.quantity === 'exp_avg_sq' && scale && epsilon && !mark && `√v = ε (${epsilon}) is beyond the axis`,
   ];
   return html`<section class="panel" aria-label=${`Histograms of ${panel.quantity}`}>
     <h3>
@@ -103,34 +116,50 @@ export function HistogramPanel(props) {
         )}
       </span>
       ${
-        histogram &&
+        scale &&
         html`<${SaveMenu}
           label=${`Save the histograms of ${panel.quantity}`}
           name=${`${parameter.name} ${panel.quantity}`}
           figure=${async () => {
             const { histogramFigure } = await import('../data/figures.js');
-            const draw = (/** @type {import('../chart/frame.js').Surface} */ surface) =>
-              void drawHistogram(surface, kind.kind, { state, view, histogram, start, epsilon });
-            return histogramFigure({ view, parameter, quantity: panel.quantity, kind: kind.label, draw });
+            const pictured = kind.kind === 'table' ? BANDS : kind; // a table has no picture
+            const draw = (/** @type {HistogramRun} */ entry) => (/** @type {import('../chart/frame.js').Surface} */ surface) =>
+              void (
+                entry.histogram &&
+                drawHistogram(surface, pictured.kind, { ...entry, histogram: entry.histogram, view, scale, mark })
+              );
+            const shown = runs.filter((entry) => entry.histogram);
+            return histogramFigure({ runs: shown, parameter, quantity: panel.quantity, kind: pictured.label, draw });
           }}
-          table=${async () => (await import('../data/tables.js')).histogramTable(histogram)}
+          table=${async () => (await import('../data/tables.js')).histogramTable(runs)}
         />`
       }
     </h3>
-    ${
-      histogram
-        ? html`<${HistogramPlot}
-          key=${kind.kind}
-          app=${app}
-          kind=${kind}
-          state=${state}
-          view=${view}
-          histogram=${histogram}
-          start=${start}
-          epsilon=${epsilon}
-        />`
-        : html`<div class="plot hint">${absence ?? ''}</div>`
-    }
+    <div class="plots">
+      ${runs.map(
+        (entry) => html`<div key=${entry.run.run} class="plot-of-run">
+          ${runs.length > 1 && html`<p class="plot-run"><i style="background:${entry.color}"></i>${entry.run.name}</p>`}
+          ${
+            entry.histogram && scale
+              ? kind.kind === 'table'
+                ? html`<${Lazy} load=${() => import('./picture_tables.js')} name="HistogramTable" app=${app} histogram=${entry.histogram} step=${view.step} />`
+                : html`<${HistogramPlot}
+                key=${kind.kind}
+                app=${app}
+                kind=${kind}
+                state=${state}
+                view=${view}
+                entry=${entry}
+                histogram=${entry.histogram}
+                scale=${scale}
+                mark=${mark}
+                named=${runs.length > 1}
+              />`
+              : html`<div class="plot hint">${entry.absence ?? ''}</div>`
+          }
+        </div>`,
+      )}
+    </div>
   </section>`;
 }
 
@@ -140,30 +169,33 @@ export function HistogramPanel(props) {
  * @param {typeof KINDS[0]} props.kind
  * @param {import('../state/store.js').State} props.state
  * @param {import('./overview.js').View} props.view
- * @param {HistogramSeries} props.histogram
- * @param {number} props.start
- * @param {number | null} props.epsilon
+ * @param {HistogramRun} props.entry
+ * @param {HistogramSeries} props.histogram of it
+ * @param {Scale} props.scale
+ * @param {Mark | null} props.mark
+ * @param {boolean} props.named whether the run is one of several
  */
-function HistogramPlot({ app, kind, state, view, histogram, start, epsilon }) {
+function HistogramPlot({ app, kind, state, view, entry, histogram, scale, mark, named }) {
   const box = useRef(/** @type {HTMLElement | null} */ (null));
   const canvas = useRef(/** @type {HTMLCanvasElement | null} */ (null));
   const ridgeline = useRef(/** @type {Ridgeline | null} */ (null));
-  const { histogramAxis, linkCursor } = state;
+  const { linkCursor } = state;
   const [area, setArea] = useState(/** @type {PlotArea | null} */ (null));
-  const { range, theme, axis, color } = view;
+  const { range, theme, axis } = view;
+  const { run, color, start } = entry;
   const xs = axisValues(axis, histogram.step, histogram.wall_time, start);
-  const at = indexAtOrBefore(histogram.step, view.step);
+  const at = indexAtOrBefore(xs, view.x);
   const onSteps = kind.kind === 'density' || kind.kind === 'bands';
   const selected = onSteps ? null : at;
 
   const draw = (/** @type {HTMLCanvasElement} */ target) => {
-    const drawn = drawHistogram(target, kind.kind, { state, view, histogram, start, epsilon });
+    const drawn = drawHistogram(target, kind.kind, { color, start, view, histogram, scale, mark });
     if ('indexAt' in drawn) ridgeline.current = drawn;
     const next = 'indexAt' in drawn ? drawn.area : drawn;
     setArea((before) => (before && sameArea(before, next) ? before : next));
   };
-  const look = [range, theme, axis, color, histogramAxis];
-  useDrawing(canvas, draw, [histogram, ...look, selected, epsilon, kind.kind]);
+  const look = [range, theme, axis, color, scale];
+  useDrawing(canvas, draw, [histogram, ...look, selected, mark?.value, kind.kind]);
 
   const isRidgeline = kind.kind === 'ridgeline';
   const indexUnder = (/** @type {PointerEvent} */ event) => {
@@ -189,7 +221,7 @@ function HistogramPlot({ app, kind, state, view, histogram, start, epsilon }) {
     onView: onSteps ? app.actions.zoom : undefined,
     whole: view.whole,
   });
-  const sentence = `${kind.label} of ${histogram.quantity} over ${histogram.step.length} logged histograms`;
+  const sentence = `${kind.label} of ${histogram.quantity} over ${histogram.step.length} logged histograms${named ? ` of ${run.name}` : ''}`;
   return html`<div class="plot" ref=${box}>
     <canvas ref=${canvas} role="img" aria-label=${sentence}></canvas>
     ${onSteps && html`<${StepLine} cursor=${app.cursor} range=${range} area=${area} />`}
@@ -201,41 +233,41 @@ function HistogramPlot({ app, kind, state, view, histogram, start, epsilon }) {
  * @param {import('../chart/frame.js').Surface} surface
  * @param {PanelKind} kind
  * @param {object} chart
- * @param {import('../state/store.js').State} chart.state
  * @param {import('./overview.js').View} chart.view
  * @param {HistogramSeries} chart.histogram
- * @param {number} chart.start
- * @param {number | null} chart.epsilon
+ * @param {string} chart.color
+ * @param {number} chart.start wall time of the run's first step
+ * @param {Scale} chart.scale
+ * @param {Mark | null} chart.mark
  * @returns {PlotArea | Ridgeline}
  */
-export function drawHistogram(surface, kind, { state, view, histogram, start, epsilon }) {
-  const { range, theme, axis: axisKind, color } = view;
+function drawHistogram(surface, kind, { view, histogram, color, start, scale, mark: found }) {
+  const { range, theme, axis: axisKind } = view;
   const xs = axisValues(axisKind, histogram.step, histogram.wall_time, start);
-  const valueAxis = state.histogramAxis;
-  const at = indexAtOrBefore(histogram.step, view.step);
-  const mark = epsilonMark(histogram, epsilon);
+  const at = indexAtOrBefore(xs, view.x);
+  const mark = found ?? undefined;
   if (kind === 'ridgeline') {
     const selected = at >= 0 ? at : null;
-    return drawRidgeline(surface, { histogram, xs, color, theme, selected, axisKind, valueAxis });
+    return drawRidgeline(surface, { histogram, xs, color, theme, selected, axisKind, scale });
   }
   if (kind === 'single')
-    return drawSingleHistogram(surface, { histogram, selected: Math.max(0, at), color, valueAxis, mark });
-  const chart = { histogram, xs, range, color, theme, axisKind, valueAxis, mark };
+    return drawSingleHistogram(surface, { histogram, selected: Math.max(0, at), color, scale, mark });
+  const chart = { histogram, xs, range, color, theme, axisKind, scale, mark };
   return kind === 'density' ? drawDensity(surface, chart) : drawBands(surface, chart);
 }
 
 /**
  * Where v is ε², so that √v is ε and ε takes over the denominator. Only where the axis reaches it:
  * elsewhere ε plays no part, and the mark would push the data out of sight.
- * @param {HistogramSeries} histogram
+ * @param {string} quantity
  * @param {number | null} epsilon
- * @returns {{value: number, label: string} | undefined}
+ * @param {Scale} scale
+ * @returns {Mark | null}
  */
-export function epsilonMark(histogram, epsilon) {
-  if (histogram.quantity !== 'exp_avg_sq' || epsilon === null) return undefined;
+function epsilonMark(quantity, epsilon, { low, high }) {
+  if (quantity !== 'exp_avg_sq' || epsilon === null) return null;
   const value = epsilon ** 2;
-  const { low, high } = valueScale(histogram);
-  return value >= low && value <= high ? { value, label: '√v = ε' } : undefined;
+  return value >= low && value <= high ? { value, label: '√v = ε' } : null;
 }
 
 /** @param {string[]} names @param {string} current */

@@ -1,6 +1,7 @@
 // @ts-check
 /** The parameter's statistics over time: a chart for each chosen one, a line for each checked run. */
 import { formatAxis, formatInteger } from '../chart/format.js';
+import { burstsOf, GRADIENT_STATISTIC, jumpsOf, jumpSteps } from '../chart/gradient_jumps.js';
 import { drawLineChart, smooth } from '../chart/line_chart.js';
 import { yToPixel } from '../chart/frame.js';
 import { nearestIndex } from '../state/axis.js';
@@ -16,8 +17,9 @@ import { Choice, html, Menu, SaveMenu, useMemo, useRef, useState } from './ui.js
  * @typedef {import('../types.d.ts').PlotArea} PlotArea
  * @typedef {import('../types.d.ts').StatisticInfo} StatisticInfo
  * @typedef {import('../chart/scales.js').Scale} Scale
+ * @typedef {import('../chart/line_chart.js').Line} Line
  *
- * @typedef {RunSeries & {raw: Float32Array, y: ArrayLike<number>}} Drawn
+ * @typedef {RunSeries & {raw: Float32Array, y: ArrayLike<number>} & {steps?: Line['between'], peaks?: Line['peaks']}} Drawn
  */
 
 const SCALES = [
@@ -141,8 +143,29 @@ function drawnOf(statistic, state, runs) {
     const raw = entry.series?.statistics[statistic.name];
     const missing = undefinedStatistics(entry.run, entry.series?.parameter ?? '').names;
     if (!raw || missing.includes(statistic.name)) return [];
-    return [{ ...entry, raw, y: state.smoothing > 0 ? smooth(raw, state.smoothing, onLog) : raw }];
+    const y = state.smoothing > 0 ? smooth(raw, state.smoothing, onLog) : raw;
+    return [{ ...entry, raw, y, ...(statistic.name === GRADIENT_STATISTIC && stepsBetween(entry)) }];
   });
+}
+
+/**
+ * The steps around a jump, a stretch for each jump, and the highest of them.
+ * @param {RunSeries} entry
+ * @returns {Pick<Drawn, 'steps' | 'peaks'>}
+ */
+function stepsBetween({ between }) {
+  if (!between) return {};
+  const { norms, xs } = between;
+  return {
+    steps: burstsOf(norms).map(({ first, end }) => ({
+      x: xs.subarray(first, end),
+      y: norms.values.subarray(first, end),
+    })),
+    peaks: jumpsOf(norms).flatMap((jump) => {
+      const x = xs[norms.last_step.indexOf(jump.step)];
+      return Number.isFinite(jump.value) ? [{ x, y: jump.value, text: `step ${jumpSteps(jump)}` }] : [];
+    }),
+  };
 }
 
 /**
@@ -155,19 +178,22 @@ function chartOf(statistic, state, view, drawn) {
     title: statistic.label,
     axisKind: view.axis,
     range: view.range,
-    lines: drawn.map(({ run, color, dash, xs, raw, y }) => ({
+    lines: drawn.map(({ run, color, dash, xs, raw, y, steps, peaks }) => ({
       label: run.name,
       color,
       dash,
       x: xs,
       y,
       raw: y === raw ? undefined : raw,
+      between: steps,
+      peaks,
     })),
     scale: scaleOf(statistic, state),
     ignoreOutliers: state.ignoreOutliers,
     band: ratio ? state.healthyBand : undefined,
     bandLabel: ratio ? 'healthy' : undefined,
     middle: ratio ? 1e-3 : undefined,
+    infinityIsUsual: ratio, // the weight was 0
   };
 }
 
@@ -180,7 +206,9 @@ function Lines({ app, state, view, parameter, runs, statistic, titled, last }) {
   const tip = useRef(/** @type {(content: LineTip | null) => void} */ (() => {}));
   const [area, setArea] = useState(/** @type {PlotArea | null} */ (null));
   const data = runs.map((entry) => entry.series?.statistics[statistic.name]);
-  const identity = runs.map(({ run, color, series }) => `${run.run} ${color} ${series?.step.length}`).join('\n');
+  const identity = runs
+    .map(({ run, color, series, between }) => `${run.run} ${color} ${series?.step.length} ${between?.xs.length}`)
+    .join('\n');
   const drawn = useMemo(
     () => drawnOf(statistic, state, runs),
     [statistic, state.smoothing, state.lineScale, identity, ...padded(data)],
@@ -195,14 +223,14 @@ function Lines({ app, state, view, parameter, runs, statistic, titled, last }) {
     area,
     range: view.range,
     onHover(x, event) {
-      if (state.linkCursor || x === null) app.cursor.hover(x === null ? null : view.xs[nearestIndex(view.xs, x)]);
+      if (state.linkCursor || x === null) app.cursor.hover(x === null ? null : nearestStep(x, view, drawn));
       tip.current(
         x === null || !area || !scale.current
           ? null
           : tipAt(event, x, { drawn, area, scale: scale.current, state, view, box: box.current }),
       );
     },
-    onClick: (x) => app.actions.pinStep(view.overview.last_step[nearestIndex(view.xs, x)]),
+    onClick: (x) => app.actions.pinStep(pinnedStep(x, view, drawn)),
     onZoom: app.actions.zoom,
     onView: app.actions.zoom,
     whole: view.whole,
@@ -221,6 +249,30 @@ function Lines({ app, state, view, parameter, runs, statistic, titled, last }) {
     <div class="zoom-span" hidden></div>
     <${LineTooltip} register=${tip} statistic=${statistic} state=${state} />
   </div>`;
+}
+
+/**
+ * The column of the heat map at an axis value, or a step between two of them that a line shows.
+ * @param {number} x @param {View} view @param {Drawn[]} drawn
+ */
+function nearestStep(x, { xs }, drawn) {
+  let nearest = xs[nearestIndex(xs, x)];
+  for (const { steps = [] } of drawn) {
+    for (const { x: between } of steps) {
+      const other = between[nearestIndex(between, x)];
+      if (Math.abs(other - x) < Math.abs(nearest - x)) nearest = other;
+    }
+  }
+  return nearest;
+}
+
+/** @param {number} x @param {View} view @param {Drawn[]} drawn */
+function pinnedStep(x, view, drawn) {
+  const at = nearestStep(x, view, drawn);
+  const column = nearestIndex(view.xs, at);
+  if (view.xs[column] === at) return view.overview.last_step[column];
+  const found = drawn.find(({ between }) => between?.xs.includes(at))?.between;
+  return found ? found.norms.last_step[found.xs.indexOf(at)] : view.overview.last_step[column];
 }
 
 /** @param {RunSeries[]} runs @param {string} parameter @param {StatisticInfo} statistic */
@@ -255,9 +307,27 @@ export function sameArea(a, b) {
  */
 function tipAt(event, x, { drawn, area, scale, state, view, box }) {
   const y = event.clientY - /** @type {HTMLElement} */ (box).getBoundingClientRect().top;
-  const rows = drawn.flatMap(({ run, color, series, xs, raw, y: smoothed, start }) => {
+  const rows = drawn.flatMap(({ run, color, series, xs, raw, y: smoothed, start, steps, between }) => {
     if (!series || !xs.length || x < xs[0] - 1e-9 || xs[xs.length - 1] < view.range.from) return [];
     const i = nearestIndex(xs, x);
+    if (steps?.length && between) {
+      const j = nearestIndex(between.xs, x);
+      const value = between.norms.values[j];
+      if (Math.abs(between.xs[j] - x) < Math.abs(xs[i] - x))
+        return [
+          {
+            run: run.name,
+            color,
+            smoothed: value,
+            value,
+            x: between.xs[j],
+            step: between.norms.last_step[j],
+            wall: between.norms.wall_time[j],
+            start,
+            distance: Math.abs(yToPixel(area, scale, value) - y),
+          },
+        ];
+    }
     return [
       {
         run: run.name,

@@ -3,13 +3,14 @@
 import { drawLegend, drawRatioLegend } from '../chart/colormap.js';
 import { drawContextStrip } from '../chart/context_strip.js';
 import { formatAxis, formatInteger, formatNumber } from '../chart/format.js';
-import { colouringOf, drawOverview } from '../chart/overview_heatmap.js';
+import { GRADIENT_STATISTIC, jumpSteps } from '../chart/gradient_jumps.js';
+import { drawOverview, MARK_REACH, marksOfRows } from '../chart/overview_heatmap.js';
 import { axisTicks } from '../chart/scales.js';
 import { indexAtOrBefore, nearestIndex } from '../state/axis.js';
 import { Canvas, pixelOf, StepLine, useAxisPointer, useWindowHeight } from './plot.js';
-import { formatFactor, formatStatistic, ratioEmphasis, setText, stepAt } from './step_table.js';
+import { followAtRest, formatFactor, formatStatistic, ratioEmphasis, setText, stepAt } from './step_table.js';
 import { allModules, anomalies, modulesAround, rankedRows, rowOfParameter, treeRows } from './tree_rows.js';
-import { html, icon, SaveMenu, severityMark, useEffect, useLayoutEffect, useMemo, useRef, useState } from './ui.js';
+import { html, icon, Lazy, SaveMenu, severityMark, useEffect, useLayoutEffect, useMemo, useRef, useState } from './ui.js';
 
 /**
  * @typedef {import('./ui.js').App} App
@@ -33,6 +34,7 @@ import { html, icon, SaveMenu, severityMark, useEffect, useLayoutEffect, useMemo
  * @property {import('../types.d.ts').StatisticInfo} metric
  * @property {import('../chart/overview_heatmap.js').Colouring} colouring
  * @property {import('../types.d.ts').RunInfo | null} against the run that the heat map compares with
+ * @property {import('../chart/gradient_jumps.js').Jump[]} jumps of single gradients, the strongest first
  *
  * @typedef {{name: string, label: string, x: Float64Array, y: ArrayLike<number>}} Strip
  */
@@ -44,9 +46,10 @@ const LARGEST_ROW = 24;
 /** Everything of the tab but the rows, with the parameter card at its smallest. */
 const HEIGHT_AROUND_ROWS = 646;
 const SMALLEST_HEIGHT = 210;
+const SMALLEST_TABLE = 160;
 /** About how wide the step tag is, in CSS pixels. */
 const TAG_PADDING = 10;
-const TAG_DIGIT = 6.2;
+const TAG_DIGIT = 5.4;
 const HEIGHT_AROUND_FULL = 210;
 const ORDERS = [
   { name: 'model', text: 'Model order' },
@@ -81,6 +84,7 @@ export function Overview({ app, state, view, findings, tree, ranks, open, select
     () => unit.map((row) => ({ ...row, y: row.y * rowHeight, height: rowHeight })),
     [unit, rowHeight],
   );
+  const visibleHeight = Math.min(Math.floor(available / rowHeight), rows.length) * rowHeight;
   const everything = allModules(tree);
   const allOpen = everything.size > 0 && [...everything].every((key) => open.has(key));
   const tensors = tree.parameters.length;
@@ -92,13 +96,14 @@ export function Overview({ app, state, view, findings, tree, ranks, open, select
     <div class="card-head">
       <h2>${_sentenceCase(metric.label)}</h2>
       <span class="sub" title=${`${metric.description}${against ? `; compared with ${against.name} at the same point of the axis` : ''}`}>
-        ${formatInteger(tensors)} ${hidden ? `of ${formatInteger(run.parameters.length)} ` : ''}tensors ·
-        ${' '}${formatInteger(overview.total.steps)} logged steps · ${run.name} ${compared}
+        ${formatInteger(tensors)} ${hidden ? `of ${formatInteger(run.parameters.length)} ` : ''}tensor${tensors === 1 && !hidden ? '' : 's'} ·
+        ${' '}${formatInteger(overview.total.steps)} logged step${overview.total.steps === 1 ? '' : 's'} · ${run.name} ${compared}
       </span>
       <span class="grow"></span>
       <span class="swatches">
         ${_hatches(view) && html`<span><i class="sw-zero"></i>${_isRatio(metric) ? 'no update' : 'zero'}</span>`}
-        <span><i class="sw-nan"></i>NaN / Inf</span>
+        ${_hasZeroWeights(overview) && html`<span title="An update of a weight that was 0, as a bias at its first step, has no finite ratio to it"><i class="sw-zero-weight"></i>weight was 0</span>`}
+        <span><i class="sw-nan"></i>NaN${_isRatio(metric) ? '' : ' / Inf'}</span>
         ${(overview.logged || lacking) && html`<span><i class="sw-none"></i>${_greyText(view, lacking)}</span>`}
       </span>
       <${Legend} view=${view} />
@@ -113,6 +118,15 @@ export function Overview({ app, state, view, findings, tree, ranks, open, select
       </select>
       <button
         class="icon-button"
+        aria-pressed=${state.overviewTable}
+        aria-label="Heat map as a table"
+        title=${state.overviewTable ? 'Show the heat map' : 'Show the numbers as a table'}
+        onClick=${() => app.actions.showOverviewTable(!state.overviewTable)}
+      >
+        ${icon('table')}
+      </button>
+      <button
+        class="icon-button"
         aria-label=${allOpen ? 'Fold all modules' : 'Open all modules'}
         title=${allOpen ? 'Fold all modules' : 'Open all modules'}
         disabled=${everything.size === 0 || ranks !== null}
@@ -125,7 +139,7 @@ export function Overview({ app, state, view, findings, tree, ranks, open, select
         name=${`${run.name} ${metric.name}`}
         figure=${async () => {
           const { overviewFigure } = await import('../data/figures.js');
-          return overviewFigure({ view, rows, strips, undefinedFor: undefinedFor(view) });
+          return overviewFigure({ view, rows, strips, undefinedFor: undefinedFor(view), marks: marksOf(view), crowded: state.crowded });
         }}
         table=${async () => (await import('../data/tables.js')).overviewTable(view, rows)}
       />
@@ -149,7 +163,16 @@ export function Overview({ app, state, view, findings, tree, ranks, open, select
     ${
       tensors === 0
         ? html`<${NoMatch} app=${app} />`
-        : html`<${Rows}
+        : state.overviewTable
+          ? html`<${Lazy}
+          load=${() => import('./picture_tables.js')}
+          name="OverviewTable"
+          app=${app}
+          view=${view}
+          parameters=${ranks ? rows.flatMap((row) => row.parameters) : tree.parameters}
+          height=${Math.max(SMALLEST_TABLE, visibleHeight + strips.length * STRIP_HEIGHT + AXIS_HEIGHT)}
+        />`
+          : html`<${Rows}
           app=${app}
           view=${view}
           tree=${tree}
@@ -158,7 +181,8 @@ export function Overview({ app, state, view, findings, tree, ranks, open, select
           findings=${findings}
           order=${state.order}
           linkCursor=${state.linkCursor}
-          visibleHeight=${Math.min(Math.floor(available / rowHeight), rows.length) * rowHeight}
+          crowded=${state.crowded}
+          visibleHeight=${visibleHeight}
           selected=${selected}
           strips=${strips}
           stripChoices=${stripChoices}
@@ -168,7 +192,7 @@ export function Overview({ app, state, view, findings, tree, ranks, open, select
 }
 
 /** @param {any} props see Overview */
-function Rows({ app, view, tree, open, order, rows, findings, linkCursor, visibleHeight, selected, strips, stripChoices }) {
+function Rows({ app, view, tree, open, order, rows, findings, linkCursor, crowded, visibleHeight, selected, strips, stripChoices }) {
   const { overview, xs, range, run } = view;
   const scroller = useRef(/** @type {HTMLElement | null} */ (null));
   const layer = useRef(/** @type {HTMLElement | null} */ (null));
@@ -200,12 +224,31 @@ function Rows({ app, view, tree, open, order, rows, findings, linkCursor, visibl
     if (scroller.current && order !== 'model') scroller.current.scrollTop = 0;
   }, [order]);
 
+  const marks = useMemo(() => marksOf(view), [view.jumps, view.axis, view.start, overview.statistic, view.against]);
+  const placed = useMemo(() => marksOfRows(drawn, marks, range, width), [marks, range, width, rows, offset]);
+  const markUnder = (/** @type {PointerEvent} */ event) => {
+    const box = /** @type {HTMLElement} */ (layer.current).getBoundingClientRect();
+    const [x, y] = [event.clientX - box.left, event.clientY - box.top - top];
+    return placed.find(
+      ({ row, pixel }) => y >= row.y && y < row.y + row.height && Math.abs(x - pixel) <= MARK_REACH + 1,
+    )?.mark;
+  };
+
   const hover = (/** @type {number | null} */ x, /** @type {PointerEvent} */ event) => {
     const column = x === null ? -1 : nearestIndex(xs, x);
-    if (linkCursor || x === null) app.cursor.hover(x === null ? null : xs[column]);
-    tip.current(x === null ? null : _tipAt(event, column, { view, rows, offset, top, layer: layer.current }));
+    const mark = x === null ? undefined : markUnder(event);
+    if (linkCursor || x === null) app.cursor.hover(x === null ? null : (mark?.x ?? xs[column]));
+    tip.current(
+      x === null
+        ? null
+        : mark
+          ? _jumpTip(event, mark, view)
+          : _tipAt(event, column, { view, rows, offset, top, layer: layer.current }),
+    );
   };
   const click = (/** @type {number} */ x, /** @type {PointerEvent} */ event) => {
+    const mark = markUnder(event);
+    if (mark) return app.actions.selectCell(mark.name, mark.jump.step);
     const step = overview.last_step[nearestIndex(xs, x)];
     const y = event.clientY - /** @type {HTMLElement} */ (layer.current).getBoundingClientRect().top;
     const row = y < top ? undefined : _rowAt(rows, y - top + offset);
@@ -232,8 +275,11 @@ function Rows({ app, view, tree, open, order, rows, findings, linkCursor, visibl
       theme: view.theme,
       colouring: view.colouring,
       undefinedFor: undefinedFor(view),
+      marks,
+      crowded,
     });
-  const drawing = [overview, xs, range, view.theme, view.colouring, rows, offset, visibleHeight, width];
+  const drawing = [overview, xs, range, view.theme, view.colouring, rows, offset, visibleHeight, width, marks, crowded];
+  const notes = useMemo(() => jumpNotes(view), [marks]);
   return html`<div
     class="overview-scroll"
     ref=${scroller}
@@ -270,8 +316,9 @@ function Rows({ app, view, tree, open, order, rows, findings, linkCursor, visibl
                   range,
                   color: view.color,
                   log: strip.name === 'gradient_norm',
+                  notes: strip.name === 'gradient_norm' ? notes : [],
                 })}
-              dependencies=${[strip.x, strip.y, range, view.color, view.theme, width]}
+              dependencies=${[strip.x, strip.y, range, view.color, view.theme, width, notes]}
               label=${`${strip.label} over the same steps`}
             />
           </div>`,
@@ -280,7 +327,7 @@ function Rows({ app, view, tree, open, order, rows, findings, linkCursor, visibl
           <${Canvas}
             draw=${draw}
             dependencies=${drawing}
-            label=${`Heat map of ${view.metric.label}: ${drawn.length} rows by ${overview.columns} steps. The column beside it has the numbers at the step.`}
+            label=${`Heat map of ${view.metric.label}: ${drawn.length} rows by ${overview.columns} steps. The column beside it has the numbers at the step.${marks.length ? ` Marked are ${marks.length} jumps of gradients, which its table lists.` : ''}`}
           />
           ${
             selectedRow &&
@@ -416,20 +463,19 @@ function StepTag({ cursor, view, area }) {
 }
 
 /**
- * The numbers of all visible rows at the step cursor. Filled directly, as the cursor moves.
+ * The numbers of all visible rows at the step cursor. Filled directly, when the cursor rests.
  * @param {{cursor: App['cursor'], view: View, strips: Strip[], rows: TreeRow[], top: number, total: number}} props
  */
 function AtStep({ cursor, view, strips, rows, top, total }) {
   const column = useRef(/** @type {HTMLElement | null} */ (null));
   const shown = rows.filter((row) => !row.open);
   useLayoutEffect(() =>
-    cursor.subscribe((x) => {
+    followAtRest(cursor, (x) => {
       const element = /** @type {HTMLElement} */ (column.current);
-      if (x === null) return;
       const index = nearestIndex(view.xs, x);
       const outside = x < view.xs[0] || x > view.xs[view.xs.length - 1]; // pinned beyond the zoom
       element.querySelectorAll('.row-value').forEach((cell, i) => {
-        const value = outside ? null : _valueAt(view, _worst(view, shown[i], index), index);
+        const value = outside ? null : valueAt(view, _worst(view, shown[i], index), index);
         const [text, className] = _describe(view, shown[i], value);
         setText(cell, text);
         const name = `row-value ${className}`;
@@ -495,23 +541,65 @@ function _tipAt(event, column, { view, rows, offset, top, layer }) {
   const [first, last] = [overview.first_step[column], overview.last_step[column]];
   const steps = first === last ? formatInteger(last) : `${formatInteger(first)}–${formatInteger(last)}`;
   const parameter = _worst(view, row, column);
-  const value = _valueAt(view, parameter, column);
+  const value = valueAt(view, parameter, column);
   /** @type {[string, string][]} */
   const lines = [[first === last ? 'step' : 'steps (their extreme)', steps]];
   if (view.axis !== 'step') lines.push(['time', formatAxis(view.xs[column], view.axis)]);
   lines.push([
     view.against ? `${metric.label}, compared with ${view.against.name}` : metric.label,
-    _valueText(view, parameter, value),
+    valueText(view, parameter, value),
   ]);
   if (view.colouring.kind === 'ratio' && value !== null && value > 0 && Number.isFinite(value))
     lines.push(['compared with 1e-3', _times(value / 1e-3)]);
   if (row.kind === 'module') lines.push([`extreme of ${row.parameters.length} tensors`, row.key]);
   const name = run.parameters[parameter].name;
-  const flip = {
-    left: event.clientX > window.innerWidth - 340,
-    up: event.clientY > window.innerHeight - 160,
-  };
-  return { x: event.clientX, y: event.clientY, flip, title: name, lines };
+  return { x: event.clientX, y: event.clientY, flip: _flip(event), title: name, lines };
+}
+
+/** @param {View} view @param {import('../chart/gradient_jumps.js').Jump} jump @returns {number} where it lies on the axis */
+function _axisOf({ axis, start }, { step, wallTime }) {
+  return axis === 'step' ? step : axis === 'wall' ? wallTime : wallTime - start;
+}
+
+/**
+ * Marks of the jumps; where the heat map shows gradients, in the colour of the gradient.
+ * @param {View} view
+ */
+export function marksOf(view) {
+  const shows = view.overview.statistic === GRADIENT_STATISTIC && !view.against;
+  return view.jumps.map((jump) => ({
+    jump,
+    parameter: jump.parameter,
+    name: view.run.parameters[jump.parameter].name,
+    x: _axisOf(view, jump),
+    text: Number.isFinite(jump.factor) ? `gradient ${formatFactor(jump.factor)}` : `gradient ${formatNumber(jump.value)}`,
+    value: shows ? jump.value : undefined,
+  }));
+}
+
+/** The steps of the jumps, for the strip above. @param {View} view @returns {{x: number, text: string}[]} */
+export function jumpNotes(view) {
+  /** @type {Map<number, {x: number, text: string}>} */
+  const notes = new Map();
+  for (const jump of view.jumps) {
+    if (!notes.has(jump.step)) notes.set(jump.step, { x: _axisOf(view, jump), text: `step ${jumpSteps(jump)}` });
+  }
+  return [...notes.values()];
+}
+
+/** @param {PointerEvent} event @param {ReturnType<typeof marksOf>[0]} mark @param {View} view @returns {Tip} */
+function _jumpTip(event, { jump, name, x }, view) {
+  /** @type {[string, string][]} */
+  const lines = [['step', jumpSteps(jump)]];
+  if (view.axis !== 'step') lines.push(['time', formatAxis(x, view.axis)]);
+  lines.push(['gradient RMS', formatNumber(jump.value)]);
+  if (Number.isFinite(jump.factor)) lines.push(['compared with the steps around', formatFactor(jump.factor)]);
+  return { x: event.clientX, y: event.clientY, flip: _flip(event), title: name, lines };
+}
+
+/** @param {PointerEvent} event @returns {Tip['flip']} */
+function _flip(event) {
+  return { left: event.clientX > window.innerWidth - 340, up: event.clientY > window.innerHeight - 160 };
 }
 
 /** @param {number} factor @returns {string} '33 × above' */
@@ -533,41 +621,43 @@ function _worst(view, row, column) {
   let worst = row.parameters[0];
   let extreme = -Infinity;
   for (const parameter of row.parameters) {
-    const value = _valueAt(view, parameter, column);
-    const rank = value === null ? -1 : _extremity(view, value);
+    const value = valueAt(view, parameter, column);
+    const rank = value === null ? -1 : extremity(view, value);
     if (rank > extreme) [worst, extreme] = [parameter, rank];
   }
   return worst;
 }
 
 /** @param {View} view @param {number} value @returns {number} the larger the more it stands out */
-function _extremity({ colouring: { decades } }, value) {
+export function extremity({ colouring: { decades, kind } }, value) {
+  if (kind === 'ratio' && value === Infinity) return 1;
   if (!Number.isFinite(value)) return Infinity;
   if (!decades) return Math.abs(value);
   return value === 0 ? 1 : Math.abs(Math.log10(value) - decades.middle);
 }
 
 /** @param {View} view @param {number} parameter @param {number} column @returns {number | null} null where nothing was logged */
-function _valueAt({ overview }, parameter, column) {
+export function valueAt({ overview }, parameter, column) {
   const at = parameter * overview.columns + column;
   return overview.logged && !overview.logged[at] ? null : overview.values[at];
 }
 
 /** @param {View} view @param {TreeRow} row @param {number | null} value @returns {[string, string]} text and class */
 function _describe(view, row, value) {
-  const text = _valueText(view, row.parameters[0], value, true);
+  const text = valueText(view, row.parameters[0], value, true);
   if (value === null || text === '—') return [text, ''];
   if (view.colouring.kind === 'ratio') return [text, ratioEmphasis(value)];
   return [text, Number.isFinite(value) ? '' : 'hot'];
 }
 
 /** @param {View} view @param {number} parameter @param {number | null} value @param {boolean} [short] */
-function _valueText(view, parameter, value, short = false) {
+export function valueText(view, parameter, value, short = false) {
   if (value === null) return short ? '—' : view.against ? 'nothing to compare' : 'not logged';
   const group = view.run.groups[view.run.parameters[parameter].group];
   if (Number.isNaN(value) && group?.undefined.includes(view.metric.name)) {
     return short ? '—' : `not defined for ${group.optimizer}`;
   }
+  if (!view.against && value === Infinity && _isRatio(view.metric)) return short ? 'w = 0' : 'weight was 0';
   if (!view.against) return formatStatistic(view.metric, value);
   if (view.colouring.kind === 'comparison') return Number.isFinite(value) ? formatFactor(value) : formatNumber(value);
   return `${value > 0 ? '+' : ''}${formatNumber(value)}`;
@@ -583,6 +673,17 @@ function _greyText({ against, overview }, lacking) {
   if (lacking) return overview.logged ? 'not defined or not logged' : 'not defined';
   return against ? 'nothing to compare' : 'not logged';
 }
+
+/** @param {OverviewData} overview @returns {boolean} whether some updates were of weights that were 0 */
+function _hasZeroWeights({ values, statistic, against }) {
+  if (against || !_isRatio({ name: statistic })) return false;
+  const known = zeroWeights.get(values) ?? values.includes(Infinity);
+  zeroWeights.set(values, known);
+  return known;
+}
+
+/** @type {WeakMap<Float32Array, boolean>} */
+const zeroWeights = new WeakMap();
 
 /** @param {View} view whether an exact zero has a look of its own */
 function _hatches({ colouring }) {
@@ -607,7 +708,7 @@ export function useRanks({ order }, view) {
       return anomalies(overview, { first, last: Math.max(first, indexAtOrBefore(xs, range.to)) }, onLog, leftOut, _isRatio(metric));
     }
     return Float64Array.from({ length: overview.parameters }, (_, parameter) => {
-      const value = leftOut.has(parameter) ? null : _valueAt(view, parameter, at);
+      const value = leftOut.has(parameter) ? null : valueAt(view, parameter, at);
       return value === null ? -Infinity : Number.isNaN(value) ? Infinity : value;
     });
   }, [order, view?.overview, view?.metric, order === 'anomaly' ? view?.range : at]);

@@ -37,15 +37,16 @@ export function ParameterCard(props) {
   const { run } = view;
   const { name } = parameter;
   const checked = checkedRuns(state);
-  const { series: seriesAnswer, histograms } = useParameterData(app, state, summary, run, checked, name);
-  const runs = seriesOfRuns(state, summary, checked, name, seriesAnswer.value, starts);
+  const { series: seriesAnswer, norms, histograms } = useParameterData(app, state, summary, run, checked, name);
+  const runs = seriesOfRuns(state, summary, checked, name, seriesAnswer.value, norms.value, starts);
   const statistics = statisticsOf(state, [run, ...checked]);
   const epsilon = hyperparameterAt(hyperparameters, parameter.group, 'eps', view.step);
   const stale = seriesAnswer.stale || histograms.stale;
   const id = onMoveTensor ? 'parameter' : `pin ${name}`;
   const pinned = state.pins.includes(name);
   const full = state.full === id;
-  const missing = undefinedStatistics(run, name).names;
+  const others = state.allRuns ? runs.filter((entry) => entry.run !== run && entry.series) : [];
+  const drawnRuns = [{ run, color: view.color, start: view.start }, ...others];
   return html`<section
     class="card detail ${stale ? 'stale' : ''} ${full ? 'full' : ''} ${state.full && !full ? 'behind' : ''}"
     aria-label=${`${onMoveTensor ? 'Selected' : 'Pinned'} tensor ${name}`}
@@ -62,6 +63,18 @@ export function ParameterCard(props) {
       </span>`
       }
       <span class="grow"></span>
+      ${
+        runs.filter((entry) => entry.series).length > 1 &&
+        html`<button
+          class="icon-button"
+          aria-pressed=${state.allRuns}
+          aria-label="Histograms of all checked runs"
+          title=${state.allRuns ? 'Histograms of the overview’s run alone' : 'Histograms of all checked runs, side by side'}
+          onClick=${() => app.actions.prefer('allRuns', !state.allRuns)}
+        >
+          ${icon('beside')}
+        </button>`
+      }
       ${
         onMoveTensor &&
         html`<${Smoothing} app=${app} value=${state.smoothing} />
@@ -93,7 +106,7 @@ export function ParameterCard(props) {
     </div>
     <${ErrorBanner} text=${seriesAnswer.error} />
     <${ErrorBanner} text=${histograms.error} />
-    <div class="detail-grid">
+    <div class="detail-grid ${others.length ? 'all-runs' : ''}">
       <${LinePanel} app=${app} state=${state} view=${view} parameter=${name} runs=${runs} statistics=${statistics} />
       <${StepTable}
         app=${app}
@@ -113,9 +126,11 @@ export function ParameterCard(props) {
           view=${view}
           parameter=${parameter}
           quantities=${run.quantities.map((quantity) => quantity.name)}
-          histogram=${(!missing.includes(panel.quantity) && histograms.value?.quantities[panel.quantity]) || null}
-          absence=${_absence(run, name, panel.quantity, histograms)}
-          start=${view.start}
+          runs=${drawnRuns.map((entry) => ({
+            ...entry,
+            histogram: _histogramOf(entry.run, name, panel.quantity, histograms.value),
+            absence: _absence(entry.run, name, panel.quantity, histograms),
+          }))}
           epsilon=${Number.isNaN(epsilon) ? null : epsilon}
         />`,
       )}
@@ -171,7 +186,19 @@ function Smoothing({ app, value }) {
  * @param {import('../types.d.ts').RunInfo} run
  * @param {string} parameter
  * @param {string} quantity
- * @param {import('./ui.js').Answer<Histograms>} histograms
+ * @param {Histograms[] | null} answers
+ */
+function _histogramOf(run, parameter, quantity, answers) {
+  if (undefinedStatistics(run, parameter).names.includes(quantity)) return null;
+  const found = answers?.find((answer) => answer.run === run.run)?.quantities[quantity];
+  return found?.step.length ? found : null;
+}
+
+/**
+ * @param {import('../types.d.ts').RunInfo} run
+ * @param {string} parameter
+ * @param {string} quantity
+ * @param {import('./ui.js').Answer<Histograms[]>} histograms
  * @returns {string | null}
  */
 function _absence(run, parameter, quantity, histograms) {

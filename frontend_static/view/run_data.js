@@ -1,6 +1,7 @@
 // @ts-check
 /** What the tab shows of the runs: answers of the server put onto the shared axis, as hooks. */
 import { runColor, runDash } from '../chart/colormap.js';
+import { GRADIENT_STATISTIC, jumpsOf, withStepsBetween } from '../chart/gradient_jumps.js';
 import { runRevision } from '../data/api.js';
 import { axisValues, clampRange, indexAtOrBefore, stepsWithin, wholeRange } from '../state/axis.js';
 import { now, useAnswer, useEffect, useMemo, useState } from './ui.js';
@@ -30,22 +31,29 @@ const RESTING_MILLISECONDS = 150;
  */
 export function useRunData({ api }, state, summary, run, statistic, against) {
   const revision = revisionOf(state, summary, run);
-  const query = { run: run.run, statistic, columns: COLUMNS, ...comparisonQuery(state, against) };
+  const query = { run: run.run, statistic, columns: COLUMNS, ...shapeQuery(state, against) };
   const both = against ? `${revision} ${revisionOf(state, summary, against)}` : revision;
   return {
     overview: useAnswer(JSON.stringify(query), both, (signal) => api.overview(query, both, signal)),
     steps: useAnswer(run.run, revision, (signal) => api.steps(run.run, revision, signal)),
     hyperparameters: useAnswer(run.run, revision, (signal) => api.hyperparameters(run.run, revision, signal)),
+    norms: useAnswer(run.gradient_norms ? run.run : null, revision, (signal) =>
+      api.gradientNorms({ run: run.run, columns: COLUMNS }, revision, signal),
+    ),
   };
 }
 
-/** @param {State} state @param {RunInfo | null} against @returns {{against?: string, axis?: string}} */
-function comparisonQuery(state, against) {
-  return against ? { against: against.run, axis: state.axis } : {};
+/** @param {State} state @param {RunInfo | null} against @returns {{against?: string, axis?: string, crowded?: string}} */
+function shapeQuery(state, against) {
+  return {
+    ...(state.crowded !== 'worst' && { crowded: state.crowded }),
+    ...(against && { against: against.run, axis: state.axis }),
+  };
 }
 
 /**
- * Series of one parameter of all runs that have it, and its histograms of the overview's run.
+ * Series of one parameter of all runs that have it, and its histograms: of the overview's run first, then
+ * of the others where that is wanted.
  * @param {AppContext} app @param {State} state @param {Summary} summary
  * @param {RunInfo} run @param {RunInfo[]} runs @param {string} name
  */
@@ -57,23 +65,56 @@ export function useParameterData({ api }, state, summary, run, runs, name) {
     revisions.join('\n'),
     (signal) => Promise.all(holders.map((info, i) => api.series(info.run, name, revisions[i], signal))),
   );
-  const logged = run.quantities.map((quantity) => quantity.name);
-  const wanted = [...new Set(state.panels.map(({ quantity }) => quantity))]
-    .filter((q) => logged.includes(q))
-    .sort();
-  const revision = revisionOf(state, summary, run);
-  const histograms = useAnswer(
-    wanted.length ? JSON.stringify([run.run, name, wanted]) : null,
-    revision,
+  const jumped = holders.filter((info) => info.gradient_norms);
+  const norms = useAnswer(
+    jumped.length ? JSON.stringify([name, jumped.map((info) => info.run)]) : null,
+    jumped.map((info) => revisionOf(state, summary, info)).join('\n'),
     (signal) =>
-      api.histograms(
-        { run: run.run, parameter: name, quantity: wanted, columns: 256 },
-        revision,
-        signal,
+      Promise.all(
+        jumped.map((info) =>
+          api.gradientNorms(
+            { run: info.run, parameter: name, columns: COLUMNS },
+            revisionOf(state, summary, info),
+            signal,
+          ),
+        ),
       ),
   );
-  return { series, histograms };
+  const others = state.allRuns ? holders.filter((info) => info !== run) : [];
+  const questions = [run, ...others].flatMap((info) => {
+    const logged = info.quantities.map((quantity) => quantity.name);
+    const wanted = [...new Set(state.panels.map(({ quantity }) => quantity))]
+      .filter((q) => logged.includes(q))
+      .sort();
+    const query = { run: info.run, parameter: name, quantity: wanted, columns: 256 };
+    return wanted.length ? [{ query, revision: revisionOf(state, summary, info) }] : [];
+  });
+  const histograms = useAnswer(
+    questions.length ? JSON.stringify(questions.map(({ query }) => query)) : null,
+    questions.map(({ revision }) => revision).join('\n'),
+    (signal) => Promise.all(questions.map(({ query, revision }) => api.histograms(query, revision, signal))),
+  );
+  return { series, norms, histograms };
 }
+
+/**
+ * What the norms of single steps add to the heat map, if they are about its run: steps between the
+ * records where it shows gradients, and where which gradient jumped.
+ * @param {import('../types.d.ts').GradientNorms | null} norms
+ * @param {RunInfo} run
+ * @param {Overview | null} overview
+ * @returns {{shown: Overview | null, jumps: import('../chart/gradient_jumps.js').Jump[]}}
+ */
+export function useJumps(norms, run, overview) {
+  const ours = norms?.run === run.run && norms.parameters === run.parameters.length ? norms : null;
+  const jumps = useMemo(() => (ours ? jumpsOf(ours) : NO_JUMPS), [ours]);
+  const fills = ours && overview?.statistic === GRADIENT_STATISTIC && !overview.against;
+  const shown = useMemo(() => (fills ? withStepsBetween(overview, ours) : overview), [overview, fills && ours]);
+  return { shown, jumps };
+}
+
+/** @type {import('../chart/gradient_jumps.js').Jump[]} */
+const NO_JUMPS = [];
 
 /** @type {import('../types.d.ts').Finding[]} */
 const NO_FINDINGS = [];
@@ -118,14 +159,16 @@ export function useStarts({ api }, state, summary, runs, shown, steps) {
  * The checked runs' series of one parameter on the shared axis.
  * @param {State} state @param {Summary} summary @param {RunInfo[]} runs @param {string} name
  * @param {(import('../types.d.ts').Series | null)[] | null} series
+ * @param {import('../types.d.ts').GradientNorms[] | null} norms
  * @param {Map<string, number>} starts
  * @returns {import('./step_table.js').RunSeries[]}
  */
-export function seriesOfRuns(state, summary, runs, name, series, starts) {
+export function seriesOfRuns(state, summary, runs, name, series, norms, starts) {
   return runs.map((info) => {
     const found = series?.find((one) => one?.run === info.run && one.parameter === name) ?? null;
     const index = summary.runs.indexOf(info);
     const start = starts.get(info.run) ?? found?.wall_time[0] ?? 0;
+    const between = norms?.find((one) => one.run === info.run && one.parameter === name) ?? null;
     return {
       run: info,
       color: runColor(index, state.theme),
@@ -133,6 +176,10 @@ export function seriesOfRuns(state, summary, runs, name, series, starts) {
       series: found,
       start,
       xs: found ? axisValues(state.axis, found.step, found.wall_time, start) : NO_VALUES,
+      between: between && {
+        norms: between,
+        xs: axisValues(state.axis, between.last_step, between.wall_time, start),
+      },
     };
   });
 }
@@ -188,7 +235,7 @@ export function useZoomedOverview({ api }, state, summary, run, statistic, again
     run: run.run,
     statistic,
     columns: COLUMNS,
-    ...comparisonQuery(state, against),
+    ...shapeQuery(state, against),
     ...JSON.parse(part),
   };
   const revision = revisionOf(state, summary, run);

@@ -30,6 +30,21 @@ const SCALES = [
   { name: 'log', text: 'Logarithmic' },
   { name: 'linear', text: 'Linear' },
 ];
+const CROWDED = [
+  { name: 'worst', text: 'the one furthest from usual' },
+  { name: 'latest', text: 'the latest' },
+  { name: 'mean', text: 'the mean' },
+];
+const CHARTS = [
+  { name: 'quantity', text: 'By quantity' },
+  { name: 'ridgeline', text: 'Ridgeline' },
+  { name: 'density', text: 'Density' },
+  { name: 'bands', text: 'Percentile bands' },
+  { name: 'single', text: 'Single step' },
+  { name: 'table', text: 'Table' },
+];
+/** Powers of ten between which the linear part of a signed axis may end; below the first it is automatic. */
+const LINEAR_BELOW = { first: -12, last: 0 };
 const VALUE_AXES = [
   { name: 'log', text: 'Signed log' },
   { name: 'linear', text: 'Linear' },
@@ -88,17 +103,25 @@ export function SettingsPane({ app, state, statistics, metric }) {
       <${Select} label="Colour by" options=${metrics} value=${metric} onChange=${actions.colourBy} />
       <${Pair} app=${app} state=${state} name="healthyBand" label="Healthy band of update / weight" />
       <${Pair} app=${app} state=${state} name="colourRange" label="Colour range of update / weight" />
+      <${Select}
+        label="A pixel that covers several cells shows"
+        options=${CROWDED}
+        value=${state.crowded}
+        onChange=${(/** @type {State['crowded']} */ crowded) => actions.prefer('crowded', crowded)}
+      />
       <${Select} label="Row order" options=${ORDERS} value=${state.order} onChange=${actions.orderRows} />
-      <p class="sub">A pixel that covers several cells shows the one furthest from usual.</p>
     </section>
     <section>
       <h4>Distributions</h4>
+      <${Select} label="Default chart" options=${CHARTS} value=${state.defaultChart} onChange=${actions.chooseDefaultChart} />
       <${Select}
         label="Value axis of signed quantities"
         options=${VALUE_AXES}
         value=${state.histogramAxis}
         onChange=${(/** @type {State['histogramAxis']} */ axis) => actions.prefer('histogramAxis', axis)}
       />
+      <${LinearBelow} app=${app} state=${state} />
+      <${Check} app=${app} state=${state} name="allRuns" label="Histograms of all checked runs, side by side" />
     </section>
     <section>
       <h4>Refresh</h4>
@@ -139,7 +162,7 @@ function Select({ label, options, value, onChange }) {
   </label>`;
 }
 
-/** @param {{app: App, state: State, name: 'linkCursor' | 'ignoreOutliers' | 'followReload', label: string}} props */
+/** @param {{app: App, state: State, name: 'linkCursor' | 'ignoreOutliers' | 'allRuns' | 'followReload', label: string}} props */
 function Check({ app, state, name, label }) {
   return html`<label class="tick">
     <input
@@ -148,6 +171,33 @@ function Check({ app, state, name, label }) {
       onChange=${(/** @type {any} */ event) => app.actions.prefer(name, event.target.checked)}
     />
     ${label}
+  </label>`;
+}
+
+/** Where a signed logarithmic axis becomes linear. @param {{app: App, state: State}} props */
+function LinearBelow({ app, state }) {
+  const { first, last } = LINEAR_BELOW;
+  const { linearBelow } = state;
+  const text = linearBelow === null ? 'Auto' : _short(linearBelow);
+  const change = (/** @type {any} */ event) => {
+    const exponent = Number(event.target.value);
+    app.actions.prefer('linearBelow', exponent < first ? null : Number(`1e${exponent}`));
+  };
+  return html`<label class="field" title="Values closer to zero than this are drawn on a linear scale">
+    <span>Linear below</span>
+    <span class="slider">
+      <input
+        type="range"
+        min=${first - 1}
+        max=${last}
+        step="1"
+        disabled=${state.histogramAxis === 'linear'}
+        aria-valuetext=${text}
+        value=${linearBelow === null ? first - 1 : Math.round(Math.log10(linearBelow))}
+        onInput=${change}
+      />
+      <output>${text}</output>
+    </span>
   </label>`;
 }
 

@@ -79,6 +79,7 @@ function Runs({ app, state, run }) {
           >
             <bdi>${info.name}</bdi>
           </button>
+          ${info.gradient_norms && html`<span class="jumped" role="img" aria-label="The gradient norm jumped" title="The gradient norm jumped: marks in the heat map show where">${icon('jump', 'flag')}</span>`}
           ${info === run && html`<span class="primary" title="The overview and the histograms show this run">OVERVIEW</span>`}
           ${
             runs.length > 1 &&

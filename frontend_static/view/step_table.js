@@ -1,6 +1,7 @@
 // @ts-check
 /** The numbers of one parameter at the step cursor, a column for every checked run. */
 import { formatAxis, formatInteger, formatNumber, formatPercent } from '../chart/format.js';
+import { GRADIENT_STATISTIC } from '../chart/gradient_jumps.js';
 import { indexAtOrBefore } from '../state/axis.js';
 import { html, useLayoutEffect, useRef } from './ui.js';
 
@@ -17,6 +18,8 @@ import { html, useLayoutEffect, useRef } from './ui.js';
  * @property {Series | null} series null where the run has no such parameter
  * @property {number} start wall time of the run's first step
  * @property {Float64Array} xs axis value of every logged step
+ * @property {{norms: import('../types.d.ts').GradientNorms, xs: Float64Array} | null} between gradient RMS
+ *   of single steps around a jump, and where they lie on the axis
  *
  * @typedef {RunSeries & {undefined: {names: string[], optimizer: string}}} TableColumn
  */
@@ -24,8 +27,7 @@ import { html, useLayoutEffect, useRef } from './ui.js';
 const RESTING_MILLISECONDS = 60;
 
 /**
- * The numbers follow the cursor, as soon as it rests, without being rendered again: nobody reads them
- * while it moves, and a table is slow to lay out.
+ * The numbers follow the cursor without being rendered again.
  * @param {object} props
  * @param {import('./ui.js').App} props.app
  * @param {import('./overview.js').View} props.view
@@ -39,23 +41,11 @@ export function StepTable({ app, view, runs, reference, parameter, statistics })
   const columns = tableColumns(runs, view.run, reference, parameter);
   const shown = statistics.filter(({ name }) => runs.some(({ run }) => run.statistics.includes(name)));
   const compared = columns.findIndex(({ run }) => run === reference);
-  useLayoutEffect(() => {
-    /** @type {any} */
-    let timer = null;
-    const fill = () => {
-      const x = app.cursor.at();
-      if (x !== null && panel.current) _fill(panel.current, x, { view, columns, shown, compared });
-    };
-    fill();
-    const stop = app.cursor.subscribe(() => {
-      clearTimeout(timer);
-      timer = setTimeout(fill, RESTING_MILLISECONDS);
-    });
-    return () => {
-      stop();
-      clearTimeout(timer);
-    };
-  });
+  useLayoutEffect(() =>
+    followAtRest(app.cursor, (x) => {
+      if (panel.current) _fill(panel.current, x, { view, columns, shown, compared });
+    }),
+  );
   return html`<div class="panel step-panel" ref=${panel}>
     <h3>
       <span class="at-title"></span>
@@ -77,13 +67,38 @@ export function StepTable({ app, view, runs, reference, parameter, statistics })
           ${shown.map(
             (statistic) => html`<tr key=${statistic.name} data-statistic=${statistic.name}>
               <th scope="row" title=${statistic.description}>${statistic.label}</th>
-              ${columns.map(({ run }) => html`<td key=${run.run}><span></span><small></small></td>`)}
+              ${columns.map(({ run }) => html`<td key=${run.run}><span></span> <small></small></td>`)}
             </tr>`,
           )}
         </tbody>
       </table>
     </div>
   </div>`;
+}
+
+/**
+ * Numbers follow the cursor as soon as it rests: nobody reads them while it moves, and new texts make the
+ * page lay out and paint more than all lines together.
+ * @param {import('../state/store.js').Cursor} cursor
+ * @param {(x: number) => void} fill called at once, and after moves
+ * @returns {() => void} ends it
+ */
+export function followAtRest(cursor, fill) {
+  /** @type {any} */
+  let timer = null;
+  const now = () => {
+    const x = cursor.at();
+    if (x !== null) fill(x);
+  };
+  now();
+  const stop = cursor.subscribe(() => {
+    clearTimeout(timer);
+    timer = setTimeout(now, RESTING_MILLISECONDS);
+  });
+  return () => {
+    stop();
+    clearTimeout(timer);
+  };
 }
 
 /**
@@ -126,13 +141,19 @@ function _fill(panel, x, { view, columns, shown, compared }) {
         ? `not defined for ${missing.optimizer}`
         : value === null
           ? '—'
-          : formatStatistic(statistic, value);
+          : value === Infinity && statistic.name === 'update_to_weight_ratio'
+            ? 'weight was 0'
+            : formatStatistic(statistic, value);
       const other = compared >= 0 && compared !== c ? values[compared] : null;
       const difference = value === null || other === null ? '' : formatDifference(statistic, value, other);
+      const exact = statistic.name === GRADIENT_STATISTIC ? valueBetween(columns[c], step) : null;
       const className = undefinedHere ? 'undefined' : value === null ? '' : _emphasis(statistic, value);
       if (cell.className !== className) cell.className = className;
-      setText(/** @type {HTMLElement} */ (cell.firstElementChild), text);
-      setText(/** @type {HTMLElement} */ (cell.lastElementChild), difference);
+      setText(/** @type {HTMLElement} */ (cell.firstElementChild), exact === null ? text : formatNumber(exact));
+      setText(
+        /** @type {HTMLElement} */ (cell.lastElementChild),
+        exact === null ? difference : `at ${formatInteger(step)}`,
+      );
     });
   });
 }
@@ -175,6 +196,17 @@ export function undefinedStatistics(run, parameter) {
   return { names: group?.undefined ?? [], optimizer: group?.optimizer ?? '' };
 }
 
+/**
+ * A step between records of which the gradient is known all the same.
+ * @param {Pick<RunSeries, 'between' | 'series'>} column @param {number} step
+ * @returns {number | null} gradient RMS
+ */
+export function valueBetween({ between, series }, step) {
+  const at = between ? between.norms.last_step.indexOf(step) : -1;
+  if (!between || at < 0 || series?.step.includes(step)) return null;
+  return between.norms.logged && !between.norms.logged[at] ? null : between.norms.values[at];
+}
+
 /** @param {Series | null} series @param {number} index @param {number} step */
 function _note(series, index, step) {
   if (!series) return 'no such tensor';
@@ -214,17 +246,18 @@ export function formatFactor(factor) {
 
 /** @param {StatisticInfo} statistic @param {number} value */
 function _emphasis({ name }, value) {
+  if (name === 'update_to_weight_ratio') return ratioEmphasis(value);
   if (value === Infinity || value === -Infinity) return 'hot';
-  if (name === 'nonfinite_count') return value > 0 ? 'hot' : '';
-  return name === 'update_to_weight_ratio' ? ratioEmphasis(value) : '';
+  return name === 'nonfinite_count' && value > 0 ? 'hot' : '';
 }
 
 // Ratios beyond these deserve a look: far above the usual 1e-3, or so little that nothing is learned.
 const HOT_RATIO = 2e-2;
 const WARM_RATIOS = { above: 7e-3, below: 5e-5 };
 
-/** @param {number} ratio update / weight @returns {'' | 'warm' | 'hot'} */
+/** @param {number} ratio update / weight, Infinity where the weight was 0 @returns {'' | 'warm' | 'hot'} */
 export function ratioEmphasis(ratio) {
+  if (ratio === Infinity) return '';
   if (!Number.isFinite(ratio) || ratio > HOT_RATIO) return 'hot';
   return ratio > 0 && (ratio > WARM_RATIOS.above || ratio < WARM_RATIOS.below) ? 'warm' : '';
 }

@@ -35,6 +35,9 @@ const ICONS = {
   small: 'M5 16h3v3h2v-5H5v2zm3-8H5v2h5V5H8v3zm6 11h2v-3h3v-2h-5v5zm2-11V5h-2v5h5V8h-3z',
   pause: 'M7 5h3v14H7zm7 0h3v14h-3z',
   play: 'M8 5v14l11-7z',
+  table: 'M3 4h18v16H3zm2 5v4h6V9zm8 0v4h6V9zm-8 6v3h6v-3zm8 0v3h6v-3z',
+  beside: 'M4 5h4v14H4zm6 0h4v14h-4zm6 0h4v14h-4z',
+  jump: 'M2 17h6.6L12 3l3.4 14H22v2h-8.2L12 11.4 10.2 19H2z',
   reference: 'M5 3h2v18H5zm3 1h11l-3 4 3 4H8z',
 };
 
@@ -145,7 +148,8 @@ export function SaveMenu({ label, name, figure, table }) {
  * @param {{load: () => Promise<any>, name: string, [prop: string]: any}} props `name` of the module's export
  */
 export function Lazy({ load, name, ...props }) {
-  const [component, setComponent] = useState(/** @type {any} */ (_loaded.get(name) ?? null));
+  // A component is a function, which the hook would call for the first state.
+  const [component, setComponent] = useState(/** @type {() => any} */ (() => _loaded.get(name) ?? null));
   const [failed, setFailed] = useState(false);
   useEffect(() => {
     if (component) return;

@@ -7,6 +7,7 @@ import {
   resampler,
   specialCounts,
   usefulCells,
+  sharedScale,
   valueScale,
 } from '../../frontend_static/chart/histogram.js';
 import { densityShares } from '../../frontend_static/chart/density.js';
@@ -142,4 +143,21 @@ test('what lies outside the bins is counted', () => {
     subnormal: 0,
     nonFinite: 2,
   });
+});
+
+test('several runs share an axis that holds all of them', () => {
+  const [small, large] = [1e-6, 1e-2].map((size) => histogramOf([[size, -size, size / 2]], true));
+  const shared = sharedScale([small, large], 'log', null);
+  assert.equal(shared.high, valueScale(large).high);
+  assert.equal(shared.threshold, valueScale(small).threshold);
+  assert.equal(sharedScale([small, large], 'linear', null).low, -shared.high);
+  const [low, high] = [1e-9, 1e-3].map((size) => histogramOf([[size, size * 2]], false));
+  const unsigned = sharedScale([high, low], 'log', null);
+  assert.ok(unsigned.low <= valueScale(low).low && unsigned.high >= valueScale(high).high);
+});
+
+test('where the signed axis becomes linear can be chosen', () => {
+  const histogram = histogramOf([[1e-3, -1e-3, 1e-4]], true);
+  assert.equal(valueScale(histogram, 'log', 1e-9).threshold, 1e-9);
+  assert.equal(valueScale(histogram, 'linear', 1e-9).threshold, undefined);
 });

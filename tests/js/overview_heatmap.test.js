@@ -5,6 +5,8 @@ import {
   colouringOf,
   columnAtX,
   deviceStripes,
+  marksOfRows,
+  meanSeverities,
   severitiesOf,
   severityTable,
   worstSeverities,
@@ -28,11 +30,9 @@ const rank = (/** @type {number | null} */ value) =>
     ? -1
     : Number.isNaN(value)
       ? Infinity
-      : value === Infinity
-        ? 1e9
-        : value === 0
-          ? 1 // as one decade off
-          : Math.abs(Math.log10(value) + 3);
+      : value === 0 || value === Infinity
+        ? 1 // as one decade off
+        : Math.abs(Math.log10(value) + 3);
 
 /**
  * What each pixel shows, as values; null for nothing.
@@ -97,9 +97,9 @@ test('every pixel shows the worst of the cells it covers', () => {
   });
 });
 
-test('NaN beats everything, whatever its bits; infinity beats finite ratios', () => {
+test('NaN beats everything, whatever its bits; infinity beats what is finite', () => {
   const severityOf = (/** @type {number} */ value) => severitiesOf(overviewOf([[value]]), 'ratio')[0];
-  const order = [1e-3, 3e-3, 0, 5e-5, 0.2, 1e-7, Infinity, NaN].map(severityOf);
+  const order = [1e-3, 3e-3, 0, 5e-5, 0.2, 1e-7, NaN].map(severityOf);
   assert.deepEqual(
     order,
     [...order].sort((a, b) => a - b),
@@ -108,6 +108,24 @@ test('NaN beats everything, whatever its bits; infinity beats finite ratios', ()
   const odd = severitiesOf({ values: new Float32Array(words.buffer) }, 'ratio');
   assert.deepEqual([...odd], Array(4).fill(severityOf(NaN)));
   assert.ok(severityOf(-0) > severityOf(2e-3) && severityOf(-0) < severityOf(3e-2));
+});
+
+test('an update of a weight that was 0 is no trouble, where infinity is in other statistics', () => {
+  assert.ok(Number(shown(overviewOf([[1e-3, Infinity, 0.1]]), 'ratio', [0], 1)[0]) > 0.09);
+  assert.deepEqual(shown(overviewOf([[1e-3, Infinity, 2e-3]]), 'ratio', [0], 1), [Infinity]);
+  for (const kind of /** @type {Kind[]} */ (['log', 'comparison']))
+    assert.deepEqual(shown(overviewOf([[1e-3, Infinity, 1e30]]), kind, [0], 1), [Infinity]);
+});
+
+test('a crowded pixel can show the mean of what was logged', () => {
+  const overview = overviewOf([[1, 2, 30, NaN], [3, 6, 99, 8]], { logged: Uint8Array.of(1, 1, 1, 1, 1, 1, 0, 1) });
+  const cells = { first: Int32Array.of(0, 2, 3, -1), last: Int32Array.of(1, 2, 3, -1) };
+  const { valueOf } = severityTable('log');
+  const means = [...meanSeverities(overview, 'log', [0, 1], cells)].map((s) => (s ? valueOf[s] : null));
+  assert.ok(Math.abs(Number(means[0]) - 3) < 0.02, String(means[0]));
+  assert.ok(Math.abs(Number(means[1]) - 30) < 0.2, String(means[1]));
+  assert.ok(Number.isNaN(means[2]));
+  assert.equal(means[3], null);
 });
 
 test('an exact zero does not drown among healthy values, and does not hide a spike', () => {
@@ -205,4 +223,26 @@ test('a comparison diverges from equal, or from no difference', () => {
   const { kind, decades } = colouringOf(compared);
   assert.deepEqual([kind, decades?.middle], ['comparison', 0]);
   assert.equal(colouringOf(compared, 'fraction').kind, 'cosine');
+});
+
+test('of marks that would lie on each other the first is shown, and says how many it hides', () => {
+  /** @param {string} key @param {number[]} parameters @param {boolean} [open] */
+  const row = (key, parameters, open = false) =>
+    /** @type {import('../../frontend_static/types.d.ts').TreeRow} */ ({
+      key, label: key, depth: 0, kind: 'module', open, parameters, y: 0, height: 20,
+    });
+  const rows = [row('open', [0, 1, 2], true), row('a', [0, 1]), row('b', [2])];
+  const marks = [
+    { parameter: 1, x: 50 },
+    { parameter: 0, x: 51 },
+    { parameter: 2, x: 50 },
+    { parameter: 0, x: 90 },
+    { parameter: 2, x: 150 },
+    { parameter: 7, x: 50 },
+  ];
+  const placed = marksOfRows(rows, marks, { from: 0, to: 100 }, 200);
+  assert.deepEqual(
+    placed.map(({ row: { key }, mark, pixel, others }) => [key, marks.indexOf(mark), pixel, others]),
+    [['a', 0, 100, 1], ['b', 2, 100, 0], ['a', 3, 180, 0]],
+  );
 });

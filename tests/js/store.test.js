@@ -10,6 +10,7 @@ import {
   defaultPreferences,
   initialState,
   overviewRun,
+  panelKind,
   readPreferences,
   selectedParameter,
   writePreferences,
@@ -39,6 +40,7 @@ function runInfo(run, time) {
     statistics: [],
     quantities: [],
     step_columns: [],
+    gradient_norms: false,
     scalars: [],
     messages: [],
   };
@@ -249,6 +251,18 @@ test('an invalid filter matches everything and says why', () => {
   assert.deepEqual(['CONV1', 'fc'].map(compileFilter('conv').matches), [true, false]);
 });
 
+test('a panel has the default chart until another is chosen, and again when the default changes', () => {
+  const store = createStore(initialState());
+  const actions = createActions(store, /** @type {any} */ ({}));
+  const kinds = () => store.get().panels.map((panel) => panelKind(panel, store.get()));
+  assert.deepEqual(kinds(), ['ridgeline', 'density', 'bands']);
+  actions.changePanel(0, { quantity: 'exp_avg_sq' });
+  actions.changePanel(1, { kind: 'single' });
+  assert.deepEqual(kinds(), ['density', 'single', 'bands']);
+  actions.chooseDefaultChart('bands');
+  assert.deepEqual(kinds(), ['bands', 'bands', 'bands']);
+});
+
 test('preferences last from visit to visit; what is damaged is ignored', () => {
   /** @type {Record<string, string>} */
   const kept = {};
@@ -266,6 +280,7 @@ test('preferences last from visit to visit; what is damaged is ignored', () => {
     'null',
     '{"smoothing": 7, "panels": [1, 2, 3]}',
     '{"smoothing": "much"}',
+    '{"crowded": "best", "linearBelow": 0, "defaultChart": null, "allRuns": "yes"}',
     '{"healthyBand": [3, 1], "colourRange": [1e-2, 1], "pollSeconds": -1, "lineStatistics": []}',
   ];
   for (const damaged of damage) {
