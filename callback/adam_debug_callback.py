@@ -88,6 +88,7 @@ class AdamDebugCallback:
         total_steps: int | None = None,
         max_sampled_elements: int = 16_384,
         exact: bool = False,
+        normalized_update: bool = False,
         max_overhead: float | None = None,
         gradient_norm: bool = True,
         mirror_scalars: bool = True,
@@ -110,6 +111,8 @@ class AdamDebugCallback:
                 sample of about this size. Its RMS of weight, gradient, exp_avg and √exp_avg_sq and
                 its count of non-finite values are exact all the same.
             exact: Read every element of every parameter. Keeps a copy of the weights.
+            normalized_update: Also make histograms of the update that Adam asks for before the
+                learning rate, m̂/(√v̂+ε).
             max_overhead: Largest share of the training time that records may take: where they
                 would take more, they are made less often. By default 0.01 where the interval is
                 the callback's choice, and no limit where ``every_n_steps`` is given.
@@ -133,6 +136,7 @@ class AdamDebugCallback:
         options.check_count("total_steps", total_steps)
         options.check_count("max_sampled_elements", max_sampled_elements, least=16, optional=False)
         options.check_flag("exact", exact)
+        options.check_flag("normalized_update", normalized_update)
         options.check_share("max_overhead", max_overhead)
         options.check_flag("gradient_norm", gradient_norm)
         options.check_flag("mirror_scalars", mirror_scalars)
@@ -184,6 +188,7 @@ class AdamDebugCallback:
             optimizer,
             self._state,
             None if exact else max_sampled_elements,
+            (*schema.QUANTITIES, *(schema.OPTIONAL_QUANTITIES if normalized_update else ())),
         )
         self._follow_parameters()
         self._recorder = Recorder(EventLog(log_dir, writer=writer))
@@ -353,7 +358,9 @@ class AdamDebugCallback:
         self._keep_to_budget(start)
 
     def _end_record(self) -> None:
-        self._record = self._records.after_step(self._wants_histograms(self._step))
+        self._record = self._records.after_step(
+            self._wants_histograms(self._step), self._recorder.rows.upcoming("loss")
+        )
         self._step_is_first = False
 
     def _follow_gradients(self, skipped: Tensor | None) -> None:

@@ -14,6 +14,7 @@ from tb_adam_plugin import schema
 
 from . import histograms, norms, statistics
 from .capture import ROW, Block, Panel, Total
+from .dead_rows import DeadRows
 from .optimizer_state.base import (
     COEFFICIENTS,
     Coefficients,
@@ -58,7 +59,11 @@ class Measurement:
     """Measures the parameters of one device and precision. Holds the memory that this needs."""
 
     def __init__(
-        self, watched: Sequence[Watched], state: OptimizerState, max_sampled_elements: int | None
+        self,
+        watched: Sequence[Watched],
+        state: OptimizerState,
+        max_sampled_elements: int | None,
+        quantities: Sequence[schema.Quantity] = schema.QUANTITIES,
     ) -> None:
         """Choose what to read.
 
@@ -66,8 +71,10 @@ class Measurement:
             watched: Parameters on one device, either all or none of them float64.
             state: Of their optimizer.
             max_sampled_elements: See :class:`.capture.Panel`.
+            quantities: Those to make histograms of, beside further tensors of the state.
         """
         self._watched = watched
+        self._quantities = quantities
         self._state = state
         self._parameters = [w.parameter for w in watched]
         self._device = self._parameters[0].device
@@ -77,6 +84,7 @@ class Measurement:
         names = [w.name for w in watched]
         self.panel = Panel(self._parameters, names, self._dtype, max_sampled_elements)
         panel = self.panel
+        self._dead_rows = DeadRows(self._parameters, panel)
         self._row_parameter = torch.from_numpy(panel.row_parameter).to(self._device)
         self._offsets = [
             histograms.code_offsets(torch.from_numpy(b.row_parameter).to(self._device))
@@ -128,24 +136,26 @@ class Measurement:
         with_histograms: bool,
         others: Sequence[str] = (),
         states: list[ParameterState | None] | None = None,
+        loss: float | Tensor = float("nan"),
     ) -> Measured:
         """Measure the step since :meth:`before_step`. Waits for the device once.
 
         Args:
             with_histograms: Whether to count them.
-            others: Keys of further state tensors: their histograms follow those of
-                :data:`tb_adam_plugin.schema.QUANTITIES`.
+            others: Keys of further state tensors: their histograms follow the others.
             states: From :meth:`states`, if the caller has them already.
+            loss: Of this step, if it is known; a tensor is read when the device is waited for.
         """
         states = self.states() if states is None else states
         stored = StoredState(states)
+        gradients = [
+            _dense(parameter.grad if kept is None else kept)
+            for parameter, kept in zip(self._parameters, self._gradients, strict=True)
+        ]
         tensors: Tensors = {
             "before": self._parameters,
             "weight": self._parameters,
-            "gradient": [
-                _dense(parameter.grad if kept is None else kept)
-                for parameter, kept in zip(self._parameters, self._gradients, strict=True)
-            ],
+            "gradient": gradients,
             "exp_avg": _sources(states, "exp_avg"),
             "exp_avg_sq": _sources(states, "exp_avg_sq"),
             **{
@@ -167,14 +177,22 @@ class Measurement:
         zeros = self._zeros(len(others), self.panel.rows)
         codes = self._reduce(tensors, coefficients, stored, others, masks, zeros, with_histograms)
         numbers = torch.stack([steps, *(getattr(coefficients, name) for name in COEFFICIENTS)])
-        sent = [self._rows, zeros, numbers.to(self._device), *([] if codes is None else [codes])]
+        sent = [
+            self._rows,
+            zeros,
+            numbers.to(self._device),
+            self._dead_rows.counts().to(self._device),
+        ]
+        sent += [] if codes is None else [codes]
         parts = [self.panel.totals(q) for q in _EXACT] if self.panel.sampled else []
-        rows, other_zeros, host_numbers, *rest = to_host([*sent, *(part for part, _ in parts)])
+        rows, other_zeros, host_numbers, alive, *rest = to_host(
+            [*sent, *(part for part, _ in parts)]
+        )
+        totals = dict(zip(_EXACT, rest[codes is not None :], strict=False))
         total = statistics.add_up(rows, self.panel.first_rows)
         exact = {name: total[name].copy() for name in _EXACT.values()}
-        for (quantity, name), values, (_, starts) in zip(
-            _EXACT.items(), rest[codes is not None :], parts, strict=False
-        ):
+        for (quantity, values), (_, starts) in zip(totals.items(), parts, strict=True):
+            name = _EXACT[quantity]
             wide = values.astype(np.float64)
             squares = wide if self._total_of(quantity) is norms.partial_sums else wide**2
             exact[name][self.panel.sampled] = np.add.reduceat(squares, starts)
@@ -185,6 +203,15 @@ class Measurement:
             update_spread=statistics.update_spread(
                 rows, self.panel.first_rows, self.panel.row_elements
             ),
+            gradient_fourth_powers=statistics.gradient_fourth_powers(rows, self.panel.first_rows),
+            dead_row_fraction=self._dead_rows.fractions(
+                alive,
+                gradients,
+                np.split(totals["gradient"], parts[list(_EXACT).index("gradient")][1][1:])
+                if parts
+                else (),
+            ),
+            loss=float(loss),
             rows=np.diff(np.append(self.panel.first_rows, self.panel.rows)),
             elements=self.panel.elements,
             elements_read=self.panel.elements_read,
@@ -228,6 +255,8 @@ class Measurement:
 
     def _total_of(self, quantity: str) -> Total:
         """How a quantity is added up over all elements."""
+        if quantity == "gradient":
+            return norms.row_norms
         is_sum = quantity == "exp_avg_sq" and not self._state.exp_avg_sq_is_root
         return norms.partial_sums if is_sum else norms.partial_norms
 
@@ -282,7 +311,7 @@ class Measurement:
         plan = self._plan(coefficients, stored)
         smallest = self._by_row(stored.smallest_normal).to(self._dtype)
         present = {q for q in ("exp_avg", "exp_avg_sq") if _present(tensors[q]).any()}
-        shape = (len(schema.QUANTITIES) + len(others), len(self._parameters), histograms.CODES)
+        shape = (len(self._quantities) + len(others), len(self._parameters), histograms.CODES)
         codes = (
             torch.zeros(shape, dtype=torch.int32, device=self._device) if with_histograms else None
         )
@@ -308,7 +337,7 @@ class Measurement:
             )
             out = self._rows[:, rows]
             c = numbers.of(rows)
-            entering = statistics.row_sums(
+            entering, direction = statistics.row_sums(
                 elements,
                 self._state,
                 c,
@@ -317,13 +346,17 @@ class Measurement:
                 out,
                 scratch[: statistics.SCRATCH],
             )
+            self._dead_rows.look_at(block, elements.gradient)
             if self._before:
                 self._compare_with_exact(elements, entering, c, rows, out)
             for i, key in enumerate(others):
                 torch.sum(elements.others[key] == 0, 1, out=zeros[i, rows])
             if codes is not None:
                 owners = slice(block.first_parameter, block.first_parameter + block.parameters)
-                standard = (getattr(elements, quantity.name) for quantity in schema.QUANTITIES)
+                standard = (
+                    direction if q.name == "normalized_update" else getattr(elements, q.name)
+                    for q in self._quantities
+                )
                 for q, values in enumerate([*standard, *(elements.others[key] for key in others)]):
                     if values is not None:
                         codes[q, owners] += histograms.count_rows(
@@ -421,14 +454,14 @@ class Measurement:
         tensors: Tensors,
     ) -> npt.NDArray[np.int64]:
         """Make bins of the codes, and empty the histograms of what a parameter does not have."""
-        zeros = {q: total[statistics.ZEROS[q.name]] for q in schema.QUANTITIES}
+        zeros = {q: total[statistics.ZEROS[q.name]] for q in self._quantities}
         zeros.update({schema.state_quantity(key): zero for key, zero in other_zeros.items()})
         counts = np.empty((len(self._parameters), len(zeros), histograms.COUNTS), np.int64)
         for q, (quantity, zero) in enumerate(zeros.items()):
             counts[:, q] = histograms.to_bins(
                 codes[q], quantity, zero.astype(np.int64), self._padding
             )
-            if quantity.name in tensors:  # the update is no tensor, and there always
+            if quantity.name in tensors:  # no tensors are the update and what is made of moments
                 counts[~_present(tensors[quantity.name]), q] = 0
         return counts
 

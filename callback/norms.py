@@ -19,6 +19,8 @@ Squares = Tensor | npt.NDArray[np.float64]
 
 _ROW = 1 << 16
 _CHUNK = 1 << 20
+# Rows shorter than this cost more than the elements in them.
+_SHORTEST_ROW = 64
 
 
 def flat_view(tensor: Tensor) -> Tensor | None:
@@ -52,6 +54,25 @@ def partial_norms(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     norms = torch.empty(len(rows) + 1, dtype=dtype, device=tensor.device)
     torch.linalg.vector_norm(rows, dim=1, dtype=dtype, out=norms[:-1])
     torch.linalg.vector_norm(rest, dim=0, dtype=dtype, out=norms[-1])
+    return norms
+
+
+def has_row_norms(tensor: Tensor) -> bool:
+    """Whether :func:`row_norms` gives one norm for each index of the first dimension."""
+    if tensor.dim() < 2 or not tensor.numel() or not tensor.is_contiguous():
+        return False
+    return _SHORTEST_ROW <= tensor.numel() // len(tensor) <= _ROW
+
+
+def row_norms(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return L2 norms along the first dimension where those rows are of a useful length.
+
+    A row of elements below 1e-23 has the norm 0, because squares underflow. Else, and by the same
+    arguments, as :func:`partial_norms`.
+    """
+    if not has_row_norms(tensor):
+        return partial_norms(tensor, dtype)
+    norms: Tensor = torch.linalg.vector_norm(tensor.view(len(tensor), -1), dim=1, dtype=dtype)
     return norms
 
 

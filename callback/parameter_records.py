@@ -53,6 +53,7 @@ class ParameterRecords:
         optimizer: Optimizer,
         state: OptimizerState,
         max_sampled_elements: int | None,
+        quantities: Sequence[schema.Quantity],
     ) -> None:
         """Find the parameters and choose the elements to read.
 
@@ -61,8 +62,10 @@ class ParameterRecords:
             optimizer: Whose parameters are recorded.
             state: Its adapter.
             max_sampled_elements: See :class:`.capture.Panel`.
+            quantities: Those to make histograms of, beside further tensors of the state.
         """
         self._model = model
+        self._quantities = quantities
         self._optimizer = optimizer
         self._state = state
         self._max_sampled_elements = max_sampled_elements
@@ -102,12 +105,14 @@ class ParameterRecords:
         for measurement in self._measurements:
             measurement.before_step()
 
-    def after_step(self, with_histograms: bool) -> StepRecord:
-        """Measure the step since :meth:`before_step`."""
+    def after_step(
+        self, with_histograms: bool, loss: float | torch.Tensor = float("nan")
+    ) -> StepRecord:
+        """Measure the step since :meth:`before_step`; ``loss`` is that of the step, if known."""
         states = [measurement.states() for measurement in self._measurements]
         self.layout = layout = self._describe(states)
         parts = [
-            measurement.after_step(with_histograms, self._others, of_measurement)
+            measurement.after_step(with_histograms, self._others, of_measurement, loss)
             for measurement, of_measurement in zip(self._measurements, states, strict=True)
         ]
         statistics = np.concatenate([part.statistics for part in parts])[self._order]
@@ -138,7 +143,10 @@ class ParameterRecords:
             kinds.setdefault((watched.parameter.device, is_double), []).append(i)
         self._measurements = [
             Measurement(
-                [parameters.watched[i] for i in indices], self._state, self._max_sampled_elements
+                [parameters.watched[i] for i in indices],
+                self._state,
+                self._max_sampled_elements,
+                self._quantities,
             )
             for indices in kinds.values()
         ]
@@ -170,7 +178,10 @@ class ParameterRecords:
             self._described = (self._others, storage)
             read = np.concatenate([m.panel.elements_read for m in self._measurements])
             layout = self.parameters.layout(
-                self._state, read[self._order].tolist(), self._others, storage
+                self._state,
+                read[self._order].tolist(),
+                (*self._quantities, *map(schema.state_quantity, self._others)),
+                storage,
             )
             self._undefined = [
                 np.array([name in group.undefined for name in layout.statistics])

@@ -15,7 +15,7 @@ requested, ``-lr·(n + weight_decay·b)``: ``d`` is what the weights' precision 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,24 +32,31 @@ Values = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
 _MEASURED = (
-    "b²", "d²", "d·b", "g²", "max|d|", "max|w|", "max|g|", "w=0", "g=0", "d=0",
+    "b²", "d²", "d·b", "g²", "g⁴", "max|d|", "max|w|", "max|g|", "w=0", "g=0", "d=0",
 )  # fmt: skip
 _MOMENTS = (
     "g'²", "m²", "m·g'", "v", "max|m|", "max v", "m=0", "v=0", "s<ε", "s<10ε", "m̂²/v̂",
-    "(g'/max(s,ε))²", "v before", "v<tiny, g≠0", "v frozen",
+    "(g'/max(s,ε))²", "v before", "v<tiny, g≠0", "v frozen", "(ln v̂/v̂ before)²", "v before≠0",
 )  # fmt: skip
-_REQUESTED = ("n²", "r²", "(d-r)²", "r≠0", "r≠0, d=0")
+_REQUESTED = ("n²", "n≈±1", "n=0", "r²", "(d-r)²", "r≠0", "r≠0, d=0")
 _ROUNDING = ("(m-exact)²", "exact m²", "(v-exact)²", "exact v²")
 ROW_VALUES = _MEASURED + _MOMENTS + _REQUESTED + _ROUNDING
 _MAXIMA = frozenset(name for name in ROW_VALUES if name.startswith("max"))
 _INDEX = {name: i for i, name in enumerate(ROW_VALUES)}
 # The row value that counts the zeros of a quantity.
-ZEROS = {"weight": "w=0", "gradient": "g=0", "update": "d=0", "exp_avg": "m=0", "exp_avg_sq": "v=0"}
+ZEROS = {
+    "weight": "w=0", "gradient": "g=0", "update": "d=0", "exp_avg": "m=0", "exp_avg_sq": "v=0",
+    "normalized_update": "n=0",
+}  # fmt: skip
 
 # Added to the denominator where v is 0, so that such an element contributes nothing.
 _HUGE = 1e30
 # Smallest ε to divide by: the padding of a row is 0/ε, which must not become NaN.
 _TINY = 1e-37
+# Below this share of v, float32 cannot tell what v was before the step from zero.
+_LEAST_BEFORE = 1e-6
+# Normalized updates that count as ±1: from 0.8 to 1.25 of either sign.
+_NEAR_ONE = (1.025, 0.225)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +129,7 @@ class Plan:
         )
 
 
-SCRATCH = 4
+SCRATCH = 5
 
 
 def row_sums(
@@ -133,7 +140,7 @@ def row_sums(
     plan: Plan,
     out: Tensor,
     scratch: Tensor,
-) -> Tensor:
+) -> tuple[Tensor, Tensor | None]:
     """Reduce each row of a block.
 
     Args:
@@ -146,9 +153,10 @@ def row_sums(
         scratch: ``[SCRATCH, rows, n]``; overwritten.
 
     Returns:
-        g' of each element, ``[rows, n]``, part of ``scratch`` or of ``block``.
+        g' of each element, ``[rows, n]``, part of ``scratch`` or of ``block``; and the direction
+        likewise, or None where it is not known.
     """
-    t, s, n, e = scratch[0], scratch[1], scratch[2], scratch[3]
+    t, s, n, e, u = scratch.unbind(0)
 
     def put(name: str, values: Tensor) -> None:
         reduce = torch.amax if name in _MAXIMA else torch.sum
@@ -160,6 +168,8 @@ def row_sums(
     b, w, g, d = block.before, block.weight, block.gradient, block.update
     for name, x in (("b²", b), ("d²", d), ("g²", g)):
         put_square(name, x)
+    # In units of the row's Σg², because the fourth power leaves the range of float32.
+    put_square("g⁴", t.div_(out[_INDEX["g²"]].clamp(min=_TINY)[:, None]))
     put("d·b", torch.mul(d, b, out=t))
     for name, x in (("max|d|", d), ("max|w|", w), ("max|g|", g)):
         put(name, torch.abs(x, out=t))
@@ -189,6 +199,7 @@ def row_sums(
         put("s<10ε", torch.lt(root, c.eps * 10, out=t))
         torch.div(e, torch.maximum(root, c.eps.clamp_min(_TINY), out=t), out=t)
         put("(g'/max(s,ε))²", t.mul_(t))
+        _put_flicker(put, block, e, c, t, n)
         torch.lt(v, smallest_normal, out=t)
         put("v<tiny, g≠0", t.mul_(torch.ne(g, 0, out=n)))
         frozen = out[_INDEX["v frozen"]].zero_()
@@ -200,22 +211,50 @@ def row_sums(
         torch.eq(v, 0, out=t)
         torch.div(m, torch.add(root, t, alpha=_HUGE, out=t), out=t).mul_(c.exp_avg_scale)
         put("m̂²/v̂", t.mul_(t))
+    direction = None
     if plan.knows_update:
         if plan.rounded_after:
             rows = _as_used(rows, block.moments_before, plan.rounded_after, c)
             root = None if v is None else state.root(rows, c, s)
-        r = state.direction(rows, c, root, n)
-        put_square("n²", r)
+        direction = state.direction(rows, c, root, u)
+        put_square("n²", direction)
+        put("n=0", torch.eq(direction, 0, out=t))
+        near, width = _NEAR_ONE
+        put("n≈±1", torch.abs(direction, out=t).sub_(near).abs_().lt_(width))
         if plan.has_weight_decay:
-            r.addcmul_(b, c.weight_decay)
-        r.mul_(c.step_size).neg_()
+            r = torch.addcmul(direction, b, c.weight_decay, out=n).mul_(-c.step_size)
+        else:
+            r = torch.mul(direction, -c.step_size, out=n)
         put_square("r²", r)
         torch.sub(d, r, out=t)
         put("(d-r)²", t.mul_(t))
         requested = torch.ne(r, 0, out=n)
         put("r≠0", requested)
         put("r≠0, d=0", torch.eq(d, 0, out=t).mul_(requested))
-    return e
+    return e, direction
+
+
+def _put_flicker(
+    put: Callable[[str, Tensor], None],
+    block: Block,
+    entering: Tensor,
+    c: Coefficients,
+    t: Tensor,
+    seen: Tensor,
+) -> None:
+    """Compare exp_avg_sq with itself one step ago; ``t`` and ``seen`` are overwritten."""
+    v = block.exp_avg_sq
+    assert v is not None
+    before = block.moments_before.get("exp_avg_sq")
+    if before is None:
+        before = torch.mul(entering, entering, out=t).mul_(-c.exp_avg_sq_weight).add_(v)
+        before.div_(c.exp_avg_sq_decay)
+    share = torch.div(before, v, out=t)
+    put("v before≠0", torch.gt(share, _LEAST_BEFORE, out=seen))
+    share.mul_((c.exp_avg_sq_scale_before / c.exp_avg_sq_scale) ** 2)
+    # Where there was nothing to compare with, NaN from 0/0 too, the logarithm must be 0.
+    share = torch.where(seen > 0, share, 1.0)
+    put("(ln v̂/v̂ before)²", share.log_().square_())
 
 
 def _as_used(
@@ -278,6 +317,10 @@ class ParameterSums:
     Attributes:
         total: From :func:`add_up`.
         update_spread: From :func:`update_spread`.
+        gradient_fourth_powers: From :func:`gradient_fourth_powers`.
+        dead_row_fraction: Share of rows along the first dimension without gradient, ``[K]``; NaN
+            for a parameter of less than two dimensions, whose rows are its elements.
+        loss: Of this step; NaN where it is not known.
         rows: Number of rows of each parameter, ``[K]``.
         elements: Of the whole parameter, ``[K]``.
         elements_read: How many of them the rows hold, ``[K]``.
@@ -299,6 +342,9 @@ class ParameterSums:
 
     total: Mapping[str, Values]
     update_spread: Values
+    gradient_fourth_powers: Values
+    dead_row_fraction: Values
+    loss: float
     rows: npt.NDArray[np.int64]
     elements: npt.NDArray[np.int64]
     elements_read: npt.NDArray[np.int64]
@@ -350,6 +396,18 @@ def update_spread(
         return np.add.reduceat(deviation**2, first_rows)
 
 
+def gradient_fourth_powers(rows: npt.NDArray[Any], first_rows: npt.NDArray[np.int64]) -> Values:
+    """Return Σg⁴ of the elements read of each parameter, ``[K]``.
+
+    Args:
+        rows: From :func:`row_sums`, on the host.
+        first_rows: Index of each parameter's first row, ``[K]``.
+    """
+    unit = np.maximum(rows[_INDEX["g²"]].astype(np.float64), _TINY)
+    with np.errstate(all="ignore"):
+        return np.add.reduceat(rows[_INDEX["g⁴"]] * unit**2, first_rows)
+
+
 def finish(p: ParameterSums) -> npt.NDArray[np.float32]:
     """Complete the formulas.
 
@@ -370,10 +428,16 @@ def _measured(p: ParameterSums, total: Mapping[str, Values]) -> dict[str, Values
     update_rms = np.sqrt(total["d²"] / k)
     weight_rms = np.sqrt(p.exact["b²"] / n)
     ratio = np.where(np.isfinite(update_rms), update_rms / weight_rms, np.nan)
+    zero_gradient = (total["g=0"] - p.padding) / k
     gradient = {
         "gradient_rms": np.sqrt(p.exact["g²"] / n),
         "gradient_absmax": total["max|g|"],
-        "zero_gradient_fraction": (total["g=0"] - p.padding) / k,
+        "gradient_kurtosis": k * p.gradient_fourth_powers / total["g²"] ** 2,
+        "elasticity": np.sqrt(p.exact["g²"]) * np.sqrt(p.exact["b²"]) / abs(p.loss),
+        "zero_gradient_fraction": zero_gradient,
+        "dead_row_fraction": np.where(
+            np.isnan(p.dead_row_fraction), zero_gradient, p.dead_row_fraction
+        ),
     }
     return {
         "update_to_weight_ratio": ratio,
@@ -422,6 +486,9 @@ def _of_moments(p: ParameterSums, total: Mapping[str, Values]) -> dict[str, Valu
         "rms_t": np.sqrt(total["(g'/max(s,ε))²"] / k),
         "second_moment_underflow_fraction": total["v<tiny, g≠0"] / (k - (total["g=0"] - p.padding)),
     }
+    flicker = {
+        "second_moment_flicker": 0.5 * np.sqrt(total["(ln v̂/v̂ before)²"] / total["v before≠0"])
+    }
     cosines = {
         "momentum_gradient_cosine": _lagged_cosine(p, total),
         "gradient_exp_avg_cosine": _cosine(total["m·g'"], total["m²"], total["g'²"]),
@@ -437,6 +504,7 @@ def _of_moments(p: ParameterSums, total: Mapping[str, Values]) -> dict[str, Valu
         **_where(p.has_exp_avg, first),
         **_where(p.has_exp_avg_sq, second),
         **_where(p.has_exp_avg_sq & p.has_gradient, with_gradient),
+        **_where(p.has_exp_avg_sq & p.has_gradient & p.begun, flicker),
         **_where(p.has_exp_avg & p.has_gradient, cosines),
         **_where(p.has_exp_avg & p.has_exp_avg_sq, signal_to_noise),
         **_where(p.rounds_exp_avg & averaged, first_rounding),
@@ -456,6 +524,7 @@ def _of_request(p: ParameterSums, total: Mapping[str, Values]) -> dict[str, Valu
     )
     values = {
         "normalized_update_rms": np.where(p.has_exp_avg_sq, direction_rms, np.nan),
+        "update_bimodality": np.where(p.has_exp_avg_sq, total["n≈±1"] / k, np.nan),
         "lost_update_fraction": np.where(
             total["r≠0"] > 0, total["r≠0, d=0"] / total["r≠0"], np.nan
         ),

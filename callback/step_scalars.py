@@ -82,6 +82,10 @@ class StepScalars:
         self._rows.append((columns, skipped, self._next))
         self._next = {}
 
+    def upcoming(self, name: str) -> Scalar:
+        """Return a scalar recorded for the row of the next step; NaN if there is none."""
+        return self._next.get(name, float("nan"))
+
     @property
     def waiting(self) -> int:
         """Number of rows since the last :meth:`take`."""

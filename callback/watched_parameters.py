@@ -50,7 +50,7 @@ class Parameters:
         self,
         state: OptimizerState,
         elements_read: Sequence[int],
-        others: Sequence[str],
+        quantities: Sequence[schema.Quantity],
         storage: Sequence[Mapping[str, str]],
     ) -> schema.Layout:
         """Describe the rows of the records.
@@ -58,7 +58,7 @@ class Parameters:
         Args:
             state: Of the optimizer.
             elements_read: Of each parameter.
-            others: Keys of further tensors of the state that have histograms.
+            quantities: Those that have histograms.
             storage: In what types each group's state is stored.
         """
         return schema.Layout(
@@ -79,7 +79,7 @@ class Parameters:
                 for group, stored in zip(state.optimizer.param_groups, storage, strict=True)
             ),
             statistics=tuple(statistic.name for statistic in schema.STATISTICS),
-            quantities=(*schema.QUANTITIES, *(schema.state_quantity(key) for key in others)),
+            quantities=tuple(quantities),
             unoptimized=tuple(
                 schema.Unoptimized(name, tuple(parameter.shape), parameter.requires_grad)
                 for name, parameter in self.unoptimized

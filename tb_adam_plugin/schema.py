@@ -86,13 +86,27 @@ STATISTICS: tuple[Statistic, ...] = (
     Statistic("weight_absmax", "largest weight", "log", "max |w| after the step"),
     Statistic("gradient_rms", "gradient RMS", "log", "RMS(g) as the step consumed it"),
     Statistic("gradient_absmax", "largest gradient", "log", "max |g|"),
+    Statistic("gradient_kurtosis", "kurtosis of gradient", "log", "mean(g⁴) / mean(g²)²"),
+    Statistic("elasticity", "elasticity", "log", "‖g‖·‖w before‖ / |loss|"),
     Statistic("exp_avg_rms", "exp_avg RMS", "log", "RMS(m̂)"),
     Statistic("exp_avg_absmax", "largest exp_avg", "log", "max |m̂|"),
     Statistic("exp_avg_sq_root", "√v̂ RMS", "log", "√mean(v̂)"),
     Statistic("exp_avg_sq_max", "largest v̂", "log", "max v̂"),
     Statistic("normalized_update_rms", "m̂ / (√v̂+ε) RMS", "log", "RMS(m̂/(√v̂+ε))"),
+    Statistic(
+        "update_bimodality",
+        "normalized updates near ±1",
+        "fraction",
+        "share of elements with 0.8 < |m̂/(√v̂+ε)| < 1.25",
+    ),
     Statistic("gradient_surprise", "gradient / √v̂ before", "log", "√(Σg² / Σv̂ of the step before)"),
     Statistic("rms_t", "RMS_t", "log", "√mean(g²/max(v̂, ε²))"),
+    Statistic(
+        "second_moment_flicker",
+        "flicker of v̂",
+        "log",
+        "half the RMS of ln(v̂ / v̂ of the step before), where v was above 1e-6 of v now",
+    ),
     Statistic("signal_to_noise", "signal / noise", "log", "mean of m̂²/v̂ where v > 0"),
     Statistic(
         "momentum_gradient_cosine",
@@ -110,6 +124,12 @@ STATISTICS: tuple[Statistic, ...] = (
     Statistic("epsilon_10_fraction", "√v̂ below 10 ε", "fraction", "share with √v̂ < 10 ε"),
     Statistic("zero_second_moment_fraction", "v is zero", "fraction", "share with v = 0"),
     Statistic("zero_gradient_fraction", "gradient is zero", "fraction", "share with g = 0"),
+    Statistic(
+        "dead_row_fraction",
+        "rows without gradient",
+        "fraction",
+        "share of rows, along the first dimension, with g = 0 everywhere",
+    ),
     Statistic(
         "unchanged_fraction", "weight unchanged", "fraction", "share that the step left as it was"
     ),
@@ -203,11 +223,13 @@ QUANTITIES: tuple[Quantity, ...] = (
     Quantity("weight", True, -52),
     Quantity("gradient", True, -52),
 )
+# Those that a run records only if asked to.
+OPTIONAL_QUANTITIES: tuple[Quantity, ...] = (Quantity("normalized_update", True, -52),)
 
 
 def state_quantity(key: str) -> Quantity:
     """Return the quantity of a tensor that an optimizer keeps under a key of its own."""
-    taken = any(key == quantity.name for quantity in QUANTITIES)
+    taken = any(key == quantity.name for quantity in (*QUANTITIES, *OPTIONAL_QUANTITIES))
     return Quantity(f"{key} (state)" if taken else key, True, -52)
 
 

@@ -65,7 +65,7 @@ def run_adam(weight: Array, gradients: list[Array], h: Hyperparameters) -> list[
     return steps
 
 
-def statistics(s: Step) -> dict[str, float]:
+def statistics(s: Step, loss: float) -> dict[str, float]:
     """Every column of the statistics, by definition; for parameters of which all is read."""
     h, t = s.h, s.t
     update = s.weight - s.weight_before
@@ -77,10 +77,15 @@ def statistics(s: Step) -> dict[str, float]:
     seen = s.second > 0
     decoupled = h.weight_decay if h.decoupled else 0.0
     requested = -h.lr * (normalized + decoupled * s.weight_before)
+    near = np.abs(normalized)
+    rows = (s.gradient != 0).reshape(len(s.gradient) if s.gradient.ndim else 1, -1)
     moves, has_gradient = requested != 0, s.gradient != 0
     with np.errstate(all="ignore"):
         before = s.second_before / (1 - h.beta2 ** (t - 1))
         surprise = float(np.sqrt(np.sum(g**2) / np.sum(before))) if t > 1 else float("nan")
+        both = s.second_before > 1e-6 * s.second
+        growth = np.log(v_hat[both] / before[both])
+        flicker = float(np.sqrt(np.mean(growth**2)) / 2) if t > 1 else float("nan")
         if h.weight_decay == 0:
             decay = 0.0
         elif h.decoupled:
@@ -95,13 +100,17 @@ def statistics(s: Step) -> dict[str, float]:
             "weight_absmax": absmax(s.weight),
             "gradient_rms": rms(s.gradient),
             "gradient_absmax": absmax(s.gradient),
+            "gradient_kurtosis": float(np.mean(s.gradient**4) / np.mean(s.gradient**2) ** 2),
+            "elasticity": norm(s.gradient) * norm(s.weight_before) / abs(loss),
             "exp_avg_rms": rms(m_hat),
             "exp_avg_absmax": absmax(m_hat),
             "exp_avg_sq_root": float(np.sqrt(np.mean(v_hat))),
             "exp_avg_sq_max": float(v_hat.max()),
             "normalized_update_rms": rms(normalized),
+            "update_bimodality": float(np.mean((near > 0.8) & (near < 1.25))),
             "gradient_surprise": surprise,
             "rms_t": float(np.sqrt(np.mean(g**2 / np.maximum(v_hat, h.eps**2)))),
+            "second_moment_flicker": flicker,
             "signal_to_noise": float(np.mean(m_hat[seen] ** 2 / v_hat[seen])),
             "momentum_gradient_cosine": cosine(s.exp_avg_before, g) if t > 1 else float("nan"),
             "gradient_exp_avg_cosine": cosine(s.exp_avg, g),
@@ -109,6 +118,7 @@ def statistics(s: Step) -> dict[str, float]:
             "epsilon_10_fraction": float(np.mean(root < 10 * h.eps)),
             "zero_second_moment_fraction": float(np.mean(s.second == 0)),
             "zero_gradient_fraction": float(np.mean(s.gradient == 0)),
+            "dead_row_fraction": float(np.mean(~rows.any(axis=1))),
             "unchanged_fraction": float(np.mean(update == 0)),
             "lost_update_fraction": float(np.mean(update[moves] == 0)),
             "update_rounding_error": norm(update - requested) / norm(requested),

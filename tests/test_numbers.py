@@ -61,6 +61,8 @@ def make_gradients() -> dict[str, list[Tensor]]:
         for _ in range(STEPS):
             gradient = torch.randn(shape, generator=generator) * scale + 0.3 * scale
             missing = never | (torch.rand(shape, generator=generator) < 0.1)
+            if len(shape) > 1:
+                missing[torch.rand(shape[0], generator=generator) < 0.2] = True
             gradients[name].append(gradient.masked_fill(missing, 0) if shape else gradient)
     return gradients
 
@@ -108,9 +110,15 @@ def train(
             keep()
             for name, parameter in parameters.items():
                 parameter.grad = gradients[name][step].to(parameter.dtype)
+            debug.record(loss=loss_of(step + 1))
             optimizer.step()
     keep()
     return weights
+
+
+def loss_of(step: int) -> float:
+    """Any number, as training goes on with the gradients that it is given."""
+    return -0.3 / step
 
 
 def check(
@@ -152,12 +160,14 @@ COSINES = {name for name in schema.STATISTIC_BY_NAME if name.endswith("cosine")}
 
 
 def compare(recorded: dict[str, float], step: Step, names: Iterable[str], tolerance: float) -> None:
-    expected = reference_adam.statistics(step)
+    expected = reference_adam.statistics(step, loss_of(step.t))
     assert recorded.keys() == expected.keys() == schema.STATISTIC_BY_NAME.keys()
     for name in names:
         relative, absolute = tolerance, 3 * tolerance if name in COSINES else 1e-30
         if name == "update_rounding_error":  # a difference of what is nearly equal
             relative, absolute = 0.1, 1e-6
+        if name == "second_moment_flicker":  # v before is what is left of v without this gradient
+            relative = 10 * tolerance
         assert recorded[name] == pytest.approx(
             expected[name], rel=relative, abs=absolute, nan_ok=True
         ), f"{name} at step {step.t}"
@@ -317,8 +327,9 @@ def test_a_parameter_without_a_gradient_has_a_measured_update_of_zero(tmp_path: 
     assert row["update_rms"] == 0
     assert row["unchanged_fraction"] == 1
     assert row["exp_avg_rms"] == pytest.approx(1)  # still its state after one step
-    of_gradient = [name for name in row if "gradient" in name or name == "rms_t"]
-    assert len(of_gradient) == 7
+    others = {"rms_t", "elasticity", "dead_row_fraction", "second_moment_flicker"}
+    of_gradient = [name for name in row if "gradient" in name or name in others]
+    assert len(of_gradient) == 11
     assert all(np.isnan(row[name]) for name in of_gradient)
     assert run.histogram(2, "resting", "gradient").sum() == 0
     assert run.histogram(2, "resting", "exp_avg").sum() == 400
@@ -340,10 +351,12 @@ def test_exact_reads_every_element_of_a_parameter_of_any_size(tmp_path: Path) ->
         optimizer,
         log_dir=tmp_path,
         exact=True,
+        normalized_update=True,
         every_n_steps=1,
         on_error="raise",
-    ):
-        for _ in range(2):
+    ) as debug:
+        for step in (1, 2):
+            debug.record(loss=torch.tensor(loss_of(step)))
             for name, parameter in parameters.items():
                 parameter.grad = torch.randn(parameter.shape, generator=generator)
                 gradients[name].append(parameter.grad.double().numpy())
@@ -355,6 +368,14 @@ def test_exact_reads_every_element_of_a_parameter_of_any_size(tmp_path: Path) ->
         recorded = run.of(2, row.name)
         compare(recorded, ideal, recorded.keys() - ROUNDED, 3e-4)
         assert (run.histogram(2, row.name, "gradient").sum()) == row.elements
+        normalized = run.histogram(2, row.name, "normalized_update")
+        m_hat, v_hat = ideal.exp_avg / (1 - 0.9**2), ideal.second / (1 - 0.999**2)
+        expected = schema.count_values(
+            m_hat / (np.sqrt(v_hat) + h.eps), schema.OPTIONAL_QUANTITIES[0]
+        )
+        # A value may round to the other side of an edge.
+        assert normalized.sum() == row.elements
+        assert np.abs(normalized - expected).sum() <= 2e-5 * row.elements
         expected = schema.count_values(gradients[row.name][1], schema.QUANTITIES[4])
         assert run.histogram(2, row.name, "gradient").tolist() == expected.tolist()
 

@@ -295,7 +295,10 @@ def test_state_is_none_before_the_first_step(case: OptimizerCase) -> None:
     assert [s is not None for s in states] == [case.state_from_start] * len(states)
 
 
-KNOWN = {*(s.name for s in schema.STATISTICS), *(q.name for q in schema.QUANTITIES)}
+KNOWN = {
+    *(s.name for s in schema.STATISTICS),
+    *(q.name for q in (*schema.QUANTITIES, *schema.OPTIONAL_QUANTITIES)),
+}
 
 
 @all_cases

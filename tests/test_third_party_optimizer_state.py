@@ -20,7 +20,10 @@ from tb_adam_plugin.callback.optimizer_state.third_party import BY_NAME
 from tb_adam_plugin.callback.optimizer_state.undefined import WITHOUT_UPDATE
 
 STEPS = 6
-KNOWN = {*(s.name for s in schema.STATISTICS), *(q.name for q in schema.QUANTITIES)}
+KNOWN = {
+    *(s.name for s in schema.STATISTICS),
+    *(q.name for q in (*schema.QUANTITIES, *schema.OPTIONAL_QUANTITIES)),
+}
 pytestmark = [
     # bitsandbytes, of its paged optimizers, which are ordinary ones here.
     pytest.mark.filterwarnings("ignore:Paged optimizers are not supported on CPU:UserWarning"),

@@ -30,7 +30,7 @@ class ProdigyState(PytorchOptimizerState):
         "s": "average of gradients times d · step size / d0, which d is found from",
     }
     # Those compare gradients with an average of them times d.
-    undefined = ("gradient_surprise", "rms_t")
+    undefined = ("gradient_surprise", "rms_t", "second_moment_flicker")
 
     def __init__(self, optimizer: Optimizer) -> None:
         """Read the state of ``optimizer``."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .base import Coefficients, GroupSettings, Rows, StepTable
 from .pytorch_optimizer import PytorchOptimizerState, nan_where
-from .undefined import WITHOUT_EXP_AVG
+from .undefined import NORMALIZED_UPDATE, WITHOUT_EXP_AVG
 
 # What the package adds to v̂ under the root, beside eps.
 _UNDER_ROOT = 1e-15
@@ -32,7 +32,7 @@ class ScheduleFreeState(PytorchOptimizerState):
         "exp_avg_sq": "average of squared gradients; with ams_bound the largest v̂ so far",
         "z": "the weights that take plain steps; the parameter is y in training, x in evaluation",
     }
-    undefined = (*WITHOUT_EXP_AVG, "normalized_update_rms")
+    undefined = (*WITHOUT_EXP_AVG, *NORMALIZED_UPDATE)
 
     def overwrites_gradient(self, group: GroupSettings) -> bool:
         """Always: it is divided by the denominator in place."""

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .base import Coefficients, GroupSettings, OptimizerState, ParameterState, StepTable, as_number
 from .undefined import (
+    NORMALIZED_UPDATE,
     WITHOUT_EPS,
     WITHOUT_EXP_AVG,
     WITHOUT_EXP_AVG_DECAY,
@@ -37,7 +38,7 @@ class TransformersAdafactorState(OptimizerState):
         *WITHOUT_EXP_AVG_DECAY,
         *WITHOUT_EXP_AVG_SQ_DECAY,
         "signal_to_noise",
-        "normalized_update_rms",
+        *NORMALIZED_UPDATE,
         *WITHOUT_EPS,
     )
 

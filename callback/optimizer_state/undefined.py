@@ -20,9 +20,10 @@ WITHOUT_EXP_AVG_SQ = (
     "exp_avg_sq_root",
     "exp_avg_sq_max",
     "exp_avg_sq_rounding_error",
-    "normalized_update_rms",
+    *(NORMALIZED_UPDATE := ("normalized_update", "normalized_update_rms", "update_bimodality")),
     "gradient_surprise",
     "rms_t",
+    "second_moment_flicker",
     "signal_to_noise",
     "second_moment_frozen_fraction",
     "second_moment_underflow_fraction",
@@ -33,18 +34,20 @@ WITHOUT_EXP_AVG_SQ = (
 WITHOUT_EXP_AVG_SQ_DECAY = (
     "exp_avg_sq_rounding_error",
     "gradient_surprise",
+    "second_moment_flicker",
     "second_moment_frozen_fraction",
 )
 # Where squared gradients are added up: what compares them with their average has no meaning.
 WITHOUT_AVERAGE_OF_SQUARES = (
     "gradient_surprise",
     "rms_t",
+    "second_moment_flicker",
     "second_moment_frozen_fraction",
 )
 WITHOUT_MOMENTS = tuple(dict.fromkeys((*WITHOUT_EXP_AVG, *WITHOUT_EXP_AVG_SQ)))
 # Where the update of an element is not known from the state.
 WITHOUT_UPDATE = (
-    "normalized_update_rms",
+    *NORMALIZED_UPDATE,
     "lost_update_fraction",
     "update_rounding_error",
     "weight_decay_ratio",
