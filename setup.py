@@ -81,5 +81,6 @@ setup(
     },
     entry_points={
         "tensorboard_plugins": ["adam_debug = tb_adam_plugin.loader:AdamDebugLoader"],
+        "console_scripts": ["adam-debug = tb_adam_plugin.cli:main"],
     },
 )

@@ -42,6 +42,10 @@ export interface Finding {
   text: string;
   /** What to try, or "". */
   advice: string;
+  /** Where the rule is known from, or "". */
+  reference?: string;
+  /** The rule whose finding explains this one. */
+  consequence_of?: string | null;
   parameters: string[];
   /** Steps from the first to the last, and the one to look at. */
   from: number;

@@ -16,6 +16,7 @@ from werkzeug.exceptions import HTTPException
 from tb_adam_plugin import schema, views
 from tb_adam_plugin.assets import Assets
 from tb_adam_plugin.event_data import EventData, Experiment, UnreadableError
+from tb_adam_plugin.findings_cache import FindingsCache
 from tb_adam_plugin.store import AXES, Store
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class AdamDebugPlugin(base_plugin.TBPlugin):
         """
         kept_records = (context.sampling_hints or {}).get(schema.PLUGIN_NAME)
         self._store = Store(EventData(context.data_provider, kept_records))
+        self._findings_of = FindingsCache(self._store)
         self._assets = Assets()
 
     def is_active(self) -> bool:
@@ -66,6 +68,7 @@ class AdamDebugPlugin(base_plugin.TBPlugin):
             "/scalar": self._scalar,
             "/hyperparameters": self._hyperparameters,
             "/histograms": self._histograms,
+            "/findings": self._findings,
             f"{_STATIC}*": self._static,
         }
         return {
@@ -145,6 +148,11 @@ class AdamDebugPlugin(base_plugin.TBPlugin):
             _experiment(request), run, parameter, quantities, columns, since
         )
         return _respond(request, views.histograms(run, records), _PACKED)
+
+    def _findings(self, request: Request) -> Response:
+        run = _Query(request, ("run",)).text("run")
+        diagnosis = self._findings_of.get(_experiment(request), run)
+        return _respond(request, views.findings(run, diagnosis), _JSON)
 
     def _static(self, request: Request) -> Response:
         path = request.path.partition(_STATIC)[2]

@@ -341,6 +341,17 @@ class Store:
         ]
         return sorted(starts, key=lambda start: start[0])
 
+    def version(self, experiment: Experiment, run: str) -> object:
+        """Return something that is equal as long as nothing of a run has changed."""
+        found = self.run(experiment, run)
+        beside = self._events.listing(experiment).scalars
+        scalars = [
+            (scalar, series.max_step, series.max_wall_time)
+            for scalar in found.scalars
+            if (series := beside.get(scalar.run, {}).get(scalar.tag)) is not None
+        ]
+        return _state(found), scalars
+
     def run(self, experiment: Experiment, run: str) -> Run:
         """Return what a run holds."""
         runs = {found.run: found for found in self._events.listing(experiment).runs}

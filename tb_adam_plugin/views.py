@@ -13,6 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tb_adam_plugin import __version__, schema
+from tb_adam_plugin.diagnosis.diagnose import Diagnosis
+from tb_adam_plugin.diagnosis.registry import RULES
+from tb_adam_plugin.diagnosis.rule import Finding
 from tb_adam_plugin.records import Float64s
 from tb_adam_plugin.run_listing import Message, Run
 from tb_adam_plugin.store import HistogramRecords, NamedRecords, Runs, StatisticRecords
@@ -58,8 +61,40 @@ def summary(runs: Runs) -> str:
             "runs": [_run(run) for run in runs.runs],
             "statistics": [dataclasses.asdict(s) for s in schema.STATISTICS],
             "messages": _messages(runs.messages),
+            "rules": [rule.id for rule in RULES],
         }
     )
+
+
+def findings(run: str, diagnosis: Diagnosis) -> str:
+    """Return the JSON of the ``findings`` route."""
+    return _json(
+        {
+            "findings": [finding_fields(run, finding) for finding in diagnosis.findings],
+            "not_evaluated": [dataclasses.asdict(rule) for rule in diagnosis.not_evaluated],
+        }
+    )
+
+
+def finding_fields(run: str, finding: Finding) -> dict[str, Any]:
+    """Return a finding as JSON can say it."""
+    return {
+        "id": f"{finding.rule}-{finding.first_step:.0f}",
+        "run": run,
+        "rule": finding.rule,
+        "severity": finding.severity,
+        "title": finding.title,
+        "text": finding.text,
+        "advice": finding.advice,
+        "reference": finding.reference,
+        "parameters": finding.parameters,
+        "from": finding.first_step,
+        "to": finding.last_step,
+        "at": finding.worst_step,
+        "value": finding.value if math.isfinite(finding.value) else None,
+        "threshold": finding.threshold,
+        "consequence_of": finding.consequence_of,
+    }
 
 
 def revision(runs: Runs) -> str:

@@ -1,14 +1,15 @@
-"""Rules about gradients: none, not finite."""
+"""Rules about gradients: none, NaN, left over, scaled, spiking, clipped, vanishing, noisy."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from . import thresholds
+from .conditions import at_every_step
 from .recorded_run import Flags, Float64s, Indices, Values
 from .rule import Condition, Evidence, Persistence, Rule
-from .signals import Signals
-from .wording import named, number, step
+from .signals import Signals, is_settled
+from .wording import named, number, one_digit, percent, step
 
 # --- none ---------------------------------------------------------------------------------------
 
@@ -107,7 +108,7 @@ def _nonfinite_advice(e: Evidence) -> str:
     run = e.signals.run
     half = any(p.dtype == "float16" for p in run.parameters)
     lr = e.signals.lr_of(e.parameters, e.first_step)
-    smaller = f", try lr {number(lr / 3)} instead of {number(lr)}" if lr > 0 else ""
+    smaller = f", try lr {number(one_digit(lr / 3))} instead of {number(lr)}" if lr > 0 else ""
     precision = "train in bfloat16 or with a GradScaler, or " if half else ""
     return (
         f"Look at the 20 steps before step {step(e.first_step)} first; then {precision}clip the "
@@ -126,4 +127,409 @@ NONFINITE = Rule(
     advice=_nonfinite_advice,
     reference="",
     explains=("plateau", "loss_blowup", "gradient_spike"),
+)
+
+
+# --- left over ----------------------------------------------------------------------------------
+
+
+def _norm_before_clip(signals: Signals) -> Float64s:
+    """Gradient norm of every step, that before clipping where it was recorded."""
+    before = signals.column("gradient_norm_before_clip")
+    return before if np.isfinite(before).any() else signals.column("gradient_norm")
+
+
+def _stale_gradient(signals: Signals) -> Condition | None:
+    run = signals.run
+    norm = _norm_before_clip(signals)
+    first = norm[np.isfinite(norm)][: thresholds.FIRST_LOSSES]
+    if not first.size or signals.run.first_step > thresholds.FIRST_STEP:
+        return None
+    growth = signals.at_records(norm) / float(np.median(first))
+    weights = run.weights_or_matrices
+    cosine = signals.median("momentum_gradient_cosine", weights)
+    holds = (cosine > thresholds.STALE_GRADIENT_COSINE) & (
+        growth > thresholds.STALE_GRADIENT_GROWTH
+    )
+    return Condition(
+        run.step,
+        holds,
+        cosine,
+        thresholds.STALE_GRADIENT_COSINE,
+        blame=lambda record: weights,
+    )
+
+
+STALE_GRADIENT = Rule(
+    id="stale_gradient",
+    title="Gradients add up from step to step",
+    needs=("momentum_gradient_cosine", "gradient_norm"),
+    condition=_stale_gradient,
+    persistence=Persistence(thresholds.STALE_GRADIENT_POINTS),
+    severity="error",
+    message=lambda e: (
+        f"The cosine of exp_avg and the next gradient is {number(e.value)} while the gradient norm "
+        "grows: each step still contains the gradients of the steps before."
+    ),
+    advice=lambda e: (
+        "Call optimizer.zero_grad() once for each optimizer step, before the first backward()."
+    ),
+    reference="",
+    explains=(
+        "lr_too_low", "bimodal_update", "plateau", "loss_blowup", "lr_too_high", "gradient_scale",
+        "gradient_spike", "dead_units", "weight_decay_too_strong", "stale_second_moment",
+    ),
+)  # fmt: skip
+
+
+# --- scaled -------------------------------------------------------------------------------------
+
+
+def _elasticity(signals: Signals) -> Float64s:
+    """Median elasticity of the weights before clipping, float64 ``[records]``."""
+    run = signals.run
+    weights = run.weights_or_matrices
+    if signals.is_known("elasticity"):
+        value = signals.median("elasticity", weights)
+    else:
+        loss = np.abs(signals.at_records(signals.column("loss")))
+        value = signals.median_of(signals.sensitivity(weights)) / np.where(loss > 0, loss, np.nan)
+    before = signals.column("gradient_norm_before_clip")
+    clipped = signals.at_records(before / signals.column("gradient_norm"))
+    return value * np.where(np.isfinite(clipped), clipped, 1)
+
+
+def _gradient_scale(signals: Signals) -> Condition:
+    value = _elasticity(signals)
+    return Condition(
+        signals.run.step,
+        value > thresholds.GRADIENT_SCALE_ELASTICITY,
+        value,
+        thresholds.GRADIENT_SCALE_ELASTICITY,
+        blame=lambda record: signals.run.weights_or_matrices,
+    )
+
+
+GRADIENT_SCALE = Rule(
+    id="gradient_scale",
+    title="Gradients look scaled",
+    needs=(),
+    needs_any=("elasticity", "loss"),
+    condition=_gradient_scale,
+    persistence=Persistence(thresholds.GRADIENT_SCALE_POINTS),
+    severity="error",
+    message=lambda e: (
+        f"A change of the weights by 1 % would change the loss by {number(e.value)} %, where 8 % "
+        "is typical: gradients look multiplied, as by a GradScaler (65,536 at first)."
+    ),
+    advice=lambda e: (
+        "Call scaler.unscale_(optimizer) before clipping or logging gradients, and "
+        "scaler.step(optimizer) instead of optimizer.step(). Adam hides the factor; clipping and "
+        "eps do not."
+    ),
+    reference="Micikevicius et al. 2018, Mixed precision training",
+    explains=("clip_always", "clip_constant", "gradient_spike"),
+    uses=("gradient_rms", "weight_rms"),
+)
+
+
+# --- spikes -------------------------------------------------------------------------------------
+
+
+def _spike_excess(signals: Signals) -> Float64s:
+    """How much a step's norm exceeds its limit, on a logarithmic scale: a spike above 0."""
+    norm = _norm_before_clip(signals)
+    excess = np.full(norm.shape, -np.inf)
+    window = thresholds.SPIKE_WINDOW
+    logs = np.where((norm > 0) & np.isfinite(norm), np.log(np.where(norm > 0, norm, 1)), np.nan)
+    if norm.size <= window // 2:
+        return excess
+    least = np.log(thresholds.SPIKE_LEAST_FACTOR)
+    padded = np.concatenate([np.full(window, np.nan), logs])
+    before = np.lib.stride_tricks.sliding_window_view(padded, window)[:-1]
+    # Medians are needed only of the few steps that could be spikes at all.
+    lowest = np.fmin.reduce(before, axis=1)
+    candidates = np.flatnonzero(logs - lowest > least)
+    enough = np.isfinite(before[candidates]).sum(axis=1) >= window // 2
+    candidates = candidates[enough]
+    usual = before[candidates]
+    middle = np.nanmedian(usual, axis=1)
+    deviation = 1.4826 * np.nanmedian(np.abs(usual - middle[:, None]), axis=1)
+    limit = np.maximum(
+        thresholds.SPIKE_DEVIATIONS * (deviation + thresholds.SPIKE_LEAST_DEVIATION), least
+    )
+    excess[candidates] = logs[candidates] - middle - limit
+    return excess
+
+
+def _gradient_spike(signals: Signals) -> Condition:
+    run = signals.run
+    excess = _spike_excess(signals)
+    surprise = signals.largest("gradient_surprise", run.weights_or_matrices)
+    surprised = (surprise > thresholds.SPIKE_SURPRISE) & is_settled(signals)
+    step = np.union1d(signals.steps[excess > 0], run.step[surprised])
+    value = np.zeros(step.shape)
+    value[np.searchsorted(step, signals.steps[excess > 0])] = excess[excess > 0]
+    at = np.searchsorted(step, run.step[surprised])
+    value[at] = np.maximum(value[at], np.log(surprise[surprised] / thresholds.SPIKE_SURPRISE))
+
+    def blame(point: int) -> Indices:
+        return _spiking(signals, float(step[point]))
+
+    return Condition(step, np.ones(step.shape, bool), value, 0.0, blame=blame)
+
+
+def _spiking(signals: Signals, step: float) -> Indices:
+    """Parameters whose own gradient was unusual at a step, as far as that is known."""
+    run = signals.run
+    norms = run.gradient_norms
+    if norms is not None and (norms.step == step).any():
+        row = norms.norms[norms.step == step][0]
+        usual = np.nanmedian(norms.norms[norms.step < step][-thresholds.SPIKE_WINDOW :], axis=0)
+        place = {name: i for i, name in enumerate(run.names)}
+        return np.array(
+            [
+                place[norms.names[i]]
+                for i in np.flatnonzero(row > thresholds.SPIKE_LEAST_FACTOR * usual)
+                if norms.names[i] in place
+            ],
+            np.intp,
+        )
+    record = np.flatnonzero(run.step == step)
+    surprise = signals.statistic("gradient_surprise")
+    if not record.size:
+        return np.empty(0, np.intp)
+    return np.flatnonzero(surprise[record[0]] > thresholds.SPIKE_SURPRISE)
+
+
+def _harms(e: Evidence) -> bool:
+    """Whether the loss was higher after a spike than before."""
+    s = e.signals
+    before = s.smooth_loss[s.steps < e.worst_step][-1:]
+    after = s.smooth_loss[
+        (s.steps >= e.worst_step) & (s.steps <= e.worst_step + thresholds.SPIKE_HARM_STEPS)
+    ]
+    if not before.size or not after.size:
+        return False
+    limit = thresholds.SPIKE_HARM_FACTOR * before[0] + thresholds.SPIKE_HARM_MARGIN
+    return bool(after[-1] > limit)
+
+
+def _spike_message(e: Evidence) -> str:
+    s = e.signals
+    norm = _norm_before_clip(s)
+    here = norm[s.steps == e.worst_step]
+    before = norm[s.steps < e.worst_step][-thresholds.SPIKE_WINDOW :]
+    before = before[np.isfinite(before)]
+    factor = (
+        f" {number(float(here[0] / np.median(before)))} times the usual"
+        if (here.size and before.size and np.isfinite(here[0]))
+        else " far beyond √v̂"
+    )
+    where = f" in {named(e.names, s.run.names)}" if e.names else ""
+    several = f" {e.points} steps of this kind; the largest:" if e.points > 1 else ""
+    return (
+        f"{several} Step {step(e.worst_step)} had a gradient{factor}{where}. exp_avg carries it "
+        "on for ten steps; then √v̂ is too large and steps are too small for up to 1/(1 - beta2) "
+        "steps."
+    ).strip()
+
+
+def _spike_advice(e: Evidence) -> str:
+    norm = e.signals.column("gradient_norm")
+    usual = norm[np.isfinite(norm) & (norm > 0)]
+    limit = number(one_digit(2 * float(np.median(usual)))) if usual.size else "a limit"
+    beta2 = e.signals.hyperparameter_now("beta2")
+    lower = f", or beta2 0.95 instead of {number(beta2)}" if beta2 > 0.97 else ""
+    return (
+        f"Clip the gradient norm to {limit} (twice the median){lower}. Look at the batch of step "
+        f"{step(e.worst_step)}."
+    )
+
+
+GRADIENT_SPIKE = Rule(
+    id="gradient_spike",
+    title="Gradient spike",
+    needs=(),
+    needs_any=("gradient_norm", "gradient_surprise"),
+    condition=_gradient_spike,
+    persistence=Persistence(),
+    severity=lambda e: "error" if _harms(e) else "warning",
+    message=_spike_message,
+    advice=_spike_advice,
+    reference="Wortsman et al. 2023, Stable and low-precision training (StableAdamW)",
+    explains=("loss_blowup", "stale_second_moment", "nonfinite", "dead_units"),
+)
+
+
+# --- clipping -----------------------------------------------------------------------------------
+
+
+def _clip_always(signals: Signals) -> Condition | None:
+    before = signals.column("gradient_norm_before_clip")
+    coefficient = signals.column("gradient_norm") / before
+    window = thresholds.CLIP_WINDOW
+    if coefficient.size < window:
+        return None
+    views = np.lib.stride_tricks.sliding_window_view(coefficient, window)
+    median = np.full(coefficient.shape, np.nan)
+    median[window - 1 :] = np.median(views, axis=1)
+    share = np.zeros(coefficient.shape)
+    share[window - 1 :] = (views < 1 - 1e-3).mean(axis=1)
+    holds = (share > thresholds.CLIP_SHARE) & (median < thresholds.CLIP_COEFFICIENT)
+    return at_every_step(signals, median, holds, thresholds.CLIP_COEFFICIENT, below=True)
+
+
+def _clip_advice(e: Evidence) -> str:
+    norm = _norm_before_clip(e.signals)
+    usual = norm[np.isfinite(norm)]
+    wanted = number(one_digit(2 * float(np.median(usual)))) if usual.size else "twice the median"
+    return (
+        f"Try max_norm {wanted}, twice the median norm. Adam does not mind the scale until eps "
+        "matters; SGD does at once."
+    )
+
+
+CLIP_ALWAYS = Rule(
+    id="clip_always",
+    title="Every step is clipped",
+    needs=("gradient_norm_before_clip", "gradient_norm"),
+    condition=_clip_always,
+    persistence=Persistence(thresholds.CLIP_POINTS),
+    severity="warning",
+    message=lambda e: (
+        f"Nearly every step is clipped, by a factor of {number(1 / max(e.value, 1e-30))}: "
+        "max_norm, and not the loss, sets the scale of the gradients."
+    ),
+    advice=_clip_advice,
+    reference="Pascanu et al. 2013, On the difficulty of training recurrent neural networks",
+    explains=("clip_constant", "eps_dominates", "eps_influences"),
+)
+
+
+def _clip_constant(signals: Signals) -> Condition | None:
+    norm = signals.column("gradient_norm")
+    window = thresholds.CLIP_WINDOW
+    if norm.size < window:
+        return None
+    views = np.lib.stride_tricks.sliding_window_view(norm, window)
+    high, low = views.max(axis=1), views.min(axis=1)
+    value = np.zeros(norm.shape)
+    value[window - 1 :] = high
+    holds = np.zeros(norm.shape, bool)
+    holds[window - 1 :] = (high > 0) & (high - low < thresholds.CLIP_CONSTANT_SPREAD * high)
+    return at_every_step(signals, value, holds, thresholds.CLIP_CONSTANT_SPREAD)
+
+
+CLIP_CONSTANT = Rule(
+    id="clip_constant",
+    title="Is every step clipped?",
+    needs=("gradient_norm",),
+    condition=_clip_constant,
+    persistence=Persistence(thresholds.CLIP_POINTS),
+    severity="info",
+    message=lambda e: (
+        f"The gradient norm is {number(e.value)} at every step, as when each one is clipped. By "
+        "how much, debug.record(gradient_norm_before_clip=clip_grad_norm_(...)) would tell."
+    ),
+    advice=lambda e: "",
+    reference="Pascanu et al. 2013, On the difficulty of training recurrent neural networks",
+)
+
+
+# --- vanishing ----------------------------------------------------------------------------------
+
+
+def _vanishing(signals: Signals) -> Condition | None:
+    weights = signals.run.weights
+    if weights.size < thresholds.VANISHING_LEAST_WEIGHTS:
+        return None
+
+    def compute(part: slice) -> Float64s:
+        profile = np.log10(signals.sensitivity(weights)[part].astype(np.float64))
+        profile[~np.isfinite(profile)] = np.nan
+        decades = profile[:, -1] - profile[:, 0]
+        correlation = _rank_correlation(profile)
+        whole = ~np.isnan(profile).any(axis=1)
+        found = whole & (correlation > thresholds.VANISHING_CORRELATION)
+        return np.where(found, decades, np.nan)
+
+    decades = signals.by_record("vanishing", compute)
+    return Condition(
+        signals.run.step,
+        decades > thresholds.VANISHING_DECADES,
+        decades,
+        thresholds.VANISHING_DECADES,
+        blame=lambda record: weights[: max(1, weights.size // 2)],
+    )
+
+
+def _rank_correlation(rows: Float64s) -> Float64s:
+    """Spearman's rank correlation of each row with the order of its columns."""
+    n = rows.shape[1]
+    ranks = np.argsort(np.argsort(rows, axis=1), axis=1)
+    squares = ((ranks - np.arange(n)) ** 2).sum(axis=1)
+    correlation: Float64s = 1 - 6 * squares / (n * (n**2 - 1))
+    return correlation
+
+
+VANISHING = Rule(
+    id="vanishing_gradient",
+    title="Gradients vanish towards the first layers",
+    needs=("gradient_rms", "weight_rms"),
+    condition=_vanishing,
+    persistence=Persistence(thresholds.VANISHING_POINTS),
+    severity="warning",
+    message=lambda e: (
+        f"From the last layer to the first one the loss becomes {number(10**e.value)} times less "
+        "sensitive to a relative change of the weights, layer by layer."
+    ),
+    advice=lambda e: (
+        "Add residual connections or normalization, use ReLU or GELU instead of sigmoid or tanh, "
+        "or a Xavier gain. Adam makes up for it until √v̂ comes near eps: then lower eps."
+    ),
+    reference="Glorot & Bengio 2010, Understanding the difficulty of training deep networks",
+    explains=("eps_dominates", "eps_influences", "plateau", "lr_too_low", "layer_imbalance"),
+)
+
+
+# --- noise --------------------------------------------------------------------------------------
+
+
+def _noise(signals: Signals) -> Condition:
+    run = signals.run
+    weights = run.weights_or_matrices
+    cosine = signals.median("momentum_gradient_cosine", weights)
+    window = thresholds.NOISE_AVERAGE_RECORDS
+    smooth = np.full(cosine.shape, np.nan)
+    if cosine.size >= window:
+        smooth[window - 1 :] = np.median(
+            np.lib.stride_tricks.sliding_window_view(cosine, window), axis=1
+        )
+    loss = signals.at_records(signals.smooth_loss)
+    holds = (
+        (np.abs(smooth) < thresholds.NOISE_COSINE)
+        & (loss > thresholds.NOISE_LOSS_SHARE * signals.first_loss)
+        & (signals.median("update_to_weight_ratio", weights) > thresholds.NOISE_RATIO)
+        & (run.step > thresholds.NOISE_START_SHARE * run.last_step)
+    )
+    share = loss / signals.first_loss
+    return Condition(run.step, holds, share, thresholds.NOISE_LOSS_SHARE)
+
+
+NOISE = Rule(
+    id="noise_dominated",
+    title="Do the labels belong to the inputs?",
+    needs=("momentum_gradient_cosine", "update_to_weight_ratio", "loss"),
+    condition=_noise,
+    persistence=Persistence(thresholds.NOISE_POINTS),
+    severity="info",
+    message=lambda e: (
+        f"The loss is still {percent(e.value)} of what it was, the weights move, and gradients "
+        "share no direction from step to step, as when labels do not belong to inputs. Fine-tuning "
+        "may look the same."
+    ),
+    advice=lambda e: "Verify labels and inputs; then try a batch four times as large, or lr / 3.",
+    reference="McCandlish et al. 2018, An empirical model of large-batch training",
+    explains=("plateau",),
 )

@@ -88,7 +88,11 @@ def _too_high_severity(e: Evidence) -> Severity:
 
 
 def _too_high_factor(e: Evidence) -> float:
-    return 10.0 if _too_high_severity(e) == "error" else 3.0
+    enough = e.value / thresholds.LR_TOO_HIGH_TARGET_RATIO
+    if _too_high_severity(e) == "error":
+        enough = max(enough, thresholds.LR_TOO_HIGH_FACTORS[1])
+    factors = thresholds.LR_TOO_HIGH_FACTORS
+    return next((factor for factor in factors if factor >= enough), factors[-1])
 
 
 def _too_high_advice(e: Evidence) -> str:

@@ -2,18 +2,53 @@
 
 from __future__ import annotations
 
-from .gradients import NO_GRADIENT, NONFINITE
-from .learning_rate import LOSS_BLOWUP, LR_DECAYED_EARLY, LR_JUMP, LR_TOO_HIGH, LR_TOO_LOW
+from . import configuration, gradients, learning_rate, progress, second_moment, weights
 from .rule import Rule
 
 RULES: tuple[Rule, ...] = (
-    LR_JUMP,
-    NO_GRADIENT,
-    LR_TOO_HIGH,
-    LR_DECAYED_EARLY,
-    LOSS_BLOWUP,
-    NONFINITE,
-    LR_TOO_LOW,
+    # What is certain.
+    configuration.NOT_IN_OPTIMIZER,
+    gradients.NO_GRADIENT,
+    gradients.STALE_GRADIENT,
+    learning_rate.LR_JUMP,
+    second_moment.STATE_RESET,
+    configuration.TYPE_CHANGED,
+    configuration.NOT_COUNTED,
+    configuration.EPS_ROUNDS_TO_ZERO,
+    second_moment.UNDERFLOW,
+    gradients.GRADIENT_SCALE,
+    # Where the run starts, and how fast it goes.
+    weights.INIT_TOO_SMALL,
+    weights.INIT_TOO_LARGE,
+    weights.LOST_UPDATES,
+    second_moment.BETA2_TOO_LOW,
+    learning_rate.LR_TOO_HIGH,
+    weights.WEIGHT_DECAY,
+    learning_rate.LR_DECAYED_EARLY,
+    gradients.CLIP_ALWAYS,
+    # The state.
+    weights.DEAD_UNITS,
+    gradients.VANISHING,
+    second_moment.EPS_DOMINATES,
+    second_moment.EPS_INFLUENCES,
+    second_moment.FROZEN,
+    # Symptoms.
+    gradients.GRADIENT_SPIKE,
+    learning_rate.LOSS_BLOWUP,
+    gradients.NONFINITE,
+    weights.LAYER_IMBALANCE,
+    learning_rate.LR_TOO_LOW,
+    # Questions.
+    gradients.NOISE,
+    progress.CONVERGED,
+    second_moment.STALE,
+    gradients.CLIP_CONSTANT,
+    configuration.COUPLED_DECAY,
+    configuration.FROZEN_PARAMETERS,
+    weights.WITHOUT_GRADIENT,
+    weights.RARE_ROWS,
+    progress.BIMODAL_UPDATE,
+    progress.PLATEAU,
 )
 
 # What has to be read of a run.

@@ -82,6 +82,22 @@ class Signals:
         key = ("median", name, parameters.tobytes())
         return self.by_record(key, lambda part: median(self.statistic(name)[part][:, parameters]))
 
+    def sensitivity(self, parameters: Indices) -> Values:
+        """‖g‖·‖w‖ of some parameters: change of the loss for a relative change of the weight."""
+
+        def compute(part: slice) -> Values:
+            gradient = self.statistic("gradient_rms")[part][:, parameters]
+            weight = self.statistic("weight_rms")[part][:, parameters]
+            product: Values = gradient * weight * self.run.elements[parameters].astype(np.float32)
+            return product
+
+        return self.by_record(("sensitivity", parameters.tobytes()), compute)
+
+    @staticmethod
+    def median_of(values: Values) -> Float64s:
+        """The median of each row, float64 ``[rows]``, over what is no NaN."""
+        return median(values)
+
     def largest(self, name: str, parameters: Indices) -> Float64s:
         """The largest value of a statistic over some parameters, float64 ``[records]``."""
 
@@ -211,6 +227,13 @@ def moving_average(values: Float64s, steps: int) -> Float64s:
 def is_settled(signals: Signals) -> Flags:
     """Which records come after the grace at the start, bool ``[records]``."""
     return signals.run.step > signals.settled
+
+
+def has_converged(signals: Signals) -> Flags:
+    """Records at which the loss is next to nothing of what it was, bool ``[records]``."""
+    now = signals.at_records(signals.smooth_loss)
+    converged: Flags = now < thresholds.CONVERGED_LOSS_SHARE * signals.first_loss
+    return converged
 
 
 def _common_records(earlier: RecordedRun, run: RecordedRun) -> int:

@@ -30,8 +30,10 @@ LR_JUMP_ABOVE_PEAK = 1.5
 LR_TOO_HIGH_RATIO = 0.1
 LR_TOO_HIGH_STEPS = 40.0
 LR_TOO_HIGH_POINTS = 3
-# At this ratio the learning rate was about 30 times the best one in trials, at the first 3 times.
+# In trials 0.09 was seen at 3 times the best learning rate, 0.33 at 10 times, 0.68 at 100 times.
 LR_FAR_TOO_HIGH_RATIO = 0.25
+LR_TOO_HIGH_TARGET_RATIO = 0.06
+LR_TOO_HIGH_FACTORS = (3.0, 10.0, 30.0, 100.0, 300.0)
 # Smoothed loss against the first losses.
 LOSS_BLOWUP_FACTOR = 1.5
 LOSS_BLOWUP_MARGIN = 0.5
@@ -52,3 +54,101 @@ LR_DECAYED_POINTS = 5
 # --- gradients ----------------------------------------------------------------------------------
 
 NO_GRADIENT_POINTS = 3
+# Cosine of exp_avg and the next gradient, and gradient norm against the first ones: gradients that
+# add up.
+STALE_GRADIENT_COSINE = 0.9
+STALE_GRADIENT_GROWTH = 3.0
+STALE_GRADIENT_POINTS = 5
+# Relative change of the loss for a relative change of a weight. Healthy: up to 226.
+GRADIENT_SCALE_ELASTICITY = 5e3
+GRADIENT_SCALE_POINTS = 3
+# Gradient norm against the median of the steps before, on a logarithmic scale: so many robust
+# standard deviations, each at least SPIKE_LEAST_DEVIATION, and at least SPIKE_LEAST_FACTOR.
+SPIKE_WINDOW = 50
+SPIKE_DEVIATIONS = 8.0
+SPIKE_LEAST_DEVIATION = 0.05
+SPIKE_LEAST_FACTOR = 6.0
+# Gradient against √v̂ before the step, in any matrix. Healthy: up to 4.7; planted spikes: from 65.
+SPIKE_SURPRISE = 10.0
+# The smoothed loss after a spike against before it: the spike did harm.
+SPIKE_HARM_STEPS = 30.0
+SPIKE_HARM_FACTOR = 1.2
+SPIKE_HARM_MARGIN = 0.05
+# Share of the last steps that were clipped, and the median factor that clipping applied.
+CLIP_WINDOW = 50
+CLIP_SHARE = 0.95
+CLIP_COEFFICIENT = 0.1
+CLIP_POINTS = 20
+# Gradient norms of so many steps that differ by less than this share are one norm.
+CLIP_CONSTANT_SPREAD = 1e-3
+# Elasticity of the first weight against the last one, in decades, and rank correlation with depth.
+VANISHING_DECADES = 1.5
+VANISHING_CORRELATION = 0.85
+VANISHING_LEAST_WEIGHTS = 4
+VANISHING_POINTS = 5
+NOISE_COSINE = 0.2
+NOISE_LOSS_SHARE = 0.9
+NOISE_RATIO = 1e-4
+NOISE_START_SHARE = 0.4
+NOISE_AVERAGE_RECORDS = 10
+NOISE_POINTS = 8
+WITHOUT_GRADIENT_POINTS = 3
+
+# --- second moment ------------------------------------------------------------------------------
+
+# Change of log √v̂ from step to step. Healthy: up to 0.07; β2 = 0.5 and less: 0.33 and more.
+BETA2_TOO_LOW_FLICKER = 0.2
+BETA2_TOO_LOW_POINTS = 5
+# Share of elements with √v̂ below ε, and below 10 ε. Healthy: up to 0.23 below ε.
+EPS_DOMINATES_FRACTION = 0.5
+EPS_POINTS = 5
+UNDERFLOW_FRACTION = 0.05
+UNDERFLOW_POINTS = 3
+FROZEN_FRACTION = 0.5
+FROZEN_POINTS = 5
+# Gradient against √v̂ before the step: v remembers gradients that are long gone.
+STALE_SURPRISE = 0.1
+STALE_POINTS = 5
+# Half of float16's smallest number: an ε below it becomes 0.
+FLOAT16_SMALLEST_EPS = 2.0**-25
+# Cosine of exp_avg and gradient right after a state's first step is 1.
+RESET_COSINE = 0.999
+
+# --- weights ------------------------------------------------------------------------------------
+
+# RMS of the first weights times √fan-in. PyTorch's default is 0.58, Xavier 1, He 1.41.
+INIT_TOO_SMALL = 0.1
+INIT_TOO_LARGE = 2.0
+# Largest weight against the RMS: above it the weights were trained before.
+INIT_LARGEST_OF_UNTRAINED = 6.5
+# Share of the requested changes that rounding loses. Healthy: up to 0.18.
+LOST_UPDATES_FRACTION = 0.5
+LOST_UPDATES_POINTS = 5
+# Weight decay against the update. Healthy: up to 0.4.
+WEIGHT_DECAY_RATIO = 0.5
+WEIGHT_DECAY_POINTS = 5
+WEIGHT_DECAY_COSINE = 0.85
+WEIGHT_DECAY_TARGET_RATIO = 0.1
+# Update-to-weight ratio of a weight against the median of all. Healthy: up to 3.9, 6.1 at first.
+IMBALANCE_FACTOR = 15.0
+IMBALANCE_POINTS = 3
+IMBALANCE_LEAST_WEIGHTS = 3
+# A weight that starts below this share of its usual scale was meant to start at zero.
+IMBALANCE_ZERO_START = 0.05
+# Share of rows without any gradient. Healthy networks with ReLU: up to 0.45.
+DEAD_UNITS_FRACTION = 0.55
+DEAD_UNITS_POINTS = 8
+ALL_DEAD = 0.999
+RARE_ROWS_FRACTION = 0.8
+RARE_ROWS_POINTS = 5
+
+# --- progress -----------------------------------------------------------------------------------
+
+CONVERGED_SURPRISE = 0.1
+CONVERGED_LOSS_SHARE = 0.02
+CONVERGED_POINTS = 5
+PLATEAU_LOSS_SHARE = 0.9
+PLATEAU_START_SHARE = 0.5
+PLATEAU_POINTS = 8
+BIMODAL_SHARE = 0.3
+BIMODAL_POINTS = 8

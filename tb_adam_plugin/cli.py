@@ -1,0 +1,201 @@
+"""The command ``adam-debug``.
+
+Exit codes: 0 if all went well; 1 if ``--fail-on`` was given and a run has a finding of that
+severity or a worse one; 2 if the command was not understood or the folder cannot be read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tb_adam_plugin import __version__
+from tb_adam_plugin.diagnosis.rule import SEVERITIES, Finding
+from tb_adam_plugin.run_data import Run, load_runs
+from tb_adam_plugin.schema import FormatError
+from tb_adam_plugin.views import finding_fields
+
+_FAILED = 1
+_UNUSABLE = 2
+_TEXT_WIDTH = 100
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        runs = load_runs(options.logdir)
+    except (OSError, FormatError) as error:
+        return _refuse(str(error))
+    if not runs:
+        return _refuse(f"no run of Adam Debug in {options.logdir}")
+    command: Any = options.command
+    try:
+        code: int = command(runs, options)
+    except BrokenPipeError:  # the reader, as head, has seen enough
+        sys.stderr.close()
+        return 0
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="adam-debug", description="Read what AdamDebugCallback has recorded."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    diagnose = commands.add_parser(
+        "diagnose",
+        help="say what is wrong in recorded runs, and what to change",
+        description="Apply the rules to every run below LOGDIR.",
+        epilog="Exit codes: 0 done; 1 --fail-on was given and there is such a finding; "
+        "2 the folder cannot be read, holds no run, or the command was not understood.",
+    )
+    diagnose.add_argument("logdir", metavar="LOGDIR")
+    diagnose.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    diagnose.add_argument(
+        "--fail-on",
+        choices=SEVERITIES[:2],
+        help="exit with 1 if a run has a finding of this severity or a worse one",
+    )
+    diagnose.set_defaults(command=_diagnose)
+    export = commands.add_parser(
+        "export",
+        help="write recorded statistics to a file",
+        description="Write every statistic of every run below LOGDIR to one file.",
+        epilog="Exit codes: 0 done; 2 the folder cannot be read or the file cannot be written.",
+    )
+    export.add_argument("logdir", metavar="LOGDIR")
+    form = export.add_mutually_exclusive_group(required=True)
+    form.add_argument(
+        "--csv", metavar="OUT", help="one row for each run, step and parameter, all statistics"
+    )
+    form.add_argument(
+        "--npz",
+        metavar="OUT",
+        help="arrays RUN/step, RUN/parameters and RUN/STATISTIC [steps, parameters]",
+    )
+    export.set_defaults(command=_export)
+    return parser
+
+
+def _refuse(reason: str) -> int:
+    print(f"adam-debug: {reason}", file=sys.stderr)
+    return _UNUSABLE
+
+
+# --- diagnose -----------------------------------------------------------------------------------
+
+
+def _diagnose(runs: Sequence[Run], options: argparse.Namespace) -> int:
+    if options.json:
+        _print_json(runs)
+    else:
+        for run in runs:
+            _print_table(run)
+    found = {finding.severity for run in runs for finding in run.findings()}
+    if options.fail_on is None:
+        return 0
+    worst = SEVERITIES[: SEVERITIES.index(options.fail_on) + 1]
+    return _FAILED if found & set(worst) else 0
+
+
+def _print_json(runs: Sequence[Run]) -> None:
+    described = [
+        {
+            "run": run.name,
+            "findings": [finding_fields(run.name, finding) for finding in run.findings()],
+            "not_evaluated": [
+                {"rule": rule.rule, "title": rule.title, "reason": rule.reason}
+                for rule in run.diagnosis.not_evaluated
+            ],
+        }
+        for run in runs
+    ]
+    print(json.dumps({"runs": described}, indent=2, allow_nan=False))
+
+
+def _print_table(run: Run) -> None:
+    findings = run.findings()
+    counts = [
+        f"{n} {severity}{'s' if n > 1 and severity != 'info' else ''}"
+        for severity in SEVERITIES
+        if (n := sum(finding.severity == severity for finding in findings))
+    ]
+    print(f"{run.name}: {', '.join(counts) or 'nothing found'}")
+    for finding in findings:
+        print(f"  {finding.severity:<7}  {_when(finding):<16}  {finding.title}")
+        for text in (finding.text, finding.advice and f"→ {finding.advice}", _cause(finding)):
+            for line in textwrap.wrap(text, _TEXT_WIDTH - 11):
+                print(f"           {line}")
+    skipped = run.diagnosis.not_evaluated
+    if skipped:
+        names = ", ".join(rule.rule for rule in skipped)
+        for line in textwrap.wrap(f"not evaluated: {names} (--json says why)", _TEXT_WIDTH - 2):
+            print(f"  {line}")
+
+
+def _when(finding: Finding) -> str:
+    first, last = f"{finding.first_step:.0f}", f"{finding.last_step:.0f}"
+    return f"step {first}" if first == last else f"steps {first}-{last}"
+
+
+def _cause(finding: Finding) -> str:
+    return f"a consequence of {finding.consequence_of}" if finding.consequence_of else ""
+
+
+# --- export -------------------------------------------------------------------------------------
+
+
+def _export(runs: Sequence[Run], options: argparse.Namespace) -> int:
+    try:
+        if options.csv is not None:
+            _write_csv(Path(options.csv), runs)
+        else:
+            _write_npz(Path(options.npz), runs)
+    except OSError as error:
+        return _refuse(str(error))
+    return 0
+
+
+def _write_csv(path: Path, runs: Sequence[Run]) -> None:
+    names = list(dict.fromkeys(name for run in runs for name in run.statistics))
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["run", "step", "parameter", *names])
+        for run in runs:
+            known = {name: run.statistic(name) for name in run.statistics}
+            for record, step in enumerate(run.steps.tolist()):
+                for column, parameter in enumerate(run.parameters):
+                    cells = [
+                        _cell(float(known[name][record, column])) if name in known else ""
+                        for name in names
+                    ]
+                    writer.writerow([run.name, step, parameter.name, *cells])
+
+
+def _cell(value: float) -> str:
+    return "" if np.isnan(value) else f"{value:.8g}"
+
+
+def _write_npz(path: Path, runs: Sequence[Run]) -> None:
+    arrays: dict[str, Any] = {}
+    for run in runs:
+        arrays[f"{run.name}/step"] = run.steps
+        arrays[f"{run.name}/parameters"] = np.array([p.name for p in run.parameters])
+        for name in run.statistics:
+            arrays[f"{run.name}/{name}"] = run.statistic(name)
+    with path.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""Rules about how far training has come: they explain more than they accuse."""
+
+from __future__ import annotations
+
+from . import thresholds
+from .conditions import median_beyond
+from .rule import Condition, Persistence, Rule
+from .signals import Signals, has_converged, is_settled
+from .wording import number, percent
+
+
+def _plateau(signals: Signals) -> Condition:
+    run = signals.run
+    loss = signals.at_records(signals.smooth_loss)
+    holds = (
+        (loss > thresholds.PLATEAU_LOSS_SHARE * signals.first_loss)
+        & (signals.first_loss > 0)
+        & (run.step > thresholds.PLATEAU_START_SHARE * run.last_step)
+        & is_settled(signals)
+    )
+    return Condition(run.step, holds, loss / signals.first_loss, thresholds.PLATEAU_LOSS_SHARE)
+
+
+PLATEAU = Rule(
+    id="plateau",
+    title="The loss hardly falls",
+    needs=("loss", "step"),
+    condition=_plateau,
+    persistence=Persistence(thresholds.PLATEAU_POINTS),
+    severity="info",
+    message=lambda e: (
+        f"In the second half of the run the loss is still {percent(e.value)} of what it was at "
+        f"first ({number(e.signals.first_loss)}). Fine-tuning may look the same."
+    ),
+    advice=lambda e: "",
+    reference="",
+)
+
+
+def _converged(signals: Signals) -> Condition:
+    return median_beyond(
+        signals,
+        "gradient_surprise",
+        thresholds.CONVERGED_SURPRISE,
+        signals.run.weights_or_matrices,
+        has_converged(signals),
+        below=True,
+    )
+
+
+CONVERGED = Rule(
+    id="converged",
+    title="The training loss is exhausted",
+    needs=("gradient_surprise", "loss"),
+    condition=_converged,
+    persistence=Persistence(thresholds.CONVERGED_POINTS),
+    severity="info",
+    message=lambda e: (
+        f"The loss is below {percent(thresholds.CONVERGED_LOSS_SHARE)} of what it was and "
+        "gradients have faded against their past: further steps fit noise. Is the validation loss "
+        "still falling?"
+    ),
+    advice=lambda e: (
+        "Stop where the validation loss is best; for longer training a third to a tenth of the "
+        "learning rate, more weight decay or augmentation."
+    ),
+    reference="",
+)
+
+
+BIMODAL_UPDATE = Rule(
+    id="bimodal_update",
+    title="Updates are of one size",
+    needs=("update_bimodality",),
+    condition=lambda s: median_beyond(
+        s,
+        "update_bimodality",
+        thresholds.BIMODAL_SHARE,
+        s.run.weights_or_matrices,
+        is_settled(s),
+    ),
+    persistence=Persistence(thresholds.BIMODAL_POINTS),
+    severity="info",
+    message=lambda e: (
+        f"{percent(e.value)} of the elements have |m̂/(√v̂+ε)| near 1 (usual: below 8 %): their "
+        "gradients agree from step to step. Is the learning rate too low, or do gradients add up?"
+    ),
+    advice=lambda e: "",
+    reference="Molybog et al. 2023, A theory on Adam instability in large-scale machine learning",
+)

@@ -1,0 +1,407 @@
+"""Rules about weights: their first scale, decay, rounding, balance, units and rows at rest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from . import thresholds
+from .conditions import all_along, each_beyond, median_beyond
+from .recorded_run import Flags, Indices, Values, fan_in
+from .rule import Condition, Evidence, Persistence, Rule, Severity
+from .signals import Signals, has_converged, is_settled
+from .wording import named, number, one_digit, percent, step
+
+# --- first scale --------------------------------------------------------------------------------
+
+
+def _first_scales(signals: Signals) -> Values | None:
+    """RMS of the first weights times √fan-in, ``[weights]``; None if the start was not recorded."""
+    run = signals.run
+    if not run.step.size or run.step[0] > thresholds.FIRST_STEP or not run.weights.size:
+        return None
+    inputs = np.array([fan_in(run.parameters[i]) for i in run.weights])
+    scales: Values = signals.statistic("weight_rms")[0, run.weights] * np.sqrt(inputs)
+    return scales
+
+
+def _first_scale(signals: Signals, threshold: float, *, below: bool) -> Condition | None:
+    scales = _first_scales(signals)
+    if scales is None or np.isnan(scales).all():
+        return None
+    median = np.array([np.nanmedian(scales)])
+    chosen = scales < threshold if below else scales > threshold
+    return Condition(
+        signals.run.step[:1],
+        median < threshold if below else median > threshold,
+        median,
+        threshold,
+        lowest_is_worst=below,
+        blame=lambda _: signals.run.weights[chosen],
+    )
+
+
+INIT_TOO_SMALL = Rule(
+    id="init_too_small",
+    title="Initial weights too small",
+    needs=("weight_rms",),
+    condition=lambda s: _first_scale(s, thresholds.INIT_TOO_SMALL, below=True),
+    persistence=Persistence(),
+    severity="error",
+    message=lambda e: (
+        f"A typical weight matrix starts with RMS · √fan-in = {number(e.value)}, where 0.6 to 1.4 "
+        "is usual: signals and gradients shrink from layer to layer."
+    ),
+    advice=lambda e: (
+        "Initialize with std = gain / √fan-in (He: gain 1.4 for ReLU; Xavier: 1). Only the last "
+        "layer of a residual branch may start at zero."
+    ),
+    reference="He et al. 2015, Delving deep into rectifiers",
+    explains=(
+        "lr_too_high", "vanishing_gradient", "dead_units", "plateau", "layer_imbalance",
+        "eps_dominates", "eps_influences", "noise_dominated", "gradient_spike", "lr_too_low",
+    ),
+)  # fmt: skip
+
+
+def _init_too_large(signals: Signals) -> Condition | None:
+    run = signals.run
+    found = _first_scale(signals, thresholds.INIT_TOO_LARGE, below=False)
+    if found is None:
+        return None
+    # Trained weights have a few that are far larger than the rest; drawn ones do not.
+    with np.errstate(all="ignore"):
+        outliers = np.nanmedian(
+            signals.statistic("weight_absmax")[0, run.weights]
+            / signals.statistic("weight_rms")[0, run.weights]
+        )
+    return None if outliers > thresholds.INIT_LARGEST_OF_UNTRAINED else found
+
+
+def _init_too_large_message(e: Evidence) -> str:
+    loss = e.signals.first_loss
+    starts = f" The loss starts at {number(loss)}." if loss == loss else ""
+    return (
+        f"A typical weight matrix starts with RMS · √fan-in = {number(e.value)}, where 0.6 to 1.4 "
+        f"is usual: signals grow from layer to layer.{starts}"
+    )
+
+
+INIT_TOO_LARGE = Rule(
+    id="init_too_large",
+    title="Initial weights too large",
+    needs=("weight_rms",),
+    condition=_init_too_large,
+    persistence=Persistence(),
+    severity="error",
+    message=_init_too_large_message,
+    advice=lambda e: (
+        f"Divide the initial weights by {number(max(1.5, e.value / 1.0))}: std = gain / √fan-in "
+        "(He: gain 1.4 for ReLU; Xavier: 1). Another learning rate does not cure it."
+    ),
+    reference="Hanin & Rolnick 2018, How to start training",
+    explains=(
+        "loss_blowup", "nonfinite", "gradient_scale", "dead_units", "gradient_spike", "lr_too_low",
+        "vanishing_gradient", "layer_imbalance", "stale_second_moment", "plateau",
+    ),
+    uses=("weight_absmax",),
+)  # fmt: skip
+
+
+# --- rounding -----------------------------------------------------------------------------------
+
+
+def _types(e: Evidence) -> str:
+    types = {e.signals.run.parameters[i].dtype for i in e.parameters}
+    return ", ".join(sorted(types)) or "stored"
+
+
+def _lost_updates_advice(e: Evidence) -> str:
+    if "float16" in _types(e):
+        return (
+            "Keep the weights in float32 and compute in half precision (torch.autocast), or round "
+            "stochastically. A higher learning rate is not the cure."
+        )
+    lr = e.signals.lr_of(e.parameters, e.worst_step)
+    return f"The steps are below the precision of the weights: raise lr from {number(lr)}."
+
+
+LOST_UPDATES = Rule(
+    id="lost_updates",
+    title="Updates are lost to rounding",
+    needs=("lost_update_fraction",),
+    condition=lambda s: median_beyond(
+        s, "lost_update_fraction", thresholds.LOST_UPDATES_FRACTION, s.run.weights_or_matrices
+    ),
+    persistence=Persistence(thresholds.LOST_UPDATES_POINTS),
+    severity="error",
+    message=lambda e: (
+        f"{percent(e.value)} of the changes that the optimizer asks for are smaller than half the "
+        f"distance between neighbouring {_types(e)} numbers: the weight stays as it was."
+    ),
+    advice=_lost_updates_advice,
+    reference="Zamirai et al. 2020, Revisiting BFloat16 training",
+    explains=("lr_too_low", "plateau", "second_moment_frozen", "layer_imbalance",
+              "noise_dominated", "bimodal_update"),
+)  # fmt: skip
+
+
+# --- weight decay -------------------------------------------------------------------------------
+
+
+def _weight_decay(signals: Signals) -> Condition | None:
+    run = signals.run
+    decay = run.hyperparameters.get("weight_decay")
+    if decay is None or not decay.size:
+        return None
+    decaying = np.flatnonzero(np.nan_to_num(np.nanmax(decay, axis=0)) > 0)
+    matrices = run.weights_or_matrices
+    matrices = matrices[np.isin(run.group_of[matrices], decaying)]
+    if not matrices.size:
+        return None
+    return median_beyond(
+        signals,
+        "weight_decay_ratio",
+        thresholds.WEIGHT_DECAY_RATIO,
+        matrices,
+        is_settled(signals) & ~has_converged(signals),
+    )
+
+
+def _alignment(e: Evidence) -> float:
+    """Median |cos(update, weight)| where decay was strongest; 1 if the update is decay alone."""
+    record = int(np.searchsorted(e.signals.run.step, e.worst_step))
+    cosines = np.abs(e.signals.statistic("update_weight_cosine")[record, e.parameters])
+    return float(np.median(cosines)) if cosines.size else float("nan")
+
+
+def _weight_decay_severity(e: Evidence) -> Severity:
+    return "error" if _alignment(e) > thresholds.WEIGHT_DECAY_COSINE else "warning"
+
+
+def _is_decoupled(e: Evidence) -> bool:
+    run = e.signals.run
+    first = int(e.parameters[0]) if e.parameters.size else 0
+    option = run.option("decoupled_weight_decay", first)
+    return bool(option) or "AdamW" in run.optimizer_of(first)
+
+
+def _weight_decay_advice(e: Evidence) -> str:
+    run = e.signals.run
+    group = int(run.group_of[e.parameters[0]]) if e.parameters.size else 0
+    decay = run.hyperparameters["weight_decay"][:, group]
+    now = float(decay[np.isfinite(decay)][-1:].sum())
+    wanted = one_digit(now * thresholds.WEIGHT_DECAY_TARGET_RATIO / e.value)
+    advice = (
+        f"Try weight_decay {number(wanted)} instead of {number(now)}: decay / update "
+        f"{number(e.value)} → about {number(e.value * wanted / now) if now else '0'}."
+    )
+    if _is_decoupled(e):
+        lr = e.signals.lr_of(e.parameters, e.worst_step)
+        if lr > 0 and wanted > 0:
+            scale = float(np.sqrt(lr / (2 * wanted)))
+            advice += f" Weights then settle at an RMS of about √(lr / 2 wd) = {number(scale)}."
+    elif run.optimizer_of(int(e.parameters[0]) if e.parameters.size else 0).startswith("Adam"):
+        advice += " Or use AdamW, whose decay does not pass through the moments."
+    return advice
+
+
+WEIGHT_DECAY = Rule(
+    id="weight_decay_too_strong",
+    title="Weight decay too strong",
+    needs=("weight_decay_ratio", "weight_decay"),
+    condition=_weight_decay,
+    persistence=Persistence(thresholds.WEIGHT_DECAY_POINTS),
+    severity=_weight_decay_severity,
+    message=lambda e: (
+        f"Weight decay is {number(e.value)} times "
+        + ("the rest of the update" if _is_decoupled(e) else "the gradient")
+        + f" (step {step(e.worst_step)}): the update mainly shrinks the weights."
+    ),
+    advice=_weight_decay_advice,
+    reference="Kosson et al. 2023, Rotational equilibrium; Loshchilov & Hutter 2019, AdamW",
+    explains=("plateau", "lr_too_low", "vanishing_gradient", "noise_dominated", "dead_units",
+              "eps_dominates", "eps_influences", "stale_second_moment"),
+    uses=("update_weight_cosine",),
+)  # fmt: skip
+
+
+# --- balance ------------------------------------------------------------------------------------
+
+
+def _imbalance(signals: Signals) -> Condition | None:
+    run = signals.run
+    weights = run.weights
+    if weights.size < thresholds.IMBALANCE_LEAST_WEIGHTS:
+        return None
+    scales = _first_scales(signals)
+    if scales is not None:
+        kept = ~(scales < thresholds.IMBALANCE_ZERO_START)
+        weights = weights[kept] if kept.sum() >= thresholds.IMBALANCE_LEAST_WEIGHTS else weights
+
+    def compute(part: slice) -> Values:
+        ratio = signals.statistic("update_to_weight_ratio")[part][:, weights]
+        zero = signals.statistic("zero_gradient_fraction")[part][:, weights]
+        ratio = np.where((zero < 1) & np.isfinite(ratio), ratio, np.nan).astype(np.float32)
+        relative = ratio / signals.median_of(ratio)[:, None]
+        factor: Values = np.maximum(relative, 1 / relative).astype(np.float32)
+        return factor
+
+    factor = signals.by_record(("imbalance", weights.tobytes()), compute)
+    return Condition(
+        run.step,
+        factor > thresholds.IMBALANCE_FACTOR,
+        factor,
+        thresholds.IMBALANCE_FACTOR,
+        weights,
+    )
+
+
+def _imbalance_message(e: Evidence) -> str:
+    signals = e.signals
+    record = int(np.searchsorted(signals.run.step, e.worst_step))
+    ratios = signals.statistic("update_to_weight_ratio")[record]
+    typical = float(signals.median("update_to_weight_ratio", signals.run.weights)[record])
+    faster = bool(np.nanmedian(ratios[e.parameters]) > typical)
+    return (
+        f"{named(e.names, signals.run.names)}: moves {number(e.value)} times "
+        f"{'faster' if faster else 'slower'} than a typical weight, relative to its size "
+        f"(step {step(e.worst_step)}, where the median ratio is {number(typical)})."
+    )
+
+
+def _imbalance_advice(e: Evidence) -> str:
+    lr = e.signals.lr_of(e.parameters, e.worst_step)
+    return (
+        f"Compare the learning rate of its group ({number(lr)}) with the others', and its initial "
+        "scale; a learning rate of its own for this layer may be right."
+    )
+
+
+LAYER_IMBALANCE = Rule(
+    id="layer_imbalance",
+    title="One layer moves at another speed",
+    needs=("update_to_weight_ratio", "zero_gradient_fraction"),
+    condition=_imbalance,
+    persistence=Persistence(thresholds.IMBALANCE_POINTS),
+    severity="warning",
+    message=_imbalance_message,
+    advice=_imbalance_advice,
+    reference="You et al. 2017, Large batch training of convolutional networks",
+    uses=("weight_rms",),
+)
+
+
+# --- at rest ------------------------------------------------------------------------------------
+
+
+def _dead_units(signals: Signals) -> Condition:
+    run = signals.run
+    if signals.is_known("dead_row_fraction"):
+        return each_beyond(
+            signals,
+            "dead_row_fraction",
+            thresholds.DEAD_UNITS_FRACTION,
+            run.weights,
+            is_settled(signals),
+        )
+    # One element of a bias is one unit.
+    return each_beyond(
+        signals,
+        "zero_gradient_fraction",
+        thresholds.DEAD_UNITS_FRACTION,
+        _biases(signals),
+        is_settled(signals),
+    )
+
+
+def _biases(signals: Signals) -> Indices:
+    parameters = signals.run.parameters
+    chosen = [len(p.shape) == 1 and p.name.endswith("bias") for p in parameters]
+    return np.flatnonzero(chosen)
+
+
+def _dead_units_advice(e: Evidence) -> str:
+    lr = e.signals.peak_lr
+    smaller = f"lr {number(one_digit(lr / 3))} instead of {number(lr)}" if lr > 0 else "lr / 3"
+    return (
+        f"See whether a bias or the learning rate jumped before step {step(e.first_step)}. Try "
+        f"LeakyReLU or GELU, {smaller}, or initialize these units again."
+    )
+
+
+DEAD_UNITS = Rule(
+    id="dead_units",
+    title="Dead units",
+    needs=(),
+    needs_any=("dead_row_fraction", "zero_gradient_fraction"),
+    condition=_dead_units,
+    persistence=Persistence(thresholds.DEAD_UNITS_POINTS),
+    severity=lambda e: "error" if e.value >= thresholds.ALL_DEAD else "warning",
+    message=lambda e: (
+        f"Up to {percent(e.value)} of the units of {named(e.names, e.signals.run.names)} got no "
+        f"gradient at all from step {step(e.first_step)} to {step(e.last_step)}: they learn "
+        "nothing any more."
+    ),
+    advice=_dead_units_advice,
+    reference="Lu et al. 2019, Dying ReLU and initialization",
+    explains=("eps_dominates", "eps_influences", "plateau", "layer_imbalance", "lr_too_low",
+              "vanishing_gradient", "stale_second_moment", "noise_dominated"),
+)  # fmt: skip
+
+
+RARE_ROWS = Rule(
+    id="rare_rows",
+    title="Most rows of an embedding get no gradient",
+    needs=("dead_row_fraction",),
+    condition=lambda s: each_beyond(
+        s, "dead_row_fraction", thresholds.RARE_ROWS_FRACTION, s.run.embeddings
+    ),
+    persistence=Persistence(thresholds.RARE_ROWS_POINTS),
+    severity="info",
+    message=lambda e: (
+        f"Up to {percent(e.value)} of the rows of {named(e.names, e.signals.run.names)} get no "
+        "gradient at a step, and exp_avg moves them for some steps all the same. Is that meant?"
+    ),
+    advice=lambda e: (
+        "SparseAdam, or an optimizer that skips such rows; beta2 of 0.95 to 0.99 for embeddings; "
+        "no weight decay on them."
+    ),
+    reference="Kunstner et al. 2024, Heavy-tailed class imbalance and why Adam outperforms SGD",
+)
+
+
+def _without_gradient(signals: Signals) -> Condition | None:
+    """Parameters that had no gradient at any record, except weights, which are dead units."""
+    run = signals.run
+
+    def compute(part: slice) -> Flags:
+        zero = signals.statistic("zero_gradient_fraction")[part]
+        logged = ~np.isnan(signals.statistic("weight_rms")[part])
+        moved: Flags = logged & (zero < 1)
+        return moved
+
+    moved: Any = signals.by_record("has gradient", compute).any(axis=0)
+    if not moved.any() or run.step.size < thresholds.WITHOUT_GRADIENT_POINTS:
+        return None  # where nothing has one, that is another rule
+    absent = np.flatnonzero(~moved)
+    missing: Any = np.isnan(signals.statistic("zero_gradient_fraction")).all(axis=0)
+    absent = absent[missing[absent] | ~np.isin(absent, run.weights)]
+    return all_along(signals, absent)
+
+
+WITHOUT_GRADIENT = Rule(
+    id="parameter_without_gradient",
+    title="A parameter never gets a gradient",
+    needs=("zero_gradient_fraction", "weight_rms"),
+    condition=_without_gradient,
+    persistence=Persistence(),
+    severity="info",
+    message=lambda e: (
+        f"{named(e.names, e.signals.run.names)}: in the optimizer, but without a gradient at every "
+        "recorded step. Is it used in the forward pass?"
+    ),
+    advice=lambda e: "If that is meant, leave it out of the optimizer or set requires_grad=False.",
+    reference="",
+)

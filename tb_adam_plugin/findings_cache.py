@@ -1,0 +1,47 @@
+"""Diagnoses of stored runs, kept while nothing new was logged and continued where something was."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+
+from tb_adam_plugin.diagnosis.diagnose import Diagnosis, diagnose
+from tb_adam_plugin.event_data import Experiment
+from tb_adam_plugin.store import Store
+from tb_adam_plugin.stored_run import recorded_run
+
+# What was computed of a run of 1,000 parameters and 2,000 records takes some 100 MB.
+_KEPT_RUNS = 8
+
+
+class FindingsCache:
+    """Diagnoses by experiment and run. Safe to use from several threads."""
+
+    def __init__(self, store: Store) -> None:
+        """Create an empty cache of the runs of a store."""
+        self._store = store
+        self._kept: OrderedDict[tuple[str, str], tuple[object, Diagnosis]] = OrderedDict()
+        self._lock = threading.Lock()  # one diagnosis at a time: it keeps a core busy
+
+    def get(self, experiment: Experiment, run: str) -> Diagnosis:
+        """Return the diagnosis of a run.
+
+        Raises:
+            tensorboard.errors.NotFoundError: If there is no such run.
+            tb_adam_plugin.event_data.UnreadableError: If TensorBoard cannot read the data.
+        """
+        key = (experiment.id, run)
+        version = self._store.version(experiment, run)
+        with self._lock:
+            kept = self._kept.get(key)
+            if kept is not None and kept[0] == version:
+                self._kept.move_to_end(key)
+                return kept[1]
+            found = diagnose(
+                recorded_run(self._store, experiment, run), None if kept is None else kept[1]
+            )
+            self._kept[key] = (version, found)
+            self._kept.move_to_end(key)
+            while len(self._kept) > _KEPT_RUNS:
+                self._kept.popitem(last=False)
+            return found
