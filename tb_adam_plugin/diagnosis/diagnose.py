@@ -66,9 +66,7 @@ def why_not_evaluated(rule: Rule, signals: Signals) -> str:
 def _why_missing(name: str, signals: Signals) -> str:
     run = signals.run
     if name in _COLUMNS:
-        known = np.isfinite(signals.column(name)).any() or (
-            name == "gradient_norm" and signals.steps.size
-        )
+        known = np.isfinite(signals.column(name)).any()
         return "" if known else _COLUMNS[name]
     if name == "step":
         return "" if run.step.size or signals.steps.size else "nothing was recorded yet"
@@ -166,6 +164,8 @@ def _with_causes(findings: Sequence[Finding], rules: Sequence[Rule]) -> list[Fin
         )
         if cause is not None:
             severity = max(finding.severity, cause.severity, key=SEVERITIES.index)
-            finding = replace(finding, consequence_of=cause.rule, severity=severity)
+            finding = replace(
+                finding, consequence_of=cause.consequence_of or cause.rule, severity=severity
+            )
         explained.append(finding)
     return explained

@@ -8,7 +8,7 @@ from . import thresholds
 from .conditions import at_every_step
 from .recorded_run import Flags, Float64s, Indices, Values
 from .rule import Condition, Evidence, Persistence, Rule
-from .signals import Signals, is_settled
+from .signals import Signals, is_settled, median
 from .wording import named, number, one_digit, percent, step
 
 # --- none ---------------------------------------------------------------------------------------
@@ -64,7 +64,7 @@ def _nonfinite(signals: Signals) -> Condition:
     run = signals.run
     counts = signals.largest("nonfinite_count", np.arange(len(run.parameters)))
     bad_steps = _nonfinite_steps(signals)
-    step = np.union1d(run.step, bad_steps)
+    step = np.union1d(run.step, signals.steps)
     value = np.zeros(step.shape)
     value[np.searchsorted(step, bad_steps)] = 1
     value[np.searchsorted(step, run.step)] += np.where(counts > 0, counts, 0)
@@ -193,7 +193,7 @@ def _elasticity(signals: Signals) -> Float64s:
         value = signals.median("elasticity", weights)
     else:
         loss = np.abs(signals.at_records(signals.column("loss")))
-        value = signals.median_of(signals.sensitivity(weights)) / np.where(loss > 0, loss, np.nan)
+        value = median(signals.sensitivity(weights)) / np.where(loss > 0, loss, np.nan)
     before = signals.column("gradient_norm_before_clip")
     clipped = signals.at_records(before / signals.column("gradient_norm"))
     return value * np.where(np.isfinite(clipped), clipped, 1)
@@ -253,8 +253,8 @@ def _spike_excess(signals: Signals) -> Float64s:
     enough = np.isfinite(before[candidates]).sum(axis=1) >= window // 2
     candidates = candidates[enough]
     usual = before[candidates]
-    middle = np.nanmedian(usual, axis=1)
-    deviation = 1.4826 * np.nanmedian(np.abs(usual - middle[:, None]), axis=1)
+    middle = median(usual)
+    deviation = 1.4826 * median(np.abs(usual - middle[:, None]))
     limit = np.maximum(
         thresholds.SPIKE_DEVIATIONS * (deviation + thresholds.SPIKE_LEAST_DEVIATION), least
     )
@@ -267,16 +267,16 @@ def _gradient_spike(signals: Signals) -> Condition:
     excess = _spike_excess(signals)
     surprise = signals.largest("gradient_surprise", run.weights_or_matrices)
     surprised = (surprise > thresholds.SPIKE_SURPRISE) & is_settled(signals)
-    step = np.union1d(signals.steps[excess > 0], run.step[surprised])
-    value = np.zeros(step.shape)
-    value[np.searchsorted(step, signals.steps[excess > 0])] = excess[excess > 0]
+    step = np.union1d(signals.steps, run.step)
+    value = np.full(step.shape, -np.inf)
+    value[np.searchsorted(step, signals.steps)] = excess
     at = np.searchsorted(step, run.step[surprised])
     value[at] = np.maximum(value[at], np.log(surprise[surprised] / thresholds.SPIKE_SURPRISE))
 
     def blame(point: int) -> Indices:
         return _spiking(signals, float(step[point]))
 
-    return Condition(step, np.ones(step.shape, bool), value, 0.0, blame=blame)
+    return Condition(step, value > 0, value, 0.0, blame=blame)
 
 
 def _spiking(signals: Signals, step: float) -> Indices:
@@ -285,7 +285,7 @@ def _spiking(signals: Signals, step: float) -> Indices:
     norms = run.gradient_norms
     if norms is not None and (norms.step == step).any():
         row = norms.norms[norms.step == step][0]
-        usual = np.nanmedian(norms.norms[norms.step < step][-thresholds.SPIKE_WINDOW :], axis=0)
+        usual = median(norms.norms[norms.step < step][-thresholds.SPIKE_WINDOW :].T)
         place = {name: i for i, name in enumerate(run.names)}
         return np.array(
             [
@@ -372,12 +372,12 @@ def _clip_always(signals: Signals) -> Condition | None:
     if coefficient.size < window:
         return None
     views = np.lib.stride_tricks.sliding_window_view(coefficient, window)
-    median = np.full(coefficient.shape, np.nan)
-    median[window - 1 :] = np.median(views, axis=1)
+    middle = np.full(coefficient.shape, np.nan)
+    middle[window - 1 :] = np.median(views, axis=1)
     share = np.zeros(coefficient.shape)
     share[window - 1 :] = (views < 1 - 1e-3).mean(axis=1)
-    holds = (share > thresholds.CLIP_SHARE) & (median < thresholds.CLIP_COEFFICIENT)
-    return at_every_step(signals, median, holds, thresholds.CLIP_COEFFICIENT, below=True)
+    holds = (share > thresholds.CLIP_SHARE) & (middle < thresholds.CLIP_COEFFICIENT)
+    return at_every_step(signals, middle, holds, thresholds.CLIP_COEFFICIENT, below=True)
 
 
 def _clip_advice(e: Evidence) -> str:
@@ -509,11 +509,11 @@ def _noise(signals: Signals) -> Condition:
     loss = signals.at_records(signals.smooth_loss)
     holds = (
         (np.abs(smooth) < thresholds.NOISE_COSINE)
-        & (loss > thresholds.NOISE_LOSS_SHARE * signals.first_loss)
+        & (loss > thresholds.NOISE_LOSS_SHARE * signals.starting_loss)
         & (signals.median("update_to_weight_ratio", weights) > thresholds.NOISE_RATIO)
         & (run.step > thresholds.NOISE_START_SHARE * run.last_step)
     )
-    share = loss / signals.first_loss
+    share = loss / signals.starting_loss
     return Condition(run.step, holds, share, thresholds.NOISE_LOSS_SHARE)
 
 

@@ -8,7 +8,7 @@ from . import thresholds
 from .conditions import at_every_step, median_beyond
 from .recorded_run import Flags, Float64s, Indices
 from .rule import Condition, Evidence, Persistence, Rule, Severity
-from .signals import Signals, is_settled
+from .signals import Signals, is_settled, median_of_all
 from .wording import number, one_digit, percent, step
 
 _RATIO = "update_to_weight_ratio"
@@ -205,8 +205,8 @@ def _too_low(signals: Signals) -> Condition | None:
 def _too_low_advice(e: Evidence) -> str:
     run = e.signals.run
     inside = (run.step >= e.first_step) & (run.step <= e.last_step)
-    cosine = float(np.nanmedian(e.signals.median(_COSINE, run.weights_or_matrices)[inside]))
-    ratio = float(np.nanmedian(e.signals.median(_RATIO, run.weights_or_matrices)[inside]))
+    cosine = median_of_all(e.signals.median(_COSINE, run.weights_or_matrices)[inside])
+    ratio = median_of_all(e.signals.median(_RATIO, run.weights_or_matrices)[inside])
     factor = 30 if cosine > thresholds.LR_FAR_TOO_LOW_COSINE else 10
     lr = e.signals.peak_lr
     note = "On small data judge by the validation loss first: this speaks of the training loss."

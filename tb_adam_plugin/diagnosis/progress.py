@@ -13,12 +13,12 @@ def _plateau(signals: Signals) -> Condition:
     run = signals.run
     loss = signals.at_records(signals.smooth_loss)
     holds = (
-        (loss > thresholds.PLATEAU_LOSS_SHARE * signals.first_loss)
-        & (signals.first_loss > 0)
+        (loss > thresholds.PLATEAU_LOSS_SHARE * signals.starting_loss)
+        & (signals.starting_loss > 0)
         & (run.step > thresholds.PLATEAU_START_SHARE * run.last_step)
         & is_settled(signals)
     )
-    return Condition(run.step, holds, loss / signals.first_loss, thresholds.PLATEAU_LOSS_SHARE)
+    return Condition(run.step, holds, loss / signals.starting_loss, thresholds.PLATEAU_LOSS_SHARE)
 
 
 PLATEAU = Rule(
@@ -30,7 +30,7 @@ PLATEAU = Rule(
     severity="info",
     message=lambda e: (
         f"In the second half of the run the loss is still {percent(e.value)} of what it was at "
-        f"first ({number(e.signals.first_loss)}). Fine-tuning may look the same."
+        f"first ({number(e.signals.starting_loss)}). Fine-tuning may look the same."
     ),
     advice=lambda e: "",
     reference="",

@@ -22,7 +22,7 @@ _EMBEDDING_WORDS = ("emb", "wte", "wpe", "lookup")
 _LEAST_MATRIX = 64
 
 
-@dataclass(frozen=True)  # no slots: what is derived from it is computed once
+@dataclass(frozen=True, repr=False)  # no slots: what is derived from it is computed once
 class RecordedRun:
     """One run, its layouts joined. Anything may be missing.
 
@@ -52,6 +52,11 @@ class RecordedRun:
     unoptimized: tuple[Unoptimized, ...] = ()
     gradient_norms: GradientNorms | None = None
     layouts: tuple[tuple[float, Layout], ...] = ()
+
+    def __repr__(self) -> str:
+        """Say what it is, without the numbers."""
+        size = f"{len(self.parameters)} parameters, {self.step.size} records"
+        return f"RecordedRun({self.name!r}, {size})"
 
     @cached_property
     def names(self) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from . import thresholds
 from .conditions import each_beyond, median_beyond
 from .recorded_run import Float64s
 from .rule import Condition, Evidence, Persistence, Rule
-from .signals import Signals, has_converged, is_settled
+from .signals import Signals, has_converged, is_settled, median
 from .wording import decade_below, named, number, percent, step
 
 # --- lost or reset ------------------------------------------------------------------------------
@@ -184,7 +184,7 @@ def _alive_share(signals: Signals, name: str) -> Float64s:
         zero = signals.statistic("zero_second_moment_fraction")[part][:, matrices]
         zero = np.where(np.isnan(zero), 0, zero)
         share = (signals.statistic(name)[part][:, matrices] - zero) / (1 - zero)
-        return np.asarray(signals.median_of(share.astype(np.float32)))
+        return median(share)
 
     return signals.by_record(("alive share", name), compute)
 

@@ -93,11 +93,6 @@ class Signals:
 
         return self.by_record(("sensitivity", parameters.tobytes()), compute)
 
-    @staticmethod
-    def median_of(values: Values) -> Float64s:
-        """The median of each row, float64 ``[rows]``, over what is no NaN."""
-        return median(values)
-
     def largest(self, name: str, parameters: Indices) -> Float64s:
         """The largest value of a statistic over some parameters, float64 ``[records]``."""
 
@@ -195,12 +190,17 @@ class Signals:
         return float(np.median(first)) if first.size else float("nan")
 
     @cached_property
+    def starting_loss(self) -> float:
+        """The loss before training; NaN if the run was resumed, or none was recorded."""
+        return float("nan") if self.run.first_step > thresholds.FIRST_STEP else self.first_loss
+
+    @cached_property
     def smooth_loss(self) -> Float64s:
         """Moving average of the loss, float64 ``[steps]``; NaN before the first."""
         return moving_average(self.column("loss"), thresholds.LOSS_AVERAGE_STEPS)
 
 
-def median(values: Values) -> Float64s:
+def median(values: Values | Float64s) -> Float64s:
     """Median of each row over the values that are no NaN; NaN where there is none."""
     if not values.size:
         return np.full(len(values), np.nan)
@@ -211,6 +211,11 @@ def median(values: Values) -> Float64s:
     high = ordered[rows, np.minimum(known // 2, values.shape[1] - 1)].astype(np.float64)
     with np.errstate(invalid="ignore"):
         return np.where(known > 0, (low + high) / 2, np.nan)
+
+
+def median_of_all(values: Values | Float64s) -> float:
+    """Median of the values that are no NaN; NaN if there is none."""
+    return float(median(values.reshape(1, -1))[0])
 
 
 def moving_average(values: Float64s, steps: int) -> Float64s:
@@ -232,7 +237,7 @@ def is_settled(signals: Signals) -> Flags:
 def has_converged(signals: Signals) -> Flags:
     """Records at which the loss is next to nothing of what it was, bool ``[records]``."""
     now = signals.at_records(signals.smooth_loss)
-    converged: Flags = now < thresholds.CONVERGED_LOSS_SHARE * signals.first_loss
+    converged: Flags = now < thresholds.CONVERGED_LOSS_SHARE * signals.starting_loss
     return converged
 
 

@@ -54,9 +54,7 @@ def find_stretches(
     points = np.flatnonzero(lasting.any(axis=1))
     if not points.size:
         return []
-    breaks = np.flatnonzero(
-        (np.diff(condition.step[points]) > gap) & (np.diff(points) > persistence.points)
-    )
+    breaks = np.flatnonzero((np.diff(condition.step[points]) > gap) & (np.diff(points) > 1))
     if len(breaks) + 1 > most:
         breaks = breaks[:0]
     found = []

@@ -10,7 +10,7 @@ from . import thresholds
 from .conditions import all_along, each_beyond, median_beyond
 from .recorded_run import Flags, Indices, Values, fan_in
 from .rule import Condition, Evidence, Persistence, Rule, Severity
-from .signals import Signals, has_converged, is_settled
+from .signals import Signals, has_converged, is_settled, median, median_of_all
 from .wording import named, number, one_digit, percent, step
 
 # --- first scale --------------------------------------------------------------------------------
@@ -30,12 +30,12 @@ def _first_scale(signals: Signals, threshold: float, *, below: bool) -> Conditio
     scales = _first_scales(signals)
     if scales is None or np.isnan(scales).all():
         return None
-    median = np.array([np.nanmedian(scales)])
+    middle = np.array([median_of_all(scales)])
     chosen = scales < threshold if below else scales > threshold
     return Condition(
         signals.run.step[:1],
-        median < threshold if below else median > threshold,
-        median,
+        middle < threshold if below else middle > threshold,
+        middle,
         threshold,
         lowest_is_worst=below,
         blame=lambda _: signals.run.weights[chosen],
@@ -71,11 +71,10 @@ def _init_too_large(signals: Signals) -> Condition | None:
     if found is None:
         return None
     # Trained weights have a few that are far larger than the rest; drawn ones do not.
-    with np.errstate(all="ignore"):
-        outliers = np.nanmedian(
-            signals.statistic("weight_absmax")[0, run.weights]
-            / signals.statistic("weight_rms")[0, run.weights]
-        )
+    outliers = median_of_all(
+        signals.statistic("weight_absmax")[0, run.weights]
+        / signals.statistic("weight_rms")[0, run.weights]
+    )
     return None if outliers > thresholds.INIT_LARGEST_OF_UNTRAINED else found
 
 
@@ -155,7 +154,7 @@ def _weight_decay(signals: Signals) -> Condition | None:
     decay = run.hyperparameters.get("weight_decay")
     if decay is None or not decay.size:
         return None
-    decaying = np.flatnonzero(np.nan_to_num(np.nanmax(decay, axis=0)) > 0)
+    decaying = np.flatnonzero((decay > 0).any(axis=0))
     matrices = run.weights_or_matrices
     matrices = matrices[np.isin(run.group_of[matrices], decaying)]
     if not matrices.size:
@@ -244,7 +243,7 @@ def _imbalance(signals: Signals) -> Condition | None:
         ratio = signals.statistic("update_to_weight_ratio")[part][:, weights]
         zero = signals.statistic("zero_gradient_fraction")[part][:, weights]
         ratio = np.where((zero < 1) & np.isfinite(ratio), ratio, np.nan).astype(np.float32)
-        relative = ratio / signals.median_of(ratio)[:, None]
+        relative = ratio / median(ratio)[:, None]
         factor: Values = np.maximum(relative, 1 / relative).astype(np.float32)
         return factor
 
@@ -263,7 +262,7 @@ def _imbalance_message(e: Evidence) -> str:
     record = int(np.searchsorted(signals.run.step, e.worst_step))
     ratios = signals.statistic("update_to_weight_ratio")[record]
     typical = float(signals.median("update_to_weight_ratio", signals.run.weights)[record])
-    faster = bool(np.nanmedian(ratios[e.parameters]) > typical)
+    faster = median_of_all(ratios[e.parameters]) > typical
     return (
         f"{named(e.names, signals.run.names)}: moves {number(e.value)} times "
         f"{'faster' if faster else 'slower'} than a typical weight, relative to its size "

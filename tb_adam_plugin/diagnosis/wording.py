@@ -10,10 +10,10 @@ _MOST_PATTERNS = 3
 
 
 def number(value: float) -> str:
-    """A number with two digits that count: ``8e-2`` is ``0.08``, ``3e-4`` stays."""
+    """A number with two digits that count: ``0.08``, ``3e-4``."""
     if not math.isfinite(value):
         return "NaN" if math.isnan(value) else "infinite" if value > 0 else "-infinite"
-    if value != 0 and not 1e-3 <= abs(value) < 1e4:
+    if value != 0 and not 1e-2 <= abs(value) < 1e4:
         mantissa, exponent = f"{value:.1e}".split("e")
         return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
     return f"{value:.2g}" if abs(value) < 100 else f"{value:.0f}"
@@ -30,8 +30,8 @@ def one_digit(value: float) -> float:
 
 
 def decade_below(value: float) -> float:
-    """The power of ten at or below a positive number."""
-    return float(f"1e{math.floor(math.log10(value))}")
+    """The power of ten at or below a positive number, or hardly above it."""
+    return float(f"1e{math.floor(math.log10(value) + 0.05)}")
 
 
 def step(value: float) -> str:

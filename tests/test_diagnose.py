@@ -1,0 +1,228 @@
+"""The engine: stretches, growing runs, and data that are anything but clean."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from synthetic_runs import HEALTHY, Change, changed, column, make_run, statistic
+from test_rules import PLANTED
+
+from tb_adam_plugin.diagnosis import wording
+from tb_adam_plugin.diagnosis.diagnose import diagnose
+from tb_adam_plugin.diagnosis.recorded_run import GradientNorms, RecordedRun
+from tb_adam_plugin.diagnosis.registry import RULES, STATISTICS_NEEDED
+from tb_adam_plugin.diagnosis.rule import Condition, Persistence
+from tb_adam_plugin.diagnosis.signals import Signals, median
+from tb_adam_plugin.diagnosis.stretches import find_stretches
+from tb_adam_plugin.schema import Group
+
+NASTY = (math.nan, math.inf, -math.inf, 0.0, -1.0, 1e-45, 1e38, 0.5)
+
+
+# --- a run that grows ---------------------------------------------------------------------------
+
+
+def first_records(run: RecordedRun, records: int) -> RecordedRun:
+    """The run as it was when it had so many records."""
+    last = run.step[records - 1]
+    known = run.every_step["step"] <= last
+    return replace(
+        run,
+        step=run.step[:records],
+        wall_time=run.wall_time[:records],
+        statistics={n: v[:records] for n, v in run.statistics.items()},
+        hyperparameters={n: v[:records] for n, v in run.hyperparameters.items()},
+        every_step={n: v[known] for n, v in run.every_step.items()},
+    )
+
+
+@pytest.mark.parametrize("rule", PLANTED)
+def test_a_run_that_grew_is_diagnosed_as_if_it_had_always_been_so_long(rule: str) -> None:
+    run = changed(*PLANTED[rule])
+    diagnosis = None
+    for records in (1, 7, 20, 21, run.step.size):
+        part = first_records(run, records)
+        diagnosis = diagnose(part, diagnosis)
+        assert diagnosis.findings == diagnose(part).findings
+        assert diagnosis.not_evaluated == diagnose(part).not_evaluated
+
+
+def test_what_was_written_anew_is_computed_anew() -> None:
+    healthy = make_run()
+    earlier = diagnose(healthy)
+    assert earlier.findings == ()
+    # A restart writes the steps from 200 on again, later and otherwise.
+    again = changed(statistic("dead_row_fraction", 1.0, of=["layers.0.weight"], from_step=200))
+    later = replace(again, wall_time=np.where(again.step >= 200, 1, 0) + again.wall_time)
+    assert diagnose(later, earlier).findings == diagnose(later).findings != ()
+
+
+def test_another_model_is_computed_anew() -> None:
+    run = changed(*PLANTED["dead_units"])
+    renamed = replace(
+        run, parameters=tuple(replace(p, name=f"model.{p.name}") for p in run.parameters)
+    )
+    assert diagnose(renamed, diagnose(run)).findings == diagnose(renamed).findings
+
+
+# --- anything but clean -------------------------------------------------------------------------
+
+
+@st.composite
+def runs(draw: st.DrawFn) -> RecordedRun:
+    """Runs with gaps, restarts, missing things, unknown optimizers and bad numbers."""
+    if draw(st.booleans()):
+        first = draw(st.sampled_from([1, 1000]))
+        last = first + draw(st.sampled_from([0, 1, 60, 300]))
+        run = make_run(last, 10, first, draw(st.sampled_from(["AdamW", "SGD", "NeverHeardOf"])))
+    else:
+        planted = st.sampled_from(sorted(PLANTED))
+        run = changed(*PLANTED[draw(planted)], *PLANTED[draw(planted)])
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    kept = random.random(run.step.size) < draw(st.sampled_from([1.0, 0.5, 0.0]))
+    known = random.random(run.every_step["step"].size) < draw(st.sampled_from([1.0, 0.5, 0.0]))
+    share = draw(st.sampled_from([0.0, 0.02, 1.0]))
+
+    def spoil(values: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+        bad = random.random(values.shape) < share
+        return np.where(bad, random.choice(NASTY, values.shape), values).astype(values.dtype)
+
+    def some(names: list[str]) -> set[str]:
+        return set(names) - set(draw(st.lists(st.sampled_from(names), max_size=5)))
+
+    statistics = some(sorted(run.statistics))
+    settings_ = some(sorted(run.hyperparameters))
+    columns = some(sorted(run.every_step)) | {"step"}
+    groups = run.groups if draw(st.booleans()) else (Group("Other", {}), Group("Other", {}))
+    return replace(
+        run,
+        groups=groups,
+        step=run.step[kept],
+        wall_time=spoil(run.wall_time[kept]),
+        statistics={n: spoil(run.statistics[n][kept]) for n in sorted(statistics)},
+        hyperparameters={n: spoil(run.hyperparameters[n][kept]) for n in sorted(settings_)},
+        every_step={
+            n: run.every_step[n][known] if n == "step" else spoil(run.every_step[n][known])
+            for n in sorted(columns)
+        }
+        if draw(st.booleans())
+        else {},
+        gradient_norms=draw(
+            st.sampled_from(
+                [None, GradientNorms(np.array([300.0]), ("gone",), np.array([[math.nan]]))]
+            )
+        ),
+    )
+
+
+@settings(max_examples=150)
+@given(runs())
+def test_nothing_recorded_makes_a_rule_fail(run: RecordedRun) -> None:
+    diagnosis = diagnose(run)
+    evaluated = {rule.id for rule in RULES} - {rule.rule for rule in diagnosis.not_evaluated}
+    for finding in diagnosis.findings:
+        assert finding.rule in evaluated
+        assert finding.text
+        assert set(finding.parameters) <= {*run.names, *(u.name for u in run.unoptimized)}
+    assert diagnose(run, diagnosis).findings == diagnosis.findings
+
+
+def test_nothing_at_all_is_no_failure() -> None:
+    nothing = RecordedRun("nothing", (), (), np.empty(0), np.empty(0), {})
+    assert diagnose(nothing).findings == ()
+    no_parameters = replace(make_run(), parameters=(), statistics={}, groups=())
+    assert diagnose(no_parameters).findings == ()
+
+
+# --- parts --------------------------------------------------------------------------------------
+
+
+def condition(holds: list[int], step: list[int] | None = None) -> Condition:
+    flags = np.array(holds, bool)
+    steps = np.arange(len(holds)) if step is None else np.array(step)
+    return Condition(steps.astype(float), flags, np.arange(len(holds), dtype=float), 0.0)
+
+
+def test_a_stretch_must_last() -> None:
+    def spans(holds: list[int], points: int, gap: float = 0) -> list[tuple[int, int]]:
+        found = find_stretches(condition(holds), Persistence(points), gap, 10)
+        return [(s.first, s.last) for s in found]
+
+    assert spans([0, 1, 1, 0, 1, 1, 1], 3) == [(4, 6)]
+    assert spans([1, 1, 1], 3) == [(0, 2)]
+    assert spans([1, 1, 0, 1, 1], 3) == []
+    assert spans([1, 0, 0, 1], 1) == [(0, 0), (3, 3)]
+    assert spans([1, 0, 0, 1], 1, gap=3) == [(0, 3)]
+    assert spans([0, 0], 1) == []
+
+
+def test_a_stretch_must_span_steps() -> None:
+    found = condition([1, 1, 1], [1, 2, 3])
+    assert find_stretches(found, Persistence(3, steps=10), 0, 10) == []
+    assert len(find_stretches(found, Persistence(3, steps=2), 0, 10)) == 1
+
+
+def test_each_column_lasts_by_itself() -> None:
+    holds = np.array([[1, 0], [0, 1], [1, 1]], bool)
+    values = np.array([[5.0, 0.0], [0.0, 7.0], [9.0, 8.0]])
+    two = Condition(np.arange(3.0), holds, values, 0.0, (4, 6))
+    (stretch,) = find_stretches(two, Persistence(2), 0, 10)
+    assert (stretch.first, stretch.last, stretch.worst) == (1, 2, 2)
+    assert stretch.columns.tolist() == [1]
+    assert stretch.value == 8
+
+
+def test_too_many_stretches_are_one() -> None:
+    holds = [1, 0, 0] * 5
+    assert len(find_stretches(condition(holds), Persistence(), 0, 5)) == 5
+    assert len(find_stretches(condition(holds), Persistence(), 0, 4)) == 1
+
+
+@given(
+    st.lists(
+        st.lists(st.sampled_from([1.0, 2.0, 3.5, math.nan]), min_size=3, max_size=3), min_size=1
+    )
+)
+def test_medians_leave_out_nan(rows: list[list[float]]) -> None:
+    expected = [
+        float(np.median(known)) if (known := [v for v in row if v == v]) else math.nan
+        for row in rows
+    ]
+    np.testing.assert_array_equal(median(np.array(rows, np.float32)), expected)
+
+
+def test_warmup_ends_where_the_learning_rate_stops_rising() -> None:
+    def warmup(change: Change) -> float:
+        return Signals(changed(change)).warmup_end
+
+    assert warmup(column("lr", 1e-3)) == 0
+    assert warmup(column("lr", lambda t: np.minimum(t, 40) * 1e-5)) == 40
+    assert warmup(column("lr", lambda t: np.where(t < 200, 1e-3, 1e-1))) == 0
+
+
+def test_names_that_differ_in_numbers_are_one() -> None:
+    layers = [f"h.{i}.ln_1.bias" for i in range(12)]
+    assert wording.named(layers, [*layers, "head"]) == "all 12 h.*.ln_1.bias"
+    assert wording.named(layers[:3], layers) == "3 h.*.ln_1.bias"
+    assert wording.named(["head"], layers) == "head"
+    assert wording.named(["a", "b"], []) == "a and b"
+    assert wording.named(["a", "b", "c", "d", "e"], []) == "a, b, c and 2 more"
+
+
+def test_numbers_have_two_digits_that_count() -> None:
+    shown = {0.08: "0.08", 3e-4: "3e-4", 1.23e-5: "1.2e-5", 0: "0", 65536: "6.6e4", 412.6: "413"}
+    assert {value: wording.number(value) for value in shown} == shown
+    assert wording.number(math.inf) == "infinite"
+    assert wording.one_digit(3.33e-4) == 3e-4
+    assert wording.decade_below(4e-5) == 1e-5
+
+
+def test_the_synthetic_runs_have_every_statistic_that_rules_need() -> None:
+    columns = {"step", "loss", "lr", "gradient_norm", "gradient_norm_before_clip"}
+    others = {"weight_decay", "eps", "state_step"}
+    assert STATISTICS_NEEDED - columns - others <= set(HEALTHY)

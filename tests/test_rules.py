@@ -1,0 +1,583 @@
+"""Every rule on a run that has what it is for, on healthy runs, and on runs that just miss it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from synthetic_runs import (
+    WEIGHTS,
+    Change,
+    changed,
+    column,
+    dtype,
+    hyperparameter,
+    make_run,
+    norms_around,
+    optimizer,
+    retyped_at,
+    statistic,
+    unoptimized,
+    without,
+    without_column,
+)
+
+from tb_adam_plugin.diagnosis.diagnose import Diagnosis, diagnose
+from tb_adam_plugin.diagnosis.recorded_run import RecordedRun
+from tb_adam_plugin.diagnosis.registry import RULES
+from tb_adam_plugin.diagnosis.rule import Finding, Rule
+
+LAYERS = [f"layers.{i}.weight" for i in range(5)]
+MATRICES = [*LAYERS, "head.weight"]
+SQUARE = [*LAYERS[:3]]
+BIASES = [f"layers.{i}.bias" for i in range(5)]
+NAN = float("nan")
+
+
+def flat_loss(steps: Any) -> Any:
+    return np.full(np.shape(steps), 2.3)
+
+
+def profile(decades: float) -> list[float]:
+    """Gradient RMS of six weights of one RMS each, so that sensitivity grows with depth."""
+    elements = [4096] * 5 + [640]
+    return [10 ** (decades * i / 5) / n for i, n in enumerate(elements)]
+
+
+STALE: list[Change] = [
+    statistic("momentum_gradient_cosine", 0.97),
+    column("gradient_norm", lambda t: 0.1 * t),
+]
+RESET: list[Change] = [
+    statistic("momentum_gradient_cosine", NAN, from_step=200, to_step=200),
+    statistic("gradient_exp_avg_cosine", 1.0, from_step=200, to_step=200),
+]
+SLOW: list[Change] = [
+    statistic("momentum_gradient_cosine", 0.5),
+    statistic("update_to_weight_ratio", 3e-5),
+]
+CLIPPED: list[Change] = [
+    column("gradient_norm", 1.0),
+    column("gradient_norm_before_clip", lambda t: 40 + np.sin(t)),
+]
+DECAY: list[Change] = [statistic("weight_decay_ratio", 3.0, of=WEIGHTS)]
+HALF: list[Change] = [dtype("float16", "float16")]
+TOO_FAST: list[Change] = [statistic("update_to_weight_ratio", 0.2, to_step=16)]
+NOISY: list[Change] = [column("loss", flat_loss), statistic("momentum_gradient_cosine", 0.05)]
+EPS: list[Change] = [
+    statistic("epsilon_fraction", 0.9),
+    statistic("epsilon_10_fraction", 0.95),
+    hyperparameter("eps", 0.1),
+]
+VANISHING: list[Change] = [
+    statistic("gradient_rms", profile(3.0), of=MATRICES),
+    statistic("weight_rms", 1.0, of=MATRICES, from_step=2),
+]
+
+# What a rule is for. One entry for every rule.
+PLANTED: Mapping[str, Sequence[Change]] = {
+    "not_in_optimizer": [unoptimized("head2.weight", trainable=True)],
+    "frozen": [unoptimized("backbone.weight", trainable=False)],
+    "no_gradient": [statistic("zero_gradient_fraction", 1.0, from_step=100)],
+    "stale_gradient": STALE,
+    "lr_jump": [column("lr", 0.1, from_step=200)],
+    "state_reset": RESET,
+    "state_type_changed": [retyped_at(200, "bfloat16")],
+    "step_not_counted": [statistic("state_step", 1.0)],
+    "eps_rounds_to_zero": HALF,
+    "second_moment_underflow": [
+        statistic("second_moment_underflow_fraction", 0.2, of=["layers.2.weight"])
+    ],
+    "gradient_scale": [statistic("elasticity", 5e5)],
+    "init_too_small": [statistic("weight_rms", 0.001, only=[0])],
+    "init_too_large": [
+        statistic("weight_rms", 0.5, only=[0]),
+        statistic("weight_absmax", 1.0, only=[0]),
+    ],
+    "lost_updates": [statistic("lost_update_fraction", 0.8), dtype("bfloat16", "bfloat16")],
+    "beta2_too_low": [statistic("second_moment_flicker", 0.4), hyperparameter("beta2", 0.3)],
+    "lr_too_high": TOO_FAST,
+    "weight_decay_too_strong": DECAY,
+    "lr_decayed_early": [column("lr", 1e-6, from_step=200)],
+    "clip_always": CLIPPED,
+    "dead_units": [statistic("dead_row_fraction", 0.7, of=["layers.3.weight"])],
+    "vanishing_gradient": VANISHING,
+    "eps_dominates": EPS,
+    "eps_influences": [statistic("epsilon_10_fraction", 0.8)],
+    "second_moment_frozen": [statistic("second_moment_frozen_fraction", 0.99)],
+    "gradient_spike": [column("gradient_norm", 100.0, from_step=300, to_step=300)],
+    "loss_blowup": [column("loss", 50.0, from_step=300)],
+    "nonfinite": [statistic("nonfinite_count", 3.0, of=["head.weight"], from_step=400)],
+    "layer_imbalance": [statistic("update_to_weight_ratio", 0.05, of=["layers.4.weight"])],
+    "lr_too_low": SLOW,
+    "noise_dominated": NOISY,
+    "converged": [
+        column("loss", lambda t: 2.3 * np.exp(-t / 20)),
+        statistic("gradient_surprise", 0.01, from_step=100),
+    ],
+    "stale_second_moment": [statistic("gradient_surprise", 0.01, from_step=100)],
+    "clip_constant": [column("gradient_norm", 1.0)],
+    "l2_in_adam": [optimizer("Adam", decoupled_weight_decay=False)],
+    "parameter_without_gradient": [
+        statistic("zero_gradient_fraction", NAN, of=["layers.1.bias"]),
+    ],
+    "rare_rows": [statistic("dead_row_fraction", 0.95, of=["embedding.weight"])],
+    "bimodal_update": [statistic("update_bimodality", 0.6)],
+    "plateau": [column("loss", flat_loss)],
+}
+
+# Runs that lack one thing that a rule needs. Each clause of a condition is left out once.
+NEAR: Sequence[tuple[str, str, Sequence[Change]]] = [
+    ("not_in_optimizer", "frozen", [unoptimized("a.weight", trainable=False)]),
+    ("frozen", "trainable", [unoptimized("a.weight", trainable=True)]),
+    (
+        "no_gradient",
+        "one has",
+        [statistic("zero_gradient_fraction", 1.0, of=[*WEIGHTS, *BIASES[1:]])],
+    ),
+    ("no_gradient", "short", [statistic("zero_gradient_fraction", 1.0, only=[20, 21])]),
+    ("stale_gradient", "norm does not grow", STALE[:1]),
+    ("stale_gradient", "cosine is low", STALE[1:]),
+    ("stale_gradient", "short", [STALE[1], statistic("momentum_gradient_cosine", 0.97, only=[9])]),
+    ("lr_jump", "rises too little", [column("lr", 4e-3, from_step=200)]),
+    (
+        "lr_jump",
+        "returns to its peak",
+        [column("lr", 1e-4, from_step=100), column("lr", 1e-3, from_step=200)],
+    ),
+    ("lr_jump", "warm-up", [column("lr", lambda t: 1e-12 * 10.0 ** np.minimum(t, 9))]),
+    ("state_reset", "moments go on", RESET[:1]),
+    ("state_reset", "cosine is known", RESET[1:]),
+    (
+        "state_reset",
+        "first record",
+        [
+            statistic("momentum_gradient_cosine", NAN, only=[0]),
+            statistic("gradient_exp_avg_cosine", 1.0, only=[0]),
+        ],
+    ),
+    ("state_type_changed", "same type", [retyped_at(200, "float32")]),
+    (
+        "step_not_counted",
+        "counts",
+        [statistic("state_step", np.arange(len(make_run().step))[:, None])],
+    ),
+    (
+        "step_not_counted",
+        "no gradient",
+        [statistic("state_step", 1.0), statistic("zero_gradient_fraction", 1.0)],
+    ),
+    ("eps_rounds_to_zero", "large enough", [*HALF, hyperparameter("eps", 1e-4)]),
+    ("eps_rounds_to_zero", "state in float32", [dtype("float16", "float32")]),
+    ("eps_rounds_to_zero", "weights in float32", [dtype("float32", "float16")]),
+    ("eps_rounds_to_zero", "fused", [*HALF, optimizer("AdamW", fused=True)]),
+    ("second_moment_underflow", "little", [statistic("second_moment_underflow_fraction", 0.04)]),
+    (
+        "second_moment_underflow",
+        "short",
+        [statistic("second_moment_underflow_fraction", 0.9, only=[9, 10])],
+    ),
+    ("gradient_scale", "largest of healthy runs", [statistic("elasticity", 226.0)]),
+    ("gradient_scale", "short", [statistic("elasticity", 5e5, only=[9, 10])]),
+    (
+        "init_too_small",
+        "one weight alone",
+        [statistic("weight_rms", 0.0, of=["head.weight"], only=[0])],
+    ),
+    (
+        "init_too_large",
+        "trained before",
+        [
+            statistic("weight_rms", 0.5, only=[0]),
+            statistic("weight_absmax", 5.0, only=[0]),
+        ],
+    ),
+    ("init_too_large", "later", [statistic("weight_rms", 0.5, from_step=2)]),
+    ("lost_updates", "less than half", [statistic("lost_update_fraction", 0.45)]),
+    ("lost_updates", "short", [statistic("lost_update_fraction", 0.9, only=[9, 10, 11, 12])]),
+    ("beta2_too_low", "0.95", [statistic("second_moment_flicker", 0.07)]),
+    ("beta2_too_low", "first steps", [statistic("second_moment_flicker", 0.4, to_step=20)]),
+    ("lr_too_high", "healthy start", [statistic("update_to_weight_ratio", 0.09, to_step=16)]),
+    ("lr_too_high", "short", [statistic("update_to_weight_ratio", 0.2, to_step=2)]),
+    ("lr_too_high", "later", [statistic("update_to_weight_ratio", 0.2, from_step=60)]),
+    ("lr_too_high", "biases alone", [statistic("update_to_weight_ratio", 0.2, of=BIASES)]),
+    ("weight_decay_too_strong", "weaker", [statistic("weight_decay_ratio", 0.4)]),
+    ("weight_decay_too_strong", "first steps", [statistic("weight_decay_ratio", 3.0, to_step=20)]),
+    ("weight_decay_too_strong", "no decay", [*DECAY, hyperparameter("weight_decay", 0.0)]),
+    (
+        "weight_decay_too_strong",
+        "converged",
+        [*DECAY, column("loss", lambda t: 2.3 * np.exp(-t / 2))],
+    ),
+    ("lr_decayed_early", "at the end", [column("lr", 1e-6, from_step=400)]),
+    ("lr_decayed_early", "not so low", [column("lr", 2e-5, from_step=200)]),
+    (
+        "clip_always",
+        "a little",
+        [CLIPPED[0], column("gradient_norm_before_clip", lambda t: 5 + np.sin(t))],
+    ),
+    (
+        "clip_always",
+        "now and then",
+        [CLIPPED[0], column("gradient_norm_before_clip", lambda t: np.where(t % 10 == 0, 1, 40))],
+    ),
+    ("dead_units", "as in healthy networks", [statistic("dead_row_fraction", 0.5)]),
+    ("dead_units", "embedding", [statistic("dead_row_fraction", 0.9, of=["embedding.weight"])]),
+    ("dead_units", "short", [statistic("dead_row_fraction", 0.9, only=range(9, 16))]),
+    ("dead_units", "first steps", [statistic("dead_row_fraction", 0.9, to_step=20)]),
+    ("vanishing_gradient", "a decade", [statistic("gradient_rms", profile(1.0), of=MATRICES)]),
+    (
+        "vanishing_gradient",
+        "not layer by layer",
+        [*VANISHING, statistic("gradient_rms", 1.0, of=["layers.1.weight", "layers.2.weight"])],
+    ),
+    (
+        "vanishing_gradient",
+        "one has no gradient",
+        [*VANISHING, statistic("gradient_rms", 0.0, of=["layers.2.weight"])],
+    ),
+    ("eps_dominates", "healthy", [statistic("epsilon_fraction", 0.23)]),
+    ("eps_dominates", "first steps", [statistic("epsilon_fraction", 0.9, to_step=20)]),
+    ("eps_influences", "first steps", [statistic("epsilon_10_fraction", 0.9, to_step=20)]),
+    (
+        "eps_dominates",
+        "dead units",
+        [*EPS[:1], statistic("zero_second_moment_fraction", 0.85)],
+    ),
+    ("second_moment_frozen", "less", [statistic("second_moment_frozen_fraction", 0.3)]),
+    ("gradient_spike", "noise", [column("gradient_norm", 4.0, from_step=300, to_step=300)]),
+    ("gradient_spike", "healthy surprise", [statistic("gradient_surprise", 4.7, only=[30])]),
+    ("gradient_spike", "first steps", [statistic("gradient_surprise", 50.0, to_step=20)]),
+    ("gradient_spike", "start", [column("gradient_norm", 100.0, to_step=20)]),
+    ("loss_blowup", "a bad batch", [column("loss", 8.0, from_step=300, to_step=301)]),
+    ("loss_blowup", "higher, not by half", [column("loss", 3.2, from_step=300)]),
+    ("layer_imbalance", "healthy", [statistic("update_to_weight_ratio", 9e-3, of=LAYERS[:1])]),
+    ("layer_imbalance", "short", [statistic("update_to_weight_ratio", 1.0, only=[9, 10])]),
+    (
+        "layer_imbalance",
+        "starts at zero",
+        [
+            *PLANTED["layer_imbalance"],
+            statistic("weight_rms", 0.0, of=["layers.4.weight"], only=[0]),
+        ],
+    ),
+    (
+        "layer_imbalance",
+        "no gradient",
+        [
+            statistic("update_to_weight_ratio", 1e-9, of=["layers.4.weight"]),
+            statistic("zero_gradient_fraction", 1.0, of=["layers.4.weight"]),
+        ],
+    ),
+    ("lr_too_low", "cosine is low", [statistic("update_to_weight_ratio", 3e-5)]),
+    (
+        "lr_too_low",
+        "steps are long",
+        [
+            statistic("momentum_gradient_cosine", 0.5),
+            statistic("update_to_weight_ratio", 4e-3),
+        ],
+    ),
+    ("lr_too_low", "gradients have faded", [*SLOW, statistic("gradient_surprise", 0.2)]),
+    (
+        "lr_too_low",
+        "at the start",
+        [SLOW[1], statistic("momentum_gradient_cosine", 0.5, to_step=50)],
+    ),
+    (
+        "lr_too_low",
+        "short",
+        [SLOW[1], statistic("momentum_gradient_cosine", 0.5, only=range(20, 27))],
+    ),
+    ("noise_dominated", "loss falls", NOISY[1:]),
+    ("noise_dominated", "cosine", [NOISY[0], statistic("momentum_gradient_cosine", 0.4)]),
+    ("noise_dominated", "still", [*NOISY, statistic("update_to_weight_ratio", 1e-5)]),
+    (
+        "noise_dominated",
+        "at the start",
+        [NOISY[1], column("loss", 2.3, to_step=190), column("loss", 1.0, from_step=191)],
+    ),
+    ("converged", "loss is high", PLANTED["stale_second_moment"]),
+    ("converged", "gradients are fresh", [PLANTED["converged"][0]]),
+    ("stale_second_moment", "converged", PLANTED["converged"]),
+    ("stale_second_moment", "healthy", [statistic("gradient_surprise", 0.3)]),
+    ("stale_second_moment", "none at all", [statistic("gradient_surprise", 0.0)]),
+    ("clip_constant", "noise", [column("gradient_norm", lambda t: 1 + 0.01 * (t % 2))]),
+    ("clip_constant", "zero", [column("gradient_norm", 0.0)]),
+    ("l2_in_adam", "no decay", [*PLANTED["l2_in_adam"], hyperparameter("weight_decay", 0.0)]),
+    ("l2_in_adam", "decoupled", [optimizer("Adam", decoupled_weight_decay=True)]),
+    ("l2_in_adam", "SGD", [optimizer("SGD", decoupled_weight_decay=False)]),
+    (
+        "parameter_without_gradient",
+        "once",
+        [
+            *PLANTED["parameter_without_gradient"],
+            statistic("zero_gradient_fraction", 0.0, only=[3]),
+        ],
+    ),
+    (
+        "parameter_without_gradient",
+        "a weight of dead units",
+        [statistic("zero_gradient_fraction", 1.0, of=["layers.1.weight"])],
+    ),
+    ("parameter_without_gradient", "nothing has one", [statistic("zero_gradient_fraction", 1.0)]),
+    ("rare_rows", "other weights", [statistic("dead_row_fraction", 0.95, of=LAYERS)]),
+    ("rare_rows", "most are used", [statistic("dead_row_fraction", 0.7, of=["embedding.weight"])]),
+    ("bimodal_update", "healthy", [statistic("update_bimodality", 0.08)]),
+    ("bimodal_update", "first steps", [statistic("update_bimodality", 1.0, to_step=20)]),
+    ("plateau", "falls late", [column("loss", 2.3, to_step=250), column("loss", 1, from_step=251)]),
+    ("plateau", "negative loss", [column("loss", -2.3)]),
+]
+
+
+def found(run: RecordedRun) -> dict[str, Finding]:
+    """The findings of a run, the first of each rule."""
+    result: dict[str, Finding] = {}
+    for finding in diagnose(run).findings:
+        result.setdefault(finding.rule, finding)
+    return result
+
+
+def not_evaluated(diagnosis: Diagnosis) -> dict[str, str]:
+    return {rule.rule: rule.reason for rule in diagnosis.not_evaluated}
+
+
+# --- each rule ----------------------------------------------------------------------------------
+
+
+def test_every_rule_has_a_run_that_it_is_for_and_one_that_just_misses_it() -> None:
+    ids = [rule.id for rule in RULES]
+    assert len(set(ids)) == len(ids)
+    assert set(PLANTED) == set(ids)
+    assert {rule for rule, _, _ in NEAR} | {"nonfinite"} == set(ids)
+
+
+@pytest.mark.parametrize("rule", PLANTED)
+def test_what_is_planted_is_found(rule: str) -> None:
+    finding = found(changed(*PLANTED[rule]))[rule]
+    assert finding.text
+    assert finding.text.endswith((".", "?"))
+    assert finding.first_step <= (finding.worst_step or 0) <= finding.last_step
+    assert "nan" not in finding.text.lower().replace("nan or infin", "")
+    assert "nan" not in finding.advice.lower()
+
+
+@pytest.mark.parametrize("rule", PLANTED)
+def test_a_rule_without_its_condition_finds_nothing(rule: str) -> None:
+    """What the others say is no substitute: each planted fault needs its own rule."""
+    without_condition = [replace(r, condition=lambda _: None) if r.id == rule else r for r in RULES]
+    diagnosis = diagnose(changed(*PLANTED[rule]), rules=without_condition)
+    assert rule not in {finding.rule for finding in diagnosis.findings}
+
+
+@pytest.mark.parametrize(
+    ("rule", "changes"),
+    [pytest.param(rule, changes, id=f"{rule}: {what}") for rule, what, changes in NEAR],
+)
+def test_what_just_misses_a_rule_is_not_found(rule: str, changes: Sequence[Change]) -> None:
+    run = changed(*changes)
+    assert rule not in not_evaluated(diagnose(run))
+    assert rule not in found(run)
+
+
+WITHOUT_SECOND = (
+    "gradient_surprise", "epsilon_fraction", "epsilon_10_fraction", "zero_second_moment_fraction",
+    "exp_avg_sq_root", "second_moment_underflow_fraction", "second_moment_flicker",
+    "update_bimodality", "second_moment_frozen_fraction",
+)  # fmt: skip
+WITHOUT_FIRST = ("momentum_gradient_cosine", "gradient_exp_avg_cosine")
+
+
+def warmed_up(steps: Any) -> Any:
+    return 1e-3 * np.where(steps <= 50, steps / 50, 0.5 * (1 + np.cos(np.pi * (steps - 50) / 450)))
+
+
+HEALTHY: Mapping[str, RecordedRun] = {
+    "AdamW": make_run(),
+    "every step": make_run(every=1),
+    "long": make_run(last=20_000, every=100),
+    "just begun": make_run(last=3),
+    "resumed": make_run(first=10_001, last=10_400),
+    "warm-up and cosine": changed(column("lr", warmed_up)),
+    "restarts": changed(column("lr", lambda t: 1e-3 * (1.001 - (t % 100) / 100))),
+    "SGD": changed(optimizer("SGD", WITHOUT_SECOND), hyperparameter("beta1", NAN)),
+    "plain SGD": changed(optimizer("SGD", (*WITHOUT_SECOND, *WITHOUT_FIRST))),
+    "RMSprop": changed(
+        optimizer("RMSprop", WITHOUT_FIRST),
+        hyperparameter("beta2", NAN),
+        hyperparameter("alpha", 0.99),
+        statistic("epsilon_10_fraction", 0.8, to_step=150),
+    ),
+    "fine-tuning": changed(
+        column("loss", lambda t: 1.5 - 0.4 * t / 500),
+        statistic("weight_rms", 0.5),
+        statistic("weight_absmax", 8.0),
+    ),
+    "without a loss": changed(without_column("loss")),
+    "first layer from zero": changed(
+        statistic("weight_rms", 0.0, of=["layers.2.weight"], only=[0]),
+        statistic("update_to_weight_ratio", np.inf, of=["layers.2.weight"], only=[0]),
+        statistic("update_to_weight_ratio", 0.4, of=["layers.2.weight"], only=[1, 2, 3]),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_nothing_is_found_in_healthy_runs(name: str) -> None:
+    assert found(HEALTHY[name]) == {}
+
+
+# --- what a rule lacks --------------------------------------------------------------------------
+
+
+def test_a_rule_says_what_it_lacks() -> None:
+    everything = make_run()
+    assert set(not_evaluated(diagnose(everything))) == {"step_not_counted", "clip_always"}
+    empty = RecordedRun("empty", (), (), np.empty(0), np.empty(0), {})
+    assert set(not_evaluated(diagnose(empty))) == {rule.id for rule in RULES}
+    old = changed(without("second_moment_flicker"), without_column("loss", "gradient_norm"))
+    reasons = not_evaluated(diagnose(old))
+    assert reasons["beta2_too_low"] == "second_moment_flicker was not recorded"
+    assert reasons["loss_blowup"] == "no loss was recorded: debug.record(loss=loss)"
+    assert reasons["clip_constant"].startswith("the gradient norm was not recorded")
+    assert "gradient_spike" not in reasons  # the surprise is enough
+    sgd = not_evaluated(diagnose(HEALTHY["plain SGD"]))
+    assert sgd["beta2_too_low"] == "SGD does not have second_moment_flicker"
+    assert sgd["lr_too_low"] == "SGD does not have momentum_gradient_cosine"
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.id)
+def test_a_rule_without_what_it_needs_is_not_evaluated(rule: Rule) -> None:
+    known = changed(*PLANTED[rule.id])
+    for name in rule.needs:
+        if name == "step":
+            continue
+        run = without_column(name)(without(name)(known))
+        settings = {n: v for n, v in run.hyperparameters.items() if n != name}
+        assert rule.id in not_evaluated(diagnose(replace(run, hyperparameters=settings))), name
+
+
+def test_old_runs_fall_back_on_what_they_have() -> None:
+    dead = changed(
+        without("dead_row_fraction"),
+        statistic("zero_gradient_fraction", 0.9, of=["layers.3.bias"]),
+    )
+    assert found(dead)["dead_units"].parameters == ("layers.3.bias",)
+    scaled = changed(
+        without("elasticity"),
+        statistic("gradient_rms", 300.0),
+        statistic("weight_rms", 0.07, from_step=2),
+    )
+    assert found(scaled)["gradient_scale"].severity == "error"
+
+
+# --- severity, advice, what it is about ---------------------------------------------------------
+
+
+def test_advice_about_the_learning_rate_names_values() -> None:
+    high = found(changed(*TOO_FAST))["lr_too_high"]
+    assert high.severity == "warning"
+    assert "Try lr 2e-4 instead of 1e-3" in high.advice or "lr 1e-4" in high.advice
+    assert "update-to-weight ratio 0.2 → about" in high.advice
+    far = found(changed(statistic("update_to_weight_ratio", 0.68, to_step=16)))["lr_too_high"]
+    assert far.severity == "error"
+    assert "Try lr 3e-5 instead of 1e-3: update-to-weight ratio 0.68 → about 0.02" in far.advice
+    low = found(changed(*SLOW))["lr_too_low"]
+    assert "Try lr 0.01 instead of 1e-3: update-to-weight ratio 3e-5 → about 3e-4" in low.advice
+    far_low = found(changed(*SLOW, statistic("momentum_gradient_cosine", 0.8)))["lr_too_low"]
+    assert "Try lr 0.03 instead of 1e-3" in far_low.advice
+
+
+def test_a_loss_that_blows_up_makes_a_high_learning_rate_an_error() -> None:
+    run = changed(*TOO_FAST, column("loss", 50.0, from_step=30))
+    findings = found(run)
+    assert findings["lr_too_high"].severity == "error"
+    assert findings["loss_blowup"].consequence_of == "lr_too_high"
+
+
+def test_advice_about_eps_weight_decay_and_beta2_names_values() -> None:
+    assert "Try eps 1e-5 instead of 0.1" in found(changed(*EPS))["eps_dominates"].advice
+    decay = found(changed(*DECAY))["weight_decay_too_strong"]
+    assert decay.severity == "warning"
+    assert "Try weight_decay 3e-4 instead of 0.01" in decay.advice
+    aligned = changed(*DECAY, statistic("update_weight_cosine", -0.96))
+    assert found(aligned)["weight_decay_too_strong"].severity == "error"
+    beta2 = found(changed(*PLANTED["beta2_too_low"]))["beta2_too_low"]
+    assert "instead of 0.3" in beta2.advice
+
+
+def test_findings_name_their_parameters() -> None:
+    assert found(changed(*PLANTED["dead_units"]))["dead_units"].parameters == ("layers.3.weight",)
+    assert found(changed(*PLANTED["nonfinite"]))["nonfinite"].parameters == ("head.weight",)
+    every_layer = changed(statistic("dead_row_fraction", 1.0, of=LAYERS))
+    (finding,) = [f for f in diagnose(every_layer).findings if f.rule == "dead_units"]
+    assert finding.severity == "error"
+    assert "all 5 layers.*.weight" in finding.text
+    some = found(changed(statistic("dead_row_fraction", 0.7, of=SQUARE)))["dead_units"]
+    assert some.severity == "warning"
+    assert "3 layers.*.weight" in some.text
+    spike = [*PLANTED["gradient_spike"], norms_around(300, "layers.1.weight")]
+    assert found(changed(*spike))["gradient_spike"].parameters == ("layers.1.weight",)
+    surprised = changed(statistic("gradient_surprise", 80.0, of=["head.weight"], only=[30]))
+    assert found(surprised)["gradient_spike"].parameters == ("head.weight",)
+
+
+def test_a_spike_that_raises_the_loss_is_an_error() -> None:
+    spike = PLANTED["gradient_spike"]
+    assert found(changed(*spike))["gradient_spike"].severity == "warning"
+    harmful = changed(*spike, column("loss", 2.0, from_step=301))
+    assert found(harmful)["gradient_spike"].severity == "error"
+
+
+def test_nonfinite_loss_or_norm_between_records_is_found() -> None:
+    loss = changed(column("loss", np.inf, from_step=303, to_step=303))
+    assert found(loss)["nonfinite"].first_step == 303
+    norm = changed(column("gradient_norm", NAN, from_step=305, to_step=305))
+    assert found(norm)["nonfinite"].first_step == 305
+    absent = changed(column("loss", NAN, from_step=100))
+    assert "nonfinite" not in found(absent)  # not recorded is not NaN
+
+
+# --- order, merging -----------------------------------------------------------------------------
+
+
+def test_root_causes_come_first_and_explain_the_others() -> None:
+    run = changed(
+        column("lr", 0.1, from_step=200),
+        column("loss", 50.0, from_step=210),
+        statistic("dead_row_fraction", 1.0, of=LAYERS, from_step=220),
+        column("gradient_norm", 500.0, from_step=205, to_step=205),
+    )
+    diagnosis = diagnose(run)
+    assert diagnosis.findings[0].rule == "lr_jump"
+    assert {f.consequence_of for f in diagnosis.findings[1:]} == {"lr_jump"}
+
+
+def test_what_came_before_a_cause_is_no_consequence_of_it() -> None:
+    run = changed(
+        column("lr", 0.1, from_step=400),
+        statistic("dead_row_fraction", 1.0, of=LAYERS, from_step=100, to_step=300),
+    )
+    assert found(run)["dead_units"].consequence_of is None
+
+
+def test_a_consequence_is_not_more_severe_than_its_cause() -> None:
+    run = changed(*DECAY, statistic("dead_row_fraction", 1.0, of=LAYERS, from_step=100))
+    findings = found(run)
+    assert findings["weight_decay_too_strong"].severity == "warning"
+    assert findings["dead_units"].severity == "warning"
+
+
+def test_neighbouring_steps_are_one_finding_and_distant_ones_are_not() -> None:
+    spikes = [column("gradient_norm", 100.0, from_step=t, to_step=t) for t in (200, 204, 450)]
+    first, second = (f for f in diagnose(changed(*spikes)).findings if f.rule == "gradient_spike")
+    assert (first.first_step, first.last_step) == (200, 204)
+    assert (second.first_step, second.last_step) == (450, 450)
+    many = [
+        column("gradient_norm", 100.0, from_step=t, to_step=t) for t in (100, 200, 300, 400, 500)
+    ]
+    (all_of_them,) = (f for f in diagnose(changed(*many)).findings if f.rule == "gradient_spike")
+    assert "5 steps" in all_of_them.text
