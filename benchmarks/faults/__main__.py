@@ -36,6 +36,7 @@ def main() -> None:
     parser.add_argument(
         "--cache", type=Path, default=Path(tempfile.gettempdir(), "adam_debug_faults")
     )
+    parser.add_argument("--recorded", action="store_true", help="only runs that are recorded")
     parser.add_argument("--list", action="store_true", help="say which runs there are, and end")
     parser.add_argument("--replay", action="store_true", help="train again with what is advised")
     parser.add_argument("--findings", action="store_true", help="print what is found in every run")
@@ -66,6 +67,8 @@ def main() -> None:
 
 def _train_and_diagnose(cases: list[Case], options: argparse.Namespace) -> list[DiagnosedRun]:
     runs = wanted_runs(cases, options.cache)
+    if options.recorded:
+        runs = [run for run in runs if run.is_recorded]
     failed = record_missing(runs, options.jobs, _say)
     recorded = [run for run in runs if run.case.name not in failed]
     best = best_losses(recorded)

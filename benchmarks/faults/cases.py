@@ -65,12 +65,16 @@ class Case:
 
 
 def cases_of(half: Half) -> list[Case]:
-    """Return the cases of a half: every control in every task, every fault in some of them."""
-    tasks = tasks_of(half)
-    planted: list[tuple[Task, Fault | Control]] = [(t, c) for c in CONTROLS for t in tasks]
-    planted += [(t, f) for i, f in enumerate(FAULTS) for t in _tasks_for(f, tasks, i)]
-    first = _FIRST_SEED[half]
-    return [Case(t, what, seed) for seed, (t, what) in enumerate(planted, start=first)]
+    """Return the cases of a half: every control and every fault in some of its tasks."""
+    dealt = [
+        (task, planted)
+        for turn, planted in enumerate((*CONTROLS, *FAULTS))
+        for task in _tasks_for(planted, tasks_of(half), turn)
+    ]
+    return [
+        Case(task, planted, seed)
+        for seed, (task, planted) in enumerate(dealt, start=_FIRST_SEED[half])
+    ]
 
 
 def case_named(name: str) -> Case:
@@ -87,7 +91,7 @@ def _cases_by_name() -> dict[str, Case]:
     return {case.name: case for half in HALVES for case in cases_of(half)}
 
 
-def _tasks_for(fault: Fault, tasks: Sequence[Task], turn: int) -> list[Task]:
-    """Deal out the tasks in which a fault can be planted; each fault begins with another."""
-    fitting = [task for task in tasks if fault.fits(task)]
-    return [fitting[(3 * turn + i) % len(fitting)] for i in range(fault.runs)]
+def _tasks_for(planted: Fault | Control, tasks: Sequence[Task], turn: int) -> list[Task]:
+    """Deal out the tasks in which something is planted; each begins with another."""
+    fitting = [t for t in tasks if isinstance(planted, Control) or planted.fits(t)]
+    return [fitting[(3 * turn + i) % len(fitting)] for i in range(planted.runs)]

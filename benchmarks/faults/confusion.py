@@ -71,9 +71,7 @@ def fault_row(kind: str, runs: Sequence[DiagnosedRun]) -> FaultRow:
     """Count the runs with one kind of fault."""
     harmed = [run for run in runs if run.is_harmed]
     steps = [run.steps_until_named for run in runs if run.steps_until_named is not None]
-    others = Counter(
-        rule for run in runs for rule in {f.rule for f in run.alarms} - set(run.rules)
-    )
+    others = Counter(rule for run in runs for rule in {f.rule for f in run.alarms} - set(run.rules))
     return FaultRow(
         kind,
         len(runs),

@@ -21,11 +21,13 @@ class Control:
         variant: How, and with which optimizer.
         settings: How the run trains.
         training: The loop, where it is not the plain one.
+        runs: In how many tasks of each half.
     """
 
     variant: str
     settings: Callable[[Task], Settings] = usual_settings
     training: type[Training] = Training
+    runs: int = 6
 
 
 class Resumed(Training):
@@ -50,7 +52,7 @@ class NoisyInputs(Training):
 CONTROLS: tuple[Control, ...] = (
     Control("adamw"),
     Control("adamw once more"),
-    Control("adamw cosine", changed(schedule="cosine", warm_up_steps=30)),
+    Control("adamw cosine", changed(schedule="cosine", warm_up_steps=20)),
     Control("adamw beta2 0.95 clip 1", changed(beta2=0.95, clip_norm=1.0)),
     Control("adamw lr /2", changed(learning_rate_factor=0.5)),
     Control("adamw weight decay 0.1", changed(weight_decay=0.1)),
@@ -68,7 +70,7 @@ CONTROLS: tuple[Control, ...] = (
     Control("radam", changed("radam")),
     Control("rmsprop", changed("rmsprop")),
     Control("sgd", changed("sgd")),
-    Control("sgd cosine", changed("sgd", schedule="cosine", warm_up_steps=30)),
+    Control("sgd cosine", changed("sgd", schedule="cosine", warm_up_steps=20)),
     Control("adagrad", changed("adagrad")),
     Control("lion", changed("lion", schedule="cosine")),
 )

@@ -19,7 +19,7 @@ def mlp(sizes: list[int], activation: Callable[[], nn.Module] = nn.ReLU) -> nn.S
 
 
 def deep_mlp(sizes: list[int]) -> nn.Sequential:
-    """Fully connected layers with ReLUs and He's initial weights, which it needs to train at all."""
+    """Fully connected layers with ReLUs, and the initial weights of He that many layers need."""
     model = mlp(sizes)
     for layer in model:
         if isinstance(layer, nn.Linear):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import random
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -80,6 +80,8 @@ def record_missing(
         What went wrong, by the name of the case; the others are recorded all the same.
     """
     missing = [run for run in runs if not run.is_recorded]
+    # So that what there is after an interruption has some of everything.
+    random.Random(0).shuffle(missing)
     failed: dict[str, Exception] = {}
     start = time.perf_counter()
     with ProcessPoolExecutor(jobs, get_context("spawn"), _use_one_core) as processes:
@@ -107,5 +109,3 @@ def _record(name: str, folder: Path, settings: Settings | None) -> None:
 
 def _use_one_core() -> None:
     torch.set_num_threads(1)
-    if hasattr(os, "nice"):
-        os.nice(5)

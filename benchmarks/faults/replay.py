@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from tb_adam_plugin.diagnosis.rule import Finding
 
@@ -21,7 +21,7 @@ SAME = 0.02
 
 _FIELDS = {"lr": "learning_rate", "beta2": "beta2", "eps": "epsilon"}
 # As the sentence has it: "Try lr 1e-3 instead of 0.1", "Try beta2 0.95", "Try eps 1e-10".
-_ADVICE = re.compile(r"\b[Tt]ry (lr|beta2|eps) ([0-9.]+(?:e[+-]?[0-9]+)?)")
+_ADVICE = re.compile(r"\b[Tt]ry (lr|beta2|eps) (\d+(?:\.\d+)?(?:e[+-]?\d+)?)")
 
 
 @dataclass(frozen=True)
@@ -93,5 +93,6 @@ def replay_advice(
 
 
 def _wanted(run: DiagnosedRun, field: str, value: float, cache: Path) -> Wanted:
-    settings: Settings = replace(run.case.settings, **{field: value})
+    change: dict[str, Any] = {field: value}
+    settings: Settings = replace(run.case.settings, **change)
     return Wanted(run.case, cache / "replays" / f"{run.case.name}-{field}-{value:g}", settings)

@@ -55,7 +55,7 @@ class Settings:
     schedule: Schedule = "constant"
     schedule_steps: int | None = None
     warm_up_steps: int = 0
-    steps: int = 300
+    steps: int = 200
     accumulated_batches: int = 1
     clip_norm: float | None = None
     precision: Precision = "float32"
@@ -77,9 +77,7 @@ class Settings:
 def usual_settings(task: Task, optimizer: str = "adamw") -> Settings:
     """Return settings that nobody would find fault with."""
     learning_rate = (
-        task.sgd_learning_rate
-        if optimizer == "sgd"
-        else task.learning_rate * _OVER_ADAM[optimizer]
+        task.sgd_learning_rate if optimizer == "sgd" else task.learning_rate * _OVER_ADAM[optimizer]
     )
     return Settings(
         optimizer,
@@ -100,9 +98,11 @@ def make_optimizer(
         learning_rate: Of the first step.
 
     Raises:
+        ValueError: If there is none of that name.
         ImportError: If the optimizer comes from a package that is not installed.
     """
-    name, options = settings.optimizer, {"lr": learning_rate, "weight_decay": settings.weight_decay}
+    name = settings.optimizer
+    options: dict[str, Any] = {"lr": learning_rate, "weight_decay": settings.weight_decay}
     if name == "sgd":
         return torch.optim.SGD(parameters, momentum=settings.beta1, **options)
     if settings.epsilon is not None:
@@ -114,12 +114,19 @@ def make_optimizer(
     if name == "lion":
         from pytorch_optimizer import Lion
 
-        return Lion(parameters, betas=(settings.beta1, settings.beta2 or 0.99), **options)  # type: ignore[no-any-return]
-    betas = settings.beta1, settings.beta2 or 0.999
+        lion: torch.optim.Optimizer = Lion(
+            parameters, betas=(settings.beta1, settings.beta2 or 0.99), **options
+        )
+        return lion
+    options["betas"] = settings.beta1, settings.beta2 or 0.999
+    if name == "adam":
+        return torch.optim.Adam(parameters, **options)
     if name == "amsgrad":
-        return torch.optim.Adam(parameters, betas=betas, amsgrad=True, **options)
-    kinds = {
-        "adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "nadam": torch.optim.NAdam,
-        "radam": torch.optim.RAdam,
-    }  # fmt: skip
-    return kinds[name](parameters, betas=betas, **options)
+        return torch.optim.Adam(parameters, amsgrad=True, **options)
+    if name == "adamw":
+        return torch.optim.AdamW(parameters, **options)
+    if name == "nadam":
+        return torch.optim.NAdam(parameters, **options)
+    if name == "radam":
+        return torch.optim.RAdam(parameters, **options)
+    raise ValueError(f"unknown optimizer {name!r}")

@@ -29,7 +29,7 @@ class Task:
         half: The half of the laboratory that it belongs to.
         examples: What it learns from.
         model: Makes the network, with the random numbers of the moment.
-        learning_rate: One that suits Adam: of 1e-4, 3e-4, 1e-3 ... 3e-2 the best for 300 steps with
+        learning_rate: One that suits Adam: of 1e-4, 3e-4, 1e-3 ... 3e-2 the best of 300 steps with
             a constant schedule, or the next lower where that is almost as good.
         sgd_learning_rate: The same for SGD with momentum 0.9.
         matrix: Name of a weight matrix in the middle of the network.
@@ -61,7 +61,7 @@ class Task:
 
 
 _LENGTH = 24
-_VOCABULARY = 3000
+_VOCABULARY = 2000
 
 
 @functools.cache
@@ -102,7 +102,7 @@ TASKS: tuple[Task, ...] = (
     ),
     Task(
         "character_transformer", "tuning", _topics_characters, _character_transformer, 3e-3, 0.1,
-        matrix="blocks.0.mlp.2.weight",
+        matrix="blocks.0.mlp.2.weight", batch_size=16,
     ),
     Task(
         "word_predictor", "tuning", _topics_words, lambda: models.WordPredictor(_VOCABULARY, 32),
@@ -111,7 +111,7 @@ TASKS: tuple[Task, ...] = (
     Task(
         "gru", "tuning", _topics_characters,
         lambda: models.RecurrentLanguageModel(_topics_characters().classes, 32, nn.GRU), 3e-3, 0.3,
-        matrix="recurrent.weight_hh_l0",
+        matrix="recurrent.weight_hh_l0", batch_size=16,
     ),
     Task(
         "deep_relu_mlp", "tuning", data.digits, lambda: models.deep_mlp(_DEEP_RELU), 1e-3, 0.01,
@@ -147,7 +147,7 @@ TASKS: tuple[Task, ...] = (
     Task(
         "lstm", "reporting", _docstrings_characters,
         lambda: models.RecurrentLanguageModel(_docstrings_characters().classes, 32, nn.LSTM), 1e-2,
-        0.3, matrix="recurrent.weight_hh_l0",
+        0.3, matrix="recurrent.weight_hh_l0", batch_size=16,
     ),
     Task(
         "autoencoder", "reporting", data.images_to_restore,
@@ -164,8 +164,6 @@ TASKS: tuple[Task, ...] = (
         relu_layer="blocks.1.1", float16=True,
     ),
 )  # fmt: skip
-
-TASK_BY_NAME = {task.name: task for task in TASKS}
 
 
 def tasks_of(half: Half) -> list[Task]:
