@@ -66,9 +66,10 @@ class Case:
 
 def cases_of(half: Half) -> list[Case]:
     """Return the cases of a half: every control and every fault in some of its tasks."""
+    everything: list[Fault | Control] = [*CONTROLS, *FAULTS]
     dealt = [
         (task, planted)
-        for turn, planted in enumerate((*CONTROLS, *FAULTS))
+        for turn, planted in enumerate(everything)
         for task in _tasks_for(planted, tasks_of(half), turn)
     ]
     return [
