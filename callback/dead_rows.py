@@ -138,10 +138,7 @@ class DeadRows:
 
 def _cut(starts: npt.NDArray[np.int64], rows: npt.NDArray[np.int64], block: Block) -> _Segments:
     """Return the part of all segments that lies in a block."""
-    low, high = block.first_row * ROW, (block.first_row + block.rows) * ROW
-    # Where a parameter fills its last row, its end is also where the next one starts.
-    keep = np.append(np.diff(starts) > 0, True)
-    starts, rows = starts[keep], rows[keep]
+    low, high = 0, (block.first_row + block.rows) * ROW
     first = int(np.searchsorted(starts, low, side="right")) - 1
     end = int(np.searchsorted(starts, high))
     return _Segments(np.maximum(starts[first:end] - low, 0), rows[first:end])

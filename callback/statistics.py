@@ -370,12 +370,13 @@ def add_up(rows: npt.NDArray[Any], first_rows: npt.NDArray[np.int64]) -> dict[st
         rows: From :func:`row_sums`, on the host.
         first_rows: Index of each parameter's first row, ``[K]``.
     """
-    return {
-        name: (np.maximum if name in _MAXIMA else np.add).reduceat(
-            rows[i], first_rows, dtype=np.float64
-        )
-        for name, i in _INDEX.items()
-    }
+    with np.errstate(all="ignore"):  # inf - inf
+        return {
+            name: (np.maximum if name in _MAXIMA else np.add).reduceat(
+                rows[i], first_rows, dtype=np.float64
+            )
+            for name, i in _INDEX.items()
+        }
 
 
 def update_spread(

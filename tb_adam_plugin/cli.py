@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import dataclasses
 import json
 import sys
 import textwrap
@@ -19,9 +20,10 @@ import numpy as np
 
 from tb_adam_plugin import __version__
 from tb_adam_plugin.diagnosis.rule import SEVERITIES, Finding
+from tb_adam_plugin.diagnosis.wording import number
 from tb_adam_plugin.run_data import Run, load_runs
 from tb_adam_plugin.schema import FormatError
-from tb_adam_plugin.views import finding_fields
+from tb_adam_plugin.views import compass_fields, finding_fields
 
 _FAILED = 1
 _UNUSABLE = 2
@@ -113,10 +115,8 @@ def _print_json(runs: Sequence[Run]) -> None:
         {
             "run": run.name,
             "findings": [finding_fields(run.name, finding) for finding in run.findings()],
-            "not_evaluated": [
-                {"rule": rule.rule, "title": rule.title, "reason": rule.reason}
-                for rule in run.diagnosis.not_evaluated
-            ],
+            "not_evaluated": [dataclasses.asdict(rule) for rule in run.diagnosis.not_evaluated],
+            "compass": compass_fields(run.diagnosis.compass) if run.diagnosis.compass else None,
         }
         for run in runs
     ]
@@ -131,6 +131,9 @@ def _print_table(run: Run) -> None:
         if (n := sum(finding.severity == severity for finding in findings))
     ]
     print(f"{run.name}: {', '.join(counts) or 'nothing found'}")
+    if run.diagnosis.compass is not None:
+        reading = run.diagnosis.compass.run
+        print(f"  learning rate: {reading.text} (cosine {number(reading.cosine)})")
     for finding in findings:
         print(f"  {finding.severity:<7}  {_when(finding):<16}  {finding.title}")
         for text in (finding.text, finding.advice and f"→ {finding.advice}", _cause(finding)):

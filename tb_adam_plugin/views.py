@@ -13,16 +13,20 @@ import numpy as np
 import numpy.typing as npt
 
 from tb_adam_plugin import __version__, schema
+from tb_adam_plugin.diagnosis.compass import Compass, Reading
 from tb_adam_plugin.diagnosis.diagnose import Diagnosis
 from tb_adam_plugin.diagnosis.registry import RULES
 from tb_adam_plugin.diagnosis.rule import Finding
 from tb_adam_plugin.records import Float64s
 from tb_adam_plugin.run_listing import Message, Run
 from tb_adam_plugin.store import HistogramRecords, NamedRecords, Runs, StatisticRecords
-from tb_adam_plugin.thinning import MIDDLES, column_bounds, worst_of_columns
+from tb_adam_plugin.thinning import MIDDLES, column_bounds, evenly_spread, worst_of_columns
 
 _MAGIC = b"ADBG"
 _ALIGNMENT = 8
+# Points of the compass' history.
+_COMPASS_COLUMNS = 256
+_MODULE_COLUMNS = 64
 _DTYPES = ("float32", "float64", "uint32", "uint8")
 
 
@@ -72,8 +76,36 @@ def findings(run: str, diagnosis: Diagnosis) -> str:
         {
             "findings": [finding_fields(run, finding) for finding in diagnosis.findings],
             "not_evaluated": [dataclasses.asdict(rule) for rule in diagnosis.not_evaluated],
+            "compass": None if diagnosis.compass is None else compass_fields(diagnosis.compass),
         }
     )
+
+
+def compass_fields(compass: Compass) -> dict[str, Any]:
+    """Return the readings of the learning-rate compass as JSON can say them."""
+    return {
+        **_reading(compass.run, _COMPASS_COLUMNS),
+        "modules": [
+            {"name": reading.name, **_reading(reading, _MODULE_COLUMNS)}
+            for reading in compass.modules
+        ],
+    }
+
+
+def _reading(reading: Reading, columns: int) -> dict[str, Any]:
+    kept = evenly_spread(reading.step.size, columns)
+    return {
+        "text": reading.text,
+        "factor": _number(reading.factor),
+        "cosine": _number(reading.cosine),
+        "steps": reading.step[kept].tolist(),
+        "factors": [_number(value) for value in reading.factors[kept].tolist()],
+    }
+
+
+def _number(value: float) -> float | None:
+    """A number with four digits that count, or None for NaN and infinity."""
+    return float(f"{value:.4g}") if math.isfinite(value) else None
 
 
 def finding_fields(run: str, finding: Finding) -> dict[str, Any]:
@@ -91,7 +123,7 @@ def finding_fields(run: str, finding: Finding) -> dict[str, Any]:
         "from": finding.first_step,
         "to": finding.last_step,
         "at": finding.worst_step,
-        "value": finding.value if math.isfinite(finding.value) else None,
+        "value": _number(finding.value),
         "threshold": finding.threshold,
         "consequence_of": finding.consequence_of,
     }

@@ -123,11 +123,12 @@ def simulate(run: Run) -> Iterator[Step]:
     for t in range(1, run.steps + 1):
         lr = _lr(run, t)
         adam.step(t, lr)
-        row = [t, wall_time(t), adam.gradient_norm(), lr, 0.4, 0.0, 0.0, 1.0, adam.loss()]
+        loss = adam.loss()
+        row = [t, wall_time(t), adam.gradient_norm(), lr, 0.4, 0.0, 0.0, 1.0, loss]
         yield Step(
             t,
             np.array(row),
-            adam.statistics(t) if t in logged else None,
+            adam.statistics(t, loss) if t in logged else None,
             adam.hyperparameters(lr) if t in logged else None,
             adam.counts() if t in with_histograms else None,
         )
@@ -262,21 +263,25 @@ class _Adam:
             ]
         )
 
-    def statistics(self, t: int) -> npt.NDArray[np.float32]:
+    def statistics(self, t: int, loss: float) -> npt.NDArray[np.float32]:
         with np.errstate(all="ignore"):
-            columns = self._statistics(t)
+            columns = self._statistics(t, loss)
         return np.stack([columns[s] for s in self._layout.statistics], axis=1).astype(np.float32)
 
-    def _statistics(self, t: int) -> dict[str, Array]:
+    def _statistics(self, t: int, loss: float) -> dict[str, Array]:
         w, g, m, update, before = (
             x.astype(np.float64) for x in (self.w, self.g, self.m, self.update, self._before)
         )
         mhat, root = self._corrected(t)
         v_before = self._v_before / (1 - BETA2 ** (t - 1)) if t > 1 else np.full_like(w, np.nan)
-        normalized = self._rms(mhat / (root + EPS))
+        direction = mhat / (root + EPS)
+        normalized = self._rms(direction)
+        near = np.abs(direction)
+        growth = np.where(self._v_before > 1e-6 * self.v, np.log(root**2 / v_before), np.nan)
+        elements = np.array([p.elements for p in self._layout.parameters])
         squared_ratio = np.where(self.v > 0, mhat**2 / root**2, np.nan)
         parts = (self.w, self.g, self.m, self.v)
-        unread = 1 - self._read[:, 0] / [p.elements for p in self._layout.parameters]
+        unread = 1 - self._read[:, 0] / elements
         return {
             "update_to_weight_ratio": self._rms(update) / self._rms(before),
             "update_rms": self._rms(update),
@@ -285,11 +290,18 @@ class _Adam:
             "weight_absmax": self._absmax(w),
             "gradient_rms": self._rms(g),
             "gradient_absmax": self._absmax(g),
+            "gradient_kurtosis": self._mean(g**4) / self._mean(g**2) ** 2,
+            "elasticity": elements * self._rms(g) * self._rms(before) / abs(loss),
             "exp_avg_rms": self._rms(mhat),
             "exp_avg_absmax": self._absmax(mhat),
             "exp_avg_sq_root": self._rms(root),
             "exp_avg_sq_max": self._absmax(root) ** 2,
             "normalized_update_rms": normalized,
+            "update_bimodality": self._mean((near > 0.8) & (near < 1.25)),
+            "second_moment_flicker": np.sqrt(
+                np.nansum(growth**2, axis=1) / np.isfinite(growth).sum(axis=1)
+            )
+            / 2,
             "gradient_surprise": np.sqrt(self._mean(g**2) / self._mean(v_before)),
             "rms_t": self._rms(g / np.maximum(root, EPS)),
             "signal_to_noise": np.nansum(squared_ratio, axis=1) / (self.v > 0).sum(axis=1),
@@ -299,6 +311,7 @@ class _Adam:
             "epsilon_10_fraction": self._mean(root < 10 * EPS),
             "zero_second_moment_fraction": self._mean(self.v == 0),
             "zero_gradient_fraction": self._mean(g == 0),
+            "dead_row_fraction": self._mean(g == 0),  # of rows of one element
             "unchanged_fraction": self._mean(update == 0),
             "lost_update_fraction": self._mean((update == 0) & (m != 0)) / self._mean(m != 0),
             # Of a weight whose last bit is rounded.

@@ -16,7 +16,7 @@ from reference_adam import Hyperparameters, Step, run_adam
 from torch import Tensor, nn
 
 from tb_adam_plugin import schema
-from tb_adam_plugin.callback import AdamDebugCallback
+from tb_adam_plugin.callback import AdamDebugCallback, statistics
 
 STEPS = 5
 SHAPES: dict[str, tuple[int, ...]] = {
@@ -429,3 +429,11 @@ def test_the_gradient_norm_of_every_step_is_over_all_parameters(tmp_path: Path) 
     rows = read_run(tmp_path).steps
     assert sorted(rows) == [1, 2, 3, 4, 5, 6]
     assert [rows[s]["gradient_norm"] for s in sorted(rows)] == pytest.approx(norms, rel=1e-6)
+
+
+def test_sums_of_opposite_infinities_warn_nobody() -> None:
+    rows = np.zeros((len(statistics.ROW_VALUES), 2), np.float32)
+    rows[:, 0], rows[:, 1] = np.inf, -np.inf
+    total = statistics.add_up(rows, np.array([0]))
+    assert np.isnan(total["d·b"]).all()
+    assert total["max|d|"].tolist() == [np.inf]

@@ -19,7 +19,13 @@ from tb_adam_plugin.callback import AdamDebugCallback
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-DOCUMENTS = ("README.md", "CONTRIBUTING.md", "examples/README.md", "docs/architecture.md")
+DOCUMENTS = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "examples/README.md",
+    "docs/architecture.md",
+    "docs/how-to-read.md",
+)
 
 
 def code_blocks(language: str) -> list[str]:
@@ -67,6 +73,16 @@ def test_the_first_block_has_six_lines_after_the_import() -> None:
 def test_every_statistic_is_listed_with_its_meaning() -> None:
     listed = table("What is recorded")
     assert listed == [[f"`{s.name}`", s.description.replace("|", r"\|")] for s in schema.STATISTICS]
+
+
+def test_how_to_read_explains_every_statistic_and_quantity() -> None:
+    page = (ROOT / "docs/how-to-read.md").read_text(encoding="utf-8")
+    statistics, histograms = page.split("## The histograms")
+    explained = re.findall(r"^\| (`.*?`) \|", statistics, re.MULTILINE)
+    assert sorted(re.findall(r"`(\w+)`", " ".join(explained))) == sorted(schema.STATISTIC_BY_NAME)
+    quantities = re.findall(r"^\| (\w+) \|", histograms, re.MULTILINE)
+    known = {q.name for q in (*schema.QUANTITIES, *schema.OPTIONAL_QUANTITIES)}
+    assert set(quantities) - {"quantity"} == known
 
 
 def test_every_option_is_listed_with_its_default() -> None:

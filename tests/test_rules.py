@@ -201,11 +201,24 @@ NEAR: Sequence[tuple[str, str, Sequence[Change]]] = [
     ("beta2_too_low", "0.95", [statistic("second_moment_flicker", 0.07)]),
     ("beta2_too_low", "first steps", [statistic("second_moment_flicker", 0.4, to_step=20)]),
     ("lr_too_high", "healthy start", [statistic("update_to_weight_ratio", 0.09, to_step=16)]),
-    ("lr_too_high", "short", [statistic("update_to_weight_ratio", 0.2, to_step=2)]),
+    ("lr_too_high", "short", [statistic("update_to_weight_ratio", 0.4, to_step=2)]),
+    (
+        "lr_too_high",
+        "from zero",
+        [
+            statistic("weight_rms", 0.0, of=LAYERS, only=[0]),
+            statistic("update_to_weight_ratio", 1.0, of=LAYERS, to_step=16),
+        ],
+    ),
     ("lr_too_high", "later", [statistic("update_to_weight_ratio", 0.2, from_step=60)]),
     ("lr_too_high", "biases alone", [statistic("update_to_weight_ratio", 0.2, of=BIASES)]),
     ("weight_decay_too_strong", "weaker", [statistic("weight_decay_ratio", 0.4)]),
     ("weight_decay_too_strong", "first steps", [statistic("weight_decay_ratio", 3.0, to_step=20)]),
+    (
+        "weight_decay_too_strong",
+        "no gradient",
+        [*DECAY, statistic("zero_gradient_fraction", 1.0, of=WEIGHTS)],
+    ),
     ("weight_decay_too_strong", "no decay", [*DECAY, hyperparameter("weight_decay", 0.0)]),
     (
         "weight_decay_too_strong",
@@ -489,6 +502,11 @@ def test_advice_about_the_learning_rate_names_values() -> None:
     assert "Try lr 0.01 instead of 1e-3: update-to-weight ratio 3e-5 → about 3e-4" in low.advice
     far_low = found(changed(*SLOW, statistic("momentum_gradient_cosine", 0.8)))["lr_too_low"]
     assert "Try lr 0.03 instead of 1e-3" in far_low.advice
+
+
+def test_weights_that_are_overwritten_once_are_enough() -> None:
+    finding = found(changed(statistic("update_to_weight_ratio", 3.0, to_step=1)))["lr_too_high"]
+    assert finding.severity == "error"
 
 
 def test_a_loss_that_blows_up_makes_a_high_learning_rate_an_error() -> None:

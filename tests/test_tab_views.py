@@ -351,9 +351,28 @@ def serve_findings(page: Page) -> None:
     page.route("**/adam_debug/findings?*", lambda r: r.fulfill(json={"findings": FINDINGS}))
 
 
-def test_without_rules_there_is_no_findings_panel(tab: Tab) -> None:
-    expect(tab.locate(".findings-panel")).to_have_count(0)
-    assert not any("findings" in response.url for response in tab.responses)
+def test_what_the_rules_found_is_shown(tab: Tab) -> None:
+    spike = tab.locate(".finding", has_text="Gradient spike")
+    expect(spike).to_have_count(1)
+    spike.click()
+    tab.shows(".step-panel h3", "At step 150")
+    expect(spike).to_contain_text("Clip the gradient norm to")
+
+
+def test_without_rules_there_is_no_findings_panel(
+    browser: Browser, tensorboard: TensorBoard
+) -> None:
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.route(
+            "**/adam_debug/summary",
+            lambda route: route.fulfill(json={**route.fetch().json(), "rules": []}),
+        )
+        tab = Tab(page)
+        page.goto(f"{tensorboard.url}#adam_debug&p.adam_debug.run=spiked%2Fadam_debug")
+        tab.locate(".overview canvas").first.wait_for()
+        expect(tab.locate(".findings-panel")).to_have_count(0)
+        assert not any("findings" in response.url for response in tab.responses)
 
 
 def test_finding_leads_to_its_tensor_and_step(browser: Browser, tensorboard: TensorBoard) -> None:
@@ -468,7 +487,7 @@ def test_only_new_steps_are_fetched_and_pause_keeps_what_is_shown(
             tab.shows(".overview .sub", "21 logged steps", seconds=12)
             tab.shows(".step-panel h3", "At step 21")
             tab.page.wait_for_timeout(500)
-            data = [r for r in tab.responses if "?run=" in r.url]
+            data = [r for r in tab.responses if "?run=" in r.url and "/findings" not in r.url]
             assert {re.search(r"/(\w+)\?", r.url)[1] for r in data} >= {  # type: ignore[index]
                 "overview",
                 "series",

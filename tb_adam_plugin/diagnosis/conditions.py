@@ -53,14 +53,19 @@ def each_beyond(
     signals: Signals, name: str, threshold: float, parameters: Indices, when: Flags | None = None
 ) -> Condition:
     """Where a statistic of a parameter is above a threshold, for each parameter by itself."""
-    values = signals.of(name, parameters)
-    holds = values > threshold
+    values = signals.statistic(name)
+    holds = signals.by_record(
+        ("above", name, threshold, parameters.tobytes()),
+        lambda part: values[part][:, parameters] > threshold,
+    )
+    some = np.flatnonzero(holds.any(axis=0))
+    holds, chosen = holds[:, some], parameters[some]
     return Condition(
         signals.run.step,
         holds if when is None else holds & when[:, None],
-        values,
+        values[:, chosen],
         threshold,
-        parameters,
+        chosen,
     )
 
 

@@ -168,7 +168,7 @@ def _type_changed(signals: Signals) -> Condition | None:
     changes = _type_changes(signals)
     if not changes:
         return None
-    steps = np.unique([start for start, _, _ in changes])
+    steps = np.unique(np.array([start for start, _, _ in changes], np.float64))
 
     def blame(point: int) -> Indices:
         return np.unique(np.concatenate([r for s, _, r in changes if s == steps[point]]))
@@ -206,19 +206,16 @@ TYPE_CHANGED = Rule(
 def _not_counted(signals: Signals) -> Condition | None:
     """Parameters with a gradient whose state counts no step between two records."""
     run = signals.run
-    counted = signals.statistic("state_step")
-    if len(counted) < 2:
-        return None
-    moved = np.zeros(counted.shape, bool)
-    moved[1:] = (counted[1:] == counted[:-1]) & (np.diff(run.step) > 0)[:, None]
-    zero = signals.statistic("zero_gradient_fraction")
-    return Condition(
-        run.step,
-        moved & (zero < 1),
-        np.where(moved, counted, np.nan),
-        0.0,
-        np.arange(len(run.parameters)),
+    still = signals.by_record(
+        "stands still",
+        lambda part: (
+            (signals.change("state_step", part) == 0)
+            & (signals.statistic("zero_gradient_fraction")[part] < 1)
+        ),
     )
+    some = np.flatnonzero(still.any(axis=0))
+    counted = signals.statistic("state_step")[:, some]
+    return Condition(run.step, still[:, some], counted, 0.0, some)
 
 
 NOT_COUNTED = Rule(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from . import thresholds
+from .compass import Compass, read_compass
 from .recorded_run import Indices, RecordedRun
 from .registry import RULES
 from .rule import SEVERITIES, Condition, Evidence, Finding, NotEvaluated, Rule
@@ -22,12 +23,14 @@ class Diagnosis:
     Attributes:
         findings: Root causes before their consequences, in the order of the registry.
         not_evaluated: Rules that could not be evaluated.
+        compass: How far the learning rate is from the best one; None where that cannot be told.
         signals: What was computed; handed to the next :func:`diagnose` of the same run, it saves
             computing it again.
     """
 
     findings: tuple[Finding, ...]
     not_evaluated: tuple[NotEvaluated, ...]
+    compass: Compass | None
     signals: Signals
 
 
@@ -51,7 +54,8 @@ def diagnose(
                 not_evaluated.append(NotEvaluated(rule.id, rule.title, reason))
             else:
                 findings += _apply(rule, signals)
-    return Diagnosis(tuple(_with_causes(findings, rules)), tuple(not_evaluated), signals)
+        compass = read_compass(signals)
+    return Diagnosis(tuple(_with_causes(findings, rules)), tuple(not_evaluated), compass, signals)
 
 
 def why_not_evaluated(rule: Rule, signals: Signals) -> str:

@@ -412,13 +412,16 @@ def _clip_constant(signals: Signals) -> Condition | None:
     window = thresholds.CLIP_WINDOW
     if norm.size < window:
         return None
-    views = np.lib.stride_tricks.sliding_window_view(norm, window)
+    spread = thresholds.CLIP_CONSTANT_SPREAD
+    changes = np.cumsum(np.append(0, ~(np.abs(np.diff(norm)) < spread * norm[1:])))
+    # Only where no step differs from the one before is the whole window looked at.
+    ends = np.flatnonzero(changes[window - 1 :] == changes[: norm.size - window + 1])
+    views = np.lib.stride_tricks.sliding_window_view(norm, window)[ends]
     high, low = views.max(axis=1), views.min(axis=1)
-    value = np.zeros(norm.shape)
-    value[window - 1 :] = high
-    holds = np.zeros(norm.shape, bool)
-    holds[window - 1 :] = (high > 0) & (high - low < thresholds.CLIP_CONSTANT_SPREAD * high)
-    return at_every_step(signals, value, holds, thresholds.CLIP_CONSTANT_SPREAD)
+    value, holds = np.zeros(norm.shape), np.zeros(norm.shape, bool)
+    value[ends + window - 1] = high
+    holds[ends + window - 1] = (high > 0) & (high - low < spread * high)
+    return at_every_step(signals, value, holds, spread)
 
 
 CLIP_CONSTANT = Rule(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from . import thresholds
@@ -9,6 +11,7 @@ from .conditions import at_every_step, median_beyond
 from .recorded_run import Flags, Float64s, Indices
 from .rule import Condition, Evidence, Persistence, Rule, Severity
 from .signals import Signals, is_settled, median_of_all
+from .stretches import in_a_row
 from .wording import number, one_digit, percent, step
 
 _RATIO = "update_to_weight_ratio"
@@ -77,9 +80,12 @@ LR_JUMP = Rule(
 def _too_high(signals: Signals) -> Condition | None:
     run = signals.run
     early = run.step <= signals.warmup_end + thresholds.LR_TOO_HIGH_STEPS
-    return median_beyond(
-        signals, _RATIO, thresholds.LR_TOO_HIGH_RATIO, run.weights_or_matrices, early
+    found = median_beyond(
+        signals, _RATIO, thresholds.LR_TOO_HIGH_RATIO, signals.started_weights, early
     )
+    lasting = in_a_row(found.holds, thresholds.LR_TOO_HIGH_POINTS)
+    overwritten = found.holds & (found.value > thresholds.LR_OVERWRITES_RATIO)
+    return replace(found, holds=lasting | overwritten)
 
 
 def _too_high_severity(e: Evidence) -> Severity:
@@ -114,7 +120,7 @@ LR_TOO_HIGH = Rule(
     title="Learning rate too high",
     needs=(_RATIO,),
     condition=_too_high,
-    persistence=Persistence(thresholds.LR_TOO_HIGH_POINTS),
+    persistence=Persistence(),
     severity=_too_high_severity,
     message=lambda e: (
         f"In the first steps each update moves a typical weight matrix by up to "
@@ -224,7 +230,7 @@ LR_TOO_LOW = Rule(
     title="Learning rate too low",
     needs=(_COSINE, _RATIO),
     condition=_too_low,
-    persistence=Persistence(thresholds.LR_TOO_LOW_POINTS),
+    persistence=Persistence(thresholds.LR_TOO_LOW_POINTS, thresholds.LASTING_STEPS),
     severity="warning",
     message=lambda e: (
         f"Each gradient points where the ones before it pointed: their cosine with exp_avg reaches "

@@ -25,15 +25,14 @@ def _state_reset(signals: Signals) -> Condition:
             & np.isnan(signals.statistic("momentum_gradient_cosine")[part])
         ),
     )
-    known = ~np.isnan(signals.statistic("momentum_gradient_cosine"))
-    had_state = np.logical_or.accumulate(known, axis=0)
-    holds = began.copy()
-    holds[1:] &= had_state[:-1]
+    fewer = signals.by_record("fewer steps", lambda part: signals.change("state_step", part) < 0)
+    some = np.flatnonzero(began[1:].any(axis=0) | fewer.any(axis=0))
+    known = ~np.isnan(signals.statistic("momentum_gradient_cosine")[:, some])
+    holds = began[:, some]
+    holds[1:] &= np.logical_or.accumulate(known, axis=0)[:-1]
     holds[:1] = False
-    counted = run.statistics.get("state_step")
-    if counted is not None:
-        holds[1:] |= counted[1:] < counted[:-1]
-    return Condition(run.step, holds, holds.astype(np.float64), 0.0, np.arange(len(run.parameters)))
+    holds |= fewer[:, some]
+    return Condition(run.step, holds, holds.astype(np.float64), 0.0, some)
 
 
 def _state_reset_advice(e: Evidence) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import thresholds
-from .recorded_run import Flags, Float64s, Indices, RecordedRun, Values
+from .recorded_run import Flags, Float64s, Indices, RecordedRun, Values, fan_in
 
 _Part = TypeVar("_Part", bound=npt.NDArray[Any])
 
@@ -64,18 +64,23 @@ class Signals:
             return self._nothing
         return values
 
+    def change(self, name: str, part: slice) -> Values:
+        """How a statistic changed from the record before, of some records; NaN for the first."""
+        values = self.statistic(name)
+        before = np.full(values[part].shape, np.nan, np.float32)
+        if part.start:
+            before[:] = values[part.start - 1 : -1]
+        else:
+            before[1:] = values[:-1]
+        changed: Values = values[part] - before
+        return changed
+
     def is_known(self, name: str) -> bool:
         """Whether a statistic has any value."""
         values = self.run.statistics.get(name)
         if values is None or not values.size:
             return False
         return bool((~np.isnan(values[-1])).any() or (~np.isnan(values)).any())
-
-    def of(self, name: str, parameters: Indices) -> Values:
-        """A statistic of some parameters, float32 ``[records, parameters]``."""
-        key = ("of", name, parameters.tobytes())
-        values: Values = self.by_record(key, lambda part: self.statistic(name)[part][:, parameters])
-        return values
 
     def median(self, name: str, parameters: Indices) -> Float64s:
         """The median of a statistic over some parameters, float64 ``[records]``."""
@@ -108,6 +113,25 @@ class Signals:
     @cached_property
     def _nothing(self) -> Values:
         return np.full((self.run.step.size, len(self.run.parameters)), np.nan, np.float32)
+
+    @cached_property
+    def first_scales(self) -> Values | None:
+        """RMS of the first weights times √fan-in, ``[weights]``; None if the run was resumed."""
+        run = self.run
+        if not run.step.size or run.step[0] > thresholds.FIRST_STEP or not run.weights.size:
+            return None
+        inputs = np.array([fan_in(run.parameters[i]) for i in run.weights])
+        scales: Values = self.statistic("weight_rms")[0, run.weights] * np.sqrt(inputs)
+        return scales
+
+    @cached_property
+    def started_weights(self) -> Indices:
+        """The weights without those that start at zero, whose first steps are infinitely large."""
+        weights, scales = self.run.weights_or_matrices, self.first_scales
+        if scales is None:
+            return weights
+        started: Indices = weights[~(scales < thresholds.ZERO_START)]
+        return started if started.size else weights
 
     # --- every step ---
 
@@ -220,13 +244,16 @@ def median_of_all(values: Values | Float64s) -> float:
 
 def moving_average(values: Float64s, steps: int) -> Float64s:
     """Exponential moving average that steps over NaN: float64, of the shape of ``values``."""
-    average, decay = np.nan, 1 - 1 / steps
-    averages = []
-    for value in values.tolist():
-        if value == value:
-            average = value if average != average else decay * average + (1 - decay) * value
-        averages.append(average)
-    return np.array(averages, np.float64)
+    known = np.flatnonzero(~np.isnan(values))
+    averages = np.full(values.shape, np.nan)
+    if not known.size:
+        return averages
+    # What is older than this weighs less than a float64 can tell.
+    decay = (1 - 1 / steps) ** np.arange(40 * steps)
+    found = np.convolve(values[known] - values[known[0]], decay / steps)[: known.size]
+    last = np.searchsorted(known, np.arange(values.size), "right") - 1
+    averages[last >= 0] = values[known[0]] + found[last[last >= 0]]
+    return averages
 
 
 def is_settled(signals: Signals) -> Flags:

@@ -80,14 +80,33 @@ def find_stretches(
 
 def _lasting(holds: Flags, step: Float64s, persistence: Persistence) -> Flags:
     """Which points belong to a run of points that is long enough, bool ``[points, columns]``."""
-    if persistence.points <= 1 and persistence.steps <= 0:
-        return holds
-    n = len(holds)
-    index = np.arange(n)[:, None]
-    first = np.maximum.accumulate(np.where(holds, 0, index + 1), axis=0)
-    last = np.minimum.accumulate(np.where(holds, n - 1, index - 1)[::-1], axis=0)[::-1]
-    first, last = np.minimum(first, n - 1), np.maximum(last, 0)
-    long = (last - first + 1 >= persistence.points) & (
-        step[last] - step[first] >= persistence.steps
-    )
-    return holds & long
+    lasting = in_a_row(holds, persistence.points)
+    n, points = len(holds), max(1, persistence.points)
+    shortest = (step[points - 1 :] - step[: n - points + 1]).min(initial=np.inf)
+    if shortest >= persistence.steps or not lasting.any():
+        return lasting
+    index = np.arange(n, dtype=np.int32)[:, None]
+    first = np.maximum.accumulate(np.where(lasting, np.int32(0), index + 1), axis=0)
+    last = np.minimum.accumulate(np.where(lasting, np.int32(n - 1), index - 1)[::-1], axis=0)[::-1]
+    span = step[np.maximum(last, 0)] - step[np.minimum(first, n - 1)]
+    return lasting & (span >= persistence.steps)
+
+
+def in_a_row(holds: Flags, points: int) -> Flags:
+    """Which flags belong to so many in a row: morphological opening along the first axis."""
+    if points > len(holds):
+        return np.zeros(holds.shape, bool)
+    ends, length = holds, 1  # ends of runs of so many points
+    while length < points:
+        shift = min(length, points - length)
+        ends = ends.copy()
+        ends[shift:] &= ends[:-shift].copy()
+        ends[:shift] = False
+        length += shift
+    opened, length = ends, 1
+    while length < points:
+        shift = min(length, points - length)
+        opened = opened.copy()
+        opened[:-shift] |= opened[shift:].copy()
+        length += shift
+    return opened

@@ -15,6 +15,10 @@ FIRST_STEP = 1
 # Moments are averages of something only after a while, and after the warm-up.
 LEAST_GRACE = 20.0
 FIRST_LOSSES = 5
+# A weight whose RMS times √fan-in is first below this was meant to start at zero.
+ZERO_START = 0.05
+# Around an event every step is recorded: what has to last must not be a matter of a few steps.
+LASTING_STEPS = 20.0
 LOSS_AVERAGE_STEPS = 10
 # Stretches of one rule that are closer than this share of the run are one finding.
 MERGE_SHARE = 0.1
@@ -30,6 +34,8 @@ LR_JUMP_ABOVE_PEAK = 1.5
 LR_TOO_HIGH_RATIO = 0.1
 LR_TOO_HIGH_STEPS = 40.0
 LR_TOO_HIGH_POINTS = 3
+# So high once is enough: the weights are new.
+LR_OVERWRITES_RATIO = 0.5
 # In trials 0.09 was seen at 3 times the best learning rate, 0.33 at 10 times, 0.68 at 100 times.
 LR_FAR_TOO_HIGH_RATIO = 0.25
 LR_TOO_HIGH_TARGET_RATIO = 0.06
@@ -133,8 +139,6 @@ WEIGHT_DECAY_TARGET_RATIO = 0.1
 IMBALANCE_FACTOR = 15.0
 IMBALANCE_POINTS = 3
 IMBALANCE_LEAST_WEIGHTS = 3
-# A weight that starts below this share of its usual scale was meant to start at zero.
-IMBALANCE_ZERO_START = 0.05
 # Share of rows without any gradient. Healthy networks with ReLU: up to 0.45.
 DEAD_UNITS_FRACTION = 0.55
 DEAD_UNITS_POINTS = 8
@@ -152,3 +156,17 @@ PLATEAU_START_SHARE = 0.5
 PLATEAU_POINTS = 8
 BIMODAL_SHARE = 0.3
 BIMODAL_POINTS = 8
+
+# --- learning-rate compass ----------------------------------------------------------------------
+
+# Median cosine of exp_avg and the next gradient at a learning rate so many times the best one, over
+# 17 tasks. Above the best one it says nothing more.
+COMPASS_COSINES = (0.0, 0.05, 0.22, 0.37, 0.78)
+COMPASS_FACTORS = (1.0, 1 / 3, 1 / 10, 1 / 30, 1 / 100)
+# Largest median update-to-weight ratio of the first steps, likewise.
+COMPASS_RATIOS = (0.038, 0.089, 0.33, 0.68)
+COMPASS_RATIO_FACTORS = (1.0, 3.0, 10.0, 100.0)
+COMPASS_RATIO_STEPS = 20.0
+# Within this factor of the best one is about right.
+COMPASS_ABOUT = 2.5
+COMPASS_RECORDS = 9

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from . import thresholds
 from .conditions import all_along, each_beyond, median_beyond
-from .recorded_run import Flags, Indices, Values, fan_in
+from .recorded_run import Flags, Float64s, Indices, Values
 from .rule import Condition, Evidence, Persistence, Rule, Severity
 from .signals import Signals, has_converged, is_settled, median, median_of_all
 from .wording import named, number, one_digit, percent, step
@@ -16,18 +14,8 @@ from .wording import named, number, one_digit, percent, step
 # --- first scale --------------------------------------------------------------------------------
 
 
-def _first_scales(signals: Signals) -> Values | None:
-    """RMS of the first weights times √fan-in, ``[weights]``; None if the start was not recorded."""
-    run = signals.run
-    if not run.step.size or run.step[0] > thresholds.FIRST_STEP or not run.weights.size:
-        return None
-    inputs = np.array([fan_in(run.parameters[i]) for i in run.weights])
-    scales: Values = signals.statistic("weight_rms")[0, run.weights] * np.sqrt(inputs)
-    return scales
-
-
 def _first_scale(signals: Signals, threshold: float, *, below: bool) -> Condition | None:
-    scales = _first_scales(signals)
+    scales = signals.first_scales
     if scales is None or np.isnan(scales).all():
         return None
     middle = np.array([median_of_all(scales)])
@@ -159,13 +147,23 @@ def _weight_decay(signals: Signals) -> Condition | None:
     matrices = matrices[np.isin(run.group_of[matrices], decaying)]
     if not matrices.size:
         return None
-    return median_beyond(
-        signals,
-        "weight_decay_ratio",
-        thresholds.WEIGHT_DECAY_RATIO,
-        matrices,
-        is_settled(signals) & ~has_converged(signals),
-    )
+
+    def compute(part: slice) -> Float64s:
+        ratio = signals.statistic("weight_decay_ratio")[part][:, matrices]
+        zero = signals.statistic("zero_gradient_fraction")[part][:, matrices]
+        # Without a gradient decay is all there is, which is not its fault.
+        return median(np.where(zero < 1, ratio, np.nan))
+
+    threshold = thresholds.WEIGHT_DECAY_RATIO
+    ratio = signals.by_record(("decay", matrices.tobytes()), compute)
+
+    def blame(record: int) -> Indices:
+        row = signals.statistic("weight_decay_ratio")[record, matrices]
+        strong: Indices = matrices[row > threshold]
+        return strong
+
+    holds = (ratio > threshold) & is_settled(signals) & ~has_converged(signals)
+    return Condition(run.step, holds, ratio, threshold, blame=blame)
 
 
 def _alignment(e: Evidence) -> float:
@@ -209,7 +207,7 @@ def _weight_decay_advice(e: Evidence) -> str:
 WEIGHT_DECAY = Rule(
     id="weight_decay_too_strong",
     title="Weight decay too strong",
-    needs=("weight_decay_ratio", "weight_decay"),
+    needs=("weight_decay_ratio", "weight_decay", "zero_gradient_fraction"),
     condition=_weight_decay,
     persistence=Persistence(thresholds.WEIGHT_DECAY_POINTS),
     severity=_weight_decay_severity,
@@ -231,13 +229,9 @@ WEIGHT_DECAY = Rule(
 
 def _imbalance(signals: Signals) -> Condition | None:
     run = signals.run
-    weights = run.weights
+    weights = signals.started_weights
     if weights.size < thresholds.IMBALANCE_LEAST_WEIGHTS:
         return None
-    scales = _first_scales(signals)
-    if scales is not None:
-        kept = ~(scales < thresholds.IMBALANCE_ZERO_START)
-        weights = weights[kept] if kept.sum() >= thresholds.IMBALANCE_LEAST_WEIGHTS else weights
 
     def compute(part: slice) -> Values:
         ratio = signals.statistic("update_to_weight_ratio")[part][:, weights]
@@ -336,7 +330,7 @@ DEAD_UNITS = Rule(
     needs=(),
     needs_any=("dead_row_fraction", "zero_gradient_fraction"),
     condition=_dead_units,
-    persistence=Persistence(thresholds.DEAD_UNITS_POINTS),
+    persistence=Persistence(thresholds.DEAD_UNITS_POINTS, thresholds.LASTING_STEPS),
     severity=lambda e: "error" if e.value >= thresholds.ALL_DEAD else "warning",
     message=lambda e: (
         f"Up to {percent(e.value)} of the units of {named(e.names, e.signals.run.names)} got no "
@@ -357,7 +351,7 @@ RARE_ROWS = Rule(
     condition=lambda s: each_beyond(
         s, "dead_row_fraction", thresholds.RARE_ROWS_FRACTION, s.run.embeddings
     ),
-    persistence=Persistence(thresholds.RARE_ROWS_POINTS),
+    persistence=Persistence(thresholds.RARE_ROWS_POINTS, thresholds.LASTING_STEPS),
     severity="info",
     message=lambda e: (
         f"Up to {percent(e.value)} of the rows of {named(e.names, e.signals.run.names)} get no "
@@ -381,12 +375,13 @@ def _without_gradient(signals: Signals) -> Condition | None:
         moved: Flags = logged & (zero < 1)
         return moved
 
-    moved: Any = signals.by_record("has gradient", compute).any(axis=0)
-    if not moved.any() or run.step.size < thresholds.WITHOUT_GRADIENT_POINTS:
+    moved = signals.by_record("has gradient", compute)
+    if run.step.size < thresholds.WITHOUT_GRADIENT_POINTS or not moved.any():
         return None  # where nothing has one, that is another rule
-    absent = np.flatnonzero(~moved)
-    missing: Any = np.isnan(signals.statistic("zero_gradient_fraction")).all(axis=0)
-    absent = absent[missing[absent] | ~np.isin(absent, run.weights)]
+    absent = np.flatnonzero(~moved[-1])
+    absent = absent[~moved[:, absent].any(axis=0)]
+    missing = np.isnan(signals.statistic("zero_gradient_fraction")[:, absent]).all(axis=0)
+    absent = absent[missing | ~np.isin(absent, run.weights)]
     return all_along(signals, absent)
 
 

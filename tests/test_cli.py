@@ -1,0 +1,136 @@
+"""``adam-debug`` in a process of its own, on a run that the callback recorded."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from event_files import event, make_layout, step_tensors, write_events
+from torch import nn
+
+from tb_adam_plugin import schema
+from tb_adam_plugin.callback import AdamDebugCallback
+from tb_adam_plugin.run_data import load_runs
+
+ROOT = Path(__file__).parents[1]
+
+
+def adam_debug(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tb_adam_plugin.cli", *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        env={"PYTHONIOENCODING": "utf-8", "PATH": ""},
+    )
+
+
+def train(folder: Path, lr: float, steps: int = 60) -> None:
+    """A small network on made-up data."""
+    torch.manual_seed(0)
+    inputs = torch.randn(256, 10)
+    labels = (inputs[:, 0] > 0).long()
+    model = nn.Sequential(nn.Linear(10, 32), nn.Tanh(), nn.Linear(32, 2))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
+    with AdamDebugCallback(model, optimizer, log_dir=folder, every_n_steps=5) as debug:
+        for _ in range(steps):
+            optimizer.zero_grad()
+            loss = nn.functional.cross_entropy(model(inputs), labels)
+            loss.backward()
+            debug.record(loss=loss)
+            optimizer.step()
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("logs")
+    train(folder / "good", 3e-3)
+    train(folder / "fast", 1.0)
+    return folder
+
+
+def test_a_table_names_findings_and_what_to_try(logs: Path) -> None:
+    ended = adam_debug("diagnose", logs)
+    assert ended.returncode == 0, ended.stderr
+    assert "good: nothing found" in ended.stdout
+    assert "fast: 1 error" in ended.stdout
+    assert "Learning rate too high" in ended.stdout
+    assert "→ Try lr " in ended.stdout
+    assert max(map(len, ended.stdout.splitlines())) <= 100
+
+
+def test_json_has_every_finding(logs: Path) -> None:
+    ended = adam_debug("diagnose", logs, "--json")
+    runs = {run["run"]: run for run in json.loads(ended.stdout)["runs"]}
+    assert runs["good"]["findings"] == []
+    assert runs["fast"]["findings"][0]["rule"] == "lr_too_high"
+    assert {"rule", "title", "reason"} == set(runs["good"]["not_evaluated"][0])
+
+
+@pytest.mark.parametrize(
+    ("run", "fail_on", "code"),
+    [("good", "warning", 0), ("good", "error", 0), ("fast", "warning", 1), ("fast", "error", 1)],
+)
+def test_exit_codes_for_continuous_integration(
+    logs: Path, run: str, fail_on: str, code: int
+) -> None:
+    assert adam_debug("diagnose", logs / run, "--fail-on", fail_on).returncode == code
+
+
+def test_what_cannot_be_read_is_refused_in_one_line(tmp_path: Path) -> None:
+    missing = adam_debug("diagnose", tmp_path / "missing")
+    empty = adam_debug("diagnose", tmp_path)
+    newer = tmp_path / "newer"
+    layout = make_layout()
+    statistics = step_tensors(layout, 1)[0]
+    content = layout.content().replace(b'"version":1', b'"version":2')
+    tensor = schema.TaggedTensor("adam_debug/statistics/abc", statistics.tensor, content)
+    write_events(newer, [event(1, [tensor])])
+    for ended, reason in (
+        (missing, "is no folder"),
+        (empty, "no run of Adam Debug"),
+        (adam_debug("diagnose", newer), "update tb-adam-plugin"),
+        (adam_debug("diagnose", tmp_path, "--fail-on", "info"), "invalid choice"),
+    ):
+        assert ended.returncode == 2
+        assert reason in ended.stderr
+        assert "Traceback" not in ended.stderr
+
+
+def test_csv_holds_every_number(logs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.csv"
+    assert adam_debug("export", logs / "good", "--csv", out).returncode == 0
+    with out.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    (run,) = load_runs(logs / "good")
+    assert len(rows) == run.steps.size * len(run.parameters)
+    ratio = run.statistic("update_to_weight_ratio")
+    assert rows[-1]["parameter"] == run.parameters[-1].name
+    assert int(rows[-1]["step"]) == run.steps[-1]
+    assert float(rows[-1]["update_to_weight_ratio"]) == pytest.approx(ratio[-1, -1], rel=1e-6)
+    assert rows[0]["momentum_gradient_cosine"] == ""  # of the first step nothing is known
+
+
+def test_npz_holds_every_number(logs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.npz"
+    assert adam_debug("export", logs, "--npz", out).returncode == 0
+    with np.load(out) as arrays:
+        for run in load_runs(logs):
+            np.testing.assert_array_equal(arrays[f"{run.name}/step"], run.steps)
+            names = [p.name for p in run.parameters]
+            assert arrays[f"{run.name}/parameters"].tolist() == names
+            for name in run.statistics:
+                np.testing.assert_array_equal(arrays[f"{run.name}/{name}"], run.statistic(name))
+
+
+def test_a_file_that_cannot_be_written_is_refused(logs: Path, tmp_path: Path) -> None:
+    ended = adam_debug("export", logs, "--csv", tmp_path / "missing" / "out.csv")
+    assert ended.returncode == 2
+    assert "No such file" in ended.stderr

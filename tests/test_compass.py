@@ -1,0 +1,86 @@
+"""The learning-rate compass."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from synthetic_runs import changed, make_run, statistic
+
+from tb_adam_plugin.diagnosis.compass import Compass, factor_of_cosine, in_words, module_of
+from tb_adam_plugin.diagnosis.diagnose import diagnose
+from tb_adam_plugin.diagnosis.recorded_run import RecordedRun
+
+NAN = float("nan")
+
+
+def compass(run: RecordedRun) -> Compass:
+    found = diagnose(run).compass
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("cosine", "text"),
+    [
+        (-0.3, "about right"),
+        (0.02, "about right"),
+        (0.06, "about 3× too low"),
+        (0.22, "about 10× too low"),
+        (0.4, "about 30× too low"),
+        (0.85, "about 100× too low"),
+    ],
+)
+def test_the_needle_follows_the_cosine(cosine: float, text: str) -> None:
+    run = changed(statistic("momentum_gradient_cosine", cosine))
+    reading = compass(run).run
+    assert reading.text == text
+    assert reading.cosine == pytest.approx(cosine)
+    assert np.isnan(reading.factors[run.step <= 20]).all()
+
+
+@pytest.mark.parametrize(
+    ("ratio", "text"),
+    [(0.03, "about right"), (0.1, "about 3× too high"), (0.7, "about 100× too high")],
+)
+def test_the_needle_follows_the_first_updates_upwards(ratio: float, text: str) -> None:
+    run = changed(statistic("update_to_weight_ratio", ratio, to_step=16))
+    assert compass(run).run.text == text
+
+
+def test_a_first_update_that_is_large_alone_does_not_count() -> None:
+    run = changed(statistic("update_to_weight_ratio", 0.7, to_step=1))
+    assert compass(run).run.text == "about right"
+
+
+def test_each_module_has_a_needle_with_a_history() -> None:
+    run = changed(
+        statistic("momentum_gradient_cosine", 0.22, of=["layers.2.weight"], from_step=250)
+    )
+    modules = {reading.name: reading for reading in compass(run).modules}
+    assert list(modules) == [*(f"layers.{i}" for i in range(5)), "head"]
+    assert modules["layers.1"].text == "about right"
+    assert modules["layers.2"].text == "about 10× too low"
+    history = dict(zip(run.step.tolist(), modules["layers.2"].factors.tolist(), strict=True))
+    assert history[240] > 0.4
+    assert history[500] == pytest.approx(0.1)
+
+
+def test_what_cannot_be_told_is_said() -> None:
+    faded = changed(statistic("momentum_gradient_cosine", 0.5), statistic("gradient_surprise", 0.1))
+    assert compass(faded).run.text == "cannot be told"
+    assert diagnose(changed(statistic("momentum_gradient_cosine", NAN))).compass is None
+    assert compass(make_run(last=3)).run.text == "cannot be told"
+
+
+def test_factors_of_the_calibration_are_met() -> None:
+    cosines = np.array([0.0, 0.05, 0.22, 0.37, 0.78, 0.99, NAN])
+    expected = [1, 1 / 3, 1 / 10, 1 / 30, 1 / 100, 1 / 100, NAN]
+    np.testing.assert_allclose(factor_of_cosine(cosines), expected)
+
+
+def test_words() -> None:
+    assert in_words(NAN) == "cannot be told"
+    assert in_words(4.0) == "about 3× too high"
+    assert module_of("transformer.h.11.attn.c_attn.weight") == "transformer.h.11"
+    assert module_of("head.weight") == "head"
+    assert module_of("weight") == "weight"

@@ -1,0 +1,110 @@
+"""Reading recorded runs from a folder, without TensorBoard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from event_files import (
+    START,
+    event,
+    make_layout,
+    scalar_event,
+    statistics_of,
+    step_tensors,
+    write_events,
+)
+from in_process import EXPERIMENT, read_folder
+
+from tb_adam_plugin.event_data import EventData
+from tb_adam_plugin.log_folder import LogFolder
+from tb_adam_plugin.run_data import load_runs
+from tb_adam_plugin.store import Store
+
+LAYOUT = make_layout()
+
+
+@pytest.fixture
+def logs(tmp_path: Path) -> Path:
+    for run in ("a", "b/c"):
+        events = [event(t, step_tensors(LAYOUT, t, histograms=True)) for t in (1, 2, 4)]
+        write_events(tmp_path / run / "adam_debug", events)
+        write_events(tmp_path / run, [scalar_event(1, {"loss": 0.5})])
+    return tmp_path
+
+
+def test_runs_have_parameters_steps_statistics_and_histograms(logs: Path) -> None:
+    first, second = load_runs(logs)
+    assert (first.name, second.name) == ("a", "b/c")
+    assert [p.name for p in first.parameters] == ["conv1.weight", "conv1.bias"]
+    assert first.steps.tolist() == [1, 2, 4]
+    values = first.statistic("update_rms")
+    expected = [statistics_of(LAYOUT, t)[:, 1] for t in (1, 2, 4)]
+    np.testing.assert_array_equal(values, expected)
+    counts = first.histograms("exp_avg", "conv1.bias").counts
+    assert counts.shape[:2] == (3, 1)
+    assert counts.sum() == 3 * 8
+    assert first.every_step().values[0].tolist() == [1, 2, 4]
+
+
+def test_what_there_is_not_is_said(logs: Path) -> None:
+    run = load_runs(logs)[0]
+    with pytest.raises(KeyError, match="there is update_to_weight_ratio"):
+        run.statistic("nonsense")
+    with pytest.raises(KeyError, match="no quantity 'nonsense'"):
+        run.histograms("nonsense", "conv1.bias")
+    with pytest.raises(KeyError, match="no parameter 'nonsense'"):
+        run.histograms("exp_avg", "nonsense")
+    with pytest.raises(OSError, match="is no folder"):
+        load_runs(logs / "missing")
+
+
+def test_a_folder_of_one_run_may_be_given_itself(logs: Path) -> None:
+    (run,) = load_runs(logs / "a" / "adam_debug")
+    assert run.steps.tolist() == [1, 2, 4]
+    assert load_runs(logs / "a")[0].name == "."
+
+
+def test_the_same_is_read_as_by_tensorboard(logs: Path) -> None:
+    theirs = Store(EventData(read_folder(logs)))
+    ours = Store(EventData(LogFolder(logs)))
+    assert [r.run for r in ours.runs(EXPERIMENT).runs] == [
+        r.run for r in theirs.runs(EXPERIMENT).runs
+    ]
+    for run in theirs.runs(EXPERIMENT).runs:
+        assert ours.run(EXPERIMENT, run.run).scalars == run.scalars
+        for name in run.layout.statistics:
+            mine = ours.statistic(EXPERIMENT, run.run, name)
+            other = theirs.statistic(EXPERIMENT, run.run, name)
+            np.testing.assert_array_equal(mine.step, other.step)
+            np.testing.assert_array_equal(mine.wall_time, other.wall_time)
+            np.testing.assert_array_equal(mine.values, other.values)
+        for scalar in run.scalars:
+            mine_, other_ = (s.scalar(EXPERIMENT, *scalar) for s in (ours, theirs))
+            np.testing.assert_array_equal(mine_.values, other_.values)
+
+
+def test_torn_and_damaged_ends_are_left_out(tmp_path: Path) -> None:
+    folder = tmp_path / "adam_debug"
+    path = write_events(folder, [event(t, step_tensors(LAYOUT, t)) for t in (1, 2)])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-20])
+    assert load_runs(tmp_path)[0].steps.tolist() == [1]
+    damaged = bytearray(whole)
+    damaged[-30] ^= 0xFF  # within the last record
+    path.write_bytes(damaged)
+    assert load_runs(tmp_path)[0].steps.tolist() == [1]
+    path.write_bytes(whole + b"\xff" * 40)  # a length that reaches beyond the file
+    assert load_runs(tmp_path)[0].steps.tolist() == [1, 2]
+    (folder / "events.out.tfevents.2.host").write_bytes(b"")
+    assert load_runs(tmp_path)[0].steps.tolist() == [1, 2]
+
+
+def test_a_restart_in_another_file_wins(tmp_path: Path) -> None:
+    folder = tmp_path / "adam_debug"
+    write_events(folder, [event(t, step_tensors(LAYOUT, t)) for t in (1, 2, 3)], "1")
+    again = [event(t, step_tensors(LAYOUT, t, seed=7), START + 100 + t) for t in (2, 3)]
+    write_events(folder, again, "2")
+    values = load_runs(tmp_path)[0].statistic("update_rms")
+    np.testing.assert_array_equal(values[1], statistics_of(LAYOUT, 2, seed=7)[:, 1])
