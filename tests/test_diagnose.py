@@ -159,12 +159,14 @@ def test_a_stretch_must_last() -> None:
     assert spans([1, 0, 0, 1], 1) == [(0, 0), (3, 3)]
     assert spans([1, 0, 0, 1], 1, gap=3) == [(0, 3)]
     assert spans([0, 0], 1) == []
+    assert spans([1, 1], 3) == []
 
 
 def test_a_stretch_must_span_steps() -> None:
     found = condition([1, 1, 1], [1, 2, 3])
     assert find_stretches(found, Persistence(3, steps=10), 0, 10) == []
     assert len(find_stretches(found, Persistence(3, steps=2), 0, 10)) == 1
+    assert find_stretches(found, Persistence(4, steps=1), 0, 10) == []
 
 
 def test_each_column_lasts_by_itself() -> None:

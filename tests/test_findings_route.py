@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,17 @@ def test_the_tab_gets_findings_as_it_expects_them(logs: Path) -> None:
     rules = {finding["rule"]: finding for finding in broken["findings"]}
     assert rules["nonfinite"]["from"] == 120
     assert {"rule", "title", "reason"} == set(broken["not_evaluated"][0])
+
+
+def test_the_documented_example_has_the_fields_of_an_answer(logs: Path) -> None:
+    text = (resources.files("tb_adam_plugin") / "http_api.md").read_text(encoding="utf-8")
+    example = json.loads(text.split("## `findings")[1].split("```json\n")[1].split("```")[0])
+    answer = ask(PluginClient(logs), "spiked/adam_debug")
+    assert list(answer) == list(example)
+    for name in ("findings", "not_evaluated"):
+        assert list(answer[name][0]) == list(example[name][0])
+    assert list(answer["compass"]) == list(example["compass"])
+    assert list(answer["compass"]["modules"][0]) == list(example["compass"]["modules"][0])
 
 
 def test_a_folder_read_directly_gives_the_same_findings(logs: Path) -> None:

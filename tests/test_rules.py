@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -356,6 +358,17 @@ def found(run: RecordedRun) -> dict[str, Finding]:
 
 def not_evaluated(diagnosis: Diagnosis) -> dict[str, str]:
     return {rule.rule: rule.reason for rule in diagnosis.not_evaluated}
+
+
+def test_every_rule_is_described_in_order() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "how-to-read.md").read_text(encoding="utf-8")
+    section = page.split("## The rules")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \| .+ \| ([\w, ]+) \| (.*) ?\|$", section, re.MULTILINE)
+    assert [rule for rule, _, _ in rows] == [rule.id for rule in RULES]
+    for rule, (_, severity, reference) in zip(RULES, rows, strict=True):
+        assert reference.strip() == rule.reference
+        if isinstance(rule.severity, str):
+            assert severity == rule.severity
 
 
 # --- each rule ----------------------------------------------------------------------------------

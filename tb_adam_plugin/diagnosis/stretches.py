@@ -82,8 +82,10 @@ def _lasting(holds: Flags, step: Float64s, persistence: Persistence) -> Flags:
     """Which points belong to a run of points that is long enough, bool ``[points, columns]``."""
     lasting = in_a_row(holds, persistence.points)
     n, points = len(holds), max(1, persistence.points)
+    if n < points or persistence.steps <= 0 or not lasting.any():
+        return lasting
     shortest = (step[points - 1 :] - step[: n - points + 1]).min(initial=np.inf)
-    if shortest >= persistence.steps or not lasting.any():
+    if shortest >= persistence.steps:
         return lasting
     index = np.arange(n, dtype=np.int32)[:, None]
     first = np.maximum.accumulate(np.where(lasting, np.int32(0), index + 1), axis=0)
