@@ -37,6 +37,7 @@ def main() -> None:
         "--cache", type=Path, default=Path(tempfile.gettempdir(), "adam_debug_faults")
     )
     parser.add_argument("--recorded", action="store_true", help="only runs that are recorded")
+    parser.add_argument("--train", action="store_true", help="train what is missing, and end")
     parser.add_argument("--list", action="store_true", help="say which runs there are, and end")
     parser.add_argument("--replay", action="store_true", help="train again with what is advised")
     parser.add_argument("--findings", action="store_true", help="print what is found in every run")
@@ -53,6 +54,9 @@ def main() -> None:
             continue
         if not cases:
             parser.error(f"no case of the {half} half has {options.only!r} in its name")
+        if options.train:
+            record_missing(wanted_runs(cases, options.cache), options.jobs, _say)
+            continue
         runs = _train_and_diagnose(cases, options)
         if options.findings:
             _print_findings(runs)

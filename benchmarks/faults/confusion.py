@@ -7,8 +7,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from tb_adam_plugin.diagnosis.registry import RULES
+
 from .diagnosed_runs import DiagnosedRun
 from .faults import Fault
+
+# Ids of the rules that can do more than ask.
+ALARMING = {rule.id for rule in RULES if rule.severity != "info"}
 
 
 @dataclass(frozen=True)
@@ -123,8 +128,8 @@ def faulty_runs(runs: Iterable[DiagnosedRun]) -> list[DiagnosedRun]:
 
 
 def claimed_and_harmed(runs: Iterable[DiagnosedRun]) -> list[DiagnosedRun]:
-    """Return the runs that a fault harmed for which there is a rule."""
-    return [run for run in faulty_runs(runs) if run.rules and run.is_harmed]
+    """Return the runs that a fault harmed for which there is a rule that raises an alarm."""
+    return [run for run in faulty_runs(runs) if run.is_harmed and set(run.rules) & ALARMING]
 
 
 def false_alarms(runs: Iterable[DiagnosedRun]) -> list[DiagnosedRun]:
@@ -133,12 +138,18 @@ def false_alarms(runs: Iterable[DiagnosedRun]) -> list[DiagnosedRun]:
 
 
 def missed(runs: Iterable[DiagnosedRun]) -> list[DiagnosedRun]:
-    """Return the harmed runs in which no right rule fired, or another stood before it."""
-    return [run for run in claimed_and_harmed(runs) if run.rank != 1]
+    """Return the harmed runs in which no right rule fired, or another stood before it.
+
+    Those are among them for which there are only rules that ask.
+    """
+    return [run for run in faulty_runs(runs) if run.rules and run.is_harmed and run.rank != 1]
 
 
 def totals(runs: Sequence[DiagnosedRun]) -> tuple[Share, Share, Share]:
-    """Return over all harmed runs named and first, and over the healthy ones those alarmed."""
+    """Return of the faults that harmed and raise an alarm those named and those named first.
+
+    The third share is that of the healthy runs with an alarm.
+    """
     harmed, healthy = claimed_and_harmed(runs), healthy_runs(runs)
     return _named(harmed), _first(harmed), Share(len(false_alarms(runs)), len(healthy))
 
