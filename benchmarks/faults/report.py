@@ -44,10 +44,10 @@ def _summary(runs: Sequence[DiagnosedRun]) -> str:
     early = sum(bool(run.early_alarms) for run in confusion.faulty_runs(runs))
     return (
         f"{len(confusion.faulty_runs(runs))} runs with a fault, {len(healthy)} healthy ones. Of "
-        f"the faults that harmed and for which a rule raises an alarm, {_percent(named)} were named and "
-        f"{_percent(first)} named first. {_percent(alarmed)} of the healthy runs raised an alarm "
-        f"({alarmed_fast} of those with P of at least {UNHARMED}). In {early} runs an alarm was "
-        "over before the fault was there.\n"
+        f"the faults that harmed and for which a rule raises an alarm, {_percent(named)} were "
+        f"named and {_percent(first)} named first. {_percent(alarmed)} of the healthy runs raised "
+        f"an alarm ({alarmed_fast} of those with P of at least {UNHARMED}). In {early} runs an "
+        "alarm was over before the fault was there.\n"
     )
 
 
