@@ -72,5 +72,5 @@ CONTROLS: tuple[Control, ...] = (
     Control("sgd", changed("sgd")),
     Control("sgd cosine", changed("sgd", schedule="cosine", warm_up_steps=20)),
     Control("adagrad", changed("adagrad")),
-    Control("lion", changed("lion", schedule="cosine")),
+    Control("lion", changed("lion")),
 )

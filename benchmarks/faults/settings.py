@@ -17,7 +17,7 @@ Schedule = Literal["constant", "cosine", "steps"]
 # The learning rate that suits an optimizer, over that of Adam.
 _OVER_ADAM = {
     "adam": 1.0, "adamw": 1.0, "amsgrad": 1.0, "nadam": 1.0, "radam": 1.0, "rmsprop": 0.3,
-    "adagrad": 5.0, "lion": 0.2,
+    "adagrad": 5.0, "lion": 0.3,
 }  # fmt: skip
 OPTIMIZERS = (*_OVER_ADAM, "sgd")
 
