@@ -15,7 +15,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -34,7 +34,12 @@ from .optimizer_state.registry import adapter_for
 from .overhead import OverheadBudget
 from .parameter_records import ParameterRecords, StepRecord
 from .recorder import Recorder
-from .step_scalars import Scalar
+from .step_scalars import Scalar, StepRows
+
+if TYPE_CHECKING:
+    from tb_adam_plugin.diagnosis.rule import Finding
+
+    from .live_diagnosis import LiveDiagnosis
 
 _DEFAULT_MAX_OVERHEAD = 0.01
 # Without a record the rows of steps wait in memory; not more of them than this.
@@ -45,6 +50,7 @@ _FAILED_WRITES = 10
 # Parts that fail, and are given up, each on its own.
 _STEPS, _RECORDS, _NORMS = "steps", "records", "gradient norms"
 _WRITING, _LOADING = "event files", "checks of checkpoints"
+_DIAGNOSIS = "findings"
 
 _WATCHING: weakref.WeakKeyDictionary[Optimizer, weakref.ref[AdamDebugCallback]] = (
     weakref.WeakKeyDictionary()
@@ -94,6 +100,7 @@ class AdamDebugCallback:
         mirror_scalars: bool = True,
         initial_step: int | None = None,
         on_error: Literal["warn", "raise"] = "warn",
+        on_finding: Literal["warn"] | Callable[[Finding], object] | None = None,
     ) -> None:
         """Attach to an optimizer.
 
@@ -123,6 +130,10 @@ class AdamDebugCallback:
                 a checkpoint restores.
             on_error: What to do about a failure while a step is recorded: "warn" and go on
                 without what failed, or "raise".
+            on_finding: Look at each record for what is wrong in training, as the tab does: "warn"
+                of errors and warnings, or a function that is called with each
+                :class:`tb_adam_plugin.diagnosis.rule.Finding` when it is new or has become more
+                severe. An exception of that function ends the training. None to not look.
 
         Raises:
             TypeError: If an argument has the wrong type.
@@ -142,6 +153,7 @@ class AdamDebugCallback:
         options.check_flag("mirror_scalars", mirror_scalars)
         options.check_count("initial_step", initial_step, least=0)
         options.check_choice("on_error", on_error, ("warn", "raise"))
+        options.check_reaction("on_finding", on_finding)
         optimizer = options.torch_optimizer(optimizer)
         self._refuse_second_callback(optimizer)
 
@@ -161,6 +173,13 @@ class AdamDebugCallback:
         self._history = GradientHistory() if gradient_norm else None
         self._mirror_scalars = mirror_scalars
         self._raises = on_error == "raise"
+        self._live: LiveDiagnosis | None = None
+        self._on_finding = on_finding
+        self._findings: list[Finding] = []
+        if on_finding is not None:
+            from .live_diagnosis import LiveDiagnosis  # rules are loaded only where they are wanted
+
+            self._live = LiveDiagnosis(total_steps)
         self._step = initial_step or 0
         self._follows_optimizer = initial_step is None
         self._step_is_known = not self._follows_optimizer
@@ -356,6 +375,7 @@ class AdamDebugCallback:
             self._contained(_WRITING, "writing a record", self._write)
             self._seconds_since_row += time.perf_counter() - writing
         self._keep_to_budget(start)
+        self._tell_findings()
 
     def _end_record(self) -> None:
         self._record = self._records.after_step(
@@ -411,8 +431,37 @@ class AdamDebugCallback:
                 names = [w.name for w in self._records.parameters.watched]
                 steps, norms = around
                 tensors.append(schema.gradient_norms_tensor(names, steps, norms[:, : len(names)]))
+        if self._live is not None:
+            self._contained(_DIAGNOSIS, "looking for what is wrong", lambda: self._diagnose(rows))
         self._recorder.write(rows, tensors, scalars)
         self._failed_writes = 0
+
+    def _diagnose(self, rows: StepRows) -> None:
+        assert self._live is not None
+        self._live.add_rows(rows)
+        record, layout = self._record, self._records.layout
+        if record is not None and layout is not None:
+            self._findings += self._live.add_record(
+                layout,
+                self._step,
+                time.time(),
+                record.statistics,
+                self._state.hyperparameter_names,
+                record.hyperparameters,
+            )
+
+    def _tell_findings(self) -> None:
+        """Hand out what is new; outside of what is contained, so that a user can end training."""
+        findings, self._findings = self._findings, []
+        for finding in findings:
+            if callable(self._on_finding):
+                self._on_finding(finding)
+            elif finding.severity != "info":
+                self._warn_once(
+                    f"{finding.title} (step {finding.first_step:.0f}). {finding.text} "
+                    f"{finding.advice}".rstrip(),
+                    f"finding {finding.rule} {finding.severity}",
+                )
 
     def _mirrored(self, record: StepRecord) -> dict[str, float]:
         """Ordinary scalars, for viewers that know nothing of the tab."""
@@ -514,7 +563,7 @@ class AdamDebugCallback:
             self._failed_writes += 1
             if self._failed_writes < _FAILED_WRITES:
                 return "training goes on, and so do attempts to write"
-        if part in (_RECORDS, _NORMS, _LOADING):
+        if part in (_RECORDS, _NORMS, _LOADING, _DIAGNOSIS):
             self._disabled.add(part)
             self._step_is_first &= part != _RECORDS  # no need to catch up on a record
             return f"{part} are left out from now on, training goes on"

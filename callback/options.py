@@ -61,6 +61,19 @@ def check_choice(name: str, value: object, choices: Sequence[str]) -> None:
         raise ValueError(f"{name}={value!r}: expected one of {', '.join(map(repr, choices))}")
 
 
+def check_reaction(name: str, value: object) -> None:
+    """Check something to do: "warn", a function, or None.
+
+    Raises:
+        TypeError: If it is something else.
+        ValueError: If it is another word.
+    """
+    if isinstance(value, str):
+        check_choice(name, value, ("warn",))
+    elif value is not None and not callable(value):
+        raise TypeError(f'{name}={value!r}: expected "warn", a function or None')
+
+
 def check_destination(log_dir: object, writer: object) -> None:
     """Check that there is exactly one place to write to.
 

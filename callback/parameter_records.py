@@ -28,12 +28,14 @@ class StepRecord(NamedTuple):
     Attributes:
         tensors: What goes into the event file.
         statistics: float32 ``[parameters, len(schema.STATISTICS)]``.
+        hyperparameters: float64 ``[groups, hyperparameters]``.
         squared_gradients: Σg² over all elements of each parameter, float64 ``[parameters]``.
         has_gradient: bool ``[parameters]``.
     """
 
     tensors: list[schema.TaggedTensor]
     statistics: npt.NDArray[np.float32]
+    hyperparameters: npt.NDArray[np.float64]
     squared_gradients: npt.NDArray[np.float64]
     has_gradient: npt.NDArray[np.bool_]
 
@@ -131,6 +133,7 @@ class ParameterRecords:
         return StepRecord(
             tensors,
             statistics,
+            hyperparameters,
             np.concatenate([part.squared_gradients for part in parts])[self._order],
             np.concatenate([part.has_gradient for part in parts])[self._order],
         )

@@ -56,6 +56,7 @@ STALE: list[Change] = [
 RESET: list[Change] = [
     statistic("momentum_gradient_cosine", NAN, from_step=200, to_step=200),
     statistic("gradient_exp_avg_cosine", 1.0, from_step=200, to_step=200),
+    statistic("gradient_surprise", NAN, from_step=200, to_step=200),
 ]
 SLOW: list[Change] = [
     statistic("momentum_gradient_cosine", 0.5),
@@ -151,14 +152,28 @@ NEAR: Sequence[tuple[str, str, Sequence[Change]]] = [
         [column("lr", 1e-4, from_step=100), column("lr", 1e-3, from_step=200)],
     ),
     ("lr_jump", "warm-up", [column("lr", lambda t: 1e-12 * 10.0 ** np.minimum(t, 9))]),
-    ("state_reset", "moments go on", RESET[:1]),
+    ("state_reset", "moments go on", [RESET[0], RESET[2]]),
     ("state_reset", "cosine is known", RESET[1:]),
+    (
+        "state_reset",
+        "a few parameters",
+        [
+            statistic(name, value, of=LAYERS[:2], from_step=200, to_step=200)
+            for name, value in (
+                ("momentum_gradient_cosine", NAN),
+                ("gradient_surprise", NAN),
+                ("gradient_exp_avg_cosine", 1.0),
+            )
+        ],
+    ),
+    ("state_reset", "overflow", [*RESET[:2], statistic("gradient_surprise", np.inf)]),
     (
         "state_reset",
         "first record",
         [
             statistic("momentum_gradient_cosine", NAN, only=[0]),
             statistic("gradient_exp_avg_cosine", 1.0, only=[0]),
+            statistic("gradient_surprise", NAN, only=[0]),
         ],
     ),
     ("state_type_changed", "same type", [retyped_at(200, "float32")]),
@@ -183,6 +198,11 @@ NEAR: Sequence[tuple[str, str, Sequence[Change]]] = [
         [statistic("second_moment_underflow_fraction", 0.9, only=[9, 10])],
     ),
     ("gradient_scale", "largest of healthy runs", [statistic("elasticity", 226.0)]),
+    (
+        "gradient_scale",
+        "blown up",
+        [statistic("elasticity", 5e5, from_step=320), column("loss", 50.0, from_step=300)],
+    ),
     ("gradient_scale", "short", [statistic("elasticity", 5e5, only=[9, 10])]),
     (
         "init_too_small",
@@ -435,7 +455,15 @@ HEALTHY: Mapping[str, RecordedRun] = {
         optimizer("RMSprop", WITHOUT_FIRST),
         hyperparameter("beta2", NAN),
         hyperparameter("alpha", 0.99),
-        statistic("epsilon_10_fraction", 0.8, to_step=150),
+        statistic("epsilon_10_fraction", 0.8, to_step=50),
+    ),
+    "Adagrad": changed(
+        optimizer("Adagrad", ("rms_t", "gradient_surprise", *WITHOUT_FIRST)),
+        statistic("update_to_weight_ratio", 0.2, to_step=16),
+    ),
+    "Lion": changed(
+        optimizer("Lion", WITHOUT_SECOND),
+        statistic("momentum_gradient_cosine", 0.5),
     ),
     "fine-tuning": changed(
         column("loss", lambda t: 1.5 - 0.4 * t / 500),

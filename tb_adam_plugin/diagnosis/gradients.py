@@ -201,9 +201,11 @@ def _elasticity(signals: Signals) -> Float64s:
 
 def _gradient_scale(signals: Signals) -> Condition:
     value = _elasticity(signals)
+    # Where the loss has blown up, gradients are large without being scaled.
+    blown_up = signals.at_records(signals.smooth_loss) > signals.blowup_limit
     return Condition(
         signals.run.step,
-        value > thresholds.GRADIENT_SCALE_ELASTICITY,
+        (value > thresholds.GRADIENT_SCALE_ELASTICITY) & ~blown_up,
         value,
         thresholds.GRADIENT_SCALE_ELASTICITY,
         blame=lambda record: signals.run.weights_or_matrices,
@@ -514,7 +516,7 @@ def _noise(signals: Signals) -> Condition:
         (np.abs(smooth) < thresholds.NOISE_COSINE)
         & (loss > thresholds.NOISE_LOSS_SHARE * signals.starting_loss)
         & (signals.median("update_to_weight_ratio", weights) > thresholds.NOISE_RATIO)
-        & (run.step > thresholds.NOISE_START_SHARE * run.last_step)
+        & (run.step > thresholds.NOISE_START_SHARE * run.length)
     )
     share = loss / signals.starting_loss
     return Condition(run.step, holds, share, thresholds.NOISE_LOSS_SHARE)

@@ -18,6 +18,10 @@ _RATIO = "update_to_weight_ratio"
 _COSINE = "momentum_gradient_cosine"
 
 
+# Whose first moment averages over so many steps that the cosine means something else.
+_OTHER_MOMENTUM = ("lion",)
+
+
 # --- jumped -------------------------------------------------------------------------------------
 
 
@@ -83,9 +87,15 @@ def _too_high(signals: Signals) -> Condition | None:
     found = median_beyond(
         signals, _RATIO, thresholds.LR_TOO_HIGH_RATIO, signals.started_weights, early
     )
-    lasting = in_a_row(found.holds, thresholds.LR_TOO_HIGH_POINTS)
+    lasting = in_a_row(found.holds, thresholds.LR_TOO_HIGH_POINTS) & (not _adds_up_squares(signals))
     overwritten = found.holds & (found.value > thresholds.LR_OVERWRITES_RATIO)
     return replace(found, holds=lasting | overwritten)
+
+
+def _adds_up_squares(signals: Signals) -> bool:
+    """Whether the denominator only grows (Adagrad): first steps are large and soon are not."""
+    undefined = [set(group.undefined) for group in signals.run.groups]
+    return all("rms_t" in u and "exp_avg_sq_root" not in u for u in undefined)
 
 
 def _too_high_severity(e: Evidence) -> Severity:
@@ -132,23 +142,18 @@ LR_TOO_HIGH = Rule(
     explains=(
         "loss_blowup", "dead_units", "nonfinite", "gradient_spike", "weight_decay_too_strong",
         "init_too_large", "plateau", "noise_dominated", "layer_imbalance", "stale_second_moment",
-        "oscillation",
+        "oscillation", "lost_updates", "second_moment_frozen",
     ),
 )  # fmt: skip
 
 
 def _blew_up(signals: Signals) -> Flags:
-    limit = _blowup_limit(signals)
-    return np.asarray(signals.smooth_loss > limit)
-
-
-def _blowup_limit(signals: Signals) -> float:
-    first = signals.first_loss
-    return first + (thresholds.LOSS_BLOWUP_FACTOR - 1) * abs(first) + thresholds.LOSS_BLOWUP_MARGIN
+    return np.asarray(signals.smooth_loss > signals.blowup_limit)
 
 
 def _loss_blowup(signals: Signals) -> Condition:
-    return at_every_step(signals, signals.smooth_loss, _blew_up(signals), _blowup_limit(signals))
+    limit = signals.blowup_limit
+    return at_every_step(signals, signals.smooth_loss, _blew_up(signals), limit)
 
 
 def _loss_blowup_advice(e: Evidence) -> str:
@@ -176,7 +181,7 @@ LOSS_BLOWUP = Rule(
     ),
     advice=_loss_blowup_advice,
     reference="",
-    explains=("dead_units", "nonfinite", "plateau", "stale_second_moment"),
+    explains=("dead_units", "nonfinite", "plateau", "stale_second_moment", "layer_imbalance"),
 )
 
 
@@ -185,11 +190,13 @@ LOSS_BLOWUP = Rule(
 
 def _too_low(signals: Signals) -> Condition | None:
     run = signals.run
+    if all(group.optimizer.lower().startswith(_OTHER_MOMENTUM) for group in run.groups):
+        return None
     matrices = run.weights_or_matrices
     cosine = signals.median(_COSINE, matrices)
     ratio = signals.median(_RATIO, matrices)
     surprise = signals.median("gradient_surprise", matrices)
-    late = run.step > thresholds.LR_TOO_LOW_START_SHARE * run.last_step
+    late = run.step > thresholds.LR_TOO_LOW_START_SHARE * run.length
     # Where gradients have faded against their past, training is done rather than slow.
     still_learning = ~(surprise < thresholds.LR_TOO_LOW_SURPRISE)
     holds = (
@@ -253,7 +260,7 @@ def _decayed(signals: Signals) -> Condition | None:
     share = lr / np.fmax.accumulate(lr)
     low = share < thresholds.LR_DECAYED_TO
     lengths = _steps_since(low, steps)
-    enough = thresholds.LR_DECAYED_SHARE * signals.run.last_step
+    enough = thresholds.LR_DECAYED_SHARE * signals.run.length
     return at_every_step(
         signals, share, low & (lengths >= enough), thresholds.LR_DECAYED_TO, below=True
     )
@@ -284,7 +291,7 @@ LR_DECAYED_EARLY = Rule(
     ),
     advice=lambda e: (
         "Step the scheduler once for each optimizer step, and let it end with the training: "
-        f"T_max or total_steps = {step(e.signals.run.last_step)} or more."
+        f"T_max or total_steps = {step(e.signals.run.length)} or more."
     ),
     reference="",
     explains=("lr_too_low", "plateau"),

@@ -15,7 +15,7 @@ def _plateau(signals: Signals) -> Condition:
     holds = (
         (loss > thresholds.PLATEAU_LOSS_SHARE * signals.starting_loss)
         & (signals.starting_loss > 0)
-        & (run.step > thresholds.PLATEAU_START_SHARE * run.last_step)
+        & (run.step > thresholds.PLATEAU_START_SHARE * run.length)
         & is_settled(signals)
     )
     return Condition(run.step, holds, loss / signals.starting_loss, thresholds.PLATEAU_LOSS_SHARE)

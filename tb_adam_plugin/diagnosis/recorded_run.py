@@ -39,6 +39,7 @@ class RecordedRun:
             length, ``step`` among them, ascending.
         gradient_norms: The norm of each parameter's gradient around events.
         layouts: With the first step of each, ascending.
+        total_steps: How many steps the run will have; 0 if that is not known.
     """
 
     name: str
@@ -52,6 +53,7 @@ class RecordedRun:
     unoptimized: tuple[Unoptimized, ...] = ()
     gradient_norms: GradientNorms | None = None
     layouts: tuple[tuple[float, Layout], ...] = ()
+    total_steps: int = 0
 
     def __repr__(self) -> str:
         """Say what it is, without the numbers."""
@@ -104,6 +106,11 @@ class RecordedRun:
         """The last step of which anything is known; 0 without any."""
         ends = [*self.step[-1:].tolist(), *self.every_step.get("step", self.step)[-1:].tolist()]
         return max(ends, default=0.0)
+
+    @cached_property
+    def length(self) -> float:
+        """The last step that there will be, as far as that is known."""
+        return max(self.last_step, float(self.total_steps))
 
     @cached_property
     def first_step(self) -> float:

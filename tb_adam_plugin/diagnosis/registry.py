@@ -20,9 +20,9 @@ RULES: tuple[Rule, ...] = (
     # Where the run starts, and how fast it goes.
     weights.INIT_TOO_SMALL,
     weights.INIT_TOO_LARGE,
-    weights.LOST_UPDATES,
     second_moment.BETA2_TOO_LOW,
     learning_rate.LR_TOO_HIGH,
+    weights.LOST_UPDATES,
     weights.WEIGHT_DECAY,
     learning_rate.LR_DECAYED_EARLY,
     gradients.CLIP_ALWAYS,

@@ -6,7 +6,7 @@ import numpy as np
 
 from . import thresholds
 from .conditions import each_beyond, median_beyond
-from .recorded_run import Float64s
+from .recorded_run import Flags, Float64s
 from .rule import Condition, Evidence, Persistence, Rule
 from .signals import Signals, has_converged, is_settled, median
 from .wording import decade_below, named, number, percent, step
@@ -17,14 +17,18 @@ from .wording import decade_below, named, number, percent, step
 def _state_reset(signals: Signals) -> Condition:
     """Records at which the moments had only just begun, although there were some before."""
     run = signals.run
-    began = signals.by_record(
-        "state began",
-        lambda part: (
-            ~(signals.statistic("gradient_exp_avg_cosine")[part] < thresholds.RESET_COSINE)
-            & ~np.isnan(signals.statistic("gradient_exp_avg_cosine")[part])
-            & np.isnan(signals.statistic("momentum_gradient_cosine")[part])
-        ),
-    )
+
+    def compute(part: slice) -> Flags:
+        cosine = signals.statistic("gradient_exp_avg_cosine")[part]
+        before = signals.statistic("momentum_gradient_cosine")[part]
+        surprise = signals.statistic("gradient_surprise")[part]
+        began: Flags = (cosine >= thresholds.RESET_COSINE) & np.isnan(before) & np.isnan(surprise)
+        # A state is lost as a whole; numbers overflow in one parameter or another.
+        share = began.sum(axis=1) / np.maximum(1, (~np.isnan(cosine)).sum(axis=1))
+        began &= (share > thresholds.RESET_SHARE)[:, None]
+        return began
+
+    began = signals.by_record("state began", compute)
     fewer = signals.by_record("fewer steps", lambda part: signals.change("state_step", part) < 0)
     some = np.flatnonzero(began[1:].any(axis=0) | fewer.any(axis=0))
     known = ~np.isnan(signals.statistic("momentum_gradient_cosine")[:, some])
@@ -59,7 +63,7 @@ STATE_RESET = Rule(
     advice=_state_reset_advice,
     reference="Ma & Yarats 2021, On the adequacy of untuned warmup for adaptive optimization",
     explains=("gradient_spike", "loss_blowup"),
-    uses=("state_step",),
+    uses=("state_step", "gradient_surprise"),
 )
 
 
@@ -79,7 +83,10 @@ UNDERFLOW = Rule(
     title="exp_avg_sq underflows",
     needs=("second_moment_underflow_fraction",),
     condition=lambda s: each_beyond(
-        s, "second_moment_underflow_fraction", thresholds.UNDERFLOW_FRACTION, s.run.matrices
+        s,
+        "second_moment_underflow_fraction",
+        thresholds.UNDERFLOW_FRACTION,
+        s.run.weights_or_matrices,
     ),
     persistence=Persistence(thresholds.UNDERFLOW_POINTS),
     severity="error",
@@ -168,7 +175,16 @@ BETA2_TOO_LOW = Rule(
     message=_beta2_message,
     advice=_beta2_advice,
     reference="Zhang et al. 2022, Adam can converge without any modification on update rules",
-    explains=("gradient_spike", "loss_blowup", "layer_imbalance"),
+    explains=(
+        "gradient_spike",
+        "loss_blowup",
+        "layer_imbalance",
+        "lr_too_high",
+        "lost_updates",
+        "nonfinite",
+        "dead_units",
+        "plateau",
+    ),
 )
 
 
@@ -195,7 +211,7 @@ def _eps_condition(signals: Signals, name: str) -> Condition:
     uncorrected = np.isnan(signals.hyperparameter_now("beta2"))
     alpha = signals.hyperparameter_now("alpha")
     if uncorrected and 0 < alpha < 1:
-        holds &= run.step > 2 / (1 - alpha)
+        holds &= run.step > thresholds.EPS_UNCORRECTED_SHARE / (1 - alpha)
     return Condition(
         run.step,
         holds,

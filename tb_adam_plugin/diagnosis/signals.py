@@ -219,6 +219,12 @@ class Signals:
         return float("nan") if self.run.first_step > thresholds.FIRST_STEP else self.first_loss
 
     @cached_property
+    def blowup_limit(self) -> float:
+        """The loss above which training has blown up; NaN without a loss."""
+        factor, margin = thresholds.LOSS_BLOWUP_FACTOR, thresholds.LOSS_BLOWUP_MARGIN
+        return self.first_loss + (factor - 1) * abs(self.first_loss) + margin
+
+    @cached_property
     def smooth_loss(self) -> Float64s:
         """Moving average of the loss, float64 ``[steps]``; NaN before the first."""
         return moving_average(self.column("loss"), thresholds.LOSS_AVERAGE_STEPS)

@@ -108,6 +108,9 @@ BETA2_TOO_LOW_POINTS = 5
 # Share of elements with √v̂ below ε, and below 10 ε. Healthy: up to 0.23 below ε.
 EPS_DOMINATES_FRACTION = 0.5
 EPS_POINTS = 5
+# Without bias correction v is too small at first: √v is 0.6 of what it will be after this share of
+# 1/(1 - alpha) steps.
+EPS_UNCORRECTED_SHARE = 0.5
 UNDERFLOW_FRACTION = 0.05
 UNDERFLOW_POINTS = 3
 FROZEN_FRACTION = 0.5
@@ -119,6 +122,7 @@ STALE_POINTS = 5
 FLOAT16_SMALLEST_EPS = 2.0**-25
 # Cosine of exp_avg and gradient right after a state's first step is 1.
 RESET_COSINE = 0.999
+RESET_SHARE = 0.5
 
 # --- weights ------------------------------------------------------------------------------------
 
