@@ -224,6 +224,7 @@ class Measurement:
             knows_update=(
                 _present(states) & _present(tensors["gradient"]) & self._state.update_is_known
             ),
+            state_step=np.where(_present(states), host_numbers[0], np.nan),
             begun=self._had_state & ~(host_numbers[0] <= 1),
             coefficients=dict(zip(COEFFICIENTS, host_numbers[1:], strict=True)),
             second_moment_before_is_known=self._second_moment_before_is_known,

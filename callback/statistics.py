@@ -332,6 +332,7 @@ class ParameterSums:
         has_exp_avg: ``[K]``.
         has_exp_avg_sq: ``[K]``.
         knows_update: Whether the requested update is known, ``[K]``.
+        state_step: Steps that the state has counted, NaN where it counts none, ``[K]``.
         begun: Whether the parameter had a state before the step, ``[K]``.
         coefficients: By name, ``[K]``.
         second_moment_before_is_known: Whether "v before" was measured; else it is computed back.
@@ -355,6 +356,7 @@ class ParameterSums:
     has_exp_avg: Flags
     has_exp_avg_sq: Flags
     knows_update: Flags
+    state_step: Values
     begun: Flags
     coefficients: Mapping[str, Values]
     second_moment_before_is_known: bool
@@ -450,6 +452,7 @@ def _measured(p: ParameterSums, total: Mapping[str, Values]) -> dict[str, Values
         "unchanged_fraction": (total["d=0"] - p.padding) / k,
         "update_weight_cosine": _cosine(total["d·b"], total["d²"], total["b²"]),
         "nonfinite_count": p.nonfinite,
+        "state_step": p.state_step,
         "update_rms_standard_error": _update_standard_error(p),
     }
 

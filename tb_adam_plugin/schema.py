@@ -178,6 +178,9 @@ STATISTICS: tuple[Statistic, ...] = (
         "elements that are not finite in w, g, m or v, added up",
     ),
     Statistic(
+        "state_step", "steps of the state", "count", "steps that the optimizer's state has counted"
+    ),
+    Statistic(
         "update_rms_standard_error",
         "sampling error of update",
         "fraction",

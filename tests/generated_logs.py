@@ -324,6 +324,7 @@ class _Adam:
                 self._decay[:, 0] > 0, self._decay[:, 0] * self._rms(before) / normalized, 0.0
             ),
             "update_weight_cosine": _cosine(update, before),
+            "state_step": np.full(len(w), t, dtype=float),
             "nonfinite_count": np.sum([~np.isfinite(x) for x in parts], axis=(0, 2), dtype=float),
             # Of an RMS of independent normal elements.
             "update_rms_standard_error": np.sqrt(unread / (2 * self._read[:, 0])),

@@ -79,6 +79,7 @@ def make_run(
         0.6 / np.sqrt(p.elements / p.shape[0]) if len(p.shape) > 1 else 0.05 for p in parameters
     ]
     statistics["weight_absmax"][0] = 2 * statistics["weight_rms"][0]
+    statistics["state_step"] = np.tile(step[:, None], len(parameters)).astype(np.float32)
     groups = tuple(
         Group(
             optimizer,

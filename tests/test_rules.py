@@ -489,7 +489,7 @@ def test_nothing_is_found_in_healthy_runs(name: str) -> None:
 
 def test_a_rule_says_what_it_lacks() -> None:
     everything = make_run()
-    assert set(not_evaluated(diagnose(everything))) == {"step_not_counted", "clip_always"}
+    assert set(not_evaluated(diagnose(everything))) == {"clip_always"}
     empty = RecordedRun("empty", (), (), np.empty(0), np.empty(0), {})
     assert set(not_evaluated(diagnose(empty))) == {rule.id for rule in RULES}
     old = changed(without("second_moment_flicker"), without_column("loss", "gradient_norm"))
@@ -512,6 +512,11 @@ def test_a_rule_without_what_it_needs_is_not_evaluated(rule: Rule) -> None:
         run = without_column(name)(without(name)(known))
         settings = {n: v for n, v in run.hyperparameters.items() if n != name}
         assert rule.id in not_evaluated(diagnose(replace(run, hyperparameters=settings))), name
+
+
+def test_a_state_that_counts_fewer_steps_was_lost() -> None:
+    run = changed(without("momentum_gradient_cosine"), statistic("state_step", 3, only=[30]))
+    assert found(run)["state_reset"].first_step == make_run().step[30]
 
 
 def test_old_runs_fall_back_on_what_they_have() -> None:

@@ -51,7 +51,8 @@ def _state_reset_advice(e: Evidence) -> str:
 STATE_RESET = Rule(
     id="state_reset",
     title="Optimizer state was lost",
-    needs=("momentum_gradient_cosine", "gradient_exp_avg_cosine"),
+    needs=(),
+    needs_any=("state_step", "momentum_gradient_cosine"),
     condition=_state_reset,
     persistence=Persistence(),
     severity="error",
@@ -63,7 +64,7 @@ STATE_RESET = Rule(
     advice=_state_reset_advice,
     reference="Ma & Yarats 2021, On the adequacy of untuned warmup for adaptive optimization",
     explains=("gradient_spike", "loss_blowup"),
-    uses=("state_step", "gradient_surprise"),
+    uses=("gradient_exp_avg_cosine", "gradient_surprise"),
 )
 
 
