@@ -190,6 +190,10 @@ BETA2_TOO_LOW = Rule(
         "nonfinite",
         "dead_units",
         "plateau",
+        "state_reset",
+        "second_moment_underflow",
+        "gradient_scale",
+        "stale_second_moment",
     ),
 )
 
