@@ -49,6 +49,7 @@ def profile(decades: float) -> list[float]:
     return [10 ** (decades * i / 5) / n for i, n in enumerate(elements)]
 
 
+_LOW_BETA2 = hyperparameter("beta2", 0.3)
 STALE: list[Change] = [
     statistic("momentum_gradient_cosine", 0.97),
     column("gradient_norm", lambda t: 0.1 * t),
@@ -101,7 +102,7 @@ PLANTED: Mapping[str, Sequence[Change]] = {
         statistic("weight_absmax", 1.0, only=[0]),
     ],
     "lost_updates": [statistic("lost_update_fraction", 0.8), dtype("bfloat16", "bfloat16")],
-    "beta2_too_low": [statistic("second_moment_flicker", 0.4), hyperparameter("beta2", 0.3)],
+    "beta2_too_low": [statistic("second_moment_flicker", 0.4), _LOW_BETA2],
     "lr_too_high": TOO_FAST,
     "weight_decay_too_strong": DECAY,
     "lr_decayed_early": [column("lr", 1e-6, from_step=200)],
@@ -220,8 +221,13 @@ NEAR: Sequence[tuple[str, str, Sequence[Change]]] = [
     ("init_too_large", "later", [statistic("weight_rms", 0.5, from_step=2)]),
     ("lost_updates", "less than half", [statistic("lost_update_fraction", 0.45)]),
     ("lost_updates", "short", [statistic("lost_update_fraction", 0.9, only=[9, 10, 11, 12])]),
-    ("beta2_too_low", "0.95", [statistic("second_moment_flicker", 0.07)]),
-    ("beta2_too_low", "first steps", [statistic("second_moment_flicker", 0.4, to_step=20)]),
+    ("beta2_too_low", "quiet", [statistic("second_moment_flicker", 0.07), _LOW_BETA2]),
+    ("beta2_too_low", "beta2 is high", [statistic("second_moment_flicker", 0.4)]),
+    (
+        "beta2_too_low",
+        "first steps",
+        [statistic("second_moment_flicker", 0.4, to_step=20), _LOW_BETA2],
+    ),
     ("lr_too_high", "healthy start", [statistic("update_to_weight_ratio", 0.09, to_step=16)]),
     ("lr_too_high", "short", [statistic("update_to_weight_ratio", 0.4, to_step=2)]),
     (

@@ -160,17 +160,22 @@ def _beta2_message(e: Evidence) -> str:
     )
 
 
+def _beta2_too_low(signals: Signals) -> Condition:
+    high = signals.hyperparameter_now("beta2") > thresholds.BETA2_TOO_LOW_AT_MOST
+    return median_beyond(
+        signals,
+        "second_moment_flicker",
+        thresholds.BETA2_TOO_LOW_FLICKER,
+        signals.run.weights_or_matrices,
+        is_settled(signals) & (not high),
+    )
+
+
 BETA2_TOO_LOW = Rule(
     id="beta2_too_low",
     title="beta2 too low",
     needs=("second_moment_flicker",),
-    condition=lambda s: median_beyond(
-        s,
-        "second_moment_flicker",
-        thresholds.BETA2_TOO_LOW_FLICKER,
-        s.run.weights_or_matrices,
-        is_settled(s),
-    ),
+    condition=_beta2_too_low,
     persistence=Persistence(thresholds.BETA2_TOO_LOW_POINTS),
     severity="error",
     message=_beta2_message,
@@ -185,6 +190,10 @@ BETA2_TOO_LOW = Rule(
         "nonfinite",
         "dead_units",
         "plateau",
+        "state_reset",
+        "second_moment_underflow",
+        "gradient_scale",
+        "stale_second_moment",
     ),
 )
 

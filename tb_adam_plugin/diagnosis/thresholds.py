@@ -105,6 +105,8 @@ WITHOUT_GRADIENT_POINTS = 3
 # Change of log √v̂ from step to step. Healthy: up to 0.07; β2 = 0.5 and less: 0.33 and more.
 BETA2_TOO_LOW_FLICKER = 0.2
 BETA2_TOO_LOW_POINTS = 5
+# A higher beta2 does not flicker by itself: there something else is wrong.
+BETA2_TOO_LOW_AT_MOST = 0.9
 # Share of elements with √v̂ below ε, and below 10 ε. Healthy: up to 0.23 below ε.
 EPS_DOMINATES_FRACTION = 0.5
 EPS_POINTS = 5

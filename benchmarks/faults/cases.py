@@ -1,0 +1,98 @@
+"""Which runs there are: (task, fault or control, seed), in two halves.
+
+The halves share neither a task nor a seed. Thresholds are tuned on the first alone.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .controls import CONTROLS, Control
+from .faults import FAULTS, Fault
+from .settings import Settings
+from .tasks import Half, Task, tasks_of
+from .training import Outcome, Training
+
+HALVES: tuple[Half, ...] = ("tuning", "reporting")
+_FIRST_SEED: dict[Half, int] = {"tuning": 1, "reporting": 10_001}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One run of the laboratory.
+
+    Attributes:
+        task: What is learned.
+        planted: The fault, or the control.
+        seed: Of weights and batches; no other case has it.
+    """
+
+    task: Task
+    planted: Fault | Control
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Of its folder: half, task, what is planted, seed."""
+        kind = self.planted.kind if isinstance(self.planted, Fault) else "healthy"
+        what = re.sub(r"[^a-z0-9.]+", "_", f"{kind} {self.planted.variant}".lower())
+        return f"{self.task.half}/{self.task.name}/{what}-{self.seed}"
+
+    @property
+    def settings(self) -> Settings:
+        """How it trains."""
+        return self.planted.settings(self.task)
+
+    @property
+    def begins(self) -> int:
+        """The number of steps before the fault is there."""
+        share = self.planted.begins if isinstance(self.planted, Fault) else 0.0
+        return round(share * self.settings.steps)
+
+    def train(self, folder: Path, settings: Settings | None = None) -> Outcome:
+        """Train it.
+
+        Args:
+            folder: Where the event file goes.
+            settings: Instead of its own.
+        """
+        training: type[Training] = self.planted.training
+        return training(self.task, settings or self.settings, self.seed, folder).run()
+
+
+def cases_of(half: Half) -> list[Case]:
+    """Return the cases of a half: every control and every fault in some of its tasks."""
+    everything: list[Fault | Control] = [*CONTROLS, *FAULTS]
+    dealt = [
+        (task, planted)
+        for turn, planted in enumerate(everything)
+        for task in _tasks_for(planted, tasks_of(half), turn)
+    ]
+    return [
+        Case(task, planted, seed)
+        for seed, (task, planted) in enumerate(dealt, start=_FIRST_SEED[half])
+    ]
+
+
+def case_named(name: str) -> Case:
+    """Return a case by its name.
+
+    Raises:
+        KeyError: If there is none.
+    """
+    return _cases_by_name()[name]
+
+
+@functools.cache
+def _cases_by_name() -> dict[str, Case]:
+    return {case.name: case for half in HALVES for case in cases_of(half)}
+
+
+def _tasks_for(planted: Fault | Control, tasks: Sequence[Task], turn: int) -> list[Task]:
+    """Deal out the tasks in which something is planted; each begins with another."""
+    fitting = [t for t in tasks if isinstance(planted, Control) or planted.fits(t)]
+    return [fitting[(3 * turn + i) % len(fitting)] for i in range(planted.runs)]

@@ -1,0 +1,170 @@
+"""Counts: how often a fault is named, and how often a healthy run is not left alone."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from tb_adam_plugin.diagnosis.registry import RULES
+
+from .diagnosed_runs import DiagnosedRun
+from .faults import Fault
+
+# Ids of the rules that can do more than ask.
+ALARMING = {rule.id for rule in RULES if rule.severity != "info"}
+
+
+@dataclass(frozen=True)
+class Share:
+    """So many of so many."""
+
+    count: int
+    total: int
+
+    def __str__(self) -> str:
+        """As in "12/13"."""
+        return f"{self.count}/{self.total}"
+
+
+@dataclass(frozen=True)
+class FaultRow:
+    """What became of the runs with one kind of fault.
+
+    Attributes:
+        kind: Of fault.
+        runs: How many.
+        harmed: How many of them trained worse for it.
+        named: In how many of all a right rule fired.
+        named_when_harmed: The same of those that it harmed.
+        first_when_harmed: In how many of these nothing stood before it.
+        steps_until_named: Median over the runs in which it was named; None without.
+        others: Other rules that raised an alarm, with the number of runs.
+    """
+
+    kind: str
+    runs: int
+    harmed: int
+    named: Share
+    named_when_harmed: Share
+    first_when_harmed: Share
+    steps_until_named: float | None
+    others: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
+class RuleRow:
+    """How well one rule did.
+
+    Attributes:
+        rule: Its id.
+        severities: That its findings had, most frequent first.
+        named: Of the harmed runs whose fault it names, in how many it or another such rule fired.
+        first: In how many of those nothing stood before it.
+        false_alarms: Of the healthy runs, in how many it raised an alarm.
+    """
+
+    rule: str
+    severities: tuple[str, ...]
+    named: Share
+    first: Share
+    false_alarms: Share
+
+
+def fault_row(kind: str, runs: Sequence[DiagnosedRun]) -> FaultRow:
+    """Count the runs with one kind of fault."""
+    harmed = [run for run in runs if run.is_harmed]
+    steps = [run.steps_until_named for run in runs if run.steps_until_named is not None]
+    others = Counter(rule for run in runs for rule in {f.rule for f in run.alarms} - set(run.rules))
+    return FaultRow(
+        kind,
+        len(runs),
+        len(harmed),
+        _named(runs),
+        _named(harmed),
+        _first(harmed),
+        statistics.median(steps) if steps else None,
+        tuple(others.most_common()),
+    )
+
+
+def fault_rows(runs: Iterable[DiagnosedRun]) -> list[FaultRow]:
+    """Count the runs of each kind of fault, in the order in which the kinds first come."""
+    return [fault_row(kind, members) for kind, members in _by_kind(runs).items()]
+
+
+def rule_rows(runs: Sequence[DiagnosedRun]) -> list[RuleRow]:
+    """Count for each rule that is for a fault, or that raised an alarm in a healthy run."""
+    healthy = healthy_runs(runs)
+    harmed = [run for run in faulty_runs(runs) if run.is_harmed]
+    rules = dict.fromkeys(run.rules[0] for run in faulty_runs(runs) if run.rules)
+    rules.update(dict.fromkeys(f.rule for run in healthy for f in run.alarms))
+    rows = []
+    for rule in rules:
+        planted = [run for run in harmed if run.rules[:1] == (rule,)]
+        alarmed = sum(any(f.rule == rule for f in run.alarms) for run in healthy)
+        severities = Counter(f.severity for run in runs for f in run.findings if f.rule == rule)
+        rows.append(
+            RuleRow(
+                rule,
+                tuple(severity for severity, _ in severities.most_common()),
+                _named(planted),
+                _first(planted),
+                Share(alarmed, len(healthy)),
+            )
+        )
+    return rows
+
+
+def healthy_runs(runs: Iterable[DiagnosedRun]) -> list[DiagnosedRun]:
+    """Return the controls."""
+    return [run for run in runs if not isinstance(run.case.planted, Fault)]
+
+
+def faulty_runs(runs: Iterable[DiagnosedRun]) -> list[DiagnosedRun]:
+    """Return the runs with a fault."""
+    return [run for run in runs if isinstance(run.case.planted, Fault)]
+
+
+def claimed_and_harmed(runs: Iterable[DiagnosedRun]) -> list[DiagnosedRun]:
+    """Return the runs that a fault harmed for which there is a rule that raises an alarm."""
+    return [run for run in faulty_runs(runs) if run.is_harmed and set(run.rules) & ALARMING]
+
+
+def false_alarms(runs: Iterable[DiagnosedRun]) -> list[DiagnosedRun]:
+    """Return the healthy runs in which there is any warning or error."""
+    return [run for run in healthy_runs(runs) if run.alarms]
+
+
+def missed(runs: Iterable[DiagnosedRun]) -> list[DiagnosedRun]:
+    """Return the harmed runs in which no right rule fired, or another stood before it.
+
+    Those are among them for which there are only rules that ask.
+    """
+    return [run for run in faulty_runs(runs) if run.rules and run.is_harmed and run.rank != 1]
+
+
+def totals(runs: Sequence[DiagnosedRun]) -> tuple[Share, Share, Share]:
+    """Return of the faults that harmed and raise an alarm those named and those named first.
+
+    The third share is that of the healthy runs with an alarm.
+    """
+    harmed, healthy = claimed_and_harmed(runs), healthy_runs(runs)
+    return _named(harmed), _first(harmed), Share(len(false_alarms(runs)), len(healthy))
+
+
+def _named(runs: Sequence[DiagnosedRun]) -> Share:
+    return Share(sum(run.rank is not None for run in runs), len(runs))
+
+
+def _first(runs: Sequence[DiagnosedRun]) -> Share:
+    return Share(sum(run.rank == 1 for run in runs), len(runs))
+
+
+def _by_kind(runs: Iterable[DiagnosedRun]) -> dict[str, list[DiagnosedRun]]:
+    kinds: dict[str, list[DiagnosedRun]] = {}
+    for run in runs:
+        if isinstance(run.case.planted, Fault):
+            kinds.setdefault(run.case.planted.kind, []).append(run)
+    return kinds

@@ -1,0 +1,76 @@
+"""Healthy runs: everything that people rightly vary, and none of it a fault."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from .faults import changed
+from .settings import Settings, usual_settings
+from .tasks import Task
+from .training import Training
+
+
+@dataclass(frozen=True)
+class Control:
+    """One way to train well.
+
+    Attributes:
+        variant: How, and with which optimizer.
+        settings: How the run trains.
+        training: The loop, where it is not the plain one.
+        runs: In how many tasks of each half.
+    """
+
+    variant: str
+    settings: Callable[[Task], Settings] = usual_settings
+    training: type[Training] = Training
+    runs: int = 6
+
+
+class Resumed(Training):
+    """In the middle training is resumed, with the optimizer's state."""
+
+    def after_step(self) -> None:
+        """Resume."""
+        if self.step == self.settings.steps // 2:
+            self.resume()
+
+
+class NoisyInputs(Training):
+    """Inputs that are numbers are augmented with noise."""
+
+    def change_batch(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the batch with noise."""
+        if not inputs.is_floating_point():
+            return inputs, targets
+        return inputs + 0.1 * inputs.new_empty(inputs.shape).normal_(), targets
+
+
+CONTROLS: tuple[Control, ...] = (
+    Control("adamw"),
+    Control("adamw once more"),
+    Control("adamw cosine", changed(schedule="cosine", warm_up_steps=20)),
+    Control("adamw beta2 0.95 clip 1", changed(beta2=0.95, clip_norm=1.0)),
+    Control("adamw lr /2", changed(learning_rate_factor=0.5)),
+    Control("adamw weight decay 0.1", changed(weight_decay=0.1)),
+    Control("adamw large batch", lambda task: changed(batch_size=4 * task.batch_size)(task)),
+    Control("adamw small batch", changed(batch_size=8, learning_rate_factor=0.5)),
+    Control("adamw accumulation", changed(accumulated_batches=2)),
+    Control("adamw bfloat16 autocast", changed(precision="bfloat16 autocast")),
+    Control("adamw loss scale", changed(loss_scale=65536.0, clip_norm=1.0)),
+    Control("adamw resumed", training=Resumed),
+    Control("adam noisy inputs", changed("adam"), NoisyInputs),
+    Control("adam steps", changed("adam", schedule="steps")),
+    Control("adam epsilon 1e-6 L2 1e-4", changed("adam", epsilon=1e-6, weight_decay=1e-4)),
+    Control("amsgrad", changed("amsgrad")),
+    Control("nadam", changed("nadam")),
+    Control("radam", changed("radam")),
+    Control("rmsprop", changed("rmsprop")),
+    Control("sgd", changed("sgd")),
+    Control("sgd cosine", changed("sgd", schedule="cosine", warm_up_steps=20)),
+    Control("adagrad", changed("adagrad")),
+    Control("lion", changed("lion")),
+)

@@ -1,0 +1,135 @@
+"""What became of a run, and what the product's own reader finds in its event file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tb_adam_plugin.diagnosis.diagnose import diagnose
+from tb_adam_plugin.diagnosis.recorded_run import RecordedRun
+from tb_adam_plugin.diagnosis.rule import Finding
+from tb_adam_plugin.run_data import load_runs
+
+from .cases import Case
+from .faults import Fault
+from .recordings import Wanted
+from .training import Outcome
+
+# A run that makes less than this share of the progress of the best run of its task was harmed.
+UNHARMED = 0.9
+
+
+@dataclass(frozen=True)
+class DiagnosedRun:
+    """A run and its findings.
+
+    Attributes:
+        case: What was trained.
+        progress: (L0 - L) / (L0 - L_best), with L0 and L the losses before and after, and L_best
+            the lowest loss that any run of the task reached; minus infinity if L is not finite.
+        findings: In the order in which they are shown.
+        steps_until_named: From where the fault begins to the record at which a rule that is for it
+            first fires; None if none does.
+    """
+
+    case: Case
+    progress: float
+    findings: tuple[Finding, ...]
+    steps_until_named: float | None
+
+    @property
+    def is_harmed(self) -> bool:
+        """Whether training suffered."""
+        return not self.progress >= UNHARMED
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """Of the rules that name what is planted; empty for a control."""
+        return self.case.planted.rules if isinstance(self.case.planted, Fault) else ()
+
+    @property
+    def rank(self) -> int | None:
+        """The place of the first finding that names the fault, counted from 1; None without."""
+        return rank_of(self.rules, self.case.begins, self.findings)
+
+    @property
+    def alarms(self) -> tuple[Finding, ...]:
+        """The findings that are warnings or errors."""
+        return tuple(f for f in self.findings if f.severity != "info")
+
+    @property
+    def early_alarms(self) -> tuple[Finding, ...]:
+        """Alarms that are over before the fault begins."""
+        return tuple(f for f in self.alarms if f.last_step <= self.case.begins)
+
+
+def rank_of(rules: Sequence[str], begins: float, findings: Sequence[Finding]) -> int | None:
+    """Return the place of the first finding of some rules, counted from 1.
+
+    Args:
+        rules: Ids.
+        begins: The number of steps before the fault is there; what begins earlier is not it.
+        findings: In order.
+    """
+    for rank, finding in enumerate(findings, start=1):
+        if finding.rule in rules and finding.first_step >= begins:
+            return rank
+    return None
+
+
+def progress_of(outcome: Outcome, best_loss: float) -> float:
+    """Return which share of the way to the best loss a run went."""
+    if not np.isfinite(outcome.final_loss):
+        return -np.inf
+    return (outcome.initial_loss - outcome.final_loss) / (outcome.initial_loss - best_loss)
+
+
+def best_losses(runs: Sequence[Wanted]) -> Mapping[str, float]:
+    """Return the lowest final loss of each task, by its name."""
+    best: dict[str, float] = {}
+    for run in runs:
+        task = run.case.task.name
+        best[task] = min(best.get(task, np.inf), run.outcome().final_loss)
+    return best
+
+
+def diagnose_run(run: Wanted, best_loss: float) -> DiagnosedRun:
+    """Read a run's event file and apply the rules."""
+    (recorded,) = load_runs(run.folder)
+    case, findings = run.case, recorded.findings()
+    diagnosed = DiagnosedRun(case, progress_of(run.outcome(), best_loss), findings, None)
+    if diagnosed.rank is None:
+        return diagnosed
+    named_at = _step_of_first_firing(recorded.diagnosis.signals.run, diagnosed.rules, case.begins)
+    return replace(diagnosed, steps_until_named=named_at - case.begins)
+
+
+def _step_of_first_firing(run: RecordedRun, rules: Sequence[str], begins: float) -> float:
+    """Return the record at which the rules would have fired while training went on."""
+    # It is taken for granted that what has fired does not become silent again.
+    first, last = 0, run.step.size - 1
+    while first < last:
+        middle = (first + last) // 2
+        findings = diagnose(cut_after(run, float(run.step[middle]))).findings
+        if rank_of(rules, begins, findings) is None:
+            first = middle + 1
+        else:
+            last = middle
+    return float(run.step[first])
+
+
+def cut_after(run: RecordedRun, step: float) -> RecordedRun:
+    """Return a run as it was when this step had been recorded."""
+    records = run.step <= step
+    steps = run.every_step["step"] <= step if run.every_step else slice(0)
+    return replace(
+        run,
+        step=run.step[records],
+        wall_time=run.wall_time[records],
+        statistics={name: values[records] for name, values in run.statistics.items()},
+        hyperparameters={name: values[records] for name, values in run.hyperparameters.items()},
+        every_step={name: values[steps] for name, values in run.every_step.items()},
+        layouts=tuple(layout for layout in run.layouts if layout[0] <= step),
+    )

@@ -1,0 +1,111 @@
+"""Keeps the runs: trains what is missing, each in a folder of its own."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+
+from .cases import Case, case_named
+from .settings import Settings
+from .training import Outcome
+
+_OUTCOME, _RECIPE = "outcome.json", "recipe.txt"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A run to be trained.
+
+    Attributes:
+        case: What is trained.
+        folder: Of the run.
+        settings: Instead of those of the case, or None.
+    """
+
+    case: Case
+    folder: Path
+    settings: Settings | None = None
+
+    @property
+    def recipe(self) -> str:
+        """What the run depends on, so that another setting trains it anew."""
+        planted = self.case.planted
+        settings = self.settings or self.case.settings
+        return f"{self.case.task.name} {planted.training.__name__} {self.case.seed} {settings}"
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether it has been trained, as it is to be."""
+        recipe = self.folder / _RECIPE
+        return (self.folder / _OUTCOME).exists() and recipe.read_text("utf-8") == self.recipe
+
+    def record(self) -> None:
+        """Train it, whatever there was before."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        (self.folder / _RECIPE).write_text(self.recipe, encoding="utf-8")
+        outcome = self.case.train(self.folder, self.settings)
+        # Last, so that an interrupted run counts as missing.
+        outcome.save(self.folder / _OUTCOME)
+
+    def outcome(self) -> Outcome:
+        """Return what became of it."""
+        return Outcome.load(self.folder / _OUTCOME)
+
+
+def wanted_runs(cases: Sequence[Case], cache: Path) -> list[Wanted]:
+    """Return the runs of cases, in their folders below a cache."""
+    return [Wanted(case, cache / case.name) for case in cases]
+
+
+def record_missing(
+    runs: Sequence[Wanted], jobs: int, say: Callable[[str], None]
+) -> dict[str, Exception]:
+    """Train the runs that are missing.
+
+    Args:
+        runs: All that are needed.
+        jobs: How many processes train at a time, each on one core.
+        say: Is told of every run.
+
+    Returns:
+        What went wrong, by the name of the case; the others are recorded all the same.
+    """
+    missing = [run for run in runs if not run.is_recorded]
+    # So that what there is after an interruption has some of everything.
+    random.Random(0).shuffle(missing)
+    failed: dict[str, Exception] = {}
+    start = time.perf_counter()
+    with ProcessPoolExecutor(jobs, get_context("spawn"), _use_one_core) as processes:
+        waiting = {
+            processes.submit(_record, run.case.name, run.folder, run.settings): run
+            for run in missing
+        }
+        for done, future in enumerate(as_completed(waiting), start=1):
+            run = waiting[future]
+            seconds = time.perf_counter() - start
+            progress = f"[{done}/{len(missing)}, {seconds:.0f} s] {run.case.name}"
+            error = future.exception()
+            if isinstance(error, Exception):
+                failed[run.case.name] = error
+                say(f"{progress}: {type(error).__name__}: {error}")
+            else:
+                say(f"{progress}: loss {run.outcome().final_loss:.4g}")
+    return failed
+
+
+def _record(name: str, folder: Path, settings: Settings | None) -> None:
+    """Train a run in a process of its own, to which the functions of a case cannot be sent."""
+    Wanted(case_named(name), folder, settings).record()
+
+
+def _use_one_core() -> None:
+    torch.set_num_threads(1)

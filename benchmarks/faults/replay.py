@@ -1,0 +1,98 @@
+"""Follows the advice: trains a run again with the value that a finding names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from tb_adam_plugin.diagnosis.rule import Finding
+
+from .diagnosed_runs import DiagnosedRun, best_losses, progress_of
+from .recordings import Wanted, record_missing, wanted_runs
+from .settings import Settings
+
+Verdict = Literal["improved", "same", "worse"]
+
+# A difference in progress that is less than this is none.
+SAME = 0.02
+
+_FIELDS = {"lr": "learning_rate", "beta2": "beta2", "eps": "epsilon"}
+# As the sentence has it: "Try lr 1e-3 instead of 0.1", "Try beta2 0.95", "Try eps 1e-10".
+_ADVICE = re.compile(r"\b[Tt]ry (lr|beta2|eps) (\d+(?:\.\d+)?(?:e[+-]?\d+)?)")
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A run that was trained again with one value changed.
+
+    Attributes:
+        run: The run that got the advice.
+        finding: That gave it.
+        field: Of :class:`Settings`.
+        value: The advised one.
+        progress: Of the new run.
+    """
+
+    run: DiagnosedRun
+    finding: Finding
+    field: str
+    value: float
+    progress: float
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the advice did."""
+        return verdict(self.run.progress, self.progress)
+
+
+def verdict(before: float, after: float) -> Verdict:
+    """Compare the progress of two runs."""
+    if after > before + SAME:
+        return "improved"
+    return "worse" if after < before - SAME else "same"
+
+
+def advised_change(advice: str) -> tuple[str, float] | None:
+    """Return the field of :class:`Settings` and the value that a sentence advises, or None."""
+    found = _ADVICE.search(advice)
+    return None if found is None else (_FIELDS[found[1]], float(found[2]))
+
+
+def first_advice(run: DiagnosedRun) -> tuple[Finding, str, float] | None:
+    """Return the first finding with a concrete value, and the value; None if there is none."""
+    for finding in run.findings:
+        change = advised_change(finding.advice)
+        if change is not None and finding.consequence_of is None:
+            return finding, *change
+    return None
+
+
+def replay_advice(
+    runs: Sequence[DiagnosedRun], cache: Path, jobs: int, say: Callable[[str], None]
+) -> list[Replay]:
+    """Train every run that got a concrete value again, with that value and all else the same.
+
+    Args:
+        runs: With their findings. Of one run the first such advice is followed, healthy or not.
+        cache: Where recordings are.
+        jobs: How many processes train.
+        say: Is told of every run.
+    """
+    followed = [(run, *advice) for run in runs if (advice := first_advice(run)) is not None]
+    wanted = [_wanted(run, field, value, cache) for run, _, field, value in followed]
+    failed = record_missing(wanted, jobs, say)
+    best = best_losses(wanted_runs([run.case for run in runs], cache))
+    return [
+        Replay(run, finding, field, value, progress_of(w.outcome(), best[run.case.task.name]))
+        for (run, finding, field, value), w in zip(followed, wanted, strict=True)
+        if w.case.name not in failed
+    ]
+
+
+def _wanted(run: DiagnosedRun, field: str, value: float, cache: Path) -> Wanted:
+    change: dict[str, Any] = {field: value}
+    settings: Settings = replace(run.case.settings, **change)
+    return Wanted(run.case, cache / "replays" / f"{run.case.name}-{field}-{value:g}", settings)

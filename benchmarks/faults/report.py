@@ -1,0 +1,113 @@
+"""The tables, as Markdown."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from . import confusion
+from .diagnosed_runs import UNHARMED, DiagnosedRun
+from .replay import Replay
+from .tasks import Half
+
+
+def report(half: Half, runs: Sequence[DiagnosedRun], replays: Sequence[Replay] | None) -> str:
+    """Write down what was found.
+
+    Args:
+        half: Of the laboratory.
+        runs: All that were diagnosed.
+        replays: What following the advice did; None where it was not followed.
+    """
+    parts = [
+        f"## The {half} half\n",
+        _summary(runs),
+        "### By fault\n",
+        _fault_table(runs),
+        "### By rule\n",
+        _rule_table(runs),
+        "### Healthy runs with an alarm\n",
+        _list(_described(run) for run in confusion.false_alarms(runs)),
+        "### Harmed runs that were not named first\n",
+        _list(_described(run) for run in confusion.missed(runs)),
+    ]
+    if replays is not None:
+        parts += ["### What following the advice did\n", _replay_table(replays)]
+    return "\n".join(parts)
+
+
+def _summary(runs: Sequence[DiagnosedRun]) -> str:
+    named, first, alarmed = confusion.totals(runs)
+    healthy = confusion.healthy_runs(runs)
+    fast = [run for run in healthy if not run.is_harmed]
+    alarmed_fast = confusion.Share(len(confusion.false_alarms(fast)), len(fast))
+    early = sum(bool(run.early_alarms) for run in confusion.faulty_runs(runs))
+    return (
+        f"{len(confusion.faulty_runs(runs))} runs with a fault, {len(healthy)} healthy ones. Of "
+        f"the faults that harmed and for which a rule raises an alarm, {_percent(named)} were "
+        f"named and {_percent(first)} named first. {_percent(alarmed)} of the healthy runs raised "
+        f"an alarm ({alarmed_fast} of those with P of at least {UNHARMED}). In {early} runs an "
+        "alarm was over before the fault was there.\n"
+    )
+
+
+def _fault_table(runs: Sequence[DiagnosedRun]) -> str:
+    lines = [
+        "| fault | runs | harmed | named | of the harmed | first of these | steps | also alarmed |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in confusion.fault_rows(runs):
+        steps = "" if row.steps_until_named is None else f"{row.steps_until_named:.0f}"
+        others = ", ".join(f"{rule} {count}" for rule, count in row.others)
+        lines.append(
+            f"| {row.kind} | {row.runs} | {row.harmed} | {row.named} | {row.named_when_harmed} | "
+            f"{row.first_when_harmed} | {steps} | {others} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _rule_table(runs: Sequence[DiagnosedRun]) -> str:
+    lines = [
+        "| rule | severity | harmed runs named | first | alarms in healthy runs |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {row.rule} | {', '.join(row.severities)} | {row.named} | {row.first} | "
+        f"{row.false_alarms} |"
+        for row in confusion.rule_rows(runs)
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _replay_table(replays: Sequence[Replay]) -> str:
+    if not replays:
+        return "No finding named a value.\n"
+    counts: dict[str, Counter[str]] = {}
+    for replay in replays:
+        healthy = not replay.run.rules
+        what = f"{replay.finding.rule}{', healthy run' if healthy else ''}"
+        counts.setdefault(what, Counter())[replay.verdict] += 1
+    lines = ["| advice of | improved | same | worse |", "|---|---|---|---|"]
+    for what, verdicts in sorted(counts.items()):
+        numbers = (str(verdicts[v]) for v in ("improved", "same", "worse"))
+        lines.append(f"| {what} | {' | '.join(numbers)} |")
+    lines += ["", "| run | advice | P before | P after |", "|---|---|---|---|"]
+    lines += [
+        f"| {r.run.case.name} | {r.finding.rule}: {r.field} {r.value:g} | {r.run.progress:.2f} | "
+        f"{r.progress:.2f} |"
+        for r in replays
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _described(run: DiagnosedRun) -> str:
+    found = ", ".join(f"{f.rule} ({f.severity})" for f in run.findings) or "nothing"
+    return f"`{run.case.name}`, P {run.progress:.2f}: {found}"
+
+
+def _list(items: Iterable[str]) -> str:
+    return "\n".join(f"- {item}" for item in items) + "\n" or "None.\n"
+
+
+def _percent(share: confusion.Share) -> str:
+    return f"{share} ({100 * share.count / share.total:.1f} %)" if share.total else str(share)

@@ -1,0 +1,132 @@
+"""How a run trains: everything that a user would set."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+
+from .tasks import Task
+
+Precision = Literal["float32", "bfloat16 autocast", "bfloat16 weights", "float16 weights"]
+Schedule = Literal["constant", "cosine", "steps"]
+
+# The learning rate that suits an optimizer, over that of Adam.
+_OVER_ADAM = {
+    "adam": 1.0, "adamw": 1.0, "amsgrad": 1.0, "nadam": 1.0, "radam": 1.0, "rmsprop": 0.3,
+    "adagrad": 5.0, "lion": 0.3,
+}  # fmt: skip
+OPTIMIZERS = (*_OVER_ADAM, "sgd")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The hyperparameters of a run.
+
+    Attributes:
+        optimizer: One of :data:`OPTIMIZERS`.
+        learning_rate: Its largest, where there is a schedule.
+        beta1: Also the momentum of SGD.
+        beta2: Also the alpha of RMSprop; None for the optimizer's default.
+        epsilon: None for the optimizer's default.
+        weight_decay: Decoupled or L2, as the optimizer has it.
+        schedule: "cosine" falls to 0, "steps" is a tenth after half and a hundredth after three
+            quarters of the steps.
+        schedule_steps: When the schedule is over; None for the end of the run.
+        warm_up_steps: Steps in which the learning rate rises linearly, before the schedule.
+        steps: Of the optimizer.
+        batch_size: Examples of one backward pass.
+        accumulated_batches: Backward passes for one step; the loss is averaged over them.
+        clip_norm: Largest norm of the gradient, or None.
+        precision: Of weights and computation.
+        loss_scale: Factor of the loss during backward, taken out of the gradient again.
+    """
+
+    optimizer: str
+    learning_rate: float
+    batch_size: int
+    beta1: float = 0.9
+    beta2: float | None = None
+    epsilon: float | None = None
+    weight_decay: float = 0.0
+    schedule: Schedule = "constant"
+    schedule_steps: int | None = None
+    warm_up_steps: int = 0
+    steps: int = 200
+    accumulated_batches: int = 1
+    clip_norm: float | None = None
+    precision: Precision = "float32"
+    loss_scale: float = 1.0
+
+    def learning_rate_at(self, step: int) -> float:
+        """Return the learning rate of a step, counted from 1."""
+        if step <= self.warm_up_steps:
+            return self.learning_rate * step / self.warm_up_steps
+        end = self.schedule_steps or self.steps
+        done = min(1.0, (step - self.warm_up_steps) / (end - self.warm_up_steps))
+        if self.schedule == "cosine":
+            return self.learning_rate * (1 + math.cos(math.pi * done)) / 2
+        if self.schedule == "steps":
+            return self.learning_rate * (1.0 if done <= 0.5 else 0.1 if done <= 0.75 else 0.01)
+        return self.learning_rate
+
+
+def usual_settings(task: Task, optimizer: str = "adamw") -> Settings:
+    """Return settings that nobody would find fault with."""
+    learning_rate = (
+        task.sgd_learning_rate if optimizer == "sgd" else task.learning_rate * _OVER_ADAM[optimizer]
+    )
+    return Settings(
+        optimizer,
+        learning_rate,
+        task.batch_size,
+        weight_decay=0.01 if optimizer == "adamw" else 0.0,
+    )
+
+
+def make_optimizer(
+    settings: Settings, parameters: Iterable[Any], learning_rate: float
+) -> torch.optim.Optimizer:
+    """Make the optimizer.
+
+    Args:
+        settings: Of the run.
+        parameters: Tensors, or groups with options of their own.
+        learning_rate: Of the first step.
+
+    Raises:
+        ValueError: If there is none of that name.
+        ImportError: If the optimizer comes from a package that is not installed.
+    """
+    name = settings.optimizer
+    options: dict[str, Any] = {"lr": learning_rate, "weight_decay": settings.weight_decay}
+    if name == "sgd":
+        return torch.optim.SGD(parameters, momentum=settings.beta1, **options)
+    if settings.epsilon is not None:
+        options["eps"] = settings.epsilon
+    if name == "adagrad":
+        return torch.optim.Adagrad(parameters, **options)
+    if name == "rmsprop":
+        return torch.optim.RMSprop(parameters, alpha=settings.beta2 or 0.99, **options)
+    if name == "lion":
+        from pytorch_optimizer import Lion
+
+        lion: torch.optim.Optimizer = Lion(
+            parameters, betas=(settings.beta1, settings.beta2 or 0.99), **options
+        )
+        return lion
+    options["betas"] = settings.beta1, settings.beta2 or 0.999
+    if name == "adam":
+        return torch.optim.Adam(parameters, **options)
+    if name == "amsgrad":
+        return torch.optim.Adam(parameters, amsgrad=True, **options)
+    if name == "adamw":
+        return torch.optim.AdamW(parameters, **options)
+    if name == "nadam":
+        return torch.optim.NAdam(parameters, **options)
+    if name == "radam":
+        return torch.optim.RAdam(parameters, **options)
+    raise ValueError(f"unknown optimizer {name!r}")
