@@ -90,7 +90,7 @@ def test_what_cannot_be_read_is_refused_in_one_line(tmp_path: Path) -> None:
     newer = tmp_path / "newer"
     layout = make_layout()
     statistics = step_tensors(layout, 1)[0]
-    content = layout.content().replace(b'"version":1', b'"version":2')
+    content = layout.content().replace(b'"version":%d' % schema.VERSION, b'"version":99')
     tensor = schema.TaggedTensor("adam_debug/statistics/abc", statistics.tensor, content)
     write_events(newer, [event(1, [tensor])])
     for ended, reason in (

@@ -59,7 +59,7 @@ def test_a_run_without_a_readable_layout_is_left_out() -> None:
 
 
 def test_a_newer_format_is_a_polite_message() -> None:
-    content = make_layout().content().replace(b'"version":1', b'"version":9')
+    content = make_layout().content().replace(b'"version":%d' % schema.VERSION, b'"version":99')
     runs, messages = describe_runs({"exp1": {"adam_debug/statistics/abc": Listed(content)}}, {})
     assert runs == []
     assert [m.severity for m in messages] == ["error"]
