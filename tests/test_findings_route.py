@@ -150,7 +150,7 @@ def test_gradient_norms_and_layouts_are_read(tmp_path: Path) -> None:
     assert run.gradient_norms is not None
     found = dict(zip(run.gradient_norms.names, run.gradient_norms.norms.T.tolist(), strict=True))
     assert found["a"] == pytest.approx([1, 5])
-    assert found["b"][0] == 2
+    assert found["b"][0] == pytest.approx(2)
 
 
 # --- bad input ----------------------------------------------------------------------------------
