@@ -359,7 +359,7 @@ class AdamDebugCallback:
 
     def _end_record(self) -> None:
         self._record = self._records.after_step(
-            self._wants_histograms(self._step), self._recorder.rows.upcoming("loss")
+            self._wants_histograms(self._step), self._recorder.rows.upcoming("loss"), self._step
         )
         self._step_is_first = False
 

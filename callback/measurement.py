@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from tb_adam_plugin import schema
 
-from . import histograms, norms, statistics
+from . import histograms, norms, single_pass, statistics
 from .capture import ROW, Block, Panel, Total
 from .dead_rows import DeadRows
 from .optimizer_state.base import (
@@ -24,6 +25,7 @@ from .optimizer_state.base import (
     StepTable,
     read,
 )
+from .single_pass import Reduced
 from .state_storage import StoredState
 from .to_host import to_host
 from .watched_parameters import Watched
@@ -85,20 +87,26 @@ class Measurement:
         self.panel = Panel(self._parameters, names, self._dtype, max_sampled_elements)
         panel = self.panel
         self._dead_rows = DeadRows(self._parameters, panel)
+        self._single_pass = single_pass.for_parameters(self._parameters, state, panel, quantities)
         self._row_parameter = torch.from_numpy(panel.row_parameter).to(self._device)
         self._offsets = [
             histograms.code_offsets(torch.from_numpy(b.row_parameter).to(self._device))
             for b in panel.blocks
         ]
         self._before: dict[str, Tensor] = {}  # rows of the moments that are stored rounded
+        self._compared: frozenset[str] = frozenset()  # which moments those are
         self._gradients: Sequence[Tensor | None] = ()  # that the step overwrites
         self._second_moment_before_is_known = False
         self._had_state = np.zeros(len(watched), bool)
         self._padding = np.add.reduceat(ROW - panel.row_elements, panel.first_rows)
-        self._rows = self._zeros(len(statistics.ROW_VALUES), panel.rows)
         most = max(block.rows for block in panel.blocks)
         self._scratch = self._zeros(statistics.SCRATCH + 1, most, ROW)
         self._codes = torch.empty(most, ROW, dtype=torch.int32, device=self._device)
+
+    @functools.cached_property
+    def _rows(self) -> Tensor:
+        """Row values, ``[len(statistics.ROW_VALUES), rows]``."""
+        return self._zeros(len(statistics.ROW_VALUES), self.panel.rows)
 
     def states(self) -> list[ParameterState | None]:
         """Return the optimizer's state of each parameter as it is now."""
@@ -107,7 +115,6 @@ class Measurement:
 
     def before_step(self) -> None:
         """Read what the step is about to change."""
-        self.panel.read_before(norms.partial_norms)
         groups = self._state.optimizer.param_groups
         self._gradients = [
             parameter.grad.clone()
@@ -120,16 +127,15 @@ class Measurement:
         stored = StoredState(states)
         maximum = self._keeps_maximum()
         self._second_moment_before_is_known = bool((stored.rounds_exp_avg_sq | maximum).any())
-        self._before = {}
         wanted = {
             "exp_avg": stored.rounds_exp_avg.any(),
             "exp_avg_sq": self._second_moment_before_is_known,
         }
-        for quantity, is_wanted in wanted.items():
-            if is_wanted:
-                self._before[quantity] = self._all_rows(quantity, _sources(states, quantity))
-        if self._second_moment_before_is_known:
-            statistics.row_second_moment_before(self._before["exp_avg_sq"], self._rows)
+        moments = {q: _sources(states, q) for q, is_wanted in wanted.items() if is_wanted}
+        self._compared = frozenset(moments)
+        if self._single_pass is None or not self._single_pass.keep(moments):
+            self._single_pass = None
+            self._keep_rows(self._parameters, moments)
 
     def after_step(
         self,
@@ -137,6 +143,7 @@ class Measurement:
         others: Sequence[str] = (),
         states: list[ParameterState | None] | None = None,
         loss: float | Tensor = float("nan"),
+        step: int = 0,
     ) -> Measured:
         """Measure the step since :meth:`before_step`. Waits for the device once.
 
@@ -145,6 +152,7 @@ class Measurement:
             others: Keys of further state tensors: their histograms follow the others.
             states: From :meth:`states`, if the caller has them already.
             loss: Of this step, if it is known; a tensor is read when the device is waited for.
+            step: Number of the step, from which step counts are guessed that lie on a device.
         """
         states = self.states() if states is None else states
         stored = StoredState(states)
@@ -170,6 +178,94 @@ class Measurement:
         tensors.update(
             {key: [None if s is None else s.masks.get(key) for s in states] for key in masks}
         )
+        found = self._in_single_pass(gradients, states, stored, others, with_histograms, step)
+        if found is None:
+            found = self._in_blocks(
+                tensors, gradients, states, stored, others, masks, with_histograms
+            )
+        total = found.total
+        exact = {name: total[name].copy() for name in _EXACT.values()}
+        for name, squares in found.exact.items():
+            exact[name][self.panel.sampled] = squares
+        nonfinite = self._look_closer(tensors, total, exact)
+        maximum = self._keeps_maximum()
+        sums = statistics.ParameterSums(
+            total=total,
+            update_spread=statistics.update_spread(
+                found.rows, found.first_rows, found.row_elements
+            ),
+            gradient_fourth_powers=statistics.gradient_fourth_powers(found.rows, found.first_rows),
+            dead_row_fraction=found.dead_row_fraction,
+            loss=float(loss),
+            rows=np.diff(np.append(found.first_rows, found.rows.shape[1])),
+            elements=self.panel.elements,
+            elements_read=self.panel.elements_read,
+            padding=found.padding,
+            exact=exact,
+            nonfinite=nonfinite,
+            has_gradient=_present(tensors["gradient"]),
+            has_exp_avg=_present(tensors["exp_avg"]),
+            has_exp_avg_sq=_present(tensors["exp_avg_sq"]),
+            knows_update=(
+                _present(states) & _present(tensors["gradient"]) & self._state.update_is_known
+            ),
+            begun=self._had_state & ~(found.numbers[0] <= 1),
+            coefficients=dict(zip(COEFFICIENTS, found.numbers[1:], strict=True)),
+            second_moment_before_is_known=self._second_moment_before_is_known,
+            rounds_exp_avg=stored.rounds_exp_avg & ("exp_avg" in self._compared),
+            rounds_exp_avg_sq=stored.rounds_exp_avg_sq
+            & ~maximum
+            & ("exp_avg_sq" in self._compared),
+            halves_exp_avg_sq=stored.halves_exp_avg_sq & ~maximum,
+        )
+        if found.counts is not None:
+            for q, quantity in enumerate(self._quantities):
+                if quantity.name in tensors:  # no tensors are the update and what moments make
+                    found.counts[~_present(tensors[quantity.name]), q] = 0
+            for q, key in enumerate(others, len(self._quantities)):
+                name = schema.state_quantity(key).name
+                found.counts[~_present(tensors[name]), q] = 0
+        return Measured(statistics.finish(sums), found.counts, exact["g²"], sums.has_gradient)
+
+    def _in_single_pass(
+        self,
+        gradients: Sequence[Tensor | None],
+        states: Sequence[ParameterState | None],
+        stored: StoredState,
+        others: Sequence[str],
+        with_histograms: bool,
+        step: int,
+    ) -> Reduced | None:
+        """Let one kernel reduce all tensors, where that is the way; None where it is not."""
+        if self._single_pass is None:
+            return None
+        groups = self._state.optimizer.param_groups
+        found = None
+        if not others:
+            found = self._single_pass.reduce(
+                gradients,
+                states,
+                [groups[w.group] for w in self._watched],
+                stored.smallest_normal,
+                with_histograms,
+                step,
+            )
+        if found is None:
+            self._keep_rows(self._single_pass.weights, self._single_pass.moments)
+            self._single_pass = None
+        return found
+
+    def _in_blocks(
+        self,
+        tensors: Tensors,
+        gradients: Sequence[Tensor | None],
+        states: Sequence[ParameterState | None],
+        stored: StoredState,
+        others: Sequence[str],
+        masks: Iterable[str],
+        with_histograms: bool,
+    ) -> Reduced:
+        """Reduce the rows block by block, with torch's operations."""
         groups = self._state.optimizer.param_groups
         steps = self._steps(states)
         table = StepTable([groups[w.group] for w in self._watched], states, steps)
@@ -190,20 +286,25 @@ class Measurement:
         )
         totals = dict(zip(_EXACT, rest[codes is not None :], strict=False))
         total = statistics.add_up(rows, self.panel.first_rows)
-        exact = {name: total[name].copy() for name in _EXACT.values()}
+        exact = {}
         for (quantity, values), (_, starts) in zip(totals.items(), parts, strict=True):
             name = _EXACT[quantity]
             wide = values.astype(np.float64)
             squares = wide if self._total_of(quantity) is norms.partial_sums else wide**2
-            exact[name][self.panel.sampled] = np.add.reduceat(squares, starts)
-        nonfinite = self._look_closer(tensors, total, exact)
-        maximum = self._keeps_maximum()
-        sums = statistics.ParameterSums(
+            exact[name] = np.add.reduceat(squares, starts)
+        counts = None
+        if codes is not None:
+            by_parameter = np.add.reduceat(other_zeros, self.panel.first_rows, axis=1)
+            zeros_by_key = dict(zip(others, by_parameter, strict=True))
+            counts = self._histograms(rest[0], total, zeros_by_key)
+        return Reduced(
+            rows=rows,
+            first_rows=self.panel.first_rows,
+            row_elements=self.panel.row_elements,
+            padding=self._padding,
             total=total,
-            update_spread=statistics.update_spread(
-                rows, self.panel.first_rows, self.panel.row_elements
-            ),
-            gradient_fourth_powers=statistics.gradient_fourth_powers(rows, self.panel.first_rows),
+            exact=exact,
+            numbers=host_numbers,
             dead_row_fraction=self._dead_rows.fractions(
                 alive,
                 gradients,
@@ -211,32 +312,17 @@ class Measurement:
                 if parts
                 else (),
             ),
-            loss=float(loss),
-            rows=np.diff(np.append(self.panel.first_rows, self.panel.rows)),
-            elements=self.panel.elements,
-            elements_read=self.panel.elements_read,
-            padding=self._padding,
-            exact=exact,
-            nonfinite=nonfinite,
-            has_gradient=_present(tensors["gradient"]),
-            has_exp_avg=_present(tensors["exp_avg"]),
-            has_exp_avg_sq=_present(tensors["exp_avg_sq"]),
-            knows_update=(
-                _present(states) & _present(tensors["gradient"]) & self._state.update_is_known
-            ),
-            begun=self._had_state & ~(host_numbers[0] <= 1),
-            coefficients=dict(zip(COEFFICIENTS, host_numbers[1:], strict=True)),
-            second_moment_before_is_known=self._second_moment_before_is_known,
-            rounds_exp_avg=stored.rounds_exp_avg & ("exp_avg" in self._before),
-            rounds_exp_avg_sq=stored.rounds_exp_avg_sq & ~maximum & ("exp_avg_sq" in self._before),
-            halves_exp_avg_sq=stored.halves_exp_avg_sq & ~maximum,
+            counts=counts,
         )
-        counts = None
-        if codes is not None:
-            by_parameter = np.add.reduceat(other_zeros, self.panel.first_rows, axis=1)
-            zeros_by_key = dict(zip(others, by_parameter, strict=True))
-            counts = self._histograms(rest[0], total, zeros_by_key, tensors)
-        return Measured(statistics.finish(sums), counts, exact["g²"], sums.has_gradient)
+
+    def _keep_rows(
+        self, weights: Sequence[Tensor], moments: Mapping[str, Sequence[Source | None]]
+    ) -> None:
+        """Keep weights and moments before the step, as rows."""
+        self.panel.read_before(norms.partial_norms, weights)
+        self._before = {q: self._all_rows(q, sources) for q, sources in moments.items()}
+        if self._second_moment_before_is_known:
+            statistics.row_second_moment_before(self._before["exp_avg_sq"], self._rows)
 
     def _zeros(self, *shape: int) -> Tensor:
         return torch.zeros(shape, dtype=self._dtype, device=self._device)
@@ -451,9 +537,8 @@ class Measurement:
         codes: npt.NDArray[np.integer[Any]],
         total: Mapping[str, Values],
         other_zeros: Mapping[str, Values],
-        tensors: Tensors,
     ) -> npt.NDArray[np.int64]:
-        """Make bins of the codes, and empty the histograms of what a parameter does not have."""
+        """Make bins of the codes."""
         zeros = {q: total[statistics.ZEROS[q.name]] for q in self._quantities}
         zeros.update({schema.state_quantity(key): zero for key, zero in other_zeros.items()})
         counts = np.empty((len(self._parameters), len(zeros), histograms.COUNTS), np.int64)
@@ -461,8 +546,6 @@ class Measurement:
             counts[:, q] = histograms.to_bins(
                 codes[q], quantity, zero.astype(np.int64), self._padding
             )
-            if quantity.name in tensors:  # no tensors are the update and what is made of moments
-                counts[~_present(tensors[quantity.name]), q] = 0
         return counts
 
 

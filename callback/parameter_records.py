@@ -106,13 +106,13 @@ class ParameterRecords:
             measurement.before_step()
 
     def after_step(
-        self, with_histograms: bool, loss: float | torch.Tensor = float("nan")
+        self, with_histograms: bool, loss: float | torch.Tensor = float("nan"), step: int = 0
     ) -> StepRecord:
-        """Measure the step since :meth:`before_step`; ``loss`` is that of the step, if known."""
+        """Measure the step since :meth:`before_step`; see :meth:`.measurement.Measurement`."""
         states = [measurement.states() for measurement in self._measurements]
         self.layout = layout = self._describe(states)
         parts = [
-            measurement.after_step(with_histograms, self._others, of_measurement, loss)
+            measurement.after_step(with_histograms, self._others, of_measurement, loss, step)
             for measurement, of_measurement in zip(self._measurements, states, strict=True)
         ]
         statistics = np.concatenate([part.statistics for part in parts])[self._order]

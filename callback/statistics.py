@@ -50,13 +50,13 @@ ZEROS = {
 }  # fmt: skip
 
 # Added to the denominator where v is 0, so that such an element contributes nothing.
-_HUGE = 1e30
+HUGE = 1e30
 # Smallest ε to divide by: the padding of a row is 0/ε, which must not become NaN.
-_TINY = 1e-37
+TINY = 1e-37
 # Below this share of v, float32 cannot tell what v was before the step from zero.
-_LEAST_BEFORE = 1e-6
+LEAST_BEFORE = 1e-6
 # Normalized updates that count as ±1: from 0.8 to 1.25 of either sign.
-_NEAR_ONE = (1.025, 0.225)
+NEAR_ONE = (1.025, 0.225)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class RowCoefficients:
         """
         by_parameter = torch.stack([getattr(c, name) for name in COEFFICIENTS] + [*c.own.values()])
         table = by_parameter.to(row_parameter.device, dtype)
-        table[COEFFICIENTS.index("denominator_constant")].clamp_(min=_TINY)
+        table[COEFFICIENTS.index("denominator_constant")].clamp_(min=TINY)
         self._own = tuple(c.own)
         self._table = table[:, row_parameter, None]
 
@@ -169,7 +169,7 @@ def row_sums(
     for name, x in (("b²", b), ("d²", d), ("g²", g)):
         put_square(name, x)
     # In units of the row's Σg², because the fourth power leaves the range of float32.
-    put_square("g⁴", t.div_(out[_INDEX["g²"]].clamp(min=_TINY)[:, None]))
+    put_square("g⁴", t.div_(out[_INDEX["g²"]].clamp(min=TINY)[:, None]))
     put("d·b", torch.mul(d, b, out=t))
     for name, x in (("max|d|", d), ("max|w|", w), ("max|g|", g)):
         put(name, torch.abs(x, out=t))
@@ -197,7 +197,7 @@ def row_sums(
         root = state.root(rows, c, s)
         put("s<ε", torch.lt(root, c.eps, out=t))
         put("s<10ε", torch.lt(root, c.eps * 10, out=t))
-        torch.div(e, torch.maximum(root, c.eps.clamp_min(_TINY), out=t), out=t)
+        torch.div(e, torch.maximum(root, c.eps.clamp_min(TINY), out=t), out=t)
         put("(g'/max(s,ε))²", t.mul_(t))
         _put_flicker(put, block, e, c, t, n)
         torch.lt(v, smallest_normal, out=t)
@@ -209,7 +209,7 @@ def row_sums(
             frozen += t.mul_(torch.ne(v, 0, out=n)).mul_(rows_of_dtype).sum(1)
     if m is not None and v is not None and root is not None:
         torch.eq(v, 0, out=t)
-        torch.div(m, torch.add(root, t, alpha=_HUGE, out=t), out=t).mul_(c.exp_avg_scale)
+        torch.div(m, torch.add(root, t, alpha=HUGE, out=t), out=t).mul_(c.exp_avg_scale)
         put("m̂²/v̂", t.mul_(t))
     direction = None
     if plan.knows_update:
@@ -219,7 +219,7 @@ def row_sums(
         direction = state.direction(rows, c, root, u)
         put_square("n²", direction)
         put("n=0", torch.eq(direction, 0, out=t))
-        near, width = _NEAR_ONE
+        near, width = NEAR_ONE
         put("n≈±1", torch.abs(direction, out=t).sub_(near).abs_().lt_(width))
         if plan.has_weight_decay:
             r = torch.addcmul(direction, b, c.weight_decay, out=n).mul_(-c.step_size)
@@ -250,7 +250,7 @@ def _put_flicker(
         before = torch.mul(entering, entering, out=t).mul_(-c.exp_avg_sq_weight).add_(v)
         before.div_(c.exp_avg_sq_decay)
     share = torch.div(before, v, out=t)
-    put("v before≠0", torch.gt(share, _LEAST_BEFORE, out=seen))
+    put("v before≠0", torch.gt(share, LEAST_BEFORE, out=seen))
     share.mul_((c.exp_avg_sq_scale_before / c.exp_avg_sq_scale) ** 2)
     # Where there was nothing to compare with, NaN from 0/0 too, the logarithm must be 0.
     share = torch.where(seen > 0, share, 1.0)
@@ -403,7 +403,7 @@ def gradient_fourth_powers(rows: npt.NDArray[Any], first_rows: npt.NDArray[np.in
         rows: From :func:`row_sums`, on the host.
         first_rows: Index of each parameter's first row, ``[K]``.
     """
-    unit = np.maximum(rows[_INDEX["g²"]].astype(np.float64), _TINY)
+    unit = np.maximum(rows[_INDEX["g²"]].astype(np.float64), TINY)
     with np.errstate(all="ignore"):
         return np.add.reduceat(rows[_INDEX["g⁴"]] * unit**2, first_rows)
 
