@@ -240,16 +240,15 @@ class Measurement:
         if self._single_pass is None:
             return None
         groups = self._state.optimizer.param_groups
-        found = None
-        if not others:
-            found = self._single_pass.reduce(
-                gradients,
-                states,
-                [groups[w.group] for w in self._watched],
-                stored.smallest_normal,
-                with_histograms,
-                step,
-            )
+        found = self._single_pass.reduce(
+            gradients,
+            states,
+            [groups[w.group] for w in self._watched],
+            stored.smallest_normal,
+            others,
+            with_histograms,
+            step,
+        )
         if found is None:
             self._keep_rows(self._single_pass.weights, self._single_pass.moments)
             self._single_pass = None

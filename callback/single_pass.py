@@ -133,6 +133,8 @@ class SinglePass:
         position = np.arange(self._chunks) - self._first_chunks[owners]
         left = elements[owners] - position * kernels.CHUNK
         self._chunk_elements = np.clip(left, 0, kernels.CHUNK)
+        # Zeros that the last tile of a chunk reads beyond its end.
+        self._padding = np.add.reduceat(-self._chunk_elements % kernels.TILE, self._first_chunks)
         has_rows = [p.dim() > 1 and p.numel() > 0 for p in parameters]
         rows = [len(p) if has else 0 for p, has in zip(parameters, has_rows, strict=True)]
         self._rows = np.array(rows, np.int64)
@@ -174,6 +176,7 @@ class SinglePass:
         states: Sequence[ParameterState | None],
         groups: Sequence[GroupSettings],
         smallest_normal: Values,
+        others: Sequence[str],
         with_histograms: bool,
         step: int,
     ) -> Reduced | None:
@@ -184,6 +187,7 @@ class SinglePass:
             states: Of the parameters, after the step.
             groups: Of each parameter.
             smallest_normal: See :class:`.state_storage.StoredState`.
+            others: Keys of further state tensors that have histograms, too.
             with_histograms: Whether to count them.
             step: Number of the step.
 
@@ -192,7 +196,9 @@ class SinglePass:
             :attr:`moments`; :attr:`refusal` says why.
         """
         return self._contained(
-            lambda: self._reduce(gradients, states, groups, smallest_normal, with_histograms, step)
+            lambda: self._reduce(
+                gradients, states, groups, smallest_normal, others, with_histograms, step
+            )
         )
 
     def _contained(self, function: Callable[[], _Result]) -> _Result | None:
@@ -242,11 +248,12 @@ class SinglePass:
         states: Sequence[ParameterState | None],
         groups: Sequence[GroupSettings],
         smallest_normal: Values,
+        others: Sequence[str],
         with_histograms: bool,
         step: int,
     ) -> Reduced:
         known = [state for state in states if state is not None]
-        if any(state.others or state.masks for state in known):
+        if others or any(state.masks for state in known):
             raise _UnfitError("the optimizer has further tensors")
         if any(_is_on_device(number) for state in known for number in state.numbers.values()):
             raise _UnfitError("the optimizer has further numbers on the device")
@@ -277,7 +284,7 @@ class SinglePass:
             rows=values,
             first_rows=self._first_chunks,
             row_elements=self._chunk_elements,
-            padding=np.zeros(len(states), np.int64),
+            padding=self._padding,
             total=total,
             exact={},
             numbers=numbers,
@@ -405,7 +412,7 @@ class SinglePass:
         """Complete the histograms; return them by parameter."""
         table: npt.NDArray[np.int64] = counts.astype(np.int64).transpose(1, 0, 2)
         for q, quantity in enumerate(self._quantities):
-            table[:, q, schema.BINS] = total[statistics.ZEROS[quantity.name]]
+            table[:, q, schema.BINS] = total[statistics.ZEROS[quantity.name]] - self._padding
         return table
 
     def _place(self, name: str, sources: Sources) -> list[Tensor | None]:

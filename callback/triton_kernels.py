@@ -18,8 +18,8 @@ from tb_adam_plugin import schema
 from . import statistics
 from .optimizer_state.base import COEFFICIENTS
 
-TILE = 2048
-TILES = 16
+TILE = 512
+TILES = 64
 CHUNK = TILE * TILES
 WARPS = 8
 
@@ -40,7 +40,8 @@ KEPT = (("weight", "before"), ("exp_avg", "exp_avg_before"), ("exp_avg_sq", "exp
 
 # What a kernel reads of this file has to be a constexpr.
 _FLOAT32, _BFLOAT16, _FLOAT16, _MIXED = map(tl.constexpr, (FLOAT32, BFLOAT16, FLOAT16, MIXED))
-_TILE, _TILES, _CHUNK = map(tl.constexpr, (TILE, TILES, CHUNK))
+_TILE, _CHUNK = tl.constexpr(TILE), tl.constexpr(CHUNK)
+_COUNT_BITS, _ONE = tl.constexpr(TILES.bit_length()), tl.constexpr(1)
 (
     _WEIGHT, _BEFORE, _GRADIENT, _EXP_AVG, _EXP_AVG_SQ, _EXP_AVG_BEFORE, _EXP_AVG_SQ_BEFORE,
     _STEP,
@@ -210,6 +211,8 @@ def reduce(
     exp_avg_sq_weight = tl.load(number + _EXP_AVG_SQ_WEIGHT * parameters)
     exp_avg_sq_scale = tl.load(number + _EXP_AVG_SQ_SCALE * parameters)
     exp_avg_sq_scale_before = tl.load(number + _EXP_AVG_SQ_SCALE_BEFORE * parameters)
+    exp_avg_sq_growth = exp_avg_sq_scale_before / exp_avg_sq_scale
+    exp_avg_sq_growth *= exp_avg_sq_growth
     eps = tl.load(number + _EPS * parameters)
     numerator_exp_avg = tl.load(number + _NUMERATOR_EXP_AVG * parameters)
     numerator_gradient = tl.load(number + _NUMERATOR_GRADIENT * parameters)
@@ -224,10 +227,38 @@ def reduce(
     if (chunk == 0) & (step != 0):
         tl.store(steps + parameter, tl.load(step.to(tl.pointer_type(tl.float32))))
 
-    sums = tl.zeros([_LANES], tl.float32)
-    largest = tl.zeros([_LANES], tl.int32)  # bits of magnitudes, which ascend as these do
-    squares = 0.0
-    fourth = 0.0
+    # Lane by lane over all tiles; the lanes are added up at the end.
+    b_squared = tl.zeros([_TILE], tl.float32)
+    d_squared = tl.zeros([_TILE], tl.float32)
+    d_times_b = tl.zeros([_TILE], tl.float32)
+    g_squared = tl.zeros([_TILE], tl.float32)
+    g_fourth = tl.zeros([_TILE], tl.float32)
+    e_squared = tl.zeros([_TILE], tl.float32)
+    m_squared = tl.zeros([_TILE], tl.float32)
+    m_times_e = tl.zeros([_TILE], tl.float32)
+    v_sum = tl.zeros([_TILE], tl.float32)
+    surprise = tl.zeros([_TILE], tl.float32)
+    flicker = tl.zeros([_TILE], tl.float32)
+    signal = tl.zeros([_TILE], tl.float32)
+    n_squared = tl.zeros([_TILE], tl.float32)
+    r_squared = tl.zeros([_TILE], tl.float32)
+    r_error = tl.zeros([_TILE], tl.float32)
+    v_before_sum = tl.zeros([_TILE], tl.float32)
+    m_error = tl.zeros([_TILE], tl.float32)
+    m_exact = tl.zeros([_TILE], tl.float32)
+    v_error = tl.zeros([_TILE], tl.float32)
+    v_exact = tl.zeros([_TILE], tl.float32)
+    # Bits of magnitudes ascend as these do, and those of NaN are larger than those of infinity.
+    largest_d = tl.zeros([_TILE], tl.int32)
+    largest_w = tl.zeros([_TILE], tl.int32)
+    largest_g = tl.zeros([_TILE], tl.int32)
+    largest_m = tl.zeros([_TILE], tl.int32)
+    largest_v = tl.zeros([_TILE], tl.int32)
+    # Several counts in one integer, COUNT_BITS for each: a lane counts to TILES at most.
+    zeros = tl.zeros([_TILE], tl.int32)
+    moments = tl.zeros([_TILE], tl.int32)
+    second = tl.zeros([_TILE], tl.int32)
+    requests = tl.zeros([_TILE], tl.int32)
     exp_avg_bins = tl.zeros([_BINS], tl.int32)
     exp_avg_sq_bins = tl.zeros([_BINS], tl.int32)
     update_bins = tl.zeros([_BINS], tl.int32)
@@ -239,42 +270,53 @@ def reduce(
 
     left = tl.minimum(elements - start, _CHUNK).to(tl.int32)
     for tile in range(tl.cdiv(left, _TILE)):
+        # What lies beyond the last element reads as zeros, as the padding of a row does.
         offsets = tile * _TILE + tl.arange(0, _TILE)
         inside = offsets < left
         b = _read(column, parameters, _BEFORE, _WEIGHT_KIND, start, offsets, inside, WEIGHT)
         w = _read(column, parameters, _WEIGHT, _WEIGHT_KIND, start, offsets, inside, WEIGHT)
         g = _read(column, parameters, _GRADIENT, _GRADIENT_KIND, start, offsets, inside, GRADIENT)
         d = w - b
-
-        sums = _put(sums, _B_SQUARED, b * b)
-        sums = _put(sums, _D_SQUARED, d * d)
-        sums = _put(sums, _D_TIMES_B, d * b)
-        # Σg⁴ in units of Σg² of what has been seen, because it leaves the range of float32.
-        seen = squares + tl.sum(g * g)
+        b_squared += b * b
+        d_squared += d * d
+        d_times_b += d * b
+        # In units of the lane's Σg², because the fourth power leaves the range of float32.
+        seen = g_squared + g * g
         unit = tl.maximum(seen, _TINY)
-        share = tl.div_rn(g * g, unit)
-        fourth = fourth * (squares / unit) * (squares / unit) + tl.sum(share * share)
-        squares = seen
-        largest = _put_largest(largest, _LARGEST_D, d)
-        largest = _put_largest(largest, _LARGEST_W, w)
-        largest = _put_largest(largest, _LARGEST_G, g)
-        sums = _put_count(sums, _W_ZERO, inside & (w == 0))
-        sums = _put_count(sums, _G_ZERO, inside & (g == 0))
-        sums = _put_count(sums, _D_ZERO, inside & (d == 0))
+        rescaled = g_squared / unit
+        share = g * g / unit
+        g_fourth = g_fourth * rescaled * rescaled + share * share
+        g_squared = seen
+        largest_d = _larger(largest_d, d)
+        largest_w = _larger(largest_w, w)
+        largest_g = _larger(largest_g, g)
+        zeros += _one_at(0, w == 0) + _one_at(1, g == 0) + _one_at(2, d == 0)
         if rows != 0:
-            row = (start.to(tl.int32) + offsets) // row_stride % rows
-            one = tl.full([_TILE], 1, tl.uint8)
-            tl.store(alive + row, one, mask=inside & (g != 0))
+            first = start.to(tl.int32) + tile * _TILE
+            if row_stride >= _TILE:  # a tile has parts of two rows at most: no division
+                ends = first % row_stride + tl.arange(0, _TILE) >= row_stride
+                row = first // row_stride % rows + ends.to(tl.int32)
+                row = tl.where(row == rows, 0, row)
+            else:
+                row = (first + tl.arange(0, _TILE)) // row_stride % rows
+            tl.store(alive + row, tl.full([_TILE], 1, tl.uint8), mask=g != 0)
 
         e = g if PLAIN_GRADIENT else b * coupled_weight_decay + g * gradient_sign
-        sums = _put(sums, _E_SQUARED, e * e)
-
+        e_squared += e * e
         if HAS_EXP_AVG:
             m = _read(column, parameters, _EXP_AVG, _EXP_AVG_KIND, start, offsets, inside, EXP_AVG)
-            sums = _put(sums, _M_SQUARED, m * m)
-            sums = _put(sums, _M_TIMES_E, m * e)
-            largest = _put_largest(largest, _LARGEST_M, m)
-            sums = _put_count(sums, _M_ZERO, inside & (m == 0))
+            m_squared += m * m
+            m_times_e += m * e
+            largest_m = _larger(largest_m, m)
+            moments += _one_at(0, m == 0)
+            if HAS_EXP_AVG_BEFORE:
+                m_before = _read(
+                    column, parameters, _EXP_AVG_BEFORE, _EXP_AVG_KIND, start, offsets, inside,
+                    EXP_AVG,
+                )  # fmt: skip
+                exact = m_before * exp_avg_decay + e * exp_avg_weight
+                m_error += (m - exact) * (m - exact)
+                m_exact += exact * exact
 
         if HAS_EXP_AVG_SQ:
             v = _read(
@@ -283,15 +325,13 @@ def reduce(
             )  # fmt: skip
             if SQUARES_EXP_AVG_SQ:
                 v = v * v
-            sums = _put(sums, _V, v)
-            largest = _put_largest(largest, _LARGEST_V, tl.where(v < 0, 0.0, v))
-            sums = _put_count(sums, _V_ZERO, inside & (v == 0))
+            v_sum += v
+            largest_v = _larger(largest_v, tl.where(v < 0, 0.0, v))
             s = tl.sqrt_rn(v) * exp_avg_sq_scale
-            sums = _put_count(sums, _BELOW_EPS, inside & (s < eps))
-            sums = _put_count(sums, _BELOW_10_EPS, inside & (s < eps * 10))
+            moments += _one_at(1, v == 0) + _one_at(2, s < eps) + _one_at(3, s < eps * 10)
             least = tl.maximum(eps, _TINY)
-            surprise = tl.div_rn(e, tl.where(s < least, least, s))  # where s is NaN, so is this
-            sums = _put(sums, _RMS, surprise * surprise)
+            relative = e / tl.where(s < least, least, s)  # NaN where s is
+            surprise += relative * relative
             if HAS_EXP_AVG_SQ_BEFORE:
                 v_before = _read(
                     column, parameters, _EXP_AVG_SQ_BEFORE, _EXP_AVG_SQ_KIND, start, offsets,
@@ -299,84 +339,103 @@ def reduce(
                 )  # fmt: skip
                 if SQUARES_EXP_AVG_SQ:
                     v_before = v_before * v_before
-                sums = _put(sums, _V_BEFORE, v_before)
+                v_before_sum += v_before
                 exact = v_before * exp_avg_sq_decay + e * e * exp_avg_sq_weight
-                sums = _put(sums, _V_ERROR, _masked(inside, (v - exact) * (v - exact)))
-                sums = _put(sums, _V_EXACT, _masked(inside, exact * exact))
+                v_error += (v - exact) * (v - exact)
+                v_exact += exact * exact
             else:
-                v_before = tl.div_rn(v - e * e * exp_avg_sq_weight, exp_avg_sq_decay)
-            share = tl.div_rn(v_before, v)
-            compared = inside & (share > _LEAST_BEFORE)
-            sums = _put_count(sums, _V_BEFORE_SEEN, compared)
-            rescaled = exp_avg_sq_scale_before / exp_avg_sq_scale
-            growth = tl.log(tl.where(compared, share * (rescaled * rescaled), 1.0))
-            sums = _put(sums, _FLICKER, growth * growth)
-            sums = _put_count(sums, _V_TINY, inside & (v < smallest_normal) & (g != 0))
+                v_before = (v - e * e * exp_avg_sq_weight) / exp_avg_sq_decay
+            share = v_before / v
+            compared = share > _LEAST_BEFORE
+            second += _one_at(0, compared)
+            growth = tl.log(tl.where(compared, share * exp_avg_sq_growth, 1.0))
+            flicker += growth * growth
+            second += _one_at(1, (v < smallest_normal) & (g != 0))
             if EXP_AVG_SQ != _FLOAT32:
                 decayed = _as_stored(v * exp_avg_sq_decay, exp_avg_sq_kind)
-                frozen = inside & (decayed == v) & (v != 0) & (exp_avg_sq_kind != _FLOAT32)
-                sums = _put_count(sums, _V_FROZEN, frozen)
-
-        if HAS_EXP_AVG:
-            if HAS_EXP_AVG_BEFORE:
-                m_before = _read(
-                    column, parameters, _EXP_AVG_BEFORE, _EXP_AVG_KIND, start, offsets, inside,
-                    EXP_AVG,
-                )  # fmt: skip
-                exact = m_before * exp_avg_decay + e * exp_avg_weight
-                sums = _put(sums, _M_ERROR, _masked(inside, (m - exact) * (m - exact)))
-                sums = _put(sums, _M_EXACT, _masked(inside, exact * exact))
-            if HAS_EXP_AVG_SQ:
-                root = s + tl.where(v == 0, _HUGE, 0.0)
-                signal = _masked(inside, tl.div_rn(m, root) * exp_avg_scale)
-                sums = _put(sums, _SIGNAL, signal * signal)
+                frozen = (decayed == v) & (v != 0) & (exp_avg_sq_kind != _FLOAT32)
+                second += _one_at(2, frozen)
+            if HAS_EXP_AVG:
+                ratio = m / (s + tl.where(v == 0, _HUGE, 0.0)) * exp_avg_scale
+                signal += ratio * ratio
 
         if KNOWS_UPDATE:
             n = e * numerator_gradient
             if HAS_EXP_AVG:
                 n += m * numerator_exp_avg
+            # Rounded as torch does: how far d is from r is looked at in units of rounding.
             if HAS_EXP_AVG_SQ:
                 n = tl.div_rn(n, s * denominator_root + denominator_constant)
             else:
-                n = tl.div_rn(n, denominator_constant)
-            n = _masked(inside, n)
-            sums = _put(sums, _N_SQUARED, n * n)
-            sums = _put_count(sums, _N_ZERO, inside & (n == 0))
-            near = tl.abs(tl.abs(n) - _NEAR) < _NEAR_WIDTH
-            sums = _put_count(sums, _N_NEAR_ONE, inside & near)
-            r = n
-            if HAS_WEIGHT_DECAY:
-                r += b * weight_decay
-            r = _masked(inside, r * -step_size)
-            sums = _put(sums, _R_SQUARED, r * r)
-            sums = _put(sums, _R_ERROR, (d - r) * (d - r))
-            sums = _put_count(sums, _R_NONZERO, inside & (r != 0))
-            sums = _put_count(sums, _R_LOST, inside & (r != 0) & (d == 0))
+                n = tl.div_rn(n, tl.zeros([_TILE], tl.float32) + denominator_constant)
+            n_squared += n * n
+            r = (n + b * weight_decay if HAS_WEIGHT_DECAY else n) * -step_size
+            r_squared += r * r
+            r_error += (d - r) * (d - r)
+            requests += _one_at(0, n == 0) + _one_at(1, tl.abs(tl.abs(n) - _NEAR) < _NEAR_WIDTH)
+            requests += _one_at(2, r != 0) + _one_at(3, (r != 0) & (d == 0))
 
         if COUNT_EXP_AVG >= 0 and HAS_EXP_AVG:
-            special = counts + COUNT_EXP_AVG * count_stride
-            exp_avg_bins += _count_signed(m, inside, special, _FIRST_SIGNED)
+            exp_avg_bins += _count_signed(m, counts + COUNT_EXP_AVG * count_stride)
         if COUNT_EXP_AVG_SQ >= 0 and HAS_EXP_AVG_SQ:
-            special = counts + COUNT_EXP_AVG_SQ * count_stride
-            exp_avg_sq_bins += _count_unsigned(v, inside, special, _FIRST_UNSIGNED)
+            exp_avg_sq_bins += _count_unsigned(v, counts + COUNT_EXP_AVG_SQ * count_stride)
         if COUNT_UPDATE >= 0:
-            special = counts + COUNT_UPDATE * count_stride
-            update_bins += _count_signed(d, inside, special, _FIRST_SIGNED)
+            update_bins += _count_signed(d, counts + COUNT_UPDATE * count_stride)
         if COUNT_WEIGHT >= 0:
-            special = counts + COUNT_WEIGHT * count_stride
-            weight_bins += _count_signed(w, inside, special, _FIRST_SIGNED)
+            weight_bins += _count_signed(w, counts + COUNT_WEIGHT * count_stride)
         if COUNT_GRADIENT >= 0:
-            special = counts + COUNT_GRADIENT * count_stride
-            gradient_bins += _count_signed(g, inside, special, _FIRST_SIGNED)
+            gradient_bins += _count_signed(g, counts + COUNT_GRADIENT * count_stride)
         if COUNT_NORMALIZED >= 0 and KNOWS_UPDATE:
-            special = counts + COUNT_NORMALIZED * count_stride
-            normalized_bins += _count_signed(n, inside, special, _FIRST_SIGNED)
+            normalized_bins += _count_signed(n, counts + COUNT_NORMALIZED * count_stride)
 
+    found = tl.zeros([_LANES], tl.float32)
+    found = _put(found, _B_SQUARED, b_squared)
+    found = _put(found, _D_SQUARED, d_squared)
+    found = _put(found, _D_TIMES_B, d_times_b)
+    found = _put(found, _G_SQUARED, g_squared)
+    of_chunk = g_squared / tl.maximum(tl.sum(g_squared), _TINY)
+    found = _put(found, _G_FOURTH, g_fourth * of_chunk * of_chunk)
+    found = _put_largest(found, _LARGEST_D, largest_d)
+    found = _put_largest(found, _LARGEST_W, largest_w)
+    found = _put_largest(found, _LARGEST_G, largest_g)
+    found = _put_count(found, _W_ZERO, zeros, 0)
+    found = _put_count(found, _G_ZERO, zeros, 1)
+    found = _put_count(found, _D_ZERO, zeros, 2)
+    found = _put(found, _E_SQUARED, e_squared)
+    if HAS_EXP_AVG:
+        found = _put(found, _M_SQUARED, m_squared)
+        found = _put(found, _M_TIMES_E, m_times_e)
+        found = _put_largest(found, _LARGEST_M, largest_m)
+        found = _put_count(found, _M_ZERO, moments, 0)
+    if HAS_EXP_AVG_BEFORE:
+        found = _put(found, _M_ERROR, m_error)
+        found = _put(found, _M_EXACT, m_exact)
+    if HAS_EXP_AVG_SQ:
+        found = _put(found, _V, v_sum)
+        found = _put_largest(found, _LARGEST_V, largest_v)
+        found = _put_count(found, _V_ZERO, moments, 1)
+        found = _put_count(found, _BELOW_EPS, moments, 2)
+        found = _put_count(found, _BELOW_10_EPS, moments, 3)
+        found = _put(found, _RMS, surprise)
+        found = _put(found, _SIGNAL, signal)
+        found = _put(found, _FLICKER, flicker)
+        found = _put_count(found, _V_BEFORE_SEEN, second, 0)
+        found = _put_count(found, _V_TINY, second, 1)
+        found = _put_count(found, _V_FROZEN, second, 2)
+    if HAS_EXP_AVG_SQ_BEFORE:
+        found = _put(found, _V_BEFORE, v_before_sum)
+        found = _put(found, _V_ERROR, v_error)
+        found = _put(found, _V_EXACT, v_exact)
+    if KNOWS_UPDATE:
+        found = _put(found, _N_SQUARED, n_squared)
+        found = _put(found, _R_SQUARED, r_squared)
+        found = _put(found, _R_ERROR, r_error)
+        found = _put_count(found, _N_ZERO, requests, 0)
+        found = _put_count(found, _N_NEAR_ONE, requests, 1)
+        found = _put_count(found, _R_NONZERO, requests, 2)
+        found = _put_count(found, _R_LOST, requests, 3)
     lane = tl.arange(0, _LANES)
-    sums = tl.where(lane == _G_SQUARED, squares, sums)
-    sums = tl.where(lane == _G_FOURTH, fourth, sums)
-    sums = tl.where(largest > 0, largest.to(tl.float32, bitcast=True), sums)
-    tl.store(values + lane * chunks + program, sums, mask=lane < _VALUES)
+    tl.store(values + lane * chunks + program, found, mask=lane < _VALUES)
     _add_bins(counts, count_stride, COUNT_EXP_AVG, exp_avg_bins)
     _add_bins(counts, count_stride, COUNT_EXP_AVG_SQ, exp_avg_sq_bins)
     _add_bins(counts, count_stride, COUNT_UPDATE, update_bins)
@@ -475,60 +534,68 @@ def _as_stored(x, kind):
 
 
 @triton.jit
-def _masked(inside, x):
-    """Keep what is not finite in unused lanes, as 0 · NaN of a coefficient, out of the sums."""
-    return tl.where(inside, x, 0.0)
+def _larger(largest, x):
+    """Keep the bits of the larger magnitude, lane by lane."""
+    return tl.maximum(largest, x.to(tl.int32, bitcast=True) & _MAGNITUDE_BITS)
 
 
 @triton.jit
-def _put(sums, AT: tl.constexpr, x):
-    """Add the sum of a tile to one of the sums."""
-    return sums + tl.where(tl.arange(0, _LANES) == AT, tl.sum(x), 0.0)
+def _one_at(FIELD: tl.constexpr, condition):
+    """Return a count of one, in a field of an integer that holds several, where it is fulfilled."""
+    return tl.where(condition, _ONE << (FIELD * _COUNT_BITS), 0)
 
 
 @triton.jit
-def _put_count(sums, AT: tl.constexpr, condition):
-    """Add to one of the sums how many elements of a tile fulfil a condition."""
-    return _put(sums, AT, condition.to(tl.float32))
+def _put(found, AT: tl.constexpr, lanes):
+    """Put the sum of all lanes among the row values."""
+    return tl.where(tl.arange(0, _LANES) == AT, tl.sum(lanes), found)
 
 
 @triton.jit
-def _put_largest(largest, AT: tl.constexpr, x):
-    """Keep the largest magnitude. The bits of NaN are larger than those of infinity."""
-    magnitude = tl.max(x.to(tl.int32, bitcast=True) & _MAGNITUDE_BITS)
-    return tl.maximum(largest, tl.where(tl.arange(0, _LANES) == AT, magnitude, 0))
+def _put_count(found, AT: tl.constexpr, lanes, FIELD: tl.constexpr):
+    """Likewise the sum of a field that :func:`_one_at` has counted in."""
+    counts = (lanes >> (FIELD * _COUNT_BITS)) & ((_ONE << _COUNT_BITS) - 1)
+    return tl.where(tl.arange(0, _LANES) == AT, tl.sum(counts).to(tl.float32), found)
 
 
 @triton.jit
-def _count_signed(x, inside, special, FIRST: tl.constexpr):
-    """Return a tile's counts ``[BINS]`` of finite values; others go to ``special`` at once."""
+def _put_largest(found, AT: tl.constexpr, lanes):
+    """Likewise the largest magnitude, from :func:`_larger`."""
+    largest = tl.max(lanes).to(tl.float32, bitcast=True)
+    return tl.where(tl.arange(0, _LANES) == AT, largest, found)
+
+
+@triton.jit
+def _count_signed(x, special):
+    """Return a tile's counts ``[BINS]`` of normal values; others go to ``special`` at once."""
     bits = x.to(tl.int32, bitcast=True)
     half: tl.constexpr = _BINS // 2
-    place = tl.minimum(tl.maximum(((bits & _MAGNITUDE_BITS) >> _SHIFT) - FIRST, 0), half - 1)
+    code = (bits & _MAGNITUDE_BITS) >> _SHIFT
+    place = tl.minimum(tl.maximum(code - _FIRST_SIGNED, 0), half - 1)
     place = tl.where(bits < 0, half - 1 - place, half + place)
-    return tl.histogram(place, _BINS, mask=_count_special(bits, inside, special))
+    return tl.histogram(place, _BINS, mask=_count_special(bits, special))
 
 
 @triton.jit
-def _count_unsigned(x, inside, special, FIRST: tl.constexpr):
-    """Return a tile's counts ``[BINS]`` of finite values; others go to ``special`` at once."""
+def _count_unsigned(x, special):
+    """Likewise, whatever the sign."""
     bits = x.to(tl.int32, bitcast=True)
-    place = tl.minimum(tl.maximum(((bits & _MAGNITUDE_BITS) >> _SHIFT) - FIRST, 0), _BINS - 1)
-    return tl.histogram(place, _BINS, mask=_count_special(bits, inside, special))
+    code = (bits & _MAGNITUDE_BITS) >> _SHIFT
+    place = tl.minimum(tl.maximum(code - _FIRST_UNSIGNED, 0), _BINS - 1)
+    return tl.histogram(place, _BINS, mask=_count_special(bits, special))
 
 
 @triton.jit
-def _count_special(bits, inside, special):
+def _count_special(bits, special):
     """Count what has no bin, zeros excepted, and return which elements have one."""
     magnitude = bits & _MAGNITUDE_BITS
     code = magnitude >> _SHIFT
-    normal = inside & (code >= _FIRST_NORMAL) & (code < _FIRST_INFINITE)
-    infinity = tl.where(bits < 0, _NEGATIVE_INFINITY, _POSITIVE_INFINITY)
-    kind = tl.where(magnitude > _INFINITY_BITS, _NAN, infinity)
+    normal = (code >= _FIRST_NORMAL) & (code < _FIRST_INFINITE)
+    kind = tl.where(bits < 0, _NEGATIVE_INFINITY, _POSITIVE_INFINITY)
+    kind = tl.where(magnitude > _INFINITY_BITS, _NAN, kind)
     kind = tl.where(code < _FIRST_NORMAL, _SUBNORMAL, kind)
-    one = tl.full([_TILE], 1, tl.int32)
-    rest = inside & (magnitude != 0) & (normal == 0)
-    tl.atomic_add(special + kind, one, mask=rest, sem="relaxed")
+    rest = (magnitude != 0) & (normal == 0)
+    tl.atomic_add(special + kind, tl.full([_TILE], 1, tl.int32), mask=rest, sem="relaxed")
     return normal
 
 
