@@ -108,7 +108,13 @@ class ParameterRecords:
     def after_step(
         self, with_histograms: bool, loss: float | torch.Tensor = float("nan"), step: int = 0
     ) -> StepRecord:
-        """Measure the step since :meth:`before_step`; see :meth:`.measurement.Measurement`."""
+        """Measure the step since :meth:`before_step`.
+
+        Args:
+            with_histograms: Whether to count them.
+            loss: Of the step, if it is known.
+            step: Its number.
+        """
         states = [measurement.states() for measurement in self._measurements]
         self.layout = layout = self._describe(states)
         parts = [

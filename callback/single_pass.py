@@ -493,7 +493,8 @@ def for_parameters(
         return None
     try:
         kernels = importlib.import_module(f"{__package__}.triton_kernels")
-    except Exception:  # not installed, or not one that fits
+    except Exception as error:  # not installed, or not one that fits
+        logging.getLogger(__name__).info("Adam Debug: no Triton kernel: %s", error)
         return None
     return SinglePass(parameters, state, quantities, kernels)
 

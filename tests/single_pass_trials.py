@@ -98,6 +98,15 @@ def several_layouts() -> list[Tensor]:
     ]
 
 
+def gradients_of_layouts(parameters: Sequence[Tensor], step: int) -> list[Tensor | None]:
+    """The first row of a tensor is dead, and every row of the one before it is not."""
+    found = random_gradients(parameters, step)
+    found[2] = torch.ones(parameters[2].shape)
+    assert found[3] is not None
+    found[3][0] = 0
+    return found
+
+
 def several_types() -> list[Tensor]:
     dtypes = [torch.float32, torch.bfloat16, torch.float16]
     return [torch.randn(shape).to(dtypes[i % 3]) for i, shape in enumerate(SHAPES)]
@@ -166,7 +175,7 @@ TRIALS = {
     "SGD": Trial(lambda p: SGD(p, lr=0.1), parameters_of(), random_gradients, steps=1),
     "NAdam": Trial(lambda p: NAdam(p, lr=1e-3), parameters_of(), random_gradients),
     "Adamax": Trial(lambda p: Adamax(p, lr=1e-3), parameters_of(), random_gradients),
-    "several layouts": Trial(lambda p: AdamW(p, lr=1e-3), several_layouts, random_gradients),
+    "several layouts": Trial(lambda p: AdamW(p, lr=1e-3), several_layouts, gradients_of_layouts),
     "extreme values": Trial(
         lambda p: AdamW(p, lr=1e-3, eps=1e-12), extreme_values, extreme_gradients, steps=3
     ),
@@ -183,6 +192,9 @@ TRIALS = {
         random_gradients,
         first_step=100,
         counts_on_device=True,
+    ),
+    "one parameter": Trial(
+        lambda p: AdamW(p, lr=1e-3), lambda: [torch.randn(60, 40)], random_gradients
     ),
     "RMSprop, momentum": Trial(
         lambda p: RMSprop(p, lr=1e-3, momentum=0.9), parameters_of(), random_gradients

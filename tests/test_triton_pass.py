@@ -139,7 +139,7 @@ def test_statistics_are_those_of_torch(trials: dict[str, list[Step]], name: str)
             )
         np.testing.assert_allclose(found.squared_gradients, expected.squared_gradients, rtol=1e-5)
         np.testing.assert_array_equal(found.has_gradient, expected.has_gradient)
-    assert known > 100
+    assert known > 40
 
 
 @pytest.mark.parametrize("name", FITTING)
@@ -184,6 +184,27 @@ def test_a_kernel_that_fails_is_left_alone(caplog: pytest.LogCaptureFixture) -> 
         np.testing.assert_array_equal(found.statistics, expected.statistics)
     assert len(caplog.records) == 1
     assert "Triton kernel failed" in caplog.text
+
+
+WITHOUT_TRITON = """
+import sys
+import torch
+import tb_adam_plugin.callback
+from tb_adam_plugin.callback import single_pass
+import single_pass_trials
+
+assert "tb_adam_plugin.callback.triton_kernels" not in sys.modules
+for name in [name for name in sys.modules if name.partition(".")[0] == "triton"]:
+    del sys.modules[name]
+sys.modules["triton"] = None  # as where it is not installed
+weight = torch.nn.Parameter(torch.ones(3))
+plain, kernel = single_pass_trials.make_measurements([weight], torch.optim.AdamW([weight]))
+assert plain._single_pass is None and kernel._single_pass is None
+"""
+
+
+def test_nothing_needs_triton(tmp_path: Path) -> None:
+    start(tmp_path, WITHOUT_TRITON)
 
 
 def test_the_kernels_compile_for_gpus(tmp_path: Path) -> None:
