@@ -50,7 +50,7 @@ ZEROS = {
 }  # fmt: skip
 
 # Added to the denominator where v is 0, so that such an element contributes nothing.
-HUGE = 1e30
+_HUGE = 1e30
 # Smallest ε to divide by: the padding of a row is 0/ε, which must not become NaN.
 TINY = 1e-37
 # Below this share of v, float32 cannot tell what v was before the step from zero.
@@ -209,7 +209,7 @@ def row_sums(
             frozen += t.mul_(torch.ne(v, 0, out=n)).mul_(rows_of_dtype).sum(1)
     if m is not None and v is not None and root is not None:
         torch.eq(v, 0, out=t)
-        torch.div(m, torch.add(root, t, alpha=HUGE, out=t), out=t).mul_(c.exp_avg_scale)
+        torch.div(m, torch.add(root, t, alpha=_HUGE, out=t), out=t).mul_(c.exp_avg_scale)
         put("m̂²/v̂", t.mul_(t))
     direction = None
     if plan.knows_update:

@@ -88,9 +88,8 @@ _R_LOST = _at("r≠0, d=0")
 _M_ERROR, _M_EXACT = map(_at, ("(m-exact)²", "exact m²"))
 _V_ERROR, _V_EXACT = map(_at, ("(v-exact)²", "exact v²"))
 
-_HUGE, _TINY, _LEAST_BEFORE, _NEAR, _NEAR_WIDTH = map(
-    tl.constexpr,
-    (statistics.HUGE, statistics.TINY, statistics.LEAST_BEFORE, *statistics.NEAR_ONE),
+_TINY, _LEAST_BEFORE, _NEAR, _NEAR_WIDTH = map(
+    tl.constexpr, (statistics.TINY, statistics.LEAST_BEFORE, *statistics.NEAR_ONE)
 )
 
 COUNTS = schema.BINS + len(schema.SPECIAL)
@@ -356,7 +355,7 @@ def reduce(
                 frozen = (decayed == v) & (v != 0) & (exp_avg_sq_kind != _FLOAT32)
                 second += _one_at(2, frozen)
             if HAS_EXP_AVG:
-                ratio = m / (s + tl.where(v == 0, _HUGE, 0.0)) * exp_avg_scale
+                ratio = tl.where(v == 0, 0.0, m / tl.maximum(s, _TINY)) * exp_avg_scale
                 signal += ratio * ratio
 
         if KNOWS_UPDATE:
