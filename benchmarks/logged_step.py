@@ -69,8 +69,14 @@ def median_time(function: Callable[[], object], repeats: int = REPEATS) -> float
     for _ in range(repeats):
         start = time.perf_counter()
         function()
+        wait_for_gpu()
         times.append(time.perf_counter() - start)
     return statistics.median(times)
+
+
+def wait_for_gpu() -> None:
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
 
 
 def train(model: nn.Module, optimizer: torch.optim.Optimizer, batch: Callable[[], Tensor]) -> None:
@@ -85,22 +91,22 @@ def time_callback(
     model: nn.Module, optimizer: torch.optim.Optimizer, folder: Path, exact: bool
 ) -> tuple[float, float, float]:
     """Seconds of a recorded step and of one that is not, and bytes of a record."""
+    # One for each: where steps are counted on a GPU, an unexpected count costs a second launch.
     with AdamDebugCallback(
-        model, optimizer, log_dir=folder, every_n_steps=1000, exact=exact, on_error="raise"
+        model, optimizer, log_dir=folder, every_n_steps=1, exact=exact, on_error="raise"
     ) as debug:
-
-        def step_after(taken: int) -> Callable[[], None]:
-            def step() -> None:
-                debug.step = taken
-                optimizer.step()
-
-            return step
-
-        step_after(999)()  # the first record allocates
-        recorded = median_time(step_after(999))
-        between = median_time(step_after(500))
+        optimizer.step()  # the first record allocates
+        wait_for_gpu()
+        recorded = median_time(optimizer.step)
         debug.flush()
         written = sum(file.stat().st_size for file in folder.rglob("*tfevents*"))
+    with AdamDebugCallback(
+        model, optimizer, log_dir=folder / "between", every_n_steps=10**9, on_error="raise"
+    ) as debug:
+        debug.step = 500  # past the first, densely recorded steps
+        optimizer.step()  # recorded, as the first one always is
+        wait_for_gpu()
+        between = median_time(optimizer.step)
     return recorded, between, written / (REPEATS + 1)
 
 
@@ -150,10 +156,21 @@ def deep() -> tuple[nn.Module, Callable[[], Tensor]]:
 MODELS = {"resnet18": resnet18, "transformer": transformer, "gpt2": gpt2, "deep": deep}
 
 
+def machine(options: argparse.Namespace) -> str:
+    if torch.device(options.device).type == "cuda":
+        return torch.cuda.get_device_name(options.device)
+    return f"{options.threads} of {os.cpu_count()} cores"
+
+
 def measure(options: argparse.Namespace) -> None:
     """Take turns, and print the table."""
     torch.manual_seed(0)
-    model, batch = MODELS[options.model]()
+    model, make_batch = MODELS[options.model]()
+    model.to(options.device)
+
+    def batch() -> Tensor:
+        return make_batch().to(options.device)
+
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
     train(model, optimizer, batch)
     quantities = peers.Quantities(model, optimizer)
@@ -194,7 +211,7 @@ def measure(options: argparse.Namespace) -> None:
     sizes = [parameter.numel() for parameter in model.parameters()]
     print(
         f"{options.model}: {sum(sizes) / 1e6:.1f}M parameters in {len(sizes)} tensors, "
-        f"{options.threads} of {os.cpu_count()} cores, torch {torch.__version__}, "
+        f"{machine(options)}, torch {torch.__version__}, "
         f"{options.rounds} rounds; one fused AdamW step takes "
         f"{statistics.median(steps) * 1e3:.2f} ms"
     )
@@ -216,6 +233,7 @@ def main() -> None:
     parser.add_argument("--model", choices=MODELS, default="resnet18")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--device", default="cpu", help="for example cuda")
     parser.add_argument("--exact", action="store_true", help="read every element")
     parser.add_argument("--skip-peers", action="store_true", help="leave out the slow ones")
     options = parser.parse_args()

@@ -383,7 +383,9 @@ class AdamDebugCallback:
     def _end_record(self) -> None:
         with torch.no_grad():
             self._record = self._records.after_step(
-                self._wants_histograms(self._step), self._recorder.rows.upcoming("loss")
+                self._wants_histograms(self._step),
+                self._recorder.rows.upcoming("loss"),
+                self._step,
             )
         self._step_is_first = False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from tb_adam_plugin import schema
 
-from . import histograms, norms, statistics
+from . import histograms, norms, single_pass, statistics
 from .capture import ROW, Block, Panel, Total
 from .dead_rows import DeadRows
 from .optimizer_state.base import (
@@ -24,6 +25,7 @@ from .optimizer_state.base import (
     StepTable,
     read,
 )
+from .single_pass import Reduced
 from .state_storage import Storage, StoredState, storage_of, stored_state
 from .to_host import to_host
 from .watched_parameters import Watched
@@ -97,17 +99,18 @@ class Measurement:
         self.panel = Panel(self._parameters, names, self._dtype, max_sampled_elements)
         panel = self.panel
         self._dead_rows = DeadRows(self._parameters, panel)
+        self._single_pass = single_pass.for_parameters(self._parameters, state, panel, quantities)
         self._row_parameter = torch.from_numpy(panel.row_parameter).to(self._device)
         self._offsets = [
             histograms.code_offsets(torch.from_numpy(b.row_parameter).to(self._device))
             for b in panel.blocks
         ]
         self._before: dict[str, Tensor] = {}  # rows of the moments that are stored rounded
+        self._compared: frozenset[str] = frozenset()  # which moments those are
         self._gradients: Sequence[Tensor | None] = ()  # that the step overwrites
         self._second_moment_before_is_known = False
         self._had_state = np.zeros(len(watched), bool)
         self._padding = np.add.reduceat(ROW - panel.row_elements, panel.first_rows)
-        self._rows = self._zeros(len(statistics.ROW_VALUES), panel.rows)
         most = max(block.rows for block in panel.blocks)
         self._scratch = self._zeros(statistics.SCRATCH + 1, most, ROW)
         self._masks = torch.empty(
@@ -115,6 +118,11 @@ class Measurement:
         )
         self._codes = torch.empty(most, ROW, dtype=torch.int32, device=self._device)
         self._counts: histograms.HistogramCounts | None = None
+
+    @functools.cached_property
+    def _rows(self) -> Tensor:
+        """Row values, ``[len(statistics.ROW_VALUES), rows]``."""
+        return self._zeros(len(statistics.ROW_VALUES), self.panel.rows)
 
     def states(self) -> States:
         """Return the optimizer's state of each parameter as it is now."""
@@ -124,7 +132,6 @@ class Measurement:
 
     def before_step(self) -> None:
         """Read what the step is about to change."""
-        self.panel.read_before(norms.partial_norms)
         groups = self._state.optimizer.param_groups
         self._gradients = [
             parameter.grad.clone()
@@ -137,16 +144,15 @@ class Measurement:
         stored = stored_state(storage)
         maximum = self._keeps_maximum()
         self._second_moment_before_is_known = bool((stored.rounds_exp_avg_sq | maximum).any())
-        self._before = {}
         wanted = {
             "exp_avg": stored.rounds_exp_avg.any(),
             "exp_avg_sq": self._second_moment_before_is_known,
         }
-        for quantity, is_wanted in wanted.items():
-            if is_wanted:
-                self._before[quantity] = self._all_rows(quantity, _sources(states, quantity))
-        if self._second_moment_before_is_known:
-            statistics.row_second_moment_before(self._before["exp_avg_sq"], self._rows)
+        moments = {q: _sources(states, q) for q, is_wanted in wanted.items() if is_wanted}
+        self._compared = frozenset(moments)
+        if self._single_pass is None or not self._single_pass.keep(moments):
+            self._single_pass = None
+            self._keep_rows(self._parameters, moments)
 
     def after_step(
         self,
@@ -154,6 +160,7 @@ class Measurement:
         others: Sequence[str] = (),
         found: States | None = None,
         loss: float | Tensor = float("nan"),
+        step: int = 0,
     ) -> Measured:
         """Measure the step since :meth:`before_step`. Waits for the device once.
 
@@ -162,6 +169,7 @@ class Measurement:
             others: Keys of further state tensors: their histograms follow the others.
             found: From :meth:`states`, if the caller has it already.
             loss: Of this step, if it is known; a tensor is read when the device is waited for.
+            step: Number of the step, from which step counts are guessed that lie on a device.
         """
         states, storage = self.states() if found is None else found
         stored = stored_state(storage)
@@ -187,6 +195,94 @@ class Measurement:
         tensors.update(
             {key: [None if s is None else s.masks.get(key) for s in states] for key in masks}
         )
+        reduced = self._in_single_pass(gradients, states, stored, others, with_histograms, step)
+        if reduced is None:
+            reduced = self._in_blocks(
+                tensors, gradients, states, stored, others, masks, with_histograms
+            )
+        total = reduced.total
+        exact = {name: total[name].copy() for name in _EXACT.values()}
+        for name, squares in reduced.exact.items():
+            exact[name][self.panel.sampled] = squares
+        nonfinite = self._look_closer(tensors, total, exact)
+        maximum = self._keeps_maximum()
+        has_gradient = _present(gradients)
+        sums = statistics.ParameterSums(
+            total=total,
+            update_spread=statistics.update_spread(
+                reduced.rows, reduced.first_rows, reduced.row_elements
+            ),
+            gradient_fourth_powers=statistics.gradient_fourth_powers(
+                reduced.rows, reduced.first_rows
+            ),
+            dead_row_fraction=reduced.dead_row_fraction,
+            loss=float(loss),
+            rows=np.diff(np.append(reduced.first_rows, reduced.rows.shape[1])),
+            elements=self.panel.elements,
+            elements_read=self.panel.elements_read,
+            padding=reduced.padding,
+            exact=exact,
+            nonfinite=nonfinite,
+            has_gradient=has_gradient,
+            has_exp_avg=_present(tensors["exp_avg"]),
+            has_exp_avg_sq=_present(tensors["exp_avg_sq"]),
+            knows_update=_present(states) & has_gradient & self._state.update_is_known,
+            state_step=np.where(_present(states), reduced.numbers[0], np.nan),
+            begun=self._had_state & ~(reduced.numbers[0] <= 1),
+            coefficients=dict(zip(COEFFICIENTS, reduced.numbers[1:], strict=True)),
+            second_moment_before_is_known=self._second_moment_before_is_known,
+            rounds_exp_avg=stored.rounds_exp_avg & ("exp_avg" in self._compared),
+            rounds_exp_avg_sq=stored.rounds_exp_avg_sq
+            & ~maximum
+            & ("exp_avg_sq" in self._compared),
+            halves_exp_avg_sq=stored.halves_exp_avg_sq & ~maximum,
+        )
+        if reduced.counts is not None:
+            names = [*self._quantities, *(schema.state_quantity(key) for key in others)]
+            for q, quantity in enumerate(names):
+                sources = tensors.get(quantity.name)  # none: the update, and what moments make
+                if sources is not None and not (present := _present(sources)).all():
+                    reduced.counts[~present, q] = 0
+        return Measured(statistics.finish(sums), reduced.counts, exact["g²"], has_gradient)
+
+    def _in_single_pass(
+        self,
+        gradients: Sequence[Tensor | None],
+        states: Sequence[ParameterState | None],
+        stored: StoredState,
+        others: Sequence[str],
+        with_histograms: bool,
+        step: int,
+    ) -> Reduced | None:
+        """Let one kernel reduce all tensors, where that is the way; None where it is not."""
+        if self._single_pass is None:
+            return None
+        groups = self._state.optimizer.param_groups
+        reduced = self._single_pass.reduce(
+            gradients,
+            states,
+            [groups[w.group] for w in self._watched],
+            stored.smallest_normal,
+            others,
+            with_histograms,
+            step,
+        )
+        if reduced is None:
+            self._keep_rows(self._single_pass.weights, self._single_pass.moments)
+            self._single_pass = None
+        return reduced
+
+    def _in_blocks(
+        self,
+        tensors: Tensors,
+        gradients: Sequence[Tensor | None],
+        states: Sequence[ParameterState | None],
+        stored: StoredState,
+        others: Sequence[str],
+        masks: Iterable[str],
+        with_histograms: bool,
+    ) -> Reduced:
+        """Reduce the rows block by block, with torch's operations."""
         groups = self._state.optimizer.param_groups
         steps = self._steps(states)
         table = StepTable([groups[w.group] for w in self._watched], states, steps)
@@ -207,20 +303,19 @@ class Measurement:
         rows, other_zeros, host_numbers, alive, *rest = to_host(sent)
         totals = dict(zip(_EXACT, rest[: len(parts)], strict=False))
         total = statistics.add_up(rows, self.panel.first_rows)
-        exact = {name: total[name].copy() for name in _EXACT.values()}
+        exact = {}
         for (quantity, values), (_, starts) in zip(totals.items(), parts, strict=True):
-            name = _EXACT[quantity]
             wide = values.astype(np.float64)
             squares = wide if self._total_of(quantity) is norms.partial_sums else wide**2
-            exact[name][self.panel.sampled] = np.add.reduceat(squares, starts)
-        nonfinite = self._look_closer(tensors, total, exact)
-        maximum = self._keeps_maximum()
-        sums = statistics.ParameterSums(
+            exact[_EXACT[quantity]] = np.add.reduceat(squares, starts)
+        return Reduced(
+            rows=rows,
+            first_rows=self.panel.first_rows,
+            row_elements=self.panel.row_elements,
+            padding=self._padding,
             total=total,
-            update_spread=statistics.update_spread(
-                rows, self.panel.first_rows, self.panel.row_elements
-            ),
-            gradient_fourth_powers=statistics.gradient_fourth_powers(rows, self.panel.first_rows),
+            exact=exact,
+            numbers=host_numbers,
             dead_row_fraction=self._dead_rows.fractions(
                 alive,
                 gradients,
@@ -228,35 +323,19 @@ class Measurement:
                 if parts
                 else (),
             ),
-            loss=float(loss),
-            rows=np.diff(np.append(self.panel.first_rows, self.panel.rows)),
-            elements=self.panel.elements,
-            elements_read=self.panel.elements_read,
-            padding=self._padding,
-            exact=exact,
-            nonfinite=nonfinite,
-            has_gradient=_present(tensors["gradient"]),
-            has_exp_avg=_present(tensors["exp_avg"]),
-            has_exp_avg_sq=_present(tensors["exp_avg_sq"]),
-            knows_update=(
-                _present(states) & _present(tensors["gradient"]) & self._state.update_is_known
-            ),
-            state_step=np.where(_present(states), host_numbers[0], np.nan),
-            begun=self._had_state & ~(host_numbers[0] <= 1),
-            coefficients=dict(zip(COEFFICIENTS, host_numbers[1:], strict=True)),
-            second_moment_before_is_known=self._second_moment_before_is_known,
-            rounds_exp_avg=stored.rounds_exp_avg & ("exp_avg" in self._before),
-            rounds_exp_avg_sq=stored.rounds_exp_avg_sq & ~maximum & ("exp_avg_sq" in self._before),
-            halves_exp_avg_sq=stored.halves_exp_avg_sq & ~maximum,
-        )
-        return Measured(
-            statistics.finish(sums),
-            None
+            counts=None
             if counts is None
-            else self._histograms(counts, rest[len(parts) :], total, other_zeros, tensors),
-            exact["g²"],
-            sums.has_gradient,
+            else self._histograms(counts, rest[len(parts) :], total, other_zeros),
         )
+
+    def _keep_rows(
+        self, weights: Sequence[Tensor], moments: Mapping[str, Sequence[Source | None]]
+    ) -> None:
+        """Keep weights and moments before the step, as rows."""
+        self.panel.read_before(norms.partial_norms, weights)
+        self._before = {q: self._all_rows(q, sources) for q, sources in moments.items()}
+        if self._second_moment_before_is_known:
+            statistics.row_second_moment_before(self._before["exp_avg_sq"], self._rows)
 
     def _zeros(self, *shape: int) -> Tensor:
         return torch.zeros(shape, dtype=self._dtype, device=self._device)
@@ -485,19 +564,13 @@ class Measurement:
         on_host: Sequence[npt.NDArray[Any]],
         total: Mapping[str, Values],
         other_zeros: npt.NDArray[Any],
-        tensors: Tensors,
     ) -> npt.NDArray[np.integer[Any]]:
-        """Complete the histograms, and empty those of what a parameter does not have."""
+        """Complete the histograms."""
         zeros = [
             *(total[statistics.ZEROS[q.name]] for q in self._quantities),
             *np.add.reduceat(other_zeros, self.panel.first_rows, axis=1),
         ]
-        table = counts.take(on_host, [z.astype(np.int64) for z in zeros], self._padding)
-        for q, quantity in enumerate(counts.quantities):
-            sources = tensors.get(quantity.name)  # none: the update, and what is made of moments
-            if sources is not None and not (present := _present(sources)).all():
-                table[~present, q] = 0
-        return table
+        return counts.take(on_host, [z.astype(np.int64) for z in zeros], self._padding)
 
 
 def _sources(states: Sequence[ParameterState | None], name: str) -> list[Source | None]:

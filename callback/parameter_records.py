@@ -109,13 +109,19 @@ class ParameterRecords:
             measurement.before_step()
 
     def after_step(
-        self, with_histograms: bool, loss: float | torch.Tensor = float("nan")
+        self, with_histograms: bool, loss: float | torch.Tensor = float("nan"), step: int = 0
     ) -> StepRecord:
-        """Measure the step since :meth:`before_step`; ``loss`` is that of the step, if known."""
+        """Measure the step since :meth:`before_step`.
+
+        Args:
+            with_histograms: Whether to count them.
+            loss: Of the step, if it is known.
+            step: Its number.
+        """
         states = [measurement.states() for measurement in self._measurements]
         layout = self._describe(states)
         parts = [
-            measurement.after_step(with_histograms, self._others, of_measurement, loss)
+            measurement.after_step(with_histograms, self._others, of_measurement, loss, step)
             for measurement, of_measurement in zip(self._measurements, states, strict=True)
         ]
         statistics = self._in_order([part.statistics for part in parts])

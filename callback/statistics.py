@@ -51,11 +51,11 @@ ZEROS = {
 }  # fmt: skip
 
 # Smallest ε to divide by: the padding of a row is 0/ε, which must not become NaN.
-_TINY = 1e-37
+TINY = 1e-37
 # Below this share of v, float32 cannot tell what v was before the step from zero.
-_LEAST_BEFORE = 1e-6
+LEAST_BEFORE = 1e-6
 # Normalized updates of either sign that count as ±1.
-_NEAR_ONE = (0.8, 1.25)
+NEAR_ONE = (0.8, 1.25)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class RowCoefficients:
         """
         by_parameter = torch.stack([getattr(c, name) for name in COEFFICIENTS] + [*c.own.values()])
         table = by_parameter.to(row_parameter.device, dtype)
-        table[COEFFICIENTS.index("denominator_constant")].clamp_(min=_TINY)
+        table[COEFFICIENTS.index("denominator_constant")].clamp_(min=TINY)
         self._own = tuple(c.own)
         self._constants = c.constants
         self._table = table[:, row_parameter, None]
@@ -185,7 +185,7 @@ def _row_sums(
     dot(d, b, put["d·b"])
     dot(g, g, put["g²"])
     # In units of the row's Σg², because the fourth power leaves the range of float32.
-    torch.mul(g, g, out=t).mul_(put["g²"].clamp(min=_TINY).reciprocal_()[:, None])
+    torch.mul(g, g, out=t).mul_(put["g²"].clamp(min=TINY).reciprocal_()[:, None])
     dot(t, t, put["g⁴"])
     for name, x in (("max|d|", d), ("max|w|", w), ("max|g|", g)):
         largest_magnitude(x, put[name])
@@ -214,14 +214,14 @@ def _row_sums(
         count(compare("equal", v, 0, v_is_zero), put["v=0"])
         root = state.root(rows, c, s)
         if m is not None:
-            torch.div(m, torch.clamp_min(root, _TINY, out=t), out=t)
+            torch.div(m, torch.clamp_min(root, TINY, out=t), out=t)
             if may_hold(compare("greater", v_is_zero, m_is_zero, mask)):
                 t.masked_fill_(v_is_zero, 0.0)
             dot(t, t, put["m̂²/v̂"])
             put["m̂²/v̂"].mul_(c.exp_avg_scale[:, 0] ** 2)
         count(compare("less", root, c.eps, mask), put["s<ε"])
         count(compare("less", root, c.eps * 10, mask), put["s<10ε"])
-        torch.div(e, torch.maximum(root, c.eps.clamp_min(_TINY), out=t), out=t)
+        torch.div(e, torch.maximum(root, c.eps.clamp_min(TINY), out=t), out=t)
         dot(t, t, put["(g'/max(s,ε))²"])
         _put_flicker(put, block, e, c, t, n)
         compare("less", v, smallest_normal, mask)
@@ -239,7 +239,7 @@ def _row_sums(
         direction = state.direction(rows, c, root, u)
         torch.mul(direction, direction, out=t)
         torch.sum(t, 1, out=put["n²"])
-        smallest, largest = _NEAR_ONE
+        smallest, largest = NEAR_ONE
         compare("greater", t, smallest**2, mask)
         compare("less", t, largest**2, other)
         count(both(mask, other, mask), put["n≈±1"])
@@ -273,9 +273,9 @@ def _put_flicker(
         before = torch.mul(entering, entering, out=t).mul_(-c.exp_avg_sq_weight).add_(v)
         before.div_(c.exp_avg_sq_decay)
     share = torch.div(before, v, out=t)
-    torch.sum(torch.gt(share, _LEAST_BEFORE, out=seen), 1, out=put["v before≠0"])
+    torch.sum(torch.gt(share, LEAST_BEFORE, out=seen), 1, out=put["v before≠0"])
     # Where there was nothing to compare with, NaN from 0/0 too, the logarithm must become 0.
-    share.nan_to_num_(nan=1.0, posinf=torch.inf, neginf=1.0).clamp_min_(_LEAST_BEFORE)
+    share.nan_to_num_(nan=1.0, posinf=torch.inf, neginf=1.0).clamp_min_(LEAST_BEFORE)
     share.mul_((c.exp_avg_sq_scale_before / c.exp_avg_sq_scale) ** 2)
     share.log_().mul_(seen)
     dot(share, share, put["(ln v̂/v̂ before)²"])
@@ -430,7 +430,7 @@ def gradient_fourth_powers(rows: npt.NDArray[Any], first_rows: npt.NDArray[np.in
         rows: From :func:`row_sums`, on the host.
         first_rows: Index of each parameter's first row, ``[K]``.
     """
-    unit = np.maximum(rows[_INDEX["g²"]].astype(np.float64), _TINY)
+    unit = np.maximum(rows[_INDEX["g²"]].astype(np.float64), TINY)
     with np.errstate(all="ignore"):
         return np.add.reduceat(rows[_INDEX["g⁴"]] * unit**2, first_rows)
 

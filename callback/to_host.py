@@ -1,4 +1,4 @@
-"""The one copy from the device to the host."""
+"""The one copy from the device to the host, and a small one the other way."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def to_host(tensors: Sequence[Tensor]) -> list[npt.NDArray[Any]]:
     if not tensors or tensors[0].device.type == "cpu":
         return [tensor.numpy() for tensor in tensors]
     packed = torch.cat([tensor.contiguous().view(-1).view(torch.uint8) for tensor in tensors])
-    memory = packed.cpu().numpy()
+    memory = copy_to_host(packed)
     arrays, at = [], 0
     for tensor in tensors:
         size = tensor.numel() * tensor.element_size()
@@ -38,3 +38,24 @@ def to_host(tensors: Sequence[Tensor]) -> list[npt.NDArray[Any]]:
         arrays.append(part.view(_NUMPY[tensor.dtype]).reshape(tensor.shape))
         at += size
     return arrays
+
+
+def copy_to_host(packed: Tensor) -> npt.NDArray[Any]:
+    """Return a tensor of a device as an array, and wait for this copy alone.
+
+    Through memory that does not move, so that no other copy is made on the way.
+    """
+    memory = torch.empty(packed.shape, dtype=packed.dtype, pin_memory=packed.is_cuda)
+    memory.copy_(packed, non_blocking=True)
+    if packed.is_cuda:
+        arrived = torch.cuda.Event()
+        arrived.record(torch.cuda.current_stream(packed.device))
+        arrived.synchronize()
+    return memory.numpy()
+
+
+def to_device(array: npt.NDArray[Any], device: torch.device) -> Tensor:
+    """Return an array as a tensor of a device, without waiting for what runs there."""
+    tensor = torch.from_numpy(array)
+    # The memory is handed out again only when the copy has been made.
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor

@@ -341,6 +341,14 @@ class OptimizerState(ABC):
             out.addcmul_(rows.exp_avg, c.numerator_exp_avg)
         return out.div_(denominator)
 
+    def follows_formula(self) -> bool:
+        """Whether :meth:`root` and :meth:`direction` are those of the formula.
+
+        At least for a parameter whose state has no further tensors.
+        """
+        own = type(self)
+        return own.root is OptimizerState.root and own.direction is OptimizerState.direction
+
     def steps_taken(self) -> int | None:
         """The optimizer's own count of steps, or None if it keeps none. Reads from the device."""
         state = self.optimizer.state

@@ -53,6 +53,10 @@ class RMSpropState(OptimizerState):
             step_size=table.number("lr"),
         )
 
+    def follows_formula(self) -> bool:
+        """Without momentum and ``centered``, and then there are no further tensors."""
+        return True
+
     def root(self, rows: Rows, c: Coefficients, out: Tensor) -> Tensor:
         """Of the variance under ``centered``, else of the second moment."""
         average = rows.others.get("grad_avg")

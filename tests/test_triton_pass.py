@@ -1,0 +1,211 @@
+"""The Triton kernel against torch's operations, without a GPU.
+
+In Triton's interpreter, on tensors of the CPU: row values, histograms, statistics and the number of
+launches. And compiled for GPUs, which no interpreter does. How fast it is nobody knows.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import single_pass_trials
+from single_pass_trials import QUANTITIES, TRIALS, Step
+
+from tb_adam_plugin import schema
+from tb_adam_plugin.callback import statistics
+from tb_adam_plugin.callback.optimizer_state.base import COEFFICIENTS
+
+pytest.importorskip("triton")
+
+Array = npt.NDArray[Any]
+LAUNCHES = ["to device", "keep", "zero_", "to device", "reduce", "to host"]
+REFUSED = {
+    "RMSprop, momentum": "the optimizer has further tensors",
+    "Adadelta": "the optimizer has a formula of its own",
+}
+FITTING = [name for name in TRIALS if name not in REFUSED]
+# Sums of differences of nearly equal numbers, with what these are the rounding errors of.
+ROUNDING = {"(d-r)²": "r²", "(m-exact)²": "exact m²", "(v-exact)²": "exact v²"}
+# Sums whose terms may cancel, with what bounds them.
+PRODUCTS = {"d·b": ("d²", "b²"), "m·g'": ("m²", "g'²")}
+COUNTS = {name for name in statistics.ROW_VALUES if any(sign in name for sign in "=≠≈<")} | {
+    "v frozen"
+}
+
+
+def start(folder: Path, code: str, **environment: str) -> None:
+    """Run Python in a process of its own, which finds what this one finds."""
+    path = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
+    changed = {"PYTHONPATH": path, "TRITON_CACHE_DIR": str(folder), **environment}
+    ended = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **changed}, capture_output=True, text=True
+    )
+    assert ended.returncode == 0, ended.stderr
+
+
+@pytest.fixture(scope="module")
+def trials(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Step]]:
+    """All trials, run in Triton's interpreter."""
+    folder = tmp_path_factory.mktemp("interpreted")
+    results = folder / "results"
+    start(
+        folder,
+        "import pathlib, single_pass_trials\n"
+        f"single_pass_trials.main(pathlib.Path({str(results)!r}))",
+        TRITON_INTERPRET="1",
+    )
+    found: dict[str, list[Step]] = pickle.loads(results.read_bytes())
+    return found
+
+
+@pytest.mark.parametrize("name", FITTING)
+def test_row_values_are_those_of_torch(trials: dict[str, list[Step]], name: str) -> None:
+    for step in trials[name]:
+        assert step.refusal is None
+        expected, found = (
+            without_padding(dict(reduced.total), reduced.padding, reduced.numbers)
+            for reduced in step.reduced
+        )
+        for value in statistics.ROW_VALUES:
+            with np.errstate(all="ignore"):
+                a, b, tolerance = comparable(value, expected, found)
+            np.testing.assert_allclose(b, a, rtol=tolerance, atol=tolerance / 10, err_msg=value)
+
+
+def comparable(
+    value: str, expected: dict[str, Array], found: dict[str, Array]
+) -> tuple[Array, Array, float]:
+    """Return a row value of both in units of what it is exact to, and how exact it has to be."""
+    a, b = expected[value], found[value]
+    if value in COUNTS or value.startswith("max"):
+        return a, b, 0.0
+    if value == "g⁴":  # in the units of different rows, and compared with the end results
+        return a, a, 0.0
+    if value in ROUNDING:
+        a, b, scale = np.sqrt(a), np.sqrt(b), np.sqrt(expected[ROUNDING[value]])
+    elif value in PRODUCTS:
+        first, second = (expected[name] for name in PRODUCTS[value])
+        scale = np.sqrt(first) * np.sqrt(second)
+    else:
+        scale = a
+    scale = np.where((scale > 0) & np.isfinite(scale), scale, 1)
+    return a / scale, b / scale, 1e-5
+
+
+def without_padding(total: dict[str, Array], padding: Array, numbers: Array) -> dict[str, Array]:
+    """Take off the counts what the zeros beyond the last element are counted as."""
+    eps = numbers[1 + COEFFICIENTS.index("eps")]
+    for name in ("w=0", "g=0", "d=0", "m=0", "v=0", "n=0"):
+        total[name] = total[name] - padding * (total[name] > 0)
+    for name in ("s<ε", "s<10ε"):
+        total[name] = total[name] - padding * (eps > 0) * (total[name] > 0)
+    return total
+
+
+@pytest.mark.parametrize("name", TRIALS)
+def test_histograms_are_those_of_torch(trials: dict[str, list[Step]], name: str) -> None:
+    counted = 0
+    for step in trials[name]:
+        expected, found = (measured.counts for measured in step.measured)
+        if expected is None or found is None:
+            assert expected is found
+            continue
+        counted += int(expected.sum())
+        for q, quantity in enumerate(QUANTITIES):
+            np.testing.assert_array_equal(found[:, q], expected[:, q], err_msg=quantity.name)
+    assert counted > 1000
+
+
+@pytest.mark.parametrize("name", TRIALS)
+def test_statistics_are_those_of_torch(trials: dict[str, list[Step]], name: str) -> None:
+    known = 0
+    for step in trials[name]:
+        expected, found = step.measured
+        for i, statistic in enumerate(schema.STATISTICS):
+            a, b = expected.statistics[:, i], found.statistics[:, i]
+            known += int(np.isfinite(a).sum())
+            is_error = statistic.name.endswith("rounding_error")
+            np.testing.assert_allclose(
+                b, a, rtol=1e-5, atol=3e-7 if is_error else 2e-6, err_msg=statistic.name
+            )
+        np.testing.assert_allclose(found.squared_gradients, expected.squared_gradients, rtol=1e-5)
+        np.testing.assert_array_equal(found.has_gradient, expected.has_gradient)
+    assert known > 40
+
+
+@pytest.mark.parametrize("name", FITTING)
+def test_a_step_is_six_launches_whatever_the_number_of_tensors(
+    trials: dict[str, list[Step]], name: str
+) -> None:
+    for number, step in enumerate(trials[name], 1):
+        more = list(LAUNCHES)
+        if name == "SGD, nesterov":  # overwrites the gradients, so the callback copies them
+            more = ["clone"] * len(single_pass_trials.SHAPES) + more
+        if name == "several layouts":  # a weight with gaps, twice, and four gradients
+            more[:0] = ["copy_"]
+            more[3:3] = ["copy_"] * 5
+        if name == "steps unlike the expected ones" and number == 1:
+            more += LAUNCHES[2:]
+        launches = step.launches
+        if not TRIALS[name].counts_on_device:  # elsewhere this would wait for the device
+            launches = [launch for launch in launches if launch != "_local_scalar_dense"]
+        # Afterwards what is not finite is counted, tensor by tensor.
+        assert launches[: len(more) if name == "extreme values" else None] == more
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_an_optimizer_that_does_not_fit_is_measured_all_the_same(
+    trials: dict[str, list[Step]], name: str
+) -> None:
+    for step in trials[name]:
+        assert step.refusal == REFUSED[name]
+        for value in statistics.ROW_VALUES:
+            expected, found = (reduced.total[value] for reduced in step.reduced)
+            np.testing.assert_array_equal(found, expected, err_msg=value)
+
+
+def test_a_kernel_that_fails_is_left_alone(caplog: pytest.LogCaptureFixture) -> None:
+    # Outside of the interpreter no kernel runs on the tensors of a CPU.
+    with caplog.at_level(logging.WARNING):
+        steps = single_pass_trials.run(TRIALS["AdamW"])
+    for step in steps:
+        assert step.refusal is not None
+        assert "Error" in step.refusal
+        expected, found = step.measured
+        np.testing.assert_array_equal(found.statistics, expected.statistics)
+    assert len(caplog.records) == 1
+    assert "Triton kernel failed" in caplog.text
+
+
+WITHOUT_TRITON = """
+import sys
+import torch
+import tb_adam_plugin.callback
+from tb_adam_plugin.callback import single_pass
+import single_pass_trials
+
+assert "tb_adam_plugin.callback.triton_kernels" not in sys.modules
+for name in [name for name in sys.modules if name.partition(".")[0] == "triton"]:
+    del sys.modules[name]
+sys.modules["triton"] = None  # as where it is not installed
+weight = torch.nn.Parameter(torch.ones(3))
+plain, kernel = single_pass_trials.make_measurements([weight], torch.optim.AdamW([weight]))
+assert plain._single_pass is None and kernel._single_pass is None
+"""
+
+
+def test_nothing_needs_triton(tmp_path: Path) -> None:
+    start(tmp_path, WITHOUT_TRITON)
+
+
+def test_the_kernels_compile_for_gpus(tmp_path: Path) -> None:
+    start(tmp_path, "import single_pass_trials; single_pass_trials.compile_for_gpus()")
