@@ -11,6 +11,7 @@ RULES: tuple[Rule, ...] = (
     gradients.NO_GRADIENT,
     gradients.STALE_GRADIENT,
     learning_rate.LR_JUMP,
+    second_moment.BETA2_TOO_LOW,
     second_moment.STATE_RESET,
     configuration.TYPE_CHANGED,
     configuration.NOT_COUNTED,
@@ -20,7 +21,6 @@ RULES: tuple[Rule, ...] = (
     # Where the run starts, and how fast it goes.
     weights.INIT_TOO_SMALL,
     weights.INIT_TOO_LARGE,
-    second_moment.BETA2_TOO_LOW,
     learning_rate.LR_TOO_HIGH,
     weights.LOST_UPDATES,
     weights.WEIGHT_DECAY,

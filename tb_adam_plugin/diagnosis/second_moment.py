@@ -185,6 +185,10 @@ BETA2_TOO_LOW = Rule(
         "nonfinite",
         "dead_units",
         "plateau",
+        "second_moment_underflow",
+        "state_reset",
+        "stale_second_moment",
+        "gradient_scale",
     ),
 )
 
