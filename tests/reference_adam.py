@@ -129,6 +129,7 @@ def statistics(s: Step, loss: float) -> dict[str, float]:
             "weight_decay_ratio": decay,
             "update_weight_cosine": cosine(update, s.weight_before),
             "nonfinite_count": 0.0,
+            "state_step": float(t),
             "update_rms_standard_error": 0.0,
         }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from .base import Coefficients, GroupSettings, OptimizerState, ParameterState, StepTable
-from .undefined import WITHOUT_MOMENTS, WITHOUT_UPDATE
+from .undefined import WITHOUT_MOMENTS, WITHOUT_STEP, WITHOUT_UPDATE
 
 
 class LBFGSState(OptimizerState):
@@ -15,7 +15,7 @@ class LBFGSState(OptimizerState):
     that depend on all parameters: what they come to is measured only.
     """
 
-    undefined = tuple(dict.fromkeys((*WITHOUT_MOMENTS, *WITHOUT_UPDATE)))
+    undefined = tuple(dict.fromkeys((*WITHOUT_MOMENTS, *WITHOUT_UPDATE, *WITHOUT_STEP)))
     update_is_known = False
 
     def state_of(self, parameter: Tensor, group: GroupSettings) -> ParameterState | None:

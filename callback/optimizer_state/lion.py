@@ -10,7 +10,7 @@ from torch import Tensor
 from .base import Coefficients, GroupSettings, OptimizerState, ParameterState, Rows, StepTable
 from .pytorch_optimizer import PytorchOptimizerState, nan_where, weight_decay_of
 from .timm import TimmState, timm_weight_decay
-from .undefined import WITHOUT_EXP_AVG_SQ
+from .undefined import WITHOUT_EXP_AVG_SQ, WITHOUT_STEP
 
 
 class LionFormula(OptimizerState, ABC):
@@ -75,6 +75,10 @@ class TimmLionState(LionFormula, TimmState):
     """Lion of timm, which counts no steps. Not known element by element with ``caution``."""
 
     whole_tensor_flags = ("caution",)
+
+    def undefined_in(self, group: GroupSettings) -> tuple[str, ...]:
+        """No count of steps, beside what no Lion has."""
+        return (*super().undefined_in(group), *WITHOUT_STEP)
 
     def state_of(self, parameter: Tensor, group: GroupSettings) -> ParameterState | None:
         """The parameter's state, or None if no step has given it one yet."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from .base import Coefficients, GroupSettings, OptimizerState, ParameterState, StepTable
-from .undefined import WITHOUT_EXP_AVG_SQ, WITHOUT_UPDATE
+from .undefined import WITHOUT_EXP_AVG_SQ, WITHOUT_STEP, WITHOUT_UPDATE
 
 
 class MuonState(OptimizerState):
@@ -19,7 +19,7 @@ class MuonState(OptimizerState):
     meanings: Mapping[str, str] = {
         "exp_avg": "momentum_buffer: average of gradients, without bias correction"
     }
-    undefined = tuple(dict.fromkeys((*WITHOUT_EXP_AVG_SQ, *WITHOUT_UPDATE)))
+    undefined = tuple(dict.fromkeys((*WITHOUT_EXP_AVG_SQ, *WITHOUT_UPDATE, *WITHOUT_STEP)))
     update_is_known = False
 
     def state_of(self, parameter: Tensor, group: GroupSettings) -> ParameterState | None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .base import Coefficients, GroupSettings, OptimizerState, ParameterState, StepTable
-from .undefined import WITHOUT_EXP_AVG_SQ, WITHOUT_MOMENTS
+from .undefined import WITHOUT_EXP_AVG_SQ, WITHOUT_MOMENTS, WITHOUT_STEP
 
 _NAN = float("nan")
 
@@ -25,8 +25,9 @@ class SGDState(OptimizerState):
     }
 
     def undefined_in(self, group: GroupSettings) -> tuple[str, ...]:
-        """No second moment; without momentum no first one."""
-        return WITHOUT_EXP_AVG_SQ if group["momentum"] != 0 else WITHOUT_MOMENTS
+        """No second moment, no count of steps; without momentum no first moment."""
+        moments = WITHOUT_EXP_AVG_SQ if group["momentum"] != 0 else WITHOUT_MOMENTS
+        return (*moments, *WITHOUT_STEP)
 
     def overwrites_gradient(self, group: GroupSettings) -> bool:
         """With ``foreach``, Nesterov momentum is added to the gradients themselves."""

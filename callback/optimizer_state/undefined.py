@@ -45,6 +45,8 @@ WITHOUT_AVERAGE_OF_SQUARES = (
     "second_moment_frozen_fraction",
 )
 WITHOUT_MOMENTS = tuple(dict.fromkeys((*WITHOUT_EXP_AVG, *WITHOUT_EXP_AVG_SQ)))
+# Where the state counts no steps.
+WITHOUT_STEP = ("state_step",)
 # Where the update of an element is not known from the state.
 WITHOUT_UPDATE = (
     *NORMALIZED_UPDATE,
