@@ -97,7 +97,7 @@ def _take_picture(browser: Browser, url: str, demonstration: Demonstration) -> N
         tab.locate(".finding").first.click()
         tab.page.wait_for_timeout(1500)
         picture = Image.open(io.BytesIO(tab.page.screenshot()))
-        # A palette halves the size of the file. Other ways to choose it lose colours of small things.
+        # A palette halves the file. Other ways to choose it lose the colours of small things.
         small = picture.convert("RGB").quantize(256, Image.Quantize.FASTOCTREE)
         small.save(GALLERY / f"{demonstration.name}.png", optimize=True)
 
