@@ -108,16 +108,16 @@ def _readings(
     ]
 
 
-def _medians(signals: Signals, statistic: str, members: list[Indices]) -> Float64s:
-    """Median of a statistic over each block, float64 ``[records, blocks]``."""
+def _medians(signals: Signals, statistic: str, members: list[Indices]) -> Values:
+    """Median of a statistic over each block, float32 ``[records, blocks]``."""
     key = ("blocks", statistic, tuple(rows.tobytes() for rows in members))
     return signals.by_record(
         key, lambda part: _by_block(signals.statistic(statistic)[part], members)
     )
 
 
-def _by_block(values: Values, members: list[Indices]) -> Float64s:
-    found = np.empty((len(values), len(members)))
+def _by_block(values: Values, members: list[Indices]) -> Values:
+    found = np.empty((len(values), len(members)), np.float32)
     single = np.array([rows.size == 1 for rows in members])
     alone = [int(rows[0]) for rows in members if rows.size == 1]
     found[:, single] = values[:, alone]
@@ -144,12 +144,12 @@ def in_words(factor: float) -> str:
     return f"about {rounded}× too {'high' if factor > 1 else 'low'}"
 
 
-def _recent(values: Float64s, kept: Indices) -> Float64s:
+def _recent(values: Values, kept: Indices) -> Float64s:
     """Median of the last records at each of some, float64 ``[kept, blocks]``."""
-    window = thresholds.COMPASS_RECORDS
-    padded = np.concatenate([np.full((window - 1, values.shape[1]), np.nan), values])
-    last = np.lib.stride_tricks.sliding_window_view(padded, window, axis=0)[kept]
-    return median(last.reshape(-1, window)).reshape(last.shape[:2])
+    records = kept[:, None] - np.arange(thresholds.COMPASS_RECORDS)
+    last = np.where((records >= 0)[..., None], values[np.maximum(records, 0)], np.nan)
+    rows = last.swapaxes(1, 2).reshape(-1, thresholds.COMPASS_RECORDS)
+    return median(rows).reshape(kept.size, values.shape[1])
 
 
 def _early_factors(signals: Signals, members: list[Indices]) -> Float64s:
