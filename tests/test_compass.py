@@ -60,9 +60,18 @@ def test_each_module_has_a_needle_with_a_history() -> None:
     assert list(modules) == [*(f"layers.{i}" for i in range(5)), "head"]
     assert modules["layers.1"].text == "about right"
     assert modules["layers.2"].text == "about 10× too low"
-    history = dict(zip(run.step.tolist(), modules["layers.2"].factors.tolist(), strict=True))
-    assert history[240] > 0.4
-    assert history[500] == pytest.approx(0.1)
+    reading = modules["layers.2"]
+    assert reading.factors[reading.step <= 240][-1] > 0.4
+    assert reading.step[-1] == 500
+    assert reading.factors[-1] == pytest.approx(0.1)
+
+
+def test_the_history_of_a_module_is_short_and_ends_with_the_run() -> None:
+    run = make_run(last=2000, every=2)
+    for reading in compass(run).modules:
+        assert reading.step.size <= 24
+        assert reading.step[-1] == 2000
+    assert compass(run).run.step.size == run.step.size
 
 
 def test_what_cannot_be_told_is_said() -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import thresholds
-from .recorded_run import Float64s, Indices
+from .recorded_run import Float64s, Indices, Values
 from .signals import Signals, median
 
 _COSINE = "momentum_gradient_cosine"
@@ -60,10 +60,11 @@ def read_compass(signals: Signals) -> Compass | None:
     by_module: dict[str, list[int]] = {}
     for i in weights.tolist():
         by_module.setdefault(module_of(signals.run.names[i]), []).append(i)
-    modules = [
-        _reading(signals, name, np.array(members, np.intp)) for name, members in by_module.items()
-    ]
-    return Compass(_reading(signals, "", weights), tuple(modules))
+    members = [np.array(rows, np.intp) for rows in by_module.values()]
+    every = np.arange(signals.run.step.size)
+    kept = np.unique(np.linspace(0, every.size - 1, thresholds.COMPASS_COLUMNS).astype(np.intp))
+    (run,) = _readings(signals, [""], [weights], every)
+    return Compass(run, tuple(_readings(signals, list(by_module), members, kept)))
 
 
 def module_of(name: str) -> str:
@@ -73,20 +74,56 @@ def module_of(name: str) -> str:
     return ".".join(parts[: numbers[0] + 1]) if numbers else parts[0]
 
 
-def _reading(signals: Signals, name: str, parameters: Indices) -> Reading:
-    step = signals.run.step
-    cosine = _recent(signals.median(_COSINE, parameters))
-    surprise = _recent(signals.median("gradient_surprise", parameters))
+def _readings(
+    signals: Signals, names: list[str], members: list[Indices], kept: Indices
+) -> list[Reading]:
+    """Readings of some blocks at some records.
+
+    Args:
+        signals: The run.
+        names: Of the blocks.
+        members: Indices of the weights of each.
+        kept: Indices of the records of the history, the last one among them.
+    """
+    step = signals.run.step[kept]
+    cosine = _recent(_medians(signals, _COSINE, members), kept)
+    surprise = _recent(_medians(signals, "gradient_surprise", members), kept)
     factors = factor_of_cosine(cosine)
     factors[surprise < thresholds.LR_TOO_LOW_SURPRISE] = np.nan  # training is done, not slow
     factors[step <= signals.settled] = np.nan
-    early = _early_factor(signals, parameters)
-    if early > thresholds.COMPASS_ABOUT:
-        # Large first updates fill v, which hides the learning rate for long.
-        factors = np.where(cosine > thresholds.COMPASS_COSINES[1], factors, early)
-    last = factors[-1] if factors.size else np.nan
-    known = cosine[-1] if cosine.size else np.nan
-    return Reading(name, in_words(float(last)), float(last), float(known), step, factors)
+    early = _early_factors(signals, members)
+    # Large first updates fill v, which hides the learning rate for long.
+    hidden = (early > thresholds.COMPASS_ABOUT) & ~(cosine > thresholds.COMPASS_COSINES[1])
+    factors = np.where(hidden, early, factors)
+    return [
+        Reading(
+            name,
+            in_words(float(factors[-1, i])),
+            float(factors[-1, i]),
+            float(cosine[-1, i]),
+            step,
+            factors[:, i],
+        )
+        for i, name in enumerate(names)
+    ]
+
+
+def _medians(signals: Signals, statistic: str, members: list[Indices]) -> Values:
+    """Median of a statistic over each block, float32 ``[records, blocks]``."""
+    key = ("blocks", statistic, tuple(rows.tobytes() for rows in members))
+    return signals.by_record(
+        key, lambda part: _by_block(signals.statistic(statistic)[part], members)
+    )
+
+
+def _by_block(values: Values, members: list[Indices]) -> Values:
+    found = np.empty((len(values), len(members)), np.float32)
+    single = np.array([rows.size == 1 for rows in members])
+    alone = [int(rows[0]) for rows in members if rows.size == 1]
+    found[:, single] = values[:, alone]
+    for i in np.flatnonzero(~single):
+        found[:, i] = median(values[:, members[i]])
+    return found
 
 
 def factor_of_cosine(cosine: Float64s) -> Float64s:
@@ -107,25 +144,33 @@ def in_words(factor: float) -> str:
     return f"about {rounded}× too {'high' if factor > 1 else 'low'}"
 
 
-def _recent(values: Float64s) -> Float64s:
-    """Median of the last records at each one, float64 ``[records]``."""
-    window = thresholds.COMPASS_RECORDS
-    padded = np.concatenate([np.full(window - 1, np.nan), values])
-    return median(np.lib.stride_tricks.sliding_window_view(padded, window))
+def _recent(values: Values, kept: Indices) -> Float64s:
+    """Median of the last records at each of some, float64 ``[kept, blocks]``."""
+    records = kept[:, None] - np.arange(thresholds.COMPASS_RECORDS)
+    last = np.where((records >= 0)[..., None], values[np.maximum(records, 0)], np.nan)
+    rows = last.swapaxes(1, 2).reshape(-1, thresholds.COMPASS_RECORDS)
+    return median(rows).reshape(kept.size, values.shape[1])
 
 
-def _early_factor(signals: Signals, parameters: Indices) -> float:
-    """Learning rate over the best one, from the largest ratio of the first steps; else 1."""
+def _early_factors(signals: Signals, members: list[Indices]) -> Float64s:
+    """Learning rate over the best one, from the largest ratio of the first steps; else 1.
+
+    Returns:
+        float64 ``[blocks]``.
+    """
     run = signals.run
     if not run.step.size or run.step[0] > thresholds.FIRST_STEP:
-        return 1.0
-    started = np.intersect1d(parameters, signals.started_weights)
-    if not started.size:
-        return 1.0
+        return np.ones(len(members))
+    ratio = run.statistics.get("update_to_weight_ratio")
     early = run.step <= signals.warmup_end + thresholds.COMPASS_RATIO_STEPS
-    ratios = signals.median("update_to_weight_ratio", started)[early]
-    ratios = ratios[np.isfinite(ratios)]
+    if ratio is None or early.sum() < 2:
+        return np.ones(len(members))
+    resting = np.setdiff1d(np.arange(len(run.parameters)), signals.started_weights)
+    first = ratio[early].copy()
+    first[:, resting] = np.nan
+    ratios = _by_block(first, members)
     # The first one alone may be that of an optimizer without bias correction.
-    largest = float(np.sort(ratios)[-2]) if ratios.size > 1 else 0.0
+    largest = np.sort(np.where(np.isfinite(ratios), ratios, 0), axis=0)[-2]
     logs = np.log(thresholds.COMPASS_RATIO_FACTORS)
-    return float(np.exp(np.interp(largest, thresholds.COMPASS_RATIOS, logs)))
+    factors: Float64s = np.exp(np.interp(largest, thresholds.COMPASS_RATIOS, logs))
+    return factors

@@ -176,3 +176,5 @@ COMPASS_RATIO_STEPS = 20.0
 # Within this factor of the best one is about right.
 COMPASS_ABOUT = 2.5
 COMPASS_RECORDS = 9
+# Points of the history of a block.
+COMPASS_COLUMNS = 24
