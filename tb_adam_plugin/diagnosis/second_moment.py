@@ -190,10 +190,10 @@ BETA2_TOO_LOW = Rule(
         "nonfinite",
         "dead_units",
         "plateau",
-        "state_reset",
         "second_moment_underflow",
-        "gradient_scale",
+        "state_reset",
         "stale_second_moment",
+        "gradient_scale",
     ),
 )
 
