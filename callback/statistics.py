@@ -455,6 +455,7 @@ def _measured(p: ParameterSums, total: Mapping[str, Values]) -> dict[str, Values
     update_rms = np.sqrt(total["d²"] / k)
     weight_rms = np.sqrt(p.exact["b²"] / n)
     ratio = np.where(np.isfinite(update_rms), update_rms / weight_rms, np.nan)
+    ratio = np.where(update_rms == 0, 0.0, ratio)  # where a weight of 0 stays 0, too
     zero_gradient = (total["g=0"] - p.padding) / k
     gradient = {
         "gradient_rms": np.sqrt(p.exact["g²"] / n),

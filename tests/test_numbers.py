@@ -302,15 +302,16 @@ def test_values_beyond_the_squares_of_float32_keep_their_size(tmp_path: Path) ->
 
 
 def test_a_zero_weight_that_moves_has_an_infinite_ratio(tmp_path: Path) -> None:
-    zero, diverged = nn.Parameter(torch.zeros(5)), nn.Parameter(torch.ones(5))
-    optimizer = torch.optim.Adam([zero, diverged], lr=1e-3)
-    with AdamDebugCallback(
-        [("zero", zero), ("diverged", diverged)], optimizer, log_dir=tmp_path, on_error="raise"
-    ):
-        zero.grad, diverged.grad = torch.ones(5), torch.full((5,), torch.nan)
+    zero, resting, diverged = (nn.Parameter(torch.full((5,), w)) for w in (0.0, 0.0, 1.0))
+    optimizer = torch.optim.Adam([zero, resting, diverged], lr=1e-3)
+    names = [("zero", zero), ("resting", resting), ("diverged", diverged)]
+    with AdamDebugCallback(names, optimizer, log_dir=tmp_path, on_error="raise"):
+        zero.grad, resting.grad = torch.ones(5), torch.zeros(5)
+        diverged.grad = torch.full((5,), torch.nan)
         optimizer.step()
     run = read_run(tmp_path)
     assert run.of(1, "zero")["update_to_weight_ratio"] == np.inf
+    assert run.of(1, "resting")["update_to_weight_ratio"] == 0
     assert np.isnan(run.of(1, "diverged")["update_to_weight_ratio"])
 
 
