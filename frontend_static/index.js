@@ -1,15 +1,13 @@
 // @ts-check
 /** What TensorBoard imports. It asks for the first answer and the styles while the modules still load. */
 
-const STYLES = ['style/tokens.css', 'style/layout.css', 'style/controls.css'];
-
 /** Called once by TensorBoard when the tab is opened for the first time. */
 export async function render() {
   const summary = fetch('summary');
   summary.catch(() => {}); // said by whoever uses it
-  const styles = STYLES.map(_addStyleSheet);
+  const style = _addStyleSheet('style.css'); // all sheets of style/ in one
   const { start } = await import('./start.js');
-  await start(summary, styles);
+  await start(summary, style);
 }
 
 /** @param {string} path @returns {Promise<void>} resolved when the sheet applies, or cannot be had */

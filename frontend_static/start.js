@@ -11,9 +11,9 @@ import { html, render as mount } from './view/ui.js';
 
 /**
  * @param {Promise<Response>} summary the first answer, which has been asked for already
- * @param {Promise<void>[]} styles
+ * @param {Promise<void>} style
  */
-export async function start(summary, styles) {
+export async function start(summary, style) {
   const storage = _storage();
   const store = createStore({ ...initialState(), ...(storage ? readPreferences(storage) : {}) });
   /** @type {Promise<Response> | null} */
@@ -26,7 +26,7 @@ export async function start(summary, styles) {
   const actions = createActions(store, api);
   followTheme(actions.setTheme);
   actions.followLink(readLink(hostHash()));
-  await Promise.all([actions.refresh(), ...styles]);
+  await Promise.all([actions.refresh(), style]);
 
   const root = document.createElement('div');
   root.id = 'app';

@@ -16,9 +16,13 @@ from typing import TYPE_CHECKING
 from tb_adam_plugin import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from importlib.abc import Traversable
 
 _CONTENT_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+# The style sheets in the order in which they apply, served as one file: every request counts.
+_STYLE = "style.css"
+_SHEETS = ("style/tokens.css", "style/layout.css", "style/controls.css")
 _YEAR = 365 * 24 * 3600
 
 
@@ -63,8 +67,8 @@ class Assets:
         """
         version, _, name = path.partition("/")
         if self._editable:
-            file = dict(_served_files(self._folder)).get(name)
-            return Asset(file.read_bytes(), _content_type(name), 0) if file else None
+            content = _read(dict(_served_files(self._folder)), name)
+            return None if content is None else Asset(content, _content_type(name), 0)
         current, contents = self._state()
         if version != current or name not in contents:
             return None
@@ -73,7 +77,9 @@ class Assets:
     def _state(self) -> tuple[str, dict[str, bytes]]:
         if self._installed is not None:
             return self._installed
-        contents = {name: file.read_bytes() for name, file in _served_files(self._folder)}
+        files = dict(_served_files(self._folder))
+        names = [*files, _STYLE]
+        contents = {name: content for name in names if (content := _read(files, name)) is not None}
         state = f"{__version__}-{_hash(contents)}", contents
         if not self._editable:
             self._installed = state
@@ -92,6 +98,13 @@ def _served_files(folder: Traversable, prefix: str = "") -> list[tuple[str, Trav
         elif _suffix(entry.name) in _CONTENT_TYPES:
             found.append((prefix + entry.name, entry))
     return sorted(found, key=lambda named: named[0])
+
+
+def _read(files: Mapping[str, Traversable], name: str) -> bytes | None:
+    """Return the content of a served name; None if there is no such file."""
+    parts = [files.get(part) for part in (_SHEETS if name == _STYLE else (name,))]
+    contents = [part.read_bytes() for part in parts if part is not None]
+    return b"\n".join(contents) if len(contents) == len(parts) else None
 
 
 def _suffix(name: str) -> str:

@@ -125,3 +125,19 @@ def test_every_file_of_the_tab_is_served_with_its_type() -> None:
             assert found is not None, path
             assert found.content_type == types[path.suffix]
             assert found.content == path.read_bytes()
+
+
+@pytest.mark.parametrize("editable", [False, True])
+def test_the_style_sheets_are_one_file_in_the_order_in_which_they_apply(
+    folder: Path, editable: bool
+) -> None:
+    assets = Assets(folder, editable=editable)
+    assert assets.read(f"{version_of(assets)}/style.css") is None
+    (folder / "style").mkdir()
+    for name in ("controls", "layout", "tokens"):
+        (folder / "style" / f"{name}.css").write_text(f".{name} {{}}")
+    assets = Assets(folder, editable=editable)
+    style = assets.read(f"{version_of(assets)}/style.css")
+    assert style is not None
+    assert style.content == b".tokens {}\n.layout {}\n.controls {}"
+    assert style.content_type == "text/css"

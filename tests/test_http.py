@@ -277,7 +277,7 @@ def test_the_tab_and_its_files(client: PluginClient) -> None:
     assert metadata.es_module_path.startswith(f"/static/{__version__}-")
     assert metadata.es_module_path.endswith("/index.js")
     assert client.plugin.is_active() is False
-    style = metadata.es_module_path[1:].replace("index.js", "style/tokens.css")
+    style = metadata.es_module_path[1:].replace("index.js", "style.css")
     answer = client.open(style)
     assert answer.status_code == 200
     assert answer.mimetype == "text/css"

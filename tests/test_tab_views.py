@@ -758,7 +758,7 @@ def odd_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TensorBoard
     )
     write_run(folder / "between", Run(parameters=4, steps=STEPS, spike_at=BETWEEN_RECORDS))
     statistics = step_tensors(layout, 1)[0]
-    newer = layout.content().replace(b'"version":1', b'"version":2')
+    newer = layout.content().replace(b'"version":%d' % schema.VERSION, b'"version":99')
     tensors = [schema.TaggedTensor("adam_debug/statistics/abc", statistics.tensor, newer)]
     write_events(folder / "newer" / "adam_debug", [event(1, tensors)])
     nothing = np.full_like(statistics.tensor, np.nan)
