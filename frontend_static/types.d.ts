@@ -55,6 +55,43 @@ export interface Finding {
   at: number | null;
 }
 
+/** `findings`: how far a learning rate is from the best one. */
+export interface CompassReading {
+  /** As "about 10× too low". */
+  text: string;
+  /** Learning rate over the best one; null where it cannot be told. */
+  factor: number | null;
+  /** Of exp_avg and the next gradient. */
+  cosine: number | null;
+  /** The factor over time. */
+  steps: number[];
+  factors: (number | null)[];
+}
+/** What was measured at learning rates of so many times the best one. */
+export interface CompassCalibration {
+  tasks: number;
+  /** A cosine is the median of so many. */
+  records: number;
+  /** Within this factor of the best one is about right. */
+  about: number;
+  cosines: number[];
+  factors: number[];
+  /** The ratios are the largest of so many steps. */
+  first_steps: number;
+  ratios: number[];
+  ratio_factors: number[];
+}
+export interface Compass extends CompassReading {
+  modules: (CompassReading & { name: string })[];
+  calibration: CompassCalibration;
+}
+export interface Diagnosis {
+  /** The most severe first. */
+  findings: Finding[];
+  /** Null where the optimizer has no first moment, or nothing was recorded. */
+  compass: Compass | null;
+}
+
 /** How many steps an answer is about, and the latest wall time among them. */
 export interface Extent { steps: number; wall_time: number; }
 

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tb_adam_plugin import __version__, schema
+from tb_adam_plugin.diagnosis import thresholds
 from tb_adam_plugin.diagnosis.compass import Compass, Reading
 from tb_adam_plugin.diagnosis.diagnose import Diagnosis
 from tb_adam_plugin.diagnosis.registry import RULES
@@ -102,6 +103,16 @@ def compass_fields(compass: Compass) -> dict[str, Any]:
             {"name": reading.name, **_reading(reading, _MODULE_COLUMNS)}
             for reading in compass.modules
         ],
+        "calibration": {
+            "tasks": thresholds.COMPASS_TASKS,
+            "records": thresholds.COMPASS_RECORDS,
+            "about": thresholds.COMPASS_ABOUT,
+            "cosines": thresholds.COMPASS_COSINES,
+            "factors": [_number(factor) for factor in thresholds.COMPASS_FACTORS],
+            "first_steps": thresholds.COMPASS_RATIO_STEPS,
+            "ratios": thresholds.COMPASS_RATIOS,
+            "ratio_factors": thresholds.COMPASS_RATIO_FACTORS,
+        },
     }
 
 

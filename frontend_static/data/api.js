@@ -95,14 +95,15 @@ export function createApi(fetcher = (...request) => fetch(...request)) {
     /** @param {string} run @param {string} parameter @param {string} revision @param {AbortSignal} [signal] */
     series: (run, parameter, revision, signal) =>
       packed('series', { run, parameter }, revision, signal, _series),
-    /** @param {string} run @param {AbortSignal} [signal] @returns {Promise<import('../types.d.ts').Finding[]>} the most severe first */
+    /** @param {string} run @param {AbortSignal} [signal] @returns {Promise<import('../types.d.ts').Diagnosis>} */
     async findings(run, signal) {
-      const { findings } = await (await _get(fetcher, _url('findings', { run }), signal)).json();
+      const { findings, compass } = await (await _get(fetcher, _url('findings', { run }), signal)).json();
       const rank = { error: 0, warning: 1, info: 2 };
-      return findings.sort(
+      findings.sort(
         (/** @type {import('../types.d.ts').Finding} */ a, /** @type {import('../types.d.ts').Finding} */ b) =>
           rank[a.severity] - rank[b.severity],
       );
+      return { findings, compass };
     },
     /** @param {string} run @param {string} revision @param {AbortSignal} [signal] */
     steps: (run, revision, signal) => packed('steps', { run }, revision, signal, _steps),

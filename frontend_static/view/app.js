@@ -8,7 +8,7 @@ import { Overview, toggleAround, useRanks } from './overview.js';
 import { ParameterCard, statisticsOf } from './parameter_card.js';
 import {
   useAxis,
-  useFindings,
+  useDiagnosis,
   useJumps,
   useRunData,
   useStarts,
@@ -45,7 +45,7 @@ export function App({ app }) {
     ${
       summary && run
         ? html`<${Loaded} app=${app} state=${state} summary=${summary} run=${run} />`
-        : html`<${Sidebar} app=${app} state=${state} run=${null} hyperparameters=${null} step=${null} findings=${[]} />
+        : html`<${Sidebar} app=${app} state=${state} run=${null} hyperparameters=${null} step=${null} findings=${[]} compass=${null} />
           <main class="main">
             <${Toolbar} app=${app} state=${state} statistics=${[]} metric=${state.metric} reference=${null} />
             <div class="split"><div class="content">
@@ -67,7 +67,7 @@ function Loaded({ app, state, summary, run }) {
   const reference = referenceRun(state);
   const against = state.against && reference !== run ? reference : null;
   const data = useRunData(app, state, summary, run, metric.name, against);
-  const findings = useFindings(app, state, summary, run);
+  const { findings, compass } = useDiagnosis(app, state, summary, run);
   const starts = useStarts(app, state, summary, runs, run, data.steps.value);
   const tree = useTree(state, run);
   const open = useMemo(() => state.open ?? _openAtFirst(state, tree), [state.open, tree]);
@@ -152,6 +152,7 @@ function Loaded({ app, state, summary, run }) {
       hyperparameters=${data.hyperparameters.value}
       step=${axis?.step ?? null}
       findings=${findings}
+      compass=${compass}
     />
     <main class="main">
       <${Toolbar} app=${app} state=${state} statistics=${statisticsOf(state, [run])} metric=${metric.name} reference=${reference !== run ? reference : null} />

@@ -116,18 +116,18 @@ export function useJumps(norms, run, overview) {
 /** @type {import('../chart/gradient_jumps.js').Jump[]} */
 const NO_JUMPS = [];
 
-/** @type {import('../types.d.ts').Finding[]} */
-const NO_FINDINGS = [];
+/** @type {import('../types.d.ts').Diagnosis} */
+const NO_DIAGNOSIS = { findings: [], compass: null };
 
 /**
- * What the rules of the server say about a run, the most severe first.
+ * What the server says about a run: findings, and the learning-rate compass.
  * @param {AppContext} app @param {State} state @param {Summary} summary @param {RunInfo} run
  */
-export function useFindings({ api }, state, summary, run) {
+export function useDiagnosis({ api }, state, summary, run) {
   const revision = revisionOf(state, summary, run);
   const subject = summary.rules?.length ? run.run : null;
   const answer = useAnswer(subject, revision, (signal) => api.findings(run.run, signal));
-  return (!answer.stale && answer.value) || NO_FINDINGS;
+  return (!answer.stale && answer.value) || NO_DIAGNOSIS;
 }
 
 /**

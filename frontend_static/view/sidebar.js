@@ -22,8 +22,9 @@ import { html, icon, Lazy } from './ui.js';
  * @param {Hyperparameters | null} props.hyperparameters of that run
  * @param {number | null} props.step at the cursor
  * @param {import('../types.d.ts').Finding[]} props.findings
+ * @param {import('../types.d.ts').Compass | null} props.compass
  */
-export function Sidebar({ app, state, run, hyperparameters, step, findings }) {
+export function Sidebar({ app, state, run, hyperparameters, step, findings, compass }) {
   return html`<aside class="side" aria-label="Runs and optimizer">
     <${Runs} app=${app} state=${state} run=${run} />
     ${
@@ -31,6 +32,7 @@ export function Sidebar({ app, state, run, hyperparameters, step, findings }) {
       findings.length > 0 &&
       html`<${Lazy} load=${() => import('./findings.js')} name="Findings" app=${app} state=${state} run=${run} findings=${findings} />`
     }
+    ${compass && html`<${Lazy} load=${() => import('./compass.js')} name="Compass" compass=${compass} />`}
     ${run && html`<${Optimizer} app=${app} open=${state.optimizer} run=${run} hyperparameters=${hyperparameters} step=${step} />`}
     <div class="keys" aria-hidden="true">
       <span><kbd>/</kbd> filter</span><span><kbd>j</kbd> <kbd>k</kbd> tensor</span>

@@ -166,7 +166,8 @@ BIMODAL_POINTS = 8
 # --- learning-rate compass ----------------------------------------------------------------------
 
 # Median cosine of exp_avg and the next gradient at a learning rate so many times the best one, over
-# 17 tasks. Above the best one it says nothing more.
+# so many tasks. Above the best one it says nothing more.
+COMPASS_TASKS = 17
 COMPASS_COSINES = (0.0, 0.05, 0.22, 0.37, 0.78)
 COMPASS_FACTORS = (1.0, 1 / 3, 1 / 10, 1 / 30, 1 / 100)
 # Largest median update-to-weight ratio of the first steps, likewise.

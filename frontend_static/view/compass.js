@@ -1,0 +1,114 @@
+// @ts-check
+/** The learning-rate compass: how far the learning rate is from the best one, for the run and each block. */
+import { describeHistory, historyPath, placeOf, scaleOf, timesBest } from '../chart/compass.js';
+import { formatInteger } from '../chart/format.js';
+import { html, icon, useState } from './ui.js';
+
+/**
+ * @typedef {import('../types.d.ts').CompassReading} CompassReading
+ * @typedef {import('../types.d.ts').CompassCalibration} CompassCalibration
+ * @typedef {import('../chart/compass.js').Scale} Scale
+ */
+
+const WHAT =
+  'Gradients that agree with exp_avg say that steps could be longer. Roughly, and about the training loss only.';
+const [WIDTH, HEIGHT] = [100, 24];
+
+/** @param {{compass: import('../types.d.ts').Compass}} props */
+export function Compass({ compass }) {
+  const [open, setOpen] = useState(false);
+  const scale = scaleOf(compass.calibration);
+  return html`<section class="compass" aria-label="Learning-rate compass">
+    <div class="compass-head">
+      <button title=${WHAT} aria-expanded=${open} onClick=${() => setOpen(!open)}>
+        ${icon(open ? 'down' : 'right')}<span>Learning rate: ${compass.text}</span>
+      </button>
+      <${Gauge} name="the run" reading=${compass} scale=${scale} />
+    </div>
+    ${
+      open &&
+      html`<div class="compass-body" tabindex="0" role="group" aria-label="Readings and their calibration">
+        <${History} name="the run" reading=${compass} scale=${scale} />
+        <p class="compass-ends"><span>${_step(compass.steps[0])}</span><span>${_step(compass.steps[compass.steps.length - 1])}</span></p>
+        <p>${WHAT} On small data judge by the validation loss first.</p>
+        <ul>
+          ${compass.modules.map(
+            (reading) => html`<li key=${reading.name}>
+              <b title=${reading.name}>${reading.name}</b><span>${reading.text}</span>
+              <${Gauge} name=${reading.name} reading=${reading} scale=${scale} />
+              <${History} name=${reading.name} reading=${reading} scale=${scale} />
+            </li>`,
+          )}
+        </ul>
+        <${Calibration} calibration=${compass.calibration} />
+      </div>`
+    }
+  </section>`;
+}
+
+/** A pointer on the scale; none where nothing can be told. @param {{name: string, reading: CompassReading, scale: Scale}} props */
+function Gauge({ name, reading, scale }) {
+  const { factor, text } = reading;
+  const [from, to] = scale.about.map((edge) => 100 * placeOf(edge, scale));
+  const meter =
+    factor === null
+      ? { role: 'img', 'aria-label': `Learning rate of ${name}: ${text}` }
+      : {
+          role: 'meter',
+          'aria-label': `Learning rate of ${name} over the best one`,
+          'aria-valuemin': scale.low,
+          'aria-valuemax': scale.high,
+          'aria-valuenow': factor,
+          'aria-valuetext': text,
+        };
+  const title = `${text}. Left: ${timesBest(scale.low)}; right: ${timesBest(scale.high)}`;
+  return html`<span class="gauge" title=${title} ...${meter}>
+    <i class="about" style="left:${from}%;width:${to - from}%"></i>
+    ${scale.marks.map((mark) => html`<i key=${mark} class="notch" style="left:${100 * placeOf(mark, scale)}%"></i>`)}
+    ${factor !== null && html`<i class="pointer" style="left:${100 * placeOf(factor, scale)}%"></i>`}
+  </span>`;
+}
+
+/** @param {{name: string, reading: CompassReading, scale: Scale}} props */
+function History({ name, reading, scale }) {
+  const words = describeHistory(reading);
+  if (!words) return html`<span></span>`;
+  const [top, bottom] = [scale.about[1], scale.about[0]].map((edge) => (1 - placeOf(edge, scale)) * HEIGHT);
+  return html`<svg class="compass-history" viewBox="0 0 ${WIDTH} ${HEIGHT}" preserveAspectRatio="none" role="img" aria-label=${`History of ${name}: ${words}`}>
+    <title>${words}</title>
+    <rect x="0" y=${top} width=${WIDTH} height=${bottom - top} />
+    <path d=${historyPath(reading, scale, WIDTH, HEIGHT)} />
+  </svg>`;
+}
+
+/** What a reading rests on, and what it cannot see. @param {{calibration: CompassCalibration}} props */
+function Calibration({ calibration }) {
+  const { tasks, records, about, cosines, factors, first_steps, ratios, ratio_factors } = calibration;
+  return html`<p>
+      Too low is read from the cosine of exp_avg and the next gradient, the median of the last ${records}
+      records. Above the best learning rate the cosine says nothing: “too high” is read from the size of
+      the first updates alone, up to ${first_steps} steps after the warm-up. So “about right” can be a
+      learning rate that became too high later.
+    </p>
+    <p>
+      It cannot be told in the first steps, and where the gradient has become small beside √v̂: training
+      is done, not slow. About right is within a factor of ${about} of the best one.
+    </p>
+    <${Measured} caption=${`Median cosine, over ${tasks} tasks`} values=${cosines} factors=${factors} />
+    <${Measured} caption="Largest median update / weight of the first steps, likewise" values=${ratios} factors=${ratio_factors} />`;
+}
+
+/** @param {{caption: string, values: number[], factors: number[]}} props */
+function Measured({ caption, values, factors }) {
+  return html`<table>
+    <caption>${caption}</caption>
+    <tbody>
+      ${values.map((value, i) => html`<tr key=${value}><th scope="row">${timesBest(factors[i])}</th><td>${value}</td></tr>`)}
+    </tbody>
+  </table>`;
+}
+
+/** @param {number | undefined} step */
+function _step(step) {
+  return step === undefined ? '' : `step ${formatInteger(step)}`;
+}
