@@ -17,6 +17,8 @@ import { html, icon, useState } from './ui.js';
 
 const WHAT =
   'Gradients that agree with exp_avg say that steps could be longer. Roughly, and about the training loss only.';
+const BLIND =
+  'Above the best learning rate the cosine says nothing: “too high” is read from the size of the first updates alone.';
 const [WIDTH, HEIGHT] = [100, 24];
 
 /** @param {{compass: import('../types.d.ts').Compass}} props */
@@ -25,7 +27,7 @@ export function Compass({ compass }) {
   const scale = scaleOf(compass.calibration);
   return html`<section class="compass" aria-label="Learning-rate compass">
     <div class="compass-head">
-      <button title=${WHAT} aria-expanded=${open} onClick=${() => setOpen(!open)}>
+      <button title=${`${WHAT} ${BLIND}`} aria-expanded=${open} onClick=${() => setOpen(!open)}>
         ${icon(open ? 'down' : 'right')}<span>Learning rate: ${compass.text}</span>
       </button>
       <${Gauge} name="the run" reading=${compass} scale=${scale} />
@@ -91,12 +93,11 @@ function Calibration({ calibration }) {
   const { tasks, records, about, cosines, factors, first_steps, ratios, ratio_factors } = calibration;
   return html`<p>
       Too low is read from the cosine of exp_avg and the next gradient, the median of the last ${records}
-      records. Above the best learning rate the cosine says nothing: “too high” is read from the size of
-      the first updates alone, up to ${first_steps} steps after the warm-up. So “about right” can be a
-      learning rate that became too high later.
+      records. ${BLIND} Those are the updates up to ${first_steps} steps after the warm-up: “about right”
+      can be a learning rate that became too high later.
     </p>
     <p>
-      It cannot be told in the first steps, and where the gradient has become small beside √v̂: training
+      It cannot be told in the first steps, where there is no cosine, and where the gradient has become small beside √v̂: training
       is done, not slow. About right is within a factor of ${about} of the best one.
     </p>
     <${Measured} caption=${`Median cosine, over ${tasks} tasks`} values=${cosines} factors=${factors} />
