@@ -988,6 +988,23 @@ def test_steps_between_records_have_columns_where_gradients_are_shown(
         assert header[3:] == [str(step) for step in range(141, 154)]
 
 
+def test_jump_and_its_finding_are_shown_under_the_python_loader(
+    browser: Browser, tmp_path: Path
+) -> None:
+    spiked = Run(steps=STEPS, spike_at=BETWEEN_RECORDS, spike_in=SPIKED_LAYER, follow_spike=True)
+    write_run(tmp_path / "jumped", spiked)
+    with running_tensorboard(tmp_path, "--load_fast=false") as process:
+        wait_for_runs(process, 1)
+        link = {"run": "jumped/adam_debug", "open": "transformer"}
+        with open_tab(browser, process.url, link) as tab:
+            row, at = "transformer.h.1", share_of(BETWEEN_RECORDS)
+            expect(tab.row(row)).to_have_attribute("aria-expanded", "false")
+            assert INK["light"] in tab.cells(row, at, range(-120, -8)), "what jumped is written"
+            tab.locate(".finding", has_text="Gradient spike").first.click()
+            tab.shows(".step-panel h3", f"At step {BETWEEN_RECORDS}")
+            tab.locate(".compass").wait_for()
+
+
 def test_list_of_runs_says_where_the_gradient_jumped(
     browser: Browser, odd_folder: TensorBoard
 ) -> None:
