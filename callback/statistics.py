@@ -136,6 +136,7 @@ SCRATCH = 5
 MASKS = 5
 
 
+@np.errstate(all="ignore")
 def row_sums(
     block: Block,
     state: OptimizerState,
@@ -162,20 +163,6 @@ def row_sums(
         g' of each element, ``[rows, n]``, part of ``scratch`` or of ``block``; and the direction
         likewise, or None where it is not known.
     """
-    with np.errstate(all="ignore"):
-        return _row_sums(block, state, c, smallest_normal, plan, out, scratch, masks)
-
-
-def _row_sums(
-    block: Block,
-    state: OptimizerState,
-    c: Coefficients,
-    smallest_normal: Tensor,
-    plan: Plan,
-    out: Tensor,
-    scratch: Tensor,
-    masks: Tensor,
-) -> tuple[Tensor, Tensor | None]:
     t, s, n, e, u = scratch.unbind(0)
     mask, other, g_is_zero, d_is_zero, v_is_zero = masks.unbind(0)
     put = dict(zip(ROW_VALUES, out.unbind(0), strict=True))
