@@ -28,7 +28,7 @@ from .optimizer_state.base import Source
 Total = Callable[[Tensor, torch.dtype], Tensor]
 ROW = 256
 LINE = 16
-BLOCK_ROWS = 1024
+BLOCK_ROWS = 2048
 
 _SEED = 0x5EED
 
