@@ -6,6 +6,7 @@ another model. They are joined by parameter name, and the newest layout has the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -120,7 +121,8 @@ class Run:
     def last(self) -> tuple[int, float]:
         """Last step and latest wall time of all that was logged."""
         series = self.tags.values()
-        return max(s.max_step for s in series), max(s.max_wall_time for s in series)
+        times = [s.max_wall_time for s in series if math.isfinite(s.max_wall_time)]
+        return max(s.max_step for s in series), max(times, default=0.0)
 
 
 @dataclass(slots=True)
