@@ -7,7 +7,7 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def printable(text: str) -> str:
-    """Replace what a terminal would obey rather than show, as ``\\x1b``, by its escape.
+    r"""Replace what a terminal would obey rather than show by its escape, as ``\x1b``.
 
     Control characters, marks that change the direction of writing, line separators and lone
     surrogates; spaces and what is visible stay.
