@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,7 +47,7 @@ class Trained(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     folder = tmp_path_factory.mktemp("trained")
     script = Path(__file__).with_name("training_to_kill.py")
     done = subprocess.run(
@@ -60,7 +59,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
     )
     assert done.returncode == 0, done.stderr
     told = [said and tuple(said) for said in json.loads(done.stdout)]
-    yield Trained(folder / "whole" / "logs", folder / "killed" / "logs", told)
+    return Trained(folder / "whole" / "logs", folder / "killed" / "logs", told)
 
 
 def statistics_in(path: Path) -> dict[int, npt.NDArray[np.float32]]:

@@ -1,9 +1,10 @@
-"""Trains the same small model again and again, and kills it: ``training_to_kill.py FOLDER KILLS SEED``.
+"""Trains the same small model again and again, and kills it.
 
-Every training is a fork of this process, which has imported torch once. It resumes from the last
-checkpoint, records every step, and says through a pipe how far it has come, before it is killed at a
-random moment. At last one training runs to its end. Another one, beside it, is never killed. On stdout: a JSON list with, for each training,
-the step that it resumed from and the last one that it has said is recorded.
+``training_to_kill.py FOLDER KILLS SEED``: every training is a fork of this process, which has
+imported torch once. It resumes from the last checkpoint, records every step, and says through a
+pipe how far it has come, before it is killed at a random moment. At last one training runs to its
+end. Another one, beside it, is never killed. On stdout: a JSON list with, for each training, the
+step that it resumed from and the last one that it has said is recorded.
 """
 
 from __future__ import annotations
