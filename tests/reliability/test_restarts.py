@@ -133,7 +133,9 @@ def test_two_restarts_at_once_write_two_files(tmp_path: Path) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len({log.location for log in logs}) == len(list((tmp_path / "adam_debug").iterdir())) == 8
+    assert (
+        len({log.location for log in logs}) == len(list((tmp_path / "adam_debug").iterdir())) == 8
+    )
     for log in logs:
         log.close()
 
