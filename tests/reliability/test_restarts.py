@@ -7,7 +7,6 @@ without TensorBoard.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -47,8 +46,8 @@ def writer_of(step: int) -> int:
 
 def write_restarts(folder: Path, clock: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for restart in range(RESTARTS):
-        time = SimpleNamespace(time=lambda now=seconds(clock, restart, 0): now)
-        monkeypatch.setattr(event_file, "time", time)
+        now = seconds(clock, restart, 0)
+        monkeypatch.setattr(event_file, "time", SimpleNamespace(time=lambda now=now: now))
         # Process ids sort as text, so that a later one may come first.
         monkeypatch.setattr("os.getpid", lambda number=90 + restart: number)
         log = EventLog(folder)
@@ -61,12 +60,12 @@ def write_restarts(folder: Path, clock: str, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     written = tmp_path_factory.mktemp("restarts")
     with pytest.MonkeyPatch.context() as monkeypatch:
         for clock in CLOCKS:
             write_restarts(written / clock, clock, monkeypatch)
-    yield written
+    return written
 
 
 def check(statistic: Any, rows: Any, columns: Any) -> None:
