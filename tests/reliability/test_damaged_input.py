@@ -38,7 +38,7 @@ from tb_adam_plugin import schema
 from tb_adam_plugin.log_folder import LogFolder
 from tb_adam_plugin.schema import Columns, FormatError, Layout
 
-CONTENTS, BLOCKS, FILES, HYPOTHESIS_FILES, RUNS, SERVED_RUNS = 4400, 1500, 2000, 500, 1400, 100
+CONTENTS, BLOCKS, FILES, HYPOTHESIS_FILES, RUNS, SERVED_RUNS = 4900, 1500, 2000, 500, 900, 100
 
 EVENTS = good_events()
 ALLOWED = (200, 404, 503)
