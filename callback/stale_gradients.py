@@ -21,6 +21,8 @@ from .step_scalars import Scalar
 # After so many steps without a gradient another parameter is watched, and so many are tried.
 _MOST_IDLE_STEPS = 4
 _MOST_TRIED = 4
+# The gradient of fewer elements is next to nothing now and then, by chance.
+_LEAST_ELEMENTS = 64
 
 
 class StaleGradients:
@@ -43,7 +45,7 @@ class StaleGradients:
     def watch(
         self, parameters: Sequence[Tensor], squared_gradients: npt.NDArray[np.float64]
     ) -> bool:
-        """Watch the smallest parameter whose gradient is not zero; return whether there is one.
+        """Watch a small parameter whose gradient is not zero; return whether there is one.
 
         Args:
             parameters: Of the optimizer.
@@ -56,7 +58,7 @@ class StaleGradients:
             if square > 0 and id(parameter) not in tried and _can_be_watched(parameter)
         ]
         if candidates:
-            self._parameter = min(candidates, key=torch.numel)
+            self._parameter = min(candidates, key=_unfitness)
             self._tried.append(weakref.ref(self._parameter))
             self._handle = self._parameter.register_hook(_hook_of(self))
         return bool(candidates)
@@ -115,6 +117,13 @@ def _hook_of(watching: StaleGradients) -> Callable[[Tensor], None]:
         torch.compiler.disable(hook)
     )
     return marked
+
+
+def _unfitness(parameter: Tensor) -> tuple[bool, int]:
+    """Orders parameters: the smallest large enough, then the largest of the others."""
+    elements = parameter.numel()
+    too_small = elements < _LEAST_ELEMENTS
+    return too_small, -elements if too_small else elements
 
 
 def _can_be_watched(parameter: Tensor) -> bool:

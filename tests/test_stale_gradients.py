@@ -27,11 +27,12 @@ class Two(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.large = nn.Parameter(torch.ones(40))
-        self.small = nn.Parameter(torch.ones(4))
+        self.large = nn.Parameter(torch.ones(400))
+        self.small = nn.Parameter(torch.ones(100))
+        self.tiny = nn.Parameter(torch.ones(4))  # too small to be watched
 
     def forward(self, factor: float, small: bool = True) -> Tensor:
-        found: Tensor = (self.large * factor).sum()
+        found: Tensor = (self.large * factor).sum() + self.tiny.sum()
         return found + (self.small * factor).sum() if small else found
 
 
