@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from .random_state import RandomState
+from .real_numbers import as_real
 from .step_scalars import Scalar, as_scalar
 
 LossClosure = Callable[[], Scalar]
@@ -98,8 +99,10 @@ class GainRatio:
             gradient = parameter.grad if kept is None else kept
             if gradient is None:
                 continue
-            gradient = _real(gradient)
-            product = _product(gradient, _real(parameter.detach()), _real(weight))
+            if gradient.layout != torch.strided:
+                gradient = gradient.to_dense()
+            gradient = as_real(gradient)
+            product = _product(gradient, as_real(parameter.detach()), as_real(weight))
             promised += product.to(promised.device)
             if was_clipped:
                 wide = torch.promote_types(gradient.dtype, torch.float32)
@@ -142,13 +145,6 @@ def _product(gradient: Tensor, after: Tensor, before: Tensor) -> Tensor:
     # Half precision would round the difference where it is large.
     wide = torch.promote_types(after.dtype, torch.float32)
     return (after.to(wide) - before).mul_(gradient).sum(dtype=torch.float64)
-
-
-def _real(tensor: Tensor) -> Tensor:
-    """A tensor as a strided one of real numbers: both parts of a complex one are weights."""
-    if tensor.layout != torch.strided:
-        tensor = tensor.to_dense()
-    return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
 
 
 @contextlib.contextmanager
