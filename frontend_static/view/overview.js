@@ -50,8 +50,8 @@ const HEIGHT_AROUND_ROWS = 646;
 const SMALLEST_HEIGHT = 210;
 const SMALLEST_TABLE = 160;
 /** About how wide the step tag is, in CSS pixels. */
-const TAG_PADDING = 9;
-const TAG_DIGIT = 5.8;
+const TAG_PADDING = 8;
+const TAG_DIGIT = 5.2;
 /** A tooltip is a multiple of this wide, so that it rarely changes. */
 const TIP_WIDTH = 160;
 const TIP_LETTER = 6.7;
