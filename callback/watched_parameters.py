@@ -14,6 +14,7 @@ from tb_adam_plugin import schema
 
 from .naming import NamedParameters, listed, named_parameters
 from .optimizer_state.base import OptimizerState
+from .real_numbers import as_real
 from .state_storage import type_name
 
 # Each block and each tag has its cost in training, and whoever opens one parameter reads a block.
@@ -67,7 +68,7 @@ class Parameters:
         return schema.Layout(
             parameters=tuple(
                 schema.Parameter(
-                    w.name, tuple(w.parameter.shape), type_name(w.parameter), read, w.group
+                    w.name, tuple(as_real(w.parameter).shape), type_name(w.parameter), read, w.group
                 )
                 for w, read in zip(self.watched, elements_read, strict=True)
             ),
@@ -139,7 +140,7 @@ def find_parameters(
         )
     if not watched:
         raise ValueError(
-            "optimizer has no real floating-point parameter, and only such ones can be recorded: "
+            "optimizer has no dense floating-point parameter, and only such ones can be recorded: "
             f"{listed(skipped)}"
         )
     optimized = {id(p) for group in groups for p in group["params"]}
@@ -154,7 +155,7 @@ def _notices(
     if unnamed:
         yield f"the optimizer has parameters that are not in the model: {listed(unnamed)}"
     if skipped:
-        yield f"only real floating-point parameters are recorded, not {listed(skipped)}"
+        yield f"only dense floating-point parameters are recorded, not {listed(skipped)}"
     forgotten = [name for name, parameter in unoptimized if parameter.requires_grad]
     if forgotten:
         yield (
@@ -170,7 +171,8 @@ def _is_readable(name: str, parameter: Tensor) -> bool:
         raise ValueError(f"parameter {name} is on the meta device: materialise the model before")
     if hasattr(parameter, "to_local"):
         raise ValueError(f"parameter {name} is sharded (a DTensor), which is not supported yet")
-    return parameter.is_floating_point() and parameter.layout == torch.strided
+    is_number = parameter.is_floating_point() or parameter.is_complex()
+    return is_number and parameter.layout == torch.strided
 
 
 def _described(pairs: NamedParameters) -> str:
