@@ -520,7 +520,8 @@ function Tooltip({ register }) {
   register.current = setTip;
   if (!tip) return null;
   const longest = Math.max(tip.title.length, ...tip.lines.map(([name, value]) => name.length + value.length + 3));
-  const width = TIP_WIDTH * Math.ceil((longest * TIP_LETTER) / TIP_WIDTH);
+  const wanted = TIP_WIDTH * Math.ceil((longest * TIP_LETTER) / TIP_WIDTH);
+  const width = Math.min(wanted, window.innerWidth);
   return html`<${Tip} pointer=${tip.pointer} width=${width} rows=${1 + tip.lines.length}>
     <b>${tip.title}</b>
     ${tip.lines.map(([name, value], i) => html`<p key=${i}><span>${name}</span><span>${value}</span></p>`)}

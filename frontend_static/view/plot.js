@@ -63,23 +63,27 @@ const REACH = 16384;
  * @returns {(x: number, y?: number) => void} for effects
  */
 export function useMover(element) {
-  const animations = useRef(/** @type {Animation[]} */ ([]));
-  useLayoutEffect(() => {
-    const timing = /** @type {const} */ ({ duration: REACH, fill: 'both' });
+  const across = useRef(/** @type {Animation | null} */ (null));
+  const down = useRef(/** @type {Animation | null} */ (null));
+  const paused = (/** @type {PropertyIndexedKeyframes} */ keyframes) => {
     const target = /** @type {HTMLElement} */ (element.current);
-    animations.current = [
-      target.animate({ transform: ['none', `translateX(${REACH}px)`] }, timing),
-      target.animate({ translate: ['none', `0 ${REACH}px`] }, timing),
-    ];
-    for (const animation of animations.current) animation.pause();
-    return () => {
-      for (const animation of animations.current) animation.cancel();
-    };
-  }, []);
+    const animation = target.animate(keyframes, { duration: REACH, fill: 'both' });
+    animation.pause();
+    return animation;
+  };
+  useLayoutEffect(
+    () => () => {
+      across.current?.cancel();
+      down.current?.cancel();
+    },
+    [],
+  );
   return (x, y) => {
-    const [across, down] = animations.current;
-    across.currentTime = Math.round(x);
-    if (y !== undefined) down.currentTime = Math.round(y);
+    across.current ??= paused({ transform: ['none', `translateX(${REACH}px)`] });
+    across.current.currentTime = Math.round(x);
+    if (y === undefined) return;
+    down.current ??= paused({ translate: ['none', `0 ${REACH}px`] });
+    down.current.currentTime = Math.round(y);
   };
 }
 
@@ -114,10 +118,9 @@ export function Tip({ pointer, width, rows, class: className = '', children }) {
   const box = useRef(/** @type {HTMLElement | null} */ (null));
   const height = useRef(0);
   const move = useMover(box);
+  useLayoutEffect(() => box.current?.showPopover?.(), []);
   useLayoutEffect(() => {
-    const element = /** @type {HTMLElement} */ (box.current);
-    if (!element.matches(':popover-open')) element.showPopover();
-    height.current = element.offsetHeight;
+    height.current = box.current?.offsetHeight ?? 0;
   }, [rows]);
   useLayoutEffect(() => {
     const { x, y } = pointer;
