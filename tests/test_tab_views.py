@@ -978,6 +978,20 @@ def test_jump_between_records_is_marked_and_leads_to_its_step(
         assert np.float32(saved[BETWEEN_RECORDS]["gradient_rms"]) == np.float32(peak)
 
 
+def test_pinned_step_between_records_lies_at_its_time(
+    browser: Browser, odd_folder: TensorBoard
+) -> None:
+    link = {"run": "between/adam_debug", "step": str(BETWEEN_RECORDS), "axis": "relative"}
+    with open_tab(browser, odd_folder.url, link | {"runs": "between%2Fadam_debug"}) as tab:
+        tab.shows(".fob", f"step {BETWEEN_RECORDS}")
+        heat, line = (tab.locate(s).bounding_box() for s in (".heat", ".heat .cursor"))
+        assert heat is not None
+        assert line is not None
+        at = (line["x"] - heat["x"]) / heat["width"]
+        # The record before is 0.01 of the width away.
+        assert at == pytest.approx(share_of(BETWEEN_RECORDS), abs=0.003)
+
+
 def test_steps_between_records_have_columns_where_gradients_are_shown(
     browser: Browser, odd_folder: TensorBoard
 ) -> None:
