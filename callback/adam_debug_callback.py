@@ -329,6 +329,7 @@ class AdamDebugCallback:
         if not self._running_steps:
             self._contained(_STEPS, "recording a step", self._end_step)
             if self._gain is not None:
+                self._gain.forget()  # of a step that failed or was left out, too
                 self._contained(_GAIN, "preparing for loss_closure", self._prepare_gain)
 
     def _before_load(self, _: Optimizer, state_dict: dict[str, Any]) -> None:
@@ -431,9 +432,7 @@ class AdamDebugCallback:
             rows.add("gain_ratio", ratio)
 
     def _prepare_gain(self) -> None:
-        """Let go of a step, recorded or left out, and be ready for the next one."""
         assert self._gain is not None
-        self._gain.forget()
         if self._is_due(self._step + 1):
             self._gain.remember_random_state()
 

@@ -74,6 +74,7 @@ class StaleGradients:
         """
         error, self._error = self._error, None
         if error is not None:
+            self.close()
             raise error
         ratio, self._ratio = self._ratio, None
         self._idle_steps = 0 if ratio is not None else self._idle_steps + 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from recorded_run import read_run
 from torch import Tensor, nn
 
-from tb_adam_plugin.callback import AdamDebugCallback
+from tb_adam_plugin.callback import AdamDebugCallback, gain_ratio
 
 Loss = Callable[[], Tensor]
 STEPS = 6
@@ -229,6 +230,26 @@ def test_a_closure_that_differentiates_is_given_up_and_does_no_harm(tmp_path: Pa
         train(tmp_path, lambda f: f().backward(), model)
     assert "does not require grad" in str(caught[0].message)
     assert model[0].weight.grad is not None  # type: ignore[index]
+
+
+def test_nothing_is_kept_of_a_step_that_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copies: list[weakref.ref[Tensor]] = []
+
+    def product(gradient: Tensor, after: Tensor, before: Tensor) -> Tensor:
+        copies.append(weakref.ref(before))
+        raise RuntimeError("no product")
+
+    monkeypatch.setattr(gain_ratio, "_product", product)
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters())
+    loss = loss_of(model)
+    loss().backward()
+    with AdamDebugCallback(model, optimizer, log_dir=tmp_path, loss_closure=loss):
+        with pytest.warns(UserWarning, match="no product"):
+            optimizer.step()
+        assert [copied() for copied in copies] == [None]
 
 
 def test_what_cannot_be_evaluated_is_refused(tmp_path: Path) -> None:

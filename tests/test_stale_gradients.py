@@ -211,6 +211,7 @@ def test_a_failure_in_the_hook_ends_the_check_and_nothing_else(
         with AdamDebugCallback(model, optimizer, log_dir=tmp_path, every_n_steps=2):
             for t in range(1, STEPS + 1):
                 missing(model, optimizer, t)
+            assert not model.small._backward_hooks
     (warning,) = caught
     assert "no norm" in str(warning.message)
     assert "checks for stale gradients are left out" in str(warning.message)
