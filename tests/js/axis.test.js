@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import {
+  axisValueOfStep,
   axisValues,
   clampRange,
   indexAtOrBefore,
@@ -86,4 +87,12 @@ test('time never runs backwards on an axis', () => {
   assert.equal(axisValues('step', steps, times, 100), steps);
   const ascending = Float64Array.of(1, 2, 2, 5, 6, 7);
   assert.equal(axisValues('wall', steps, ascending, 0), ascending);
+});
+
+test('a step between two known ones lies between their times, one beyond them at the last', () => {
+  assert.equal(axisValueOfStep(STEPS, TIMES, 8), 1008);
+  assert.equal(axisValueOfStep(STEPS, TIMES, 6), 1006);
+  assert.ok(Math.abs(axisValueOfStep(STEPS, TIMES, 29) - 1054) < 1e-9);
+  assert.equal(axisValueOfStep(STEPS, TIMES, 0), 1001);
+  assert.equal(axisValueOfStep(STEPS, TIMES, 60), 1100);
 });
