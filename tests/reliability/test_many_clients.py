@@ -74,9 +74,9 @@ def check_answers(ask: Ask, seed: int, questions: int) -> int:
             assert set(values[header["columns"].index("loss")]) == {float(number)}
         else:
             logged = arrays["step"]
-            expected = sum(int(counts_of(LAYOUT, int(t))[0, 0].sum()) for t in logged)
+            in_all = sum(int(counts_of(LAYOUT, int(t))[0, 0].sum()) for t in logged)
             counted = arrays["exp_avg/counts"].sum() + arrays["exp_avg/special"].sum()
-            assert int(counted) == expected
+            assert int(counted) == in_all
         steps = logged.size
         # A run that grows is shown up to some step, without gaps.
         assert logged.tolist() == list(range(1, steps + 1))

@@ -7,6 +7,7 @@ without TensorBoard.
 from __future__ import annotations
 
 import threading
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -109,7 +110,7 @@ def test_fifty_restarts_are_one_run_in_a_real_tensorboard(folder: Path, loader: 
 
     with running_tensorboard(folder, f"--load_fast={loader}") as tensorboard:
         for clock in CLOCKS:
-            values, rows = wait_until(lambda c=clock: loaded(tensorboard, c), f"run {clock}")
+            values, rows = wait_until(partial(loaded, tensorboard, clock), f"run {clock}")
             check(values, *rows)
 
 
