@@ -13,7 +13,7 @@ import time
 import traceback
 import warnings
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,19 +21,23 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
 
 from tb_adam_plugin import schema
 
 from . import options, schedule, state_storage, uncounted_steps
 from .capture import CaptureError
+from .distributed import Said, find_place
 from .event_log import EventLog
 from .gradient_history import GradientHistory
+from .naming import listed
 from .norms import GradientNorms, Squares
 from .optimizer_state.base import as_number
 from .optimizer_state.registry import adapter_for
 from .overhead import OverheadBudget
 from .parameter_records import ParameterRecords, StepRecord
-from .recorder import Recorder
+from .recorder import NoLog, Recorder
+from .shared_steps import SharedSteps, Trouble
 from .step_scalars import Scalar, StepRows
 
 if TYPE_CHECKING:
@@ -51,6 +55,8 @@ _FAILED_WRITES = 10
 _STEPS, _RECORDS, _NORMS = "steps", "records", "gradient norms"
 _WRITING, _LOADING = "event files", "checks of checkpoints"
 _DIAGNOSIS = "findings"
+_LEFT_OUT = "are left out from now on, training goes on"
+_ENDED = "nothing more is recorded, training goes on"
 
 _WATCHING: weakref.WeakKeyDictionary[Optimizer, weakref.ref[AdamDebugCallback]] = (
     weakref.WeakKeyDictionary()
@@ -154,8 +160,10 @@ class AdamDebugCallback:
         options.check_count("initial_step", initial_step, least=0)
         options.check_choice("on_error", on_error, ("warn", "raise"))
         options.check_reaction("on_finding", on_finding)
-        optimizer = options.torch_optimizer(optimizer)
-        self._refuse_second_callback(optimizer)
+        torch_optimizer = options.torch_optimizer(optimizer)
+        self._refuse_second_callback(torch_optimizer)
+        place = find_place(model, optimizer, torch_optimizer)
+        optimizer = torch_optimizer
 
         self._optimizer = optimizer
         self._state = adapter_for(optimizer)
@@ -176,13 +184,17 @@ class AdamDebugCallback:
         self._live: LiveDiagnosis | None = None
         self._on_finding = on_finding
         self._findings: list[Finding] = []
-        if on_finding is not None:
+        self._place = place
+        self._shared: SharedSteps | None = None
+        writes = not place.is_silent and (place.ranks is None or place.ranks.is_first)
+        if on_finding is not None and writes:
             from .live_diagnosis import LiveDiagnosis  # rules are loaded only where they are wanted
 
             self._live = LiveDiagnosis(total_steps)
         self._step = initial_step or 0
         self._follows_optimizer = initial_step is None
         self._step_is_known = not self._follows_optimizer
+        self._counts_steps = not self._follows_optimizer  # where other processes may not
         self._step_is_first = True
         self._enabled = True
         self._in_training = False
@@ -200,6 +212,12 @@ class AdamDebugCallback:
         self._disabled: set[str] = set()
         self._failed_writes = 0
         self._types_in_checkpoint: Mapping[str, str] = {}
+        self._handles: list[RemovableHandle] = []
+        if place.is_silent:
+            self._enabled = False
+            self._recorder = Recorder(NoLog())
+            self._close_recorder = weakref.finalize(self, _close, self._recorder)
+            return
 
         self._records = ParameterRecords(
             # An iterator would be empty when the layout is built anew.
@@ -208,9 +226,14 @@ class AdamDebugCallback:
             self._state,
             None if exact else max_sampled_elements,
             (*schema.QUANTITIES, *(schema.OPTIONAL_QUANTITIES if normalized_update else ())),
+            place,
         )
         self._follow_parameters()
-        self._recorder = Recorder(EventLog(log_dir, writer=writer))
+        self._recorder = Recorder(
+            EventLog(log_dir, writer=writer, folder=place.folder) if writes else NoLog()
+        )
+        if place.ranks is not None:
+            self._shared = SharedSteps(place.ranks)
         self._close_recorder = weakref.finalize(self, _close, self._recorder)
         # Compiling an optimizer's step must not compile the callback into it.
         self._handles = [
@@ -234,6 +257,7 @@ class AdamDebugCallback:
         self._step = value
         self._follows_optimizer = False
         self._step_is_known = True
+        self._counts_steps = True
 
     def record(self, **scalars: float | Tensor) -> None:
         """Record scalars of the coming step, such as ``loss=loss``.
@@ -307,8 +331,12 @@ class AdamDebugCallback:
         if not self._enabled or not self._running_steps:
             return
         self._running_steps -= 1
-        if not self._running_steps:
+        if self._running_steps:
+            return
+        if self._shared is None:
             self._contained(_STEPS, "recording a step", self._end_step)
+        else:
+            self._end_shared_step(self._shared)
 
     def _before_load(self, _: Optimizer, state_dict: dict[str, Any]) -> None:
         self._contained(_LOADING, "looking at a checkpoint", lambda: self._look_at(state_dict))
@@ -322,10 +350,13 @@ class AdamDebugCallback:
     # --- one step ---
 
     def _begin_step(self) -> None:
+        if self._records.gradients is not None:
+            self._records.gradients.forget()
         self._read_step_count()
         self._had_no_state = not self._optimizer.state
         self._due = self._is_due(self._step + 1)
-        if sum(len(g["params"]) for g in self._optimizer.param_groups) != self._norms.parameters:
+        groups = self._place.groups or self._optimizer.param_groups
+        if sum(len(g["params"]) for g in groups) != self._norms.parameters:
             self._follow_parameters()
             self._due = True
         self._squares_before = None
@@ -371,6 +402,10 @@ class AdamDebugCallback:
                 "computing the gradient norm",
                 lambda: self._follow_gradients(history, skipped),
             )
+        self._finish_step(start, skipped)
+
+    def _finish_step(self, start: float, skipped: Tensor | None) -> None:
+        """Add the row of a step, and write what there is to write."""
         self._add_row(start, skipped)
         rows_wait_too_long = self._recorder.rows.waiting >= _MOST_WAITING_ROWS
         if self._due or rows_wait_too_long or (self._history is not None and self._history.is_due):
@@ -496,17 +531,162 @@ class AdamDebugCallback:
         if self._record is not None:
             self._record = None
             self._budget.add_record(own)
-            self._stretch = self._budget.stretch(self._interval)
+            if self._shared is None:
+                self._stretch = self._budget.stretch(self._interval)
+
+    # --- one step of several processes ---
+
+    def _end_shared_step(self, shared: SharedSteps) -> None:
+        """End a step as all other processes do, whatever happened here.
+
+        They enter the same collectives in the same order, and act on what all of them have said.
+        """
+        start = time.perf_counter()
+        ranks = shared.ranks
+        names = [w.name for w in self._records.parameters.watched]
+        nothing = np.zeros(self._norms.parameters), [False] * self._norms.parameters
+        said: dict[str, Scalar] = {}
+        self._record = None
+        self._local_squares: tuple[Squares, Sequence[bool]] = nothing
+        self._contained(_STEPS, "looking at a step", lambda: self._look_at_step(said))
+        self._step += 1
+        if self._recording:
+            self._contained(_RECORDS, "recording a step", lambda: self._measure(said))
+        if self._history is not None:
+            self._contained(_NORMS, "computing the gradient norm", lambda: self._add_up(said))
+        waiting = self._recorder.rows.waiting + 1
+        try:
+            shared.check_names(names)
+            failures, failed = shared.tell((_RECORDS, _NORMS), names)
+            failed += [False] * (self._norms.parameters - len(names))
+            said |= {**failures, "step": self._step * float(said.get("knows_step", 0))}
+            norm, skipped = ranks.say(self._step, said, *self._local_squares, failed)
+            heard = ranks.heard(everything=self._due or waiting >= _MOST_WAITING_ROWS)
+        except Exception as error:
+            self._lose_ranks(error)
+            return
+        now = heard[-1] if heard and ranks.has_heard_everything else None
+        for one in heard:
+            if one is not now:
+                self._keep_norms(one)
+                self._draw_conclusions(shared, one, names)
+        if now is not None:
+            skipped = None
+            if now.total["knows_step"]:
+                self._step = round(now.total["step"] / now.total["knows_step"])
+            if now.total["skipped"] or not now.total["real_step"]:
+                if now.total["skipped"]:
+                    self._recorder.rows.skip_step()
+                self._step -= 1
+                return
+            if shared.have_measured(now):
+                self._contained(
+                    _RECORDS, "recording a step", lambda: self._share_record(shared, now)
+                )
+            self._keep_norms(now._replace(number=self._step))
+            self._draw_conclusions(shared, now, names)
+        has_gradient = now is None or bool(now.has_gradient.any())
+        self._norm = norm if self._history is not None and has_gradient else float("nan")
+        self._contained(_STEPS, "recording a step", lambda: self._finish_step(start, skipped))
+
+    def _look_at_step(self, said: dict[str, Scalar]) -> None:
+        """Say what this step is. Gradients are fetched at once, because all have to do that."""
+        assert self._records.gradients is not None
+        gradients = self._records.gradients.fetch()
+        has_parameters = any(
+            w.shard is not None and w.shard.is_here for w in self._records.parameters.watched
+        )
+        is_phantom = self._had_no_state and uncounted_steps.is_phantom(self._optimizer, gradients)
+        records = self._due and _RECORDS not in self._disabled
+        skipped = uncounted_steps.scaler_flag(self._optimizer)
+        said["real_step"] = float(has_parameters and not is_phantom)
+        said["knows_step"] = float(self._counts_steps)
+        said["recording"] = float(records)
+        said["histograms"] = float(records and self._wants_histograms(self._step + 1))
+        if skipped is not None:
+            said["skipped"] = skipped.detach().reshape(()).double()
+        if self._shared is not None and self._shared.ranks.is_first:
+            said["stretch"] = float(self._budget.stretch(self._interval))
+
+    def _measure(self, said: dict[str, Scalar]) -> None:
+        with torch.no_grad():
+            self._records.measure(
+                bool(said["histograms"]), self._recorder.rows.upcoming("loss"), self._step
+            )
+        said["measured"] = 1.0
+        said["changed"] = float(self._records.is_changed)
+
+    @torch.no_grad()
+    def _add_up(self, said: dict[str, Scalar]) -> None:
+        squares = self._records.squares_here() if "measured" in said else None
+        if squares is not None and len(squares[1]) == self._norms.parameters:
+            self._local_squares = squares
+        else:
+            self._local_squares = self._squares_before or self._norms.squares()
+
+    def _share_record(self, shared: SharedSteps, said: Said) -> None:
+        self._record = self._records.share(shared.ranks, said.total["changed"] > 0)
+        self._step_is_first = False
+
+    def _keep_norms(self, said: Said) -> None:
+        if self._history is not None and _NORMS not in self._disabled and said.has_gradient.any():
+            skipped = torch.tensor(said.total["skipped"]) if said.total["skipped"] else None
+            has_gradient = tuple(said.has_gradient.tolist())
+            self._history.add(said.number, said.squares, has_gradient, skipped)
+
+    def _draw_conclusions(self, shared: SharedSteps, said: Said, names: Sequence[str]) -> None:
+        """Do what all processes do after a step."""
+        todo = shared.consequences(said)
+        self._stretch = max(1, int(said.total["stretch"])) if said.total["stretch"] else 1
+        outcomes: list[tuple[str, str]] = []
+        if todo.reads_less and self._records.shrink():
+            outcomes.append((_RECORDS, "from now on fewer elements of each parameter are read"))
+        elif todo.excluded and all(self._records.exclude(names[i]) for i in todo.excluded):
+            self._follow_parameters()
+            excluded = listed(names[i] for i in todo.excluded)
+            outcomes.append((_RECORDS, f"{excluded} is recorded no more, the others are"))
+        elif todo.without_records or todo.reads_less or todo.excluded:
+            self._disabled.add(_RECORDS)
+            self._step_is_first = False
+            outcomes.append((_RECORDS, f"{_RECORDS} {_LEFT_OUT}"))
+        if todo.without_norms:
+            self._disabled.add(_NORMS)
+            outcomes.append((_NORMS, f"{_NORMS} {_LEFT_OUT}"))
+        if todo.stops:
+            self._enabled = False
+            outcomes.append((_STEPS, _ENDED))
+        for part, outcome in outcomes:
+            own = shared.take(part)
+            elsewhere = (
+                "the ranks were about to record different steps"
+                if todo.disagree and part == _RECORDS
+                else f"another rank failed at step {said.number}"
+            )
+            for what in [trouble.what for trouble in own] or [elsewhere]:
+                self._warn_once(f"{what}; {outcome}", f"{part}: {outcome}")
+            if self._raises:
+                self._enabled = False
+                raise own[0].error if own else RuntimeError(f"Adam Debug: {elsewhere}; {outcome}")
+
+    def _lose_ranks(self, error: Exception) -> None:
+        """Give up, because the other processes cannot be reached."""
+        self._enabled = False
+        if self._raises:
+            raise error
+        self._warn_once(
+            f"the other ranks cannot be reached at step {self._step} ({type(error).__name__}: "
+            f"{error}); {_ENDED}"
+        )
 
     # --- the optimizer ---
 
     def _follow_parameters(self) -> None:
         """Look at the gradients of the parameters that there are now, and say what is noticed."""
-        watched = [w.parameter for w in self._records.parameters.watched]
-        known = {id(parameter) for parameter in watched}
+        gradients = self._records.gradients
+        self._norms = GradientNorms(
+            self._records.followed, None if gradients is None else gradients.fetch
+        )
         groups = self._optimizer.param_groups
-        others = [p for group in groups for p in group["params"] if id(p) not in known]
-        self._norms = GradientNorms([*watched, *others])
         self._overwrites_gradients = any(map(self._state.overwrites_gradient, groups))
         if self._history is not None:
             self._history.clear()
@@ -519,6 +699,7 @@ class AdamDebugCallback:
             taken = self._state.steps_taken()
             self._step = self._step if taken is None else taken
             self._step_is_known = True
+            self._counts_steps = taken is not None
 
     def _look_at(self, state_dict: dict[str, Any]) -> None:
         self._types_in_checkpoint = state_storage.types_by_key(state_dict["state"].values())
@@ -542,6 +723,20 @@ class AdamDebugCallback:
             function()
             return True
         except Exception as error:
+            if self._shared is not None and part in (_STEPS, _RECORDS, _NORMS):
+                self._shared.add(
+                    Trouble(
+                        part,
+                        f"failed while {doing} at step {self._step} "
+                        f"({type(error).__name__}: {error})",
+                        error,
+                        error.parameter if isinstance(error, CaptureError) else "",
+                        _is_out_of_memory(error),
+                    )
+                )
+                if _is_out_of_memory(error):
+                    _free_memory(error)
+                return False
             if self._raises:
                 self._enabled = False
                 raise
@@ -572,9 +767,12 @@ class AdamDebugCallback:
         if part in (_RECORDS, _NORMS, _LOADING, _DIAGNOSIS):
             self._disabled.add(part)
             self._step_is_first &= part != _RECORDS  # no need to catch up on a record
-            return f"{part} are left out from now on, training goes on"
-        self._enabled = False
-        return "nothing more is recorded, training goes on"
+            return f"{part} {_LEFT_OUT}"
+        if self._shared is not None:
+            self._shared.stops = True  # the others are told with the next step
+        else:
+            self._enabled = False
+        return _ENDED
 
     def _flush(self) -> None:
         self._write()

@@ -3,17 +3,60 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 from tb_adam_plugin import schema
 
-from .event_log import EventLog
 from .step_scalars import StepRows, StepScalars
+
+
+class Log(Protocol):
+    """Where a recorder writes."""
+
+    @property
+    def location(self) -> str:
+        """Path or URL."""
+
+    @property
+    def dropped_records(self) -> int:
+        """How many writes lost something."""
+
+    def write(
+        self,
+        step: int,
+        wall_time: float,
+        tensors: Sequence[schema.TaggedTensor],
+        scalars: Mapping[str, float] | None = None,
+    ) -> None:
+        """Write one step."""
+
+    def flush(self) -> None:
+        """Make it readable."""
+
+    def close(self) -> None:
+        """End."""
+
+
+class NoLog:
+    """The log of a process for which another one writes."""
+
+    location = "(another process writes)"
+    dropped_records = 0
+
+    def write(self, *_: object) -> None:
+        """Do nothing."""
+
+    def flush(self) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
 
 
 class Recorder:
     """The callback's output. It does not know the callback, so that it can outlive it."""
 
-    def __init__(self, log: EventLog) -> None:
+    def __init__(self, log: Log) -> None:
         """Write to ``log``."""
         self.log = log
         self.rows = StepScalars()
