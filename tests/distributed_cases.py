@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from tb_adam_plugin.callback import AdamDebugCallback
 from tb_adam_plugin.callback.optimizer_state.adam import AdamState
+from tb_adam_plugin.callback.schedule import Schedule
 
 STEPS = 11
 JUMP = 39
@@ -175,7 +176,8 @@ def fsdp2(**options: Any) -> nn.Module:
 
     model = make_model()
     fully_shard(model.wide, **options)
-    return fully_shard(model, **options)
+    fully_shard(model, **options)
+    return model
 
 
 def hybrid() -> nn.Module:
@@ -203,7 +205,9 @@ def both_ways() -> nn.Module:
     from torch.distributed.fsdp import fully_shard
 
     mesh = init_device_mesh("cpu", (2, 2), mesh_dim_names=("shard", "tensor"))
-    return fully_shard(tensor_parallel(mesh["tensor"], sequence=False), mesh=mesh["shard"])
+    model = tensor_parallel(mesh["tensor"], sequence=False)
+    fully_shard(model, mesh=mesh["shard"])
+    return model
 
 
 def one_axis() -> nn.Module:
@@ -309,13 +313,15 @@ class Worker:
                 debug._state = debug._records._state = _Failing(optimizer, part, at, model)
                 for measurement in debug._records._measurements:
                     measurement._state = debug._state
+                if part == "schedule":
+                    debug._schedule = _FailingSchedule(1)
             for step in range(1, 9):
                 optimizer.zero_grad()
                 backward(model, step)
                 optimizer.step()
-            step_then = debug.step
+            enabled = debug._enabled
             debug.close()
-            return {"step": step_then}
+            return {"enabled": enabled}
 
         return run
 
@@ -386,7 +392,8 @@ class Worker:
         self.case("failing state", self.failing("state"))
         self.case("failing read", self.failing("read"))
         self.case("failing memory", self.failing("memory"))
-        self.case("failing count", self.failing("count"))
+        self.case("failing options", self.failing("options"))
+        self.case("failing schedule", self.failing("schedule"))
         self.case("full disk", self.full_disk)
         self.case("pipeline", self.pipeline)
 
@@ -398,6 +405,15 @@ class Worker:
         self.sharded("tensor parallel", "given", one_axis)
         self.case("flat", self.flat)
         self.case("zero redundancy", self.zero_redundancy)
+
+
+class _FailingSchedule(Schedule):
+    """Fails at step 4."""
+
+    def is_due(self, step: int, stretch: int = 1) -> bool:
+        if step == 4:
+            raise RuntimeError("the schedule fails")
+        return True
 
 
 class _Failing(AdamState):
@@ -415,12 +431,9 @@ class _Failing(AdamState):
         if self._calls == self._at and self._part == "memory":
             raise MemoryError
 
-    def steps_taken(self) -> int | None:
-        return super().steps_taken()
-
     def options(self, group: Any) -> Any:
-        # Asked for at the begin of each recorded step.
-        if self._calls == self._at and self._part == "count":
+        # Asked for at the begin of each recorded step, before the state is read.
+        if self._calls == self._at - 1 and self._part == "options":
             raise RuntimeError("the options cannot be read")
         return super().options(group)
 

@@ -213,7 +213,7 @@ def test_training_of_shards_is_the_same_bit_by_bit(
         ("failing state", "the adapter fails", "records are left out from now on"),
         ("failing read", "this one fails", "wide.weight is recorded no more, the others are"),
         ("failing memory", "MemoryError", "fewer elements of each parameter are read"),
-        ("failing count", "the options cannot be read", "records are left out from now on"),
+        ("failing options", "the options cannot be read", "records are left out from now on"),
     ],
 )
 def test_a_rank_that_fails_does_not_hang_the_others(
@@ -239,6 +239,18 @@ def test_a_rank_that_fails_does_not_hang_the_others(
         assert ("wide.weight" in names) == (case != "failing read")
         if case == "failing memory":
             assert names["wide.weight"] == 1024
+
+
+def test_all_ranks_end_recording_with_one_that_cannot_go_on(
+    processes: Callable[[int], Processes],
+) -> None:
+    of_two = processes(2)
+    others, failing = of_two.of_case("failing schedule")
+    assert "the schedule fails" in failing["warnings"][0]
+    for found in (others, failing):
+        assert "nothing more is recorded" in found["warnings"][-1]
+        assert not found["enabled"]
+    assert list(read_run(of_two.folder / "failing schedule").statistics) == [1, 2, 3]
 
 
 def test_a_full_disk_ends_recording_on_all_ranks(processes: Callable[[int], Processes]) -> None:
