@@ -20,6 +20,8 @@ import numpy as np
 import pytest
 from recorded_run import RecordedRun, read_run
 
+from tb_adam_plugin.run_data import load_runs
+
 TOLERANCE = 2e-6
 # Differences of large sums, of which fewer digits are left.
 CANCELLING = {"momentum_gradient_cosine": 3e-4}
@@ -199,6 +201,25 @@ def test_one_rank_records_of_data_parallel_training(
         np.testing.assert_array_equal(run.statistics[step], statistics)
         np.testing.assert_array_equal(run.histograms[step], expected.histograms[step])
     assert [found["warnings"] for found in of_two.of_case("data parallel")] == [[], []]
+
+
+def test_pipeline_stages_are_read_as_one_run(processes: Callable[[int], Processes]) -> None:
+    of_two = processes(2)
+    folder = of_two.folder / "pipeline"
+    assert sorted(path.name for path in folder.iterdir()) == ["adam_debug", "adam_debug_rank1"]
+    (run,) = [run for run in load_runs(of_two.folder) if run.name == "pipeline"]
+    assert [p.name for p in run.parameters] == [
+        "stage0.weight", "stage0.bias", "stage1.weight", "stage1.bias",
+    ]  # fmt: skip
+    assert run.steps.tolist() == [1, 2, 4, 5, 8, 10]
+    assert np.isfinite(run.statistic("update_rms")).all()
+    every = run.every_step()
+    squares = np.zeros(distributed_cases.STEPS)
+    for part in ("adam_debug", "adam_debug_rank1"):
+        alone = read_run(folder, part)
+        squares += [row["gradient_norm"] ** 2 for row in alone.steps.values()]
+    norms = every.values[every.names.index("gradient_norm")]
+    np.testing.assert_allclose(norms, np.sqrt(squares))
 
 
 def test_training_of_shards_is_the_same_bit_by_bit(
