@@ -45,6 +45,7 @@ TEST = [
     "pytest>=8.2",
     "ruff>=0.9",
     "tensorboardX>=2.6.2",
+    "twine>=5",
 ]
 
 setup(
@@ -60,8 +61,11 @@ setup(
         "Development Status :: 3 - Alpha",
         "Framework :: Jupyter",
         "Intended Audience :: Science/Research",
+        "Operating System :: OS Independent",
         "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3 :: Only",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Scientific/Engineering :: Visualization",
         "Typing :: Typed",
     ],
     keywords=["adam", "adamw", "optimizer", "pytorch", "tensorboard", "debugging"],
@@ -77,7 +81,7 @@ setup(
         "torch": TORCH,
         "examples": EXAMPLES,
         "test": TEST,
-        "dev": [*TEST, "pre-commit>=3.7", "twine>=5"],
+        "dev": [*TEST, "pre-commit>=3.7"],
     },
     entry_points={
         "tensorboard_plugins": ["adam_debug = tb_adam_plugin.loader:AdamDebugLoader"],

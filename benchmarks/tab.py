@@ -24,19 +24,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from event_files import event, write_events
+from made_up_runs import transformer_layout, write_run
 from playwright.sync_api import Browser, CDPSession, Page, sync_playwright
 from tab_page import Tab, launch
 from tensorboard_process import TensorBoard, running_tensorboard, wait_until
-
-from tb_adam_plugin import schema
-from tb_adam_plugin.schema import Columns, Group, Layout, Parameter
 
 VISITS = 5
 MOVES = 100
 RECOLOURINGS = 12
 HISTOGRAM_EVERY = 100
-COLUMNS = Columns((*schema.STEP_COLUMNS, "loss"))
 
 # Heat map of 1000 by 2000, canvas of 1200 by 700: medians of an earlier comparison of libraries on
 # a machine like this, wall time. One sample of ECharts; both hovers draw their own tooltips.
@@ -73,9 +69,9 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        layout = made_up_layout(options.parameters)
+        layout = transformer_layout(options.parameters)
         for seed in range(options.runs):
-            write_run(folder / f"run{seed}", layout, options.steps, seed)
+            write_run(folder / f"run{seed}", layout, options.steps, HISTOGRAM_EVERY, seed)
         size = sum(path.stat().st_size for path in folder.rglob("events*")) / 1e6
         print(
             f"{options.runs} runs, {options.parameters} parameters, {options.steps} logged steps, "
@@ -88,52 +84,6 @@ def main() -> None:
             browser = launch(playwright)
             report(measure(browser, tensorboard))
             browser.close()
-
-
-def made_up_layout(parameters: int) -> Layout:
-    """A transformer's names, eight tensors a layer."""
-    parts = ("attn.q", "attn.k", "attn.v", "attn.out", "mlp.up", "mlp.down", "ln_1", "ln_2")
-    return Layout(
-        tuple(
-            Parameter(f"layers.{i // 8}.{parts[i % 8]}.weight", (512, 512), "float32", 16_384, 0)
-            for i in range(parameters)
-        ),
-        (Group("AdamW", {"amsgrad": False}),),
-        tuple(s.name for s in schema.STATISTICS),
-        schema.QUANTITIES,
-    )
-
-
-def write_run(folder: Path, layout: Layout, steps: int, seed: int) -> None:
-    """Write statistics that wander, and histograms of normal values."""
-    random = np.random.default_rng(seed)
-    shape = (len(layout.parameters), len(layout.statistics))
-    state = random.normal(-7, 1, shape)
-    counts = normal_counts(layout)
-    hyperparameters = np.array([[1e-3, 0.9, 0.999, 1e-8, 0.1]])
-
-    def events() -> Any:
-        nonlocal state
-        for step in range(1, steps + 1):
-            state += random.normal(0, 0.05, shape)
-            row = [step, time.time(), 1.0, 1e-3, 0.5, 0.0, 0.0, 1.0, 5 / step**0.5]
-            tensors = [
-                schema.statistics_tensor(layout, np.exp(state).astype(np.float32)),
-                schema.hyperparameters_tensor(layout, hyperparameters),
-                schema.steps_tensor(COLUMNS, np.array([row])),
-            ]
-            if step % HISTOGRAM_EVERY == 0:
-                tensors += schema.histogram_tensors(layout, counts)
-            yield event(step, tensors)
-
-    write_events(folder / "adam_debug", events())
-
-
-def normal_counts(layout: Layout) -> npt.NDArray[np.int64]:
-    """One histogram of normal values for every parameter and quantity."""
-    values = np.random.default_rng(0).normal(0, 1e-3, 16_384)
-    one = np.array([schema.count_values(values, q) for q in layout.quantities])
-    return np.broadcast_to(one, (len(layout.parameters), *one.shape))
 
 
 def complete(tensorboard: TensorBoard, options: argparse.Namespace) -> bool:

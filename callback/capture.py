@@ -30,7 +30,7 @@ from .optimizer_state.base import Source
 Total = Callable[[Tensor, torch.dtype], Tensor]
 ROW = 256
 LINE = 16
-BLOCK_ROWS = 1024
+BLOCK_ROWS = 2048
 
 _SEED = 0x5EED
 
@@ -182,21 +182,19 @@ class Panel:
         """Number of rows of all parameters."""
         return len(self.row_parameter)
 
-    def read_before(self, total: Total, weights: Sequence[Tensor] | None = None) -> None:
+    def read_before(self, total: Total, weights: Sequence[Source | None]) -> None:
         """Keep the weights before a step, for :meth:`before`.
 
         Args:
             total: As in :meth:`read`.
-            weights: Where they are, if the parameters do not have them any more.
+            weights: One a parameter, as in :meth:`read`.
         """
         self._totals.clear()
         if self._before is None:
             self._before = self._zeros(self.rows)
         for block in self.blocks:
             rows = self._before[block.first_row : block.first_row + block.rows]
-            self._fill(
-                block, "before", rows, self._parameters if weights is None else weights, total
-            )
+            self._fill(block, "before", rows, weights, total)
 
     def before(self, block: Block) -> Tensor:
         """Return the weights that :meth:`read_before` kept, ``[rows, ROW]``."""

@@ -25,6 +25,7 @@ from .optimizer_state.base import (
     StepTable,
     read,
 )
+from .real_numbers import as_real, real_source
 from .shards import LocalGradients
 from .single_pass import Reduced
 from .state_storage import Storage, StoredState, storage_of, stored_state
@@ -114,7 +115,7 @@ class Measurement:
         self._local_gradients = gradients
         self._parameters = [w.local() for w in watched]
         self._device = self._parameters[0].device
-        double = self._parameters[0].dtype == torch.float64
+        double = self._parameters[0].dtype.to_real() == torch.float64
         # Half precision is read as float32, which holds its values and their differences exactly.
         self._dtype = torch.float64 if double else torch.float32
         names = [w.name for w in watched]
@@ -124,8 +125,10 @@ class Measurement:
             if w.shard is not None
             and (sample := w.shard.sample(part, max_sampled_elements)) is not None
         }
+        self._is_complex = [p.is_complex() for p in self._parameters]
+        weights = [as_real(p) for p in self._parameters]
         self.panel = Panel(
-            self._parameters,
+            weights,
             names,
             self._dtype,
             None if gradients is not None else max_sampled_elements,
@@ -133,7 +136,7 @@ class Measurement:
         )
         self._samples = samples
         panel = self.panel
-        self._dead_rows = DeadRows(self._parameters, panel)
+        self._dead_rows = DeadRows(weights, panel)
         self._single_pass = (
             None
             if samples
@@ -242,13 +245,12 @@ class Measurement:
         states, storage = self.states() if found is None else found
         stored = stored_state(storage)
         gradients = [
-            _dense(gradient if kept is None else kept)
+            _values(gradient if kept is None else kept)
             for gradient, kept in zip(self._found_gradients(), self._gradients, strict=True)
         ]
         tensors: Tensors = {
             "before": self._parameters,
             "weight": self._parameters,
-            "gradient": gradients,
             "exp_avg": _sources(states, "exp_avg"),
             "exp_avg_sq": _sources(states, "exp_avg_sq"),
             **{
@@ -263,6 +265,8 @@ class Measurement:
         tensors.update(
             {key: [None if s is None else s.masks.get(key) for s in states] for key in masks}
         )
+        tensors = {quantity: self._real(sources) for quantity, sources in tensors.items()}
+        tensors["gradient"] = gradients
         reduced = self._in_single_pass(gradients, states, stored, others, with_histograms, step)
         if reduced is None:
             reduced = self._in_blocks(
@@ -424,10 +428,15 @@ class Measurement:
         self, weights: Sequence[Tensor], moments: Mapping[str, Sequence[Source | None]]
     ) -> None:
         """Keep weights and moments before the step, as rows."""
-        self.panel.read_before(norms.partial_norms, weights)
-        self._before = {q: self._all_rows(q, sources) for q, sources in moments.items()}
+        self.panel.read_before(norms.partial_norms, self._real(weights))
+        self._before = {q: self._all_rows(q, self._real(found)) for q, found in moments.items()}
         if self._second_moment_before_is_known:
             statistics.row_second_moment_before(self._before["exp_avg_sq"], self._rows)
+
+    def _real(self, tensors: Sequence[Source | None]) -> Sequence[Source | None]:
+        if not any(self._is_complex):
+            return tensors
+        return [real_source(t, c) for t, c in zip(tensors, self._is_complex, strict=True)]
 
     def _zeros(self, *shape: int) -> Tensor:
         return torch.zeros(shape, dtype=self._dtype, device=self._device)
@@ -512,7 +521,7 @@ class Measurement:
         for index, block in enumerate(self.panel.blocks):
             rows = slice(block.first_row, block.first_row + block.rows)
             before = self.panel.before(block)
-            weight = self.panel.read(block, "weight", self._parameters)
+            weight = self.panel.read(block, "weight", tensors["weight"])
             scratch = self._scratch[:, : block.rows]
             elements = statistics.Block(
                 before=before,
@@ -680,5 +689,7 @@ def _present(values: Sequence[object]) -> npt.NDArray[np.bool_]:
     return np.array([value is not None for value in values])
 
 
-def _dense(gradient: Tensor | None) -> Tensor | None:
-    return gradient.to_dense() if gradient is not None and gradient.is_sparse else gradient
+def _values(gradient: Tensor | None) -> Tensor | None:
+    if gradient is None:
+        return None
+    return as_real(gradient.to_dense() if gradient.is_sparse else gradient)

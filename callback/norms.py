@@ -14,6 +14,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from .real_numbers import as_real
+
 Squares = Tensor | npt.NDArray[np.float64]
 
 _ROW = 1 << 16
@@ -144,7 +146,7 @@ def _stored_values(gradient: Tensor) -> Tensor:
     """Return the numbers that a gradient of any layout and type stores: strided and real."""
     if gradient.layout != torch.strided:
         gradient = (gradient.coalesce() if gradient.is_sparse else gradient).values()
-    return torch.view_as_real(gradient.resolve_conj()) if gradient.is_complex() else gradient
+    return as_real(gradient)
 
 
 def _chosen(gradients: Sequence[Tensor | None], indices: Sequence[int]) -> list[Tensor]:

@@ -222,7 +222,7 @@ class ParameterRecords:
         self.gradients = self._local_gradients(parameters)
         kinds: dict[tuple[torch.device, bool], list[int]] = {}
         for i, watched in enumerate(parameters.watched):
-            is_double = watched.parameter.dtype == torch.float64
+            is_double = watched.parameter.dtype.to_real() == torch.float64
             kinds.setdefault((watched.parameter.device, is_double), []).append(i)
         self._measurements = [
             Measurement(

@@ -15,7 +15,7 @@ from .optimizer_state.base import ParameterState, Source
 
 Flags = npt.NDArray[np.bool_]
 
-_WIDE = (torch.float32, torch.float64)
+_WIDE = (torch.float32, torch.float64, torch.complex64, torch.complex128)
 _HALF = (torch.bfloat16, torch.float16)
 _MADE = "made"
 _Kind = torch.dtype | str | None

@@ -14,6 +14,7 @@ from tb_adam_plugin import schema
 
 from .naming import NamedParameters, listed, named_parameters
 from .optimizer_state.base import OptimizerState
+from .real_numbers import as_real
 from .shards import Shard
 from .state_storage import type_name
 
@@ -39,8 +40,8 @@ class Watched:
 
     @property
     def shape(self) -> torch.Size:
-        """Of the whole parameter."""
-        return self.parameter.shape if self.shard is None else self.shard.shape
+        """Of the whole parameter, as it is read."""
+        return as_real(self.parameter).shape if self.shard is None else self.shard.shape
 
     def local(self) -> Tensor:
         """Return the elements that are here."""
@@ -145,7 +146,8 @@ def find_parameters(
                 unnamed.append(name)
             if name in excluded:
                 continue
-            if _is_readable(name, parameter):
+            is_whole = shard_of is None or not parameter.is_complex()
+            if _is_readable(name, parameter) and is_whole:
                 shard = None if shard_of is None else shard_of(name, parameter)
                 watched.append(Watched(name, parameter, g, shard))
             else:
@@ -157,7 +159,7 @@ def find_parameters(
         )
     if not watched:
         raise ValueError(
-            "optimizer has no real floating-point parameter, and only such ones can be recorded: "
+            "optimizer has no dense floating-point parameter, and only such ones can be recorded: "
             f"{listed(skipped)}"
         )
     optimized = {id(p) for group in groups for p in group["params"]}
@@ -172,7 +174,7 @@ def _notices(
     if unnamed:
         yield f"the optimizer has parameters that are not in the model: {listed(unnamed)}"
     if skipped:
-        yield f"only real floating-point parameters are recorded, not {listed(skipped)}"
+        yield f"only dense floating-point parameters are recorded, not {listed(skipped)}"
     forgotten = [name for name, parameter in unoptimized if parameter.requires_grad]
     if forgotten:
         yield (
@@ -186,7 +188,8 @@ def _is_readable(name: str, parameter: Tensor) -> bool:
         raise ValueError(f"parameter {name} has no shape yet: run the model once before")
     if parameter.is_meta:
         raise ValueError(f"parameter {name} is on the meta device: materialise the model before")
-    return parameter.is_floating_point() and parameter.layout == torch.strided
+    is_number = parameter.is_floating_point() or parameter.is_complex()
+    return is_number and parameter.layout == torch.strided
 
 
 def _described(pairs: NamedParameters) -> str:

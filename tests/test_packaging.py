@@ -174,6 +174,12 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path, tracked: list
     }
 
 
+def test_the_package_index_would_take_the_release(built: Path) -> None:
+    files = sorted(built.iterdir())
+    assert sorted(file.suffix for file in files) == [".gz", ".whl"]
+    run("-m", "twine", "check", "--strict", *files, folder=built)
+
+
 def test_the_wheel_has_one_name_for_import(wheel: Path) -> None:
     run("-m", "check_wheel_contents", "--config", ROOT / "pyproject.toml", wheel, folder=ROOT)
     with zipfile.ZipFile(wheel) as file:

@@ -21,9 +21,12 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = (
     "README.md",
+    "README.zh-CN.md",
     "CONTRIBUTING.md",
     "examples/README.md",
     "docs/architecture.md",
+    "docs/format.md",
+    "docs/quickstart.md",
     "docs/how-to-read.md",
 )
 
@@ -68,6 +71,14 @@ def test_the_first_block_has_six_lines_after_the_import() -> None:
     lines = code_blocks("python")[0].strip().splitlines()
     assert lines[0].startswith("from tb_adam_plugin.callback import")
     assert len([line for line in lines[1:] if line]) == 6
+
+
+def test_the_chinese_readme_has_the_same_code_and_picture() -> None:
+    chinese = (ROOT / "README.zh-CN.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", chinese, re.MULTILINE | re.DOTALL)
+    assert blocks == code_blocks("python")[:2]
+    pictures = [re.findall(r'src(?:set)?="([^"]+)"', text) for text in (README, chinese)]
+    assert pictures[0] == pictures[1]
 
 
 def test_every_statistic_is_listed_with_its_meaning() -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -45,6 +47,27 @@ class Broken:
             raise ImportError("broken on purpose")
 
 sys.meta_path.insert(0, Broken())
+"""
+
+
+# As scripts start TensorBoard, and as %tensorboard does in a notebook.
+STARTED_BY_A_SCRIPT = """
+import sys
+from tensorboard import program
+
+board = program.TensorBoard()
+board.configure(argv=["tensorboard", "--logdir", sys.argv[1], "--port", "0"])
+print(board.launch(), flush=True)
+sys.stdin.read()
+"""
+STARTED_BY_A_NOTEBOOK = """
+import os, signal, sys
+from tensorboard import manager
+
+started = manager.start(["--logdir", sys.argv[1], "--port", "0"])
+print(f"http://localhost:{started.info.port}/", flush=True)
+sys.stdin.read()
+os.kill(started.info.pid, signal.SIGTERM)
 """
 
 
@@ -226,6 +249,32 @@ def test_the_tab_is_listed_and_loads_below_any_path_prefix(tmp_path: Path, loade
         assert script.status == 200
         assert script.headers["Content-Type"] == "text/javascript; charset=utf-8"
         assert tensorboard.ask("nothing").status == 404
+
+
+@pytest.mark.parametrize("script", [STARTED_BY_A_SCRIPT, STARTED_BY_A_NOTEBOOK])
+def test_the_tab_is_there_however_tensorboard_is_started(tmp_path: Path, script: str) -> None:
+    write_run(tmp_path / "exp1", range(1, 6), LAYOUT)
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    # A notebook finds the command on the path; its records of running ones stay in the folder.
+    binaries = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": binaries, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+
+        def ask(path: str) -> Any:
+            with urllib.request.urlopen(url + path, timeout=60) as answer:
+                return json.loads(answer.read())
+
+        summary = "data/plugin/adam_debug/summary"
+        runs = wait_until(lambda: ask(summary)["runs"], "the run")
+        listed = ask("data/plugins_listing")["adam_debug"]
+        process.communicate()
+    assert runs[0]["name"] == "exp1"
+    assert listed["tab_name"] == "Adam Debug"
 
 
 def test_an_empty_log_directory_lists_the_tab_as_inactive(tmp_path: Path) -> None:
