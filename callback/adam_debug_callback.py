@@ -7,6 +7,7 @@ What is recorded of a step is :mod:`.parameter_records`' business, and what is w
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import time
@@ -27,7 +28,7 @@ from tb_adam_plugin import schema
 
 from . import options, schedule, state_storage, uncounted_steps
 from .capture import CaptureError
-from .distributed import Said, find_place
+from .distributed import Copies, Said, find_place
 from .event_log import EventLog
 from .gradient_history import GradientHistory
 from .naming import listed
@@ -229,6 +230,12 @@ class AdamDebugCallback:
             place,
         )
         self._follow_parameters()
+        self._open_log: Callable[[], EventLog] | None = None
+        if place.may_be_copy and writer is None:
+            self._open_log = functools.partial(EventLog, log_dir, folder=place.folder)
+            parameters = [(w.name, w.shape) for w in self._records.parameters.watched]
+            self._copies = Copies(parameters, os.fspath(log_dir or ""))
+        writes &= self._open_log is None
         self._recorder = Recorder(
             EventLog(log_dir, writer=writer, folder=place.folder) if writes else NoLog()
         )
@@ -319,6 +326,12 @@ class AdamDebugCallback:
         start = time.perf_counter()
         self._running_steps = 1
         self._recording = False
+        if self._open_log is not None and not self._contained(
+            _STEPS, "opening the event file", self._open_unless_copy
+        ):
+            return
+        if not self._enabled:
+            return
         self._contained(_STEPS, "reading the step count", self._begin_step)
         if self._due:
             self._recording = self._contained(
@@ -348,6 +361,14 @@ class AdamDebugCallback:
         self._contained(_LOADING, "comparing a checkpoint", self._compare_storage)
 
     # --- one step ---
+
+    def _open_unless_copy(self) -> None:
+        """Begin to write, or leave that to the rank whose copy of the parameters this is."""
+        open_log, self._open_log = self._open_log, None
+        if self._copies.is_one():
+            self._enabled = False
+        elif open_log is not None:
+            self._recorder.log = open_log()
 
     def _begin_step(self) -> None:
         if self._records.gradients is not None:

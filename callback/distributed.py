@@ -233,6 +233,8 @@ class Place:
         ranks: The processes that it records together with, or None.
         shard_of: Tells, by its name, what of a parameter is here; None where all is.
         groups: Those of all processes' parameters, where the optimizer's own are fewer.
+        may_be_copy: Whether another process may have copies of the same parameters, which
+            :class:`Copies` can tell.
     """
 
     folder: str = schema.RUN_FOLDER
@@ -240,6 +242,36 @@ class Place:
     ranks: Ranks | None = None
     shard_of: Callable[[str, Tensor], Shard] | None = None
     groups: Groups | None = None
+    may_be_copy: bool = False
+
+
+class Copies:
+    """Tells whether an earlier rank records the same parameters.
+
+    As where a model is trained by DistributedDataParallel, but the callback got the module inside
+    of it. Each process leaves a note in the store that all of them share, and waits for none.
+    """
+
+    def __init__(self, parameters: Sequence[tuple[str, torch.Size]], where: str) -> None:
+        """Leave a note.
+
+        Args:
+            parameters: Names and shapes.
+            where: Where this process is to write.
+        """
+        # Not public, but every rendezvous makes one.
+        self._store = dist.distributed_c10d._get_default_store()
+        key = schema.short_hash(repr((where, [(n, tuple(s)) for n, s in parameters])).encode())
+        self._key = f"{schema.PLUGIN_NAME}/{key}/"
+        self._rank = dist.get_rank()
+        self._store.set(f"{self._key}{self._rank}", "")
+
+    def is_one(self) -> bool:
+        """Look for notes of earlier ranks.
+
+        Asked at a first step, when the gradients of all copies have been brought together.
+        """
+        return any(self._store.check([f"{self._key}{rank}"]) for rank in range(self._rank))
 
 
 def find_place(model: object, given: object, optimizer: Optimizer) -> Place:
@@ -288,7 +320,7 @@ def find_place(model: object, given: object, optimizer: Optimizer) -> Place:
                 folder, False, ranks, lambda _, p: flat.get(id(p)) or WholeShard(p.shape, first)
             )
         return Place(folder, is_silent=dist.get_rank(wrapper.process_group) > 0)
-    return Place(folder)
+    return Place(folder, may_be_copy=rank > 0)
 
 
 def _of_meshes(folder: str, parameters: Sequence[Any], device: torch.device) -> Place:

@@ -11,6 +11,7 @@ import datetime
 import hashlib
 import json
 import os
+import re
 import sys
 import time
 import traceback
@@ -269,9 +270,14 @@ class Worker:
 
     def data_parallel(self, folder: Path) -> dict[str, Any]:
         model = nn.parallel.DistributedDataParallel(make_model())
-        before = dist.get_world_size()
-        debug = ADAMW.run(model, ADAMW.optimizer(model.parameters()), folder)
-        return {"ranks": before, "step": debug.step if debug else 0}
+        ADAMW.run(model, ADAMW.optimizer(model.parameters()), folder)
+        return {}
+
+    def unwrapped(self, folder: Path) -> None:
+        """The callback gets the module that is wrapped, and does not see the wrapper."""
+        model = make_model()
+        wrapped = nn.parallel.DistributedDataParallel(model)
+        ADAMW.run(wrapped, ADAMW.optimizer(model.parameters()), folder, recorded=model)
 
     def zero_redundancy(self, folder: Path) -> dict[str, Any]:
         from torch.distributed.optim import ZeroRedundancyOptimizer
@@ -381,6 +387,7 @@ class Worker:
 
         policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16)
         self.case("data parallel", self.data_parallel)
+        self.case("unwrapped", self.unwrapped)
         for training in ("adamw", "foreach", "fused", "sgd", "given", "jump"):
             self.sharded(f"fsdp2 {training}", training, fsdp2)
         self.sharded("fsdp2 bfloat16", "adamw", lambda: fsdp2(mp_policy=policy))
@@ -465,8 +472,22 @@ def _digest(values: list[Any]) -> str:
     return digest.hexdigest()
 
 
+def run_documented_program(folder: Path) -> None:
+    """Run the program of the page about it, under the environment that a launcher gives."""
+    page = Path(__file__).parents[1] / "docs/distributed.md"
+    (program,) = re.findall(
+        r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
+    here = Path.cwd()
+    os.chdir(folder)
+    exec(compile(program, str(page), "exec"), {})
+    os.chdir(here)
+
+
 def main(rank: int, ranks: int, folder: Path) -> None:
     torch.set_num_threads(1)
+    if ranks == 2:
+        run_documented_program(folder)
     dist.init_process_group(
         "gloo",
         rank=rank,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,6 +21,7 @@ import numpy as np
 import pytest
 from recorded_run import RecordedRun, read_run
 
+from tb_adam_plugin.callback.distributed import SAID
 from tb_adam_plugin.run_data import load_runs
 
 TOLERANCE = 2e-6
@@ -54,6 +56,13 @@ SHARDED = {
 CASES = [(ranks, case, alone) for ranks, of in SHARDED.items() for case, alone in of.items()]
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 class Processes:
     """What the processes of one number left."""
 
@@ -61,13 +70,16 @@ class Processes:
         environment = {
             **os.environ,
             "OMP_NUM_THREADS": "1",
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(free_port()),
+            "WORLD_SIZE": str(ranks),
             "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
         }
         script = str(Path(distributed_cases.__file__))
         running = [
             subprocess.Popen(
                 [sys.executable, script, str(rank), str(ranks), str(folder)],
-                env=environment,
+                env={**environment, "RANK": str(rank)},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
@@ -188,11 +200,12 @@ def test_two_collectives_a_record_and_one_a_step(
         assert found["collectives"] == steps + 2 * records + 2  # names and layout, once
 
 
+@pytest.mark.parametrize("case", ["data parallel", "unwrapped"])
 def test_one_rank_records_of_data_parallel_training(
-    processes: Callable[[int], Processes], alone: Callable[[str], RecordedRun]
+    processes: Callable[[int], Processes], alone: Callable[[str], RecordedRun], case: str
 ) -> None:
     of_two = processes(2)
-    folder = of_two.folder / "data parallel"
+    folder = of_two.folder / case
     assert [path.name for path in folder.iterdir()] == ["adam_debug"]
     assert len(list((folder / "adam_debug").iterdir())) == 1
     run, expected = read_run(folder), alone("adamw")
@@ -200,7 +213,7 @@ def test_one_rank_records_of_data_parallel_training(
     for step, statistics in expected.statistics.items():
         np.testing.assert_array_equal(run.statistics[step], statistics)
         np.testing.assert_array_equal(run.histograms[step], expected.histograms[step])
-    assert [found["warnings"] for found in of_two.of_case("data parallel")] == [[], []]
+    assert [found["warnings"] for found in of_two.of_case(case)] == [[], []]
 
 
 def test_pipeline_stages_are_read_as_one_run(processes: Callable[[int], Processes]) -> None:
@@ -296,3 +309,17 @@ def test_flattened_parameters_are_refused_with_advice(
     for found in processes(2).of_case("flattened"):
         assert "use_orig_params=True" in found["refusal"]
         assert "fully_shard" in found["refusal"]
+
+
+def test_the_documented_program_records_one_run(processes: Callable[[int], Processes]) -> None:
+    folder = processes(2).folder / "runs" / "sharded"
+    assert [path.name for path in folder.iterdir()] == ["adam_debug"]
+    run = read_run(folder)
+    assert list(run.statistics) == [1, 2, 4, 8]
+    assert [p.name for p in run.layout.parameters] == ["0.weight", "0.bias", "2.weight", "2.bias"]
+    assert [p.shape for p in run.layout.parameters] == [(128, 64), (128,), (4, 128), (4,)]
+
+
+def test_the_page_says_what_a_step_costs(processes: Callable[[int], Processes]) -> None:
+    page = (Path(__file__).parents[1] / "docs/distributed.md").read_text(encoding="utf-8")
+    assert f"| {8 * len(SAID)} + 24 P |" in page
