@@ -231,10 +231,11 @@ class AdamDebugCallback:
         )
         self._follow_parameters()
         self._open_log: Callable[[], EventLog] | None = None
-        if place.may_be_copy and writer is None:
-            self._open_log = functools.partial(EventLog, log_dir, folder=place.folder)
+        if place.may_have_copies and log_dir is not None:
             parameters = [(w.name, w.shape) for w in self._records.parameters.watched]
-            self._copies = Copies(parameters, os.fspath(log_dir or ""))
+            self._copies = Copies(parameters, os.fspath(log_dir))
+            if not self._copies.is_first:
+                self._open_log = functools.partial(EventLog, log_dir, folder=place.folder)
         writes &= self._open_log is None
         self._recorder = Recorder(
             EventLog(log_dir, writer=writer, folder=place.folder) if writes else NoLog()

@@ -233,7 +233,7 @@ class Place:
         ranks: The processes that it records together with, or None.
         shard_of: Tells, by its name, what of a parameter is here; None where all is.
         groups: Those of all processes' parameters, where the optimizer's own are fewer.
-        may_be_copy: Whether another process may have copies of the same parameters, which
+        may_have_copies: Whether other processes may have copies of the same parameters, which
             :class:`Copies` can tell.
     """
 
@@ -242,7 +242,7 @@ class Place:
     ranks: Ranks | None = None
     shard_of: Callable[[str, Tensor], Shard] | None = None
     groups: Groups | None = None
-    may_be_copy: bool = False
+    may_have_copies: bool = False
 
 
 class Copies:
@@ -250,6 +250,9 @@ class Copies:
 
     As where a model is trained by DistributedDataParallel, but the callback got the module inside
     of it. Each process leaves a note in the store that all of them share, and waits for none.
+
+    Attributes:
+        is_first: Whether there is no earlier rank.
     """
 
     def __init__(self, parameters: Sequence[tuple[str, torch.Size]], where: str) -> None:
@@ -264,6 +267,7 @@ class Copies:
         key = schema.short_hash(repr((where, [(n, tuple(s)) for n, s in parameters])).encode())
         self._key = f"{schema.PLUGIN_NAME}/{key}/"
         self._rank = dist.get_rank()
+        self.is_first = self._rank == 0
         self._store.set(f"{self._key}{self._rank}", "")
 
     def is_one(self) -> bool:
@@ -320,7 +324,7 @@ def find_place(model: object, given: object, optimizer: Optimizer) -> Place:
                 folder, False, ranks, lambda _, p: flat.get(id(p)) or WholeShard(p.shape, first)
             )
         return Place(folder, is_silent=dist.get_rank(wrapper.process_group) > 0)
-    return Place(folder, may_be_copy=rank > 0)
+    return Place(folder, may_have_copies=True)
 
 
 def _of_meshes(folder: str, parameters: Sequence[Any], device: torch.device) -> Place:
