@@ -115,7 +115,8 @@ class AdamDebugCallback:
             model: Gives the parameters their names: a module, or pairs of name and parameter.
             optimizer: Whose steps are recorded; docs/optimizers.md says what is known of which. Of
                 any other the measured update, the weights, the gradients and its state as it is.
-            log_dir: Folder of the run; the event file goes into its subfolder ``adam_debug``.
+            log_dir: Folder of the run; the event file goes into its subfolder ``adam_debug``. In
+                distributed training every rank passes the same one: see docs/distributed.md.
             writer: Instead of ``log_dir``, a ``SummaryWriter`` whose event file is shared.
             every_n_steps: Interval of records after the first ones (steps 1, 2, 4, 8, 16, 32). By
                 default 50, or about 200 records a run where ``total_steps`` is given.
@@ -368,6 +369,8 @@ class AdamDebugCallback:
         open_log, self._open_log = self._open_log, None
         if self._copies.is_one():
             self._enabled = False
+            self._step_is_known = not self._follows_optimizer
+            self._records.release()
         elif open_log is not None:
             self._recorder.log = open_log()
 
@@ -691,13 +694,13 @@ class AdamDebugCallback:
                 raise own[0].error if own else RuntimeError(f"Adam Debug: {elsewhere}; {outcome}")
 
     def _lose_ranks(self, error: Exception) -> None:
-        """Give up, because the other processes cannot be reached."""
+        """Give up, because there is no way to agree with the other processes."""
         self._enabled = False
         if self._raises:
             raise error
         self._warn_once(
-            f"the other ranks cannot be reached at step {self._step} ({type(error).__name__}: "
-            f"{error}); {_ENDED}"
+            f"failed while talking to the other ranks at step {self._step} "
+            f"({type(error).__name__}: {error}); {_ENDED}"
         )
 
     # --- the optimizer ---
@@ -712,15 +715,17 @@ class AdamDebugCallback:
         self._overwrites_gradients = any(map(self._state.overwrites_gradient, groups))
         if self._history is not None:
             self._history.clear()
-        for message in self._records.notices:
-            self._warn_once(message)
+        ranks = self._place.ranks
+        if ranks is None or ranks.is_first:  # all have the same parameters
+            for message in self._records.notices:
+                self._warn_once(message)
 
     def _read_step_count(self) -> None:
         """Continue from the optimizer's own count, which says where a resumed run stands."""
         if not self._step_is_known:
             taken = self._state.steps_taken()
             self._step = self._step if taken is None else taken
-            self._step_is_known = True
+            self._step_is_known = self._enabled  # else no hook counts on
             self._counts_steps = taken is not None
 
     def _look_at(self, state_dict: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ them have measured a step do the sums of that step follow. What they decide they
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -298,7 +298,7 @@ def find_place(model: object, given: object, optimizer: Optimizer) -> Place:
     if not parameters:
         return Place(folder)
     device = parameters[0].device
-    modules: Iterable[nn.Module] = model.modules() if isinstance(model, nn.Module) else ()
+    modules = list(model.modules()) if isinstance(model, nn.Module) else []
     wrappers = [module for module in modules if _is_wrapper(module)]
     if groups is not None:
         here = {id(p) for group in optimizer.param_groups for p in group["params"]}
@@ -313,7 +313,7 @@ def find_place(model: object, given: object, optimizer: Optimizer) -> Place:
         )
     if wrappers:
         wrapper: Any = wrappers[0]
-        flat = flat_shards(wrapper)
+        flat = flat_shards(modules)
         between: Any = getattr(wrapper, "_inter_node_pg", None)
         if between is not None and dist.get_rank(between) > 0:
             return Place(folder, is_silent=True)

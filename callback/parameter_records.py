@@ -103,6 +103,10 @@ class ParameterRecords:
         self._rebuild()
         return True
 
+    def release(self) -> None:
+        """Let go of the memory: nothing is recorded any more."""
+        self._measurements = []
+
     def exclude(self, name: str) -> bool:
         """Record a parameter no more; return whether others are left."""
         if {w.name for w in self.parameters.watched} <= self._excluded | {name}:

@@ -9,7 +9,7 @@ the processes add up counts every element once.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -340,14 +340,14 @@ class LocalGradients:
         return shard.local(gradient)
 
 
-def flat_shards(model: nn.Module) -> dict[int, FlatShard]:
-    """Return the shards of FullyShardedDataParallel by the id of the parameter.
+def flat_shards(modules: Iterable[nn.Module]) -> dict[int, FlatShard]:
+    """Return the shards of FullyShardedDataParallel modules by the id of the parameter.
 
     Only those with ``use_orig_params=True`` have parameters that an optimizer can be given one by
     one; torch/distributed/fsdp/_flat_param.py says which elements they are.
     """
     found: dict[int, FlatShard] = {}
-    for module in model.modules():
+    for module in modules:
         flat = getattr(getattr(module, "_handle", None), "flat_param", None)
         infos = getattr(flat, "_shard_param_infos", None)
         if flat is None or infos is None or getattr(flat, "_params", None) is None:

@@ -331,6 +331,23 @@ class Worker:
 
         return run
 
+    def over_budget(self, folder: Path) -> dict[str, Any]:
+        """Records take more than they may, as the rank that writes finds."""
+        model = fsdp2()
+        t = Training(options={"max_overhead": 1e-9})
+        debug = t.run(model, t.optimizer(model.parameters()), folder)
+        return {"stretch": debug._stretch if debug else 0}
+
+    def different_options(self, folder: Path) -> None:
+        model = fsdp2()
+        t = Training(options={"every_n_steps": 3 if self.rank else 5})
+        t.run(model, t.optimizer(model.parameters()), folder)
+
+    def different_parameters(self, folder: Path) -> None:
+        model = fsdp2()
+        parameters = list(model.parameters())[self.rank :]
+        ADAMW.run(model, ADAMW.optimizer(parameters), folder)
+
     def full_disk(self, folder: Path) -> dict[str, Any]:
         """Only the rank that writes meets it."""
         model = fsdp2()
@@ -401,6 +418,9 @@ class Worker:
         self.case("failing memory", self.failing("memory"))
         self.case("failing options", self.failing("options"))
         self.case("failing schedule", self.failing("schedule"))
+        self.case("over budget", self.over_budget)
+        self.case("different options", self.different_options)
+        self.case("different parameters", self.different_parameters)
         self.case("full disk", self.full_disk)
         self.case("pipeline", self.pipeline)
 

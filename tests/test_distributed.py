@@ -287,6 +287,30 @@ def test_all_ranks_end_recording_with_one_that_cannot_go_on(
     assert list(read_run(of_two.folder / "failing schedule").statistics) == [1, 2, 3]
 
 
+def test_all_ranks_follow_the_budget_of_the_first(processes: Callable[[int], Processes]) -> None:
+    found = processes(2).of_case("over budget")
+    assert [of["warnings"] for of in found] == [[], []]
+    assert found[0]["stretch"] == found[1]["stretch"] > 1
+    run = read_run(processes(2).folder / "over budget")
+    assert list(run.statistics) == [1, 2, 4, 8]  # not 5 and 10
+    assert run.steps[11]["every_n_steps"] == 5 * found[0]["stretch"]
+
+
+def test_ranks_that_disagree_record_less_and_do_not_hang(
+    processes: Callable[[int], Processes],
+) -> None:
+    of_two = processes(2)
+    for found in of_two.of_case("different options"):
+        (warning,) = found["warnings"]
+        assert "the ranks were about to record different steps" in warning
+        assert "records are left out" in warning
+    run = read_run(of_two.folder / "different options")
+    assert list(run.statistics) == [1, 2]  # at step 3 one of them alone was about to record
+    assert list(run.steps) == list(range(1, 12))
+    for found in of_two.of_case("different parameters"):
+        assert "the ranks have different parameters" in found["warnings"][-1]
+
+
 def test_a_full_disk_ends_recording_on_all_ranks(processes: Callable[[int], Processes]) -> None:
     writer, other = processes(2).of_case("full disk")
     assert not writer["enabled"]

@@ -26,6 +26,7 @@ DOCUMENTS = (
     "examples/README.md",
     "docs/architecture.md",
     "docs/format.md",
+    "docs/distributed.md",
     "docs/quickstart.md",
     "docs/how-to-read.md",
 )
