@@ -25,6 +25,7 @@ DOCUMENTS = (
     "CONTRIBUTING.md",
     "examples/README.md",
     "docs/architecture.md",
+    "docs/compatibility.md",
     "docs/format.md",
     "docs/distributed.md",
     "docs/quickstart.md",
