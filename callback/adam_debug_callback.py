@@ -352,6 +352,7 @@ class AdamDebugCallback:
             self._contained(_STEPS, "recording a step", self._end_step)
         else:
             self._end_shared_step(self._shared)
+        self._tell_findings()
 
     def _before_load(self, _: Optimizer, state_dict: dict[str, Any]) -> None:
         self._contained(_LOADING, "looking at a checkpoint", lambda: self._look_at(state_dict))
@@ -438,7 +439,6 @@ class AdamDebugCallback:
             self._contained(_WRITING, "writing a record", self._write)
             self._seconds_since_row += time.perf_counter() - writing
         self._keep_to_budget(start)
-        self._tell_findings()
 
     def _end_record(self) -> None:
         with torch.no_grad():
@@ -599,20 +599,24 @@ class AdamDebugCallback:
             skipped = None
             if now.total["knows_step"]:
                 self._step = round(now.total["step"] / now.total["knows_step"])
-            if now.total["skipped"] or not now.total["real_step"]:
+            counts = now.total["real_step"] and not now.total["skipped"]
+            if counts:
+                if shared.have_measured(now):
+                    self._contained(
+                        _RECORDS, "recording a step", lambda: self._share_record(shared, now)
+                    )
+                self._keep_norms(now._replace(number=self._step))
+            self._draw_conclusions(shared, now, names)
+            if not counts:
                 if now.total["skipped"]:
                     self._recorder.rows.skip_step()
                 self._step -= 1
+                self._enabled &= not shared.is_over
                 return
-            if shared.have_measured(now):
-                self._contained(
-                    _RECORDS, "recording a step", lambda: self._share_record(shared, now)
-                )
-            self._keep_norms(now._replace(number=self._step))
-            self._draw_conclusions(shared, now, names)
         has_gradient = now is None or bool(now.has_gradient.any())
         self._norm = norm if self._history is not None and has_gradient else float("nan")
         self._contained(_STEPS, "recording a step", lambda: self._finish_step(start, skipped))
+        self._enabled &= not shared.is_over
 
     def _look_at_step(self, said: dict[str, Scalar]) -> None:
         """Say what this step is. Gradients are fetched at once, because all have to do that."""
@@ -622,7 +626,8 @@ class AdamDebugCallback:
             w.shard is not None and w.shard.is_here for w in self._records.parameters.watched
         )
         is_phantom = self._had_no_state and uncounted_steps.is_phantom(self._optimizer, gradients)
-        records = self._due and _RECORDS not in self._disabled
+        assert self._shared is not None
+        records = self._due and _RECORDS not in self._disabled and not self._shared.is_ending
         skipped = uncounted_steps.scaler_flag(self._optimizer)
         said["real_step"] = float(has_parameters and not is_phantom)
         said["knows_step"] = float(self._counts_steps)
@@ -630,7 +635,7 @@ class AdamDebugCallback:
         said["histograms"] = float(records and self._wants_histograms(self._step + 1))
         if skipped is not None:
             said["skipped"] = skipped.detach().reshape(()).double()
-        if self._shared is not None and self._shared.ranks.is_first:
+        if self._shared.ranks.is_first:
             said["stretch"] = float(self._budget.stretch(self._interval))
 
     def _measure(self, said: dict[str, Scalar]) -> None:
@@ -654,7 +659,8 @@ class AdamDebugCallback:
         self._step_is_first = False
 
     def _keep_norms(self, said: Said) -> None:
-        if self._history is not None and _NORMS not in self._disabled and said.has_gradient.any():
+        is_whole = _NORMS not in self._disabled and not said.total["norms_failed"]
+        if self._history is not None and is_whole and said.has_gradient.any():
             skipped = torch.tensor(said.total["skipped"]) if said.total["skipped"] else None
             has_gradient = tuple(said.has_gradient.tolist())
             self._history.add(said.number, said.squares, has_gradient, skipped)
@@ -678,7 +684,7 @@ class AdamDebugCallback:
             self._disabled.add(_NORMS)
             outcomes.append((_NORMS, f"{_NORMS} {_LEFT_OUT}"))
         if todo.stops:
-            self._enabled = False
+            shared.end_after(said)
             outcomes.append((_STEPS, _ENDED))
         for part, outcome in outcomes:
             own = shared.take(part)

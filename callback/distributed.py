@@ -63,6 +63,7 @@ class Said(NamedTuple):
     """What all processes have said of one step.
 
     Attributes:
+        serial: Counts what was said.
         number: Of the step, as this process counts.
         total: The numbers of :data:`SAID`, added up.
         squares: Σg² of each parameter of the optimizer, float64 ``[parameters]``.
@@ -70,6 +71,7 @@ class Said(NamedTuple):
         failed: Which parameters could not be read somewhere, bool ``[parameters]``.
     """
 
+    serial: int
     number: int
     total: Mapping[str, float]
     squares: Values
@@ -78,6 +80,7 @@ class Said(NamedTuple):
 
 
 class _OnItsWay(NamedTuple):
+    serial: int
     number: int
     numbers: Tensor
     arrived: torch.cuda.Event | None
@@ -89,6 +92,8 @@ class Ranks:
     Attributes:
         size: Their number.
         is_first: Whether this is the one that writes.
+        delay: How many steps later at most what is said is heard.
+        said: How often something was said.
         collectives: How many collective operations this process has entered.
         bytes: How many bytes it has given into them.
     """
@@ -105,6 +110,8 @@ class Ranks:
         self.is_first = all(dist.get_rank(group) == 0 for group in groups)
         self._device = _device_of(groups[0], device)
         self._on_their_way: deque[_OnItsWay] = deque()
+        self.delay = 0 if self._device.type == "cpu" else _LOOKED_AT_AFTER
+        self.said = 0
         self.collectives = 0
         self.bytes = 0
 
@@ -150,6 +157,7 @@ class Ranks:
             ],
             np.float64,
         )
+        self.said += 1
         vector = self._to_device(on_host)
         first, end = len(SAID), len(SAID) + len(has_gradient)
         for i, scalar in enumerate(numbers):
@@ -160,17 +168,19 @@ class Ranks:
         for group in self._groups:
             self._count(vector)
             dist.all_reduce(vector, group=group)
+        norm = vector[first:end].sum().sqrt()
+        norm = torch.where(vector[SAID.index("norms_failed")] > 0, torch.nan, norm)
         if vector.device.type == "cpu":
-            self._on_their_way.append(_OnItsWay(number, vector, None))
-            return float(np.sqrt(vector[first:end].sum())), None
+            self._on_their_way.append(_OnItsWay(self.said, number, vector, None))
+            return float(norm), None
         memory = torch.empty(vector.shape, dtype=vector.dtype, pin_memory=vector.is_cuda)
         memory.copy_(vector, non_blocking=True)
         arrived = None
         if vector.is_cuda:
             arrived = torch.cuda.Event()
             arrived.record(torch.cuda.current_stream(vector.device))
-        self._on_their_way.append(_OnItsWay(number, memory, arrived))
-        return vector[first:end].sum().sqrt(), vector[SAID.index("skipped")]
+        self._on_their_way.append(_OnItsWay(self.said, number, memory, arrived))
+        return norm, vector[SAID.index("skipped")]
 
     def heard(self, everything: bool) -> list[Said]:
         """Return what was said, each step once, in order.
@@ -180,13 +190,13 @@ class Ranks:
         """
         heard = []
         while self._on_their_way:
-            is_late = len(self._on_their_way) > _LOOKED_AT_AFTER
-            if not (everything or is_late or self._on_their_way[0].arrived is None):
+            is_late = len(self._on_their_way) > self.delay
+            if not (everything or is_late):
                 break
-            number, numbers, arrived = self._on_their_way.popleft()
+            serial, number, numbers, arrived = self._on_their_way.popleft()
             if arrived is not None:
                 arrived.synchronize()
-            heard.append(_said(number, numbers.numpy()))
+            heard.append(_said(serial, number, numbers.numpy()))
         return heard
 
     def reduce(self, packed: Packed) -> Packed:
@@ -387,10 +397,11 @@ def _device_of(group: Any, wanted: torch.device) -> torch.device:
     return wanted if wanted.type in kinds else torch.device(kinds[0])
 
 
-def _said(number: int, numbers: Values) -> Said:
+def _said(serial: int, number: int, numbers: Values) -> Said:
     first = len(SAID)
     squares, has_gradient, failed = numbers[first:].reshape(3, -1)
     return Said(
+        serial,
         number,
         dict(zip(SAID, numbers[:first].tolist(), strict=True)),
         squares,

@@ -67,6 +67,22 @@ class SharedSteps:
         self._untold: list[Trouble] = []
         self._told: list[Trouble] = []
         self._names: list[str] | None = None
+        self._last: int | None = None
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether it is known that recording ends soon."""
+        return self._last is not None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all processes know by now that recording has ended."""
+        return self._last is not None and self.ranks.said >= self._last
+
+    def end_after(self, said: Said) -> None:
+        """End recording at the step by which even the last process has heard of this one."""
+        if self._last is None:
+            self._last = said.serial + self.ranks.delay
 
     def check_names(self, names: list[str]) -> None:
         """Compare the parameters of all processes, once; all of them must call this.

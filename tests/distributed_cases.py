@@ -133,12 +133,14 @@ class Training:
         folder: Path | None,
         *,
         recorded: nn.Module | None = None,
+        delay: int = 0,
     ) -> AdamDebugCallback | None:
         """Train, and record into a folder if one is given."""
         options = {"every_n_steps": 5, "max_sampled_elements": 2048, **self.options}
         debug = None
         if folder is not None:
             debug = AdamDebugCallback(recorded or model, optimizer, log_dir=folder, **options)
+            _delay(debug, delay)
         for step in range(1, self.steps + 1):
             optimizer.zero_grad()
             self.backward(model, step)
@@ -306,30 +308,46 @@ class Worker:
             return {"refusal": str(error)}
         return {}
 
-    def failing(self, part: str, at: int = 4) -> Callable[[Path], dict[str, Any]]:
+    def failing(
+        self, part: str, at: int = 4, delay: int = 0, **options: Any
+    ) -> Callable[[Path], dict[str, Any]]:
         """Something fails on the last rank alone, at one step."""
 
         def run(folder: Path) -> dict[str, Any]:
             model = fsdp2()
             optimizer = ADAMW.optimizer(model.parameters())
             debug = AdamDebugCallback(
-                model, optimizer, log_dir=folder, every_n_steps=1, max_sampled_elements=2048
+                model,
+                optimizer,
+                log_dir=folder,
+                **{"every_n_steps": 1, "max_sampled_elements": 2048, **options},
             )
+            _delay(debug, delay)
             if self.rank == self.ranks - 1:
                 debug._state = debug._records._state = _Failing(optimizer, part, at, model)
                 for measurement in debug._records._measurements:
                     measurement._state = debug._state
                 if part == "schedule":
                     debug._schedule = _FailingSchedule(1)
-            for step in range(1, 9):
-                optimizer.zero_grad()
-                backward(model, step)
-                optimizer.step()
+            raised = ""
+            try:
+                for step in range(1, 9 + delay):
+                    optimizer.zero_grad()
+                    backward(model, step)
+                    optimizer.step()
+            except RuntimeError as error:
+                raised = str(error)
             enabled = debug._enabled
             debug.close()
-            return {"enabled": enabled}
+            return {"enabled": enabled, "raised": raised}
 
         return run
+
+    def delayed(self, folder: Path) -> None:
+        """What is said is heard later, as on a device."""
+        model = fsdp2()
+        t = TRAININGS["jump"]
+        t.run(model, t.optimizer(model.parameters()), folder, delay=4)
 
     def over_budget(self, folder: Path) -> dict[str, Any]:
         """Records take more than they may, as the rank that writes finds."""
@@ -418,6 +436,9 @@ class Worker:
         self.case("failing memory", self.failing("memory"))
         self.case("failing options", self.failing("options"))
         self.case("failing schedule", self.failing("schedule"))
+        self.case("failing later", self.failing("schedule", delay=4))
+        self.case("failing loudly", self.failing("state", on_error="raise"))
+        self.case("delayed", self.delayed)
         self.case("over budget", self.over_budget)
         self.case("different options", self.different_options)
         self.case("different parameters", self.different_parameters)
@@ -471,6 +492,11 @@ class _Failing(AdamState):
 
             raise CaptureError("wide.weight", RuntimeError("this one fails"))
         return state
+
+
+def _delay(debug: AdamDebugCallback, steps: int) -> None:
+    if debug._place.ranks is not None:
+        debug._place.ranks.delay = steps
 
 
 def _stage_gradients(stage: nn.Module, step: int) -> None:

@@ -130,7 +130,8 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], RecordedR
 
 def assert_same_statistics(run: RecordedRun, alone: RecordedRun, without: set[str]) -> None:
     names = alone.layout.statistics
-    for step, expected in alone.statistics.items():
+    for step in run.statistics:
+        expected = alone.statistics[step]
         for column, name in enumerate(names):
             if name not in without:
                 np.testing.assert_allclose(
@@ -285,6 +286,36 @@ def test_all_ranks_end_recording_with_one_that_cannot_go_on(
         assert "nothing more is recorded" in found["warnings"][-1]
         assert not found["enabled"]
     assert list(read_run(of_two.folder / "failing schedule").statistics) == [1, 2, 3]
+
+
+def test_a_failure_ends_training_on_all_ranks_where_that_is_wanted(
+    processes: Callable[[int], Processes],
+) -> None:
+    others, failing = processes(2).of_case("failing loudly")
+    assert failing["raised"] == "the adapter fails"
+    assert "another rank failed at step 4" in others["raised"]
+
+
+def test_what_is_heard_later_leads_to_the_same(
+    processes: Callable[[int], Processes], alone: Callable[[str], RecordedRun]
+) -> None:
+    """As on a device, where nothing waits for what is said."""
+    of_two = processes(2)
+    run, expected = read_run(of_two.folder / "delayed"), alone("jump")
+    assert [found["warnings"] for found in of_two.of_case("delayed")] == [[], []]
+    jump = distributed_cases.JUMP
+    early = [step for step in expected.statistics if step <= jump]
+    assert list(run.statistics) == [*early, *range(jump + 5, jump + 17)]
+    assert_same_statistics(run, expected, set())
+    assert run.steps.keys() == expected.steps.keys()
+    for step, row in expected.steps.items():
+        norm = run.steps[step]["gradient_norm"]
+        np.testing.assert_allclose(norm, row["gradient_norm"], rtol=TOLERANCE)
+    assert run.gradient_norms.keys() == expected.gradient_norms.keys()
+    for found in of_two.of_case("failing later"):
+        assert not found["enabled"]
+        assert "nothing more is recorded" in found["warnings"][-1]
+    assert list(read_run(of_two.folder / "failing later").statistics) == [1, 2, 3]
 
 
 def test_all_ranks_follow_the_budget_of_the_first(processes: Callable[[int], Processes]) -> None:
