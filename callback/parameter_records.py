@@ -17,7 +17,7 @@ from .measurement import Measured, Measurement, States, finished
 from .optimizer_state.base import OptimizerState
 from .shard_sums import ShardSums, Taker, check_intact, joined
 from .shards import LocalGradients
-from .state_storage import Storage, storage_types
+from .state_storage import Storage, joined_types, storage_types
 from .watched_parameters import Parameters, find_parameters
 
 # Fewer elements than this of one parameter say too little of it.
@@ -272,15 +272,7 @@ class ParameterRecords:
     def _agree_on_layout(self, ranks: Ranks) -> None:
         """Find out what tensors the optimizer has in any process, and describe them all."""
         found = ranks.gather((self._others_here, self._storage_by_group(self._found)))
-        storage = [
-            {
-                key: ", ".join(
-                    sorted({t for s in of_group for t in s.get(key, "").split(", ")} - {""})
-                )
-                for key in sorted({key for s in of_group for key in s})
-            }
-            for of_group in zip(*(by_group for _, by_group in found), strict=True)
-        ]
+        storage = [joined_types(of_group) for of_group in zip(*(s for _, s in found), strict=True)]
         self._set_layout(sorted({key for keys, _ in found for key in keys}), storage)
 
     def _names_of_quantities(self, others: Sequence[str]) -> list[str]:
