@@ -581,7 +581,7 @@ class AdamDebugCallback:
             self._contained(_NORMS, "computing the gradient norm", lambda: self._add_up(said))
         waiting = self._recorder.rows.waiting + 1
         try:
-            shared.check_names(names)
+            shared.check_parameters(names, self._norms.parameters)
             failures, failed = shared.tell((_RECORDS, _NORMS), names)
             failed += [False] * (self._norms.parameters - len(names))
             said |= {**failures, "step": self._step * float(said.get("knows_step", 0))}

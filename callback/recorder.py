@@ -3,38 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 from tb_adam_plugin import schema
 
+from .event_log import EventLog
 from .step_scalars import StepRows, StepScalars
-
-
-class Log(Protocol):
-    """Where a recorder writes."""
-
-    @property
-    def location(self) -> str:
-        """Path or URL."""
-
-    @property
-    def dropped_records(self) -> int:
-        """How many writes lost something."""
-
-    def write(
-        self,
-        step: int,
-        wall_time: float,
-        tensors: Sequence[schema.TaggedTensor],
-        scalars: Mapping[str, float] | None = None,
-    ) -> None:
-        """Write one step."""
-
-    def flush(self) -> None:
-        """Make it readable."""
-
-    def close(self) -> None:
-        """End."""
 
 
 class NoLog:
@@ -56,7 +29,7 @@ class NoLog:
 class Recorder:
     """The callback's output. It does not know the callback, so that it can outlive it."""
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: EventLog | NoLog) -> None:
         """Write to ``log``."""
         self.log = log
         self.rows = StepScalars()

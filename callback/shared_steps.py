@@ -66,7 +66,7 @@ class SharedSteps:
         self.stops = False
         self._untold: list[Trouble] = []
         self._told: list[Trouble] = []
-        self._names: list[str] | None = None
+        self._are_checked = False
         self._last: int | None = None
 
     @property
@@ -84,16 +84,21 @@ class SharedSteps:
         if self._last is None:
             self._last = said.serial + self.ranks.delay
 
-    def check_names(self, names: list[str]) -> None:
+    def check_parameters(self, names: Sequence[str], count: int) -> None:
         """Compare the parameters of all processes, once; all of them must call this.
+
+        Args:
+            names: Of those that are recorded.
+            count: Of all.
 
         Raises:
             ValueError: If they differ. It is raised in all processes.
         """
-        if self._names is not None:
+        if self._are_checked:
             return
-        self._names = names
-        if any(others != names for others in self.ranks.gather(names)):
+        self._are_checked = True
+        here = (list(names), count)
+        if any(there != here for there in self.ranks.gather(here)):
             raise ValueError(
                 "the ranks have different parameters: give the callback the same model and an "
                 "optimizer of the same parameters on each"
