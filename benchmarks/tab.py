@@ -4,7 +4,9 @@ Four runs of a thousand parameters and two thousand logged steps, with all stati
 and served by a real TensorBoard; the tab is opened in headless Chromium without a GPU. Times of the
 main thread are processor time, so that other work on the machine does not count, less what a page
 at rest takes: of the tab itself (script, style, layout), and of all tasks (painting as well, and
-twice, because a move sent by a debugger takes two frames). Of recolouring it is the tab's script.
+twice, because a move sent by a debugger takes two frames). What Chromium itself needs for that is
+measured on a page of nothing but one element that follows the pointer. Of recolouring it is the
+tab's script.
 
     PYTHONPATH=tests python benchmarks/tab.py
     PYTHONPATH=tests python benchmarks/tab.py --parameters 300 --steps 500 --runs 2
@@ -42,6 +44,21 @@ PEERS = {
     "recolour": ("25.6 s", "983 ms"),
     "memory": ("2568 MB", "256 MB"),
 }
+
+# One element in a layer of its own, moved in the next frame, as the tab moves its step lines.
+_BARE_PAGE = """
+<style>div {position: absolute; width: 2px; height: 700px; background: black}</style><div></div>
+<script>
+  const moved = document.querySelector('div').animate(
+    {transform: ['none', 'translateX(2048px)']}, {duration: 2048, fill: 'both'});
+  moved.pause();
+  let waiting = 0;
+  addEventListener('pointermove', (event) => waiting ||= requestAnimationFrame(() => {
+    waiting = 0;
+    moved.currentTime = event.clientX;
+  }));
+</script>
+"""
 
 _OWN_WORK = ("ScriptDuration", "RecalcStyleDuration", "LayoutDuration")
 
@@ -92,25 +109,15 @@ def complete(tensorboard: TensorBoard, options: argparse.Namespace) -> bool:
     return len(runs) == options.runs and all(r["last_step"] == options.steps for r in runs)
 
 
-class Visit:
-    """An open tab, and what Chromium counts about it."""
+class Meter:
+    """What Chromium counts about a page."""
 
-    def __init__(self, browser: Browser, url: str, link: str = "") -> None:
-        """Open it and wait for the heat map."""
-        self.context = browser.new_context(viewport={"width": 1600, "height": 1000})
-        self.page: Page = self.context.new_page()
-        self.page.add_init_script(_WATCH_DRAWING)
-        self.tab = Tab(self.page)
-        self.page.goto(f"{url}#adam_debug{link}")
-        self.frame().wait_for_function("() => window.drawnAt", timeout=120_000)
-        self.session: CDPSession = self.context.new_cdp_session(self.page)
+    def __init__(self, page: Page) -> None:
+        """Start counting."""
+        self.page = page
+        self.session: CDPSession = page.context.new_cdp_session(page)
         self.session.send("Performance.setTimeDomain", {"timeDomain": "threadTicks"})
         self.session.send("Performance.enable")
-
-    def frame(self) -> Any:
-        """The plugin's frame, once it is there."""
-        self.tab.locate("body").wait_for(timeout=60_000)
-        return next(f for f in self.page.frames if "plugin_entry" in f.url)
 
     def worked(self) -> npt.NDArray[np.float64]:
         """Seconds that the main thread has worked: in script, style and layout, and in all."""
@@ -148,6 +155,25 @@ class Visit:
         ours = {n["id"] for n in profile["nodes"] if "/static/" in n["callFrame"]["url"]}
         deltas = zip(profile["samples"], profile["timeDeltas"], strict=True)
         return f"{sum(d for node, d in deltas if node in ours) / 1000 / times:.1f} ms"
+
+
+class Visit:
+    """An open tab."""
+
+    def __init__(self, browser: Browser, url: str, link: str = "") -> None:
+        """Open it and wait for the heat map."""
+        self.context = browser.new_context(viewport={"width": 1600, "height": 1000})
+        self.page: Page = self.context.new_page()
+        self.page.add_init_script(_WATCH_DRAWING)
+        self.tab = Tab(self.page)
+        self.page.goto(f"{url}#adam_debug{link}")
+        self.frame().wait_for_function("() => window.drawnAt", timeout=120_000)
+        self.meter = Meter(self.page)
+
+    def frame(self) -> Any:
+        """The plugin's frame, once it is there."""
+        self.tab.locate("body").wait_for(timeout=60_000)
+        return next(f for f in self.page.frames if "plugin_entry" in f.url)
 
     def close(self) -> None:
         """Close it and forget its cache."""
@@ -189,8 +215,9 @@ def measure(browser: Browser, tensorboard: TensorBoard) -> dict[str, str]:
 
     for name, box in (("cursor move", heat), ("cursor move over the lines", lines)):
         along = move(box["x"], box["y"] + box["height"] / 2, box["width"])
-        results[name] = visit.work(along, MOVES, 0.03)
+        results[name] = visit.meter.work(along, MOVES, 0.03)
     page.mouse.move(5, 5)
+    results["cursor move on a bare page"] = bare_page(browser)
 
     tab.locate(".settings-button").click()
     field = tab.locate(".pair input").nth(2)
@@ -204,7 +231,7 @@ def measure(browser: Browser, tensorboard: TensorBoard) -> dict[str, str]:
             "1e-5" if i % 2 else "1e-6",
         )
 
-    results["recolour"] = visit.script(recolour, RECOLOURINGS, 0.3)
+    results["recolour"] = visit.meter.script(recolour, RECOLOURINGS, 0.3)
     tab.locate(".settings-button").click()
 
     for metric in ("Gradient", "√v̂", "Update / weight"):
@@ -214,7 +241,7 @@ def measure(browser: Browser, tensorboard: TensorBoard) -> dict[str, str]:
         tab.locate("body").press("j")
         page.wait_for_timeout(150)
     page.wait_for_load_state("networkidle")
-    visit.session.send("HeapProfiler.collectGarbage")
+    visit.meter.session.send("HeapProfiler.collectGarbage")
     results["memory"] = f"{renderer_megabytes(browser, page):.0f} MB"
     page.goto(f"{url}#scalars")
     page.reload()
@@ -222,6 +249,14 @@ def measure(browser: Browser, tensorboard: TensorBoard) -> dict[str, str]:
     results["memory of TensorBoard without the tab"] = f"{renderer_megabytes(browser, page):.0f} MB"
     visit.close()
     return results
+
+
+def bare_page(browser: Browser) -> str:
+    """What a move costs where there is nothing but one element that follows it."""
+    with browser.new_context(viewport={"width": 1600, "height": 1000}) as context:
+        page = context.new_page()
+        page.set_content(_BARE_PAGE)
+        return Meter(page).work(lambda i: page.mouse.move(300 + 10 * i, 300), MOVES, 0.03)
 
 
 def renderer_megabytes(browser: Browser, page: Page) -> float:

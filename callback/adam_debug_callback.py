@@ -28,8 +28,9 @@ from tb_adam_plugin import schema
 
 from . import options, schedule, state_storage, uncounted_steps
 from .capture import CaptureError
-from .distributed import Copies, Said, find_place
+from .distributed import Copies, Said, find_place, is_alone
 from .event_log import EventLog
+from .gain_ratio import GainRatio
 from .gradient_history import GradientHistory
 from .naming import listed
 from .norms import GradientNorms, Squares
@@ -39,6 +40,7 @@ from .overhead import OverheadBudget
 from .parameter_records import ParameterRecords, StepRecord
 from .recorder import NoLog, Recorder
 from .shared_steps import SharedSteps, Trouble
+from .stale_gradients import StaleGradients
 from .step_scalars import Scalar, StepRows
 
 if TYPE_CHECKING:
@@ -58,6 +60,7 @@ _WRITING, _LOADING = "event files", "checks of checkpoints"
 _DIAGNOSIS = "findings"
 _LEFT_OUT = "are left out from now on, training goes on"
 _ENDED = "nothing more is recorded, training goes on"
+_GAIN, _STALE = "gain ratios", "checks for stale gradients"
 
 _WATCHING: weakref.WeakKeyDictionary[Optimizer, weakref.ref[AdamDebugCallback]] = (
     weakref.WeakKeyDictionary()
@@ -104,6 +107,7 @@ class AdamDebugCallback:
         normalized_update: bool = False,
         max_overhead: float | None = None,
         gradient_norm: bool = True,
+        loss_closure: Callable[[], float | Tensor] | None = None,
         mirror_scalars: bool = True,
         initial_step: int | None = None,
         on_error: Literal["warn", "raise"] = "warn",
@@ -133,6 +137,11 @@ class AdamDebugCallback:
                 the callback's choice, and no limit where ``every_n_steps`` is given.
             gradient_norm: Record the global gradient norm at every step, and look closer when it
                 jumps.
+            loss_closure: Returns the loss of the current batch, without a backward pass. Called
+                before and after each step that is recorded, for the gain ratio: how much of what
+                the gradient promised the step has kept. Global random numbers, and the gradients,
+                buffers and modes of ``model``, are afterwards as they were. The weights are copied
+                for the time of such a step.
             mirror_scalars: Also write a few numbers as ordinary scalars for the Scalars tab.
             initial_step: Number of steps already taken. By default the optimizer's own count, which
                 a checkpoint restores.
@@ -163,8 +172,14 @@ class AdamDebugCallback:
         options.check_choice("on_error", on_error, ("warn", "raise"))
         options.check_reaction("on_finding", on_finding)
         torch_optimizer = options.torch_optimizer(optimizer)
+        options.check_loss_closure(loss_closure, model, torch_optimizer)
         self._refuse_second_callback(torch_optimizer)
         place = find_place(model, optimizer, torch_optimizer)
+        if loss_closure is not None and not is_alone():
+            raise ValueError(
+                "loss_closure cannot be used in distributed training: one rank cannot evaluate the "
+                "loss without the others"
+            )
         optimizer = torch_optimizer
 
         self._optimizer = optimizer
@@ -181,6 +196,12 @@ class AdamDebugCallback:
         self._stretch = 1
         self._interval = min(self._schedule.every_n_steps, self._histogram_schedule.every_n_steps)
         self._history = GradientHistory() if gradient_norm else None
+        self._stale_gradients = StaleGradients()
+        self._gain: GainRatio | None = None
+        if loss_closure is not None:
+            assert isinstance(model, nn.Module)
+            self._gain = GainRatio(loss_closure, model)
+            self._gain.remember_random_state()
         self._mirror_scalars = mirror_scalars
         self._raises = on_error == "raise"
         self._live: LiveDiagnosis | None = None
@@ -278,8 +299,8 @@ class AdamDebugCallback:
             **scalars: Real numbers, or tensors of one element.
 
         Raises:
-            ValueError: If a name is one of :data:`tb_adam_plugin.schema.STEP_COLUMNS`, or a tensor
-                has not exactly one element.
+            ValueError: If a name is one of :data:`tb_adam_plugin.schema.STEP_COLUMNS` or
+                ``OPTIONAL_STEP_COLUMNS``, or a tensor has not exactly one element.
             TypeError: If a value is no real number.
         """
         if self._enabled:
@@ -298,6 +319,7 @@ class AdamDebugCallback:
         for handle in self._handles:
             handle.remove()
         self._handles = []
+        self._stale_gradients.close()
         if _WATCHING.get(self._optimizer, _nobody)() is self:
             del _WATCHING[self._optimizer]
         if self._close_recorder.detach() is not None:
@@ -339,6 +361,8 @@ class AdamDebugCallback:
             self._recording = self._contained(
                 _RECORDS, "reading the state before a step", self._begin_record
             )
+            if self._gain is not None:
+                self._contained(_GAIN, "evaluating loss_closure", self._begin_gain)
         self._seconds_before_step = time.perf_counter() - start
         self._seconds_since_row += self._seconds_before_step
 
@@ -350,6 +374,9 @@ class AdamDebugCallback:
             return
         if self._shared is None:
             self._contained(_STEPS, "recording a step", self._end_step)
+            if self._gain is not None:
+                self._gain.forget()  # of a step that failed or was left out, too
+                self._contained(_GAIN, "preparing for loss_closure", self._prepare_gain)
         else:
             self._end_shared_step(self._shared)
         self._tell_findings()
@@ -406,6 +433,16 @@ class AdamDebugCallback:
                 self._follow_parameters()
             self._records.before_step()
 
+    def _begin_gain(self) -> None:
+        assert self._gain is not None
+        self._gain.before_step(
+            [
+                (parameter, self._state.overwrites_gradient(group))
+                for group in self._optimizer.param_groups
+                for parameter in group["params"]
+            ]
+        )
+
     def _end_step(self) -> None:
         start = time.perf_counter()
         skipped = uncounted_steps.scaler_flag(self._optimizer)
@@ -428,6 +465,9 @@ class AdamDebugCallback:
                 "computing the gradient norm",
                 lambda: self._follow_gradients(history, skipped),
             )
+        self._contained(_STALE, "looking for stale gradients", self._follow_stale_gradients)
+        if self._gain is not None:
+            self._contained(_GAIN, "evaluating loss_closure", self._end_gain)
         self._finish_step(start, skipped)
 
     def _finish_step(self, start: float, skipped: Tensor | None) -> None:
@@ -448,6 +488,28 @@ class AdamDebugCallback:
                 self._step,
             )
         self._step_is_first = False
+
+    def _end_gain(self) -> None:
+        assert self._gain is not None
+        rows = self._recorder.rows
+        ratio = self._gain.after_step(rows.upcoming("gradient_norm_before_clip"))
+        if ratio is not None:
+            rows.add("gain_ratio", ratio)
+
+    def _prepare_gain(self) -> None:
+        assert self._gain is not None
+        if self._is_due(self._step + 1):
+            self._gain.remember_random_state()
+
+    def _follow_stale_gradients(self) -> None:
+        ratio = self._stale_gradients.take()
+        if ratio is not None:
+            self._recorder.rows.add("stale_gradient_ratio", ratio)
+        if self._record is not None and self._stale_gradients.wants_parameter:
+            watched = [w.parameter for w in self._records.parameters.watched]
+            if self._stale_gradients.watch(watched, self._record.squared_gradients):
+                # From here on a column, so that the columns change seldom.
+                self._recorder.rows.add("stale_gradient_ratio", float("nan"))
 
     @torch.no_grad()
     def _follow_gradients(self, history: GradientHistory, skipped: Tensor | None) -> None:
@@ -797,7 +859,7 @@ class AdamDebugCallback:
             self._failed_writes += 1
             if self._failed_writes < _FAILED_WRITES:
                 return "training goes on, and so do attempts to write"
-        if part in (_RECORDS, _NORMS, _LOADING, _DIAGNOSIS):
+        if part in (_RECORDS, _NORMS, _LOADING, _DIAGNOSIS, _GAIN, _STALE):
             self._disabled.add(part)
             self._step_is_first &= part != _RECORDS  # no need to catch up on a record
             return f"{part} {_LEFT_OUT}"

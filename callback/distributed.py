@@ -288,6 +288,11 @@ class Copies:
         return any(self._store.check([f"{self._key}{rank}"]) for rank in range(self._rank))
 
 
+def is_alone() -> bool:
+    """Whether there is no other process."""
+    return not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1)
+
+
 def find_place(model: object, given: object, optimizer: Optimizer) -> Place:
     """Find out what this process has to record. Takes part in no collective.
 

@@ -660,6 +660,11 @@ STEP_COLUMNS = (
     "skipped_steps",
     "every_n_steps",
 )
+# Columns that are there where there is something to record, among the user's.
+#   gain_ratio             change of the loss on the same batch over Σ g·Δw, at recorded steps
+#   stale_gradient_ratio   norm of what .grad still held over that of the gradient that came, of one
+#                          parameter; the smallest since the step before
+OPTIONAL_STEP_COLUMNS = ("gain_ratio", "stale_gradient_ratio")
 
 
 @dataclass(frozen=True, slots=True)

@@ -302,11 +302,17 @@ class Worker:
         from torch.distributed.fsdp import FullyShardedDataParallel as Flat
 
         model = Flat(make_model(), device_id=torch.device("cpu"))
-        try:
-            AdamDebugCallback(model, ADAMW.optimizer(model.parameters()), log_dir=folder)
-        except ValueError as error:
-            return {"refusal": str(error)}
-        return {}
+        refusals = []
+        for parameters, options in (
+            (model, {}),
+            (make_model(), {"loss_closure": lambda: 0.0}),
+        ):
+            optimizer = ADAMW.optimizer(parameters.parameters())
+            try:
+                AdamDebugCallback(parameters, optimizer, log_dir=folder, **options)
+            except ValueError as error:
+                refusals.append(str(error))
+        return {"refusals": refusals}
 
     def failing(
         self, part: str, at: int = 4, delay: int = 0, **options: Any

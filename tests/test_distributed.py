@@ -358,12 +358,14 @@ def test_a_destroyed_process_group_is_contained(processes: Callable[[int], Proce
     assert list(read_run(processes(2).folder / "without group").statistics) == [1, 2, 3]
 
 
-def test_flattened_parameters_are_refused_with_advice(
+def test_what_cannot_be_recorded_is_refused_with_a_reason(
     processes: Callable[[int], Processes],
 ) -> None:
     for found in processes(2).of_case("flattened"):
-        assert "use_orig_params=True" in found["refusal"]
-        assert "fully_shard" in found["refusal"]
+        flattened, closure = found["refusals"]
+        assert "use_orig_params=True" in flattened
+        assert "fully_shard" in flattened
+        assert "loss_closure cannot be used in distributed training" in closure
 
 
 def test_the_documented_program_records_one_run(processes: Callable[[int], Processes]) -> None:

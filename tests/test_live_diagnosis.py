@@ -194,5 +194,5 @@ def test_a_column_that_is_new_is_nan_before() -> None:
 
 def test_rules_need_nothing_that_training_does_not_have() -> None:
     assert {name for rule in RULES for name in rule.needs} - {
-        *NAMES, *schema.STEP_COLUMNS, *schema.HYPERPARAMETERS.names
+        *NAMES, *schema.STEP_COLUMNS, *schema.OPTIONAL_STEP_COLUMNS, *schema.HYPERPARAMETERS.names
     } <= {"loss", "gradient_norm_before_clip", "state_step"}  # fmt: skip

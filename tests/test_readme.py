@@ -91,6 +91,9 @@ def test_every_statistic_is_listed_with_its_meaning() -> None:
 def test_how_to_read_explains_every_statistic_and_quantity() -> None:
     page = (ROOT / "docs/how-to-read.md").read_text(encoding="utf-8")
     statistics, histograms = page.split("## The histograms")
+    statistics, columns = statistics.split("### Of every step")
+    for name in schema.OPTIONAL_STEP_COLUMNS:
+        assert f"| `{name}` |" in columns
     explained = re.findall(r"^\| (`.*?`) \|", statistics, re.MULTILINE)
     assert sorted(re.findall(r"`(\w+)`", " ".join(explained))) == sorted(schema.STATISTIC_BY_NAME)
     histograms = histograms.split("## The rules")[0]

@@ -100,7 +100,8 @@ def _adds_up_squares(signals: Signals) -> bool:
 
 def _too_high_severity(e: Evidence) -> Severity:
     far = e.value > thresholds.LR_FAR_TOO_HIGH_RATIO
-    return "error" if far or _blew_up(e.signals).any() else "warning"
+    overshoots = _gain_ratio_low(e.signals).holds.any()
+    return "error" if far or overshoots or _blew_up(e.signals).any() else "warning"
 
 
 def _too_high_factor(e: Evidence) -> float:
@@ -142,9 +143,33 @@ LR_TOO_HIGH = Rule(
     explains=(
         "loss_blowup", "dead_units", "nonfinite", "gradient_spike", "weight_decay_too_strong",
         "init_too_large", "plateau", "noise_dominated", "layer_imbalance", "stale_second_moment",
-        "oscillation", "lost_updates", "second_moment_frozen",
+        "oscillation", "lost_updates", "second_moment_frozen", "gain_ratio_low",
     ),
 )  # fmt: skip
+
+
+def _gain_ratio_low(signals: Signals) -> Condition:
+    step, ratio = signals.gain_ratio
+    low = ratio < thresholds.GAIN_RATIO_LOW
+    holds = in_a_row(low, thresholds.GAIN_RATIO_POINTS)
+    return Condition(step, holds, ratio, thresholds.GAIN_RATIO_LOW, lowest_is_worst=True)
+
+
+GAIN_RATIO_LOW = Rule(
+    id="gain_ratio_low",
+    title="Do the steps overshoot?",
+    needs=("gain_ratio",),
+    condition=_gain_ratio_low,
+    persistence=Persistence(),
+    severity="info",
+    message=lambda e: (
+        f"A step changes the loss of its own batch by {number(e.value)} times what its gradient "
+        "promised (median of the last records). At the best learning rate 0.84 is usual, far too "
+        "high a one gives less than half."
+    ),
+    advice=lambda e: "Try lr / 3, and see whether the loss falls faster.",
+    reference="Nocedal & Wright 2006, Numerical Optimization, chapter 4",
+)
 
 
 def _blew_up(signals: Signals) -> Flags:
