@@ -303,10 +303,11 @@ class Worker:
 
         model = Flat(make_model(), device_id=torch.device("cpu"))
         refusals = []
-        for parameters, options in (
+        cases: list[tuple[nn.Module, dict[str, Any]]] = [
             (model, {}),
             (make_model(), {"loss_closure": lambda: 0.0}),
-        ):
+        ]
+        for parameters, options in cases:
             optimizer = ADAMW.optimizer(parameters.parameters())
             try:
                 AdamDebugCallback(parameters, optimizer, log_dir=folder, **options)
