@@ -34,9 +34,18 @@ OPTIMIZERS = [
     "torchao>=0.18",
     "transformers>=4.40",
 ]
+# The oldest versions with which the tests of each framework were seen to pass.
+FRAMEWORKS = {
+    "accelerate": ["accelerate>=0.30"],
+    "lightning": ["lightning>=2.4"],
+    "transformers": ["transformers>=4.40", "accelerate>=0.30"],
+}
 TEST = [
     *EXAMPLES,
     *OPTIMIZERS,
+    *FRAMEWORKS["accelerate"],
+    *FRAMEWORKS["lightning"],
+    "pytorch_lightning>=2.4",
     "build>=1.2",
     "check-wheel-contents>=0.6",
     "hypothesis>=6.100",
@@ -80,6 +89,7 @@ setup(
     extras_require={
         "torch": TORCH,
         "examples": EXAMPLES,
+        **FRAMEWORKS,
         "test": TEST,
         "dev": [*TEST, "pre-commit>=3.7"],
     },

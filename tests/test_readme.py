@@ -1,4 +1,4 @@
-"""What the README says is so: its code runs, its tables are complete, its links lead somewhere."""
+"""What the README says is so: its tables are complete, its links lead somewhere."""
 
 from __future__ import annotations
 
@@ -8,11 +8,8 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
-from torch.nn.functional import cross_entropy
 
 from tb_adam_plugin import schema
 from tb_adam_plugin.callback import AdamDebugCallback
@@ -30,6 +27,8 @@ DOCUMENTS = (
     "docs/distributed.md",
     "docs/quickstart.md",
     "docs/how-to-read.md",
+    "docs/frameworks.md",
+    "docs/recipes.md",
 )
 
 
@@ -42,31 +41,6 @@ def table(heading: str) -> list[list[str]]:
     section = README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
     lines = [line for line in section.splitlines() if line.startswith("| ")]
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines[1:]]
-
-
-@pytest.mark.parametrize("block", code_blocks("python"))
-def test_python_blocks_record_a_run(
-    block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    torch.manual_seed(0)
-    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 2))
-    optimizer = torch.optim.Adam(model.parameters())
-    batches = [(torch.randn(4, 3, 2, 2), torch.tensor([0, 1, 0, 1])) for _ in range(3)]
-    names: dict[str, Any] = {
-        "AdamDebugCallback": AdamDebugCallback,
-        "batches": batches,
-        "cross_entropy": cross_entropy,
-        "model": model,
-        "optimizer": optimizer,
-    }
-    exec(compile(block, "README.md", "exec"), names)
-    assert names["debug"].step == len(batches)
-    names["debug"].close()
-    run_folder = Path(re.findall(r'"(runs/\w+)"', block)[0])
-    event_files = list(run_folder.rglob("events.out.tfevents.*"))
-    assert len(event_files) == 1
-    assert b"adam_debug/statistics/" in event_files[0].read_bytes()
 
 
 def test_the_first_block_has_six_lines_after_the_import() -> None:

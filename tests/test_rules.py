@@ -367,6 +367,11 @@ NEAR: Sequence[tuple[str, str, Sequence[Change]]] = [
     ("stale_second_moment", "none at all", [statistic("gradient_surprise", 0.0)]),
     ("clip_constant", "noise", [column("gradient_norm", lambda t: 1 + 0.01 * (t % 2))]),
     ("clip_constant", "zero", [column("gradient_norm", 0.0)]),
+    (
+        "clip_constant",
+        "norm before is known",
+        [column("gradient_norm", 1.0), column("gradient_norm_before_clip", 1.4)],
+    ),
     ("l2_in_adam", "no decay", [*PLANTED["l2_in_adam"], hyperparameter("weight_decay", 0.0)]),
     ("l2_in_adam", "decoupled", [optimizer("Adam", decoupled_weight_decay=True)]),
     ("l2_in_adam", "SGD", [optimizer("SGD", decoupled_weight_decay=False)]),

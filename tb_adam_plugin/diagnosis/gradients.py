@@ -432,6 +432,8 @@ CLIP_ALWAYS = Rule(
 
 
 def _clip_constant(signals: Signals) -> Condition | None:
+    if np.isfinite(signals.column("gradient_norm_before_clip")).any():
+        return None  # there is no question
     norm = signals.column("gradient_norm")
     window = thresholds.CLIP_WINDOW
     if norm.size < window:
