@@ -7,7 +7,7 @@ threads can share.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -90,9 +90,19 @@ class GradientNorms:
         parameters: Their number.
     """
 
-    def __init__(self, parameters: Sequence[Tensor]) -> None:
-        """Look at the gradients of ``parameters``."""
+    def __init__(
+        self,
+        parameters: Sequence[Tensor],
+        fetch: Callable[[], Sequence[Tensor | None]] | None = None,
+    ) -> None:
+        """Look at the gradients of ``parameters``.
+
+        Args:
+            parameters: Of the optimizer.
+            fetch: Returns the gradients instead, of which only a part may be here.
+        """
         self._parameters = parameters
+        self._fetch = fetch
         self.parameters = len(parameters)
 
     def squares(self) -> tuple[Squares, tuple[bool, ...]]:
@@ -103,7 +113,7 @@ class GradientNorms:
             tensor. And a flag for each.
         """
         kinds: dict[tuple[torch.device, torch.dtype], list[int]] = {}
-        found = [parameter.grad for parameter in self._parameters]
+        found = self._fetch() if self._fetch else [p.grad for p in self._parameters]
         gradients = [None if gradient is None else _stored_values(gradient) for gradient in found]
         for i, gradient in enumerate(gradients):
             if gradient is not None:

@@ -108,6 +108,15 @@ def storage_types(storage: Iterable[Storage | None]) -> Mapping[str, str]:
     return _joined(types)
 
 
+def joined_types(several: Sequence[Mapping[str, str]]) -> Mapping[str, str]:
+    """Join what :func:`storage_types` says of one group in several processes."""
+    types: dict[str, set[str]] = {}
+    for of_one in several:
+        for name, listed in of_one.items():
+            types.setdefault(name, set()).update(listed.split(", "))
+    return _joined(types)
+
+
 def types_by_key(states: Iterable[Mapping[str, Any]]) -> Mapping[str, str]:
     """Say in what types an optimizer's own state, or that of a checkpoint, is stored, by its keys.
 

@@ -41,6 +41,9 @@ VERSION = 2
 # A run folder of its own keeps our file apart from a SummaryWriter's: TensorBoard's Python loader
 # follows only the newest of several growing files in one folder.
 RUN_FOLDER = "adam_debug"
+# Where a process of distributed training with parameters of its own writes its part of the run,
+# followed by its rank; the one of rank 0 is in RUN_FOLDER.
+PART_FOLDER = "adam_debug_rank"
 
 Counts = npt.NDArray[np.int64]
 Option = bool | int | float | str | None

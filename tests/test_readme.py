@@ -24,6 +24,7 @@ DOCUMENTS = (
     "docs/architecture.md",
     "docs/compatibility.md",
     "docs/format.md",
+    "docs/distributed.md",
     "docs/quickstart.md",
     "docs/how-to-read.md",
     "docs/frameworks.md",

@@ -32,6 +32,7 @@ from tensorboard_process import TensorBoard, running_tensorboard, wait_until
 from tb_adam_plugin import schema
 
 LAYOUT = make_layout()
+OF_ANOTHER_PROCESS = make_layout(["conv2.weight"])
 MANY = 2000
 GRADIENT_NORMS = np.array([[1.0, 2.0], [1.5, 2.5], [40.0, 3.0]])
 FLIPS = 60
@@ -107,6 +108,8 @@ def logs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         [p.name for p in LAYOUT.parameters], np.array([7, 8, 9]), GRADIENT_NORMS
     )
     write_events(folder / "many" / "adam_debug", [event(9, [norms])])
+    write_run(folder / "staged" / "adam_debug", range(1, 6), LAYOUT)
+    write_run(folder / "staged" / "adam_debug_rank1", range(1, 6), OF_ANOTHER_PROCESS)
     write_run(folder / "live", range(1, 6), LAYOUT)
     write_run(folder / "truncated", range(1, 6), LAYOUT)
     write_damaged_runs(folder / "damaged")
@@ -155,6 +158,28 @@ def test_two_thousand_logged_steps_are_all_there(tensorboard: TensorBoard) -> No
     assert runs[run]["scalars"] == [{"run": "many", "tag": "loss"}]
     _, arrays = packed(tensorboard, "scalar?run=many&tag=loss")
     assert arrays["step"].tolist() == [1, 2, 3]
+
+
+def test_parts_of_several_processes_are_one_run(tensorboard: TensorBoard) -> None:
+    run = "staged/adam_debug"
+    wait_until(lambda: len(steps_of(tensorboard, run)) == 5, "the first part")
+
+    def values() -> list[list[float]]:
+        answer: list[list[float]] = packed(
+            tensorboard, f"overview?run={run}&columns=4096&statistic=update_rms"
+        )[1]["values"].tolist()
+        return answer
+
+    expected = [
+        statistics_of(layout, t)[row, 1].item()
+        for layout in (LAYOUT, OF_ANOTHER_PROCESS)
+        for row in range(len(layout.parameters))
+        for t in range(1, 6)
+    ]
+    wait_until(lambda: np.ravel(values()).tolist() == expected, "both parts")
+    names = {r["run"]: r["name"] for r in json.loads(tensorboard.ask("summary").body)["runs"]}
+    assert names[run] == "staged"
+    assert "staged/adam_debug_rank1" not in names
 
 
 def test_a_live_run_shows_new_steps(folder: Path, tensorboard: TensorBoard) -> None:
