@@ -42,6 +42,8 @@ CONTENTS, BLOCKS, FILES, HYPOTHESIS_FILES, RUNS, SERVED_RUNS = 4900, 1500, 2000,
 
 EVENTS = good_events()
 ALLOWED = (200, 404, 503)
+# Run folders below that of a training: its own, or one for each of two ranks.
+PARTS = (("",), ("",), (schema.RUN_FOLDER, f"{schema.PART_FOLDER}1"))
 
 
 def test_the_inputs_are_ten_thousand() -> None:
@@ -214,8 +216,9 @@ def test_no_damaged_run_makes_a_route_fail(tmp_path: Path) -> None:
     with limits() as begin:
         for seed in range(RUNS):
             begin()
-            folder = tmp_path / str(seed)
-            write_events(folder / "run", damaged_run(random.Random(seed), EVENTS))
+            folder, source = tmp_path / str(seed), random.Random(seed)
+            for part in source.choice(PARTS):
+                write_events(folder / "run" / part, damaged_run(source, EVENTS))
             client = PluginClient(folder, LogFolder(folder))
             summary = client.get("summary")
             assert summary.status_code == 200, (seed, summary.text)
