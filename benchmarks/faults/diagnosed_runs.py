@@ -55,6 +55,11 @@ class DiagnosedRun:
         return rank_of(self.rules, self.case.begins, self.findings)
 
     @property
+    def is_named_by_alarm(self) -> bool:
+        """Whether a finding that names the fault is a warning or an error, and no question."""
+        return rank_of(self.rules, self.case.begins, self.alarms) is not None
+
+    @property
     def alarms(self) -> tuple[Finding, ...]:
         """The findings that are warnings or errors."""
         return tuple(f for f in self.findings if f.severity != "info")

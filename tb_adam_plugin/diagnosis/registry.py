@@ -40,8 +40,8 @@ RULES: tuple[Rule, ...] = (
     learning_rate.LR_TOO_LOW,
     # Questions.
     gradients.NOISE,
-    progress.CONVERGED,
     second_moment.STALE,
+    progress.CONVERGED,
     gradients.CLIP_CONSTANT,
     configuration.COUPLED_DECAY,
     configuration.FROZEN_PARAMETERS,
