@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from . import confusion
+from .compass_table import compass_rows
 from .diagnosed_runs import UNHARMED, DiagnosedRun
 from .replay import Replay
 from .tasks import Half
@@ -31,6 +32,7 @@ def report(half: Half, runs: Sequence[DiagnosedRun], replays: Sequence[Replay] |
         "### Harmed runs that were not named first\n",
         _list(_described(run) for run in confusion.missed(runs)),
     ]
+    parts += ["### The compass\n", _compass_table(runs)]
     if replays is not None:
         parts += ["### What following the advice did\n", _replay_table(replays)]
     return "\n".join(parts)
@@ -78,6 +80,20 @@ def _rule_table(runs: Sequence[DiagnosedRun]) -> str:
         f"{row.named_by_alarm} | {row.first} | {row.false_alarms} | {row.questions} |"
         for row in confusion.rule_rows(runs)
     ]
+    return "\n".join(lines) + "\n"
+
+
+def _compass_table(runs: Sequence[DiagnosedRun]) -> str:
+    lines = [
+        "| optimizer | learning rate | runs | cosine: median [10 %, 90 %] | read | within √10 |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in compass_rows(runs):
+        low, middle, high = (f"{value:.2f}" for value in row.cosine)
+        lines.append(
+            f"| {row.optimizer} | {row.factor:g}× | {row.runs} | {middle} [{low}, {high}] | "
+            f"{row.told} | {row.near} |"
+        )
     return "\n".join(lines) + "\n"
 
 
