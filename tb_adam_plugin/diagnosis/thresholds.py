@@ -191,7 +191,7 @@ COMPASS_TASKS = 16
 COMPASS_COSINES = (0.0, 0.04, 0.58, 0.88)
 COMPASS_FACTORS = (1.0, 1 / 2, 1 / 30, 1 / 100)
 # Largest median update-to-weight ratio but one of the first steps, likewise.
-COMPASS_RATIOS = (0.027, 0.52, 0.69)
+COMPASS_RATIOS = (0.03, 0.52, 0.69)
 COMPASS_RATIO_FACTORS = (1.0, 30.0, 100.0)
 COMPASS_RATIO_STEPS = 20.0
 # Within this factor of the best one is about right.
