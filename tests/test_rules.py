@@ -75,7 +75,7 @@ CLIPPED: list[Change] = [
 ]
 DECAY: list[Change] = [statistic("weight_decay_ratio", 3.0, of=WEIGHTS)]
 HALF: list[Change] = [dtype("float16", "float16")]
-TOO_FAST: list[Change] = [statistic("update_to_weight_ratio", 0.2, to_step=16)]
+TOO_FAST: list[Change] = [statistic("update_to_weight_ratio", 0.246, to_step=16)]
 NOISY: list[Change] = [column("loss", flat_loss), statistic("momentum_gradient_cosine", 0.05)]
 EPS: list[Change] = [
     statistic("epsilon_fraction", 0.9),
@@ -573,8 +573,7 @@ def test_old_runs_fall_back_on_what_they_have() -> None:
 def test_advice_about_the_learning_rate_names_values() -> None:
     high = found(changed(*TOO_FAST))["lr_too_high"]
     assert high.severity == "warning"
-    assert "Try lr 2e-4 instead of 1e-3" in high.advice or "lr 1e-4" in high.advice
-    assert "update-to-weight ratio 0.2 → about" in high.advice
+    assert "Try lr 1e-4 instead of 1e-3: update-to-weight ratio 0.25 → about" in high.advice
     far = found(changed(statistic("update_to_weight_ratio", 0.68, to_step=16)))["lr_too_high"]
     assert far.severity == "error"
     assert "Try lr 3e-5 instead of 1e-3: update-to-weight ratio 0.68 → about 0.02" in far.advice
@@ -621,15 +620,13 @@ def test_a_warm_up_is_no_longer_than_the_run_bears() -> None:
 
 
 def test_a_low_learning_rate_is_found_for_every_optimizer() -> None:
-    assert (
-        found(changed(optimizer("Lion", WITHOUT_SECOND), *SLOW))["lr_too_low"].severity == "warning"
-    )
+    lion = found(changed(optimizer("Lion", WITHOUT_SECOND), *SLOW))
+    assert "cosine" in lion["lr_too_low"].text
     # RAdam's steps are a fifth of what the learning rate asks for, which is its own warm-up.
     assert "lr_too_low" in found(changed(*RADAM, statistic("update_to_weight_ratio", 3e-4)))
     without_first = optimizer("RMSprop", WITHOUT_FIRST)
     asked = found(changed(without_first, SLOW[1], column("loss", flat_loss)))["lr_too_low"]
-    assert asked.severity == "info"
-    assert "?" in asked.text
+    assert "without a first moment" in asked.text
     assert "Try lr 0.01 instead of 1e-3" in asked.advice
 
 

@@ -333,18 +333,18 @@ def _too_low_message(e: Evidence) -> str:
         )
     return (
         f"Each gradient points where the ones before it pointed: their cosine with exp_avg reaches "
-        f"{number(e.value)}, and is about 0 at the best learning rate. The steps are too short."
+        f"{number(e.value)}, and is about 0 at the best learning rate. Are the steps too short?"
     )
 
 
 LR_TOO_LOW = Rule(
     id="lr_too_low",
-    title="Learning rate too low",
+    title="Is the learning rate too low?",
     needs=(_RATIO,),
     needs_any=(_COSINE, "loss"),
     condition=_too_low,
     persistence=Persistence(thresholds.LR_TOO_LOW_POINTS, thresholds.LASTING_STEPS),
-    severity=lambda e: "warning" if e.signals.is_known(_COSINE) else "info",
+    severity="info",
     message=_too_low_message,
     advice=_too_low_advice,
     reference="Baydin et al. 2018, Online learning rate adaptation with hypergradient descent",

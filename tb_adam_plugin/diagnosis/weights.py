@@ -276,11 +276,11 @@ def _imbalance_advice(e: Evidence) -> str:
 
 LAYER_IMBALANCE = Rule(
     id="layer_imbalance",
-    title="One layer moves at another speed",
+    title="Does one layer move at another speed?",
     needs=("update_to_weight_ratio", "zero_gradient_fraction"),
     condition=_imbalance,
     persistence=Persistence(thresholds.IMBALANCE_POINTS),
-    severity="warning",
+    severity="info",
     message=_imbalance_message,
     advice=_imbalance_advice,
     reference="You et al. 2017, Large batch training of convolutional networks",
