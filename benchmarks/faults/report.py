@@ -124,7 +124,7 @@ def _described(run: DiagnosedRun) -> str:
 
 
 def _list(items: Iterable[str]) -> str:
-    return "\n".join(f"- {item}" for item in items) + "\n" or "None.\n"
+    return ("\n".join(f"- {item}" for item in items) or "None.") + "\n"
 
 
 def _percent(share: confusion.Share) -> str:
