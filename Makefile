@@ -1,6 +1,7 @@
 # make demo    train two runs and show them in TensorBoard (PORT=6006); Ctrl-C ends it
 # make test    every check and test
 # make lint    the quick checks alone
+# make oldest  tests of the plugin with the oldest versions of what it needs, without torch
 # make format  let ruff put the code in order
 # make clean   remove what make made here; runs and data stay
 #
@@ -12,10 +13,14 @@ PYTHON ?= python3
 PORT ?= 6006
 
 BIN := $(VENV)/bin
+OLDEST := $(VENV)/oldest
 MADE_FROM := setup.py pyproject.toml
+TESTS_WITHOUT_TORCH := assets comparison diagnose event_data format_document http \
+  http_api_document loader records rules run_data run_listing schema series_cache store \
+  tensorboard thinning views
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint format javascript clean
+.PHONY: demo test lint oldest format javascript clean
 
 demo: $(VENV)/.examples-installed
 	rm -rf runs/demo
@@ -23,13 +28,16 @@ demo: $(VENV)/.examples-installed
 	$(BIN)/python examples/train_cnn.py --log-dir runs/demo --lr 1e-2 --tensorboard --port $(PORT)
 
 # What is quick comes first.
-test: lint javascript $(VENV)/.browser-installed
+test: lint javascript oldest $(VENV)/.browser-installed
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/.test-installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+oldest: $(OLDEST)/.installed
+	$(OLDEST)/bin/python -m pytest $(TESTS_WITHOUT_TORCH:%=tests/test_%.py)
 
 format: $(VENV)/.test-installed
 	$(BIN)/ruff check --fix
@@ -61,6 +69,11 @@ $(VENV)/.examples-installed: $(MADE_FROM) | $(BIN)/python
 $(VENV)/.test-installed: $(MADE_FROM) | $(BIN)/python
 	$(BIN)/python -m pip install -e '.[examples,test]'
 	@touch $@ $(VENV)/.examples-installed
+
+$(OLDEST)/.installed: tests/oldest_versions.txt $(MADE_FROM) | $(BIN)/python
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet -r tests/oldest_versions.txt -e .
+	@touch $@
 
 $(VENV)/.browser-installed: .ci/install_tools | $(VENV)/.test-installed
 	.ci/install_tools browser $(VENV)

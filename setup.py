@@ -34,9 +34,18 @@ OPTIMIZERS = [
     "torchao>=0.18",
     "transformers>=4.40",
 ]
+# The oldest versions with which the tests of each framework were seen to pass.
+FRAMEWORKS = {
+    "accelerate": ["accelerate>=0.30"],
+    "lightning": ["lightning>=2.4"],
+    "transformers": ["transformers>=4.40", "accelerate>=0.30"],
+}
 TEST = [
     *EXAMPLES,
     *OPTIMIZERS,
+    *FRAMEWORKS["accelerate"],
+    *FRAMEWORKS["lightning"],
+    "pytorch_lightning>=2.4",
     "build>=1.2",
     "check-wheel-contents>=0.6",
     "hypothesis>=6.100",
@@ -45,6 +54,7 @@ TEST = [
     "pytest>=8.2",
     "ruff>=0.9",
     "tensorboardX>=2.6.2",
+    "twine>=5",
 ]
 
 setup(
@@ -60,8 +70,11 @@ setup(
         "Development Status :: 3 - Alpha",
         "Framework :: Jupyter",
         "Intended Audience :: Science/Research",
+        "Operating System :: OS Independent",
         "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3 :: Only",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Topic :: Scientific/Engineering :: Visualization",
         "Typing :: Typed",
     ],
     keywords=["adam", "adamw", "optimizer", "pytorch", "tensorboard", "debugging"],
@@ -76,8 +89,9 @@ setup(
     extras_require={
         "torch": TORCH,
         "examples": EXAMPLES,
+        **FRAMEWORKS,
         "test": TEST,
-        "dev": [*TEST, "pre-commit>=3.7", "twine>=5"],
+        "dev": [*TEST, "pre-commit>=3.7"],
     },
     entry_points={
         "tensorboard_plugins": ["adam_debug = tb_adam_plugin.loader:AdamDebugLoader"],

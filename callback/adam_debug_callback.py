@@ -7,13 +7,14 @@ What is recorded of a step is :mod:`.parameter_records`' business, and what is w
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import time
 import traceback
 import warnings
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,19 +22,25 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
 
 from tb_adam_plugin import schema
 
 from . import options, schedule, state_storage, uncounted_steps
 from .capture import CaptureError
+from .distributed import Copies, Said, find_place, is_alone
 from .event_log import EventLog
+from .gain_ratio import GainRatio
 from .gradient_history import GradientHistory
+from .naming import listed
 from .norms import GradientNorms, Squares
 from .optimizer_state.base import as_number
 from .optimizer_state.registry import adapter_for
 from .overhead import OverheadBudget
 from .parameter_records import ParameterRecords, StepRecord
-from .recorder import Recorder
+from .recorder import NoLog, Recorder
+from .shared_steps import SharedSteps, Trouble
+from .stale_gradients import StaleGradients
 from .step_scalars import Scalar, StepRows
 
 if TYPE_CHECKING:
@@ -51,6 +58,9 @@ _FAILED_WRITES = 10
 _STEPS, _RECORDS, _NORMS = "steps", "records", "gradient norms"
 _WRITING, _LOADING = "event files", "checks of checkpoints"
 _DIAGNOSIS = "findings"
+_LEFT_OUT = "are left out from now on, training goes on"
+_ENDED = "nothing more is recorded, training goes on"
+_GAIN, _STALE = "gain ratios", "checks for stale gradients"
 
 _WATCHING: weakref.WeakKeyDictionary[Optimizer, weakref.ref[AdamDebugCallback]] = (
     weakref.WeakKeyDictionary()
@@ -97,6 +107,7 @@ class AdamDebugCallback:
         normalized_update: bool = False,
         max_overhead: float | None = None,
         gradient_norm: bool = True,
+        loss_closure: Callable[[], float | Tensor] | None = None,
         mirror_scalars: bool = True,
         initial_step: int | None = None,
         on_error: Literal["warn", "raise"] = "warn",
@@ -108,7 +119,8 @@ class AdamDebugCallback:
             model: Gives the parameters their names: a module, or pairs of name and parameter.
             optimizer: Whose steps are recorded; docs/optimizers.md says what is known of which. Of
                 any other the measured update, the weights, the gradients and its state as it is.
-            log_dir: Folder of the run; the event file goes into its subfolder ``adam_debug``.
+            log_dir: Folder of the run; the event file goes into its subfolder ``adam_debug``. In
+                distributed training every rank passes the same one: see docs/distributed.md.
             writer: Instead of ``log_dir``, a ``SummaryWriter`` whose event file is shared.
             every_n_steps: Interval of records after the first ones (steps 1, 2, 4, 8, 16, 32). By
                 default 50, or about 200 records a run where ``total_steps`` is given.
@@ -125,6 +137,11 @@ class AdamDebugCallback:
                 the callback's choice, and no limit where ``every_n_steps`` is given.
             gradient_norm: Record the global gradient norm at every step, and look closer when it
                 jumps.
+            loss_closure: Returns the loss of the current batch, without a backward pass. Called
+                before and after each step that is recorded, for the gain ratio: how much of what
+                the gradient promised the step has kept. Global random numbers, and the gradients,
+                buffers and modes of ``model``, are afterwards as they were. The weights are copied
+                for the time of such a step.
             mirror_scalars: Also write a few numbers as ordinary scalars for the Scalars tab.
             initial_step: Number of steps already taken. By default the optimizer's own count, which
                 a checkpoint restores.
@@ -154,8 +171,16 @@ class AdamDebugCallback:
         options.check_count("initial_step", initial_step, least=0)
         options.check_choice("on_error", on_error, ("warn", "raise"))
         options.check_reaction("on_finding", on_finding)
-        optimizer = options.torch_optimizer(optimizer)
-        self._refuse_second_callback(optimizer)
+        torch_optimizer = options.torch_optimizer(optimizer)
+        options.check_loss_closure(loss_closure, model, torch_optimizer)
+        self._refuse_second_callback(torch_optimizer)
+        place = find_place(model, optimizer, torch_optimizer)
+        if loss_closure is not None and not is_alone():
+            raise ValueError(
+                "loss_closure cannot be used in distributed training: one rank cannot evaluate the "
+                "loss without the others"
+            )
+        optimizer = torch_optimizer
 
         self._optimizer = optimizer
         self._state = adapter_for(optimizer)
@@ -171,18 +196,28 @@ class AdamDebugCallback:
         self._stretch = 1
         self._interval = min(self._schedule.every_n_steps, self._histogram_schedule.every_n_steps)
         self._history = GradientHistory() if gradient_norm else None
+        self._stale_gradients = StaleGradients()
+        self._gain: GainRatio | None = None
+        if loss_closure is not None:
+            assert isinstance(model, nn.Module)
+            self._gain = GainRatio(loss_closure, model)
+            self._gain.remember_random_state()
         self._mirror_scalars = mirror_scalars
         self._raises = on_error == "raise"
         self._live: LiveDiagnosis | None = None
         self._on_finding = on_finding
         self._findings: list[Finding] = []
-        if on_finding is not None:
+        self._place = place
+        self._shared: SharedSteps | None = None
+        writes = not place.is_silent and (place.ranks is None or place.ranks.is_first)
+        if on_finding is not None and writes:
             from .live_diagnosis import LiveDiagnosis  # rules are loaded only where they are wanted
 
             self._live = LiveDiagnosis(total_steps)
         self._step = initial_step or 0
         self._follows_optimizer = initial_step is None
         self._step_is_known = not self._follows_optimizer
+        self._counts_steps = not self._follows_optimizer  # where other processes may not
         self._step_is_first = True
         self._enabled = True
         self._in_training = False
@@ -200,6 +235,12 @@ class AdamDebugCallback:
         self._disabled: set[str] = set()
         self._failed_writes = 0
         self._types_in_checkpoint: Mapping[str, str] = {}
+        self._handles: list[RemovableHandle] = []
+        if place.is_silent:
+            self._enabled = False
+            self._recorder = Recorder(NoLog())
+            self._close_recorder = weakref.finalize(self, _close, self._recorder)
+            return
 
         self._records = ParameterRecords(
             # An iterator would be empty when the layout is built anew.
@@ -208,9 +249,21 @@ class AdamDebugCallback:
             self._state,
             None if exact else max_sampled_elements,
             (*schema.QUANTITIES, *(schema.OPTIONAL_QUANTITIES if normalized_update else ())),
+            place,
         )
         self._follow_parameters()
-        self._recorder = Recorder(EventLog(log_dir, writer=writer))
+        self._open_log: Callable[[], EventLog] | None = None
+        if place.may_have_copies and log_dir is not None:
+            parameters = [(w.name, w.shape) for w in self._records.parameters.watched]
+            self._copies = Copies(parameters, os.fspath(log_dir))
+            if not self._copies.is_first:
+                self._open_log = functools.partial(EventLog, log_dir, folder=place.folder)
+        writes &= self._open_log is None
+        self._recorder = Recorder(
+            EventLog(log_dir, writer=writer, folder=place.folder) if writes else NoLog()
+        )
+        if place.ranks is not None:
+            self._shared = SharedSteps(place.ranks)
         self._close_recorder = weakref.finalize(self, _close, self._recorder)
         # Compiling an optimizer's step must not compile the callback into it.
         self._handles = [
@@ -234,6 +287,7 @@ class AdamDebugCallback:
         self._step = value
         self._follows_optimizer = False
         self._step_is_known = True
+        self._counts_steps = True
 
     def record(self, **scalars: float | Tensor) -> None:
         """Record scalars of the coming step, such as ``loss=loss``.
@@ -245,8 +299,8 @@ class AdamDebugCallback:
             **scalars: Real numbers, or tensors of one element.
 
         Raises:
-            ValueError: If a name is one of :data:`tb_adam_plugin.schema.STEP_COLUMNS`, or a tensor
-                has not exactly one element.
+            ValueError: If a name is one of :data:`tb_adam_plugin.schema.STEP_COLUMNS` or
+                ``OPTIONAL_STEP_COLUMNS``, or a tensor has not exactly one element.
             TypeError: If a value is no real number.
         """
         if self._enabled:
@@ -265,6 +319,7 @@ class AdamDebugCallback:
         for handle in self._handles:
             handle.remove()
         self._handles = []
+        self._stale_gradients.close()
         if _WATCHING.get(self._optimizer, _nobody)() is self:
             del _WATCHING[self._optimizer]
         if self._close_recorder.detach() is not None:
@@ -295,11 +350,19 @@ class AdamDebugCallback:
         start = time.perf_counter()
         self._running_steps = 1
         self._recording = False
+        if self._open_log is not None and not self._contained(
+            _STEPS, "opening the event file", self._open_unless_copy
+        ):
+            return
+        if not self._enabled:
+            return
         self._contained(_STEPS, "reading the step count", self._begin_step)
         if self._due:
             self._recording = self._contained(
                 _RECORDS, "reading the state before a step", self._begin_record
             )
+            if self._gain is not None:
+                self._contained(_GAIN, "evaluating loss_closure", self._begin_gain)
         self._seconds_before_step = time.perf_counter() - start
         self._seconds_since_row += self._seconds_before_step
 
@@ -307,8 +370,16 @@ class AdamDebugCallback:
         if not self._enabled or not self._running_steps:
             return
         self._running_steps -= 1
-        if not self._running_steps:
+        if self._running_steps:
+            return
+        if self._shared is None:
             self._contained(_STEPS, "recording a step", self._end_step)
+            if self._gain is not None:
+                self._gain.forget()  # of a step that failed or was left out, too
+                self._contained(_GAIN, "preparing for loss_closure", self._prepare_gain)
+        else:
+            self._end_shared_step(self._shared)
+        self._tell_findings()
 
     def _before_load(self, _: Optimizer, state_dict: dict[str, Any]) -> None:
         self._contained(_LOADING, "looking at a checkpoint", lambda: self._look_at(state_dict))
@@ -321,11 +392,24 @@ class AdamDebugCallback:
 
     # --- one step ---
 
+    def _open_unless_copy(self) -> None:
+        """Begin to write, or leave that to the rank whose copy of the parameters this is."""
+        open_log, self._open_log = self._open_log, None
+        if self._copies.is_one():
+            self._enabled = False
+            self._step_is_known = not self._follows_optimizer
+            self._records.release()
+        elif open_log is not None:
+            self._recorder.log = open_log()
+
     def _begin_step(self) -> None:
+        if self._records.gradients is not None:
+            self._records.gradients.forget()
         self._read_step_count()
         self._had_no_state = not self._optimizer.state
         self._due = self._is_due(self._step + 1)
-        if sum(len(g["params"]) for g in self._optimizer.param_groups) != self._norms.parameters:
+        groups = self._place.groups or self._optimizer.param_groups
+        if sum(len(g["params"]) for g in groups) != self._norms.parameters:
             self._follow_parameters()
             self._due = True
         self._squares_before = None
@@ -349,6 +433,16 @@ class AdamDebugCallback:
                 self._follow_parameters()
             self._records.before_step()
 
+    def _begin_gain(self) -> None:
+        assert self._gain is not None
+        self._gain.before_step(
+            [
+                (parameter, self._state.overwrites_gradient(group))
+                for group in self._optimizer.param_groups
+                for parameter in group["params"]
+            ]
+        )
+
     def _end_step(self) -> None:
         start = time.perf_counter()
         skipped = uncounted_steps.scaler_flag(self._optimizer)
@@ -371,6 +465,13 @@ class AdamDebugCallback:
                 "computing the gradient norm",
                 lambda: self._follow_gradients(history, skipped),
             )
+        self._contained(_STALE, "looking for stale gradients", self._follow_stale_gradients)
+        if self._gain is not None:
+            self._contained(_GAIN, "evaluating loss_closure", self._end_gain)
+        self._finish_step(start, skipped)
+
+    def _finish_step(self, start: float, skipped: Tensor | None) -> None:
+        """Add the row of a step, and write what there is to write."""
         self._add_row(start, skipped)
         rows_wait_too_long = self._recorder.rows.waiting >= _MOST_WAITING_ROWS
         if self._due or rows_wait_too_long or (self._history is not None and self._history.is_due):
@@ -378,7 +479,6 @@ class AdamDebugCallback:
             self._contained(_WRITING, "writing a record", self._write)
             self._seconds_since_row += time.perf_counter() - writing
         self._keep_to_budget(start)
-        self._tell_findings()
 
     def _end_record(self) -> None:
         with torch.no_grad():
@@ -388,6 +488,28 @@ class AdamDebugCallback:
                 self._step,
             )
         self._step_is_first = False
+
+    def _end_gain(self) -> None:
+        assert self._gain is not None
+        rows = self._recorder.rows
+        ratio = self._gain.after_step(rows.upcoming("gradient_norm_before_clip"))
+        if ratio is not None:
+            rows.add("gain_ratio", ratio)
+
+    def _prepare_gain(self) -> None:
+        assert self._gain is not None
+        if self._is_due(self._step + 1):
+            self._gain.remember_random_state()
+
+    def _follow_stale_gradients(self) -> None:
+        ratio = self._stale_gradients.take()
+        if ratio is not None:
+            self._recorder.rows.add("stale_gradient_ratio", ratio)
+        if self._record is not None and self._stale_gradients.wants_parameter:
+            watched = [w.parameter for w in self._records.parameters.watched]
+            if self._stale_gradients.watch(watched, self._record.squared_gradients):
+                # From here on a column, so that the columns change seldom.
+                self._recorder.rows.add("stale_gradient_ratio", float("nan"))
 
     @torch.no_grad()
     def _follow_gradients(self, history: GradientHistory, skipped: Tensor | None) -> None:
@@ -496,29 +618,183 @@ class AdamDebugCallback:
         if self._record is not None:
             self._record = None
             self._budget.add_record(own)
-            self._stretch = self._budget.stretch(self._interval)
+            if self._shared is None:
+                self._stretch = self._budget.stretch(self._interval)
+
+    # --- one step of several processes ---
+
+    def _end_shared_step(self, shared: SharedSteps) -> None:
+        """End a step as all other processes do, whatever happened here.
+
+        They enter the same collectives in the same order, and act on what all of them have said.
+        """
+        start = time.perf_counter()
+        ranks = shared.ranks
+        names = [w.name for w in self._records.parameters.watched]
+        nothing = np.zeros(self._norms.parameters), [False] * self._norms.parameters
+        said: dict[str, Scalar] = {}
+        self._record = None
+        self._local_squares: tuple[Squares, Sequence[bool]] = nothing
+        self._contained(_STEPS, "looking at a step", lambda: self._look_at_step(said))
+        self._step += 1
+        if self._recording:
+            self._contained(_RECORDS, "recording a step", lambda: self._measure(said))
+        if self._history is not None:
+            self._contained(_NORMS, "computing the gradient norm", lambda: self._add_up(said))
+        waiting = self._recorder.rows.waiting + 1
+        try:
+            shared.check_parameters(names, self._norms.parameters)
+            failures, failed = shared.tell((_RECORDS, _NORMS), names)
+            failed += [False] * (self._norms.parameters - len(names))
+            said |= {**failures, "step": self._step * float(said.get("knows_step", 0))}
+            norm, skipped = ranks.say(self._step, said, *self._local_squares, failed)
+            heard = ranks.heard(everything=self._due or waiting >= _MOST_WAITING_ROWS)
+        except Exception as error:
+            self._lose_ranks(error)
+            return
+        now = heard[-1] if heard and ranks.has_heard_everything else None
+        for one in heard:
+            if one is not now:
+                self._keep_norms(one)
+                self._draw_conclusions(shared, one, names)
+        if now is not None:
+            skipped = None
+            if now.total["knows_step"]:
+                self._step = round(now.total["step"] / now.total["knows_step"])
+            counts = now.total["real_step"] and not now.total["skipped"]
+            if counts:
+                if shared.have_measured(now):
+                    self._contained(
+                        _RECORDS, "recording a step", lambda: self._share_record(shared, now)
+                    )
+                self._keep_norms(now._replace(number=self._step))
+            self._draw_conclusions(shared, now, names)
+            if not counts:
+                if now.total["skipped"]:
+                    self._recorder.rows.skip_step()
+                self._step -= 1
+                self._enabled &= not shared.is_over
+                return
+        has_gradient = now is None or bool(now.has_gradient.any())
+        self._norm = norm if self._history is not None and has_gradient else float("nan")
+        self._contained(_STEPS, "recording a step", lambda: self._finish_step(start, skipped))
+        self._enabled &= not shared.is_over
+
+    def _look_at_step(self, said: dict[str, Scalar]) -> None:
+        """Say what this step is. Gradients are fetched at once, because all have to do that."""
+        assert self._records.gradients is not None
+        gradients = self._records.gradients.fetch()
+        has_parameters = any(
+            w.shard is not None and w.shard.is_here for w in self._records.parameters.watched
+        )
+        is_phantom = self._had_no_state and uncounted_steps.is_phantom(self._optimizer, gradients)
+        assert self._shared is not None
+        records = self._due and _RECORDS not in self._disabled and not self._shared.is_ending
+        skipped = uncounted_steps.scaler_flag(self._optimizer)
+        said["real_step"] = float(has_parameters and not is_phantom)
+        said["knows_step"] = float(self._counts_steps)
+        said["recording"] = float(records)
+        said["histograms"] = float(records and self._wants_histograms(self._step + 1))
+        if skipped is not None:
+            said["skipped"] = skipped.detach().reshape(()).double()
+        if self._shared.ranks.is_first:
+            said["stretch"] = float(self._budget.stretch(self._interval))
+
+    def _measure(self, said: dict[str, Scalar]) -> None:
+        with torch.no_grad():
+            self._records.measure(
+                bool(said["histograms"]), self._recorder.rows.upcoming("loss"), self._step
+            )
+        said["measured"] = 1.0
+        said["changed"] = float(self._records.is_changed)
+
+    @torch.no_grad()
+    def _add_up(self, said: dict[str, Scalar]) -> None:
+        squares = self._records.squares_here() if "measured" in said else None
+        if squares is not None and len(squares[1]) == self._norms.parameters:
+            self._local_squares = squares
+        else:
+            self._local_squares = self._squares_before or self._norms.squares()
+
+    def _share_record(self, shared: SharedSteps, said: Said) -> None:
+        self._record = self._records.share(shared.ranks, said.total["changed"] > 0)
+        self._step_is_first = False
+
+    def _keep_norms(self, said: Said) -> None:
+        is_whole = _NORMS not in self._disabled and not said.total["norms_failed"]
+        if self._history is not None and is_whole and said.has_gradient.any():
+            skipped = torch.tensor(said.total["skipped"]) if said.total["skipped"] else None
+            has_gradient = tuple(said.has_gradient.tolist())
+            self._history.add(said.number, said.squares, has_gradient, skipped)
+
+    def _draw_conclusions(self, shared: SharedSteps, said: Said, names: Sequence[str]) -> None:
+        """Do what all processes do after a step."""
+        todo = shared.consequences(said)
+        self._stretch = max(1, int(said.total["stretch"])) if said.total["stretch"] else 1
+        outcomes: list[tuple[str, str]] = []
+        if todo.reads_less and self._records.shrink():
+            outcomes.append((_RECORDS, "from now on fewer elements of each parameter are read"))
+        elif todo.excluded and all(self._records.exclude(names[i]) for i in todo.excluded):
+            self._follow_parameters()
+            excluded = listed(names[i] for i in todo.excluded)
+            outcomes.append((_RECORDS, f"{excluded} is recorded no more, the others are"))
+        elif todo.without_records or todo.reads_less or todo.excluded:
+            self._disabled.add(_RECORDS)
+            self._step_is_first = False
+            outcomes.append((_RECORDS, f"{_RECORDS} {_LEFT_OUT}"))
+        if todo.without_norms:
+            self._disabled.add(_NORMS)
+            outcomes.append((_NORMS, f"{_NORMS} {_LEFT_OUT}"))
+        if todo.stops:
+            shared.end_after(said)
+            outcomes.append((_STEPS, _ENDED))
+        for part, outcome in outcomes:
+            own = shared.take(part)
+            elsewhere = (
+                "the ranks were about to record different steps"
+                if todo.disagree and part == _RECORDS
+                else f"another rank failed at step {said.number}"
+            )
+            for what in [trouble.what for trouble in own] or [elsewhere]:
+                self._warn_once(f"{what}; {outcome}", f"{part}: {outcome}")
+            if self._raises:
+                self._enabled = False
+                raise own[0].error if own else RuntimeError(f"Adam Debug: {elsewhere}; {outcome}")
+
+    def _lose_ranks(self, error: Exception) -> None:
+        """Give up, because there is no way to agree with the other processes."""
+        self._enabled = False
+        if self._raises:
+            raise error
+        self._warn_once(
+            f"failed while talking to the other ranks at step {self._step} "
+            f"({type(error).__name__}: {error}); {_ENDED}"
+        )
 
     # --- the optimizer ---
 
     def _follow_parameters(self) -> None:
         """Look at the gradients of the parameters that there are now, and say what is noticed."""
-        watched = [w.parameter for w in self._records.parameters.watched]
-        known = {id(parameter) for parameter in watched}
+        gradients = self._records.gradients
+        self._norms = GradientNorms(
+            self._records.followed, None if gradients is None else gradients.fetch
+        )
         groups = self._optimizer.param_groups
-        others = [p for group in groups for p in group["params"] if id(p) not in known]
-        self._norms = GradientNorms([*watched, *others])
         self._overwrites_gradients = any(map(self._state.overwrites_gradient, groups))
         if self._history is not None:
             self._history.clear()
-        for message in self._records.notices:
-            self._warn_once(message)
+        ranks = self._place.ranks
+        if ranks is None or ranks.is_first:  # all have the same parameters
+            for message in self._records.notices:
+                self._warn_once(message)
 
     def _read_step_count(self) -> None:
         """Continue from the optimizer's own count, which says where a resumed run stands."""
         if not self._step_is_known:
             taken = self._state.steps_taken()
             self._step = self._step if taken is None else taken
-            self._step_is_known = True
+            self._step_is_known = self._enabled  # else no hook counts on
+            self._counts_steps = taken is not None
 
     def _look_at(self, state_dict: dict[str, Any]) -> None:
         self._types_in_checkpoint = state_storage.types_by_key(state_dict["state"].values())
@@ -542,6 +818,20 @@ class AdamDebugCallback:
             function()
             return True
         except Exception as error:
+            if self._shared is not None and part in (_STEPS, _RECORDS, _NORMS):
+                self._shared.add(
+                    Trouble(
+                        part,
+                        f"failed while {doing} at step {self._step} "
+                        f"({type(error).__name__}: {error})",
+                        error,
+                        error.parameter if isinstance(error, CaptureError) else "",
+                        _is_out_of_memory(error),
+                    )
+                )
+                if _is_out_of_memory(error):
+                    _free_memory(error)
+                return False
             if self._raises:
                 self._enabled = False
                 raise
@@ -569,12 +859,15 @@ class AdamDebugCallback:
             self._failed_writes += 1
             if self._failed_writes < _FAILED_WRITES:
                 return "training goes on, and so do attempts to write"
-        if part in (_RECORDS, _NORMS, _LOADING, _DIAGNOSIS):
+        if part in (_RECORDS, _NORMS, _LOADING, _DIAGNOSIS, _GAIN, _STALE):
             self._disabled.add(part)
             self._step_is_first &= part != _RECORDS  # no need to catch up on a record
-            return f"{part} are left out from now on, training goes on"
-        self._enabled = False
-        return "nothing more is recorded, training goes on"
+            return f"{part} {_LEFT_OUT}"
+        if self._shared is not None:
+            self._shared.stops = True  # the others are told with the next step
+        else:
+            self._enabled = False
+        return _ENDED
 
     def _flush(self) -> None:
         self._write()

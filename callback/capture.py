@@ -14,8 +14,10 @@ Rows are worked on in blocks, which bounds the temporaries.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +30,7 @@ from .optimizer_state.base import Source
 Total = Callable[[Tensor, torch.dtype], Tensor]
 ROW = 256
 LINE = 16
-BLOCK_ROWS = 1024
+BLOCK_ROWS = 2048
 
 _SEED = 0x5EED
 
@@ -46,6 +48,20 @@ class CaptureError(RuntimeError):
         self.parameter = parameter
 
 
+class Part(NamedTuple):
+    """Single elements that are read of a parameter, and where in its rows they go.
+
+    Attributes:
+        elements: Indices in the parameter's memory order, int64.
+        positions: In the parameter's rows, ascending, int64.
+        rows: Number of its rows, at least 1.
+    """
+
+    elements: npt.NDArray[np.int64]
+    positions: npt.NDArray[np.int64]
+    rows: int
+
+
 @dataclass(frozen=True, slots=True)
 class _Piece:
     """Consecutive elements of a block that come from one parameter.
@@ -58,6 +74,7 @@ class _Piece:
             as a whole, whatever its strides.
         sampled: Whether the parameter is not read whole.
         lines: Indices of lines to read instead of consecutive elements, or None.
+        positions: Where in the block single elements go, whose indices are then in ``lines``.
     """
 
     parameter: int
@@ -66,6 +83,7 @@ class _Piece:
     start: int | None
     sampled: bool = False
     lines: Tensor | None = None
+    positions: Tensor | None = None
 
 
 @dataclass(slots=True)
@@ -110,6 +128,7 @@ class Panel:
         names: Sequence[str],
         dtype: torch.dtype,
         max_sampled_elements: int | None,
+        parts: Mapping[int, Part] = MappingProxyType({}),
     ) -> None:
         """Choose the elements.
 
@@ -118,18 +137,25 @@ class Panel:
             names: Their names, for messages.
             dtype: Of the values as they are read: float32, or float64.
             max_sampled_elements: Largest number of elements to read of one parameter; None for all.
+            parts: What is read of those parameters for which it is chosen elsewhere, by index.
         """
         self._parameters = parameters
         self._names = names
         self._dtype = dtype
         self._device = parameters[0].device
+        self._parts = parts
         sizes = [parameter.numel() for parameter in parameters]
-        lines = [_choose_lines(n, max_sampled_elements) for n in sizes]
+        lines = [
+            None if i in parts else _choose_lines(n, max_sampled_elements)
+            for i, n in enumerate(sizes)
+        ]
         read = [
             n if chosen is None else _elements_of(chosen, n)
             for n, chosen in zip(sizes, lines, strict=True)
         ]
-        rows = [max(1, -(-k // ROW)) for k in read]
+        for i, part in parts.items():
+            read[i] = len(part.elements)
+        rows = [parts[i].rows if i in parts else max(1, -(-k // ROW)) for i, k in enumerate(read)]
         self.elements = np.array(sizes, np.int64)
         self.elements_read = np.array(read, np.int64)
         self.first_rows = np.concatenate([[0], np.cumsum(rows)[:-1]]).astype(np.int64)
@@ -137,6 +163,11 @@ class Panel:
         row_in_parameter = np.arange(sum(rows)) - self.first_rows[self.row_parameter]
         left = self.elements_read[self.row_parameter] - row_in_parameter * ROW
         self.row_elements = np.clip(left, 0, ROW)
+        for i, part in parts.items():
+            first = self.first_rows[i]
+            self.row_elements[first : first + part.rows] = np.bincount(
+                part.positions // ROW, minlength=part.rows
+            )
         self.blocks = self._make_blocks(lines)
         self._memory_order = [_memory_order(parameter) for parameter in parameters]
         self._flat_views: dict[tuple[str, int], tuple[int, Tensor, Tensor]] = {}
@@ -151,21 +182,19 @@ class Panel:
         """Number of rows of all parameters."""
         return len(self.row_parameter)
 
-    def read_before(self, total: Total, weights: Sequence[Tensor] | None = None) -> None:
+    def read_before(self, total: Total, weights: Sequence[Source | None]) -> None:
         """Keep the weights before a step, for :meth:`before`.
 
         Args:
             total: As in :meth:`read`.
-            weights: Where they are, if the parameters do not have them any more.
+            weights: One a parameter, as in :meth:`read`.
         """
         self._totals.clear()
         if self._before is None:
             self._before = self._zeros(self.rows)
         for block in self.blocks:
             rows = self._before[block.first_row : block.first_row + block.rows]
-            self._fill(
-                block, "before", rows, self._parameters if weights is None else weights, total
-            )
+            self._fill(block, "before", rows, weights, total)
 
     def before(self, block: Block) -> Tensor:
         """Return the weights that :meth:`read_before` kept, ``[rows, ROW]``."""
@@ -256,6 +285,8 @@ class Panel:
         read = int(self.elements_read[parameter])
         # The parameter's elements [low, high) of those that are read lie in this block.
         low, high = max(0, -offset), min(read, rows * ROW - offset)
+        if parameter in self._parts:
+            return self._scattered(parameter, offset, rows)
         if high <= low:
             return []
         at = offset + low
@@ -271,6 +302,22 @@ class Panel:
         if len(full) < len(chosen):  # the last line of the tensor is a short one
             pieces.append(_Piece(parameter, at + len(full) * LINE, n % LINE, n - n % LINE, True))
         return pieces
+
+    def _scattered(self, parameter: int, offset: int, rows: int) -> list[_Piece]:
+        """What of a part lies in a block; nothing, too, so that all of its tensor is gone through.
+
+        Args:
+            parameter: Its index.
+            offset: Of its first row from that of the block, in elements.
+            rows: Of the block.
+        """
+        part = self._parts[parameter]
+        at = part.positions + offset
+        here = (at >= 0) & (at < rows * ROW)
+        elements, positions = (
+            torch.from_numpy(indices[here]).to(self._device) for indices in (part.elements, at)
+        )
+        return [_Piece(parameter, 0, len(positions), 0, True, elements, positions)]
 
     def _fill(
         self,
@@ -292,7 +339,10 @@ class Panel:
         for piece, target in zip(block._parts, of_parts, strict=True):
             source = tensors[piece.parameter]
             if source is None:
-                target.zero_()
+                if piece.positions is None:
+                    target.zero_()
+                else:
+                    target.index_fill_(0, piece.positions, 0)
                 continue
             tensor = self._tensor(quantity, piece.parameter, source)
             key = (quantity, piece.parameter)
@@ -352,7 +402,10 @@ class Panel:
         assert piece.start is not None
         try:
             flat, lines = self._flat(quantity, piece.parameter, tensor, stays)
-            if piece.lines is None:
+            if piece.positions is not None and piece.lines is not None:
+                read = torch.index_select(flat, 0, piece.lines).to(self._dtype)
+                target.index_copy_(0, piece.positions, read)
+            elif piece.lines is None:
                 target.copy_(flat[piece.start : piece.start + piece.count])
             elif flat.dtype == self._dtype:
                 torch.index_select(lines, 0, piece.lines, out=target)
@@ -394,7 +447,9 @@ class Panel:
         targets = []
         for piece in pieces:
             target = memory[piece.at : piece.at + piece.count]
-            if piece.start is None:
+            if piece.positions is not None:
+                target = memory
+            elif piece.start is None:
                 parameter = self._parameters[piece.parameter]
                 order = _memory_order(parameter)
                 target = (
@@ -409,6 +464,20 @@ class Panel:
 
     def _error(self, parameter: int, error: Exception) -> CaptureError:
         return CaptureError(self._names[parameter], error)
+
+
+def chosen_elements(elements: int, most: int | None) -> npt.NDArray[np.int64] | None:
+    """Return the indices of the elements to read of a parameter, ascending; None for all.
+
+    Args:
+        elements: Of the parameter.
+        most: Largest number of elements to read; None for all.
+    """
+    lines = _choose_lines(elements, most)
+    if lines is None:
+        return None
+    indices = (lines[:, None] * LINE + torch.arange(LINE)).flatten()
+    return indices[indices < elements].numpy()
 
 
 def _choose_lines(elements: int, most: int | None) -> Tensor | None:

@@ -51,7 +51,11 @@ class EventLog:
     """
 
     def __init__(
-        self, log_dir: str | os.PathLike[str] | None = None, *, writer: Any = None
+        self,
+        log_dir: str | os.PathLike[str] | None = None,
+        *,
+        writer: Any = None,
+        folder: str = schema.RUN_FOLDER,
     ) -> None:
         """Start a new event file, or share one.
 
@@ -60,6 +64,7 @@ class EventLog:
                 its subfolder ``adam_debug``. What lies there stays: a restarted run adds a file.
             writer: Instead of ``log_dir``: a SummaryWriter of ``torch.utils.tensorboard`` or
                 ``tensorboardX``, whose file is shared. It is flushed, never closed.
+            folder: Another name for the subfolder of ``log_dir``.
 
         Raises:
             TypeError: If an argument is of another type.
@@ -71,7 +76,7 @@ class EventLog:
             raise ValueError("exactly one of log_dir and writer is needed")
         self._writer: _Writer
         if log_dir is not None:
-            self._writer = OwnWriter(_checked_log_dir(log_dir))
+            self._writer = OwnWriter(_checked_log_dir(log_dir), folder)
         else:
             self._writer = SharedWriter(writer)
         self._process = os.getpid()

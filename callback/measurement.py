@@ -25,6 +25,8 @@ from .optimizer_state.base import (
     StepTable,
     read,
 )
+from .real_numbers import as_real, real_source
+from .shards import LocalGradients
 from .single_pass import Reduced
 from .state_storage import Storage, StoredState, storage_of, stored_state
 from .to_host import to_host
@@ -57,6 +59,24 @@ class Measured(NamedTuple):
     has_gradient: npt.NDArray[np.bool_]
 
 
+class Sums(NamedTuple):
+    """A recorded step of ``K`` parameters before the formulas are completed.
+
+    Attributes:
+        of: What is here of each of them.
+        counts: See :class:`Measured`.
+        row_squares: Σd² of each row of :class:`.shards.Sample` of the whole parameters, one
+            parameter after the other; empty where nothing is sharded.
+        alive: Which rows along the first dimension have a gradient here, for each parameter whose
+            rows the processes share.
+    """
+
+    of: statistics.ParameterSums
+    counts: npt.NDArray[np.integer[Any]] | None
+    row_squares: Values
+    alive: Sequence[npt.NDArray[np.bool_]]
+
+
 class States(NamedTuple):
     """The optimizer's state of ``K`` parameters.
 
@@ -78,6 +98,7 @@ class Measurement:
         state: OptimizerState,
         max_sampled_elements: int | None,
         quantities: Sequence[schema.Quantity] = schema.QUANTITIES,
+        gradients: LocalGradients | None = None,
     ) -> None:
         """Choose what to read.
 
@@ -86,20 +107,41 @@ class Measurement:
             state: Of their optimizer.
             max_sampled_elements: See :class:`.capture.Panel`.
             quantities: Those to make histograms of, beside further tensors of the state.
+            gradients: Where those of sharded parameters are; either all or none are sharded.
         """
         self._watched = watched
         self._quantities = quantities
         self._state = state
-        self._parameters = [w.parameter for w in watched]
+        self._local_gradients = gradients
+        self._parameters = [w.local() for w in watched]
         self._device = self._parameters[0].device
-        double = self._parameters[0].dtype == torch.float64
+        double = self._parameters[0].dtype.to_real() == torch.float64
         # Half precision is read as float32, which holds its values and their differences exactly.
         self._dtype = torch.float64 if double else torch.float32
         names = [w.name for w in watched]
-        self.panel = Panel(self._parameters, names, self._dtype, max_sampled_elements)
+        samples = {
+            i: sample
+            for i, (w, part) in enumerate(zip(watched, self._parameters, strict=True))
+            if w.shard is not None
+            and (sample := w.shard.sample(part, max_sampled_elements)) is not None
+        }
+        self._is_complex = [p.is_complex() for p in self._parameters]
+        weights = [as_real(p) for p in self._parameters]
+        self.panel = Panel(
+            weights,
+            names,
+            self._dtype,
+            None if gradients is not None else max_sampled_elements,
+            {i: sample.as_part() for i, sample in samples.items()},
+        )
+        self._samples = samples
         panel = self.panel
-        self._dead_rows = DeadRows(self._parameters, panel)
-        self._single_pass = single_pass.for_parameters(self._parameters, state, panel, quantities)
+        self._dead_rows = DeadRows(weights, panel)
+        self._single_pass = (
+            None
+            if samples
+            else single_pass.for_parameters(self._parameters, state, panel, quantities)
+        )
         self._row_parameter = torch.from_numpy(panel.row_parameter).to(self._device)
         self._offsets = [
             histograms.code_offsets(torch.from_numpy(b.row_parameter).to(self._device))
@@ -128,17 +170,31 @@ class Measurement:
         """Return the optimizer's state of each parameter as it is now."""
         groups = self._state.optimizer.param_groups
         states = [self._state.state_of(w.parameter, groups[w.group]) for w in self._watched]
+        if self._local_gradients is not None:
+            states = [
+                s if w.shard is None else w.shard.state(s)
+                for w, s in zip(self._watched, states, strict=True)
+            ]
         return States(states, storage_of(states))
+
+    def _found_gradients(self) -> list[Tensor | None]:
+        """The gradients as they are now."""
+        if self._local_gradients is None:
+            return [parameter.grad for parameter in self._parameters]
+        return [self._local_gradients.of(w.parameter) for w in self._watched]
 
     def before_step(self) -> None:
         """Read what the step is about to change."""
         groups = self._state.optimizer.param_groups
-        self._gradients = [
-            parameter.grad.clone()
-            if parameter.grad is not None and self._state.overwrites_gradient(groups[w.group])
-            else None
-            for w, parameter in zip(self._watched, self._parameters, strict=True)
-        ]
+        overwritten = [self._state.overwrites_gradient(groups[w.group]) for w in self._watched]
+        self._gradients = [None] * len(self._watched)
+        if any(overwritten):
+            self._gradients = [
+                gradient.clone() if gradient is not None and is_overwritten else None
+                for gradient, is_overwritten in zip(
+                    self._found_gradients(), overwritten, strict=True
+                )
+            ]
         states, storage = self.states()
         self._had_state = _present(states)
         stored = stored_state(storage)
@@ -164,6 +220,21 @@ class Measurement:
     ) -> Measured:
         """Measure the step since :meth:`before_step`. Waits for the device once.
 
+        The arguments are those of :meth:`sums`.
+        """
+        sums = self.sums(with_histograms, others, found, loss, step)
+        return finished(sums.of, sums.counts)
+
+    def sums(
+        self,
+        with_histograms: bool,
+        others: Sequence[str] = (),
+        found: States | None = None,
+        loss: float | Tensor = float("nan"),
+        step: int = 0,
+    ) -> Sums:
+        """Measure what is here of the step since :meth:`before_step`, without the last formulas.
+
         Args:
             with_histograms: Whether to count them.
             others: Keys of further state tensors: their histograms follow the others.
@@ -174,13 +245,12 @@ class Measurement:
         states, storage = self.states() if found is None else found
         stored = stored_state(storage)
         gradients = [
-            _dense(parameter.grad if kept is None else kept)
-            for parameter, kept in zip(self._parameters, self._gradients, strict=True)
+            _values(gradient if kept is None else kept)
+            for gradient, kept in zip(self._found_gradients(), self._gradients, strict=True)
         ]
         tensors: Tensors = {
             "before": self._parameters,
             "weight": self._parameters,
-            "gradient": gradients,
             "exp_avg": _sources(states, "exp_avg"),
             "exp_avg_sq": _sources(states, "exp_avg_sq"),
             **{
@@ -195,6 +265,8 @@ class Measurement:
         tensors.update(
             {key: [None if s is None else s.masks.get(key) for s in states] for key in masks}
         )
+        tensors = {quantity: self._real(sources) for quantity, sources in tensors.items()}
+        tensors["gradient"] = gradients
         reduced = self._in_single_pass(gradients, states, stored, others, with_histograms, step)
         if reduced is None:
             reduced = self._in_blocks(
@@ -210,7 +282,7 @@ class Measurement:
         sums = statistics.ParameterSums(
             total=total,
             update_spread=statistics.update_spread(
-                reduced.rows, reduced.first_rows, reduced.row_elements
+                statistics.update_squares(reduced.rows), reduced.first_rows, reduced.row_elements
             ),
             gradient_fourth_powers=statistics.gradient_fourth_powers(
                 reduced.rows, reduced.first_rows
@@ -230,7 +302,9 @@ class Measurement:
             state_step=np.where(_present(states), reduced.numbers[0], np.nan),
             begun=self._had_state & ~(reduced.numbers[0] <= 1),
             coefficients=dict(zip(COEFFICIENTS, reduced.numbers[1:], strict=True)),
-            second_moment_before_is_known=self._second_moment_before_is_known,
+            second_moment_before_is_known=np.full(
+                len(self._watched), self._second_moment_before_is_known
+            ),
             rounds_exp_avg=stored.rounds_exp_avg & ("exp_avg" in self._compared),
             rounds_exp_avg_sq=stored.rounds_exp_avg_sq
             & ~maximum
@@ -243,7 +317,29 @@ class Measurement:
                 sources = tensors.get(quantity.name)  # none: the update, and what moments make
                 if sources is not None and not (present := _present(sources)).all():
                     reduced.counts[~present, q] = 0
-        return Measured(statistics.finish(sums), reduced.counts, exact["g²"], has_gradient)
+        return Sums(
+            sums,
+            reduced.counts,
+            self._row_squares(reduced),
+            [
+                w.shard.rows_with_gradient(gradient)
+                for w, gradient in zip(self._watched, gradients, strict=True)
+                if w.shard is not None and w.shard.cuts_rows
+            ],
+        )
+
+    def _row_squares(self, reduced: Reduced) -> Values:
+        """Σd² of the rows of the whole parameters' samples, as far as they are here."""
+        squares = np.zeros(sum(sample.total_rows for sample in self._samples.values()))
+        first = 0
+        for i, sample in self._samples.items():
+            numbers = sample.row_numbers
+            if len(numbers):
+                start = int(reduced.first_rows[i])
+                here = statistics.update_squares(reduced.rows[:, start : start + len(numbers)])
+                squares[first + numbers] = here
+            first += sample.total_rows
+        return squares
 
     def _in_single_pass(
         self,
@@ -332,10 +428,15 @@ class Measurement:
         self, weights: Sequence[Tensor], moments: Mapping[str, Sequence[Source | None]]
     ) -> None:
         """Keep weights and moments before the step, as rows."""
-        self.panel.read_before(norms.partial_norms, weights)
-        self._before = {q: self._all_rows(q, sources) for q, sources in moments.items()}
+        self.panel.read_before(norms.partial_norms, self._real(weights))
+        self._before = {q: self._all_rows(q, self._real(found)) for q, found in moments.items()}
         if self._second_moment_before_is_known:
             statistics.row_second_moment_before(self._before["exp_avg_sq"], self._rows)
+
+    def _real(self, tensors: Sequence[Source | None]) -> Sequence[Source | None]:
+        if not any(self._is_complex):
+            return tensors
+        return [real_source(t, c) for t, c in zip(tensors, self._is_complex, strict=True)]
 
     def _zeros(self, *shape: int) -> Tensor:
         return torch.zeros(shape, dtype=self._dtype, device=self._device)
@@ -420,7 +521,7 @@ class Measurement:
         for index, block in enumerate(self.panel.blocks):
             rows = slice(block.first_row, block.first_row + block.rows)
             before = self.panel.before(block)
-            weight = self.panel.read(block, "weight", self._parameters)
+            weight = self.panel.read(block, "weight", tensors["weight"])
             scratch = self._scratch[:, : block.rows]
             elements = statistics.Block(
                 before=before,
@@ -573,6 +674,13 @@ class Measurement:
         return counts.take(on_host, [z.astype(np.int64) for z in zeros], self._padding)
 
 
+def finished(
+    sums: statistics.ParameterSums, counts: npt.NDArray[np.integer[Any]] | None
+) -> Measured:
+    """Complete the formulas of a step."""
+    return Measured(statistics.finish(sums), counts, sums.exact["g²"], sums.has_gradient)
+
+
 def _sources(states: Sequence[ParameterState | None], name: str) -> list[Source | None]:
     return [None if state is None else getattr(state, name) for state in states]
 
@@ -581,5 +689,7 @@ def _present(values: Sequence[object]) -> npt.NDArray[np.bool_]:
     return np.array([value is not None for value in values])
 
 
-def _dense(gradient: Tensor | None) -> Tensor | None:
-    return gradient.to_dense() if gradient is not None and gradient.is_sparse else gradient
+def _values(gradient: Tensor | None) -> Tensor | None:
+    if gradient is None:
+        return None
+    return as_real(gradient.to_dense() if gradient.is_sparse else gradient)

@@ -7,12 +7,14 @@ threads can share.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+
+from .real_numbers import as_real
 
 Squares = Tensor | npt.NDArray[np.float64]
 
@@ -88,9 +90,19 @@ class GradientNorms:
         parameters: Their number.
     """
 
-    def __init__(self, parameters: Sequence[Tensor]) -> None:
-        """Look at the gradients of ``parameters``."""
+    def __init__(
+        self,
+        parameters: Sequence[Tensor],
+        fetch: Callable[[], Sequence[Tensor | None]] | None = None,
+    ) -> None:
+        """Look at the gradients of ``parameters``.
+
+        Args:
+            parameters: Of the optimizer.
+            fetch: Returns the gradients instead, of which only a part may be here.
+        """
         self._parameters = parameters
+        self._fetch = fetch
         self.parameters = len(parameters)
 
     def squares(self) -> tuple[Squares, tuple[bool, ...]]:
@@ -101,7 +113,7 @@ class GradientNorms:
             tensor. And a flag for each.
         """
         kinds: dict[tuple[torch.device, torch.dtype], list[int]] = {}
-        found = [parameter.grad for parameter in self._parameters]
+        found = self._fetch() if self._fetch else [p.grad for p in self._parameters]
         gradients = [None if gradient is None else _stored_values(gradient) for gradient in found]
         for i, gradient in enumerate(gradients):
             if gradient is not None:
@@ -134,7 +146,7 @@ def _stored_values(gradient: Tensor) -> Tensor:
     """Return the numbers that a gradient of any layout and type stores: strided and real."""
     if gradient.layout != torch.strided:
         gradient = (gradient.coalesce() if gradient.is_sparse else gradient).values()
-    return torch.view_as_real(gradient.resolve_conj()) if gradient.is_complex() else gradient
+    return as_real(gradient)
 
 
 def _chosen(gradients: Sequence[Tensor | None], indices: Sequence[int]) -> list[Tensor]:

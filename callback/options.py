@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeGuard
 
-from torch.optim import Optimizer
+from torch import nn
+from torch.optim import LBFGS, Optimizer
 
 
 def check_count(name: str, value: object, *, least: int = 1, optional: bool = True) -> None:
@@ -72,6 +73,29 @@ def check_reaction(name: str, value: object) -> None:
         check_choice(name, value, ("warn",))
     elif value is not None and not callable(value):
         raise TypeError(f'{name}={value!r}: expected "warn", a function or None')
+
+
+def check_loss_closure(closure: object, model: object, optimizer: object) -> None:
+    """Check that a loss can be evaluated around a step.
+
+    Raises:
+        TypeError: If ``closure`` is no function, or ``model`` no module.
+        ValueError: If the optimizer has no gradient of its own for a step.
+    """
+    if closure is None:
+        return
+    if not callable(closure):
+        raise TypeError(f"loss_closure={closure!r}: expected a function that returns the loss")
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f"loss_closure needs a module as model, whose buffers can be kept as they are, and got "
+            f"{type(model).__name__}"
+        )
+    if isinstance(optimizer, LBFGS):
+        raise ValueError(
+            "loss_closure cannot be used with LBFGS: it takes several gradients in a step, and the "
+            "last one is not of the weights before it"
+        )
 
 
 def check_destination(log_dir: object, writer: object) -> None:

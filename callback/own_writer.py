@@ -18,10 +18,10 @@ _SECONDS_BETWEEN_REMOTE_WRITES = 5.0
 
 
 class OwnWriter:
-    """An event file in the run folder ``<log_dir>/adam_debug``."""
+    """An event file in a folder of ours below the run's, as ``<log_dir>/adam_debug``."""
 
-    def __init__(self, log_dir: str) -> None:
-        """Create the folder and the file.
+    def __init__(self, log_dir: str, folder: str = schema.RUN_FOLDER) -> None:
+        """Create the folder, ``folder`` in ``log_dir``, and the file.
 
         Raises:
             OSError: If nothing can be written there.
@@ -29,8 +29,7 @@ class OwnWriter:
         """
         remote = event_file.is_url(log_dir)
         separator = "/" if remote else os.sep
-        folder = log_dir.rstrip(separator) + separator + schema.RUN_FOLDER
-        self._file = event_file.create(folder)
+        self._file = event_file.create(log_dir.rstrip(separator) + separator + folder)
         self._slow_writes = 0
         self._background: BackgroundWriter | None = None
         if remote:

@@ -10,10 +10,26 @@ from .event_log import EventLog
 from .step_scalars import StepRows, StepScalars
 
 
+class NoLog:
+    """The log of a process for which another one writes."""
+
+    location = "(another process writes)"
+    dropped_records = 0
+
+    def write(self, *_: object) -> None:
+        """Do nothing."""
+
+    def flush(self) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
 class Recorder:
     """The callback's output. It does not know the callback, so that it can outlive it."""
 
-    def __init__(self, log: EventLog) -> None:
+    def __init__(self, log: EventLog | NoLog) -> None:
         """Write to ``log``."""
         self.log = log
         self.rows = StepScalars()

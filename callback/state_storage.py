@@ -15,7 +15,7 @@ from .optimizer_state.base import ParameterState, Source
 
 Flags = npt.NDArray[np.bool_]
 
-_WIDE = (torch.float32, torch.float64)
+_WIDE = (torch.float32, torch.float64, torch.complex64, torch.complex128)
 _HALF = (torch.bfloat16, torch.float16)
 _MADE = "made"
 _Kind = torch.dtype | str | None
@@ -105,6 +105,15 @@ def storage_types(storage: Iterable[Storage | None]) -> Mapping[str, str]:
                 types.setdefault(name, set()).add(named[name])
             elif isinstance(kind, torch.dtype):
                 types.setdefault(name, set()).add(_dtype_name(kind))
+    return _joined(types)
+
+
+def joined_types(several: Sequence[Mapping[str, str]]) -> Mapping[str, str]:
+    """Join what :func:`storage_types` says of one group in several processes."""
+    types: dict[str, set[str]] = {}
+    for of_one in several:
+        for name, listed in of_one.items():
+            types.setdefault(name, set()).update(listed.split(", "))
     return _joined(types)
 
 

@@ -42,7 +42,7 @@ _MOMENTS = (
 _REQUESTED = ("n²", "n≈±1", "n=0", "r²", "(d-r)²", "r≠0", "r≠0, d=0")
 _ROUNDING = ("(m-exact)²", "exact m²", "(v-exact)²", "exact v²")
 ROW_VALUES = _MEASURED + _MOMENTS + _REQUESTED + _ROUNDING
-_MAXIMA = frozenset(name for name in ROW_VALUES if name.startswith("max"))
+MAXIMA = frozenset(name for name in ROW_VALUES if name.startswith("max"))
 _INDEX = {name: i for i, name in enumerate(ROW_VALUES)}
 # The row value that counts the zeros of a quantity.
 ZEROS = {
@@ -346,7 +346,8 @@ class ParameterSums:
         state_step: Steps that the state has counted, NaN where it counts none, ``[K]``.
         begun: Whether the parameter had a state before the step, ``[K]``.
         coefficients: By name, ``[K]``.
-        second_moment_before_is_known: Whether "v before" was measured; else it is computed back.
+        second_moment_before_is_known: Whether "v before" was measured; else it is computed back,
+            ``[K]``.
         rounds_exp_avg: Whether exp_avg is stored in less than float32, ``[K]``.
         rounds_exp_avg_sq: Likewise; False for a maximum, which is not rounded, ``[K]``.
         halves_exp_avg_sq: Whether it is stored in a half-precision type, ``[K]``.
@@ -370,7 +371,7 @@ class ParameterSums:
     state_step: Values
     begun: Flags
     coefficients: Mapping[str, Values]
-    second_moment_before_is_known: bool
+    second_moment_before_is_known: Flags
     rounds_exp_avg: Flags
     rounds_exp_avg_sq: Flags
     halves_exp_avg_sq: Flags
@@ -385,24 +386,29 @@ def add_up(rows: npt.NDArray[Any], first_rows: npt.NDArray[np.int64]) -> dict[st
     """
     with np.errstate(all="ignore"):  # inf - inf
         return {
-            name: (np.maximum if name in _MAXIMA else np.add).reduceat(
+            name: (np.maximum if name in MAXIMA else np.add).reduceat(
                 rows[i], first_rows, dtype=np.float64
             )
             for name, i in _INDEX.items()
         }
 
 
+def update_squares(rows: npt.NDArray[Any]) -> Values:
+    """Return Σd² of each row, from :func:`row_sums`."""
+    squares: Values = rows[_INDEX["d²"]].astype(np.float64)
+    return squares
+
+
 def update_spread(
-    rows: npt.NDArray[Any], first_rows: npt.NDArray[np.int64], row_elements: npt.NDArray[np.int64]
+    squares: Values, first_rows: npt.NDArray[np.int64], row_elements: npt.NDArray[np.int64]
 ) -> Values:
     """Return how much the rows of a parameter differ in Σd²: a sum of squared deviations, ``[K]``.
 
     Args:
-        rows: From :func:`row_sums`, on the host.
+        squares: From :func:`update_squares`.
         first_rows: Index of each parameter's first row, ``[K]``.
         row_elements: Elements of each row that are no padding, ``[rows]``.
     """
-    squares = rows[_INDEX["d²"]].astype(np.float64)
     lengths = np.diff(np.append(first_rows, len(squares)))
     with np.errstate(all="ignore"):
         mean = np.add.reduceat(squares, first_rows) / np.add.reduceat(row_elements, first_rows)
@@ -476,9 +482,11 @@ def _of_moments(p: ParameterSums, total: Mapping[str, Values]) -> dict[str, Valu
     zero_second = total["v=0"] - p.padding
     v_before = np.where(
         p.begun,
-        total["v before"]
-        if p.second_moment_before_is_known
-        else (total["v"] - c["exp_avg_sq_weight"] * total["g'²"]) / c["exp_avg_sq_decay"],
+        np.where(
+            p.second_moment_before_is_known,
+            total["v before"],
+            (total["v"] - c["exp_avg_sq_weight"] * total["g'²"]) / c["exp_avg_sq_decay"],
+        ),
         np.nan,
     )
     first = {

@@ -31,7 +31,7 @@ class StepRows(NamedTuple):
 
 
 class StepScalars:
-    """One row a step: :data:`tb_adam_plugin.schema.STEP_COLUMNS`, then what the user records."""
+    """One row a step: :data:`tb_adam_plugin.schema.STEP_COLUMNS`, then what was kept for it."""
 
     def __init__(self) -> None:
         """Start without rows."""
@@ -47,8 +47,14 @@ class StepScalars:
             ValueError: If a name is taken by a column of ours, or a tensor has not one element.
             TypeError: If a value is no real number.
         """
-        checked = {name: _checked(name, value) for name, value in scalars.items()}
-        self._next.update(checked)
+        self._next.update({name: _checked(name, value) for name, value in scalars.items()})
+
+    def add(self, name: str, value: Scalar) -> None:
+        """Keep one of :data:`tb_adam_plugin.schema.OPTIONAL_STEP_COLUMNS` for the next row.
+
+        A tensor must not change until :meth:`take`.
+        """
+        self._next[name] = value
 
     def add_row(
         self,
@@ -119,15 +125,29 @@ class StepScalars:
 
 
 def _checked(name: str, value: object) -> Scalar:
-    if name in schema.STEP_COLUMNS:
+    taken = (*schema.STEP_COLUMNS, *schema.OPTIONAL_STEP_COLUMNS)
+    if name in taken:
         raise ValueError(
-            f"record({name}=...): that name is taken, choose another one than "
-            f"{', '.join(schema.STEP_COLUMNS)}"
+            f"record({name}=...): that name is taken, choose another one than {', '.join(taken)}"
         )
+    return as_scalar(f"record({name}=...)", value)
+
+
+def as_scalar(what: str, value: object) -> Scalar:
+    """Return a number as it is kept: a tensor as a copy without dimensions, which stays there.
+
+    Args:
+        what: Gave the value, for the message.
+        value: Any.
+
+    Raises:
+        ValueError: If a tensor has not exactly one real element.
+        TypeError: If the value is no real number.
+    """
     if isinstance(value, Tensor):
         if value.numel() != 1 or value.is_complex():
             raise ValueError(
-                f"record({name}=...): expected one real number, got a tensor of shape "
+                f"{what}: expected one real number, got a tensor of shape "
                 f"{tuple(value.shape)} and type {value.dtype}; reduce it, as with .mean()"
             )
         # A copy, because a running sum would change before it is written.
@@ -136,8 +156,7 @@ def _checked(name: str, value: object) -> Scalar:
         value = value.item()
     if not isinstance(value, numbers.Real | np.number | np.bool_):
         raise TypeError(
-            f"record({name}=...): expected a number or a tensor of one element, "
-            f"got {type(value).__name__}"
+            f"{what}: expected a number or a tensor of one element, got {type(value).__name__}"
         )
     return float(value)
 

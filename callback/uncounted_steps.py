@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from types import FrameType
 
 from torch import Tensor
@@ -46,14 +47,19 @@ def is_on_host(flag: Tensor) -> bool:
     return flag.device.type == "cpu"
 
 
-def is_phantom(optimizer: Optimizer) -> bool:
+def is_phantom(optimizer: Optimizer, gradients: Sequence[Tensor | None] | None = None) -> bool:
     """Tell whether the first step of an optimizer was taken only to create its state.
 
     torch/distributed/checkpoint/state_dict.py (``_init_optim_state``) does that with learning rate
     0 and gradients of zeros. Waits for the device, if the learning rate is 0.
+
+    Args:
+        optimizer: After the step.
+        gradients: Those to look at instead of the optimizer's own.
     """
     groups = optimizer.param_groups
     if any(as_number(group.get("lr")) != 0 for group in groups):  # also where there is none
         return False
-    gradients = [p.grad for group in groups for p in group["params"] if p.grad is not None]
-    return not any(bool(gradient.any()) for gradient in gradients)
+    if gradients is None:
+        gradients = [p.grad for group in groups for p in group["params"]]
+    return not any(bool(gradient.any()) for gradient in gradients if gradient is not None)

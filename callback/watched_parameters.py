@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,8 @@ from tb_adam_plugin import schema
 
 from .naming import NamedParameters, listed, named_parameters
 from .optimizer_state.base import OptimizerState
+from .real_numbers import as_real
+from .shards import Shard
 from .state_storage import type_name
 
 # Each block and each tag has its cost in training, and whoever opens one parameter reads a block.
@@ -28,11 +30,22 @@ class Watched:
         name: As in the layout.
         parameter: The tensor itself.
         group: Index of its parameter group.
+        shard: What of it this process has, where it is spread over several; else None.
     """
 
     name: str
     parameter: Tensor
     group: int
+    shard: Shard | None = None
+
+    @property
+    def shape(self) -> torch.Size:
+        """Of the whole parameter, as it is read."""
+        return as_real(self.parameter).shape if self.shard is None else self.shard.shape
+
+    def local(self) -> Tensor:
+        """Return the elements that are here."""
+        return self.parameter if self.shard is None else self.shard.local(self.parameter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +79,7 @@ class Parameters:
         """
         return schema.Layout(
             parameters=tuple(
-                schema.Parameter(
-                    w.name, tuple(w.parameter.shape), type_name(w.parameter), read, w.group
-                )
+                schema.Parameter(w.name, tuple(w.shape), type_name(w.parameter), read, w.group)
                 for w, read in zip(self.watched, elements_read, strict=True)
             ),
             groups=tuple(
@@ -95,15 +106,21 @@ class Parameters:
         return (
             [[id(p) for p in group["params"]] for group in state.optimizer.param_groups],
             [state.options(group) for group in state.optimizer.param_groups],
-            [(w.parameter.dtype, w.parameter.device, w.parameter.shape) for w in self.watched],
+            [
+                (w.parameter.dtype, w.parameter.device, w.parameter.shape)
+                if w.shard is None
+                else w.local().data_ptr()
+                for w in self.watched
+            ],
             [parameter.requires_grad for _, parameter in self.unoptimized],
         )
 
 
 def find_parameters(
     model: nn.Module | Iterable[tuple[str, Tensor]],
-    groups: list[dict[str, Any]],
+    groups: Sequence[Mapping[str, Any]],
     excluded: Container[str] = (),
+    shard_of: Callable[[str, Tensor], Shard] | None = None,
 ) -> Parameters:
     """Match the parameters of a model with those of an optimizer's groups.
 
@@ -111,6 +128,7 @@ def find_parameters(
         model: A module, or pairs of name and parameter.
         groups: Of the optimizer.
         excluded: Names of parameters that are not to be recorded.
+        shard_of: Tells what of a parameter of this name is here, in sharded training.
 
     Raises:
         TypeError: If ``model`` is neither a module nor pairs of name and parameter.
@@ -128,8 +146,10 @@ def find_parameters(
                 unnamed.append(name)
             if name in excluded:
                 continue
-            if _is_readable(name, parameter):
-                watched.append(Watched(name, parameter, g))
+            is_whole = shard_of is None or not parameter.is_complex()
+            if _is_readable(name, parameter) and is_whole:
+                shard = None if shard_of is None else shard_of(name, parameter)
+                watched.append(Watched(name, parameter, g, shard))
             else:
                 skipped.append(f"{name} ({type_name(parameter)})")
     if len(unnamed) == sum(len(group["params"]) for group in groups):
@@ -139,7 +159,7 @@ def find_parameters(
         )
     if not watched:
         raise ValueError(
-            "optimizer has no real floating-point parameter, and only such ones can be recorded: "
+            "optimizer has no dense floating-point parameter, and only such ones can be recorded: "
             f"{listed(skipped)}"
         )
     optimized = {id(p) for group in groups for p in group["params"]}
@@ -154,7 +174,7 @@ def _notices(
     if unnamed:
         yield f"the optimizer has parameters that are not in the model: {listed(unnamed)}"
     if skipped:
-        yield f"only real floating-point parameters are recorded, not {listed(skipped)}"
+        yield f"only dense floating-point parameters are recorded, not {listed(skipped)}"
     forgotten = [name for name, parameter in unoptimized if parameter.requires_grad]
     if forgotten:
         yield (
@@ -168,9 +188,8 @@ def _is_readable(name: str, parameter: Tensor) -> bool:
         raise ValueError(f"parameter {name} has no shape yet: run the model once before")
     if parameter.is_meta:
         raise ValueError(f"parameter {name} is on the meta device: materialise the model before")
-    if hasattr(parameter, "to_local"):
-        raise ValueError(f"parameter {name} is sharded (a DTensor), which is not supported yet")
-    return parameter.is_floating_point() and parameter.layout == torch.strided
+    is_number = parameter.is_floating_point() or parameter.is_complex()
+    return is_number and parameter.layout == torch.strided
 
 
 def _described(pairs: NamedParameters) -> str:

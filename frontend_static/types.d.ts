@@ -56,16 +56,22 @@ export interface Finding {
 }
 
 /** `findings`: how far a learning rate is from the best one. */
-export interface CompassReading {
+export interface Needle {
   /** As "about 10× too low". */
   text: string;
   /** Learning rate over the best one; null where it cannot be told. */
   factor: number | null;
-  /** Of exp_avg and the next gradient. */
-  cosine: number | null;
   /** The factor over time. */
   steps: number[];
   factors: (number | null)[];
+}
+export interface CompassReading extends Needle {
+  /** Of exp_avg and the next gradient. */
+  cosine: number | null;
+}
+export interface GainReading extends Needle {
+  /** Change of the loss over what the gradient promised. */
+  gain_ratio: number | null;
 }
 /** What was measured at learning rates of so many times the best one. */
 export interface CompassCalibration {
@@ -80,8 +86,14 @@ export interface CompassCalibration {
   first_steps: number;
   ratios: number[];
   ratio_factors: number[];
+  /** A gain ratio is the median of so many. */
+  gain_records: number;
+  gain_ratios: number[];
+  gain_factors: number[];
 }
 export interface Compass extends CompassReading {
+  /** Null where the gain ratio was not recorded often enough. */
+  gain: GainReading | null;
   modules: (CompassReading & { name: string })[];
   calibration: CompassCalibration;
 }

@@ -146,8 +146,10 @@ def _print_table(run: Run) -> None:
     ]
     print(f"{run.name}: {', '.join(counts) or 'nothing found'}")
     if run.diagnosis.compass is not None:
-        reading = run.diagnosis.compass.run
+        reading, gain = run.diagnosis.compass.run, run.diagnosis.compass.gain
         print(f"  learning rate: {reading.text} (cosine {number(reading.cosine)})")
+        if gain is not None:
+            print(f"  by the gain ratio: {gain.text} ({number(gain.gain_ratio)})")
     for finding in findings:
         print(f"  {finding.severity:<7}  {_when(finding):<16}  {finding.title}")
         for text in (finding.text, finding.advice and f"→ {finding.advice}", _cause(finding)):

@@ -2,10 +2,14 @@
 
 A run may have several layouts: a layer was unfrozen, or training went on in the same folder with
 another model. They are joined by parameter name, and the newest layout has the say.
+
+A run may also have several parts: processes of distributed training that have parameters of their
+own write into folders beside one another. These are joined by parameter name, too.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -13,6 +17,8 @@ from typing import Literal, NamedTuple, Protocol
 
 from tb_adam_plugin import schema
 from tb_adam_plugin.schema import Columns, FormatError, Group, Layout, Parameter, Quantity, Tag
+
+_PART = re.compile(rf"{schema.PART_FOLDER}(\d+)$")
 
 # Decoding a layout of thousands of parameters takes milliseconds, and polling would repeat it.
 _read_layout = lru_cache(maxsize=256)(Layout.from_content)
@@ -85,6 +91,22 @@ class JoinedLayout:
         }
 
 
+class PartSteps(NamedTuple):
+    """The steps of another part of a run.
+
+    Attributes:
+        run: TensorBoard's name of the part.
+        id: Of the steps tag.
+        columns: Its columns.
+        series: What is listed of it.
+    """
+
+    run: str
+    id: str
+    columns: Columns
+    series: TimeSeries
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """One run with our data.
@@ -99,6 +121,8 @@ class Run:
         gradient_norms: Columns of each gradient norms tag by its id, the newest first.
         scalars: Ordinary scalar series of the same training.
         messages: What could not be understood.
+        homes: TensorBoard's names of the other parts that :attr:`tags` are in.
+        part_steps: The steps of the other parts.
     """
 
     run: str
@@ -110,16 +134,28 @@ class Run:
     gradient_norms: Mapping[str, Columns] = field(default_factory=dict)
     scalars: tuple[Scalar, ...] = ()
     messages: tuple[Message, ...] = ()
+    homes: Mapping[Tag, str] = field(default_factory=dict)
+    part_steps: tuple[PartSteps, ...] = ()
 
     @property
     def step_columns(self) -> tuple[str, ...]:
         """Columns of the steps, those of all tags."""
-        return _union(columns.names for columns in self.steps.values())
+        others = (part.columns.names for part in self.part_steps)
+        return _union([*(columns.names for columns in self.steps.values()), *others])
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """TensorBoard's names of all parts, the first one's first."""
+        return tuple(dict.fromkeys([self.run, *self.homes.values()]))
+
+    def home(self, tag: Tag) -> str:
+        """Return TensorBoard's name of the part that a tag is in."""
+        return self.homes.get(tag, self.run)
 
     @property
     def last(self) -> tuple[int, float]:
         """Last step and latest wall time of all that was logged."""
-        series = self.tags.values()
+        series = [*self.tags.values(), *(part.series for part in self.part_steps)]
         return max(s.max_step for s in series), max(s.max_wall_time for s in series)
 
 
@@ -147,34 +183,74 @@ def describe_runs(
     Returns:
         The runs that have a layout we can read, by name; and messages about the others.
     """
-    runs: list[Run] = []
+    by_name: dict[str, dict[str, _Contents]] = {}
     messages: list[Message] = []
-    for run in sorted(tensors):
+    for run in sorted(tensors, key=_part_order):
         contents = _read_contents(tensors[run])
         if not contents.layouts:
             messages += [Message(m.severity, f"Run {run}: {m.text}") for m in contents.messages]
             continue
-        name = run_name(run, tensors)
-        runs.append(
-            Run(
-                run,
-                name,
-                join_layouts(contents.layouts),
-                contents.tags,
-                contents.hyperparameters,
-                contents.steps,
-                contents.gradient_norms,
-                _scalars_of(dict.fromkeys((name, run)), scalars),
-                tuple(contents.messages),
-            )
-        )
-    return runs, messages
+        by_name.setdefault(run_name(run, tensors), {})[run] = contents
+    runs = [_join_parts(name, parts, scalars) for name, parts in by_name.items()]
+    return sorted(runs, key=lambda run: run.run), messages
+
+
+def _join_parts(
+    name: str, parts: Mapping[str, _Contents], scalars: Mapping[str, Iterable[str]]
+) -> Run:
+    """Make one run of its parts, the first one first; one that has nothing new is left out."""
+    (first, main), *others = parts.items()
+    layouts = dict(main.layouts)
+    tags, hyperparameters = dict(main.tags), dict(main.hyperparameters)
+    gradient_norms = dict(main.gradient_norms)
+    messages = list(main.messages)
+    homes: dict[Tag, str] = {}
+    part_steps: list[PartSteps] = []
+    known = _names(main)
+    for run, part in others:
+        if _names(part) <= known:
+            continue
+        known |= _names(part)
+        layouts |= {id_: layout for id_, layout in part.layouts.items() if id_ not in layouts}
+        hyperparameters |= part.hyperparameters
+        gradient_norms |= part.gradient_norms
+        messages += part.messages
+        own = {tag: series for tag, series in part.tags.items() if tag.kind != "steps"}
+        homes |= dict.fromkeys(own.keys() - tags.keys(), run)
+        tags = own | tags
+        part_steps += [
+            PartSteps(run, id_, columns, part.tags[Tag("steps", id_)])
+            for id_, columns in part.steps.items()
+        ]
+    return Run(
+        first,
+        name,
+        join_layouts(layouts),
+        tags,
+        hyperparameters,
+        main.steps,
+        gradient_norms,
+        _scalars_of(dict.fromkeys((name, *parts)), scalars),
+        tuple(messages),
+        homes,
+        tuple(part_steps),
+    )
+
+
+def _names(contents: _Contents) -> set[str]:
+    return {p.name for layout in contents.layouts.values() for p in layout.parameters}
+
+
+def _part_order(run: str) -> tuple[str, int]:
+    """Order runs by name, and the parts of one by rank."""
+    part = _PART.search(run)
+    return (run, 0) if part is None else (run[: part.start(1)], int(part[1]))
 
 
 def run_name(run: str, runs: Iterable[str]) -> str:
     """Return the name to show for a run: without our own folder, unless that is a run as well."""
     head, separator, folder = run.replace("\\", "/").rpartition("/")
-    if folder != schema.RUN_FOLDER:
+    if folder != schema.RUN_FOLDER and not _PART.fullmatch(folder):
         return run
     # TensorBoard calls the log directory itself ".".
     parent = run[: len(head)] if separator else "."

@@ -41,6 +41,9 @@ VERSION = 2
 # A run folder of its own keeps our file apart from a SummaryWriter's: TensorBoard's Python loader
 # follows only the newest of several growing files in one folder.
 RUN_FOLDER = "adam_debug"
+# Where a process of distributed training with parameters of its own writes its part of the run,
+# followed by its rank; the one of rank 0 is in RUN_FOLDER.
+PART_FOLDER = "adam_debug_rank"
 
 Counts = npt.NDArray[np.int64]
 Option = bool | int | float | str | None
@@ -657,6 +660,11 @@ STEP_COLUMNS = (
     "skipped_steps",
     "every_n_steps",
 )
+# Columns that are there where there is something to record, among the user's.
+#   gain_ratio             change of the loss on the same batch over Σ g·Δw, at recorded steps
+#   stale_gradient_ratio   norm of what .grad still held over that of the gradient that came, of one
+#                          parameter; the smallest since the step before
+OPTIONAL_STEP_COLUMNS = ("gain_ratio", "stale_gradient_ratio")
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from tb_adam_plugin.records import (
     decode_steps,
     merge_steps,
 )
-from tb_adam_plugin.run_listing import Message, Run
+from tb_adam_plugin.run_listing import Message, PartSteps, Run
 from tb_adam_plugin.schema import FormatError, Layout, Parameter, Quantity, Tag
 from tb_adam_plugin.thinning import RATIO, evenly_spread
 
@@ -128,7 +128,13 @@ class Store:
         """Return which runs there are and what they hold."""
         listing = self._events.listing(experiment)
         runs = tuple(
-            replace(run, messages=run.messages + self._events.notes(experiment, run.run))
+            replace(
+                run,
+                messages=run.messages
+                + tuple(
+                    note for part in run.parts for note in self._events.notes(experiment, part)
+                ),
+            )
             for run in listing.runs
         )
         state = repr(
@@ -151,7 +157,8 @@ class Store:
         layout = found.layout
         _require(statistic, "statistic", run, layout.statistics)
         logs = self._statistics(experiment, found, list(layout.layouts))
-        step, wall_time, placements = merge_steps(logs)
+        homes = [found.home(Tag("statistics", id_)) for id_ in layout.layouts]
+        step, wall_time, placements = merge_steps(logs, homes)
         if len(logs) == 1:
             row = layout.newest.statistics.index(statistic)
             return StatisticRecords(step, wall_time, logs[0].values[row], None)
@@ -229,16 +236,35 @@ class Store:
     def steps(self, experiment: Experiment, run: str) -> NamedRecords:
         """Return the row of every optimizer step of a run, float64."""
         found = self.run(experiment, run)
-        logs = [
-            self._read(experiment, found, Tag("steps", id_), partial(decode_steps, columns=columns))
+        names = found.step_columns
+        own = [
+            PartSteps(found.run, id_, columns, found.tags[Tag("steps", id_)])
             for id_, columns in found.steps.items()
         ]
+        by_part: dict[str, list[PartSteps]] = {found.run: own}
+        for part in found.part_steps:
+            by_part.setdefault(part.run, []).append(part)
+        records = [self._steps(experiment, tags, names) for tags in by_part.values()]
+        return records[0] if len(records) == 1 else _joined_steps(records, names)
+
+    def _steps(
+        self, experiment: Experiment, tags: Sequence[PartSteps], names: tuple[str, ...]
+    ) -> NamedRecords:
+        """Return the steps of one part of a run."""
+        logs = [
+            self._events.tensors(
+                experiment,
+                tag.run,
+                str(Tag("steps", tag.id)),
+                tag.series,
+                partial(decode_steps, columns=tag.columns),
+            )
+            for tag in tags
+        ]
         step, wall_time, placements = merge_steps(logs)
-        names = found.step_columns
         values = np.full((len(names), step.size), np.nan)
-        parts = zip(found.steps.values(), logs, placements, strict=True)
-        for columns, series, (rows, positions) in parts:
-            cells = np.ix_(_rows(columns.names, names), positions)
+        for tag, series, (rows, positions) in zip(tags, logs, placements, strict=True):
+            cells = np.ix_(_rows(tag.columns.names, names), positions)
             values[cells] = series.values[:, rows]
         return NamedRecords(step, wall_time, names, values)
 
@@ -264,7 +290,8 @@ class Store:
         for id_, columns in found.gradient_norms.items():
             decode = partial(decode_gradient_norms, columns=columns)
             logs.append(self._read(experiment, found, Tag("gradient_norms", id_), decode))
-        step, wall_time, placements = merge_steps(logs)
+        homes = [found.home(Tag("gradient_norms", id_)) for id_ in found.gradient_norms]
+        step, wall_time, placements = merge_steps(logs, homes)
         names = [p.name for p in parameters]
         norms = np.full((step.size, len(names)), np.nan)
         parts = zip(found.gradient_norms.values(), logs, placements, strict=True)
@@ -295,7 +322,8 @@ class Store:
         for id_, columns in readable.items():
             decode = partial(decode_hyperparameters, groups=len(groups[id_]), columns=columns)
             logs.append(self._read(experiment, found, Tag("hyperparameters", id_), decode))
-        step, wall_time, placements = merge_steps(logs)
+        homes = [found.home(Tag("hyperparameters", id_)) for id_ in readable]
+        step, wall_time, placements = merge_steps(logs, homes)
         names = tuple(dict.fromkeys(name for c in readable.values() for name in c.names))
         values = np.full((len(found.layout.groups), len(names), step.size), np.nan)
         parts = zip(readable.items(), logs, placements, strict=True)
@@ -410,7 +438,7 @@ class Store:
         return logs
 
     def _read(self, experiment: Experiment, run: Run, tag: Tag, decode: Any) -> Series:
-        return self._events.tensors(experiment, run.run, str(tag), run.tags[tag], decode)
+        return self._events.tensors(experiment, run.home(tag), str(tag), run.tags[tag], decode)
 
 
 def _decode_blocks(
@@ -430,6 +458,31 @@ def _decode_blocks(
     return decoded, damaged_records(damaged, reason)
 
 
+def _joined_steps(parts: Sequence[NamedRecords], names: tuple[str, ...]) -> NamedRecords:
+    """Join the steps of the parts of a run.
+
+    Each has gradients of its own, whose squared norms add up where all parts have the step. Of
+    other columns the first part that has one counts.
+    """
+    step = np.unique(np.concatenate([part.step for part in parts]))
+    wall_time = np.full(step.shape, np.nan)
+    values = np.full((len(names), step.size), np.nan)
+    squares = np.zeros(step.shape)
+    seen = np.zeros(step.shape, np.intp)
+    norm = names.index("gradient_norm") if "gradient_norm" in names else None
+    for part in parts:
+        at = np.searchsorted(step, part.step)
+        wall_time[at] = np.fmax(wall_time[at], part.wall_time)
+        values[:, at] = np.where(np.isnan(values[:, at]), part.values, values[:, at])
+        seen[at] += 1
+        if norm is not None:
+            with np.errstate(over="ignore"):
+                squares[at] += part.values[norm] ** 2
+    if norm is not None:
+        values[norm] = np.where(seen == len(parts), np.sqrt(squares), np.nan)
+    return NamedRecords(step, wall_time, names, values)
+
+
 def _rows(names: Sequence[str], of: Sequence[str]) -> npt.NDArray[np.intp]:
     place = {name: row for row, name in enumerate(of)}
     return np.array([place[name] for name in names], np.intp)
@@ -444,7 +497,10 @@ def _find(wanted: Float64s, among: Float64s) -> tuple[npt.NDArray[np.intp], npt.
 
 
 def _state(run: Run) -> tuple[object, ...]:
-    tags = sorted((str(tag), s.max_step, s.max_wall_time) for tag, s in run.tags.items())
+    tags = sorted(
+        [(str(tag), s.max_step, s.max_wall_time) for tag, s in run.tags.items()]
+        + [(part.run, part.series.max_step, part.series.max_wall_time) for part in run.part_steps]
+    )
     return run.run, tags, run.messages
 
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from tb_adam_plugin import __version__, schema
 from tb_adam_plugin.diagnosis import thresholds
-from tb_adam_plugin.diagnosis.compass import Compass, Reading
+from tb_adam_plugin.diagnosis.compass import Compass, GainReading, Reading
 from tb_adam_plugin.diagnosis.diagnose import Diagnosis
 from tb_adam_plugin.diagnosis.registry import RULES
 from tb_adam_plugin.diagnosis.rule import Finding
@@ -99,6 +99,7 @@ def compass_fields(compass: Compass) -> dict[str, Any]:
     """Return the readings of the learning-rate compass as JSON can say them."""
     return {
         **_reading(compass.run, _COMPASS_COLUMNS),
+        "gain": None if compass.gain is None else _gain_reading(compass.gain),
         "modules": [
             {"name": reading.name, **_reading(reading, _MODULE_COLUMNS)}
             for reading in compass.modules
@@ -112,16 +113,34 @@ def compass_fields(compass: Compass) -> dict[str, Any]:
             "first_steps": thresholds.COMPASS_RATIO_STEPS,
             "ratios": thresholds.COMPASS_RATIOS,
             "ratio_factors": thresholds.COMPASS_RATIO_FACTORS,
+            "gain_records": thresholds.GAIN_RATIO_RECORDS,
+            "gain_ratios": thresholds.COMPASS_GAIN_RATIOS,
+            "gain_factors": [_number(factor) for factor in thresholds.COMPASS_GAIN_FACTORS],
         },
     }
 
 
 def _reading(reading: Reading, columns: int) -> dict[str, Any]:
-    kept = evenly_spread(reading.step.size, columns)
     return {
         "text": reading.text,
         "factor": _number(reading.factor),
         "cosine": _number(reading.cosine),
+        **_history(reading, columns),
+    }
+
+
+def _gain_reading(reading: GainReading) -> dict[str, Any]:
+    return {
+        "text": reading.text,
+        "factor": _number(reading.factor),
+        "gain_ratio": _number(reading.gain_ratio),
+        **_history(reading, _COMPASS_COLUMNS),
+    }
+
+
+def _history(reading: Reading | GainReading, columns: int) -> dict[str, Any]:
+    kept = evenly_spread(reading.step.size, columns)
+    return {
         "steps": reading.step[kept].tolist(),
         "factors": [_number(value) for value in reading.factors[kept].tolist()],
     }

@@ -59,11 +59,9 @@ class RecordedRun:
         return counts
 
 
-def read_run(folder: Path) -> RecordedRun:
+def read_run(folder: Path, part: str = schema.RUN_FOLDER) -> RecordedRun:
     """Read what a callback with ``log_dir=folder`` wrote."""
-    events = EventAccumulator(
-        str(folder / schema.RUN_FOLDER), size_guidance={"tensors": 0, "scalars": 0}
-    )
+    events = EventAccumulator(str(folder / part), size_guidance={"tensors": 0, "scalars": 0})
     events.Reload()
     run = RecordedRun()
     blocks: dict[int, dict[int, bytes]] = {}

@@ -17,6 +17,7 @@ from typing import NamedTuple, TypeVar
 
 _Found = TypeVar("_Found")
 
+_RESIDENT = re.compile(r"^VmRSS:\s+(\d+)", re.MULTILINE)
 _URL = re.compile(r"TensorBoard \S+ at (http://\S+) ")
 
 
@@ -59,6 +60,16 @@ class TensorBoard:
     def alive(self) -> bool:
         """Whether the process runs."""
         return self._process.poll() is None
+
+    @property
+    def resident_megabytes(self) -> float:
+        """Memory of the process and of its children, such as the data server."""
+        processes = [self._process.pid]
+        for process in processes:
+            children = Path(f"/proc/{process}/task/{process}/children").read_text()
+            processes += map(int, children.split())
+        status = "".join(Path(f"/proc/{p}/status").read_text() for p in processes)
+        return sum(int(kilobytes) for kilobytes in _RESIDENT.findall(status)) / 1024
 
     def wait_for_url(self, timeout: float) -> None:
         """Wait until the process says where it answers."""

@@ -123,30 +123,6 @@ def test_a_parameter_that_is_not_in_the_model_gets_a_name_and_a_warning(tmp_path
     debug.close()
 
 
-def test_a_complex_parameter_is_left_out_with_a_warning(tmp_path: Path) -> None:
-    real, wave = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2, dtype=torch.complex64))
-    optimizer = torch.optim.Adam([wave, real], foreach=False)
-    with pytest.warns(UserWarning, match=r"not wave \(complex64\)"):
-        debug = AdamDebugCallback(
-            [("real", real), ("wave", wave)],
-            optimizer,
-            log_dir=tmp_path,
-            every_n_steps=1,
-            on_error="raise",
-        )
-    with debug:
-        for _ in range(2):
-            real.grad, wave.grad = torch.ones(2), torch.full((2,), 3 + 4j)
-            optimizer.step()
-    assert [w.name for w in debug._records.parameters.watched] == ["real"]
-
-
-def test_only_complex_parameters_leave_nothing_to_record(tmp_path: Path) -> None:
-    wave = nn.Parameter(torch.ones(2, dtype=torch.complex64))
-    with pytest.raises(ValueError, match="complex64"):
-        AdamDebugCallback([("wave", wave)], torch.optim.Adam([wave]), log_dir=tmp_path)
-
-
 def test_a_model_on_the_meta_device_is_refused(tmp_path: Path) -> None:
     model = nn.Linear(3, 2, device="meta")
     optimizer = torch.optim.Adam(model.parameters())

@@ -166,6 +166,8 @@ print(json.dumps([debug.step, imported, sorted(sys.modules)]))
     assert steps == 2
     assert [name for name in imported if is_within(name, NOT_FOR_THE_CALLBACK)] == []
     assert [name for name in loaded if is_within(name, NOT_FOR_THE_CALLBACK)] == []
+    frameworks = ("accelerate", "lightning", "pytorch_lightning", "transformers")
+    assert [name for name in imported if is_within(name, frameworks)] == []
     ours = {name for name in loaded if is_within(name, ("tb_adam_plugin",))}
     assert {name for name in ours if not is_within(name, ("tb_adam_plugin.callback",))} == (
         SHARED_MODULES

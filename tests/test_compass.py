@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
-from synthetic_runs import changed, make_run, statistic
+from synthetic_runs import changed, column, make_run, statistic
 
 from tb_adam_plugin.diagnosis.compass import Compass, factor_of_cosine, in_words, module_of
 from tb_adam_plugin.diagnosis.diagnose import diagnose
@@ -72,6 +74,32 @@ def test_the_history_of_a_module_is_short_and_ends_with_the_run() -> None:
         assert reading.step.size <= 24
         assert reading.step[-1] == 2000
     assert compass(run).run.step.size == run.step.size
+
+
+@pytest.mark.parametrize(
+    ("ratio", "text"),
+    [
+        (0.2, "about 10× too high"),
+        (0.68, "about 3× too high"),
+        (0.84, "about right"),
+        (0.93, "about 3× too low"),
+        (0.999, "about 10× too low"),
+        (3.0, "cannot be told"),
+    ],
+)
+def test_the_second_needle_follows_the_gain_ratio(ratio: float, text: str) -> None:
+    def recorded(t: Any) -> Any:
+        return np.where(t % 20 == 0, np.where(t == 400, -9.0, ratio), NAN)
+
+    run = changed(column("gain_ratio", recorded, from_step=200))
+    found = compass(run)
+    assert found.gain is not None
+    assert found.gain.text == text
+    assert found.gain.gain_ratio == pytest.approx(ratio)
+    # The first median is of ten records.
+    assert found.gain.step.tolist() == [380, 400, 420, 440, 460, 480, 500]
+    assert found.run.text == "about right"
+    assert compass(changed(column("gain_ratio", recorded, from_step=340))).gain is None
 
 
 def test_what_cannot_be_told_is_said() -> None:

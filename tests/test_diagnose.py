@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from synthetic_runs import HEALTHY, Change, changed, column, make_run, statistic
 from test_rules import PLANTED
 
+from tb_adam_plugin import schema
 from tb_adam_plugin.diagnosis import wording
 from tb_adam_plugin.diagnosis.diagnose import diagnose
 from tb_adam_plugin.diagnosis.recorded_run import GradientNorms, RecordedRun
@@ -225,6 +226,7 @@ def test_numbers_have_two_digits_that_count() -> None:
 
 
 def test_the_synthetic_runs_have_every_statistic_that_rules_need() -> None:
-    columns = {"step", "loss", "lr", "gradient_norm", "gradient_norm_before_clip"}
+    columns = {*schema.STEP_COLUMNS, *schema.OPTIONAL_STEP_COLUMNS}
+    columns |= {"loss", "gradient_norm_before_clip"}
     others = {"weight_decay", "eps", "state_step"}
     assert STATISTICS_NEEDED - columns - others <= set(HEALTHY)

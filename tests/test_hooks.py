@@ -732,23 +732,6 @@ class Still(torch.optim.Adam):
         return None
 
 
-def test_complex_parameters_are_left_out_but_count_for_the_norm(tmp_path: Path) -> None:
-    real = nn.Parameter(torch.ones(4))
-    imaginary = nn.Parameter(torch.ones(2, dtype=torch.complex64))
-    optimizer = Still([real, imaginary])
-    with pytest.warns(UserWarning, match=r"not imaginary \(complex64\)"):
-        debug = watch([("real", real), ("imaginary", imaginary)], optimizer, tmp_path)
-    with debug:
-        for step in (1, 2, 3):
-            real.grad = torch.full((4,), float(step))
-            imaginary.grad = torch.full((2,), 3 + 4j).conj()  # a lazy conjugate
-            optimizer.step()
-    run = read_run(tmp_path)
-    assert [p.name for p in run.layout.parameters] == ["real"]
-    norms = [run.steps[s]["gradient_norm"] for s in (1, 2, 3)]
-    assert norms == pytest.approx([(4 * s**2 + 50) ** 0.5 for s in (1, 2, 3)])
-
-
 @pytest.mark.filterwarnings("ignore:Sparse CSR tensor support:UserWarning")
 @pytest.mark.parametrize("layout", [torch.sparse_coo, torch.sparse_csr])
 def test_sparse_parameters_are_left_out_but_count_for_the_norm(
@@ -757,7 +740,7 @@ def test_sparse_parameters_are_left_out_but_count_for_the_norm(
     dense = nn.Parameter(torch.ones(4))
     sparse = nn.Parameter(torch.eye(3).to_sparse(layout=layout))
     optimizer = Still([dense, sparse])
-    with pytest.warns(UserWarning, match=r"only real floating-point.*not sparse"):
+    with pytest.warns(UserWarning, match=r"only dense floating-point.*not sparse"):
         debug = watch([("dense", dense), ("sparse", sparse)], optimizer, tmp_path)
     with debug:
         dense.grad = torch.ones(4)

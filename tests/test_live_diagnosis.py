@@ -30,7 +30,7 @@ def train(folder: Path, lr: float, steps: int = 60, **options: Any) -> list[floa
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
     losses = []
     with AdamDebugCallback(
-        model, optimizer, log_dir=folder, every_n_steps=5, on_error="raise", **options
+        model, optimizer, log_dir=folder, every_n_steps=5, **{"on_error": "raise", **options}
     ) as debug:
         for _ in range(steps):
             optimizer.zero_grad()
@@ -77,8 +77,9 @@ def test_a_function_may_end_training(tmp_path: Path) -> None:
     def stop(finding: Finding) -> None:
         raise Enough(finding.title)
 
-    with pytest.raises(Enough, match="Learning rate too high"):
-        train(tmp_path, 1.0, on_finding=stop)
+    for on_error in ("raise", "warn"):
+        with pytest.raises(Enough, match="Learning rate too high"):
+            train(tmp_path / on_error, 1.0, on_finding=stop, on_error=on_error)
 
 
 def train_by_hand(folder: Path) -> None:
@@ -193,5 +194,5 @@ def test_a_column_that_is_new_is_nan_before() -> None:
 
 def test_rules_need_nothing_that_training_does_not_have() -> None:
     assert {name for rule in RULES for name in rule.needs} - {
-        *NAMES, *schema.STEP_COLUMNS, *schema.HYPERPARAMETERS.names
+        *NAMES, *schema.STEP_COLUMNS, *schema.OPTIONAL_STEP_COLUMNS, *schema.HYPERPARAMETERS.names
     } <= {"loss", "gradient_norm_before_clip", "state_step"}  # fmt: skip

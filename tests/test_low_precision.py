@@ -235,6 +235,14 @@ def test_a_second_moment_in_float32_is_frozen_by_no_usual_decay_rate(tmp_path: P
         assert row["second_moment_frozen_fraction"] == pytest.approx(expected, nan_ok=True)
 
 
+def test_whether_a_second_moment_in_eight_bits_is_frozen_is_not_known(tmp_path: Path) -> None:
+    weight = make_weight(torch.float32)
+    optimizer = MixedAdamW([weight], torch.float8_e5m2, betas=(BETA1, 0.9))
+    run, _ = train(tmp_path, weight, optimizer, make_gradients(3))
+    assert np.isnan(run.of(3, "w")["second_moment_frozen_fraction"])
+    assert run.of(3, "w")["exp_avg_sq_rounding_error"] > 0
+
+
 @pytest.mark.parametrize(
     ("dtype", "scale"), [(torch.float16, 1.0), (torch.float32, 1e-16), (torch.bfloat16, 1e-16)]
 )

@@ -402,6 +402,22 @@ def test_hyperparameters_are_those_of_the_step_and_not_the_schedulers_next(tmp_p
     assert run.scalars["adam_debug/lr/group0"] == {1: 1, 2: 0.5, 3: 0.25}
 
 
+def test_a_learning_rate_that_is_a_tensor_is_that_of_each_step(tmp_path: Path) -> None:
+    """Also where rows wait for a record while a schedule changes the tensor in place."""
+    weight = nn.Parameter(torch.ones(4))
+    lr = torch.tensor(1.0)
+    optimizer = torch.optim.AdamW([weight], lr=lr)
+    with AdamDebugCallback(
+        [("weight", weight)], optimizer, log_dir=tmp_path, every_n_steps=100, on_error="raise"
+    ):
+        for _ in range(7):
+            weight.grad = torch.ones(4)
+            optimizer.step()
+            lr.mul_(0.5)
+    rows = read_run(tmp_path).steps
+    assert [rows[step]["lr"] for step in range(1, 8)] == [0.5**k for k in range(7)]
+
+
 def test_the_gradient_norm_of_every_step_is_over_all_parameters(tmp_path: Path) -> None:
     generator = torch.Generator().manual_seed(0)
     parameters = [

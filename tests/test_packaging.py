@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -174,6 +175,12 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path, tracked: list
     }
 
 
+def test_the_package_index_would_take_the_release(built: Path) -> None:
+    files = sorted(built.iterdir())
+    assert sorted(file.suffix for file in files) == [".gz", ".whl"]
+    run("-m", "twine", "check", "--strict", *files, folder=built)
+
+
 def test_the_wheel_has_one_name_for_import(wheel: Path) -> None:
     run("-m", "check_wheel_contents", "--config", ROOT / "pyproject.toml", wheel, folder=ROOT)
     with zipfile.ZipFile(wheel) as file:
@@ -263,3 +270,13 @@ def test_an_editable_install_shows_the_repository(
     for name, file in used["files"].items():
         assert Path(file).is_relative_to(ROOT), name
     assert used["entries"] == [ENTRY]
+
+
+def test_the_oldest_versions_that_are_tested_are_the_declared_ones() -> None:
+    lines = (ROOT / "tests/oldest_versions.txt").read_text(encoding="utf-8").splitlines()
+    tested = dict(line.split("==") for line in lines if "==" in line)
+    declared = dict(re.findall(r'"([\w-]+)>=([\d.]+)"', (ROOT / "setup.py").read_text("utf-8")))
+    for name, version in tested.items():
+        # pip reads 2.18 as 2.18.0.
+        assert version.removesuffix(".0") == declared[name].removesuffix(".0"), name
+    assert {"tensorboard", "numpy", "google-crc32c"} <= set(tested)

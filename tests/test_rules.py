@@ -51,10 +51,20 @@ def profile(decades: float) -> list[float]:
 
 
 _LOW_BETA2 = hyperparameter("beta2", 0.3)
+LEFT: list[Change] = [column("stale_gradient_ratio", 0.3, from_step=200, to_step=204)]
 STALE: list[Change] = [
     statistic("momentum_gradient_cosine", 0.97),
     column("gradient_norm", lambda t: 0.1 * t),
 ]
+
+
+def gain(value: float, from_step: float = 0) -> Change:
+    """Record a gain ratio at every tenth step."""
+    return lambda run: column(
+        "gain_ratio", lambda t: np.where(t % 10 == 0, value, NAN), from_step=from_step
+    )(run)
+
+
 RESET: list[Change] = [
     statistic("momentum_gradient_cosine", NAN, from_step=200, to_step=200),
     statistic("gradient_exp_avg_cosine", 1.0, from_step=200, to_step=200),
@@ -123,6 +133,7 @@ PLANTED: Mapping[str, Sequence[Change]] = {
     "nonfinite": [statistic("nonfinite_count", 3.0, of=["head.weight"], from_step=400)],
     "layer_imbalance": [statistic("update_to_weight_ratio", 0.08, of=["layers.4.weight"])],
     "lr_too_low": SLOW,
+    "gain_ratio_low": [gain(0.3)],
     "noise_dominated": NOISY,
     "converged": [
         column("loss", lambda t: 2.3 * np.exp(-t / 20)),
@@ -152,6 +163,14 @@ NEAR: Sequence[tuple[str, str, Sequence[Change]]] = [
     ("stale_gradient", "norm does not grow", STALE[:1]),
     ("stale_gradient", "cosine is low", STALE[1:]),
     ("stale_gradient", "short", [STALE[1], statistic("momentum_gradient_cosine", 0.97, only=[9])]),
+    ("stale_gradient", "cleared", [*STALE, column("stale_gradient_ratio", 0.0)]),
+    (
+        "stale_gradient",
+        "left twice",
+        [*LEFT, column("stale_gradient_ratio", 0.0, from_step=202)],
+    ),
+    ("gain_ratio_low", "best learning rate", [gain(0.8)]),
+    ("gain_ratio_low", "a few records", [gain(0.8), gain(0.1, from_step=440)]),
     ("lr_jump", "rises too little", [column("lr", 4e-3, from_step=200)]),
     (
         "lr_jump",
@@ -371,6 +390,11 @@ NEAR: Sequence[tuple[str, str, Sequence[Change]]] = [
     ("stale_second_moment", "none at all", [statistic("gradient_surprise", 0.0)]),
     ("clip_constant", "noise", [column("gradient_norm", lambda t: 1 + 0.01 * (t % 2))]),
     ("clip_constant", "zero", [column("gradient_norm", 0.0)]),
+    (
+        "clip_constant",
+        "norm before is known",
+        [column("gradient_norm", 1.0), column("gradient_norm_before_clip", 1.4)],
+    ),
     ("l2_in_adam", "no decay", [*PLANTED["l2_in_adam"], hyperparameter("weight_decay", 0.0)]),
     ("l2_in_adam", "decoupled", [optimizer("Adam", decoupled_weight_decay=True)]),
     ("l2_in_adam", "SGD", [optimizer("SGD", decoupled_weight_decay=False)]),
@@ -518,7 +542,7 @@ def test_nothing_is_found_in_healthy_runs(name: str) -> None:
 
 def test_a_rule_says_what_it_lacks() -> None:
     everything = make_run()
-    assert set(not_evaluated(diagnose(everything))) == {"clip_always"}
+    assert set(not_evaluated(diagnose(everything))) == {"clip_always", "gain_ratio_low"}
     empty = RecordedRun("empty", (), (), np.empty(0), np.empty(0), {})
     assert set(not_evaluated(diagnose(empty))) == {rule.id for rule in RULES}
     old = changed(without("second_moment_flicker"), without_column("loss", "gradient_norm"))
@@ -551,6 +575,18 @@ def test_a_rule_without_what_it_needs_is_not_evaluated(rule: Rule) -> None:
 def test_a_state_that_counts_fewer_steps_was_lost() -> None:
     run = changed(without("momentum_gradient_cosine"), statistic("state_step", 3, only=[30]))
     assert found(run)["state_reset"].first_step == make_run().step[30]
+
+
+def test_gradients_that_were_left_are_told_by_what_was_recorded_of_them() -> None:
+    finding = found(changed(*LEFT))["stale_gradient"]
+    assert (finding.first_step, finding.last_step) == (200, 204)
+    assert ".grad held up to 0.3 times its norm" in finding.text
+    assert "cosine" in found(changed(*STALE))["stale_gradient"].text
+    unknown = changed(without("momentum_gradient_cosine"))
+    reason = not_evaluated(diagnose(unknown))["stale_gradient"]
+    assert reason == "nothing is known of what was left in .grad"
+    norm = changed(without_column("gradient_norm"), *LEFT)
+    assert "stale_gradient" in found(norm)
 
 
 def test_old_runs_fall_back_on_what_they_have() -> None:
@@ -628,6 +664,13 @@ def test_a_low_learning_rate_is_found_for_every_optimizer() -> None:
     asked = found(changed(without_first, SLOW[1], column("loss", flat_loss)))["lr_too_low"]
     assert "without a first moment" in asked.text
     assert "Try lr 0.01 instead of 1e-3" in asked.advice
+
+
+def test_a_gain_ratio_that_is_low_makes_a_high_learning_rate_an_error() -> None:
+    findings = found(changed(*TOO_FAST, gain(0.3)))
+    assert findings["lr_too_high"].severity == "error"
+    assert findings["gain_ratio_low"].consequence_of == "lr_too_high"
+    assert found(changed(*TOO_FAST, gain(0.8)))["lr_too_high"].severity == "warning"
 
 
 def test_a_loss_that_blows_up_makes_a_high_learning_rate_an_error() -> None:

@@ -78,7 +78,7 @@ def test_what_is_read_of_one_parameter_does_not_depend_on_the_others() -> None:
 
 
 def test_padding_stays_zero_when_blocks_share_memory() -> None:
-    sizes = [100_000, 7, 300, 250_001, 1]
+    sizes = [200_000, 7, 300, 500_001, 1]
     parameters = [torch.full((n,), float(i + 1)) for i, n in enumerate(sizes)]
     panel = Panel(parameters, list("abcde"), torch.float32, None)
     assert len(panel.blocks) > 1

@@ -32,17 +32,13 @@ from tb_adam_plugin import schema
 pytest_plugins = ["tab_fixtures"]
 
 
-def check_overview_colours(tab: Tab) -> None:
+def test_overview_is_red_at_the_spike_and_hatched_without_an_update(tab: Tab) -> None:
     spike, before = (tab.cell(EMBEDDING, share_of(step)) for step in (SPIKE, SPIKE - 25))
     assert spike.red - spike.blue > 90, spike
     assert spike.red - spike.blue > before.red - before.blue + 20, (spike, before)
     hatched = [tab.cell(NOT_UPDATED, 0.5, dy) for dy in range(-5, 6)]
     assert all(pixel.is_grey for pixel in hatched), hatched
     assert len(set(hatched)) > 1, hatched
-
-
-def test_overview_is_red_at_the_spike_and_hatched_without_an_update(tab: Tab) -> None:
-    check_overview_colours(tab)
 
 
 def test_overview_is_magenta_where_values_are_nan(
@@ -52,19 +48,6 @@ def test_overview_is_magenta_where_values_are_nan(
         assert tab.cell("fc.weight", share_of(60, 80)) == MAGENTA
         assert tab.cell("fc.weight", share_of(20, 80)) != MAGENTA
         expect(tab.locate(".row-value", has_text="NaN").first).to_have_class(re.compile("hot"))
-
-
-def test_tab_works_under_the_python_loader_and_a_path_prefix(
-    browser: Browser, log_folder: Path
-) -> None:
-    arguments = ("--load_fast=false", "--path_prefix=/some/prefix")
-    with running_tensorboard(log_folder, *arguments) as process:
-        wait_for_runs(process, 3)
-        assert "/some/prefix/" in process.url
-        with open_tab(browser, process.url, {"run": "spiked/adam_debug"}) as tab:
-            check_overview_colours(tab)
-            tab.shows(".detail .chip", "512 × 64")
-            assert all("/some/prefix/" in response.url for response in tab.responses)
 
 
 def test_click_on_a_cell_opens_the_parameter_at_that_step(

@@ -576,6 +576,9 @@ CALIBRATION = {
     "first_steps": 20.0,
     "ratios": [0.038, 0.68],
     "ratio_factors": [1.0, 100.0],
+    "gain_records": 10,
+    "gain_ratios": [0.59, 0.84],
+    "gain_factors": [10.0, 1.0],
 }
 UNTOLD = {
     "text": "cannot be told",
@@ -610,7 +613,8 @@ def test_learning_rate_compass_points_and_opens_with_the_keyboard(
     modules = [{"name": f"transformer.h.{i}", **TOO_LOW} for i in range(40)]
     modules[3] = {"name": "a.module.with.a.name.that.is.too.long.for.the.panel", **UNTOLD}
     with browser.new_context() as context:
-        compass = {**TOO_LOW, "modules": modules, "calibration": CALIBRATION}
+        gain = {**UNTOLD, "text": "about 10× too high", "factor": 10.0, "gain_ratio": 0.59}
+        compass = {**TOO_LOW, "gain": gain, "modules": modules, "calibration": CALIBRATION}
         tab = open_with_compass(context.new_page(), tensorboard.url, compass)
         if theme == "dark":
             tab.page.evaluate("document.body.classList.add('dark-mode')")
@@ -618,7 +622,10 @@ def test_learning_rate_compass_points_and_opens_with_the_keyboard(
         button = panel.locator("button")
         expect(button).to_have_text("Learning rate: about 10× too low")
         expect(button).to_have_attribute("aria-expanded", "false")
-        meter = panel.locator('[role="meter"]')
+        by_gain = panel.locator(".compass-gain")
+        expect(by_gain).to_contain_text("By the gain ratio: about 10× too high")
+        assert share_along(by_gain.locator(".gauge")) == pytest.approx(0.75, abs=0.01)
+        meter = panel.locator('[role="meter"]:not(.compass-gain *)')
         expect(meter).to_have_attribute("aria-valuetext", "about 10× too low")
         # A tenth lies a quarter along a scale from a hundredth to a hundred.
         assert share_along(meter) == pytest.approx(0.25, abs=0.01)
@@ -636,6 +643,7 @@ def test_learning_rate_compass_points_and_opens_with_the_keyboard(
         for said in ("the training loss only", "Above the best learning rate the cosine says noth"):
             expect(panel).to_contain_text(said)
         expect(panel.locator("table").first).to_contain_text("1/100 of the best0.78")
+        expect(panel.locator("table").last).to_contain_text("10× the best0.59")
         sizes = panel.locator(".compass-body").evaluate(
             "e => [e.clientHeight, e.scrollHeight, e.clientWidth, e.scrollWidth]"
         )
@@ -662,11 +670,11 @@ def share_along(gauge: Locator) -> float:
 def test_learning_rate_compass_says_that_it_cannot_tell_or_is_not_there(
     browser: Browser, tensorboard: TensorBoard
 ) -> None:
-    compass = {**UNTOLD, "modules": [], "calibration": CALIBRATION}
+    compass = {**UNTOLD, "gain": None, "modules": [], "calibration": CALIBRATION}
     with browser.new_context() as context:
         tab = open_with_compass(context.new_page(), tensorboard.url, compass)
         expect(tab.locate(".compass button")).to_have_text("Learning rate: cannot be told")
-        expect(tab.locate(".compass .pointer")).to_have_count(0)
+        expect(tab.locate(".compass .pointer, .compass-gain")).to_have_count(0)
         without = open_with_compass(context.new_page(), tensorboard.url, None)
         expect(without.locate(".compass")).to_have_count(0)
         assert tab.problems + without.problems == []
@@ -968,6 +976,20 @@ def test_jump_between_records_is_marked_and_leads_to_its_step(
         with download(tab, tab.locate(SAVE_MENUS[1]), "CSV").open(newline="") as rows:
             saved = {int(r["step"]): r for r in csv.DictReader(rows) if r["run"] == "jumped"}
         assert np.float32(saved[BETWEEN_RECORDS]["gradient_rms"]) == np.float32(peak)
+
+
+def test_pinned_step_between_records_lies_at_its_time(
+    browser: Browser, odd_folder: TensorBoard
+) -> None:
+    link = {"run": "between/adam_debug", "step": str(BETWEEN_RECORDS), "axis": "relative"}
+    with open_tab(browser, odd_folder.url, link | {"runs": "between%2Fadam_debug"}) as tab:
+        tab.shows(".fob", f"step {BETWEEN_RECORDS}")
+        heat, line = (tab.locate(s).bounding_box() for s in (".heat", ".heat .cursor"))
+        assert heat is not None
+        assert line is not None
+        at = (line["x"] - heat["x"]) / heat["width"]
+        # The record before is 0.01 of the width away.
+        assert at == pytest.approx(share_of(BETWEEN_RECORDS), abs=0.003)
 
 
 def test_steps_between_records_have_columns_where_gradients_are_shown(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,7 @@ from tensorboard_process import TensorBoard, running_tensorboard, wait_until
 from tb_adam_plugin import schema
 
 LAYOUT = make_layout()
+OF_ANOTHER_PROCESS = make_layout(["conv2.weight"])
 MANY = 2000
 GRADIENT_NORMS = np.array([[1.0, 2.0], [1.5, 2.5], [40.0, 3.0]])
 FLIPS = 60
@@ -44,6 +47,27 @@ class Broken:
             raise ImportError("broken on purpose")
 
 sys.meta_path.insert(0, Broken())
+"""
+
+
+# As scripts start TensorBoard, and as %tensorboard does in a notebook.
+STARTED_BY_A_SCRIPT = """
+import sys
+from tensorboard import program
+
+board = program.TensorBoard()
+board.configure(argv=["tensorboard", "--logdir", sys.argv[1], "--port", "0"])
+print(board.launch(), flush=True)
+sys.stdin.read()
+"""
+STARTED_BY_A_NOTEBOOK = """
+import os, signal, sys
+from tensorboard import manager
+
+started = manager.start(["--logdir", sys.argv[1], "--port", "0"])
+print(f"http://localhost:{started.info.port}/", flush=True)
+sys.stdin.read()
+os.kill(started.info.pid, signal.SIGTERM)
 """
 
 
@@ -84,6 +108,8 @@ def logs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         [p.name for p in LAYOUT.parameters], np.array([7, 8, 9]), GRADIENT_NORMS
     )
     write_events(folder / "many" / "adam_debug", [event(9, [norms])])
+    write_run(folder / "staged" / "adam_debug", range(1, 6), LAYOUT)
+    write_run(folder / "staged" / "adam_debug_rank1", range(1, 6), OF_ANOTHER_PROCESS)
     write_run(folder / "live", range(1, 6), LAYOUT)
     write_run(folder / "truncated", range(1, 6), LAYOUT)
     write_damaged_runs(folder / "damaged")
@@ -132,6 +158,28 @@ def test_two_thousand_logged_steps_are_all_there(tensorboard: TensorBoard) -> No
     assert runs[run]["scalars"] == [{"run": "many", "tag": "loss"}]
     _, arrays = packed(tensorboard, "scalar?run=many&tag=loss")
     assert arrays["step"].tolist() == [1, 2, 3]
+
+
+def test_parts_of_several_processes_are_one_run(tensorboard: TensorBoard) -> None:
+    run = "staged/adam_debug"
+    wait_until(lambda: len(steps_of(tensorboard, run)) == 5, "the first part")
+
+    def values() -> list[list[float]]:
+        answer: list[list[float]] = packed(
+            tensorboard, f"overview?run={run}&columns=4096&statistic=update_rms"
+        )[1]["values"].tolist()
+        return answer
+
+    expected = [
+        statistics_of(layout, t)[row, 1].item()
+        for layout in (LAYOUT, OF_ANOTHER_PROCESS)
+        for row in range(len(layout.parameters))
+        for t in range(1, 6)
+    ]
+    wait_until(lambda: np.ravel(values()).tolist() == expected, "both parts")
+    names = {r["run"]: r["name"] for r in json.loads(tensorboard.ask("summary").body)["runs"]}
+    assert names[run] == "staged"
+    assert "staged/adam_debug_rank1" not in names
 
 
 def test_a_live_run_shows_new_steps(folder: Path, tensorboard: TensorBoard) -> None:
@@ -201,6 +249,32 @@ def test_the_tab_is_listed_and_loads_below_any_path_prefix(tmp_path: Path, loade
         assert script.status == 200
         assert script.headers["Content-Type"] == "text/javascript; charset=utf-8"
         assert tensorboard.ask("nothing").status == 404
+
+
+@pytest.mark.parametrize("script", [STARTED_BY_A_SCRIPT, STARTED_BY_A_NOTEBOOK])
+def test_the_tab_is_there_however_tensorboard_is_started(tmp_path: Path, script: str) -> None:
+    write_run(tmp_path / "exp1", range(1, 6), LAYOUT)
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    # A notebook finds the command on the path; its records of running ones stay in the folder.
+    binaries = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": binaries, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+
+        def ask(path: str) -> Any:
+            with urllib.request.urlopen(url + path, timeout=60) as answer:
+                return json.loads(answer.read())
+
+        summary = "data/plugin/adam_debug/summary"
+        runs = wait_until(lambda: ask(summary)["runs"], "the run")
+        listed = ask("data/plugins_listing")["adam_debug"]
+        process.communicate()
+    assert runs[0]["name"] == "exp1"
+    assert listed["tab_name"] == "Adam Debug"
 
 
 def test_an_empty_log_directory_lists_the_tab_as_inactive(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ VALUES = hnp.arrays(
     hnp.array_shapes(min_dims=2, max_dims=2, max_side=30),
     elements=st.one_of(
         st.floats(0, 1e6, width=32),
-        st.sampled_from([0.0, 1e-45, 1e-3, 3e38, np.inf, np.nan]),
+        st.sampled_from(np.array([0.0, 1e-45, 1e-3, 3e38, np.inf, np.nan], np.float32).tolist()),
     ),
 )
 COLUMNS = st.integers(1, 40)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from recorded_run import read_run
 from torch import Tensor, nn
 
 from tb_adam_plugin.callback import AdamDebugCallback
@@ -102,15 +103,35 @@ def snapshot(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, An
         "groups": [{k: v for k, v in g.items() if k != "params"} for g in optimizer.param_groups],
         "python rng": random.getstate(),
         "numpy rng": np.random.get_state(legacy=True)[1].tolist(),  # type: ignore
+        "modes": [module.training for module in model.modules()],
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "threads": torch.get_num_threads(),
     }
 
 
-def trained(setup: Setup, loop: Loop, **options: Any) -> dict[str, Any]:
+def nosy_closure(model: nn.Module, optimizer: torch.optim.Optimizer) -> Callable[[], Tensor]:
+    """A loss that leaves as many traces as it can."""
+
+    def closure() -> Tensor:
+        optimizer.zero_grad(set_to_none=False)
+        model.train(not model.training)
+        random.random()
+        np.random.rand()
+        with torch.autocast("cpu", torch.bfloat16):
+            batch(model)
+        for buffer in model.buffers():
+            buffer.add_(1)
+        return batch(model)
+
+    return closure
+
+
+def trained(setup: Setup, loop: Loop, nosy: bool = False, **options: Any) -> dict[str, Any]:
     random.seed(1)
     np.random.seed(1)
     model, optimizer = setup()
+    if nosy:
+        options["loss_closure"] = nosy_closure(model, optimizer)
     torch.manual_seed(2)
     if options:
         with AdamDebugCallback(
@@ -167,6 +188,53 @@ def test_with_a_sampled_parameter_and_other_optimizers(
 
     check(setup, plain_loop, tmp_path)
     check(setup, closure_loop, tmp_path)
+
+
+def still_differentiating_loop(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Buffers that a graph has kept are differentiated after the step."""
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        batch(model).backward()
+        scale = torch.ones(16, requires_grad=True)
+        later = (model[1].running_mean * scale).sum()  # type: ignore[index]
+        optimizer.step()
+        later.backward()
+
+
+def within_autocast_loop(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Autocast keeps cast weights until its region ends, for forward passes that come later."""
+    with torch.autocast("cpu", torch.bfloat16):
+        closure_loop(model, optimizer)
+
+
+@pytest.mark.parametrize(
+    "loop",
+    [
+        plain_loop, closure_loop, accumulating_loop, scaler_loop, still_differentiating_loop,
+        within_autocast_loop,
+    ],
+)  # fmt: skip
+def test_with_a_loss_closure(tmp_path: Path, loop: Loop) -> None:
+    def setup() -> tuple[nn.Module, torch.optim.Optimizer]:
+        model = make_model()
+        return model, torch.optim.AdamW(model.parameters(), lr=1e-2)
+
+    check(setup, loop, tmp_path, nosy=True)
+    assert any("gain_ratio" in row for row in read_run(tmp_path).steps.values())
+
+
+def test_with_a_model_in_parallel(tmp_path: Path) -> None:
+    store = torch.distributed.HashStore()  # type: ignore[attr-defined]
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+
+        def setup() -> tuple[nn.Module, torch.optim.Optimizer]:
+            model = nn.parallel.DistributedDataParallel(make_model(), gradient_as_bucket_view=True)
+            return model, torch.optim.AdamW(model.parameters(), lr=1e-2)
+
+        check(setup, accumulating_loop, tmp_path, nosy=True)
+    finally:
+        torch.distributed.destroy_process_group()
 
 
 def test_with_a_compiled_optimizer_step(tmp_path: Path) -> None:

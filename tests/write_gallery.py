@@ -6,15 +6,14 @@ takes the pictures in a headless browser. It takes some minutes.
 
 from __future__ import annotations
 
-import io
 import json
 import sys
 import tempfile
 from pathlib import Path
 from urllib.parse import quote
 
-from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
+from small_pictures import save_small_picture
 from tab_page import launch, open_tab
 from tensorboard_process import running_tensorboard
 
@@ -96,10 +95,7 @@ def _take_picture(browser: Browser, url: str, demonstration: Demonstration) -> N
         tab.locate(".finding").first.wait_for(timeout=30_000)
         tab.locate(".finding").first.click()
         tab.page.wait_for_timeout(1500)
-        picture = Image.open(io.BytesIO(tab.page.screenshot()))
-        # A palette halves the file. Other ways to choose it lose the colours of small things.
-        small = picture.convert("RGB").quantize(256, Image.Quantize.FASTOCTREE)
-        small.save(GALLERY / f"{demonstration.name}.png", optimize=True)
+        save_small_picture(tab.page, GALLERY / f"{demonstration.name}.png")
 
 
 if __name__ == "__main__":

@@ -37,12 +37,12 @@ class MeasuredOnly(OptimizerState):
 
 
 def tensors_like(parameter: Tensor, state: GroupSettings) -> dict[str, Tensor]:
-    """Return the dense real floating-point tensors of a state with the parameter's shape."""
+    """Return the dense tensors of a state with the parameter's shape, complex if it is."""
     return {
         key: value
         for key, value in state.items()
         if isinstance(value, Tensor)
-        and value.is_floating_point()
+        and (value.is_complex() if parameter.is_complex() else value.is_floating_point())
         and value.layout == torch.strided
         and value.shape == parameter.shape
         and value.dim() > 0

@@ -35,6 +35,21 @@ export function indexAtOrBefore(ascending, value) {
 }
 
 /**
+ * Where a step lies on the axis. Between two known ones it is taken to be as long as its neighbours.
+ * @param {ArrayLike<number>} steps ascending, not empty
+ * @param {ArrayLike<number>} xs axis values of them
+ * @param {number} step
+ * @returns {number} that of the first or last known step where it lies outside
+ */
+export function axisValueOfStep(steps, xs, step) {
+  const before = indexAtOrBefore(steps, step);
+  if (before < 0) return xs[0];
+  if (before === steps.length - 1 || steps[before] === step) return xs[before];
+  const share = (step - steps[before]) / (steps[before + 1] - steps[before]);
+  return xs[before] + share * (xs[before + 1] - xs[before]);
+}
+
+/**
  * @param {ArrayLike<number>} ascending not empty
  * @param {number} value
  * @returns {number} index of the item nearest to `value`

@@ -75,7 +75,7 @@ function Loaded({ app, state, summary, run }) {
   const whole = data.overview.value;
   const usable =
     whole && whole.run === run.run && whole.against === (against?.run ?? null) && whole.columns > 0 ? whole : null;
-  const axis = useAxis(state, run, runs, usable, starts);
+  const axis = useAxis(state, run, runs, usable, starts, data.steps.value);
   const zoomed = useZoomedOverview(app, state, summary, run, metric.name, against, usable, axis);
   const { shown, jumps } = useJumps(data.norms.value, run, zoomed ?? usable);
   const [lowest, highest] = state.colourRange;

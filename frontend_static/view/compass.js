@@ -4,7 +4,7 @@ import { formatInteger, formatNumber } from '../chart/format.js';
 import { html, icon, useState } from './ui.js';
 
 /**
- * @typedef {import('../types.d.ts').CompassReading} CompassReading
+ * @typedef {import('../types.d.ts').Needle} Needle
  * @typedef {import('../types.d.ts').CompassCalibration} CompassCalibration
  *
  * A learning rate over the best one, from the lowest to the highest that was calibrated.
@@ -19,6 +19,8 @@ const WHAT =
   'Gradients that agree with exp_avg say that steps could be longer. Roughly, and about the training loss only.';
 const BLIND =
   'Above the best learning rate the cosine says nothing: “too high” is read from the size of the first updates alone.';
+const GAIN =
+  'The gain ratio is how much of what the gradient promised a step has kept, on its own batch: it sees both sides.';
 const [WIDTH, HEIGHT] = [100, 24];
 
 /** @param {{compass: import('../types.d.ts').Compass}} props */
@@ -33,10 +35,22 @@ export function Compass({ compass }) {
       <${Gauge} name="the run" reading=${compass} scale=${scale} />
     </div>
     ${
+      compass.gain &&
+      html`<div class="compass-head compass-gain">
+        <span title=${GAIN}>By the gain ratio: ${compass.gain.text}</span>
+        <${Gauge} name="the run by the gain ratio" reading=${compass.gain} scale=${scale} />
+      </div>`
+    }
+    ${
       open &&
       html`<div class="compass-body" tabindex="0" role="group" aria-label="Readings and their calibration">
         <${History} name="the run" reading=${compass} scale=${scale} />
         <p class="compass-ends"><span>${_step(compass.steps[0])}</span><span>${_step(compass.steps[compass.steps.length - 1])}</span></p>
+        ${
+          compass.gain &&
+          html`<p>${GAIN}</p>
+            <${History} name="the run by the gain ratio" reading=${compass.gain} scale=${scale} />`
+        }
         <p>${WHAT} On small data judge by the validation loss first.</p>
         <ul>
           ${compass.modules.map(
@@ -48,12 +62,13 @@ export function Compass({ compass }) {
           )}
         </ul>
         <${Calibration} calibration=${compass.calibration} />
+        ${compass.gain && html`<${GainCalibration} calibration=${compass.calibration} />`}
       </div>`
     }
   </section>`;
 }
 
-/** A pointer on the scale; none where nothing can be told. @param {{name: string, reading: CompassReading, scale: Scale}} props */
+/** A pointer on the scale; none where nothing can be told. @param {{name: string, reading: Needle, scale: Scale}} props */
 function Gauge({ name, reading, scale }) {
   const { factor, text } = reading;
   const [from, to] = scale.about.map((edge) => 100 * placeOf(edge, scale));
@@ -76,7 +91,7 @@ function Gauge({ name, reading, scale }) {
   </span>`;
 }
 
-/** @param {{name: string, reading: CompassReading, scale: Scale}} props */
+/** @param {{name: string, reading: Needle, scale: Scale}} props */
 function History({ name, reading, scale }) {
   const words = describeHistory(reading);
   if (!words) return html`<span></span>`;
@@ -102,6 +117,11 @@ function Calibration({ calibration }) {
     </p>
     <${Measured} caption=${`Median cosine, over ${tasks} tasks`} values=${cosines} factors=${factors} />
     <${Measured} caption="Largest median update / weight of the first steps, likewise" values=${ratios} factors=${ratio_factors} />`;
+}
+
+/** @param {{calibration: CompassCalibration}} props */
+function GainCalibration({ calibration: { tasks, gain_records, gain_ratios, gain_factors } }) {
+  return html`<${Measured} caption=${`Median gain ratio of ${gain_records} records, over ${tasks} tasks`} values=${gain_ratios} factors=${gain_factors} />`;
 }
 
 /** @param {{caption: string, values: number[], factors: number[]}} props */
@@ -137,7 +157,7 @@ export function placeOf(factor, { low, high }) {
 
 /**
  * The history as an SVG path, the highest factor on top. Where nothing can be told the line is broken.
- * @param {CompassReading} reading @param {Scale} scale @param {number} width @param {number} height
+ * @param {Needle} reading @param {Scale} scale @param {number} width @param {number} height
  */
 export function historyPath({ steps, factors }, scale, width, height) {
   const [first, last] = [steps[0], steps[steps.length - 1]];
@@ -153,7 +173,7 @@ export function historyPath({ steps, factors }, scale, width, height) {
   return parts.join('');
 }
 
-/** @param {CompassReading} reading @returns {string} the history in words; '' where there is none */
+/** @param {Needle} reading @returns {string} the history in words; '' where there is none */
 export function describeHistory({ steps, factors }) {
   const told = factors.flatMap((factor, i) => (factor === null ? [] : [{ factor, step: steps[i] }]));
   if (!told.length) return '';

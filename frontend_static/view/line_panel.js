@@ -5,7 +5,7 @@ import { burstsOf, GRADIENT_STATISTIC, jumpsOf, jumpSteps } from '../chart/gradi
 import { drawLineChart, smooth } from '../chart/line_chart.js';
 import { yToPixel } from '../chart/frame.js';
 import { nearestIndex } from '../state/axis.js';
-import { Canvas, StepLine, useAxisPointer } from './plot.js';
+import { Canvas, StepLine, Tip, useAxisPointer } from './plot.js';
 import { formatStatistic, undefinedStatistics } from './step_table.js';
 import { Choice, html, Menu, SaveMenu, useMemo, useRef, useState } from './ui.js';
 
@@ -29,6 +29,9 @@ const SCALES = [
 ];
 const SMALLEST_CHART = 104;
 const MOST_TIPS = 12;
+/** Widths within the tooltip: of a column, and what the dot and the name of the run take besides. */
+const TIP_COLUMN = 72;
+const TIP_RUN = 170;
 
 /**
  * @param {object} props
@@ -297,7 +300,7 @@ export function sameArea(a, b) {
 
 /**
  * @typedef {{run: string, color: string, smoothed: number, value: number, x: number, step: number, wall: number, start: number, distance: number}} TipRow
- * @typedef {{x: number, y: number, flip: string, rows: TipRow[], more: number}} LineTip
+ * @typedef {{pointer: {x: number, y: number}, rows: TipRow[], more: number}} LineTip
  */
 
 /**
@@ -344,11 +347,7 @@ function tipAt(event, x, { drawn, area, scale, state, view, box }) {
   });
   if (!rows.length) return null;
   orderTips(rows, state.tooltipOrder);
-  const flip = [
-    event.clientX > window.innerWidth - 480 ? 'left' : '',
-    event.clientY > window.innerHeight - 60 - 20 * rows.length ? 'up' : '',
-  ].join(' ');
-  return { x: event.clientX, y: event.clientY, flip, rows: rows.slice(0, MOST_TIPS), more: rows.length - MOST_TIPS };
+  return { pointer: event, rows: rows.slice(0, MOST_TIPS), more: rows.length - MOST_TIPS };
 }
 
 /** @param {TipRow[]} rows sorted in place @param {State['tooltipOrder']} order */
@@ -367,10 +366,12 @@ function LineTooltip({ register, statistic, state }) {
   register.current = setTip;
   if (!tip) return null;
   const nearest = state.tooltipOrder === 'nearest' && tip.rows.length > 1;
-  return html`<div class="tip lines-tip ${tip.flip}" style="transform:translate(${tip.x}px,${tip.y}px)">
+  const names = ['Run', ...(state.smoothing > 0 ? ['Smoothed'] : []), 'Value', 'Step', 'Time', 'Relative'];
+  const more = tip.more > 0;
+  return html`<${Tip} class="lines-tip" pointer=${tip.pointer} width=${names.length * TIP_COLUMN + TIP_RUN} rows=${1 + tip.rows.length + Number(more)}>
     <table>
       <thead>
-        <tr><th></th><th>Run</th>${state.smoothing > 0 && html`<th>Smoothed</th>`}<th>Value</th><th>Step</th><th>Time</th><th>Relative</th></tr>
+        <tr><th></th>${names.map((name) => html`<th key=${name}>${name}</th>`)}</tr>
       </thead>
       <tbody>
         ${tip.rows.map(
@@ -386,7 +387,7 @@ function LineTooltip({ register, statistic, state }) {
         )}
       </tbody>
     </table>
-    ${tip.more > 0 && html`<p>and ${tip.more} more</p>`}
-  </div>`;
+    ${more && html`<p>and ${tip.more} more</p>`}
+  </${Tip}>`;
 }
 

@@ -7,7 +7,7 @@ import { GRADIENT_STATISTIC, jumpSteps } from '../chart/gradient_jumps.js';
 import { drawOverview, MARK_REACH, marksOfRows } from '../chart/overview_heatmap.js';
 import { axisTicks } from '../chart/scales.js';
 import { indexAtOrBefore, nearestIndex } from '../state/axis.js';
-import { Canvas, pixelOf, StepLine, useAxisPointer, useWindowHeight } from './plot.js';
+import { Canvas, pixelOf, StepLine, Tip, useAxisPointer, useMover, useWindowHeight } from './plot.js';
 import { followAtRest, formatFactor, formatStatistic, ratioEmphasis, setText, stepAt } from './step_table.js';
 import { allModules, anomalies, modulesAround, rankedRows, rowOfParameter, treeRows } from './tree_rows.js';
 import { html, icon, Lazy, SaveMenu, severityMark, useEffect, useLayoutEffect, useMemo, useRef, useState } from './ui.js';
@@ -43,13 +43,18 @@ const STRIP_HEIGHT = 30;
 const AXIS_HEIGHT = 26;
 const SMALLEST_ROW = 15;
 const LARGEST_ROW = 24;
+/** On a tall screen a row may be this share of it. */
+const ROW_SHARE = 1 / 48;
 /** Everything of the tab but the rows, with the parameter card at its smallest. */
 const HEIGHT_AROUND_ROWS = 646;
 const SMALLEST_HEIGHT = 210;
 const SMALLEST_TABLE = 160;
 /** About how wide the step tag is, in CSS pixels. */
-const TAG_PADDING = 10;
-const TAG_DIGIT = 5.4;
+const TAG_PADDING = 8;
+const TAG_DIGIT = 5.2;
+/** A tooltip is a multiple of this wide, so that it rarely changes. */
+const TIP_WIDTH = 160;
+const TIP_LETTER = 6.7;
 const HEIGHT_AROUND_FULL = 210;
 const ORDERS = [
   { name: 'model', text: 'Model order' },
@@ -74,11 +79,15 @@ const ORDERS = [
 export function Overview({ app, state, view, findings, tree, ranks, open, selected, strips, stripChoices, stale }) {
   const { run, overview, metric, against } = view;
   const full = state.full === 'overview';
-  const available = useRowsHeight(full);
+  const windowHeight = useWindowHeight();
+  const available = rowsHeight(windowHeight, full);
   const unit = useMemo(() => (ranks ? rankedRows(tree, ranks, 1) : treeRows(tree, open, 1)), [tree, open, ranks]);
   const rowHeight = Math.max(
     SMALLEST_ROW,
-    Math.min(LARGEST_ROW, Math.floor(available / Math.max(1, unit.length))),
+    Math.min(
+      Math.max(LARGEST_ROW, Math.floor(windowHeight * ROW_SHARE)),
+      Math.floor(available / Math.max(1, unit.length)),
+    ),
   );
   const rows = useMemo(
     () => unit.map((row) => ({ ...row, y: row.y * rowHeight, height: rowHeight })),
@@ -196,7 +205,7 @@ function Rows({ app, view, tree, open, order, rows, findings, linkCursor, crowde
   const { overview, xs, range, run } = view;
   const scroller = useRef(/** @type {HTMLElement | null} */ (null));
   const layer = useRef(/** @type {HTMLElement | null} */ (null));
-  const tip = useRef(/** @type {(content: Tip | null) => void} */ (() => {}));
+  const tip = useRef(/** @type {(content: TipContent | null) => void} */ (() => {}));
   const [scrollTop, setScrollTop] = useState(0);
   const [width, setWidth] = useState(0);
   useEffect(() => {
@@ -443,6 +452,7 @@ function StepAxis({ view, width }) {
 /** The pill on the axis that names the step at the cursor. @param {{cursor: App['cursor'], view: View, area: PlotArea}} props */
 function StepTag({ cursor, view, area }) {
   const tag = useRef(/** @type {HTMLElement | null} */ (null));
+  const move = useMover(tag);
   useLayoutEffect(() =>
     cursor.subscribe((x) => {
       const element = /** @type {HTMLElement} */ (tag.current);
@@ -453,10 +463,10 @@ function StepTag({ cursor, view, area }) {
       const time = view.axis === 'step' ? '' : ` · ${formatAxis(x, view.axis)}`;
       const text = `step ${formatInteger(step)}${time}`;
       setText(element, text);
-      // Its half width is what keeps it within the chart; asking the page for it would cost a layout.
-      const half = TAG_PADDING + (TAG_DIGIT * text.length) / 2;
-      const middle = Math.max(half, Math.min(area.width - half, pixel));
-      element.style.transform = `translateX(calc(${Math.round(middle)}px - 50%))`;
+      // A width of its own: no other text lays out the page, and none has to be asked for.
+      const wide = 2 * TAG_PADDING + Math.ceil(TAG_DIGIT * text.length);
+      element.style.width = `${wide}px`;
+      move(Math.max(0, Math.min(area.width - wide, pixel - wide / 2)));
     }),
   );
   return html`<div ref=${tag} class="fob" style="top:${area.height + 4}px" hidden></div>`;
@@ -502,20 +512,20 @@ function AtStep({ cursor, view, strips, rows, top, total }) {
 }
 
 /**
- * @typedef {{x: number, y: number, flip: {left: boolean, up: boolean}, title: string, lines: [string, string][]}} Tip
- * @param {{register: {current: (content: Tip | null) => void}}} props
+ * @typedef {{pointer: {x: number, y: number}, title: string, lines: [string, string][]}} TipContent
+ * @param {{register: {current: (content: TipContent | null) => void}}} props
  */
 function Tooltip({ register }) {
-  const [tip, setTip] = useState(/** @type {Tip | null} */ (null));
+  const [tip, setTip] = useState(/** @type {TipContent | null} */ (null));
   register.current = setTip;
   if (!tip) return null;
-  const corner = `${tip.flip.left ? 'left' : ''} ${tip.flip.up ? 'up' : ''}`;
-  return html`<div class="tip ${corner}" style="transform:translate(${tip.x}px,${tip.y}px)">
+  const longest = Math.max(tip.title.length, ...tip.lines.map(([name, value]) => name.length + value.length + 3));
+  const wanted = TIP_WIDTH * Math.ceil((longest * TIP_LETTER) / TIP_WIDTH);
+  const width = Math.min(wanted, window.innerWidth);
+  return html`<${Tip} pointer=${tip.pointer} width=${width} rows=${1 + tip.lines.length}>
     <b>${tip.title}</b>
-    <table>
-      ${tip.lines.map(([name, value]) => html`<tr key=${name}><td>${name}</td><td>${value}</td></tr>`)}
-    </table>
-  </div>`;
+    ${tip.lines.map(([name, value], i) => html`<p key=${i}><span>${name}</span><span>${value}</span></p>`)}
+  </${Tip}>`;
 }
 
 /** @param {{app: App}} props */
@@ -530,7 +540,7 @@ function NoMatch({ app }) {
  * @param {PointerEvent} event
  * @param {number} column
  * @param {{view: View, rows: TreeRow[], offset: number, top: number, layer: HTMLElement | null}} at
- * @returns {Tip | null}
+ * @returns {TipContent | null}
  */
 function _tipAt(event, column, { view, rows, offset, top, layer }) {
   const box = /** @type {HTMLElement} */ (layer).getBoundingClientRect();
@@ -553,7 +563,7 @@ function _tipAt(event, column, { view, rows, offset, top, layer }) {
     lines.push(['compared with 1e-3', _times(value / 1e-3)]);
   if (row.kind === 'module') lines.push([`extreme of ${row.parameters.length} tensors`, row.key]);
   const name = run.parameters[parameter].name;
-  return { x: event.clientX, y: event.clientY, flip: _flip(event), title: name, lines };
+  return { pointer: event, title: name, lines };
 }
 
 /** @param {View} view @param {import('../chart/gradient_jumps.js').Jump} jump @returns {number} where it lies on the axis */
@@ -587,19 +597,14 @@ export function jumpNotes(view) {
   return [...notes.values()];
 }
 
-/** @param {PointerEvent} event @param {ReturnType<typeof marksOf>[0]} mark @param {View} view @returns {Tip} */
+/** @param {PointerEvent} event @param {ReturnType<typeof marksOf>[0]} mark @param {View} view @returns {TipContent} */
 function _jumpTip(event, { jump, name, x }, view) {
   /** @type {[string, string][]} */
   const lines = [['step', jumpSteps(jump)]];
   if (view.axis !== 'step') lines.push(['time', formatAxis(x, view.axis)]);
   lines.push(['gradient RMS', formatNumber(jump.value)]);
   if (Number.isFinite(jump.factor)) lines.push(['compared with the steps around', formatFactor(jump.factor)]);
-  return { x: event.clientX, y: event.clientY, flip: _flip(event), title: name, lines };
-}
-
-/** @param {PointerEvent} event @returns {Tip['flip']} */
-function _flip(event) {
-  return { left: event.clientX > window.innerWidth - 340, up: event.clientY > window.innerHeight - 160 };
+  return { pointer: event, title: name, lines };
 }
 
 /** @param {number} factor @returns {string} '33 × above' */
@@ -750,9 +755,8 @@ function _scrollIntoView(scroller, row, visibleHeight) {
   if (below > scroller.scrollTop) scroller.scrollTop = below;
 }
 
-/** Height for the rows, so that both cards fit on one screen. @param {boolean} full whether there is one card */
-function useRowsHeight(full) {
-  const height = useWindowHeight();
+/** Height for the rows, so that both cards fit on one screen. @param {number} height @param {boolean} full whether there is one card */
+function rowsHeight(height, full) {
   if (full) return Math.max(SMALLEST_HEIGHT, height - HEIGHT_AROUND_FULL);
   const spare = height - HEIGHT_AROUND_ROWS;
   const fair = spare > 300 ? 300 + (spare - 300) / 2 : spare; // a tall screen serves both cards

@@ -1,5 +1,5 @@
 // @ts-check
-/** What charts need from the page: redrawing on a change of data or size, the step line, the mouse. */
+/** What charts need from the page: redrawing on a change of data or size, the step line, tooltips, the mouse. */
 import { shiftedRange, zoomedRange } from '../state/axis.js';
 import { html, useEffect, useLayoutEffect, useRef, useState } from './ui.js';
 
@@ -52,22 +52,83 @@ export function pixelOf(range, area, x) {
   return unit >= -1e-9 && unit <= 1 + 1e-9 ? area.left + unit * area.width : null;
 }
 
+/** How far an overlay can be moved. A power of two: every pixel is an exact share of it. */
+const REACH = 16384;
+
+/**
+ * Moves an overlay to CSS pixels of what it lies in. The time of a paused animation says where it is:
+ * for a new one Chromium moves the layer of this element and is done, for another `transform` in its
+ * style it looks at every layer of the page again.
+ * @param {{current: HTMLElement | null}} element
+ * @returns {(x: number, y?: number) => void} for effects
+ */
+export function useMover(element) {
+  const across = useRef(/** @type {Animation | null} */ (null));
+  const down = useRef(/** @type {Animation | null} */ (null));
+  const paused = (/** @type {PropertyIndexedKeyframes} */ keyframes) => {
+    const target = /** @type {HTMLElement} */ (element.current);
+    const animation = target.animate(keyframes, { duration: REACH, fill: 'both' });
+    animation.pause();
+    return animation;
+  };
+  useLayoutEffect(
+    () => () => {
+      across.current?.cancel();
+      down.current?.cancel();
+    },
+    [],
+  );
+  return (x, y) => {
+    across.current ??= paused({ transform: ['none', `translateX(${REACH}px)`] });
+    across.current.currentTime = Math.round(x);
+    if (y === undefined) return;
+    down.current ??= paused({ translate: ['none', `0 ${REACH}px`] });
+    down.current.currentTime = Math.round(y);
+  };
+}
+
 /**
  * The dashed line at the step cursor. It follows the cursor without being rendered again.
  * @param {{cursor: Cursor, range: Range, area: PlotArea | null}} props
  */
 export function StepLine({ cursor, range, area }) {
   const line = useRef(/** @type {HTMLElement | null} */ (null));
+  const move = useMover(line);
   useLayoutEffect(() =>
     cursor.subscribe((x) => {
       const element = /** @type {HTMLElement} */ (line.current);
       const pixel = x === null || !area ? null : pixelOf(range, area, x);
       element.hidden = pixel === null;
-      if (pixel !== null) element.style.transform = `translateX(${Math.round(pixel)}px)`;
+      if (pixel !== null) move(pixel);
     }),
   );
   const style = area ? `top:${area.top}px;height:${area.height}px` : '';
   return html`<div ref=${line} class="cursor" style=${style} hidden></div>`;
+}
+
+/** Between the pointer and a tooltip. */
+const TIP_GAP = 14;
+
+/**
+ * A tooltip beside the pointer, above all cards. It is as large as its number of rows says, whatever
+ * is in them, so that new numbers neither move what is beside them nor lay out the page.
+ * @param {{pointer: {x: number, y: number}, width: number, rows: number, class?: string, children?: any}} props
+ */
+export function Tip({ pointer, width, rows, class: className = '', children }) {
+  const box = useRef(/** @type {HTMLElement | null} */ (null));
+  const height = useRef(0);
+  const move = useMover(box);
+  useLayoutEffect(() => box.current?.showPopover?.(), []);
+  useLayoutEffect(() => {
+    height.current = box.current?.offsetHeight ?? 0;
+  }, [rows]);
+  useLayoutEffect(() => {
+    const { x, y } = pointer;
+    const left = x > window.innerWidth - width - 2 * TIP_GAP ? x - width - TIP_GAP : x + TIP_GAP;
+    const above = y > window.innerHeight - height.current - 2 * TIP_GAP;
+    move(Math.max(0, left), Math.max(0, above ? y - height.current - TIP_GAP : y + TIP_GAP));
+  });
+  return html`<div ref=${box} class="tip ${className}" popover="manual" style="width:${width}px;--rows:${rows}">${children}</div>`;
 }
 
 const CLICK_PIXELS = 4;

@@ -3,7 +3,7 @@
 import { runColor, runDash } from '../chart/colormap.js';
 import { GRADIENT_STATISTIC, jumpsOf, withStepsBetween } from '../chart/gradient_jumps.js';
 import { runRevision } from '../data/api.js';
-import { axisValues, clampRange, indexAtOrBefore, stepsWithin, wholeRange } from '../state/axis.js';
+import { axisValueOfStep, axisValues, clampRange, stepsWithin, wholeRange } from '../state/axis.js';
 import { now, useAnswer, useEffect, useMemo, useState } from './ui.js';
 
 /**
@@ -189,8 +189,9 @@ export function seriesOfRuns(state, summary, runs, name, series, norms, starts) 
  * @param {State} state @param {RunInfo} run @param {RunInfo[]} runs
  * @param {import('../types.d.ts').Overview | null} overview of the whole run
  * @param {Map<string, number>} starts
+ * @param {StepRows | null} rows of the overview's run
  */
-export function useAxis(state, run, runs, overview, starts) {
+export function useAxis(state, run, runs, overview, starts, rows) {
   return useMemo(() => {
     if (!overview) return null;
     const start = starts.get(run.run) ?? overview.wall_time[0];
@@ -205,10 +206,9 @@ export function useAxis(state, run, runs, overview, starts) {
       });
     const whole = wholeRange(xs, others);
     const last = xs.length - 1;
-    const index = state.step === null ? last : Math.max(0, indexAtOrBefore(overview.last_step, state.step));
     // A pinned step within a column that covers several steps stays what it is.
     const step = state.step === null ? overview.last_step[last] : state.step;
-    const x = state.axis === 'step' ? step : xs[index];
+    const x = _axisValueOf(step, state.axis, start, overview, rows?.run === run.run ? rows.columns : null);
     return { start, xs, whole, range: clampRange(state.range, whole) ?? whole, step, x };
   }, [
     state.axis,
@@ -217,7 +217,20 @@ export function useAxis(state, run, runs, overview, starts) {
     overview,
     runs.map((info) => `${info.run} ${info.last_step}`).join('\n'),
     starts,
+    state.axis === 'step' ? null : rows,
   ]);
+}
+
+/**
+ * The time of every step is known from the step rows, that of records from the overview.
+ * @param {number} step @param {State['axis']} axis @param {number} start
+ * @param {Overview} overview @param {StepRows['columns'] | null} rows
+ */
+function _axisValueOf(step, axis, start, overview, rows) {
+  if (axis === 'step') return step;
+  const timed = rows?.wall_time?.length && !rows.wall_time.some(Number.isNaN);
+  const [steps, times] = timed ? [rows.step, rows.wall_time] : [overview.last_step, overview.wall_time];
+  return axisValueOfStep(steps, axisValues(axis, steps, times, start), step);
 }
 
 /**

@@ -5,7 +5,7 @@ import { formatInteger, formatNumber } from '../chart/format.js';
 import { indexAtOrBefore } from '../state/axis.js';
 import { checkedRuns, compileFilter } from '../state/store.js';
 import { FilterBox } from './toolbar.js';
-import { html, icon, Lazy } from './ui.js';
+import { html, icon, Lazy, useEffect, useRef } from './ui.js';
 
 /**
  * @typedef {import('./ui.js').App} App
@@ -52,6 +52,14 @@ function Runs({ app, state, run }) {
     .map((info, index) => ({ info, color: runColor(index, state.theme) }))
     .filter(({ info }) => filter.matches(info.name));
   const checked = new Set(checkedRuns(state));
+  const list = useRef(/** @type {HTMLElement | null} */ (null));
+  useEffect(() => {
+    const element = /** @type {HTMLElement} */ (list.current);
+    const shown = () => element.querySelector('.name[aria-pressed="true"]')?.scrollIntoView({ block: 'nearest' });
+    const observer = new ResizeObserver(shown); // findings that come later take room from the list
+    observer.observe(element);
+    return () => observer.disconnect();
+  }, [run?.run]);
   const allChecked = listed.length > 0 && listed.every(({ info }) => checked.has(info));
   const toggleAll = () =>
     actions.checkRuns(
@@ -65,7 +73,7 @@ function Runs({ app, state, run }) {
       }
       <${FilterBox} label="Filter runs (regex)" value=${state.runFilter} onChange=${actions.filterRuns} />
     </div>
-    <div class="runs" role="group" aria-label="Runs">
+    <div class="runs" role="group" aria-label="Runs" ref=${list} style="--runs:${listed.length}">
       ${listed.map(
         ({ info, color }) => html`<div key=${info.run} class="run ${checked.has(info) ? '' : 'off'}">
           <${CheckBox}

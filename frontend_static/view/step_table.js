@@ -58,7 +58,7 @@ export function StepTable({ app, view, runs, reference, parameter, statistics })
             <th scope="col"><span class="visually-hidden">Statistic</span></th>
             ${columns.map(
               ({ run, color }) => html`<th key=${run.run} scope="col" data-run=${run.run}>
-                <i style="background:${color}"></i>${run.name}<small class="other-step"></small>
+                <span class="run-name"><i style="background:${color}"></i><span><bdi>${run.name}</bdi></span></span><small class="other-step"></small>
               </th>`,
             )}
           </tr>

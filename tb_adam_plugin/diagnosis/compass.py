@@ -2,7 +2,9 @@
 
 Towards "too low" it is the cosine of exp_avg and the next gradient: gradients that agree say that
 steps could be longer. Towards "too high" that cosine says nothing, so that the size of the first
-updates has the say; see :data:`.thresholds.COMPASS_COSINES` for the calibration behind both.
+updates has the say; see :data:`.thresholds.COMPASS_COSINES` for the calibration behind both. Where
+the gain ratio was recorded, it is a second needle, which sees both sides and owes nothing to the
+first.
 """
 
 from __future__ import annotations
@@ -40,16 +42,37 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
+class GainReading:
+    """Where the second needle is.
+
+    Attributes:
+        text: As "about 3× too high".
+        factor: Learning rate over the best one; NaN where nothing can be told.
+        gain_ratio: Median of the last records.
+        step: float64 ``[records]``: those of the history.
+        factors: float64 ``[records]``: the needle over time, NaN where nothing can be told.
+    """
+
+    text: str
+    factor: float
+    gain_ratio: float
+    step: Float64s
+    factors: Float64s
+
+
+@dataclass(frozen=True, slots=True)
 class Compass:
     """The readings of a run.
 
     Attributes:
         run: Of all weights.
         modules: Of each block of the model, in its order.
+        gain: By the gain ratio; None where that was not recorded often enough.
     """
 
     run: Reading
     modules: tuple[Reading, ...]
+    gain: GainReading | None = None
 
 
 def read_compass(signals: Signals) -> Compass | None:
@@ -64,7 +87,17 @@ def read_compass(signals: Signals) -> Compass | None:
     every = np.arange(signals.run.step.size)
     kept = np.unique(np.linspace(0, every.size - 1, thresholds.COMPASS_COLUMNS).astype(np.intp))
     (run,) = _readings(signals, [""], [weights], every)
-    return Compass(run, tuple(_readings(signals, list(by_module), members, kept)))
+    modules = tuple(_readings(signals, list(by_module), members, kept))
+    return Compass(run, modules, _gain_reading(signals))
+
+
+def _gain_reading(signals: Signals) -> GainReading | None:
+    step, ratio = signals.gain_ratio
+    if not ratio.size:
+        return None
+    factors = factor_of_gain_ratio(ratio)
+    factor = float(factors[-1])
+    return GainReading(in_words(factor), factor, float(ratio[-1]), step, factors)
 
 
 def module_of(name: str) -> str:
@@ -130,6 +163,14 @@ def factor_of_cosine(cosine: Float64s) -> Float64s:
     """Learning rate over the best one, from the cosine; NaN stays NaN."""
     logs = np.interp(cosine, thresholds.COMPASS_COSINES, np.log(thresholds.COMPASS_FACTORS))
     factors: Float64s = np.where(np.isnan(cosine), np.nan, np.exp(logs))
+    return factors
+
+
+def factor_of_gain_ratio(ratio: Float64s) -> Float64s:
+    """Learning rate over the best one, from the gain ratio; NaN where that is implausible."""
+    logs = np.log(thresholds.COMPASS_GAIN_FACTORS)
+    found = np.exp(np.interp(ratio, thresholds.COMPASS_GAIN_RATIOS, logs))
+    factors: Float64s = np.where(ratio <= thresholds.COMPASS_GAIN_MOST, found, np.nan)
     return factors
 
 

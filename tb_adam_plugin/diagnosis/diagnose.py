@@ -11,7 +11,7 @@ from . import thresholds
 from .compass import Compass, read_compass
 from .recorded_run import Indices, RecordedRun
 from .registry import RULES
-from .rule import SEVERITIES, Condition, Evidence, Finding, NotEvaluated, Rule
+from .rule import SEVERITIES, Condition, Evidence, Finding, NotEvaluated, Rule, together
 from .signals import Signals
 from .stretches import Stretch, find_stretches
 
@@ -63,7 +63,10 @@ def why_not_evaluated(rule: Rule, signals: Signals) -> str:
     """Say what a rule lacks, or ""."""
     reasons = [reason for name in rule.needs if (reason := _why_missing(name, signals))]
     if not reasons and rule.needs_any:
-        missing = [_why_missing(name, signals) for name in rule.needs_any]
+        missing = [
+            next(filter(None, (_why_missing(name, signals) for name in names)), "")
+            for names in map(together, rule.needs_any)
+        ]
         reasons = missing[:1] if all(missing) else []
     return "; ".join(dict.fromkeys(reasons))
 
@@ -90,6 +93,8 @@ def _why_missing(name: str, signals: Signals) -> str:
 
 
 _COLUMNS = {
+    "gain_ratio": "the gain ratio was not recorded: loss_closure=",
+    "stale_gradient_ratio": "nothing is known of what was left in .grad",
     "loss": "no loss was recorded: debug.record(loss=loss)",
     "gradient_norm": "the gradient norm was not recorded: gradient_norm=True",
     "lr": "the optimizer has no learning rate",

@@ -9,6 +9,7 @@ from .conditions import at_every_step
 from .recorded_run import Flags, Float64s, Indices, Values
 from .rule import Condition, Evidence, Persistence, Rule
 from .signals import Signals, is_settled, median
+from .stretches import in_a_row
 from .wording import named, number, one_digit, percent, step
 
 # --- none ---------------------------------------------------------------------------------------
@@ -139,7 +140,19 @@ def _norm_before_clip(signals: Signals) -> Float64s:
     return before if np.isfinite(before).any() else signals.column("gradient_norm")
 
 
+_LEFT = "stale_gradient_ratio"
+
+
 def _stale_gradient(signals: Signals) -> Condition | None:
+    left = signals.column(_LEFT)
+    if not np.isfinite(left).any():
+        return _adding_up(signals)
+    holds = in_a_row(left > thresholds.STALE_GRADIENT_RATIO, thresholds.STALE_GRADIENT_STEPS)
+    return at_every_step(signals, left, holds, thresholds.STALE_GRADIENT_RATIO)
+
+
+def _adding_up(signals: Signals) -> Condition | None:
+    """Where gradients look as if they added up."""
     run = signals.run
     norm = _norm_before_clip(signals)
     first = norm[np.isfinite(norm)][: thresholds.FIRST_LOSSES]
@@ -153,24 +166,33 @@ def _stale_gradient(signals: Signals) -> Condition | None:
     )
     return Condition(
         run.step,
-        holds,
+        in_a_row(holds, thresholds.STALE_GRADIENT_POINTS),
         cosine,
         thresholds.STALE_GRADIENT_COSINE,
         blame=lambda record: weights,
     )
 
 
+def _stale_gradient_message(e: Evidence) -> str:
+    seen = (
+        f"When the gradient of a step came, .grad held up to {number(e.value)} times its norm "
+        "already"
+        if np.isfinite(e.signals.column(_LEFT)).any()
+        else f"The cosine of exp_avg and the next gradient is {number(e.value)} while the gradient "
+        "norm grows"
+    )
+    return f"{seen}: each step still contains the gradients of the steps before."
+
+
 STALE_GRADIENT = Rule(
     id="stale_gradient",
     title="Gradients add up from step to step",
-    needs=("momentum_gradient_cosine", "gradient_norm"),
+    needs=(),
+    needs_any=(_LEFT, ("momentum_gradient_cosine", "gradient_norm")),
     condition=_stale_gradient,
-    persistence=Persistence(thresholds.STALE_GRADIENT_POINTS),
+    persistence=Persistence(),
     severity="error",
-    message=lambda e: (
-        f"The cosine of exp_avg and the next gradient is {number(e.value)} while the gradient norm "
-        "grows: each step still contains the gradients of the steps before."
-    ),
+    message=_stale_gradient_message,
     advice=lambda e: (
         "Call optimizer.zero_grad() once for each optimizer step, before the first backward()."
     ),
@@ -410,6 +432,8 @@ CLIP_ALWAYS = Rule(
 
 
 def _clip_constant(signals: Signals) -> Condition | None:
+    if np.isfinite(signals.column("gradient_norm_before_clip")).any():
+        return None  # there is no question
     norm = signals.column("gradient_norm")
     window = thresholds.CLIP_WINDOW
     if norm.size < window:

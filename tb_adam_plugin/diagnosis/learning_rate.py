@@ -9,6 +9,7 @@ from .conditions import at_every_step
 from .recorded_run import Flags, Float64s, Indices
 from .rule import Condition, Evidence, Persistence, Rule, Severity
 from .signals import Signals, is_settled, median_of_all
+from .stretches import in_a_row
 from .wording import number, one_digit, percent, step
 
 _RATIO = "update_to_weight_ratio"
@@ -141,7 +142,8 @@ def _too_high_severity(e: Evidence) -> Severity:
     if e.value <= e.threshold:
         return "info"
     far = _largest_ratio(e) > thresholds.LR_FAR_TOO_HIGH_RATIO
-    return "error" if far or _blew_up(e.signals).any() else "warning"
+    overshoots = _gain_ratio_low(e.signals).holds.any()
+    return "error" if far or overshoots or _blew_up(e.signals).any() else "warning"
 
 
 def _too_high_factor(e: Evidence) -> float:
@@ -199,10 +201,34 @@ LR_TOO_HIGH = Rule(
     explains=(
         "loss_blowup", "dead_units", "nonfinite", "gradient_spike", "weight_decay_too_strong",
         "init_too_large", "plateau", "noise_dominated", "layer_imbalance", "stale_second_moment",
-        "oscillation", "lost_updates", "second_moment_frozen",
+        "oscillation", "lost_updates", "second_moment_frozen", "gain_ratio_low",
     ),
     uses=("weight_decay_ratio",),
 )  # fmt: skip
+
+
+def _gain_ratio_low(signals: Signals) -> Condition:
+    step, ratio = signals.gain_ratio
+    low = ratio < thresholds.GAIN_RATIO_LOW
+    holds = in_a_row(low, thresholds.GAIN_RATIO_POINTS)
+    return Condition(step, holds, ratio, thresholds.GAIN_RATIO_LOW, lowest_is_worst=True)
+
+
+GAIN_RATIO_LOW = Rule(
+    id="gain_ratio_low",
+    title="Do the steps overshoot?",
+    needs=("gain_ratio",),
+    condition=_gain_ratio_low,
+    persistence=Persistence(),
+    severity="info",
+    message=lambda e: (
+        f"A step changes the loss of its own batch by {number(e.value)} times what its gradient "
+        "promised (median of the last records). At the best learning rate 0.84 is usual, far too "
+        "high a one gives less than half."
+    ),
+    advice=lambda e: "Try lr / 3, and see whether the loss falls faster.",
+    reference="Nocedal & Wright 2006, Numerical Optimization, chapter 4",
+)
 
 
 def _blew_up(signals: Signals) -> Flags:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from . import configuration, gradients, learning_rate, progress, second_moment, weights
-from .rule import Rule
+from .rule import Rule, together
 
 RULES: tuple[Rule, ...] = (
     # What is certain.
@@ -39,6 +39,7 @@ RULES: tuple[Rule, ...] = (
     weights.LAYER_IMBALANCE,
     learning_rate.LR_TOO_LOW,
     # Questions.
+    learning_rate.GAIN_RATIO_LOW,
     gradients.NOISE,
     second_moment.STALE,
     progress.CONVERGED,
@@ -53,5 +54,11 @@ RULES: tuple[Rule, ...] = (
 
 # What has to be read of a run.
 STATISTICS_NEEDED = frozenset(
-    name for rule in RULES for name in (*rule.needs, *rule.needs_any, *rule.uses)
+    name
+    for rule in RULES
+    for name in (
+        *rule.needs,
+        *(name for names in rule.needs_any for name in together(names)),
+        *rule.uses,
+    )
 )

@@ -93,7 +93,7 @@ class Rule:
         advice: What to change, in which direction and by how much; "" if there is nothing.
         reference: Where that is known from.
         explains: Ids of rules that fire as a consequence of this one.
-        needs_any: One of these is enough, where there are any.
+        needs_any: One of these is enough, where there are any; of a tuple all are needed.
         uses: What it reads as well where it was recorded.
     """
 
@@ -107,8 +107,13 @@ class Rule:
     advice: Callable[[Evidence], str]
     reference: str
     explains: tuple[str, ...] = ()
-    needs_any: tuple[str, ...] = ()
+    needs_any: tuple[str | tuple[str, ...], ...] = ()
     uses: tuple[str, ...] = ()
+
+
+def together(names: str | tuple[str, ...]) -> tuple[str, ...]:
+    """One of :attr:`Rule.needs_any` as all the names that are needed."""
+    return (names,) if isinstance(names, str) else names
 
 
 @dataclass(frozen=True, slots=True)

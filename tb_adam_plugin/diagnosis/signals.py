@@ -199,6 +199,21 @@ class Signals:
         known = values[:, 0][np.isfinite(values[:, 0])]
         return float(known[-1]) if known.size else float("nan")
 
+    @cached_property
+    def gain_ratio(self) -> tuple[Float64s, Float64s]:
+        """The gain ratio where it was recorded, each the median of the last records, and the steps.
+
+        float64 ``[records with one]`` twice; as many as make a median are left out at the start.
+        """
+        values = self.column("gain_ratio")
+        known = ~np.isnan(values)
+        step, values = self.steps[known], values[known]
+        window = thresholds.GAIN_RATIO_RECORDS
+        if values.size < window:
+            return np.empty(0), np.empty(0)
+        views = np.lib.stride_tricks.sliding_window_view(values, window)
+        return step[window - 1 :], np.median(views, axis=1)
+
     # --- loss ---
 
     @cached_property

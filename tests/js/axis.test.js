@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import {
+  axisValueOfStep,
   axisValues,
   clampRange,
   indexAtOrBefore,
@@ -76,4 +77,12 @@ test('moving along stops at the ends and keeps the length', () => {
   assert.deepEqual(shiftedRange({ from: 100, to: 300 }, 50, WHOLE), { from: 150, to: 350 });
   assert.deepEqual(shiftedRange({ from: 100, to: 300 }, -500, WHOLE), { from: 0, to: 200 });
   assert.deepEqual(shiftedRange({ from: 100, to: 300 }, 5000, WHOLE), { from: 800, to: 1000 });
+});
+
+test('a step between two known ones lies between their times, one beyond them at the last', () => {
+  assert.equal(axisValueOfStep(STEPS, TIMES, 8), 1008);
+  assert.equal(axisValueOfStep(STEPS, TIMES, 6), 1006);
+  assert.ok(Math.abs(axisValueOfStep(STEPS, TIMES, 29) - 1054) < 1e-9);
+  assert.equal(axisValueOfStep(STEPS, TIMES, 0), 1001);
+  assert.equal(axisValueOfStep(STEPS, TIMES, 60), 1100);
 });

@@ -12,6 +12,9 @@ const calibration = {
   first_steps: 20,
   ratios: [0.038, 0.089, 0.68],
   ratio_factors: [1, 3, 100],
+  gain_records: 10,
+  gain_ratios: [0.68, 0.84],
+  gain_factors: [3, 1],
 };
 const scale = scaleOf(calibration);
 /** @param {number[]} steps @param {(number | null)[]} factors */

@@ -1,0 +1,53 @@
+"""The state of the global random number generators, kept and brought back."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class RandomState(NamedTuple):
+    """What the global generators of torch, NumPy and Python are about to draw.
+
+    Attributes:
+        of_torch: On the CPU.
+        of_devices: By device.
+        of_numpy: ``numpy.random``.
+        of_python: ``random``.
+    """
+
+    of_torch: Tensor
+    of_devices: dict[torch.device, Tensor]
+    of_numpy: Any
+    of_python: Any
+
+    @classmethod
+    def now(cls, devices: Iterable[torch.device]) -> RandomState:
+        """Read the generators of the CPU and of some devices. Waits for no device."""
+        return cls(
+            torch.get_rng_state(),
+            {d: _module_of(d).get_rng_state(*_index(d)) for d in set(devices) if d.type != "cpu"},
+            np.random.get_state(),
+            random.getstate(),
+        )
+
+    def restore(self) -> None:
+        """Let the generators draw what they were about to draw."""
+        torch.set_rng_state(self.of_torch)
+        for device, state in self.of_devices.items():
+            _module_of(device).set_rng_state(state, *_index(device))
+        np.random.set_state(self.of_numpy)
+        random.setstate(self.of_python)
+
+
+def _module_of(device: torch.device) -> Any:
+    return torch.get_device_module(device)
+
+
+def _index(device: torch.device) -> tuple[torch.device, ...]:
+    return () if device.type == "mps" else (device,)  # of which there is one
