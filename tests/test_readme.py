@@ -16,19 +16,10 @@ from tb_adam_plugin.callback import AdamDebugCallback
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-DOCUMENTS = (
-    "README.md",
-    "README.zh-CN.md",
-    "CONTRIBUTING.md",
-    "examples/README.md",
-    "docs/architecture.md",
-    "docs/compatibility.md",
-    "docs/format.md",
-    "docs/distributed.md",
-    "docs/quickstart.md",
-    "docs/how-to-read.md",
-    "docs/frameworks.md",
-    "docs/recipes.md",
+DOCUMENTS = sorted(
+    path.relative_to(ROOT).as_posix()
+    for pattern in ("*.md", "examples/*.md", "benchmarks/**/*.md", "docs/**/*.md")
+    for path in ROOT.glob(pattern)
 )
 
 
