@@ -61,7 +61,7 @@ def test_how_to_read_explains_every_statistic_and_quantity() -> None:
         assert f"| `{name}` |" in columns
     explained = re.findall(r"^\| (`.*?`) \|", statistics, re.MULTILINE)
     assert sorted(re.findall(r"`(\w+)`", " ".join(explained))) == sorted(schema.STATISTIC_BY_NAME)
-    histograms = histograms.split("## The rules")[0]
+    histograms = histograms.split("\n## ")[0]
     quantities = re.findall(r"^\| (\w+) \|", histograms, re.MULTILINE)
     known = {q.name for q in (*schema.QUANTITIES, *schema.OPTIONAL_QUANTITIES)}
     assert set(quantities) - {"quantity"} == known
