@@ -26,9 +26,9 @@ def compass(run: RecordedRun) -> Compass:
     [
         (-0.3, "about right"),
         (0.02, "about right"),
-        (0.06, "about 3× too low"),
-        (0.22, "about 10× too low"),
-        (0.4, "about 30× too low"),
+        (0.1, "about 3× too low"),
+        (0.36, "about 10× too low"),
+        (0.58, "about 30× too low"),
         (0.85, "about 100× too low"),
     ],
 )
@@ -42,7 +42,7 @@ def test_the_needle_follows_the_cosine(cosine: float, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("ratio", "text"),
-    [(0.03, "about right"), (0.1, "about 3× too high"), (0.7, "about 100× too high")],
+    [(0.03, "about right"), (0.2, "about 3× too high"), (0.7, "about 100× too high")],
 )
 def test_the_needle_follows_the_first_updates_upwards(ratio: float, text: str) -> None:
     run = changed(statistic("update_to_weight_ratio", ratio, to_step=16))
@@ -56,16 +56,16 @@ def test_a_first_update_that_is_large_alone_does_not_count() -> None:
 
 def test_each_module_has_a_needle_with_a_history() -> None:
     run = changed(
-        statistic("momentum_gradient_cosine", 0.22, of=["layers.2.weight"], from_step=250)
+        statistic("momentum_gradient_cosine", 0.58, of=["layers.2.weight"], from_step=250)
     )
     modules = {reading.name: reading for reading in compass(run).modules}
     assert list(modules) == [*(f"layers.{i}" for i in range(5)), "head"]
     assert modules["layers.1"].text == "about right"
-    assert modules["layers.2"].text == "about 10× too low"
+    assert modules["layers.2"].text == "about 30× too low"
     reading = modules["layers.2"]
     assert reading.factors[reading.step <= 240][-1] > 0.4
     assert reading.step[-1] == 500
-    assert reading.factors[-1] == pytest.approx(0.1)
+    assert reading.factors[-1] == pytest.approx(1 / 30)
 
 
 def test_the_history_of_a_module_is_short_and_ends_with_the_run() -> None:
@@ -110,8 +110,8 @@ def test_what_cannot_be_told_is_said() -> None:
 
 
 def test_factors_of_the_calibration_are_met() -> None:
-    cosines = np.array([0.0, 0.05, 0.22, 0.37, 0.78, 0.99, NAN])
-    expected = [1, 1 / 3, 1 / 10, 1 / 30, 1 / 100, 1 / 100, NAN]
+    cosines = np.array([0.0, 0.04, 0.58, 0.88, 0.99, NAN])
+    expected = [1, 1 / 2, 1 / 30, 1 / 100, 1 / 100, NAN]
     np.testing.assert_allclose(factor_of_cosine(cosines), expected)
 
 

@@ -80,7 +80,7 @@ def _section(
     return row, "\n".join([
         f"## {demonstration.title}\n",
         f"![The tab with this fault]({demonstration.name}.png)\n",
-        f"> **{first.title}.** {first.text}",
+        f"> **{first.title}{'' if first.title.endswith('?') else '.'}** {first.text}",
         ">",
         f"> {first.advice}\n",
         f"The fix: {demonstration.change}. The loss of the last 20 steps goes from {with_fault} to "

@@ -14,11 +14,11 @@ from pathlib import Path
 from .controls import CONTROLS, Control
 from .faults import FAULTS, Fault
 from .settings import Settings
-from .tasks import Half, Task, tasks_of
+from .tasks import Half, Series, Task, series_of, tasks_of
 from .training import Outcome, Training
 
 HALVES: tuple[Half, ...] = ("tuning", "reporting")
-_FIRST_SEED: dict[Half, int] = {"tuning": 1, "reporting": 10_001}
+_FIRST_SEED: dict[Series, int] = {1: 1, 2: 10_001, 3: 20_001}
 
 
 @dataclass(frozen=True)
@@ -66,15 +66,19 @@ class Case:
 
 def cases_of(half: Half) -> list[Case]:
     """Return the cases of a half: every control and every fault in some of its tasks."""
+    return [case for series in series_of(half) for case in _cases_of_series(series)]
+
+
+def _cases_of_series(series: Series) -> list[Case]:
     everything: list[Fault | Control] = [*CONTROLS, *FAULTS]
     dealt = [
         (task, planted)
-        for turn, planted in enumerate(everything)
-        for task in _tasks_for(planted, tasks_of(half), turn)
+        for turn, planted in enumerate(p for p in everything if series in p.series)
+        for task in _tasks_for(planted, tasks_of(series), turn)
     ]
     return [
         Case(task, planted, seed)
-        for seed, (task, planted) in enumerate(dealt, start=_FIRST_SEED[half])
+        for seed, (task, planted) in enumerate(dealt, start=_FIRST_SEED[series])
     ]
 
 

@@ -61,15 +61,19 @@ class RuleRow:
         rule: Its id.
         severities: That its findings had, most frequent first.
         named: Of the harmed runs whose fault it names, in how many it or another such rule fired.
+        named_by_alarm: The same, with a warning or an error rather than a question.
         first: In how many of those nothing stood before it.
         false_alarms: Of the healthy runs, in how many it raised an alarm.
+        questions: Of the healthy runs, in how many it asked.
     """
 
     rule: str
     severities: tuple[str, ...]
     named: Share
+    named_by_alarm: Share
     first: Share
     false_alarms: Share
+    questions: Share
 
 
 def fault_row(kind: str, runs: Sequence[DiagnosedRun]) -> FaultRow:
@@ -104,14 +108,17 @@ def rule_rows(runs: Sequence[DiagnosedRun]) -> list[RuleRow]:
     for rule in rules:
         planted = [run for run in harmed if run.rules[:1] == (rule,)]
         alarmed = sum(any(f.rule == rule for f in run.alarms) for run in healthy)
+        fired = sum(any(f.rule == rule for f in run.findings) for run in healthy)
         severities = Counter(f.severity for run in runs for f in run.findings if f.rule == rule)
         rows.append(
             RuleRow(
                 rule,
                 tuple(severity for severity, _ in severities.most_common()),
                 _named(planted),
+                _named_by_alarm(planted),
                 _first(planted),
                 Share(alarmed, len(healthy)),
+                Share(fired - alarmed, len(healthy)),
             )
         )
     return rows
@@ -145,17 +152,36 @@ def missed(runs: Iterable[DiagnosedRun]) -> list[DiagnosedRun]:
     return [run for run in faulty_runs(runs) if run.rules and run.is_harmed and run.rank != 1]
 
 
-def totals(runs: Sequence[DiagnosedRun]) -> tuple[Share, Share, Share]:
-    """Return of the faults that harmed and raise an alarm those named and those named first.
+@dataclass(frozen=True)
+class Totals:
+    """How well all rules did.
 
-    The third share is that of the healthy runs with an alarm.
+    Attributes:
+        named: Of the faults that harmed and for which a rule raises an alarm, those named.
+        named_by_alarm: Those named with a warning or an error rather than a question.
+        first: Those where nothing stood before.
+        false_alarms: Healthy runs with an alarm.
     """
-    harmed, healthy = claimed_and_harmed(runs), healthy_runs(runs)
-    return _named(harmed), _first(harmed), Share(len(false_alarms(runs)), len(healthy))
+
+    named: Share
+    named_by_alarm: Share
+    first: Share
+    false_alarms: Share
+
+
+def totals(runs: Sequence[DiagnosedRun]) -> Totals:
+    """Count over all runs."""
+    harmed = claimed_and_harmed(runs)
+    false = Share(len(false_alarms(runs)), len(healthy_runs(runs)))
+    return Totals(_named(harmed), _named_by_alarm(harmed), _first(harmed), false)
 
 
 def _named(runs: Sequence[DiagnosedRun]) -> Share:
     return Share(sum(run.rank is not None for run in runs), len(runs))
+
+
+def _named_by_alarm(runs: Sequence[DiagnosedRun]) -> Share:
+    return Share(sum(run.is_named_by_alarm for run in runs), len(runs))
 
 
 def _first(runs: Sequence[DiagnosedRun]) -> Share:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .faults import changed
 from .settings import Settings, usual_settings
-from .tasks import Task
+from .tasks import Series, Task
 from .training import Training
 
 
@@ -21,13 +21,15 @@ class Control:
         variant: How, and with which optimizer.
         settings: How the run trains.
         training: The loop, where it is not the plain one.
-        runs: In how many tasks of each half.
+        runs: In how many tasks of each series.
+        series: Of tasks, in which there is such a run.
     """
 
     variant: str
     settings: Callable[[Task], Settings] = usual_settings
     training: type[Training] = Training
     runs: int = 6
+    series: tuple[Series, ...] = (1, 2, 3)
 
 
 class Resumed(Training):
@@ -48,6 +50,8 @@ class NoisyInputs(Training):
             return inputs, targets
         return inputs + 0.1 * inputs.new_empty(inputs.shape).normal_(), targets
 
+
+_NEW: tuple[Series, ...] = (3,)
 
 CONTROLS: tuple[Control, ...] = (
     Control("adamw"),
@@ -73,4 +77,11 @@ CONTROLS: tuple[Control, ...] = (
     Control("sgd cosine", changed("sgd", schedule="cosine", warm_up_steps=20)),
     Control("adagrad", changed("adagrad")),
     Control("lion", changed("lion")),
+    Control("adamw a third time", runs=10, series=_NEW),
+    Control("adamw linear", changed(schedule="linear", warm_up_steps=20), series=_NEW),
+    Control("adamw restarts", changed(schedule="restarts"), series=_NEW),
+    Control("adamw long", lambda task: changed(steps=3 * task.steps)(task), series=_NEW),
+    Control("adamw beta1 0.95 beta2 0.98", changed(beta1=0.95, beta2=0.98), series=_NEW),
+    Control("adamax", changed("adamax"), series=_NEW),
+    Control("sgd without momentum", changed("sgd", beta1=0.0), series=_NEW),
 )

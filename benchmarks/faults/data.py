@@ -11,8 +11,9 @@ from collections import Counter
 from dataclasses import dataclass
 
 import torch
-from sklearn.datasets import load_diabetes, load_digits
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_sample_images
 from torch import Tensor
+from torch.nn import functional
 
 _DOCUMENTED_MODULES = (
     "argparse", "asyncio", "collections", "concurrent.futures", "csv", "ctypes", "datetime",
@@ -60,6 +61,12 @@ def images_to_restore() -> Examples:
 
 
 @functools.cache
+def square_images_to_restore() -> Examples:
+    """The digits as images ``[1, 8, 8]``, which are their own targets."""
+    return Examples(digits().inputs, digits().inputs, 0)
+
+
+@functools.cache
 def diabetes() -> Examples:
     """442 patients: 10 measurements, and the progression of their disease, standardised."""
     source = load_diabetes(scaled=False)
@@ -86,6 +93,47 @@ def sequences_to_sort() -> Examples:
 
 
 @functools.cache
+def tumours() -> Examples:
+    """569 tumours: 30 measurements, standardised, and whether they are benign."""
+    source = load_breast_cancer()
+    inputs = torch.from_numpy(source.data).float()
+    return Examples(_standardised(inputs), torch.from_numpy(source.target), 2)
+
+
+@functools.cache
+def photographs() -> Tensor:
+    """Two photographs, ``[2, 3, 142, 213]``, of mean 0 and variance 1."""
+    images = torch.stack([torch.from_numpy(image.copy()) for image in load_sample_images().images])
+    small = functional.avg_pool2d(images.permute(0, 3, 1, 2).float(), 3)
+    return (small - small.mean()) / small.std()
+
+
+@functools.cache
+def patches_to_place() -> Examples:
+    """2,214 patches ``[3, 12, 12]`` of two photographs, and from which third of which they are."""
+    patches = photographs().unfold(2, 12, 5).unfold(3, 12, 5).permute(0, 2, 3, 1, 4, 5)
+    photograph, row, _ = torch.meshgrid(*map(torch.arange, patches.shape[:3]), indexing="ij")
+    places = 3 * photograph + 3 * row // patches.shape[1]
+    return Examples(patches.reshape(-1, 3, 12, 12), places.flatten(), 6)
+
+
+@functools.cache
+def pixels() -> Examples:
+    """7,597 points ``[2]`` of a photograph, and how bright it is there, ``[1]``."""
+    brightness = photographs()[1].mean(0)[::2, ::2]
+    axes = (torch.linspace(-1, 1, size) for size in brightness.shape)
+    points = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(-1, 2)
+    return Examples(points, _standardised(brightness.reshape(-1, 1)), 0)
+
+
+@functools.cache
+def sums_modulo_53() -> Examples:
+    """All 2,809 pairs of numbers below 53, and their sum modulo 53."""
+    pairs = torch.cartesian_prod(torch.arange(53), torch.arange(53))
+    return Examples(pairs, pairs.sum(dim=1) % 53, 53)
+
+
+@functools.cache
 def topics_text() -> str:
     """Python's language reference, as far as ``help()`` has it: about 460,000 characters."""
     return "\n".join(text for _, text in sorted(pydoc_data.topics.topics.items()))
@@ -103,6 +151,27 @@ def docstrings_text() -> str:
             if inspect.isclass(member):
                 texts.update((_own_doc(value), None) for value in vars(member).values())
     return "\n".join(texts)
+
+
+@functools.cache
+def sources() -> tuple[str, ...]:
+    """The source of each of some modules of Python's standard library that are written in it."""
+    modules = [importlib.import_module(name) for name in _DOCUMENTED_MODULES]
+    written = [m for m in modules if (getattr(m, "__file__", None) or "").endswith(".py")]
+    return tuple(inspect.getsource(module) for module in written)
+
+
+@functools.cache
+def modules_to_name(length: int, vocabulary: int) -> Examples:
+    """Pieces of source, of so many words, and the number of the module that they are from."""
+    parts = [_words(text) for text in sources()]
+    numbers = _numbered([word for part in parts for word in part], vocabulary)
+    pieces = [
+        torch.tensor([numbers.get(word, 0) for word in part]).unfold(0, length, length)
+        for part in parts
+    ]
+    names = torch.cat([torch.full((len(piece),), i) for i, piece in enumerate(pieces)])
+    return Examples(torch.cat(pieces), names, len(pieces))
 
 
 def _own_doc(member: object) -> str:
@@ -131,10 +200,18 @@ def words(text: str, length: int, vocabulary: int) -> Examples:
         length: Of a sequence.
         vocabulary: How many words are told apart; all others count as one.
     """
-    parts = re.findall(r"\w+|[^\w\s]", text.lower())
-    frequent = [word for word, _ in Counter(parts).most_common(vocabulary - 1)]
-    numbers = {word: number for number, word in enumerate(frequent, start=1)}
+    parts = _words(text)
+    numbers = _numbered(parts, vocabulary)
     return _windows([numbers.get(word, 0) for word in parts], length, vocabulary)
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+|[^\w\s]", text.lower())
+
+
+def _numbered(parts: list[str], vocabulary: int) -> dict[str, int]:
+    frequent = [word for word, _ in Counter(parts).most_common(vocabulary - 1)]
+    return {word: number for number, word in enumerate(frequent, start=1)}
 
 
 def _windows(tokens: list[int], length: int, classes: int) -> Examples:

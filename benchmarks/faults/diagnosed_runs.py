@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tb_adam_plugin.diagnosis.compass import Reading
 from tb_adam_plugin.diagnosis.diagnose import diagnose
 from tb_adam_plugin.diagnosis.recorded_run import RecordedRun
 from tb_adam_plugin.diagnosis.rule import Finding
@@ -32,12 +33,14 @@ class DiagnosedRun:
         findings: In the order in which they are shown.
         steps_until_named: From where the fault begins to the record at which a rule that is for it
             first fires; None if none does.
+        reading: What the compass reads at the end of the run; None where it cannot.
     """
 
     case: Case
     progress: float
     findings: tuple[Finding, ...]
     steps_until_named: float | None
+    reading: Reading | None = None
 
     @property
     def is_harmed(self) -> bool:
@@ -53,6 +56,11 @@ class DiagnosedRun:
     def rank(self) -> int | None:
         """The place of the first finding that names the fault, counted from 1; None without."""
         return rank_of(self.rules, self.case.begins, self.findings)
+
+    @property
+    def is_named_by_alarm(self) -> bool:
+        """Whether a finding that names the fault is a warning or an error, and no question."""
+        return rank_of(self.rules, self.case.begins, self.alarms) is not None
 
     @property
     def alarms(self) -> tuple[Finding, ...]:
@@ -99,7 +107,9 @@ def diagnose_run(run: Wanted, best_loss: float) -> DiagnosedRun:
     """Read a run's event file and apply the rules."""
     (recorded,) = load_runs(run.folder)
     case, findings = run.case, recorded.findings()
-    diagnosed = DiagnosedRun(case, progress_of(run.outcome(), best_loss), findings, None)
+    compass = recorded.diagnosis.compass
+    reading = None if compass is None else compass.run
+    diagnosed = DiagnosedRun(case, progress_of(run.outcome(), best_loss), findings, None, reading)
     if diagnosed.rank is None:
         return diagnosed
     named_at = _step_of_first_firing(recorded.diagnosis.signals.run, diagnosed.rules, case.begins)

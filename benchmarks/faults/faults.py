@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .settings import Settings, usual_settings
-from .tasks import Task
+from .tasks import Series, Task
 from .training import Training
 
 # When something happens in the middle of a run: after this share of its steps.
@@ -25,11 +25,12 @@ class Fault:
         kind: What is wrong, a row of the table.
         variant: How, and with which optimizer.
         rules: Ids of the rules that name it; empty where no rule claims to.
-        runs: In how many tasks of each half it is planted.
+        runs: In how many tasks of each series it is planted.
         settings: How the run trains.
         training: The loop that it is planted in.
         begins: The share of the steps after which it is there.
         fits: In which tasks it can be planted.
+        series: Of tasks, in which it is planted.
     """
 
     kind: str
@@ -40,6 +41,7 @@ class Fault:
     training: type[Training] = Training
     begins: float = 0.0
     fits: Callable[[Task], bool] = lambda _: True
+    series: tuple[Series, ...] = (1, 2, 3)
 
 
 def changed(optimizer: str = "adamw", **changes: Any) -> Callable[[Task], Settings]:
@@ -340,7 +342,10 @@ def _plain(task: Task) -> bool:
     return task.name in _WITHOUT_NORM
 
 
-_WITHOUT_NORM = {"mlp", "cnn", "deep_relu_mlp", "regression", "autoencoder", "deep_tanh_mlp"}
+_WITHOUT_NORM = {
+    "mlp", "cnn", "deep_relu_mlp", "regression", "autoencoder", "deep_tanh_mlp", "dropout_cnn",
+    "dropout_mlp", "coordinate_network", "convolutional_autoencoder",
+}  # fmt: skip
 
 
 def _too_high() -> list[Fault]:
@@ -518,4 +523,30 @@ def _mistakes() -> list[Fault]:
     ]  # fmt: skip
 
 
-FAULTS: tuple[Fault, ...] = (*_too_high(), *_too_low(), *_hyperparameters(), *_mistakes())
+def _in_new_ways() -> list[Fault]:
+    """Faults with an optimizer, a schedule or a length that thresholds were not tuned on."""
+    high, low = ("lr_too_high", "loss_blowup"), ("lr_too_low",)
+    new: tuple[Series, ...] = (3,)
+    return [
+        Fault(
+            "learning rate too high", "adamax x30", high, 1,
+            changed("adamax", learning_rate_factor=30), series=new,
+        ),
+        Fault(
+            "learning rate too high", "adamw x30 linear", high, 2,
+            changed(learning_rate_factor=30, schedule="linear", warm_up_steps=20), series=new,
+        ),
+        Fault(
+            "learning rate too low", "adamax /100", low, 1,
+            changed("adamax", learning_rate_factor=0.01), series=new,
+        ),
+        Fault(
+            "learning rate too low", "adamw /100 long", low, 2,
+            lambda task: changed(learning_rate_factor=0.01, steps=2 * task.steps)(task), series=new,
+        ),
+    ]  # fmt: skip
+
+
+FAULTS: tuple[Fault, ...] = (
+    *_too_high(), *_too_low(), *_hyperparameters(), *_mistakes(), *_in_new_ways(),
+)  # fmt: skip

@@ -41,6 +41,137 @@ def cnn(normalized: bool) -> nn.Sequential:
     )  # fmt: skip
 
 
+def dropout_cnn() -> nn.Sequential:
+    """Two strided convolutions and two fully connected layers, for images ``[3, 12, 12]``."""
+    return nn.Sequential(
+        nn.Conv2d(3, 16, 3, stride=2, padding=1), nn.ReLU(),
+        nn.Conv2d(16, 32, 3, stride=2, padding=1), nn.ReLU(),
+        nn.Flatten(), nn.Dropout(0.2), nn.Linear(288, 64), nn.ReLU(), nn.Linear(64, 6),
+    )  # fmt: skip
+
+
+def dropout_mlp() -> nn.Sequential:
+    """Three fully connected layers, for 30 measurements and two classes."""
+    return nn.Sequential(
+        nn.Linear(30, 64), nn.ReLU(), nn.Dropout(0.1), nn.Linear(64, 32), nn.ReLU(),
+        nn.Linear(32, 2),
+    )  # fmt: skip
+
+
+def convolutional_autoencoder() -> nn.Sequential:
+    """Two convolutions to a quarter of the size and two back, for images ``[1, 8, 8]``."""
+    return nn.Sequential(
+        nn.Conv2d(1, 12, 3, stride=2, padding=1), nn.ReLU(),
+        nn.Conv2d(12, 8, 3, stride=2, padding=1), nn.ReLU(),
+        nn.ConvTranspose2d(8, 16, 2, stride=2), nn.ReLU(), nn.ConvTranspose2d(16, 1, 2, stride=2),
+    )  # fmt: skip
+
+
+class DepthwiseConvolution(nn.Module):
+    """A depthwise convolution and two that mix channels, beside a shortcut."""
+
+    def __init__(self, channels: int) -> None:
+        """Build it."""
+        super().__init__()
+        self.depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
+        self.norm = nn.GroupNorm(1, channels)
+        self.wide = nn.Conv2d(channels, 4 * channels, 1)
+        self.narrow = nn.Conv2d(4 * channels, channels, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Features ``[batch, channels, height, width]``."""
+        hidden = self.wide(self.norm(self.depthwise(images)))
+        mixed: Tensor = images + self.narrow(functional.gelu(hidden))
+        return mixed
+
+
+def depthwise_cnn() -> nn.Sequential:
+    """Depthwise convolutions, for images ``[3, 12, 12]``."""
+    return nn.Sequential(
+        nn.Conv2d(3, 24, 3, stride=3), DepthwiseConvolution(24), DepthwiseConvolution(24),
+        nn.Flatten(), nn.Linear(384, 6),
+    )  # fmt: skip
+
+
+class Mixer(nn.Module):
+    """Mixes 16 patches of 2 × 2 pixels of an image ``[1, 8, 8]``, then their features, twice."""
+
+    def __init__(self, width: int) -> None:
+        """Build it, with two blocks."""
+        super().__init__()
+        self.patches = nn.Conv2d(1, width, 2, stride=2)
+        self.across = nn.ModuleList(self._mixing(16, 32) for _ in range(2))
+        self.within = nn.ModuleList(self._mixing(width, 2 * width) for _ in range(2))
+        self.output = nn.Linear(width, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits ``[batch, 10]``."""
+        hidden = self.patches(images).flatten(2).transpose(1, 2)
+        for across, within in zip(self.across, self.within, strict=True):
+            hidden = hidden + across(hidden.transpose(1, 2)).transpose(1, 2)
+            hidden = hidden + within(hidden)
+        logits: Tensor = self.output(hidden.mean(1))
+        return logits
+
+    @staticmethod
+    def _mixing(size: int, hidden: int) -> nn.Sequential:
+        return nn.Sequential(
+            nn.LayerNorm(size), nn.Linear(size, hidden), nn.GELU(), nn.Linear(hidden, size)
+        )
+
+
+class CoordinateNetwork(nn.Module):
+    """Sines and cosines of a point, and five fully connected layers."""
+
+    frequencies: Tensor
+
+    def __init__(self, activation: Callable[[], nn.Module] = nn.ReLU) -> None:
+        """Build it."""
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.register_buffer("frequencies", 5 * torch.randn(2, 32, generator=generator))
+        self.layers = mlp([64, 64, 48, 48, 48, 1], activation)
+
+    def forward(self, points: Tensor) -> Tensor:
+        """Values ``[batch, 1]``."""
+        angles = points @ self.frequencies
+        values: Tensor = self.layers(torch.cat([angles.sin(), angles.cos()], dim=1))
+        return values
+
+
+class BagOfWords(nn.Module):
+    """A large embedding, its mean over the words, and two fully connected layers."""
+
+    def __init__(self, tokens: int, width: int, classes: int) -> None:
+        """Build it."""
+        super().__init__()
+        self.embedding = nn.Embedding(tokens, width)
+        self.hidden = nn.Linear(width, 2 * width)
+        self.output = nn.Linear(2 * width, classes)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Logits ``[batch, classes]``."""
+        logits: Tensor = self.output(torch.relu(self.hidden(self.embedding(tokens).mean(1))))
+        return logits
+
+
+class PairOfNumbers(nn.Module):
+    """An embedding of two numbers, and two fully connected layers."""
+
+    def __init__(self, numbers: int, width: int) -> None:
+        """Build it."""
+        super().__init__()
+        self.embedding = nn.Embedding(numbers, width)
+        self.hidden = nn.Linear(2 * width, 4 * width)
+        self.output = nn.Linear(4 * width, numbers)
+
+    def forward(self, pairs: Tensor) -> Tensor:
+        """Logits ``[batch, numbers]``."""
+        hidden = torch.relu(self.hidden(self.embedding(pairs).flatten(1)))
+        logits: Tensor = self.output(hidden)
+        return logits
+
+
 class ResidualConvolutions(nn.Module):
     """Two convolutions with group norm, beside a shortcut."""
 
@@ -133,9 +264,16 @@ class Transformer(nn.Module):
     """Embedding of tokens and positions, blocks, and a prediction for every position."""
 
     def __init__(
-        self, tokens: int, length: int, width: int, *, causal: bool, norm_first: bool = True
+        self,
+        tokens: int,
+        length: int,
+        width: int,
+        *,
+        causal: bool,
+        norm_first: bool = True,
+        blocks: int = 2,
     ) -> None:
-        """Build it, with two blocks of four heads."""
+        """Build it, with four heads in each block."""
         super().__init__()
         self.embedding = nn.Embedding(tokens, width)
         self.positions = nn.Embedding(length, width)
@@ -143,7 +281,7 @@ class Transformer(nn.Module):
         nn.init.normal_(self.embedding.weight, std=0.1)
         nn.init.normal_(self.positions.weight, std=0.1)
         self.blocks = nn.Sequential(
-            *(TransformerBlock(width, 4, causal, norm_first) for _ in range(2))
+            *(TransformerBlock(width, 4, causal, norm_first) for _ in range(blocks))
         )
         self.norm = nn.LayerNorm(width) if norm_first else nn.Identity()
         self.output = nn.Linear(width, tokens)
@@ -177,13 +315,15 @@ class VisionTransformer(nn.Module):
 
 
 class RecurrentLanguageModel(nn.Module):
-    """Embedding, a recurrent layer, and a prediction for every position."""
+    """Embedding, recurrent layers, and a prediction for every position."""
 
-    def __init__(self, tokens: int, width: int, kind: type[nn.GRU] | type[nn.LSTM]) -> None:
+    def __init__(
+        self, tokens: int, width: int, kind: type[nn.GRU] | type[nn.LSTM], layers: int = 1
+    ) -> None:
         """Build it."""
         super().__init__()
         self.embedding = nn.Embedding(tokens, width)
-        self.recurrent = kind(width, 2 * width, batch_first=True)
+        self.recurrent = kind(width, 2 * width, layers, batch_first=True)
         self.output = nn.Linear(2 * width, tokens)
 
     def forward(self, tokens: Tensor) -> Tensor:

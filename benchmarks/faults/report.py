@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from . import confusion
+from .compass_table import compass_rows
 from .diagnosed_runs import UNHARMED, DiagnosedRun
 from .replay import Replay
 from .tasks import Half
@@ -31,23 +32,25 @@ def report(half: Half, runs: Sequence[DiagnosedRun], replays: Sequence[Replay] |
         "### Harmed runs that were not named first\n",
         _list(_described(run) for run in confusion.missed(runs)),
     ]
+    parts += ["### The compass\n", _compass_table(runs)]
     if replays is not None:
         parts += ["### What following the advice did\n", _replay_table(replays)]
     return "\n".join(parts)
 
 
 def _summary(runs: Sequence[DiagnosedRun]) -> str:
-    named, first, alarmed = confusion.totals(runs)
+    totals = confusion.totals(runs)
     healthy = confusion.healthy_runs(runs)
     fast = [run for run in healthy if not run.is_harmed]
     alarmed_fast = confusion.Share(len(confusion.false_alarms(fast)), len(fast))
     early = sum(bool(run.early_alarms) for run in confusion.faulty_runs(runs))
     return (
         f"{len(confusion.faulty_runs(runs))} runs with a fault, {len(healthy)} healthy ones. Of "
-        f"the faults that harmed and for which a rule raises an alarm, {_percent(named)} were "
-        f"named and {_percent(first)} named first. {_percent(alarmed)} of the healthy runs raised "
-        f"an alarm ({alarmed_fast} of those with P of at least {UNHARMED}). In {early} runs an "
-        "alarm was over before the fault was there.\n"
+        f"the faults that harmed and for which a rule raises an alarm, {_percent(totals.named)} "
+        f"were named ({totals.named_by_alarm} with an alarm, the others with a question) and "
+        f"{_percent(totals.first)} named first. {_percent(totals.false_alarms)} of the healthy "
+        f"runs raised an alarm ({alarmed_fast} of those with P of at least {UNHARMED}). In {early} "
+        "runs an alarm was over before the fault was there.\n"
     )
 
 
@@ -68,14 +71,29 @@ def _fault_table(runs: Sequence[DiagnosedRun]) -> str:
 
 def _rule_table(runs: Sequence[DiagnosedRun]) -> str:
     lines = [
-        "| rule | severity | harmed runs named | first | alarms in healthy runs |",
-        "|---|---|---|---|---|",
+        "| rule | severity | harmed runs named | with an alarm | first | alarms in healthy runs | "
+        "questions in healthy runs |",
+        "|---|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {row.rule} | {', '.join(row.severities)} | {row.named} | {row.first} | "
-        f"{row.false_alarms} |"
+        f"| {row.rule} | {', '.join(row.severities)} | {row.named} | "
+        f"{row.named_by_alarm} | {row.first} | {row.false_alarms} | {row.questions} |"
         for row in confusion.rule_rows(runs)
     ]
+    return "\n".join(lines) + "\n"
+
+
+def _compass_table(runs: Sequence[DiagnosedRun]) -> str:
+    lines = [
+        "| optimizer | learning rate | runs | cosine: median [10 %, 90 %] | read | within √10 |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in compass_rows(runs):
+        low, middle, high = (f"{value:.2f}" for value in row.cosine)
+        lines.append(
+            f"| {row.optimizer} | {row.factor:g}× | {row.runs} | {middle} [{low}, {high}] | "
+            f"{row.told} | {row.near} |"
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -106,7 +124,7 @@ def _described(run: DiagnosedRun) -> str:
 
 
 def _list(items: Iterable[str]) -> str:
-    return "\n".join(f"- {item}" for item in items) + "\n" or "None.\n"
+    return ("\n".join(f"- {item}" for item in items) or "None.") + "\n"
 
 
 def _percent(share: confusion.Share) -> str:

@@ -12,12 +12,12 @@ import torch
 from .tasks import Task
 
 Precision = Literal["float32", "bfloat16 autocast", "bfloat16 weights", "float16 weights"]
-Schedule = Literal["constant", "cosine", "steps"]
+Schedule = Literal["constant", "cosine", "steps", "linear", "restarts"]
 
 # The learning rate that suits an optimizer, over that of Adam.
 _OVER_ADAM = {
     "adam": 1.0, "adamw": 1.0, "amsgrad": 1.0, "nadam": 1.0, "radam": 1.0, "rmsprop": 0.3,
-    "adagrad": 5.0, "lion": 0.3,
+    "adagrad": 5.0, "lion": 0.3, "adamax": 2.0,
 }  # fmt: skip
 OPTIMIZERS = (*_OVER_ADAM, "sgd")
 
@@ -33,8 +33,8 @@ class Settings:
         beta2: Also the alpha of RMSprop; None for the optimizer's default.
         epsilon: None for the optimizer's default.
         weight_decay: Decoupled or L2, as the optimizer has it.
-        schedule: "cosine" falls to 0, "steps" is a tenth after half and a hundredth after three
-            quarters of the steps.
+        schedule: "cosine" and "linear" fall to 0, "restarts" does so like "cosine" three times,
+            "steps" is a tenth after half and a hundredth after three quarters of the steps.
         schedule_steps: When the schedule is over; None for the end of the run.
         warm_up_steps: Steps in which the learning rate rises linearly, before the schedule.
         steps: Of the optimizer.
@@ -69,6 +69,10 @@ class Settings:
         done = min(1.0, (step - self.warm_up_steps) / (end - self.warm_up_steps))
         if self.schedule == "cosine":
             return self.learning_rate * (1 + math.cos(math.pi * done)) / 2
+        if self.schedule == "restarts":
+            return self.learning_rate * (1 + math.cos(math.pi * (3 * done % 1))) / 2
+        if self.schedule == "linear":
+            return self.learning_rate * (1 - done)
         if self.schedule == "steps":
             return self.learning_rate * (1.0 if done <= 0.5 else 0.1 if done <= 0.75 else 0.01)
         return self.learning_rate
@@ -84,6 +88,7 @@ def usual_settings(task: Task, optimizer: str = "adamw") -> Settings:
         learning_rate,
         task.batch_size,
         weight_decay=0.01 if optimizer == "adamw" else 0.0,
+        steps=task.steps,
     )
 
 
@@ -127,6 +132,8 @@ def make_optimizer(
         return torch.optim.AdamW(parameters, **options)
     if name == "nadam":
         return torch.optim.NAdam(parameters, **options)
+    if name == "adamax":
+        return torch.optim.Adamax(parameters, **options)
     if name == "radam":
         return torch.optim.RAdam(parameters, **options)
     raise ValueError(f"unknown optimizer {name!r}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .recorded_run import Flags, Float64s, Indices
+from .recorded_run import Flags, Float64s, Indices, Values
 from .rule import Condition
 from .signals import Signals
 
@@ -50,13 +50,28 @@ def median_beyond(
 
 
 def each_beyond(
-    signals: Signals, name: str, threshold: float, parameters: Indices, when: Flags | None = None
+    signals: Signals,
+    name: str,
+    threshold: float,
+    parameters: Indices,
+    when: Flags | None = None,
+    limits: Values | None = None,
 ) -> Condition:
-    """Where a statistic of a parameter is above a threshold, for each parameter by itself."""
+    """Where a statistic of a parameter is above a threshold, for each parameter by itself.
+
+    Args:
+        signals: The run.
+        name: Of the statistic.
+        threshold: What the statistic is compared with.
+        parameters: Which are looked at.
+        when: Records that count, bool ``[records]``; all by default.
+        limits: Instead, what each parameter's is compared with, ``[parameters]``.
+    """
     values = signals.statistic(name)
+    above = threshold if limits is None else limits
     holds = signals.by_record(
         ("above", name, threshold, parameters.tobytes()),
-        lambda part: values[part][:, parameters] > threshold,
+        lambda part: values[part][:, parameters] > above,
     )
     some = np.flatnonzero(holds.any(axis=0))
     holds, chosen = holds[:, some], parameters[some]

@@ -21,7 +21,8 @@ class Diagnosis:
     """What the rules say about a run.
 
     Attributes:
-        findings: Root causes before their consequences, in the order of the registry.
+        findings: Alarms before questions; among them root causes before their consequences, in the
+            order of the registry.
         not_evaluated: Rules that could not be evaluated.
         compass: How far the learning rate is from the best one; None where that cannot be told.
         signals: What was computed; handed to the next :func:`diagnose` of the same run, it saves
@@ -159,7 +160,10 @@ def _finding(rule: Rule, evidence: Evidence) -> Finding:
 
 
 def _with_causes(findings: Sequence[Finding], rules: Sequence[Rule]) -> list[Finding]:
-    """Say what explains what; a consequence is not more severe than its cause."""
+    """Say what explains what; a consequence is not more severe than its cause.
+
+    A question explains no alarm, and comes after all of them.
+    """
     explains = {rule.id: rule.explains for rule in rules}
     explained: list[Finding] = []
     for finding in findings:
@@ -167,7 +171,9 @@ def _with_causes(findings: Sequence[Finding], rules: Sequence[Rule]) -> list[Fin
             (
                 other
                 for other in explained
-                if finding.rule in explains[other.rule] and other.first_step <= finding.last_step
+                if finding.rule in explains[other.rule]
+                and other.first_step <= finding.last_step
+                and (other.severity != "info" or finding.severity == "info")
             ),
             None,
         )
@@ -177,4 +183,4 @@ def _with_causes(findings: Sequence[Finding], rules: Sequence[Rule]) -> list[Fin
                 finding, consequence_of=cause.consequence_of or cause.rule, severity=severity
             )
         explained.append(finding)
-    return explained
+    return sorted(explained, key=lambda finding: finding.severity == "info")

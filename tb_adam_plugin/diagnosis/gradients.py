@@ -535,15 +535,35 @@ def _noise(signals: Signals) -> Condition:
         smooth[window - 1 :] = np.median(
             np.lib.stride_tricks.sliding_window_view(cosine, window), axis=1
         )
-    loss = signals.at_records(signals.smooth_loss)
+    now, before = _lately_and_before(signals)
     holds = (
         (np.abs(smooth) < thresholds.NOISE_COSINE)
-        & (loss > thresholds.NOISE_LOSS_SHARE * signals.starting_loss)
+        & (now > (1 - thresholds.NOISE_FALL) * before)
+        & (now > thresholds.NOISE_LOSS_SHARE * signals.starting_loss)
         & (signals.median("update_to_weight_ratio", weights) > thresholds.NOISE_RATIO)
         & (run.step > thresholds.NOISE_START_SHARE * run.length)
     )
-    share = loss / signals.starting_loss
-    return Condition(run.step, holds, share, thresholds.NOISE_LOSS_SHARE)
+    return Condition(run.step, holds, now / before, 1 - thresholds.NOISE_FALL)
+
+
+def _lately_and_before(signals: Signals) -> tuple[Float64s, Float64s]:
+    """Mean loss of the last quarter of the steps so far, and that of their second fifth.
+
+    Returns:
+        float64 ``[records]`` twice.
+    """
+    loss = signals.column("loss")
+    known = np.isfinite(loss)
+    sums = np.append(0, np.cumsum(np.where(known, loss, 0)))
+    counts = np.append(0, np.cumsum(known))
+    end = np.searchsorted(signals.steps, signals.run.step, "right")
+
+    def mean(first: float, last: float) -> Float64s:
+        low, high = (np.round(share * end).astype(np.intp) for share in (first, last))
+        found: Float64s = (sums[high] - sums[low]) / (counts[high] - counts[low])
+        return found
+
+    return mean(0.75, 1.0), mean(0.2, 0.4)
 
 
 NOISE = Rule(
@@ -554,9 +574,9 @@ NOISE = Rule(
     persistence=Persistence(thresholds.NOISE_POINTS),
     severity="info",
     message=lambda e: (
-        f"The loss is still {percent(e.value)} of what it was, the weights move, and gradients "
-        "share no direction from step to step, as when labels do not belong to inputs. Fine-tuning "
-        "may look the same."
+        f"The loss no longer falls (it is {percent(e.value)} of what it was after a third of the "
+        "steps), the weights move, and gradients share no direction from step to step, as when "
+        "labels do not belong to inputs. So it is at the end of training, too."
     ),
     advice=lambda e: "Verify labels and inputs; then try a batch four times as large, or lr / 3.",
     reference="McCandlish et al. 2018, An empirical model of large-batch training",

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from . import thresholds
-from .conditions import at_every_step, median_beyond
+from .conditions import at_every_step
 from .recorded_run import Flags, Float64s, Indices
 from .rule import Condition, Evidence, Persistence, Rule, Severity
 from .signals import Signals, is_settled, median_of_all
@@ -16,10 +14,6 @@ from .wording import number, one_digit, percent, step
 
 _RATIO = "update_to_weight_ratio"
 _COSINE = "momentum_gradient_cosine"
-
-
-# Whose first moment averages over so many steps that the cosine means something else.
-_OTHER_MOMENTUM = ("lion",)
 
 
 # --- jumped -------------------------------------------------------------------------------------
@@ -81,15 +75,54 @@ LR_JUMP = Rule(
 # --- too high -----------------------------------------------------------------------------------
 
 
-def _too_high(signals: Signals) -> Condition | None:
-    run = signals.run
-    early = run.step <= signals.warmup_end + thresholds.LR_TOO_HIGH_STEPS
-    found = median_beyond(
-        signals, _RATIO, thresholds.LR_TOO_HIGH_RATIO, signals.started_weights, early
+def _too_high(signals: Signals) -> Condition:
+    early = signals.run.step <= signals.warmup_end + thresholds.LR_TOO_HIGH_STEPS
+    step = signals.run.step[early]
+    weights, asks = signals.started_weights, thresholds.LR_TOO_HIGH_ASKS * _most(signals)
+    path = sum_over_steps(
+        step, _ratio_of_gradients(signals)[early], thresholds.LR_TOO_HIGH_PATH_STEPS
     )
-    lasting = in_a_row(found.holds, thresholds.LR_TOO_HIGH_POINTS) & (not _adds_up_squares(signals))
-    overwritten = found.holds & (found.value > thresholds.LR_OVERWRITES_RATIO)
-    return replace(found, holds=lasting | overwritten)
+
+    def blame(record: int) -> Indices:
+        row = signals.statistic(_RATIO)[record, weights]
+        fast: Indices = weights[row >= np.median(row)]
+        return fast
+
+    return Condition(step, path > asks, path, _most(signals), blame=blame)
+
+
+def _most(signals: Signals) -> float:
+    """What the ratio may add up to."""
+    if _adds_up_squares(signals):
+        return thresholds.LR_TOO_HIGH_PATH_SHRINKING
+    return thresholds.LR_TOO_HIGH_PATH
+
+
+def _ratio_of_gradients(signals: Signals) -> Float64s:
+    """Median update-to-weight ratio, float64 ``[records]``; NaN where weight decay makes it."""
+    weights = signals.started_weights
+    decay = signals.median("weight_decay_ratio", weights)
+    ratio = signals.median(_RATIO, weights)
+    return np.where(decay > thresholds.WEIGHT_DECAY_RATIO, np.nan, ratio)
+
+
+def sum_over_steps(step: Float64s, value: Float64s, steps: int) -> Float64s:
+    """Sum of a value over the last steps up to each record, float64 ``[records]``.
+
+    Args:
+        step: float64 ``[records]``, ascending.
+        value: At those steps; between them it is taken to lie on a line, and what is not finite
+            counts as nothing.
+        steps: How many are summed up.
+    """
+    if not step.size:
+        return np.empty(0)
+    every = np.arange(step[0], step[-1] + 1)
+    known = np.where(np.isfinite(value), value, 0)
+    sums = np.cumsum(np.interp(every, step, known))
+    before = np.concatenate([np.zeros(min(steps, sums.size)), sums[:-steps]])
+    summed: Float64s = (sums - before)[np.searchsorted(every, step)]
+    return summed
 
 
 def _adds_up_squares(signals: Signals) -> bool:
@@ -98,14 +131,23 @@ def _adds_up_squares(signals: Signals) -> bool:
     return all("rms_t" in u and "exp_avg_sq_root" not in u for u in undefined)
 
 
+def _largest_ratio(e: Evidence) -> float:
+    """The largest median update-to-weight ratio up to where the sum was largest."""
+    ratio = _ratio_of_gradients(e.signals)[e.signals.run.step <= e.worst_step]
+    known = ratio[np.isfinite(ratio)]
+    return float(known.max()) if known.size else float("nan")
+
+
 def _too_high_severity(e: Evidence) -> Severity:
-    far = e.value > thresholds.LR_FAR_TOO_HIGH_RATIO
+    if e.value <= e.threshold:
+        return "info"
+    far = _largest_ratio(e) > thresholds.LR_FAR_TOO_HIGH_RATIO
     overshoots = _gain_ratio_low(e.signals).holds.any()
     return "error" if far or overshoots or _blew_up(e.signals).any() else "warning"
 
 
 def _too_high_factor(e: Evidence) -> float:
-    enough = e.value / thresholds.LR_TOO_HIGH_TARGET_RATIO
+    enough = _largest_ratio(e) / thresholds.LR_TOO_HIGH_TARGET_RATIO
     if _too_high_severity(e) == "error":
         enough = max(enough, thresholds.LR_TOO_HIGH_FACTORS[1])
     factors = thresholds.LR_TOO_HIGH_FACTORS
@@ -114,16 +156,36 @@ def _too_high_factor(e: Evidence) -> float:
 
 def _too_high_advice(e: Evidence) -> str:
     lr, factor = e.signals.peak_lr, _too_high_factor(e)
+    if _too_high_severity(e) == "info":
+        return f"If the loss rises at first, try a third of it, or a warm-up{warmup(e.signals)}."
     if not lr > 0:
         return f"Divide the learning rate by {factor:.0f}, or warm up."
-    wanted = one_digit(lr / factor)
-    beta2 = e.signals.hyperparameter_now("beta2")
-    warmup = f" over {2 / (1 - beta2):.0f} steps" if 0 < beta2 < 1 else ""
+    wanted, ratio = one_digit(lr / factor), _largest_ratio(e)
     return (
         f"Try lr {number(wanted)} instead of {number(lr)}: update-to-weight ratio "
-        f"{number(e.value)} → about {number(e.value * wanted / lr)}. Or warm the learning rate "
-        f"up{warmup}."
+        f"{number(ratio)} → about {number(ratio * wanted / lr)}. Or warm the learning rate "
+        f"up{warmup(e.signals)}."
     )
+
+
+def warmup(signals: Signals) -> str:
+    """How long a warm-up would be, as in " over 200 steps"; "" where that is not known."""
+    beta2 = signals.hyperparameter_now("beta2")
+    if not 0 < beta2 < 1:
+        return ""
+    steps = min(2 / (1 - beta2), thresholds.WARMUP_SHARE * signals.run.length)
+    return f" over {max(1.0, steps):.0f} steps"
+
+
+def _too_high_message(e: Evidence) -> str:
+    seen = (
+        f"In {step(thresholds.LR_TOO_HIGH_PATH_STEPS)} of the first steps (up to step "
+        f"{step(e.worst_step)}) the updates of a typical weight matrix add up to "
+        f"{number(e.value)} times its size, one of them to {number(_largest_ratio(e))}"
+    )
+    if _too_high_severity(e) == "info":
+        return f"{seen}. Is the learning rate too high? Some networks bear it."
+    return f"{seen}: little is left of the initial weights."
 
 
 LR_TOO_HIGH = Rule(
@@ -133,11 +195,7 @@ LR_TOO_HIGH = Rule(
     condition=_too_high,
     persistence=Persistence(),
     severity=_too_high_severity,
-    message=lambda e: (
-        f"In the first steps each update moves a typical weight matrix by up to "
-        f"{percent(e.value)} of its size (step {step(e.worst_step)}); "
-        f"{percent(e.threshold)} is much already."
-    ),
+    message=_too_high_message,
     advice=_too_high_advice,
     reference="Cohen et al. 2022, Adaptive gradient methods at the edge of stability",
     explains=(
@@ -145,6 +203,7 @@ LR_TOO_HIGH = Rule(
         "init_too_large", "plateau", "noise_dominated", "layer_imbalance", "stale_second_moment",
         "oscillation", "lost_updates", "second_moment_frozen", "gain_ratio_low",
     ),
+    uses=("weight_decay_ratio",),
 )  # fmt: skip
 
 
@@ -173,7 +232,12 @@ GAIN_RATIO_LOW = Rule(
 
 
 def _blew_up(signals: Signals) -> Flags:
-    return np.asarray(signals.smooth_loss > signals.blowup_limit)
+    steps = thresholds.LOSS_AVERAGE_STEPS
+    loss = signals.column("loss")
+    high = np.cumsum(~(loss <= signals.blowup_limit))
+    before = np.concatenate([np.zeros(min(steps, high.size), int), high[:-steps]])
+    most = high - before > thresholds.LOSS_BLOWUP_SHARE * steps
+    return np.asarray((signals.smooth_loss > signals.blowup_limit) & most)
 
 
 def _loss_blowup(signals: Signals) -> Condition:
@@ -213,23 +277,23 @@ LOSS_BLOWUP = Rule(
 # --- too low ------------------------------------------------------------------------------------
 
 
-def _too_low(signals: Signals) -> Condition | None:
+def _too_low(signals: Signals) -> Condition:
     run = signals.run
-    if all(group.optimizer.lower().startswith(_OTHER_MOMENTUM) for group in run.groups):
-        return None
     matrices = run.weights_or_matrices
-    cosine = signals.median(_COSINE, matrices)
-    ratio = signals.median(_RATIO, matrices)
-    surprise = signals.median("gradient_surprise", matrices)
+    ratio = signals.median(_RATIO, matrices) / _rectification(signals)
     late = run.step > thresholds.LR_TOO_LOW_START_SHARE * run.length
+    counts = is_settled(signals) & late
+    if not signals.is_known(_COSINE):
+        return _moves_little(signals, ratio, counts)
+    cosine = signals.median(_COSINE, matrices)
+    surprise = signals.median("gradient_surprise", matrices)
     # Where gradients have faded against their past, training is done rather than slow.
     still_learning = ~(surprise < thresholds.LR_TOO_LOW_SURPRISE)
     holds = (
         (cosine > thresholds.LR_TOO_LOW_COSINE)
         & (ratio < thresholds.LR_TOO_LOW_RATIO)
         & still_learning
-        & is_settled(signals)
-        & late
+        & counts
     )
 
     def blame(record: int) -> Indices:
@@ -238,6 +302,35 @@ def _too_low(signals: Signals) -> Condition | None:
         return agreeing
 
     return Condition(run.step, holds, cosine, thresholds.LR_TOO_LOW_COSINE, matrices, blame=blame)
+
+
+def _moves_little(signals: Signals, ratio: Float64s, counts: Flags) -> Condition:
+    """Where the optimizer has no first moment: weights hardly move, and the loss hardly falls."""
+    threshold = thresholds.LR_TOO_LOW_RATIO_ALONE
+    loss = signals.at_records(signals.smooth_loss)
+    slow = loss > thresholds.LR_TOO_LOW_LOSS_SHARE * signals.starting_loss
+    holds = (ratio < threshold) & (ratio > 0) & slow & counts
+    matrices = signals.run.weights_or_matrices
+    return Condition(
+        signals.run.step, holds, ratio, threshold, lowest_is_worst=True, blame=lambda _: matrices
+    )
+
+
+def _rectification(signals: Signals) -> Float64s:
+    """What RAdam multiplies its steps by, a warm-up of its own; 1 for other optimizers.
+
+    Liu et al. 2020, On the variance of the adaptive learning rate and beyond, algorithm 2.
+
+    Returns:
+        float64 ``[records]``.
+    """
+    step, beta2 = signals.run.step, signals.hyperparameter_now("beta2")
+    if not 0 < beta2 < 1 or any(group.optimizer != "RAdam" for group in signals.run.groups):
+        return np.ones(step.shape)
+    end = 2 / (1 - beta2) - 1
+    now = end - 2 * step * beta2**step / (1 - beta2**step)
+    rectified = np.sqrt((now - 4) * (now - 2) * end / ((end - 4) * (end - 2) * now))
+    return np.where(now > 5, rectified, 1.0)
 
 
 def _too_low_advice(e: Evidence) -> str:
@@ -257,17 +350,28 @@ def _too_low_advice(e: Evidence) -> str:
     )
 
 
+def _too_low_message(e: Evidence) -> str:
+    if not e.signals.is_known(_COSINE):
+        return (
+            f"A step moves a typical weight matrix by {number(e.value)} of its size, and the loss "
+            "hardly falls. Is the learning rate too low? Fine-tuning may look the same, and "
+            "without a first moment there is nothing else to tell it by."
+        )
+    return (
+        f"Each gradient points where the ones before it pointed: their cosine with exp_avg reaches "
+        f"{number(e.value)}, and is about 0 at the best learning rate. Are the steps too short?"
+    )
+
+
 LR_TOO_LOW = Rule(
     id="lr_too_low",
-    title="Learning rate too low",
-    needs=(_COSINE, _RATIO),
+    title="Is the learning rate too low?",
+    needs=(_RATIO,),
+    needs_any=(_COSINE, "loss"),
     condition=_too_low,
     persistence=Persistence(thresholds.LR_TOO_LOW_POINTS, thresholds.LASTING_STEPS),
-    severity="warning",
-    message=lambda e: (
-        f"Each gradient points where the ones before it pointed: their cosine with exp_avg reaches "
-        f"{number(e.value)}, and is about 0 at the best learning rate. The steps are too short."
-    ),
+    severity="info",
+    message=_too_low_message,
     advice=_too_low_advice,
     reference="Baydin et al. 2018, Online learning rate adaptation with hypergradient descent",
     explains=("plateau", "bimodal_update"),

@@ -41,8 +41,8 @@ RULES: tuple[Rule, ...] = (
     # Questions.
     learning_rate.GAIN_RATIO_LOW,
     gradients.NOISE,
-    progress.CONVERGED,
     second_moment.STALE,
+    progress.CONVERGED,
     gradients.CLIP_CONSTANT,
     configuration.COUPLED_DECAY,
     configuration.FROZEN_PARAMETERS,

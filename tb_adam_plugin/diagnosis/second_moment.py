@@ -6,6 +6,7 @@ import numpy as np
 
 from . import thresholds
 from .conditions import each_beyond, median_beyond
+from .learning_rate import warmup
 from .recorded_run import Flags, Float64s
 from .rule import Condition, Evidence, Persistence, Rule
 from .signals import Signals, has_converged, is_settled, median
@@ -40,11 +41,9 @@ def _state_reset(signals: Signals) -> Condition:
 
 
 def _state_reset_advice(e: Evidence) -> str:
-    beta2 = e.signals.hyperparameter_now("beta2")
-    warmup = f" over {2 / (1 - beta2):.0f} steps" if 0 < beta2 < 1 else ""
     return (
         "Load the optimizer's state together with the weights. If it is gone, warm the learning "
-        f"rate up again{warmup}."
+        f"rate up again{warmup(e.signals)}."
     )
 
 
@@ -318,4 +317,5 @@ STALE = Rule(
         "A lower beta2 (0.95) forgets sooner; clipping the gradient norm keeps a burst out."
     ),
     reference="Bai et al. 2025, Adaptive preconditioners trigger loss spikes in Adam",
+    explains=("converged",),
 )

@@ -162,7 +162,9 @@ def _weight_decay(signals: Signals) -> Condition | None:
         strong: Indices = matrices[row > threshold]
         return strong
 
-    holds = (ratio > threshold) & is_settled(signals) & ~has_converged(signals)
+    # Where eps makes the rest of the update small, eps is what to change.
+    damped = signals.median("epsilon_fraction", matrices) > thresholds.EPS_DOMINATES_FRACTION
+    holds = (ratio > threshold) & is_settled(signals) & ~has_converged(signals) & ~damped
     return Condition(run.step, holds, ratio, threshold, blame=blame)
 
 
@@ -220,7 +222,7 @@ WEIGHT_DECAY = Rule(
     reference="Kosson et al. 2023, Rotational equilibrium; Loshchilov & Hutter 2019, AdamW",
     explains=("plateau", "lr_too_low", "vanishing_gradient", "noise_dominated", "dead_units",
               "eps_dominates", "eps_influences", "stale_second_moment"),
-    uses=("update_weight_cosine",),
+    uses=("update_weight_cosine", "epsilon_fraction"),
 )  # fmt: skip
 
 
@@ -274,11 +276,11 @@ def _imbalance_advice(e: Evidence) -> str:
 
 LAYER_IMBALANCE = Rule(
     id="layer_imbalance",
-    title="One layer moves at another speed",
+    title="Does one layer move at another speed?",
     needs=("update_to_weight_ratio", "zero_gradient_fraction"),
     condition=_imbalance,
     persistence=Persistence(thresholds.IMBALANCE_POINTS),
-    severity="warning",
+    severity="info",
     message=_imbalance_message,
     advice=_imbalance_advice,
     reference="You et al. 2017, Large batch training of convolutional networks",
@@ -290,22 +292,17 @@ LAYER_IMBALANCE = Rule(
 
 
 def _dead_units(signals: Signals) -> Condition:
-    run = signals.run
     if signals.is_known("dead_row_fraction"):
-        return each_beyond(
-            signals,
-            "dead_row_fraction",
-            thresholds.DEAD_UNITS_FRACTION,
-            run.weights,
-            is_settled(signals),
-        )
-    # One element of a bias is one unit.
+        name, parameters = "dead_row_fraction", signals.run.weights
+    else:
+        # One element of a bias is one unit.
+        name, parameters = "zero_gradient_fraction", _biases(signals)
+    rows = np.array([signals.run.parameters[i].shape[0] for i in parameters])
+    most = thresholds.DEAD_UNITS_FRACTION + thresholds.DEAD_UNITS_MARGIN / np.sqrt(rows)
+    # No layer is so narrow that all of its units may be dead.
+    limits = np.minimum(most, thresholds.ALL_DEAD).astype(np.float32)
     return each_beyond(
-        signals,
-        "zero_gradient_fraction",
-        thresholds.DEAD_UNITS_FRACTION,
-        _biases(signals),
-        is_settled(signals),
+        signals, name, thresholds.DEAD_UNITS_FRACTION, parameters, is_settled(signals), limits
     )
 
 

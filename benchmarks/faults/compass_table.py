@@ -1,0 +1,88 @@
+"""How near the learning-rate compass comes to the distance from the learning rate of a task."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from .confusion import Share
+from .controls import CONTROLS
+from .diagnosed_runs import DiagnosedRun
+from .settings import usual_settings
+
+# A reading is near if it is off by at most this factor, half a decade.
+NEAR = math.sqrt(10)
+
+_KIN = dict.fromkeys(("adam", "adamw", "amsgrad", "nadam"), "Adam, AdamW, AMSGrad, NAdam")
+_FAULTS_OF_THE_LEARNING_RATE = ("learning rate too high", "learning rate too low")
+# Nothing but the optimizer and its learning rate differs from the usual.
+_PLAIN_CONTROLS = {
+    c.variant for c in CONTROLS if c.variant.startswith(("adamw once", "adamw a", "adamw lr"))
+} | {"adamw", "amsgrad", "nadam", "radam", "sgd", "lion", "adamax"}
+
+
+@dataclass(frozen=True)
+class CompassRow:
+    """What the compass reads at the end of runs at one distance.
+
+    Attributes:
+        optimizer: Its name, or those of its kin.
+        factor: Learning rate of the run over the usual one of the task.
+        runs: How many.
+        cosine: Its quantiles 0.1, 0.5 and 0.9; NaN where there is none.
+        told: In how many runs there is a reading.
+        near: In how many of these it is off by at most :data:`NEAR`.
+    """
+
+    optimizer: str
+    factor: float
+    runs: int
+    cosine: tuple[float, float, float]
+    told: Share
+    near: Share
+
+
+def compass_rows(runs: Iterable[DiagnosedRun]) -> list[CompassRow]:
+    """Count the runs with a constant learning rate that differ from the usual in it alone.
+
+    Optimizers without a first moment, of which nothing can be read, are left out.
+    """
+    members: dict[tuple[str, float], list[DiagnosedRun]] = {}
+    for run in runs:
+        settings = run.case.settings
+        if (
+            run.reading is not None
+            and settings.schedule == "constant"
+            and _differs_in_learning_rate_alone(run)
+        ):
+            usual = usual_settings(run.case.task, settings.optimizer).learning_rate
+            factor = float(f"{settings.learning_rate / usual:.2g}")
+            optimizer = _KIN.get(settings.optimizer, settings.optimizer)
+            members.setdefault((optimizer, factor), []).append(run)
+    return [_row(*key, members[key]) for key in sorted(members)]
+
+
+def _differs_in_learning_rate_alone(run: DiagnosedRun) -> bool:
+    if run.rules:
+        planted = run.case.planted
+        return getattr(planted, "kind", "") in _FAULTS_OF_THE_LEARNING_RATE
+    return run.case.planted.variant in _PLAIN_CONTROLS
+
+
+def _row(optimizer: str, factor: float, runs: list[DiagnosedRun]) -> CompassRow:
+    cosines = np.array([run.reading.cosine for run in runs if run.reading is not None])
+    cosines = cosines[np.isfinite(cosines)]
+    low, middle, high = (
+        (float(q) for q in np.quantile(cosines, (0.1, 0.5, 0.9)))
+        if cosines.size
+        else [math.nan] * 3
+    )
+    told = [r.reading.factor for r in runs if r.reading is not None and r.reading.factor > 0]
+    near = sum(max(found / factor, factor / found) <= NEAR for found in told)
+    return CompassRow(
+        optimizer, factor, len(runs), (low, middle, high), Share(len(told), len(runs)),
+        Share(near, len(told)),
+    )  # fmt: skip
