@@ -117,11 +117,16 @@ def sum_over_steps(step: Float64s, value: Float64s, steps: int) -> Float64s:
     """
     if not step.size:
         return np.empty(0)
-    every = np.arange(step[0], step[-1] + 1)
-    known = np.where(np.isfinite(value), value, 0)
-    sums = np.cumsum(np.interp(every, step, known))
-    before = np.concatenate([np.zeros(min(steps, sums.size)), sums[:-steps]])
-    summed: Float64s = (sums - before)[np.searchsorted(every, step)]
+    # In closed form: a damaged step number may be any number of steps away.
+    known = np.where(np.isfinite(value), value, 0).astype(np.float64)
+    gap, rise = np.diff(step), np.diff(known)
+    sums = np.cumsum([known[0], *(gap * known[:-1] + rise * (gap + 1) / 2)])
+    slope = np.append(rise / gap, 0.0)
+    start = step - steps
+    record = np.searchsorted(step, start, "right") - 1
+    after = start - step[record]
+    before = sums[record] + after * known[record] + slope[record] * after * (after + 1) / 2
+    summed: Float64s = sums - np.where(record >= 0, before, 0.0)
     return summed
 
 
