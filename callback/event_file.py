@@ -9,10 +9,11 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import re
 import socket
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from io import FileIO
 from typing import Any, Protocol
@@ -21,6 +22,8 @@ import google_crc32c
 from tensorboard.compat.proto import event_pb2
 
 _FILE_NUMBER = itertools.count()
+_NAME = "events.out.tfevents."
+_SECONDS_IN_NAME = re.compile(re.escape(_NAME) + r"(\d{10})\.")
 
 
 class EventFile(Protocol):
@@ -106,7 +109,7 @@ class LocalFile:
         self._file.close()
 
     def _open(self) -> None:
-        for name in _file_names():
+        for name in _file_names(os.listdir(self._folder)):
             self.location = os.path.join(self._folder, name)
             with suppress(FileExistsError):
                 self._file = FileIO(self.location, "xb")
@@ -191,21 +194,26 @@ class RemoteFile:
             raise _remote_error(error, self.location) from error
 
     def _unused_location(self) -> str:
-        for name in _file_names():
+        existing: list[str] = []
+        with suppress(Exception):  # an object store has no empty folders
+            existing = self._layer.listdir(self._folder)
+        for name in _file_names(existing):
             self.location = f"{self._folder}/{name}"
             if not self._layer.exists(self.location):
                 break
         return self.location
 
 
-def _file_names() -> Iterator[str]:
-    # Readers go through the files of a folder in the order of their names: seconds come first.
+def _file_names(existing: Iterable[str]) -> Iterator[str]:
+    # Readers go through the files of a folder in the order of their names, in which seconds come
+    # first, and let the last of equal steps win. A restart comes last, also within the same second
+    # and after the clock was set back.
+    found = (_SECONDS_IN_NAME.match(name.rpartition("/")[2]) for name in existing)
+    newest = max((int(match[1]) for match in found if match), default=-1)
+    seconds = min(max(int(time.time()), newest + 1), 10**10 - 1)
     # Two containers on one folder may agree in host and process id, hence several names.
     for number in _FILE_NUMBER:
-        yield (
-            f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}"
-            f".{os.getpid()}.{number}"
-        )
+        yield f"{_NAME}{seconds:010d}.{socket.gethostname()}.{os.getpid()}.{number}"
 
 
 def _first_record() -> bytes:

@@ -10,6 +10,7 @@ import argparse
 import csv
 import dataclasses
 import importlib
+import io
 import json
 import sys
 import textwrap
@@ -25,6 +26,7 @@ from tb_adam_plugin.diagnosis.rule import SEVERITIES, Finding
 from tb_adam_plugin.diagnosis.wording import number
 from tb_adam_plugin.run_data import Run, load_runs
 from tb_adam_plugin.schema import FormatError
+from tb_adam_plugin.untrusted_text import cell_text, printable
 from tb_adam_plugin.views import compass_fields, finding_fields
 
 _FAILED = 1
@@ -34,6 +36,9 @@ _TEXT_WIDTH = 100
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal may know fewer letters than names do
+            stream.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(arguments)
     command: Callable[..., int] = options.command
     if options.trains:
@@ -104,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _refuse(reason: str) -> int:
-    print(f"adam-debug: {reason}", file=sys.stderr)
+    print(f"adam-debug: {printable(reason)}", file=sys.stderr)
     return _UNUSABLE
 
 
@@ -144,7 +149,7 @@ def _print_table(run: Run) -> None:
         for severity in SEVERITIES
         if (n := sum(finding.severity == severity for finding in findings))
     ]
-    print(f"{run.name}: {', '.join(counts) or 'nothing found'}")
+    print(f"{printable(run.name)}: {', '.join(counts) or 'nothing found'}")
     if run.diagnosis.compass is not None:
         reading, gain = run.diagnosis.compass.run, run.diagnosis.compass.gain
         print(f"  learning rate: {reading.text} (cosine {number(reading.cosine)})")
@@ -153,7 +158,7 @@ def _print_table(run: Run) -> None:
     for finding in findings:
         print(f"  {finding.severity:<7}  {_when(finding):<16}  {finding.title}")
         for text in (finding.text, finding.advice and f"→ {finding.advice}", _cause(finding)):
-            for line in textwrap.wrap(text, _TEXT_WIDTH - 11):
+            for line in textwrap.wrap(printable(text), _TEXT_WIDTH - 11):
                 print(f"           {line}")
     skipped = run.diagnosis.not_evaluated
     if skipped:
@@ -216,9 +221,9 @@ def _export(runs: Sequence[Run], options: argparse.Namespace) -> int:
 
 def _write_csv(path: Path, runs: Sequence[Run]) -> None:
     names = list(dict.fromkeys(name for run in runs for name in run.statistics))
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.writer(file)
-        writer.writerow(["run", "step", "parameter", *names])
+        writer.writerow(["run", "step", "parameter", *map(cell_text, names)])
         for run in runs:
             known = {name: run.statistic(name) for name in run.statistics}
             for record, step in enumerate(run.steps.tolist()):
@@ -227,7 +232,7 @@ def _write_csv(path: Path, runs: Sequence[Run]) -> None:
                         _cell(float(known[name][record, column])) if name in known else ""
                         for name in names
                     ]
-                    writer.writerow([run.name, step, parameter.name, *cells])
+                    writer.writerow([cell_text(run.name), step, cell_text(parameter.name), *cells])
 
 
 def _cell(value: float) -> str:
@@ -237,10 +242,11 @@ def _cell(value: float) -> str:
 def _write_npz(path: Path, runs: Sequence[Run]) -> None:
     arrays: dict[str, Any] = {}
     for run in runs:
-        arrays[f"{run.name}/step"] = run.steps
-        arrays[f"{run.name}/parameters"] = np.array([p.name for p in run.parameters])
+        folder = printable(run.name)
+        arrays[f"{folder}/step"] = run.steps
+        arrays[f"{folder}/parameters"] = np.array([p.name for p in run.parameters])
         for name in run.statistics:
-            arrays[f"{run.name}/{name}"] = run.statistic(name)
+            arrays[f"{folder}/{printable(name)}"] = run.statistic(name)
     with path.open("wb") as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
 

@@ -32,6 +32,8 @@ _ANSWER_BYTES = 200 << 20
 # With the Python loader a listing walks over every record there is. A listing is used again for
 # ten times as long as it took, so that polling costs no more than a tenth of a core.
 _REUSE = 10
+# A local TensorBoard takes any id from the address and ignores it.
+_KEPT_EXPERIMENTS = 16
 
 
 class Experiment(NamedTuple):
@@ -96,6 +98,8 @@ class EventData:
                 listing = self._list(experiment)
                 end = time.monotonic()
                 self._listings[experiment.id] = (end + _REUSE * (end - start), listing)
+                if len(self._listings) > _KEPT_EXPERIMENTS:
+                    self._forget(next(iter(self._listings)))
             return listing
 
     def tensors(
@@ -146,8 +150,14 @@ class EventData:
     def notes(self, experiment: Experiment, run: str) -> tuple[Message, ...]:
         """Return what reading has shown so far, each message once."""
         with self._notes_lock:
-            noted = list(self._notes[experiment.id, run].values())
+            noted = list(self._notes.get((experiment.id, run), {}).values())
         return tuple(dict.fromkeys(message for messages in noted for message in messages))
+
+    def _forget(self, experiment_id: str) -> None:
+        del self._listings[experiment_id]
+        with self._notes_lock:
+            for key in [key for key in self._notes if key[0] == experiment_id]:
+                del self._notes[key]
 
     def _list(self, experiment: Experiment) -> Listing:
         def tensors() -> Mapping[str, Mapping[str, TimeSeries]]:

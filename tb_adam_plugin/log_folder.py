@@ -7,7 +7,6 @@ files, and records that are no events, are left out.
 
 from __future__ import annotations
 
-import mmap
 import os
 import struct
 from collections import defaultdict
@@ -24,6 +23,7 @@ from tensorboard.compat.proto import event_pb2, summary_pb2
 from tb_adam_plugin import schema
 
 _FILE_MARK = "tfevents"
+_LONGEST_MESSAGE = 2**31 - 1  # that protocol buffers can hold
 _DTYPES = {1: "<f4", 2: "<f8", 4: "|u1", 9: "<i8", 22: "<u4"}
 
 
@@ -93,8 +93,8 @@ class LogFolder:
     def _list(self, *, ours: bool) -> Mapping[str, Mapping[str, TimeSeries]]:
         found: dict[str, dict[str, TimeSeries]] = defaultdict(dict)
         for (run, tag), is_ours in self._is_ours.items():
-            if is_ours == ours:
-                data = self._data[run][tag]
+            data = self._data[run][tag]
+            if is_ours == ours and data:
                 found[run][tag] = TimeSeries(
                     max(d.step for d in data),
                     max(d.wall_time for d in data),
@@ -118,12 +118,12 @@ class LogFolder:
             array = _array(value)
             if array is None:
                 continue
-            if key not in self._is_ours:
-                if array.size != 1 or plugin.plugin_name not in ("", "scalars"):
-                    continue
+            is_scalar = array.size == 1 and plugin.plugin_name in ("", "scalars")
+            if key not in self._is_ours and is_scalar:
                 self._is_ours[key] = False
                 self._contents[key] = b""
-            self._data[run][value.tag].append(Datum(event.step, event.wall_time, array))
+            if self._is_ours.get(key, False) or is_scalar:
+                self._data[run][value.tag].append(Datum(event.step, event.wall_time, array))
 
 
 def _array(value: summary_pb2.Summary.Value) -> npt.NDArray[Any] | None:
@@ -138,24 +138,27 @@ def _array(value: summary_pb2.Summary.Value) -> npt.NDArray[Any] | None:
         if data:
             return np.frombuffer(data, dtype).reshape(shape)
         listed = value.tensor.float_val or value.tensor.double_val or value.tensor.int64_val
-        return np.array(list(listed), dtype).reshape(shape)
-    except ValueError:
+        with np.errstate(over="ignore"):
+            return np.array(list(listed), dtype).reshape(shape)
+    except (ValueError, OverflowError):  # another number of bytes, or numbers beyond the type
         return None
 
 
 def _events(path: Path) -> Iterator[event_pb2.Event]:
-    if not path.stat().st_size:
-        return
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        at = 0
-        while at + 12 <= len(data):
-            length, checksum = struct.unpack_from("<QI", data, at)
-            end = at + 12 + length
-            if checksum != _checksum(data[at : at + 8]) or end + 4 > len(data):
+    # Not mapped into memory: a writer that meets a full disk truncates its file.
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        while len(head := file.read(12)) == 12:
+            length, checksum = struct.unpack("<QI", head)
+            if checksum != _checksum(head[:8]) or length + 4 > size - file.tell():
                 return  # torn, or not written to its end yet
-            record = data[at + 12 : end]
-            at = end + 4
-            if _checksum(record) != struct.unpack_from("<I", data, end)[0]:
+            if length > _LONGEST_MESSAGE:
+                file.seek(length + 4, os.SEEK_CUR)
+                continue
+            record, end = file.read(length), file.read(4)
+            if len(end) < 4:
+                return
+            if _checksum(record) != struct.unpack("<I", end)[0]:
                 continue
             try:
                 yield event_pb2.Event.FromString(record)

@@ -18,6 +18,7 @@ from tb_adam_plugin.assets import Assets
 from tb_adam_plugin.event_data import EventData, Experiment, UnreadableError
 from tb_adam_plugin.findings_cache import FindingsCache
 from tb_adam_plugin.store import AXES, Store
+from tb_adam_plugin.untrusted_text import printable
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -246,12 +247,12 @@ def _answer(handler: Callable[[Request], Response], request: Request) -> Respons
     except errors.PublicError as error:
         return _fail(request, error.http_code, str(error))
     except UnreadableError as error:
-        _logger.warning("%s", error)
+        _logger.warning("%s", printable(str(error)))
         return _fail(request, 503, str(error))
     except HTTPException as error:
         return _fail(request, error.code or 500, str(error))
     except Exception:
-        _logger.exception("Adam Debug could not answer %s", request.path)
+        _logger.exception("Adam Debug could not answer %r", request.path)
         return _fail(
             request, 500, "Adam Debug failed to answer; TensorBoard's log in the terminal says why."
         )

@@ -9,6 +9,7 @@ own write into folders beside one another. These are joined by parameter name, t
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -156,7 +157,8 @@ class Run:
     def last(self) -> tuple[int, float]:
         """Last step and latest wall time of all that was logged."""
         series = [*self.tags.values(), *(part.series for part in self.part_steps)]
-        return max(s.max_step for s in series), max(s.max_wall_time for s in series)
+        times = [s.max_wall_time for s in series if math.isfinite(s.max_wall_time)]
+        return max(s.max_step for s in series), max(times, default=0.0)
 
 
 @dataclass(slots=True)

@@ -48,6 +48,8 @@ PART_FOLDER = "adam_debug_rank"
 Counts = npt.NDArray[np.int64]
 Option = bool | int | float | str | None
 
+_MOST_ELEMENTS = 2**63 - 1  # of one tensor
+
 
 class FormatError(ValueError):
     """Stored data do not follow this module's format."""
@@ -582,7 +584,7 @@ class Layout:
                 tuple(
                     Group(
                         str(optimizer),
-                        dict(options),
+                        _options(options),
                         tuple(map(str, undefined)),
                         _texts(meanings),
                         _texts(storage),
@@ -604,6 +606,11 @@ class Layout:
             raise FormatError(f"not a layout: {error!r}") from error
         if any(not 0 <= p.group < len(layout.groups) for p in layout.parameters):
             raise FormatError("not a layout: a parameter names a group that does not exist")
+        if any(not 0 <= p.elements_read <= _MOST_ELEMENTS for p in layout.parameters):
+            raise FormatError("not a layout: a number of elements that are read is out of range")
+        for named in (layout.parameters, layout.quantities):
+            if len({item.name for item in named}) < len(named):
+                raise FormatError("not a layout: a name stands for two parameters or quantities")
         if not 1 <= layout.parameters_per_block <= MOST_PARAMETERS_PER_BLOCK:
             raise FormatError("not a layout: the number of parameters in a block is wrong")
         if any(abs(q.lowest_exponent) > 150 for q in layout.quantities):
@@ -834,12 +841,25 @@ def _read_content(content: bytes) -> dict[str, Any]:
     return fields
 
 
+def _options(value: Any) -> dict[str, Option]:
+    options = dict(value)
+    for name, option in options.items():
+        if not isinstance(name, str) or not isinstance(option, Option):
+            raise TypeError(f"option {name!r} is {option!r}")
+    return options
+
+
 def _texts(value: Any) -> dict[str, str]:
     return {str(name): str(text) for name, text in dict(value).items()}
 
 
 def _shape(value: Any) -> tuple[int, ...]:
     shape = tuple(int(n) for n in value)
-    if any(n < 0 for n in shape):
-        raise ValueError(f"negative size in shape {shape}")
+    elements = 1
+    for n in shape:
+        if n < 0:
+            raise ValueError(f"negative size {n} in a shape")
+        elements *= n
+        if elements > _MOST_ELEMENTS:  # looked at with each size: the product stays short
+            raise ValueError("a shape of 2^63 elements or more")
     return shape

@@ -9,6 +9,8 @@ from typing import Generic, TypeVar
 
 _Series = TypeVar("_Series")
 
+_LOCKS = 64  # so many series can be loaded at once
+
 
 class SeriesCache(Generic[_Series]):
     """Keeps the newest version of each series, and of all series those used last."""
@@ -25,16 +27,15 @@ class SeriesCache(Generic[_Series]):
         self._kept: OrderedDict[Hashable, tuple[Hashable, _Series]] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
-        self._loading: dict[Hashable, threading.Lock] = {}
+        # A lock for each key would be kept for ever.
+        self._loading = [threading.Lock() for _ in range(_LOCKS)]
 
     def get(self, key: Hashable, version: Hashable, load: Callable[[], _Series]) -> _Series:
         """Return the series of ``key``, from ``load`` unless this version of it is kept.
 
         Threads that ask for the same key at once wait for one of them to load it.
         """
-        with self._lock:
-            loading = self._loading.setdefault(key, threading.Lock())
-        with loading:
+        with self._loading[hash(key) % _LOCKS]:
             with self._lock:
                 kept = self._kept.get(key)
                 if kept is not None and kept[0] == version:

@@ -302,12 +302,13 @@ class Store:
             norms[np.ix_(positions, np.array(here, np.intp))] = series.values[rows][:, there]
         every = self.steps(experiment, run)
         at, known = _find(step, every.step)
-        wall_time = np.where(known, every.wall_time[at], wall_time)
+        wall_time = wall_time.copy()  # kept for the next question as it is
+        wall_time[known] = every.wall_time[at[known]]
         # NaN is no gradient, unless the norm of all gradients is not finite either.
         logged = np.isfinite(norms) | np.isinf(norms)
         if "gradient_norm" in every.names:
-            everything = every.values[every.names.index("gradient_norm")][at]
-            logged |= (known & ~np.isfinite(everything))[:, None] & logged.any(axis=0)
+            everything = every.values[every.names.index("gradient_norm")][at[known]]
+            logged[known] |= ~np.isfinite(everything)[:, None] & logged.any(axis=0)
         roots = np.sqrt([max(1, p.elements) for p in parameters])
         with np.errstate(over="ignore"):
             values = (norms / roots).astype(np.float32)

@@ -41,9 +41,9 @@ def read_folder(folder: Path, kept: int = 5000) -> Any:
 class PluginClient:
     """Asks the plugin as the tab does, without a server."""
 
-    def __init__(self, folder: Path) -> None:
-        """Load a log directory."""
-        self.provider = read_folder(folder)
+    def __init__(self, folder: Path, provider: Any = None) -> None:
+        """Load a log directory, by TensorBoard's Python loader unless there is a provider."""
+        self.provider = read_folder(folder) if provider is None else provider
         tb_context = base_plugin.TBContext(logdir=str(folder), data_provider=self.provider)
         plugin = AdamDebugLoader().load(tb_context)
         assert plugin is not None

@@ -57,6 +57,11 @@ class TensorBoard:
             return "".join(self._lines)
 
     @property
+    def process_id(self) -> int:
+        """Of the process."""
+        return self._process.pid
+
+    @property
     def alive(self) -> bool:
         """Whether the process runs."""
         return self._process.poll() is None

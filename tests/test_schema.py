@@ -39,7 +39,7 @@ from tb_adam_plugin.schema import (
 # Names are whatever a user calls things: any code points, also those that UTF-8 alone refuses.
 names = st.text(st.characters(), max_size=8)
 several_names = st.lists(names, max_size=4).map(tuple)
-shapes = st.lists(st.integers(0, 2**40), max_size=4).map(tuple)
+shapes = st.lists(st.integers(0, 2**15), max_size=4).map(tuple) | st.just((2**62,))
 options = st.dictionaries(
     names,
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | names,
@@ -51,6 +51,10 @@ quantities = st.sampled_from(schema.QUANTITIES) | st.builds(
 statistics = st.sampled_from([statistic.name for statistic in schema.STATISTICS]) | names
 
 
+def _name(item: Parameter | Quantity) -> str:
+    return item.name
+
+
 @st.composite
 def layouts(draw: st.DrawFn) -> Layout:
     groups = draw(st.lists(st.builds(Group, names, options, several_names), max_size=3))
@@ -58,10 +62,10 @@ def layouts(draw: st.DrawFn) -> Layout:
         Parameter, names, shapes, names, st.integers(0, 2**40), st.integers(0, len(groups) - 1)
     )
     return Layout(
-        tuple(draw(st.lists(parameter, max_size=4))) if groups else (),
+        tuple(draw(st.lists(parameter, max_size=4, unique_by=_name))) if groups else (),
         tuple(groups),
         tuple(draw(st.lists(statistics, max_size=6))),
-        tuple(draw(st.lists(quantities, max_size=6))),
+        tuple(draw(st.lists(quantities, max_size=6, unique_by=_name))),
         tuple(draw(st.lists(st.builds(Unoptimized, names, shapes, st.booleans()), max_size=3))),
     )
 
@@ -220,6 +224,15 @@ def test_a_damaged_layout_is_refused_or_can_be_used(fields: Any) -> None:
         ("parameters", [["w", [2], "float32", 2, -1]], "group that does not exist"),
         ("parameters", [["w", [2], "float32", 2]], "not a layout"),
         ("parameters", None, "not a layout"),
+        ("parameters", [["w", [2**62, 4], "float32", 2, 0]], "2\\^63 elements or more"),
+        ("parameters", [["w", [10**4000], "float32", 2, 0]], "2\\^63 elements or more"),
+        ("parameters", [["w", [2], "float32", 2**63, 0]], "read is out of range"),
+        ("parameters", [["w", [2], "float32", -1, 0]], "read is out of range"),
+        ("parameters", [["w", [2], "float32", 2, 0]] * 2, "stands for two"),
+        ("quantities", [["update", True, -52]] * 2, "stands for two"),
+        ("unoptimized", [["w", [2**63], True]], "2\\^63 elements or more"),
+        ("groups", [["AdamW", {"lr": [1]}, [], {}, {}]], "option 'lr'"),
+        ("groups", [["AdamW", [[1, 2]], [], {}, {}]], "option 1"),
         ("groups", [["AdamW", 3, []]], "not a layout"),
         ("quantities", [["update", True, 151]], "outside float32"),
         ("quantities", [["update", True, -151]], "outside float32"),
@@ -690,7 +703,7 @@ def test_every_parameter_has_a_block_of_its_own() -> None:
 
 
 def test_parameters_share_blocks_where_the_layout_says_so() -> None:
-    three = (*LAYOUT.parameters, LAYOUT.parameters[0])
+    three = (*LAYOUT.parameters, dataclasses.replace(LAYOUT.parameters[0], name="third"))
     layout = dataclasses.replace(LAYOUT, parameters=three, parameters_per_block=2)
     assert Layout.from_content(layout.content()) == layout
     counts = np.random.default_rng(0).integers(0, 300, (3, 2, WIDTH))

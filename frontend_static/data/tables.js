@@ -118,8 +118,12 @@ export function hyperparameterTable(run, { step, wall_time, columns, values }) {
   return toCsv([['run', 'group', 'optimizer', 'step', 'wall_time', ...columns], ...rows]);
 }
 
-/** @param {string | number} value */
+/**
+ * An apostrophe keeps a spreadsheet from taking a name for a formula (OWASP, CSV Injection).
+ * @param {string | number} value
+ */
 function _field(value) {
-  const text = String(value);
+  const isFormula = typeof value === 'string' && /^[=+\-@\t\r]/.test(value) && value !== '-inf';
+  const text = isFormula ? `'${value}` : String(value);
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }

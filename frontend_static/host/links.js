@@ -27,7 +27,7 @@ const TEXT = { read: (/** @type {string} */ value) => value || undefined, write:
 const LIST = {
   read: (/** @type {string} */ value) =>
     value === '' ? [] : value.split(',').map(_decode).filter((item) => item !== null),
-  write: (/** @type {string[]} */ items) => items.map(encodeURIComponent).join(','),
+  write: (/** @type {string[]} */ items) => items.map(_encode).join(','),
 };
 const ONE_OF = (/** @type {string[]} */ ...values) => ({
   read: (/** @type {string} */ value) => (values.includes(value) ? value : undefined),
@@ -90,7 +90,7 @@ export function writeLink(hash, link) {
   for (const [field, value] of Object.entries(link)) {
     if (value === undefined) continue;
     const { key, write } = FIELDS[/** @type {keyof Link} */ (field)];
-    kept.push(`${PREFIX}${key}=${encodeURIComponent(write(value))}`);
+    kept.push(`${PREFIX}${key}=${_encode(write(value))}`);
   }
   return `#${kept.join('&')}`;
 }
@@ -146,6 +146,11 @@ function _host() {
 /** @param {string} hash */
 function _tokens(hash) {
   return hash.replace(/^#/, '').split('&').filter(Boolean);
+}
+
+/** Half a character, which a damaged name may have, has no encoding. @param {string} text */
+function _encode(text) {
+  return encodeURIComponent(text.replace(/\p{Surrogate}/gu, '\ufffd'));
 }
 
 /** @param {string} text @returns {string | null} */

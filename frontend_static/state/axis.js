@@ -11,11 +11,19 @@
  * @param {Float64Array} step
  * @param {Float64Array} wallTime seconds since the epoch, as long as `step`
  * @param {number} start wall time of the run's first step
- * @returns {Float64Array} axis value of every step; a view of the input where that suffices
+ * @returns {Float64Array} axis value of every step, ascending; a view of the input where that suffices
  */
 export function axisValues(axis, step, wallTime, start) {
   if (axis === 'step') return step;
-  return axis === 'wall' ? wallTime : wallTime.map((time) => time - start);
+  const times = _ascending(wallTime);
+  return axis === 'wall' ? times : times.map((time) => time - start);
+}
+
+/** Where the clock was set back, time stands still until it is later again. @param {Float64Array} times */
+function _ascending(times) {
+  if (times.every((time, i) => i === 0 || time >= times[i - 1])) return times;
+  let latest = times.find(Number.isFinite) ?? 0;
+  return times.map((time) => (latest = time > latest && time < Infinity ? time : latest));
 }
 
 /**

@@ -79,17 +79,31 @@ function _names(names) {
 
 /** @param {Finding} finding @param {string} address of the view */
 export function toMarkdown({ severity, title, text, advice, parameters, from, to, run }, address) {
-  const names = parameters.map((name) => `\`${name}\``).join(', ');
+  const names = parameters.map(_code).join(', ');
   const lines = [
-    `**${severity}: ${title}**`,
+    `**${severity}: ${_plain(title)}**`,
     '',
-    `- run: \`${run}\``,
+    `- run: ${_code(run)}`,
     ...(names ? [`- where: ${names}`] : []),
     `- when: ${from === to ? `step ${from}` : `steps ${from} to ${to}`}`,
-    `- why: ${text}`,
-    ...(advice ? [`- try: ${advice}`] : []),
+    `- why: ${_plain(text)}`,
+    ...(advice ? [`- try: ${_plain(advice)}`] : []),
     '',
-    `[Open in TensorBoard](${address})`,
+    `[Open in TensorBoard](${address.replace(/[()]/g, (c) => (c === '(' ? '%28' : '%29'))})`,
   ];
   return `${lines.join('\n')}\n`;
+}
+
+/** A name as code, whatever is in it: the fence is longer than any row of backticks inside. @param {string} name */
+function _code(name) {
+  const text = name.replace(/\s+/g, ' ');
+  const longest = Math.max(0, ...(text.match(/`+/g) ?? []).map(({ length }) => length));
+  if (!longest) return `\`${text}\``;
+  const fence = '`'.repeat(longest + 1);
+  return `${fence} ${text} ${fence}`;
+}
+
+/** A sentence, in which nothing is Markdown or HTML. @param {string} text */
+function _plain(text) {
+  return text.replace(/\s+/g, ' ').replace(/[\\`*_[\]<>~|]/g, '\\$&');
 }

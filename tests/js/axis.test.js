@@ -79,6 +79,16 @@ test('moving along stops at the ends and keeps the length', () => {
   assert.deepEqual(shiftedRange({ from: 100, to: 300 }, 5000, WHOLE), { from: 800, to: 1000 });
 });
 
+test('time never runs backwards on an axis', () => {
+  const steps = Float64Array.of(1, 2, 3, 4, 5, 6);
+  const times = Float64Array.of(NaN, 100, 40, 90, Infinity, 120);
+  assert.deepEqual([...axisValues('wall', steps, times, 100)], [100, 100, 100, 100, 100, 120]);
+  assert.deepEqual([...axisValues('relative', steps, times, 100)], [0, 0, 0, 0, 0, 20]);
+  assert.equal(axisValues('step', steps, times, 100), steps);
+  const ascending = Float64Array.of(1, 2, 2, 5, 6, 7);
+  assert.equal(axisValues('wall', steps, ascending, 0), ascending);
+});
+
 test('a step between two known ones lies between their times, one beyond them at the last', () => {
   assert.equal(axisValueOfStep(STEPS, TIMES, 8), 1008);
   assert.equal(axisValueOfStep(STEPS, TIMES, 6), 1006);
