@@ -29,7 +29,7 @@ demo: $(VENV)/.examples-installed
 
 # What is quick comes first.
 test: lint javascript oldest $(VENV)/.browser-installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(VENV)/.test-installed
 	$(BIN)/ruff check

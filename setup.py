@@ -52,6 +52,7 @@ TEST = [
     "mypy>=1.14",
     "playwright>=1.45",
     "pytest>=8.2",
+    "pytest-xdist>=3.6",
     "ruff>=0.9",
     "tensorboardX>=2.6.2",
     "twine>=5",
