@@ -101,8 +101,10 @@ def _most(signals: Signals) -> float:
 def _ratio_of_gradients(signals: Signals) -> Float64s:
     """Median update-to-weight ratio, float64 ``[records]``; NaN where weight decay makes it."""
     weights = signals.started_weights
-    decay = signals.median("weight_decay_ratio", weights)
     ratio = signals.median(_RATIO, weights)
+    if not signals.is_known("weight_decay_ratio"):
+        return ratio
+    decay = signals.median("weight_decay_ratio", weights)
     return np.where(decay > thresholds.WEIGHT_DECAY_RATIO, np.nan, ratio)
 
 

@@ -162,9 +162,11 @@ def _weight_decay(signals: Signals) -> Condition | None:
         strong: Indices = matrices[row > threshold]
         return strong
 
-    # Where eps makes the rest of the update small, eps is what to change.
-    damped = signals.median("epsilon_fraction", matrices) > thresholds.EPS_DOMINATES_FRACTION
-    holds = (ratio > threshold) & is_settled(signals) & ~has_converged(signals) & ~damped
+    holds = (ratio > threshold) & is_settled(signals) & ~has_converged(signals)
+    if signals.is_known("epsilon_fraction"):
+        # Where eps makes the rest of the update small, eps is what to change.
+        small = signals.median("epsilon_fraction", matrices)
+        holds &= ~(small > thresholds.EPS_DOMINATES_FRACTION)
     return Condition(run.step, holds, ratio, threshold, blame=blame)
 
 
