@@ -12,13 +12,14 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import distributed_cases
 import numpy as np
 import pytest
+import torch
 from recorded_run import RecordedRun, read_run
 
 from tb_adam_plugin.callback.distributed import SAID
@@ -54,6 +55,15 @@ SHARDED = {
     },
 }
 CASES = [(ranks, case, alone) for ranks, of in SHARDED.items() for case, alone in of.items()]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Several threads add up gradients in another order than the processes, which have one each."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def free_port() -> int:
