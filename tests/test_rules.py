@@ -630,6 +630,7 @@ def test_a_learning_rate_that_some_networks_bear_is_a_question_without_consequen
     dead, asked = diagnose(run).findings
     assert (dead.rule, dead.severity, dead.consequence_of) == ("dead_units", "error", None)
     assert (asked.rule, asked.severity) == ("lr_too_high", "info")
+    assert asked.title == "Is the learning rate too high?"
     assert "?" in asked.text
     assert "Try lr" not in asked.advice
 

@@ -146,7 +146,7 @@ def _finding(rule: Rule, evidence: Evidence) -> Finding:
     return Finding(
         rule.id,
         severity,
-        rule.title,
+        (rule.question if severity == "info" else "") or rule.title,
         rule.message(evidence),
         rule.advice(evidence),
         rule.reference,

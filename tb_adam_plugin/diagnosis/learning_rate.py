@@ -191,13 +191,14 @@ def _too_high_message(e: Evidence) -> str:
         f"{number(e.value)} times its size, one of them to {number(_largest_ratio(e))}"
     )
     if _too_high_severity(e) == "info":
-        return f"{seen}. Is the learning rate too high? Some networks bear it."
+        return f"{seen}. Some networks bear it: does the loss rise at first?"
     return f"{seen}: little is left of the initial weights."
 
 
 LR_TOO_HIGH = Rule(
     id="lr_too_high",
     title="Learning rate too high",
+    question="Is the learning rate too high?",
     needs=(_RATIO,),
     condition=_too_high,
     persistence=Persistence(),

@@ -95,6 +95,7 @@ class Rule:
         explains: Ids of rules that fire as a consequence of this one.
         needs_any: One of these is enough, where there are any; of a tuple all are needed.
         uses: What it reads as well where it was recorded.
+        question: The title where the severity comes out as "info"; "" for the same one.
     """
 
     id: str
@@ -109,6 +110,7 @@ class Rule:
     explains: tuple[str, ...] = ()
     needs_any: tuple[str | tuple[str, ...], ...] = ()
     uses: tuple[str, ...] = ()
+    question: str = ""
 
 
 def together(names: str | tuple[str, ...]) -> tuple[str, ...]:
