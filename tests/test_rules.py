@@ -245,6 +245,11 @@ NEAR: Sequence[tuple[str, str, Sequence[Change]]] = [
     ),
     ("init_too_large", "later", [statistic("weight_rms", 0.5, from_step=2)]),
     ("lost_updates", "less than half", [statistic("lost_update_fraction", 0.45)]),
+    (
+        "lost_updates",
+        "no gradients",
+        [statistic("lost_update_fraction", 0.9), statistic("zero_gradient_fraction", 0.6)],
+    ),
     ("lost_updates", "short", [statistic("lost_update_fraction", 0.9, only=[9, 10, 11, 12])]),
     ("beta2_too_low", "quiet", [statistic("second_moment_flicker", 0.07), _LOW_BETA2]),
     ("beta2_too_low", "beta2 is high", [statistic("second_moment_flicker", 0.4)]),

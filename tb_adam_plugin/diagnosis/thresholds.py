@@ -161,6 +161,8 @@ INIT_LARGEST_OF_UNTRAINED = 6.5
 # Share of the requested changes that rounding loses. Healthy: up to 0.18.
 LOST_UPDATES_FRACTION = 0.5
 LOST_UPDATES_POINTS = 5
+# As many elements without a gradient, as dead units leave, account for that many lost updates.
+LOST_UPDATES_ZERO_GRADIENTS = 0.5
 # Weight decay against the update. Healthy: up to 0.4.
 WEIGHT_DECAY_RATIO = 0.5
 WEIGHT_DECAY_POINTS = 5

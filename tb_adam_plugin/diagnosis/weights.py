@@ -99,6 +99,17 @@ INIT_TOO_LARGE = Rule(
 # --- rounding -----------------------------------------------------------------------------------
 
 
+def _lost_updates(signals: Signals) -> Condition:
+    matrices = signals.run.weights_or_matrices
+    # Without gradients exp_avg fades away, and what is left of it is nothing to lose.
+    faded = (
+        signals.median("zero_gradient_fraction", matrices) > thresholds.LOST_UPDATES_ZERO_GRADIENTS
+    )
+    return median_beyond(
+        signals, "lost_update_fraction", thresholds.LOST_UPDATES_FRACTION, matrices, ~faded
+    )
+
+
 def _types(e: Evidence) -> str:
     types = {e.signals.run.parameters[i].dtype for i in e.parameters}
     return ", ".join(sorted(types)) or "stored"
@@ -118,9 +129,7 @@ LOST_UPDATES = Rule(
     id="lost_updates",
     title="Updates are lost to rounding",
     needs=("lost_update_fraction",),
-    condition=lambda s: median_beyond(
-        s, "lost_update_fraction", thresholds.LOST_UPDATES_FRACTION, s.run.weights_or_matrices
-    ),
+    condition=_lost_updates,
     persistence=Persistence(thresholds.LOST_UPDATES_POINTS),
     severity="error",
     message=lambda e: (
@@ -131,6 +140,7 @@ LOST_UPDATES = Rule(
     reference="Zamirai et al. 2020, Revisiting BFloat16 training",
     explains=("lr_too_low", "plateau", "second_moment_frozen", "layer_imbalance",
               "noise_dominated", "bimodal_update"),
+    uses=("zero_gradient_fraction",),
 )  # fmt: skip
 
 
