@@ -9,6 +9,7 @@ the machine does falls on all of them.
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import statistics
 import tempfile
@@ -110,6 +111,23 @@ def time_callback(
     return recorded, between, written / (REPEATS + 1)
 
 
+def tensor_bytes() -> dict[int, int]:
+    """Bytes of the memory of every tensor that Python knows, by its address."""
+    gc.collect()
+    tensors = [found for found in gc.get_objects() if type(found) in (Tensor, nn.Parameter)]
+    return {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
+
+
+def kept_bytes(
+    model: nn.Module, optimizer: torch.optim.Optimizer, folder: Path, exact: bool
+) -> int:
+    """Bytes of the tensors that the callback keeps between records."""
+    before = tensor_bytes()
+    with AdamDebugCallback(model, optimizer, log_dir=folder, every_n_steps=1, exact=exact):
+        optimizer.step()
+        return sum(size for address, size in tensor_bytes().items() if address not in before)
+
+
 def hook_overhead(folder: Path) -> float:
     """Seconds that a step which is not recorded adds, without the gradient norm."""
     weight = nn.Parameter(torch.ones(1))
@@ -208,6 +226,7 @@ def measure(options: argparse.Namespace) -> None:
                     seconds / (recorded - step)
                 )
         overhead = hook_overhead(Path(folder, "overhead"))
+        kept = kept_bytes(model, optimizer, Path(folder, "kept"), options.exact)
     sizes = [parameter.numel() for parameter in model.parameters()]
     print(
         f"{options.model}: {sum(sizes) / 1e6:.1f}M parameters in {len(sizes)} tensors, "
@@ -223,7 +242,8 @@ def measure(options: argparse.Namespace) -> None:
     print(
         f"\nRecording every 10 steps takes {100 * statistics.median(share):.2f} % of the training "
         f"time, with a tiny batch.\nA step between records, without the norm: "
-        f"{overhead * 1e6:.0f} µs.\nOne record is {size / 1e3:.0f} kB in the event file."
+        f"{overhead * 1e6:.0f} µs.\nOne record is {size / 1e3:.0f} kB in the event file.\n"
+        f"The callback keeps {kept / 1e6:.0f} MB of tensors."
     )
 
 
