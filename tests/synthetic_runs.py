@@ -164,12 +164,16 @@ def column(name: str, value: Any, *, from_step: float = 0, to_step: float = np.i
     return change
 
 
-def hyperparameter(name: str, value: float, group: int | None = None) -> Change:
-    """Set a hyperparameter of one group, or of all."""
+def hyperparameter(
+    name: str, value: Any, group: int | None = None, *, from_step: float = 0
+) -> Change:
+    """Set a hyperparameter of one group, or of all: a number, or a function of the steps."""
 
     def change(run: RecordedRun) -> RecordedRun:
         values = run.hyperparameters.get(name, np.full((run.step.size, 2), np.nan)).copy()
-        values[:, slice(None) if group is None else group] = value
+        inside = run.step >= from_step
+        new = value(run.step[inside])[:, None] if callable(value) else value
+        values[inside, slice(None) if group is None else slice(group, group + 1)] = new
         return replace(run, hyperparameters={**run.hyperparameters, name: values})
 
     return change

@@ -86,6 +86,13 @@ CLIPPED: list[Change] = [
 DECAY: list[Change] = [statistic("weight_decay_ratio", 3.0, of=WEIGHTS)]
 HALF: list[Change] = [dtype("float16", "float16")]
 TOO_FAST: list[Change] = [statistic("update_to_weight_ratio", 0.246, to_step=16)]
+WITHOUT_FIRST = ("momentum_gradient_cosine", "gradient_exp_avg_cosine")
+RMSPROP: list[Change] = [
+    optimizer("RMSprop", WITHOUT_FIRST),
+    hyperparameter("beta2", NAN),
+    hyperparameter("alpha", 0.99),
+]
+LOSS_ROSE: list[Change] = [column("loss", 4.0, from_step=2, to_step=40)]
 NOISY: list[Change] = [column("loss", flat_loss), statistic("momentum_gradient_cosine", 0.05)]
 EPS: list[Change] = [
     statistic("epsilon_fraction", 0.9),
@@ -120,6 +127,7 @@ PLANTED: Mapping[str, Sequence[Change]] = {
     "lost_updates": [statistic("lost_update_fraction", 0.8), dtype("bfloat16", "bfloat16")],
     "beta2_too_low": [statistic("second_moment_flicker", 0.4), _LOW_BETA2],
     "lr_too_high": TOO_FAST,
+    "beta1_too_high": [hyperparameter("beta1", 0.999)],
     "weight_decay_too_strong": DECAY,
     "lr_decayed_early": [column("lr", 1e-6, from_step=200)],
     "clip_always": CLIPPED,
@@ -178,6 +186,7 @@ NEAR: Sequence[tuple[str, str, Sequence[Change]]] = [
         [column("lr", 1e-4, from_step=100), column("lr", 1e-3, from_step=200)],
     ),
     ("lr_jump", "warm-up", [column("lr", lambda t: 1e-12 * 10.0 ** np.minimum(t, 9))]),
+    ("lr_jump", "warm-up of a group", [hyperparameter("lr", lambda t: 1e-12 * 10.0 ** (t / 50))]),
     ("state_reset", "moments go on", [RESET[0], RESET[2]]),
     ("state_reset", "cosine is known", RESET[1:]),
     (
@@ -247,6 +256,21 @@ NEAR: Sequence[tuple[str, str, Sequence[Change]]] = [
     ("lost_updates", "less than half", [statistic("lost_update_fraction", 0.45)]),
     (
         "lost_updates",
+        "little in half precision",
+        [statistic("lost_update_fraction", 0.25), dtype("bfloat16", "bfloat16")],
+    ),
+    ("beta1_too_high", "usual", [hyperparameter("beta1", 0.95)]),
+    ("beta1_too_high", "Lion", [hyperparameter("beta1", 0.99), optimizer("Lion")]),
+    (
+        "beta1_too_high",
+        "no exp_avg",
+        [
+            hyperparameter("beta1", 0.99),
+            lambda run: replace(run, groups=tuple(replace(g, storage={}) for g in run.groups)),
+        ],
+    ),
+    (
+        "lost_updates",
         "no gradients",
         [statistic("lost_update_fraction", 0.9), statistic("zero_gradient_fraction", 0.6)],
     ),
@@ -260,6 +284,26 @@ NEAR: Sequence[tuple[str, str, Sequence[Change]]] = [
     ),
     ("lr_too_high", "healthy start", [statistic("update_to_weight_ratio", 0.05, to_step=16)]),
     ("lr_too_high", "short", [statistic("update_to_weight_ratio", 0.2, to_step=2)]),
+    (
+        "lr_too_high",
+        "the loss does not rise",
+        [statistic("update_to_weight_ratio", 0.06, to_step=16), column("loss", 2.3, to_step=40)],
+    ),
+    (
+        "lr_too_high",
+        "the loss rises, and steps are short",
+        [statistic("update_to_weight_ratio", 0.03, to_step=16), *LOSS_ROSE],
+    ),
+    (
+        "lr_too_high",
+        "the loss rises in a resumed run",
+        [
+            lambda _: make_run(first=10_001, last=10_400),
+            statistic("update_to_weight_ratio", 0.06),
+            column("loss", 4.0, from_step=10_002, to_step=10_040),
+        ],
+    ),
+    ("lr_too_high", "RMSprop", [*RMSPROP, statistic("update_to_weight_ratio", 0.3, to_step=16)]),
     ("lr_too_high", "weight decay", [*TOO_FAST, statistic("weight_decay_ratio", 3.0, to_step=16)]),
     (
         "lr_too_high",
@@ -421,6 +465,11 @@ NEAR: Sequence[tuple[str, str, Sequence[Change]]] = [
     ("rare_rows", "most are used", [statistic("dead_row_fraction", 0.7, of=["embedding.weight"])]),
     ("bimodal_update", "healthy", [statistic("update_bimodality", 0.08)]),
     ("bimodal_update", "first steps", [statistic("update_bimodality", 1.0, to_step=20)]),
+    (
+        "plateau",
+        "an outlier where every step is recorded",
+        [lambda _: make_run(every=1), column("loss", 60.0, from_step=400, to_step=400)],
+    ),
     ("plateau", "falls late", [column("loss", 2.3, to_step=250), column("loss", 1, from_step=251)]),
     ("plateau", "negative loss", [column("loss", -2.3)]),
 ]
@@ -492,7 +541,6 @@ WITHOUT_SECOND = (
     "exp_avg_sq_root", "second_moment_underflow_fraction", "second_moment_flicker",
     "update_bimodality", "second_moment_frozen_fraction",
 )  # fmt: skip
-WITHOUT_FIRST = ("momentum_gradient_cosine", "gradient_exp_avg_cosine")
 
 
 def warmed_up(steps: Any) -> Any:
@@ -510,9 +558,7 @@ HEALTHY: Mapping[str, RecordedRun] = {
     "SGD": changed(optimizer("SGD", WITHOUT_SECOND), hyperparameter("beta1", NAN)),
     "plain SGD": changed(optimizer("SGD", (*WITHOUT_SECOND, *WITHOUT_FIRST))),
     "RMSprop": changed(
-        optimizer("RMSprop", WITHOUT_FIRST),
-        hyperparameter("beta2", NAN),
-        hyperparameter("alpha", 0.99),
+        *RMSPROP,
         statistic("epsilon_10_fraction", 0.8, to_step=50),
     ),
     "Adagrad": changed(
@@ -651,6 +697,56 @@ def test_few_records_show_the_same_first_steps_as_many() -> None:
     assert sum_over_steps(steps, np.full(40, NAN), 10) == pytest.approx(0)
 
 
+def test_a_loss_that_rises_at_first_makes_a_high_learning_rate_an_alarm() -> None:
+    bearable = statistic("update_to_weight_ratio", 0.06, to_step=16)
+    finding = found(changed(bearable, *LOSS_ROSE))["lr_too_high"]
+    assert finding.severity == "warning"
+    assert "and the loss rose from 2.3 to 4." in finding.text
+    assert "Try lr" in finding.advice
+    burst = changed(bearable, column("loss", np.inf, from_step=9, to_step=9))
+    assert "rose from 2.3 to infinite" in found(burst)["lr_too_high"].text
+
+
+def test_the_first_steps_of_rmsprop_are_long_whatever_its_learning_rate() -> None:
+    alarming = statistic("update_to_weight_ratio", 0.3, to_step=16)
+    assert found(changed(alarming))["lr_too_high"].severity == "error"
+    assert "lr_too_high" not in found(changed(*RMSPROP, alarming))
+    far = statistic("update_to_weight_ratio", 1.5, to_step=16)
+    assert found(changed(*RMSPROP, far))["lr_too_high"].severity == "error"
+
+
+def test_the_learning_rate_of_each_group_may_jump() -> None:
+    (jump,) = diagnose(changed(hyperparameter("lr", 0.1, group=1, from_step=200))).findings
+    assert (jump.rule, jump.first_step) == ("lr_jump", 200)
+    assert jump.parameters == tuple(BIASES)
+    assert "of all 5 layers.*.bias rose 100-fold at once, from 1e-3 to 0.1" in jump.text
+    assert "Go back to lr 1e-3" in jump.advice
+
+
+def test_a_group_that_decays_differently_is_judged_by_itself() -> None:
+    stronger = [hyperparameter("weight_decay", 30.0, group=1)]
+    decayed = statistic("weight_decay_ratio", 3.0, of=BIASES)
+    finding = found(changed(*stronger, decayed))["weight_decay_too_strong"]
+    assert finding.parameters == tuple(BIASES)
+    assert "instead of 30" in finding.advice
+    assert "weight_decay_too_strong" not in found(changed(decayed))
+
+
+def test_a_high_beta1_is_a_question_and_a_very_high_one_an_alarm() -> None:
+    asked = found(changed(hyperparameter("beta1", 0.99)))["beta1_too_high"]
+    assert (asked.severity, asked.title) == ("info", "Is beta1 too high?")
+    alarm = found(changed(hyperparameter("beta1", 0.999)))["beta1_too_high"]
+    assert alarm.severity == "warning"
+    assert "1000 steps old on average" in alarm.text
+    assert alarm.advice == "Try beta1 0.9 instead of 0.999."
+
+
+def test_a_third_of_the_updates_lost_is_a_warning_in_half_precision() -> None:
+    run = changed(statistic("lost_update_fraction", 0.4), dtype("bfloat16", "bfloat16"))
+    assert found(run)["lost_updates"].severity == "warning"
+    assert found(changed(*PLANTED["lost_updates"]))["lost_updates"].severity == "error"
+
+
 def test_a_warm_up_is_no_longer_than_the_run_bears() -> None:
     assert (
         "warm the learning rate up over 50 steps" in found(changed(*TOO_FAST))["lr_too_high"].advice
@@ -718,6 +814,16 @@ def test_a_spike_that_raises_the_loss_is_an_error() -> None:
     assert found(changed(*spike))["gradient_spike"].severity == "warning"
     harmful = changed(*spike, column("loss", 2.0, from_step=301))
     assert found(harmful)["gradient_spike"].severity == "error"
+    outlier = changed(*spike, column("loss", 200.0, from_step=300, to_step=303))
+    assert found(outlier)["gradient_spike"].severity == "warning"
+    lost = changed(*spike, column("loss", np.inf, from_step=301))
+    assert found(lost)["gradient_spike"].severity == "error"
+
+
+def test_a_spike_where_no_loss_is_left_is_a_question() -> None:
+    exhausted = column("loss", lambda t: 2.3 * np.exp(-t / 20))
+    finding = found(changed(*PLANTED["gradient_spike"], exhausted))["gradient_spike"]
+    assert (finding.severity, finding.title) == ("info", "Does this gradient spike matter?")
 
 
 def test_nonfinite_loss_or_norm_between_records_is_found() -> None:
@@ -752,11 +858,21 @@ def test_what_came_before_a_cause_is_no_consequence_of_it() -> None:
     assert found(run)["dead_units"].consequence_of is None
 
 
-def test_a_consequence_is_not_more_severe_than_its_cause() -> None:
+def test_a_cause_is_as_severe_as_its_consequences() -> None:
     run = changed(*DECAY, statistic("dead_row_fraction", 1.0, of=LAYERS, from_step=100))
     findings = found(run)
-    assert findings["weight_decay_too_strong"].severity == "warning"
-    assert findings["dead_units"].severity == "warning"
+    assert findings["dead_units"].consequence_of == "weight_decay_too_strong"
+    assert findings["weight_decay_too_strong"].severity == "error"
+    assert found(changed(*DECAY))["weight_decay_too_strong"].severity == "warning"
+
+
+def test_of_two_that_may_explain_each_other_the_earlier_is_the_cause() -> None:
+    late_decay = statistic("weight_decay_ratio", 3.0, of=WEIGHTS, from_step=310)
+    first, second = diagnose(changed(*PLANTED["gradient_spike"], late_decay)).findings
+    assert (first.rule, second.rule) == ("gradient_spike", "weight_decay_too_strong")
+    assert second.consequence_of == "gradient_spike"
+    first, second = diagnose(changed(*PLANTED["gradient_spike"], *DECAY)).findings
+    assert (first.rule, second.rule) == ("weight_decay_too_strong", "gradient_spike")
 
 
 def test_neighbouring_steps_are_one_finding_and_distant_ones_are_not() -> None:

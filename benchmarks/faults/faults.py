@@ -419,7 +419,7 @@ def _hyperparameters() -> list[Fault]:
             "beta2 too high", "adamw 0.99999 after a burst", ("stale_second_moment",), 2,
             changed(beta2=0.99999), BurstOfGradients,
         ),
-        Fault("beta1 too high", "adamw 0.999", (), 2, changed(beta1=0.999)),
+        Fault("beta1 too high", "adamw 0.999", ("beta1_too_high",), 2, changed(beta1=0.999)),
         Fault("epsilon too large", "adamw 1", epsilon, 2, changed(epsilon=1.0)),
         Fault("epsilon too large", "adam 0.1", epsilon, 2, changed("adam", epsilon=0.1)),
         Fault("epsilon too large", "adamw 0.01", epsilon, 2, changed(epsilon=0.01)),

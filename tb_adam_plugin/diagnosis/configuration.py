@@ -104,6 +104,42 @@ COUPLED_DECAY = Rule(
 )
 
 
+def _beta1_too_high(signals: Signals) -> Condition | None:
+    # What is called beta1 elsewhere does something else, Lion's among them.
+    return _groups_where(
+        signals,
+        [
+            _last(signals, "beta1", i) > thresholds.BETA1_TOO_HIGH_ASKS
+            and "exp_avg" in group.storage
+            and "Lion" not in group.optimizer
+            for i, group in enumerate(signals.run.groups)
+        ],
+    )
+
+
+def _beta1(e: Evidence) -> float:
+    """The highest beta1 of any group."""
+    return max(_last(e.signals, "beta1", int(i)) for i in set(e.signals.run.group_of[e.parameters]))
+
+
+BETA1_TOO_HIGH = Rule(
+    id="beta1_too_high",
+    title="beta1 too high",
+    question="Is beta1 too high?",
+    needs=("beta1",),
+    condition=_beta1_too_high,
+    persistence=Persistence(),
+    severity=lambda e: "warning" if _beta1(e) > thresholds.BETA1_TOO_HIGH else "info",
+    message=lambda e: (
+        f"beta1 is {number(_beta1(e))}: a step follows gradients that are "
+        f"{number(1 / (1 - _beta1(e)))} steps old on average. By then they point elsewhere, and "
+        "exp_avg cannot turn in time."
+    ),
+    advice=lambda e: f"Try beta1 0.9 instead of {number(_beta1(e))}.",
+    reference="Kingma & Ba 2015, Adam, section 6.4",
+)
+
+
 def _eps_rounds_to_zero(signals: Signals) -> Condition | None:
     run = signals.run
     half = {p.group for p in run.parameters if p.dtype == "float16"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,7 +11,16 @@ from . import thresholds
 from .compass import Compass, read_compass
 from .recorded_run import Indices, RecordedRun
 from .registry import RULES
-from .rule import SEVERITIES, Condition, Evidence, Finding, NotEvaluated, Rule, together
+from .rule import (
+    SEVERITIES,
+    Condition,
+    Evidence,
+    Finding,
+    NotEvaluated,
+    Rule,
+    Severity,
+    together,
+)
 from .signals import Signals
 from .stretches import Stretch, find_stretches
 
@@ -160,13 +169,13 @@ def _finding(rule: Rule, evidence: Evidence) -> Finding:
 
 
 def _with_causes(findings: Sequence[Finding], rules: Sequence[Rule]) -> list[Finding]:
-    """Say what explains what; a consequence is not more severe than its cause.
+    """Say what explains what; a cause is as severe as the worst of its consequences.
 
     A question explains no alarm, and comes after all of them.
     """
     explains = {rule.id: rule.explains for rule in rules}
     explained: list[Finding] = []
-    for finding in findings:
+    for finding in _causes_first(findings, explains):
         cause = next(
             (
                 other
@@ -178,9 +187,31 @@ def _with_causes(findings: Sequence[Finding], rules: Sequence[Rule]) -> list[Fin
             None,
         )
         if cause is not None:
-            severity = max(finding.severity, cause.severity, key=SEVERITIES.index)
-            finding = replace(
-                finding, consequence_of=cause.consequence_of or cause.rule, severity=severity
-            )
+            finding = replace(finding, consequence_of=cause.consequence_of or cause.rule)
         explained.append(finding)
-    return sorted(explained, key=lambda finding: finding.severity == "info")
+    worst: dict[str | None, Severity] = {}
+    for finding in explained:
+        root = finding.consequence_of
+        worst[root] = min(worst.get(root, "info"), finding.severity, key=SEVERITIES.index)
+    raised = [
+        replace(f, severity=min(f.severity, worst[f.rule], key=SEVERITIES.index))
+        if f.rule in worst and f.severity != "info"
+        else f
+        for f in explained
+    ]
+    return sorted(raised, key=lambda finding: finding.severity == "info")
+
+
+def _causes_first(
+    findings: Sequence[Finding], explains: Mapping[str, Sequence[str]]
+) -> list[Finding]:
+    """Put what began before its consequences before them, whatever the order of the rules."""
+    ordered: list[Finding] = []
+    for finding in findings:
+        consequences = (
+            place
+            for place, other in enumerate(ordered)
+            if other.rule in explains[finding.rule] and finding.first_step < other.first_step
+        )
+        ordered.insert(next(consequences, len(ordered)), finding)
+    return ordered

@@ -7,7 +7,7 @@ import numpy as np
 from . import thresholds
 from .conditions import at_every_step
 from .recorded_run import Flags, Float64s, Indices, Values
-from .rule import Condition, Evidence, Persistence, Rule
+from .rule import Condition, Evidence, Persistence, Rule, Severity
 from .signals import Signals, is_settled, median
 from .stretches import in_a_row
 from .wording import named, number, one_digit, percent, step
@@ -327,16 +327,26 @@ def _spiking(signals: Signals, step: float) -> Indices:
 
 
 def _harms(e: Evidence) -> bool:
-    """Whether the loss was higher after a spike than before."""
-    s = e.signals
-    before = s.smooth_loss[s.steps < e.worst_step][-1:]
-    after = s.smooth_loss[
-        (s.steps >= e.worst_step) & (s.steps <= e.worst_step + thresholds.SPIKE_HARM_STEPS)
-    ]
-    if not before.size or not after.size:
+    """Whether the loss was higher after a spike than before; the spike's own does not count."""
+    loss, step = e.signals.column("loss"), e.signals.steps
+    many, after = thresholds.SPIKE_HARM_STEPS, step - e.worst_step
+    known = ~np.isnan(loss)
+    before = loss[known & (step < e.first_step)][-int(many) :]
+    later = loss[known & (after > many / 3) & (after <= many)]
+    if not before.size or not later.size:
         return False
-    limit = thresholds.SPIKE_HARM_FACTOR * before[0] + thresholds.SPIKE_HARM_MARGIN
-    return bool(after[-1] > limit)
+    usual = float(np.median(before))
+    limit = usual + (thresholds.SPIKE_HARM_FACTOR - 1) * abs(usual) + thresholds.SPIKE_HARM_MARGIN
+    return not float(np.median(later)) <= limit
+
+
+def _spike_severity(e: Evidence) -> Severity:
+    if _harms(e):
+        return "error"
+    # Where next to no loss is left, the gradients of other batches are next to nothing.
+    s = e.signals
+    exhausted = s.smooth_loss < thresholds.CONVERGED_LOSS_SHARE * s.starting_loss
+    return "info" if exhausted[s.steps == e.worst_step].any() else "warning"
 
 
 def _spike_message(e: Evidence) -> str:
@@ -374,15 +384,22 @@ def _spike_advice(e: Evidence) -> str:
 GRADIENT_SPIKE = Rule(
     id="gradient_spike",
     title="Gradient spike",
+    question="Does this gradient spike matter?",
     needs=(),
     needs_any=("gradient_norm", "gradient_surprise"),
     condition=_gradient_spike,
     persistence=Persistence(),
-    severity=lambda e: "error" if _harms(e) else "warning",
+    severity=_spike_severity,
     message=_spike_message,
     advice=_spike_advice,
     reference="Wortsman et al. 2023, Stable and low-precision training (StableAdamW)",
-    explains=("loss_blowup", "stale_second_moment", "nonfinite", "dead_units"),
+    explains=(
+        "loss_blowup",
+        "stale_second_moment",
+        "nonfinite",
+        "dead_units",
+        "weight_decay_too_strong",
+    ),
 )
 
 
@@ -571,7 +588,7 @@ NOISE = Rule(
     title="Do the labels belong to the inputs?",
     needs=("momentum_gradient_cosine", "update_to_weight_ratio", "loss"),
     condition=_noise,
-    persistence=Persistence(thresholds.NOISE_POINTS),
+    persistence=Persistence(thresholds.NOISE_POINTS, thresholds.LASTING_STEPS),
     severity="info",
     message=lambda e: (
         f"The loss no longer falls (it is {percent(e.value)} of what it was after a third of the "

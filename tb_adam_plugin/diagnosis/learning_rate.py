@@ -10,7 +10,7 @@ from .recorded_run import Flags, Float64s, Indices
 from .rule import Condition, Evidence, Persistence, Rule, Severity
 from .signals import Signals, is_settled, median_of_all
 from .stretches import in_a_row
-from .wording import number, one_digit, percent, step
+from .wording import named, number, one_digit, percent, step
 
 _RATIO = "update_to_weight_ratio"
 _COSINE = "momentum_gradient_cosine"
@@ -23,27 +23,60 @@ def _jumped(signals: Signals) -> Condition | None:
     steps, lr = signals.steps, signals.lr
     if lr.size < 2:
         return None
-    before = lr[:-1]
-    rise = np.append(np.nan, lr[1:] / np.where(before > 0, before, np.nan))
-    highest = np.append(np.nan, np.fmax.accumulate(before))
-    # A schedule with restarts returns to its peak; what exceeds the peak is no schedule.
-    holds = (
-        (rise > thresholds.LR_JUMP)
-        & (lr > thresholds.LR_JUMP_ABOVE_PEAK * highest)
-        & (steps > signals.warmup_end + 1)
-    )
+    rise: Float64s = _rise_above_peak(lr[:, None])[:, 0]
+    holds: Flags = (rise > thresholds.LR_JUMP) & (steps > signals.warmup_end + 1)
+    if not holds.any():
+        return _group_jumped(signals)
     return at_every_step(signals, rise, holds, thresholds.LR_JUMP)
 
 
+def _group_jumped(signals: Signals) -> Condition | None:
+    """The same in groups of which only the learning rate of records is known."""
+    run = signals.run
+    lr = run.hyperparameters.get("lr")
+    if lr is None or len(lr) < 3:
+        return None
+    # What rises from record to record is a warm-up.
+    rising = np.diff(lr, axis=0, prepend=np.nan) > 0
+    after_rest = np.append(np.zeros((1, lr.shape[1]), bool), ~rising[:-1], axis=0)
+    after_rest[1] = False
+    rise = np.where(after_rest, _rise_above_peak(lr), np.nan)
+    holds = rise > thresholds.LR_JUMP
+
+    def blame(record: int) -> Indices:
+        jumped: Indices = np.flatnonzero(np.isin(run.group_of, np.flatnonzero(holds[record])))
+        return jumped
+
+    highest = np.fmax.reduce(rise, axis=1)
+    return Condition(run.step, holds.any(axis=1), highest, thresholds.LR_JUMP, blame=blame)
+
+
+def _rise_above_peak(lr: Float64s) -> Float64s:
+    """Learning rate over that of the row before, ``[rows, groups]``; NaN up to the peak so far.
+
+    A schedule with restarts returns to its peak; what exceeds the peak is no schedule.
+    """
+    before = lr[:-1]
+    highest = np.fmax.accumulate(before, axis=0)
+    above = (before > 0) & (lr[1:] > thresholds.LR_JUMP_ABOVE_PEAK * highest)
+    rise = np.full(lr.shape, np.nan)
+    rise[1:] = np.where(above, lr[1:] / np.where(above, before, 1), np.nan)
+    return rise
+
+
 def _lr_before(e: Evidence) -> float:
+    if e.parameters.size:
+        records = e.signals.run.step[e.signals.run.step < e.worst_step]
+        return e.signals.lr_of(e.parameters, float(records[-1]))
     lr = e.signals.lr[e.signals.steps < e.worst_step]
     return float(lr[-1]) if lr.size else float("nan")
 
 
 def _jumped_message(e: Evidence) -> str:
     before = _lr_before(e)
+    of = f" of {named(e.names, e.signals.run.names)}" if e.names else ""
     return (
-        f"The learning rate rose {number(e.value)}-fold in one step, from {number(before)} to "
+        f"The learning rate{of} rose {number(e.value)}-fold at once, from {number(before)} to "
         f"{number(before * e.value)} at step {step(e.worst_step)}, and was never as high before."
     )
 
@@ -67,7 +100,7 @@ LR_JUMP = Rule(
     reference="",
     explains=(
         "lr_too_high", "loss_blowup", "gradient_spike", "dead_units", "nonfinite", "plateau",
-        "weight_decay_too_strong", "stale_second_moment",
+        "weight_decay_too_strong", "stale_second_moment", "no_gradient",
     ),
 )  # fmt: skip
 
@@ -78,7 +111,9 @@ LR_JUMP = Rule(
 def _too_high(signals: Signals) -> Condition:
     early = signals.run.step <= signals.warmup_end + thresholds.LR_TOO_HIGH_STEPS
     step = signals.run.step[early]
-    weights, asks = signals.started_weights, thresholds.LR_TOO_HIGH_ASKS * _most(signals)
+    weights, share = signals.started_weights, thresholds.LR_TOO_HIGH_ASKS
+    if _rose_to(signals) > 0:
+        share = thresholds.LR_TOO_HIGH_ROSE
     path = sum_over_steps(
         step, _ratio_of_gradients(signals)[early], thresholds.LR_TOO_HIGH_PATH_STEPS
     )
@@ -88,14 +123,42 @@ def _too_high(signals: Signals) -> Condition:
         fast: Indices = weights[row >= np.median(row)]
         return fast
 
-    return Condition(step, path > asks, path, _most(signals), blame=blame)
+    most = _most(signals)
+    return Condition(step, path > share * most, path, most, blame=blame)
 
 
 def _most(signals: Signals) -> float:
     """What the ratio may add up to."""
     if _adds_up_squares(signals):
         return thresholds.LR_TOO_HIGH_PATH_SHRINKING
-    return thresholds.LR_TOO_HIGH_PATH
+    alpha = signals.uncorrected_alpha
+    if np.isnan(alpha):
+        return thresholds.LR_TOO_HIGH_PATH
+    # The first steps are longer by 1/√(1 - αᵗ), whatever the learning rate.
+    steps = np.arange(1, thresholds.LR_TOO_HIGH_PATH_STEPS + 1)
+    return thresholds.LR_TOO_HIGH_PATH * float(np.mean(1 / np.sqrt(1 - alpha**steps)))
+
+
+def _rose_to(signals: Signals) -> float:
+    """What the loss rose to in the first steps, a mean of several; 0 if it did not rise.
+
+    Infinity if it is not finite.
+    """
+    if signals.run.first_step > thresholds.FIRST_STEP:
+        return 0.0
+    early = signals.steps <= signals.warmup_end + thresholds.LR_TOO_HIGH_STEPS
+    loss, first = signals.column("loss")[early][1:], _loss_before(signals)
+    steps = thresholds.LR_TOO_HIGH_LOSS_STEPS
+    if loss.size < steps or np.isnan(first):
+        return 0.0
+    loss = np.where(np.isfinite(loss), loss, np.inf)
+    highest = float(np.lib.stride_tricks.sliding_window_view(loss, steps).mean(axis=1).max())
+    return highest if highest > thresholds.LR_TOO_HIGH_LOSS * first > 0 else 0.0
+
+
+def _loss_before(signals: Signals) -> float:
+    """The loss of the first step, which no update has touched; NaN if there is none."""
+    return float(signals.column("loss")[0]) if signals.steps.size else float("nan")
 
 
 def _ratio_of_gradients(signals: Signals) -> Float64s:
@@ -146,7 +209,7 @@ def _largest_ratio(e: Evidence) -> float:
 
 
 def _too_high_severity(e: Evidence) -> Severity:
-    if e.value <= e.threshold:
+    if e.value <= e.threshold and not _rose_to(e.signals):
         return "info"
     far = _largest_ratio(e) > thresholds.LR_FAR_TOO_HIGH_RATIO
     overshoots = _gain_ratio_low(e.signals).holds.any()
@@ -192,6 +255,9 @@ def _too_high_message(e: Evidence) -> str:
     )
     if _too_high_severity(e) == "info":
         return f"{seen}. Some networks bear it: does the loss rise at first?"
+    if e.value <= e.threshold:
+        rose_to = number(_rose_to(e.signals))
+        return f"{seen}, and the loss rose from {number(_loss_before(e.signals))} to {rose_to}."
     return f"{seen}: little is left of the initial weights."
 
 

@@ -26,7 +26,7 @@ PLATEAU = Rule(
     title="The loss hardly falls",
     needs=("loss", "step"),
     condition=_plateau,
-    persistence=Persistence(thresholds.PLATEAU_POINTS),
+    persistence=Persistence(thresholds.PLATEAU_POINTS, thresholds.LASTING_STEPS),
     severity="info",
     message=lambda e: (
         f"In the second half of the run the loss is still {percent(e.value)} of what it was at "

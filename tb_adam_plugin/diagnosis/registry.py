@@ -27,6 +27,7 @@ RULES: tuple[Rule, ...] = (
     learning_rate.LR_DECAYED_EARLY,
     gradients.CLIP_ALWAYS,
     # The state.
+    configuration.BETA1_TOO_HIGH,
     weights.DEAD_UNITS,
     gradients.VANISHING,
     second_moment.EPS_DOMINATES,

@@ -101,7 +101,7 @@ UNDERFLOW = Rule(
     ),
     reference="Micikevicius et al. 2018, Mixed precision training",
     explains=("nonfinite", "lost_updates", "eps_dominates", "eps_influences", "loss_blowup",
-              "lr_too_high", "layer_imbalance"),
+              "lr_too_high", "layer_imbalance", "second_moment_frozen"),
 )  # fmt: skip
 
 
@@ -127,8 +127,9 @@ FROZEN = Rule(
     persistence=Persistence(thresholds.FROZEN_POINTS),
     severity="warning",
     message=lambda e: (
-        f"In {percent(e.value)} of the elements beta2 · exp_avg_sq rounds back to exp_avg_sq in "
-        f"{_storage(e)}: it keeps the largest gradients for ever, and the steps stay too small."
+        f"In {percent(e.value)} of the elements with an exp_avg_sq above 0, beta2 · exp_avg_sq "
+        f"rounds back to it in {_storage(e)}: it keeps the largest gradients for ever, and the "
+        "steps stay too small."
     ),
     advice=_frozen_advice,
     reference="Zamirai et al. 2020, Revisiting BFloat16 training",
@@ -217,10 +218,8 @@ def _eps_condition(signals: Signals, name: str) -> Condition:
     value = _alive_share(signals, name)
     holds = (value > thresholds.EPS_DOMINATES_FRACTION) & is_settled(signals)
     run = signals.run
-    uncorrected = np.isnan(signals.hyperparameter_now("beta2"))
-    alpha = signals.hyperparameter_now("alpha")
-    if uncorrected and 0 < alpha < 1:
-        holds &= run.step > thresholds.EPS_UNCORRECTED_SHARE / (1 - alpha)
+    if not np.isnan(signals.uncorrected_alpha):
+        holds &= run.step > thresholds.EPS_UNCORRECTED_SHARE / (1 - signals.uncorrected_alpha)
     return Condition(
         run.step,
         holds,

@@ -200,6 +200,14 @@ class Signals:
         return float(known[-1]) if known.size else float("nan")
 
     @cached_property
+    def uncorrected_alpha(self) -> float:
+        """Decay of a second moment whose bias is not corrected, as RMSprop's; NaN if it is."""
+        alpha = self.hyperparameter_now("alpha")
+        has_moment = any("exp_avg_sq_root" not in g.undefined for g in self.run.groups)
+        corrected = not np.isnan(self.hyperparameter_now("beta2"))
+        return alpha if 0 < alpha < 1 and has_moment and not corrected else float("nan")
+
+    @cached_property
     def gain_ratio(self) -> tuple[Float64s, Float64s]:
         """The gain ratio where it was recorded, each the median of the last records, and the steps.
 

@@ -98,6 +98,8 @@ INIT_TOO_LARGE = Rule(
 
 # --- rounding -----------------------------------------------------------------------------------
 
+_HALF = ("float16", "bfloat16")
+
 
 def _lost_updates(signals: Signals) -> Condition:
     matrices = signals.run.weights_or_matrices
@@ -105,9 +107,10 @@ def _lost_updates(signals: Signals) -> Condition:
     faded = (
         signals.median("zero_gradient_fraction", matrices) > thresholds.LOST_UPDATES_ZERO_GRADIENTS
     )
-    return median_beyond(
-        signals, "lost_update_fraction", thresholds.LOST_UPDATES_FRACTION, matrices, ~faded
-    )
+    types = [signals.run.parameters[i].dtype in _HALF for i in matrices]
+    half = 2 * sum(types) > len(types)
+    threshold = thresholds.LOST_UPDATES_FRACTION_HALF if half else thresholds.LOST_UPDATES_FRACTION
+    return median_beyond(signals, "lost_update_fraction", threshold, matrices, ~faded)
 
 
 def _types(e: Evidence) -> str:
@@ -131,7 +134,7 @@ LOST_UPDATES = Rule(
     needs=("lost_update_fraction",),
     condition=_lost_updates,
     persistence=Persistence(thresholds.LOST_UPDATES_POINTS),
-    severity="error",
+    severity=lambda e: "error" if e.value > thresholds.LOST_UPDATES_FRACTION else "warning",
     message=lambda e: (
         f"{percent(e.value)} of the changes that the optimizer asks for are smaller than half the "
         f"distance between neighbouring {_types(e)} numbers: the weight stays as it was."
@@ -149,35 +152,54 @@ LOST_UPDATES = Rule(
 
 def _weight_decay(signals: Signals) -> Condition | None:
     run = signals.run
-    decay = run.hyperparameters.get("weight_decay")
-    if decay is None or not decay.size:
+    decaying = _decaying(signals)
+    if not decaying:
         return None
-    decaying = np.flatnonzero((decay > 0).any(axis=0))
-    matrices = run.weights_or_matrices
-    matrices = matrices[np.isin(run.group_of[matrices], decaying)]
-    if not matrices.size:
-        return None
-
-    def compute(part: slice) -> Float64s:
-        ratio = signals.statistic("weight_decay_ratio")[part][:, matrices]
-        zero = signals.statistic("zero_gradient_fraction")[part][:, matrices]
-        # Without a gradient decay is all there is, which is not its fault.
-        return median(np.where(zero < 1, ratio, np.nan))
-
     threshold = thresholds.WEIGHT_DECAY_RATIO
-    ratio = signals.by_record(("decay", matrices.tobytes()), compute)
+    parts = [_decay_of(signals, parameters) for parameters in decaying]
+    ratio = np.fmax.reduce(parts)
+    parameters = np.concatenate(decaying)
 
     def blame(record: int) -> Indices:
-        row = signals.statistic("weight_decay_ratio")[record, matrices]
-        strong: Indices = matrices[row > threshold]
+        row = signals.statistic("weight_decay_ratio")[record, parameters]
+        strong: Indices = parameters[row > threshold]
         return strong
 
     holds = (ratio > threshold) & is_settled(signals) & ~has_converged(signals)
-    if signals.is_known("epsilon_fraction"):
-        # Where eps makes the rest of the update small, eps is what to change.
-        small = signals.median("epsilon_fraction", matrices)
-        holds &= ~(small > thresholds.EPS_DOMINATES_FRACTION)
     return Condition(run.step, holds, ratio, threshold, blame=blame)
+
+
+def _decaying(signals: Signals) -> list[Indices]:
+    """Matrices of the groups that decay alike; all parameters of those without a matrix."""
+    run = signals.run
+    decay = run.hyperparameters.get("weight_decay")
+    if decay is None or not decay.size:
+        return []
+    largest = np.fmax.reduce(decay, axis=0)
+    alike = [
+        np.flatnonzero(np.isin(run.group_of, np.flatnonzero(largest == d)))
+        for d in np.unique(largest[largest > 0])
+    ]
+    matrices = run.weights_or_matrices
+    chosen = [np.intersect1d(parameters, matrices) for parameters in alike]
+    return [m if m.size else p for m, p in zip(chosen, alike, strict=True) if p.size]
+
+
+def _decay_of(signals: Signals, parameters: Indices) -> Float64s:
+    """Median weight decay against the update, float64 ``[records]``; NaN where it is no fault."""
+
+    def compute(part: slice) -> Float64s:
+        ratio = signals.statistic("weight_decay_ratio")[part][:, parameters]
+        zero = signals.statistic("zero_gradient_fraction")[part][:, parameters]
+        # Without a gradient decay is all there is.
+        return median(np.where(zero < 1, ratio, np.nan))
+
+    ratio = signals.by_record(("decay", parameters.tobytes()), compute)
+    if not signals.is_known("epsilon_fraction"):
+        return ratio
+    # Where eps makes the rest of the update small, eps is what to change.
+    small = signals.median("epsilon_fraction", parameters) > thresholds.EPS_DOMINATES_FRACTION
+    return np.where(small, np.nan, ratio)
 
 
 def _alignment(e: Evidence) -> float:
