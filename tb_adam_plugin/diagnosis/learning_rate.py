@@ -25,9 +25,9 @@ def _jumped(signals: Signals) -> Condition | None:
         return None
     rise: Float64s = _rise_above_peak(lr[:, None])[:, 0]
     holds: Flags = (rise > thresholds.LR_JUMP) & (steps > signals.warmup_end + 1)
-    if not holds.any():
-        return _group_jumped(signals)
-    return at_every_step(signals, rise, holds, thresholds.LR_JUMP)
+    if holds.any():
+        return at_every_step(signals, rise, holds, thresholds.LR_JUMP)
+    return _group_jumped(signals)
 
 
 def _group_jumped(signals: Signals) -> Condition | None:
