@@ -15,16 +15,15 @@ from .wording import named, number, step
 _COUPLED = frozenset({"Adam", "NAdam", "RAdam", "Adamax"})
 
 
-def _unoptimized(signals: Signals, *, trainable: bool) -> Condition | None:
-    names = tuple(u.name for u in signals.run.unoptimized if u.trainable == trainable)
-    return all_along(signals, names=names)
+def _unoptimized(signals: Signals, *, trainable: bool) -> tuple[str, ...]:
+    return tuple(u.name for u in signals.run.unoptimized if u.trainable == trainable)
 
 
 NOT_IN_OPTIMIZER = Rule(
     id="not_in_optimizer",
     title="Trainable parameters are in no group",
     needs=("step",),
-    condition=lambda s: _unoptimized(s, trainable=True),
+    condition=lambda s: all_along(s, names=_unoptimized(s, trainable=True)),
     persistence=Persistence(),
     severity="warning",
     message=lambda e: (
@@ -39,16 +38,32 @@ NOT_IN_OPTIMIZER = Rule(
     explains=("plateau",),
 )
 
+
+def _resting(signals: Signals) -> tuple[str, ...]:
+    return tuple(signals.run.names[i] for i in signals.run.resting)
+
+
+def _frozen_message(e: Evidence) -> str:
+    resting = _resting(e.signals)
+    untrainable = [name for name in e.names if name not in set(resting)]
+    parts = [f"{named(untrainable)}: requires_grad is False."] if untrainable else []
+    if resting:
+        names = named(resting, e.signals.run.names)
+        parts.append(f"{names}: the learning rate of the group is 0 at every record.")
+    return f"{' '.join(parts)} Is that meant?"
+
+
 FROZEN_PARAMETERS = Rule(
     id="frozen",
     title="Some parameters are frozen",
     needs=("step",),
-    condition=lambda s: _unoptimized(s, trainable=False),
+    condition=lambda s: all_along(s, names=_unoptimized(s, trainable=False) + _resting(s)),
     persistence=Persistence(),
     severity="info",
-    message=lambda e: f"{named(e.names)}: requires_grad is False. Is that meant?",
+    message=_frozen_message,
     advice=lambda e: "",
     reference="",
+    uses=("lr",),
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from . import thresholds
-from .conditions import at_every_step
+from .conditions import NONE, at_every_step
 from .recorded_run import Flags, Float64s, Indices
 from .rule import Condition, Evidence, Persistence, Rule, Severity
 from .signals import Signals, is_settled, median_of_all
@@ -41,10 +41,15 @@ def _lr_before(e: Evidence) -> float:
 
 
 def _jumped_message(e: Evidence) -> str:
-    before = _lr_before(e)
+    run, before = e.signals.run, _lr_before(e)
+    after, where = before * e.value, f"in one step, at step {step(e.worst_step)}"
+    record = int(np.searchsorted(run.step, e.worst_step))
+    if run.main_group and 0 < record < run.step.size:  # whose lr is known at the records only
+        after = e.signals.lr_of(NONE, run.step[record])
+        where = f"between steps {step(run.step[record - 1])} and {step(run.step[record])}"
     return (
-        f"The learning rate rose {number(e.value)}-fold in one step, from {number(before)} to "
-        f"{number(before * e.value)} at step {step(e.worst_step)}, and was never as high before."
+        f"The learning rate rose {number(after / before)}-fold {where}, from {number(before)} to "
+        f"{number(after)}, and was never as high before."
     )
 
 
@@ -254,7 +259,7 @@ def _loss_blowup(signals: Signals) -> Condition:
 
 
 def _loss_blowup_advice(e: Evidence) -> str:
-    lr = e.signals.lr_of(np.empty(0, np.intp), e.first_step)
+    lr = e.signals.lr_of(NONE, e.first_step)
     tried = (
         f"Try lr {number(one_digit(lr / 10))} instead of {number(lr)}"
         if lr > 0
