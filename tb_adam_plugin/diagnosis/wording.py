@@ -20,6 +20,11 @@ def number(value: float) -> str:
     return f"{value:.2g}" if abs(value) < 100 else f"{value:.0f}"
 
 
+def decay(value: float) -> str:
+    """A decay rate, in which the digits after the nines are what counts: ``0.999``."""
+    return f"{value:.6g}"
+
+
 def percent(share: float) -> str:
     """A share as percent."""
     return f"{100 * share:.0f} %"
