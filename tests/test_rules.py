@@ -826,6 +826,21 @@ def test_a_consequence_is_not_more_severe_than_its_cause() -> None:
     assert findings["dead_units"].severity == "warning"
 
 
+def test_a_consequence_says_to_see_to_its_cause_first() -> None:
+    findings = found(changed(*SLOW, *STALE))
+    assert findings["lr_too_low"].advice.startswith(
+        "First see to “Gradients add up from step to step”. If this remains: Try lr "
+    )
+    assert found(changed(*SLOW))["lr_too_low"].advice.startswith("Try lr ")
+
+
+def test_nothing_is_before_the_first_step() -> None:
+    first = found(changed(statistic("nonfinite_count", 3.0)))["nonfinite"]
+    assert first.advice.startswith("Look at the inputs")
+    later = found(changed(statistic("nonfinite_count", 3.0, from_step=200)))["nonfinite"]
+    assert later.advice.startswith("Look at the 20 steps before step 200 first")
+
+
 def test_neighbouring_steps_are_one_finding_and_distant_ones_are_not() -> None:
     spikes = [column("gradient_norm", 100.0, from_step=t, to_step=t) for t in (200, 204, 450)]
     first, second = (f for f in diagnose(changed(*spikes)).findings if f.rule == "gradient_spike")

@@ -179,8 +179,15 @@ def _with_causes(findings: Sequence[Finding], rules: Sequence[Rule]) -> list[Fin
         )
         if cause is not None:
             severity = max(finding.severity, cause.severity, key=SEVERITIES.index)
+            root = cause.consequence_of or cause.rule
+            title = next(other.title for other in explained if other.rule == root)
+            # What a consequence alone would need is often the opposite of what its cause does.
+            later = f"First see to “{title}”. If this remains: {finding.advice}"
             finding = replace(
-                finding, consequence_of=cause.consequence_of or cause.rule, severity=severity
+                finding,
+                consequence_of=root,
+                severity=severity,
+                advice=later if finding.advice else "",
             )
         explained.append(finding)
     return sorted(explained, key=lambda finding: finding.severity == "info")
