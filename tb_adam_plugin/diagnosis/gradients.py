@@ -111,10 +111,11 @@ def _nonfinite_advice(e: Evidence) -> str:
     lr = e.signals.lr_of(e.parameters, e.first_step)
     smaller = f", try lr {number(one_digit(lr / 3))} instead of {number(lr)}" if lr > 0 else ""
     precision = "train in bfloat16 or with a GradScaler, or " if half else ""
-    return (
-        f"Look at the 20 steps before step {step(e.first_step)} first; then {precision}clip the "
-        f"gradient norm to 1{smaller}."
-    )
+    if e.first_step <= thresholds.FIRST_STEP:  # no step has done it
+        where = "Look at the inputs, the initial weights and the loss of the first batch"
+    else:
+        where = f"Look at the 20 steps before step {step(e.first_step)}"
+    return f"{where} first; then {precision}clip the gradient norm to 1{smaller}."
 
 
 NONFINITE = Rule(
