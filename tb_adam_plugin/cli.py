@@ -12,6 +12,7 @@ import dataclasses
 import importlib
 import io
 import json
+import math
 import sys
 import textwrap
 import warnings
@@ -121,7 +122,7 @@ def _diagnose(runs: Sequence[Run], options: argparse.Namespace) -> int:
         _print_json(runs)
     else:
         for run in runs:
-            _print_table(run)
+            _print_table(run, options.logdir if run.name == "." else run.name)
     found = {finding.severity for run in runs for finding in run.findings()}
     if options.fail_on is None:
         return 0
@@ -142,17 +143,18 @@ def _print_json(runs: Sequence[Run]) -> None:
     print(json.dumps({"runs": described}, indent=2, allow_nan=False))
 
 
-def _print_table(run: Run) -> None:
+def _print_table(run: Run, name: str) -> None:
     findings = run.findings()
     counts = [
         f"{n} {severity}{'s' if n > 1 and severity != 'info' else ''}"
         for severity in SEVERITIES
         if (n := sum(finding.severity == severity for finding in findings))
     ]
-    print(f"{printable(run.name)}: {', '.join(counts) or 'nothing found'}")
+    print(f"{printable(name)}: {', '.join(counts) or 'nothing found'}")
     if run.diagnosis.compass is not None:
         reading, gain = run.diagnosis.compass.run, run.diagnosis.compass.gain
-        print(f"  learning rate: {reading.text} (cosine {number(reading.cosine)})")
+        cosine = f" (cosine {number(reading.cosine)})" if math.isfinite(reading.cosine) else ""
+        print(f"  learning rate: {reading.text}{cosine}")
         if gain is not None:
             print(f"  by the gain ratio: {gain.text} ({number(gain.gain_ratio)})")
     for finding in findings:

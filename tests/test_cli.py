@@ -66,6 +66,10 @@ def test_a_table_names_findings_and_what_to_try(logs: Path) -> None:
     assert max(map(len, ended.stdout.splitlines())) <= 100
 
 
+def test_a_folder_that_is_a_run_is_called_by_its_name(logs: Path) -> None:
+    assert adam_debug("diagnose", logs / "good").stdout.startswith(f"{logs / 'good'}: nothing")
+
+
 def test_json_has_every_finding(logs: Path) -> None:
     ended = adam_debug("diagnose", logs, "--json")
     runs = {run["run"]: run for run in json.loads(ended.stdout)["runs"]}

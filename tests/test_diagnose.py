@@ -219,7 +219,6 @@ def test_names_that_differ_in_numbers_are_one() -> None:
 
 def test_numbers_have_two_digits_that_count() -> None:
     shown = {0.08: "0.08", 3e-4: "3e-4", 1.23e-5: "1.2e-5", 0: "0", 65536: "6.6e4", 412.6: "413"}
-    shown |= {0.999: "0.999", 0.95: "0.95", 0.9997: "0.9997", 0.97531: "0.98", 1: "1"}
     assert {value: wording.number(value) for value in shown} == shown
     assert wording.number(math.inf) == "infinite"
     assert wording.one_digit(3.33e-4) == 3e-4

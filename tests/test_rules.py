@@ -104,7 +104,15 @@ VANISHING: list[Change] = [
     statistic("weight_rms", 1.0, of=MATRICES, from_step=2),
 ]
 
+
 # What a rule is for. One entry for every rule.
+def lr_of_group(run: RecordedRun, group: int, values: Sequence[float]) -> RecordedRun:
+    """Set a group's learning rate at the first records; the last value holds for the others."""
+    lr = run.hyperparameters["lr"].copy()
+    lr[: len(values), group], lr[len(values) :, group] = values, values[-1]
+    return replace(run, hyperparameters={**run.hyperparameters, "lr": lr})
+
+
 PLANTED: Mapping[str, Sequence[Change]] = {
     "not_in_optimizer": [unoptimized("head2.weight", trainable=True)],
     "frozen": [unoptimized("backbone.weight", trainable=False)],
@@ -162,6 +170,7 @@ PLANTED: Mapping[str, Sequence[Change]] = {
 NEAR: Sequence[tuple[str, str, Sequence[Change]]] = [
     ("not_in_optimizer", "frozen", [unoptimized("a.weight", trainable=False)]),
     ("frozen", "trainable", [unoptimized("a.weight", trainable=True)]),
+    ("frozen", "lr is 0 at first", [lambda run: lr_of_group(run, 1, [0.0, 0.0, 0.0, 1e-3])]),
     (
         "no_gradient",
         "one has",
@@ -670,6 +679,59 @@ def test_advice_about_the_learning_rate_names_values() -> None:
     assert "Try lr 0.03 instead of 1e-3" in far_low.advice
 
 
+def in_second_group(run: RecordedRun) -> RecordedRun:
+    """Biases are in the first group, and everything else in the second one."""
+    parameters = tuple(replace(p, group=int(len(p.shape) > 1)) for p in run.parameters)
+    return replace(run, parameters=parameters)
+
+
+def test_settings_are_those_of_the_group_that_holds_the_weights() -> None:
+    high = found(lr_of_group(in_second_group(changed(*TOO_FAST)), 1, [0.5]))["lr_too_high"]
+    assert "Try lr 0.05 instead of 0.5" in high.advice
+    eps = [*PLANTED["eps_dominates"], in_second_group, hyperparameter("eps", 0.1, group=1)]
+    assert "instead of 0.1" in found(changed(*eps))["eps_dominates"].advice
+    beta2 = [statistic("second_moment_flicker", 0.5), in_second_group]
+    low = found(changed(*beta2, hyperparameter("beta2", 0.3, group=1)))["beta2_too_low"]
+    assert "instead of 0.3" in low.advice
+    assert "beta2_too_low" not in found(changed(*beta2, hyperparameter("beta2", 0.3, group=0)))
+
+
+def test_a_learning_rate_that_jumps_in_another_group_than_the_first_one_is_found() -> None:
+    values = [1e-3] * 20 + [0.3]
+    run = lr_of_group(in_second_group(make_run()), 1, values)
+    jump = found(run)["lr_jump"]
+    assert "300-fold between steps 140 and 150, from 1e-3 to 0.3" in jump.text
+    of_biases = found(lr_of_group(make_run(), 1, values))["lr_jump"]
+    assert of_biases.parameters == tuple(BIASES)
+    assert "of all 5 layers.*.bias rose 300-fold between steps" in of_biases.text
+    assert "Go back to lr 1e-3" in of_biases.advice
+    scheduled = in_second_group(changed(column("lr", warmed_up)))
+    assert found(lr_of_group(scheduled, 1, [2e-3])) == {}
+
+
+def test_weights_of_a_group_without_learning_rate_do_not_count() -> None:
+    resting = [*LAYERS, "embedding.weight"]
+    still = [statistic("update_to_weight_ratio", 0.0, of=resting)]
+    run = changed(*still, statistic("momentum_gradient_cosine", 0.9, of=resting))
+    groups = tuple(replace(p, group=int(p.name not in resting)) for p in run.parameters)
+    run = lr_of_group(replace(run, parameters=groups), 0, [0.0])
+    (frozen,) = diagnose(run).findings
+    assert frozen.text == (
+        "embedding.weight and all 5 layers.*.weight: the learning rate of the group is 0 at every "
+        "record. Is that meant?"
+    )
+    # From when on they move they count.
+    moving = lr_of_group(run, 0, [0.0] * 20 + [1e-3])
+    early = replace(
+        run,
+        step=run.step[:20],
+        wall_time=run.wall_time[:20],
+        statistics={n: v[:20] for n, v in run.statistics.items()},
+        hyperparameters={n: v[:20] for n, v in run.hyperparameters.items()},
+    )
+    assert diagnose(moving, diagnose(early)).findings == diagnose(moving).findings != ()
+
+
 def test_weights_that_are_overwritten_once_are_enough() -> None:
     finding = found(changed(statistic("update_to_weight_ratio", 3.0, to_step=1)))["lr_too_high"]
     assert finding.severity == "error"
@@ -713,14 +775,6 @@ def test_the_first_steps_of_rmsprop_are_long_whatever_its_learning_rate() -> Non
     assert "lr_too_high" not in found(changed(*RMSPROP, alarming))
     far = statistic("update_to_weight_ratio", 1.5, to_step=16)
     assert found(changed(*RMSPROP, far))["lr_too_high"].severity == "error"
-
-
-def test_the_learning_rate_of_each_group_may_jump() -> None:
-    (jump,) = diagnose(changed(hyperparameter("lr", 0.1, group=1, from_step=200))).findings
-    assert (jump.rule, jump.first_step) == ("lr_jump", 200)
-    assert jump.parameters == tuple(BIASES)
-    assert "of all 5 layers.*.bias rose 100-fold at once, from 1e-3 to 0.1" in jump.text
-    assert "Go back to lr 1e-3" in jump.advice
 
 
 def test_a_group_that_decays_differently_is_judged_by_itself() -> None:
@@ -809,6 +863,14 @@ def test_findings_name_their_parameters() -> None:
     assert found(surprised)["gradient_spike"].parameters == ("head.weight",)
 
 
+def test_a_spike_is_told_by_what_it_exceeds() -> None:
+    by_norm = found(changed(column("gradient_norm", 40.0, from_step=300, to_step=300)))
+    assert re.search(r"gradient \d\d times the usual", by_norm["gradient_spike"].text)
+    assert "beta2 0.95 instead of 0.999" in by_norm["gradient_spike"].advice
+    by_surprise = found(changed(statistic("gradient_surprise", 25.0, of=LAYERS[:1], only=[30])))
+    assert "a gradient 25 times √v̂ in layers.0.weight" in by_surprise["gradient_spike"].text
+
+
 def test_a_spike_that_raises_the_loss_is_an_error() -> None:
     spike = PLANTED["gradient_spike"]
     assert found(changed(*spike))["gradient_spike"].severity == "warning"
@@ -873,6 +935,21 @@ def test_of_two_that_may_explain_each_other_the_earlier_is_the_cause() -> None:
     assert second.consequence_of == "gradient_spike"
     first, second = diagnose(changed(*PLANTED["gradient_spike"], *DECAY)).findings
     assert (first.rule, second.rule) == ("weight_decay_too_strong", "gradient_spike")
+
+
+def test_a_consequence_says_to_see_to_its_cause_first() -> None:
+    findings = found(changed(*SLOW, *STALE))
+    assert findings["lr_too_low"].advice.startswith(
+        "First see to “Gradients add up from step to step”. If this remains: Try lr "
+    )
+    assert found(changed(*SLOW))["lr_too_low"].advice.startswith("Try lr ")
+
+
+def test_nothing_is_before_the_first_step() -> None:
+    first = found(changed(statistic("nonfinite_count", 3.0)))["nonfinite"]
+    assert first.advice.startswith("Look at the inputs")
+    later = found(changed(statistic("nonfinite_count", 3.0, from_step=200)))["nonfinite"]
+    assert later.advice.startswith("Look at the 20 steps before step 200 first")
 
 
 def test_neighbouring_steps_are_one_finding_and_distant_ones_are_not() -> None:

@@ -9,22 +9,21 @@ from .conditions import all_along
 from .recorded_run import Indices
 from .rule import Condition, Evidence, Persistence, Rule
 from .signals import Signals
-from .wording import named, number, step
+from .wording import decay, named, number, step
 
 # Optimizers whose weight_decay is added to the gradient unless an option says otherwise.
 _COUPLED = frozenset({"Adam", "NAdam", "RAdam", "Adamax"})
 
 
-def _unoptimized(signals: Signals, *, trainable: bool) -> Condition | None:
-    names = tuple(u.name for u in signals.run.unoptimized if u.trainable == trainable)
-    return all_along(signals, names=names)
+def _unoptimized(signals: Signals, *, trainable: bool) -> tuple[str, ...]:
+    return tuple(u.name for u in signals.run.unoptimized if u.trainable == trainable)
 
 
 NOT_IN_OPTIMIZER = Rule(
     id="not_in_optimizer",
     title="Trainable parameters are in no group",
     needs=("step",),
-    condition=lambda s: _unoptimized(s, trainable=True),
+    condition=lambda s: all_along(s, names=_unoptimized(s, trainable=True)),
     persistence=Persistence(),
     severity="warning",
     message=lambda e: (
@@ -39,16 +38,32 @@ NOT_IN_OPTIMIZER = Rule(
     explains=("plateau",),
 )
 
+
+def _resting(signals: Signals) -> tuple[str, ...]:
+    return tuple(signals.run.names[i] for i in signals.run.resting)
+
+
+def _frozen_message(e: Evidence) -> str:
+    resting = _resting(e.signals)
+    untrainable = [name for name in e.names if name not in set(resting)]
+    parts = [f"{named(untrainable)}: requires_grad is False."] if untrainable else []
+    if resting:
+        names = named(resting, e.signals.run.names)
+        parts.append(f"{names}: the learning rate of the group is 0 at every record.")
+    return f"{' '.join(parts)} Is that meant?"
+
+
 FROZEN_PARAMETERS = Rule(
     id="frozen",
     title="Some parameters are frozen",
     needs=("step",),
-    condition=lambda s: _unoptimized(s, trainable=False),
+    condition=lambda s: all_along(s, names=_unoptimized(s, trainable=False) + _resting(s)),
     persistence=Persistence(),
     severity="info",
-    message=lambda e: f"{named(e.names)}: requires_grad is False. Is that meant?",
+    message=_frozen_message,
     advice=lambda e: "",
     reference="",
+    uses=("lr",),
 )
 
 
@@ -131,11 +146,11 @@ BETA1_TOO_HIGH = Rule(
     persistence=Persistence(),
     severity=lambda e: "warning" if _beta1(e) > thresholds.BETA1_TOO_HIGH else "info",
     message=lambda e: (
-        f"beta1 is {number(_beta1(e))}: a step follows gradients that are "
+        f"beta1 is {decay(_beta1(e))}: a step follows gradients that are "
         f"{number(1 / (1 - _beta1(e)))} steps old on average. By then they point elsewhere, and "
         "exp_avg cannot turn in time."
     ),
-    advice=lambda e: f"Try beta1 0.9 instead of {number(_beta1(e))}.",
+    advice=lambda e: f"Try beta1 0.9 instead of {decay(_beta1(e))}.",
     reference="Kingma & Ba 2015, Adam, section 6.4",
 )
 

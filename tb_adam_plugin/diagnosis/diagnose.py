@@ -187,12 +187,16 @@ def _with_causes(findings: Sequence[Finding], rules: Sequence[Rule]) -> list[Fin
             None,
         )
         if cause is not None:
-            finding = replace(finding, consequence_of=cause.consequence_of or cause.rule)
+            root = cause.consequence_of or cause.rule
+            title = next(other.title for other in explained if other.rule == root)
+            # What a consequence alone would need is often the opposite of what its cause does.
+            later = f"First see to “{title}”. If this remains: {finding.advice}"
+            finding = replace(finding, consequence_of=root, advice=later if finding.advice else "")
         explained.append(finding)
     worst: dict[str | None, Severity] = {}
     for finding in explained:
-        root = finding.consequence_of
-        worst[root] = min(worst.get(root, "info"), finding.severity, key=SEVERITIES.index)
+        of = finding.consequence_of
+        worst[of] = min(worst.get(of, "info"), finding.severity, key=SEVERITIES.index)
     raised = [
         replace(f, severity=min(f.severity, worst[f.rule], key=SEVERITIES.index))
         if f.rule in worst and f.severity != "info"

@@ -10,7 +10,7 @@ from .recorded_run import Flags, Float64s, Indices, Values
 from .rule import Condition, Evidence, Persistence, Rule, Severity
 from .signals import Signals, is_settled, median
 from .stretches import in_a_row
-from .wording import named, number, one_digit, percent, step
+from .wording import decay, named, number, one_digit, percent, step
 
 # --- none ---------------------------------------------------------------------------------------
 
@@ -111,10 +111,11 @@ def _nonfinite_advice(e: Evidence) -> str:
     lr = e.signals.lr_of(e.parameters, e.first_step)
     smaller = f", try lr {number(one_digit(lr / 3))} instead of {number(lr)}" if lr > 0 else ""
     precision = "train in bfloat16 or with a GradScaler, or " if half else ""
-    return (
-        f"Look at the 20 steps before step {step(e.first_step)} first; then {precision}clip the "
-        f"gradient norm to 1{smaller}."
-    )
+    if e.first_step <= thresholds.FIRST_STEP:  # no step has done it
+        where = "Look at the inputs, the initial weights and the loss of the first batch"
+    else:
+        where = f"Look at the 20 steps before step {step(e.first_step)}"
+    return f"{where} first; then {precision}clip the gradient norm to 1{smaller}."
 
 
 NONFINITE = Rule(
@@ -355,15 +356,15 @@ def _spike_message(e: Evidence) -> str:
     here = norm[s.steps == e.worst_step]
     before = norm[s.steps < e.worst_step][-thresholds.SPIKE_WINDOW :]
     before = before[np.isfinite(before)]
-    factor = (
-        f" {number(float(here[0] / np.median(before)))} times the usual"
-        if (here.size and before.size and np.isfinite(here[0]))
-        else " far beyond √v̂"
-    )
+    factor = float(here[0] / np.median(before)) if here.size and before.size else 0.0
+    if thresholds.SPIKE_LEAST_FACTOR <= factor < np.inf:
+        size = f"{number(factor)} times the usual"
+    else:  # the norm of all of it is nothing unusual
+        size = f"{number(thresholds.SPIKE_SURPRISE * float(np.exp(e.value)))} times √v̂"
     where = f" in {named(e.names, s.run.names)}" if e.names else ""
     several = f" {e.points} steps of this kind; the largest:" if e.points > 1 else ""
     return (
-        f"{several} Step {step(e.worst_step)} had a gradient{factor}{where}. exp_avg carries it "
+        f"{several} Step {step(e.worst_step)} had a gradient {size}{where}. exp_avg carries it "
         "on for ten steps; then √v̂ is too large and steps are too small for up to 1/(1 - beta2) "
         "steps."
     ).strip()
@@ -374,7 +375,7 @@ def _spike_advice(e: Evidence) -> str:
     usual = norm[np.isfinite(norm) & (norm > 0)]
     limit = number(one_digit(2 * float(np.median(usual)))) if usual.size else "a limit"
     beta2 = e.signals.hyperparameter_now("beta2")
-    lower = f", or beta2 0.95 instead of {number(beta2)}" if beta2 > 0.97 else ""
+    lower = f", or beta2 0.95 instead of {decay(beta2)}" if beta2 > 0.97 else ""
     return (
         f"Clip the gradient norm to {limit} (twice the median){lower}. Look at the batch of step "
         f"{step(e.worst_step)}."

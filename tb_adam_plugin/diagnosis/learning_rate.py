@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from . import thresholds
-from .conditions import at_every_step
+from .conditions import NONE, at_every_step
 from .recorded_run import Flags, Float64s, Indices
 from .rule import Condition, Evidence, Persistence, Rule, Severity
 from .signals import Signals, is_settled, median_of_all
@@ -47,8 +47,9 @@ def _group_jumped(signals: Signals) -> Condition | None:
         jumped: Indices = np.flatnonzero(np.isin(run.group_of, np.flatnonzero(holds[record])))
         return jumped
 
+    any_holds = np.asarray(holds.any(axis=1))
     highest = np.fmax.reduce(rise, axis=1)
-    return Condition(run.step, holds.any(axis=1), highest, thresholds.LR_JUMP, blame=blame)
+    return Condition(run.step, any_holds, highest, thresholds.LR_JUMP, blame=blame)
 
 
 def _rise_above_peak(lr: Float64s) -> Float64s:
@@ -73,11 +74,17 @@ def _lr_before(e: Evidence) -> float:
 
 
 def _jumped_message(e: Evidence) -> str:
-    before = _lr_before(e)
-    of = f" of {named(e.names, e.signals.run.names)}" if e.names else ""
+    run, before = e.signals.run, _lr_before(e)
+    of = f" of {named(e.names, run.names)}" if e.names else ""
+    after, where = before * e.value, f"in one step, at step {step(e.worst_step)}"
+    record = int(np.searchsorted(run.step, e.worst_step))
+    # Of other groups than the first lr is known at the records only.
+    if (e.names or run.main_group) and 0 < record < run.step.size:
+        after = e.signals.lr_of(e.parameters, run.step[record])
+        where = f"between steps {step(run.step[record - 1])} and {step(run.step[record])}"
     return (
-        f"The learning rate{of} rose {number(e.value)}-fold at once, from {number(before)} to "
-        f"{number(before * e.value)} at step {step(e.worst_step)}, and was never as high before."
+        f"The learning rate{of} rose {number(after / before)}-fold {where}, from {number(before)} "
+        f"to {number(after)}, and was never as high before."
     )
 
 
@@ -320,7 +327,7 @@ def _loss_blowup(signals: Signals) -> Condition:
 
 
 def _loss_blowup_advice(e: Evidence) -> str:
-    lr = e.signals.lr_of(np.empty(0, np.intp), e.first_step)
+    lr = e.signals.lr_of(NONE, e.first_step)
     tried = (
         f"Try lr {number(one_digit(lr / 10))} instead of {number(lr)}"
         if lr > 0

@@ -20,6 +20,8 @@ Indices = npt.NDArray[np.intp]
 # Parts of a name that say a matrix is a table of rows, of which a step uses a few.
 _EMBEDDING_WORDS = ("emb", "wte", "wpe", "lookup")
 _LEAST_MATRIX = 64
+# The first steps of a warm-up have a learning rate of 0.
+_LEAST_RECORDS_AT_REST = 3
 
 
 @dataclass(frozen=True, repr=False)  # no slots: what is derived from it is computed once
@@ -76,10 +78,20 @@ class RecordedRun:
         return np.array([p.group for p in self.parameters], np.intp)
 
     @cached_property
+    def resting(self) -> Indices:
+        """Parameters of groups whose learning rate was 0 at every one of several records."""
+        lr = self.hyperparameters.get("lr")
+        if lr is None or len(lr) < _LEAST_RECORDS_AT_REST:
+            return np.empty(0, np.intp)
+        return np.flatnonzero(np.isin(self.group_of, np.flatnonzero((lr == 0).all(axis=0))))
+
+    @cached_property
     def matrices(self) -> Indices:
-        """Parameters of two or more dimensions, without small ones."""
+        """Parameters of two or more dimensions, without small ones and, if others move, resting."""
         chosen = [len(p.shape) >= 2 and p.elements >= _LEAST_MATRIX for p in self.parameters]
-        return np.flatnonzero(chosen)
+        matrices = np.flatnonzero(chosen)
+        moving = np.setdiff1d(matrices, self.resting)
+        return moving if moving.size else matrices
 
     @cached_property
     def embeddings(self) -> Indices:
@@ -100,6 +112,13 @@ class RecordedRun:
         return next(
             x for x in (self.weights, self.matrices, everything) if x.size or x is everything
         )
+
+    @cached_property
+    def main_group(self) -> int:
+        """The group that holds most elements of the weights: rules speak of its settings."""
+        weights = self.weights_or_matrices
+        held = np.bincount(self.group_of[weights], weights=self.elements[weights])
+        return int(held.argmax()) if held.size else 0
 
     @cached_property
     def last_step(self) -> float:

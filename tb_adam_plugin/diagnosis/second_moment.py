@@ -10,7 +10,7 @@ from .learning_rate import warmup
 from .recorded_run import Flags, Float64s
 from .rule import Condition, Evidence, Persistence, Rule
 from .signals import Signals, has_converged, is_settled, median
-from .wording import decade_below, named, number, percent, step
+from .wording import decade_below, decay, named, number, percent, step
 
 # --- lost or reset ------------------------------------------------------------------------------
 
@@ -107,7 +107,7 @@ UNDERFLOW = Rule(
 
 def _frozen_advice(e: Evidence) -> str:
     beta2 = e.signals.hyperparameter_now("beta2")
-    now = f" instead of {number(beta2)}" if beta2 > 0 else ""
+    now = f" instead of {decay(beta2)}" if beta2 > 0 else ""
     return (
         "Keep the optimizer's state in float32, or use a beta2 whose decay the type can hold: "
         f"0.99 or 0.95{now}."
@@ -145,7 +145,7 @@ def _beta2_advice(e: Evidence) -> str:
     if not 0 <= beta2 < 1:
         return "Raise the decay of the average of squared gradients to 0.95 or more."
     return (
-        f"Try beta2 0.95 (large batches, language models) to 0.999 instead of {number(beta2)}: "
+        f"Try beta2 0.95 (large batches, language models) to 0.999 instead of {decay(beta2)}: "
         f"change of √v̂ from step to step {percent(e.value)} → about {percent(0.71 * 0.05)} or "
         "less. Keep beta2 ≥ beta1."
     )

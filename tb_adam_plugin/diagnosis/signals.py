@@ -154,13 +154,37 @@ class Signals:
 
     @cached_property
     def lr(self) -> Float64s:
-        """Learning rate of the first group at every step, float64 ``[steps]``."""
-        return self.column("lr")
+        """Learning rate of the main group at every step, float64 ``[steps]``.
+
+        That of the first group is recorded at every step. Of another one it is known at the
+        records; between them its ratio to that of the first one is taken to lie on a line.
+        """
+        first, run = self.column("lr"), self.run
+        values, main = run.hyperparameters.get("lr"), run.main_group
+        if main == 0 or values is None or main >= values.shape[1]:
+            return first
+        known = np.isfinite(values[:, main])
+        if not known.any():
+            return first
+        step, lr = run.step[known], values[known, main]
+        with np.errstate(all="ignore"):
+            ratio = lr / values[known, 0]
+        same = np.isfinite(ratio)
+        found: Float64s = np.interp(self.steps, step, lr)
+        if same.any():
+            scaled = first * np.interp(self.steps, step[same], ratio[same])
+            found = np.where(first > 0, scaled, found)
+        return found
 
     def lr_of(self, parameters: Indices, step: float) -> float:
-        """The learning rate of the group of most of some parameters at a step; NaN if unknown."""
-        groups = self.run.group_of[parameters] if len(parameters) else np.zeros(1, np.intp)
-        group = int(np.bincount(groups).argmax()) if groups.size else 0
+        """The learning rate of the group of most of some parameters at a step; NaN if unknown.
+
+        Args:
+            parameters: Their indices; for none it is that of the main group.
+            step: Or the last record before it.
+        """
+        groups = self.run.group_of[parameters]
+        group = int(np.bincount(groups).argmax()) if groups.size else self.run.main_group
         values = self.run.hyperparameters.get("lr")
         if values is None or group >= values.shape[1] or not len(values):
             return float(self.lr[self.steps <= step][-1:].sum()) if self.steps.size else np.nan
@@ -168,7 +192,7 @@ class Signals:
 
     @cached_property
     def peak_lr(self) -> float:
-        """The highest learning rate of the first group so far; NaN if unknown."""
+        """The highest learning rate of the main group so far; NaN if unknown."""
         known = self.lr[np.isfinite(self.lr)]
         return float(known.max()) if known.size else float("nan")
 
@@ -192,11 +216,11 @@ class Signals:
         return max(thresholds.LEAST_GRACE, self.warmup_end, moments)
 
     def hyperparameter_now(self, name: str) -> float:
-        """The last known value of a hyperparameter of the first group; NaN if there is none."""
-        values = self.run.hyperparameters.get(name)
-        if values is None or not values.size:
+        """The last known value of a hyperparameter of the main group; NaN if there is none."""
+        values, group = self.run.hyperparameters.get(name), self.run.main_group
+        if values is None or group >= values.shape[1]:
             return float("nan")
-        known = values[:, 0][np.isfinite(values[:, 0])]
+        known = values[:, group][np.isfinite(values[:, group])]
         return float(known[-1]) if known.size else float("nan")
 
     @cached_property
@@ -300,6 +324,8 @@ def has_converged(signals: Signals) -> Flags:
 def _common_records(earlier: RecordedRun, run: RecordedRun) -> int:
     """How many records at the start are the same in both."""
     if earlier.parameters != run.parameters or earlier.statistics.keys() != run.statistics.keys():
+        return 0
+    if not np.array_equal(earlier.matrices, run.matrices):  # some no longer rest
         return 0
     n = min(earlier.step.size, run.step.size)
     same = (earlier.step[:n] == run.step[:n]) & (earlier.wall_time[:n] == run.wall_time[:n])

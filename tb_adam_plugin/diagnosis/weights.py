@@ -425,8 +425,8 @@ WITHOUT_GRADIENT = Rule(
     severity="info",
     message=lambda e: (
         f"{named(e.names, e.signals.run.names)}: in the optimizer, but without a gradient at every "
-        "recorded step. Is it used in the forward pass?"
+        "recorded step. Is it used in the forward pass, and its requires_grad True?"
     ),
-    advice=lambda e: "If that is meant, leave it out of the optimizer or set requires_grad=False.",
+    advice=lambda e: "If that is meant, leave it out of the optimizer.",
     reference="",
 )

@@ -11,15 +11,18 @@ _MOST_PATTERNS = 3
 
 
 def number(value: float) -> str:
-    """A number with two digits that count: ``0.08``, ``3e-4``; near 1 as many as the rest needs."""
+    """A number with two digits that count: ``0.08``, ``3e-4``."""
     if not math.isfinite(value):
         return "NaN" if math.isnan(value) else "infinite" if value > 0 else "-infinite"
     if value != 0 and not 1e-2 <= abs(value) < 1e4:
         mantissa, exponent = f"{value:.1e}".split("e")
         return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
-    if 0.9 < value < 1:
-        return f"{value:.{max(2, math.ceil(-math.log10(1 - value) - 1e-9))}f}"
     return f"{value:.2g}" if abs(value) < 100 else f"{value:.0f}"
+
+
+def decay(value: float) -> str:
+    """A decay rate, in which the digits after the nines are what counts: ``0.999``."""
+    return f"{value:.6g}"
 
 
 def percent(share: float) -> str:
