@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from faults import confusion
 from faults.cases import Case, case_named, cases_of
+from faults.compass_table import compass_rows
 from faults.diagnosed_runs import (
     DiagnosedRun,
     best_losses,
@@ -25,6 +27,7 @@ from faults.report import report
 from faults.settings import OPTIMIZERS, Settings, make_optimizer
 from faults.training import Outcome
 
+from tb_adam_plugin.diagnosis.compass import Reading
 from tb_adam_plugin.diagnosis.registry import RULES
 from tb_adam_plugin.diagnosis.rule import Finding, Severity
 
@@ -146,7 +149,7 @@ def test_an_alarm_that_is_over_before_the_fault_is_an_early_one() -> None:
 
 def test_the_tables_count_named_first_harmed_and_false_alarms() -> None:
     decay, high, healthy = (case_of(w) for w in ("too_strong", "too_high", "healthy"))
-    unclaimed = case_of("noisy_labels")
+    unclaimed, mild = case_of("noisy_labels"), case_of("10_times_too_high")
     runs = [
         diagnosed(decay, 0.2, finding("weight_decay_too_strong")),
         diagnosed(decay, 0.95, finding("weight_decay_too_strong")),
@@ -155,6 +158,8 @@ def test_the_tables_count_named_first_harmed_and_false_alarms() -> None:
         diagnosed(high, 0.2, finding("dead_units"), finding("lr_too_high", "info")),
         diagnosed(unclaimed, 0.1, finding("weight_decay_too_strong")),
         diagnosed(case_of("random_labels"), 0.1),
+        diagnosed(mild, 0.6),
+        diagnosed(mild, 0.8, finding("lr_too_high", "info")),
         diagnosed(healthy, 1.0, finding("plateau", "info")),
         diagnosed(healthy, 0.7, finding("weight_decay_too_strong")),
     ]
@@ -168,6 +173,8 @@ def test_the_tables_count_named_first_harmed_and_false_alarms() -> None:
     )  # fmt: skip
     assert row.others == (("eps_dominates", 1),)
     assert by_fault["learning rate too high"].steps_until_named == 20
+    by_itself = by_fault["learning rate 10 times too high"]
+    assert (str(by_itself.named_when_harmed), str(by_itself.first_when_harmed)) == ("1/2", "1/2")
     by_rule = {row.rule: row for row in confusion.rule_rows(runs)}
     assert str(by_rule["weight_decay_too_strong"].named) == "2/2"
     assert str(by_rule["weight_decay_too_strong"].false_alarms) == "1/2"
@@ -177,6 +184,13 @@ def test_the_tables_count_named_first_harmed_and_false_alarms() -> None:
     assert [run.progress for run in confusion.missed(runs)] == [0.3, 0.1, 0.2, 0.1]
     text = report("tuning", runs, None)
     assert "| weight decay too strong | 3 | 2 | 3/3 | 2/2 | 1/2 | 20 | eps_dominates 1 |" in text
+
+
+def test_mild_faults_are_rows_of_the_compass() -> None:
+    compass = Reading("", "", 1.0, 0.5, np.zeros(0), np.zeros(0))
+    cases = case_of("3_times_too_low"), case_of("too_high_adamw_x30-"), case_of("weight_decay")
+    runs = [replace(diagnosed(case, 1.0), reading=compass) for case in cases]
+    assert [row.factor for row in compass_rows(runs)] == [0.33, 30]
 
 
 # --- advice ---------------------------------------------------------------------------------------

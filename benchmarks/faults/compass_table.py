@@ -11,13 +11,13 @@ import numpy as np
 from .confusion import Share
 from .controls import CONTROLS
 from .diagnosed_runs import DiagnosedRun
+from .faults import Fault
 from .settings import usual_settings
 
 # A reading is near if it is off by at most this factor, half a decade.
 NEAR = math.sqrt(10)
 
 _KIN = dict.fromkeys(("adam", "adamw", "amsgrad", "nadam"), "Adam, AdamW, AMSGrad, NAdam")
-_FAULTS_OF_THE_LEARNING_RATE = ("learning rate too high", "learning rate too low")
 # Nothing but the optimizer and its learning rate differs from the usual.
 _PLAIN_CONTROLS = {
     c.variant for c in CONTROLS if c.variant.startswith(("adamw once", "adamw a", "adamw lr"))
@@ -66,10 +66,13 @@ def compass_rows(runs: Iterable[DiagnosedRun]) -> list[CompassRow]:
 
 
 def _differs_in_learning_rate_alone(run: DiagnosedRun) -> bool:
-    if run.rules:
-        planted = run.case.planted
-        return getattr(planted, "kind", "") in _FAULTS_OF_THE_LEARNING_RATE
-    return run.case.planted.variant in _PLAIN_CONTROLS
+    planted = run.case.planted
+    if isinstance(planted, Fault):
+        # "learning rate too high", "learning rate 3 times too low"
+        return planted.kind.startswith("learning rate") and planted.kind.endswith(
+            ("too high", "too low")
+        )
+    return planted.variant in _PLAIN_CONTROLS
 
 
 def _row(optimizer: str, factor: float, runs: list[DiagnosedRun]) -> CompassRow:

@@ -130,8 +130,15 @@ def healthy_runs(runs: Iterable[DiagnosedRun]) -> list[DiagnosedRun]:
 
 
 def faulty_runs(runs: Iterable[DiagnosedRun]) -> list[DiagnosedRun]:
-    """Return the runs with a fault."""
-    return [run for run in runs if isinstance(run.case.planted, Fault)]
+    """Return the runs with a fault that is counted."""
+    return [run for run in runs if isinstance(run.case.planted, Fault) and run.case.planted.counted]
+
+
+def mild_runs(runs: Iterable[DiagnosedRun]) -> list[DiagnosedRun]:
+    """Return the runs with a deviation that has rows of its own and is in no total."""
+    return [
+        run for run in runs if isinstance(run.case.planted, Fault) and not run.case.planted.counted
+    ]
 
 
 def claimed_and_harmed(runs: Iterable[DiagnosedRun]) -> list[DiagnosedRun]:

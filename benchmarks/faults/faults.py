@@ -31,6 +31,8 @@ class Fault:
         begins: The share of the steps after which it is there.
         fits: In which tasks it can be planted.
         series: Of tasks, in which it is planted.
+        counted: Whether it enters the totals and the table by rule. What is mild does not: nobody
+            need be told of it, and its rows say how often somebody is.
     """
 
     kind: str
@@ -42,6 +44,7 @@ class Fault:
     begins: float = 0.0
     fits: Callable[[Task], bool] = lambda _: True
     series: tuple[Series, ...] = (1, 2, 3)
+    counted: bool = True
 
 
 def changed(optimizer: str = "adamw", **changes: Any) -> Callable[[Task], Settings]:
@@ -348,8 +351,10 @@ _WITHOUT_NORM = {
 }  # fmt: skip
 
 
+_HIGH, _LOW = ("lr_too_high", "loss_blowup"), ("lr_too_low",)
+
+
 def _too_high() -> list[Fault]:
-    rules = ("lr_too_high", "loss_blowup")
     cosine: dict[str, Any] = {"schedule": "cosine", "warm_up_steps": 20}
     variants: dict[str, tuple[int, Callable[[Task], Settings]]] = {
         "adamw x30": (3, changed(learning_rate_factor=30)),
@@ -364,7 +369,7 @@ def _too_high() -> list[Fault]:
         "lion x30": (1, changed("lion", learning_rate_factor=30)),
     }
     return [
-        Fault("learning rate too high", variant, rules, runs, settings)
+        Fault("learning rate too high", variant, _HIGH, runs, settings)
         for variant, (runs, settings) in variants.items()
     ]
 
@@ -381,7 +386,7 @@ def _too_low() -> list[Fault]:
         "lion /100": (1, changed("lion", learning_rate_factor=0.01)),
     }
     return [
-        Fault("learning rate too low", variant, ("lr_too_low",), runs, settings)
+        Fault("learning rate too low", variant, _LOW, runs, settings)
         for variant, (runs, settings) in variants.items()
     ]
 
@@ -525,28 +530,41 @@ def _mistakes() -> list[Fault]:
 
 def _in_new_ways() -> list[Fault]:
     """Faults with an optimizer, a schedule or a length that thresholds were not tuned on."""
-    high, low = ("lr_too_high", "loss_blowup"), ("lr_too_low",)
     new: tuple[Series, ...] = (3,)
     return [
         Fault(
-            "learning rate too high", "adamax x30", high, 1,
+            "learning rate too high", "adamax x30", _HIGH, 1,
             changed("adamax", learning_rate_factor=30), series=new,
         ),
         Fault(
-            "learning rate too high", "adamw x30 linear", high, 2,
+            "learning rate too high", "adamw x30 linear", _HIGH, 2,
             changed(learning_rate_factor=30, schedule="linear", warm_up_steps=20), series=new,
         ),
         Fault(
-            "learning rate too low", "adamax /100", low, 1,
+            "learning rate too low", "adamax /100", _LOW, 1,
             changed("adamax", learning_rate_factor=0.01), series=new,
         ),
         Fault(
-            "learning rate too low", "adamw /100 long", low, 2,
+            "learning rate too low", "adamw /100 long", _LOW, 2,
             lambda task: changed(learning_rate_factor=0.01, steps=2 * task.steps)(task), series=new,
         ),
     ]  # fmt: skip
 
 
+def _mild() -> list[Fault]:
+    """Learning rates that are off by no more than a factor of 10, which may do no harm."""
+    factors = {"3 times too high": 3.0, "10 times too high": 10.0}
+    factors |= {"3 times too low": 1 / 3, "10 times too low": 0.1}
+    return [
+        Fault(
+            f"learning rate {how}", "adamw", _HIGH if factor > 1 else _LOW, 3,
+            changed(learning_rate_factor=factor), counted=False,
+        )
+        for how, factor in factors.items()
+    ]  # fmt: skip
+
+
+# What is added later comes last: the seeds of what was there before stay what they are.
 FAULTS: tuple[Fault, ...] = (
-    *_too_high(), *_too_low(), *_hyperparameters(), *_mistakes(), *_in_new_ways(),
+    *_too_high(), *_too_low(), *_hyperparameters(), *_mistakes(), *_in_new_ways(), *_mild(),
 )  # fmt: skip

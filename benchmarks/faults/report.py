@@ -45,7 +45,8 @@ def _summary(runs: Sequence[DiagnosedRun]) -> str:
     alarmed_fast = confusion.Share(len(confusion.false_alarms(fast)), len(fast))
     early = sum(bool(run.early_alarms) for run in confusion.faulty_runs(runs))
     return (
-        f"{len(confusion.faulty_runs(runs))} runs with a fault, {len(healthy)} healthy ones. Of "
+        f"{len(confusion.faulty_runs(runs))} runs with a fault, {len(healthy)} healthy ones; "
+        f"{len(confusion.mild_runs(runs))} with a mild one that is in the table by fault alone. Of "
         f"the faults that harmed and for which a rule raises an alarm, {_percent(totals.named)} "
         f"were named ({totals.named_by_alarm} with an alarm, the others with a question) and "
         f"{_percent(totals.first)} named first. {_percent(totals.false_alarms)} of the healthy "
