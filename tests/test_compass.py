@@ -42,7 +42,7 @@ def test_the_needle_follows_the_cosine(cosine: float, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("ratio", "text"),
-    [(0.03, "about right"), (0.2, "about 3× too high"), (0.7, "about 100× too high")],
+    [(0.03, "about right"), (0.2, "about 10× too high"), (0.7, "about 100× too high")],
 )
 def test_the_needle_follows_the_first_updates_upwards(ratio: float, text: str) -> None:
     run = changed(statistic("update_to_weight_ratio", ratio, to_step=16))
@@ -110,8 +110,8 @@ def test_what_cannot_be_told_is_said() -> None:
 
 
 def test_factors_of_the_calibration_are_met() -> None:
-    cosines = np.array([0.0, 0.04, 0.58, 0.88, 0.99, NAN])
-    expected = [1, 1 / 2, 1 / 30, 1 / 100, 1 / 100, NAN]
+    cosines = np.array([0.0, 0.04, 0.25, 0.58, 0.88, 0.99, NAN])
+    expected = [1, 1 / 2, 1 / 10, 1 / 30, 1 / 100, 1 / 100, NAN]
     np.testing.assert_allclose(factor_of_cosine(cosines), expected)
 
 
