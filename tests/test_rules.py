@@ -377,12 +377,22 @@ NEAR: Sequence[tuple[str, str, Sequence[Change]]] = [
     ("second_moment_frozen", "less", [statistic("second_moment_frozen_fraction", 0.3)]),
     ("gradient_spike", "noise", [column("gradient_norm", 4.0, from_step=300, to_step=300)]),
     ("gradient_spike", "healthy surprise", [statistic("gradient_surprise", 4.7, only=[30])]),
+    (
+        "gradient_spike",
+        "gradients after none at all",
+        [statistic("gradient_surprise", np.inf, of=LAYERS[:1], only=[30])],
+    ),
     ("gradient_spike", "first steps", [statistic("gradient_surprise", 50.0, to_step=20)]),
     ("gradient_spike", "start", [column("gradient_norm", 100.0, to_step=20)]),
     ("loss_blowup", "a bad batch", [column("loss", 8.0, from_step=300, to_step=301)]),
     ("loss_blowup", "one outlier", [column("loss", 1e6, from_step=300, to_step=300)]),
     ("loss_blowup", "higher, not by half", [column("loss", 3.2, from_step=300)]),
     ("layer_imbalance", "healthy", [statistic("update_to_weight_ratio", 0.02, of=LAYERS[:1])]),
+    (
+        "layer_imbalance",
+        "does not move",
+        [statistic("update_to_weight_ratio", 0.0, of=["layers.4.weight"])],
+    ),
     ("layer_imbalance", "short", [statistic("update_to_weight_ratio", 1.0, only=[9, 10])]),
     (
         "layer_imbalance",

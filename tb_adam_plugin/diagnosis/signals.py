@@ -99,12 +99,13 @@ class Signals:
         return self.by_record(("sensitivity", parameters.tobytes()), compute)
 
     def largest(self, name: str, parameters: Indices) -> Float64s:
-        """The largest value of a statistic over some parameters, float64 ``[records]``."""
+        """The largest finite value of a statistic over some parameters, float64 ``[records]``."""
 
         def compute(part: slice) -> Float64s:
             values = self.statistic(name)[part][:, parameters]
             if not values.shape[1]:
                 return np.full(len(values), np.nan)
+            values = np.where(np.isfinite(values), values, np.nan)
             largest: Float64s = np.fmax.reduce(values, axis=1).astype(np.float64)
             return largest
 

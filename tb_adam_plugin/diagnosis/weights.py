@@ -272,7 +272,8 @@ def _imbalance(signals: Signals) -> Condition | None:
     def compute(part: slice) -> Values:
         ratio = signals.statistic("update_to_weight_ratio")[part][:, weights]
         zero = signals.statistic("zero_gradient_fraction")[part][:, weights]
-        ratio = np.where((zero < 1) & np.isfinite(ratio), ratio, np.nan).astype(np.float32)
+        moves = (zero < 1) & (ratio > 0) & np.isfinite(ratio)
+        ratio = np.where(moves, ratio, np.nan).astype(np.float32)
         relative = ratio / median(ratio)[:, None]
         factor: Values = np.maximum(relative, 1 / relative).astype(np.float32)
         return factor
