@@ -202,6 +202,8 @@ def test_mild_faults_are_rows_of_the_compass() -> None:
         ("Try lr 3e-4 instead of 0.1: update-to-weight ratio", ("learning_rate", 3e-4)),
         ("Warm up, or try beta2 0.95.", ("beta2", 0.95)),
         ("Try eps 1e-10 instead of 0.1.", ("epsilon", 1e-10)),
+        ("Try beta1 0.9 instead of 0.999.", ("beta1", 0.9)),
+        ("Try weight_decay 0.03 instead of 30: decay / update 3.", ("weight_decay", 0.03)),
         ("Try something else: lr 3 is no advice.", None),
     ],
 )

@@ -19,9 +19,12 @@ Verdict = Literal["improved", "same", "worse"]
 # A difference in progress that is less than this is none.
 SAME = 0.02
 
-_FIELDS = {"lr": "learning_rate", "beta2": "beta2", "eps": "epsilon"}
+_FIELDS = {
+    "lr": "learning_rate", "beta1": "beta1", "beta2": "beta2", "eps": "epsilon",
+    "weight_decay": "weight_decay",
+}  # fmt: skip
 # As the sentence has it: "Try lr 1e-3 instead of 0.1", "Try beta2 0.95", "Try eps 1e-10".
-_ADVICE = re.compile(r"\b[Tt]ry (lr|beta2|eps) (\d+(?:\.\d+)?(?:e[+-]?\d+)?)")
+_ADVICE = re.compile(r"\b[Tt]ry (lr|beta1|beta2|eps|weight_decay) (\d+(?:\.\d+)?(?:e[+-]?\d+)?)")
 
 
 @dataclass(frozen=True)
