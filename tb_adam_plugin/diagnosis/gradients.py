@@ -109,7 +109,9 @@ def _nonfinite_advice(e: Evidence) -> str:
     run = e.signals.run
     half = any(p.dtype == "float16" for p in run.parameters)
     lr = e.signals.lr_of(e.parameters, e.first_step)
-    smaller = f", try lr {number(one_digit(lr / 3))} instead of {number(lr)}" if lr > 0 else ""
+    smaller = (
+        f", try lr {number(one_digit(lr / 3))} instead of {number(lr)}" if 0 < lr < np.inf else ""
+    )
     precision = "train in bfloat16 or with a GradScaler, or " if half else ""
     if e.first_step <= thresholds.FIRST_STEP:  # no step has done it
         where = "Look at the inputs, the initial weights and the loss of the first batch"
@@ -365,7 +367,7 @@ def _spike_advice(e: Evidence) -> str:
     usual = norm[np.isfinite(norm) & (norm > 0)]
     limit = number(one_digit(2 * float(np.median(usual)))) if usual.size else "a limit"
     beta2 = e.signals.hyperparameter_now("beta2")
-    lower = f", or beta2 0.95 instead of {decay(beta2)}" if beta2 > 0.97 else ""
+    lower = f", or beta2 0.95 instead of {decay(beta2)}" if 0.97 < beta2 < 1 else ""
     return (
         f"Clip the gradient norm to {limit} (twice the median){lower}. Look at the batch of step "
         f"{step(e.worst_step)}."

@@ -45,8 +45,10 @@ def _jumped_message(e: Evidence) -> str:
     after, where = before * e.value, f"in one step, at step {step(e.worst_step)}"
     record = int(np.searchsorted(run.step, e.worst_step))
     if run.main_group and 0 < record < run.step.size:  # whose lr is known at the records only
-        after = e.signals.lr_of(NONE, run.step[record])
-        where = f"between steps {step(run.step[record - 1])} and {step(run.step[record])}"
+        known = e.signals.lr_of(NONE, run.step[record])
+        if 0 < known < np.inf:
+            after = known
+            where = f"between steps {step(run.step[record - 1])} and {step(run.step[record])}"
     return (
         f"The learning rate rose {number(after / before)}-fold {where}, from {number(before)} to "
         f"{number(after)}, and was never as high before."
