@@ -93,6 +93,8 @@ RMSPROP: list[Change] = [
     hyperparameter("alpha", 0.99),
 ]
 LOSS_ROSE: list[Change] = [column("loss", 4.0, from_step=2, to_step=40)]
+# From step 200 on every second call is none.
+SKIPPING: list[Change] = [column("skipped_steps", lambda t: np.maximum(t - 200, 0))]
 NOISY: list[Change] = [column("loss", flat_loss), statistic("momentum_gradient_cosine", 0.05)]
 EPS: list[Change] = [
     statistic("epsilon_fraction", 0.9),
@@ -127,6 +129,7 @@ PLANTED: Mapping[str, Sequence[Change]] = {
         statistic("second_moment_underflow_fraction", 0.2, of=["layers.2.weight"])
     ],
     "gradient_scale": [statistic("elasticity", 5e5)],
+    "steps_skipped": SKIPPING,
     "init_too_small": [statistic("weight_rms", 0.001, only=[0])],
     "init_too_large": [
         statistic("weight_rms", 0.5, only=[0]),
@@ -248,6 +251,9 @@ NEAR: Sequence[tuple[str, str, Sequence[Change]]] = [
         [statistic("elasticity", 5e5, from_step=320), column("loss", 50.0, from_step=300)],
     ),
     ("gradient_scale", "short", [statistic("elasticity", 5e5, only=[9, 10])]),
+    ("steps_skipped", "now and then", [column("skipped_steps", lambda t: t // 20)]),
+    ("steps_skipped", "at first", [column("skipped_steps", lambda t: np.minimum(t, 20))]),
+    ("steps_skipped", "scale grows", [column("loss_scale", lambda t: 2.0 ** (t // 10))]),
     (
         "init_too_small",
         "one weight alone",
@@ -776,7 +782,7 @@ def test_a_loss_that_rises_at_first_makes_a_high_learning_rate_an_alarm() -> Non
     assert "and the loss rose from 2.3 to 4." in finding.text
     assert "Try lr" in finding.advice
     burst = changed(bearable, column("loss", np.inf, from_step=9, to_step=9))
-    assert "rose from 2.3 to infinite" in found(burst)["lr_too_high"].text
+    assert "rose from 2.3 to ∞" in found(burst)["lr_too_high"].text
 
 
 def test_the_first_steps_of_rmsprop_are_long_whatever_its_learning_rate() -> None:
@@ -803,6 +809,22 @@ def test_a_high_beta1_is_a_question_and_a_very_high_one_an_alarm() -> None:
     assert alarm.severity == "warning"
     assert "1000 steps old on average" in alarm.text
     assert alarm.advice == "Try beta1 0.9 instead of 0.999."
+
+
+def test_skipped_steps_are_told_by_the_loss_scale_where_nothing_counts_them() -> None:
+    counted = found(changed(*SKIPPING))["steps_skipped"]
+    assert (counted.severity, counted.first_step) == ("warning", 206)
+    assert "left out 50 % of the steps before step" in counted.text
+    halved = column("loss_scale", lambda t: 2.0 ** (16 - np.maximum(t - 200, 0) // 4))
+    (finding,) = diagnose(changed(halved)).findings
+    assert finding.rule == "steps_skipped"
+    assert "21 % of the steps" in finding.text
+    assert "The loss scale is down to" in finding.text
+    collapsing = column("skipped_steps", lambda t: np.maximum(t - 200, 0) * 9)
+    assert found(changed(collapsing))["steps_skipped"].severity == "error"
+    rarely = column("loss_scale", NAN, from_step=0)
+    some = column("loss_scale", lambda t: np.where(t % 10 == 0, 2.0 ** (40 - t / 5), NAN))
+    assert "steps_skipped" in found(changed(rarely, some))
 
 
 def test_a_third_of_the_updates_lost_is_a_warning_in_half_precision() -> None:
@@ -890,6 +912,19 @@ def test_a_spike_that_raises_the_loss_is_an_error() -> None:
     assert found(outlier)["gradient_spike"].severity == "warning"
     lost = changed(*spike, column("loss", np.inf, from_step=301))
     assert found(lost)["gradient_spike"].severity == "error"
+
+
+def test_a_spike_that_was_clipped_is_a_question() -> None:
+    clipped = [
+        column("gradient_norm_before_clip", lambda t: np.where(t == 300, 100.0, 2.0)),
+        column("gradient_norm", 1.0),
+    ]
+    finding = found(changed(*clipped))["gradient_spike"]
+    assert (finding.severity, finding.title) == ("info", "Does this gradient spike matter?")
+    assert "50 times the usual. Clipping left the optimizer no more than usual." in finding.text
+    assert finding.advice == "Look at the batch of step 300."
+    weakly = column("gradient_norm", 50.0, from_step=300, to_step=300)
+    assert found(changed(*clipped, weakly))["gradient_spike"].severity == "warning"
 
 
 def test_a_spike_where_no_loss_is_left_is_a_question() -> None:

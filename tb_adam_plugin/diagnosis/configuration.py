@@ -124,7 +124,7 @@ def _beta1_too_high(signals: Signals) -> Condition | None:
     return _groups_where(
         signals,
         [
-            _last(signals, "beta1", i) > thresholds.BETA1_TOO_HIGH_ASKS
+            thresholds.BETA1_TOO_HIGH_ASKS < _last(signals, "beta1", i) < 1
             and "exp_avg" in group.storage
             and "Lion" not in group.optimizer
             for i, group in enumerate(signals.run.groups)

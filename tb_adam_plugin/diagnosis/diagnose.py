@@ -9,7 +9,7 @@ import numpy as np
 
 from . import thresholds
 from .compass import Compass, read_compass
-from .recorded_run import Indices, RecordedRun
+from .recorded_run import Indices, RecordedRun, in_order
 from .registry import RULES
 from .rule import (
     SEVERITIES,
@@ -54,7 +54,7 @@ def diagnose(
         earlier: The diagnosis of the same run when it was shorter.
         rules: In order of precedence.
     """
-    signals = Signals(run, None if earlier is None else earlier.signals)
+    signals = Signals(in_order(run), None if earlier is None else earlier.signals)
     findings: list[Finding] = []
     not_evaluated: list[NotEvaluated] = []
     with np.errstate(all="ignore"):

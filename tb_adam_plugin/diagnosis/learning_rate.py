@@ -80,8 +80,10 @@ def _jumped_message(e: Evidence) -> str:
     record = int(np.searchsorted(run.step, e.worst_step))
     # Of other groups than the first lr is known at the records only.
     if (e.names or run.main_group) and 0 < record < run.step.size:
-        after = e.signals.lr_of(e.parameters, run.step[record])
-        where = f"between steps {step(run.step[record - 1])} and {step(run.step[record])}"
+        known = e.signals.lr_of(e.parameters, run.step[record])
+        if 0 < known < np.inf:
+            after = known
+            where = f"between steps {step(run.step[record - 1])} and {step(run.step[record])}"
     return (
         f"The learning rate{of} rose {number(after / before)}-fold {where}, from {number(before)} "
         f"to {number(after)}, and was never as high before."
