@@ -671,6 +671,9 @@ def test_weights_of_a_group_without_learning_rate_do_not_count() -> None:
         "embedding.weight and all 5 layers.*.weight: the learning rate of the group is 0 at every "
         "record. Is that meant?"
     )
+    assert frozen.severity == "info"
+    (all_rest, *_) = diagnose(changed(hyperparameter("lr", 0.0))).findings
+    assert (all_rest.rule, all_rest.severity) == ("frozen", "warning")
     # From when on they move they count.
     moving = lr_of_group(run, 0, [0.0] * 20 + [1e-3])
     early = replace(
