@@ -832,7 +832,7 @@ def test_a_consequence_is_not_more_severe_than_its_cause() -> None:
 def test_a_consequence_says_to_see_to_its_cause_first() -> None:
     findings = found(changed(*SLOW, *STALE))
     assert findings["lr_too_low"].advice.startswith(
-        "First see to “Gradients add up from step to step”. If this remains: Try lr "
+        "See to “Gradients add up from step to step” first. If this remains: Try lr "
     )
     assert found(changed(*SLOW))["lr_too_low"].advice.startswith("Try lr ")
 

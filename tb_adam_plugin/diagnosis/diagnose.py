@@ -182,12 +182,12 @@ def _with_causes(findings: Sequence[Finding], rules: Sequence[Rule]) -> list[Fin
             root = cause.consequence_of or cause.rule
             title = next(other.title for other in explained if other.rule == root)
             # What a consequence alone would need is often the opposite of what its cause does.
-            later = f"First see to “{title}”. If this remains: {finding.advice}"
+            later = f" If this remains: {finding.advice}" if finding.advice else ""
             finding = replace(
                 finding,
                 consequence_of=root,
                 severity=severity,
-                advice=later if finding.advice else "",
+                advice=f"See to “{title}” first.{later}",
             )
         explained.append(finding)
     return sorted(explained, key=lambda finding: finding.severity == "info")
