@@ -458,6 +458,16 @@ def test_every_rule_is_described_in_order() -> None:
             assert severity == rule.severity
 
 
+def test_every_source_is_in_the_references() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "how-to-read.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^- (.+? \d{4}), (.+)$", page.split("## References")[1], re.MULTILINE)
+    sources = {source for rule in RULES for source in rule.reference.split("; ") if source}
+    for source in sources:
+        named = re.fullmatch(r"(.+? \d{4}), (.{0,12}).*", source)
+        assert named is not None
+        assert [t for a, t in listed if a == named[1] and named[2].lower() in t.lower()], source
+
+
 # --- each rule ----------------------------------------------------------------------------------
 
 
