@@ -188,6 +188,10 @@ def test_what_comes_back_is_told_again() -> None:
         if spikes:
             told[step] = [finding.first_step for finding in spikes]
     assert told == {100: [100], 300: [300]}
+    # So is what comes after the counter was set back.
+    for step in range(1, 80):
+        add_norm(live, step, 1.0)
+    assert [f.rule for f in add_norm(live, 80, 60.0)] == ["gradient_spike"]
 
 
 def test_another_layout_starts_anew() -> None:

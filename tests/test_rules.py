@@ -32,6 +32,7 @@ from tb_adam_plugin.diagnosis.learning_rate import sum_over_steps
 from tb_adam_plugin.diagnosis.recorded_run import RecordedRun
 from tb_adam_plugin.diagnosis.registry import RULES
 from tb_adam_plugin.diagnosis.rule import Finding, Rule
+from tb_adam_plugin.diagnosis.signals import Signals
 
 LAYERS = [f"layers.{i}.weight" for i in range(5)]
 MATRICES = [*LAYERS, "head.weight"]
@@ -654,6 +655,8 @@ def test_settings_are_those_of_the_group_that_holds_the_weights() -> None:
     assert "Try lr 0.05 instead of 0.5" in high.advice
     eps = [*PLANTED["eps_dominates"], in_second_group, hyperparameter("eps", 0.1, group=1)]
     assert "instead of 0.1" in found(changed(*eps))["eps_dominates"].advice
+    decay = changed(*PLANTED["weight_decay_too_strong"], statistic("weight_decay_ratio", np.inf))
+    assert "a tenth of the weight_decay" in found(decay)["weight_decay_too_strong"].advice
     beta2 = [statistic("second_moment_flicker", 0.5), in_second_group]
     low = found(changed(*beta2, hyperparameter("beta2", 0.3, group=1)))["beta2_too_low"]
     assert "instead of 0.3" in low.advice
@@ -670,10 +673,25 @@ def test_a_learning_rate_that_jumps_in_another_group_than_the_first_one_is_found
     assert found(lr_of_group(scheduled, 1, [2e-3])) == {}
 
 
+def test_the_learning_rate_of_another_group_follows_that_of_the_first_one() -> None:
+    run = in_second_group(changed(column("lr", warmed_up)))
+    at_records = warmed_up(run.step)
+    lr = np.stack([at_records, 2 * at_records], axis=1)
+    run = replace(run, hyperparameters={**run.hyperparameters, "lr": lr})
+    assert Signals(run).lr == pytest.approx(2 * run.every_step["lr"])
+    resting = changed(in_second_group, column("lr", 0.0, to_step=200))
+    lr = np.where(resting.step[:, None] <= 200, [0.0, 1e-3], 1e-3)
+    resting = replace(resting, hyperparameters={**resting.hyperparameters, "lr": lr})
+    assert Signals(resting).lr == pytest.approx(1e-3)
+
+
 def test_weights_of_a_group_without_learning_rate_do_not_count() -> None:
     resting = [*LAYERS, "embedding.weight"]
-    still = [statistic("update_to_weight_ratio", 0.0, of=resting)]
-    run = changed(*still, statistic("momentum_gradient_cosine", 0.9, of=resting))
+    run = changed(
+        statistic("update_to_weight_ratio", 0.0, of=resting),
+        statistic("momentum_gradient_cosine", 0.9, of=resting),
+        statistic("epsilon_fraction", 0.9, of=resting),
+    )
     groups = tuple(replace(p, group=int(p.name not in resting)) for p in run.parameters)
     run = lr_of_group(replace(run, parameters=groups), 0, [0.0])
     (frozen,) = diagnose(run).findings
@@ -693,7 +711,12 @@ def test_weights_of_a_group_without_learning_rate_do_not_count() -> None:
         statistics={n: v[:20] for n, v in run.statistics.items()},
         hyperparameters={n: v[:20] for n, v in run.hyperparameters.items()},
     )
-    assert diagnose(moving, diagnose(early)).findings == diagnose(moving).findings != ()
+    assert found(moving)["eps_dominates"].first_step < early.step[-1]
+    assert diagnose(moving, diagnose(early)).findings == diagnose(moving).findings
+    # Two records may be those of a warm-up.
+    lr = {"lr": np.zeros((2, 2))}
+    begun = replace(early, step=early.step[:2], wall_time=early.wall_time[:2], hyperparameters=lr)
+    assert not begun.resting.size
 
 
 def test_weights_that_are_overwritten_once_are_enough() -> None:
