@@ -149,8 +149,9 @@ class AdamDebugCallback:
                 without what failed, or "raise".
             on_finding: Look at each record for what is wrong in training, as the tab does: "warn"
                 of errors and warnings, or a function that is called with each
-                :class:`tb_adam_plugin.diagnosis.rule.Finding` when it is new or has become more
-                severe. An exception of that function ends the training. None to not look.
+                :class:`tb_adam_plugin.diagnosis.rule.Finding` when it is new, comes back after it
+                was gone, or has become more severe. An exception of that function ends the
+                training. None to not look.
 
         Raises:
             TypeError: If an argument has the wrong type.
@@ -600,7 +601,7 @@ class AdamDebugCallback:
                 self._warn_once(
                     f"{finding.title} (step {finding.first_step:.0f}). {finding.text} "
                     f"{finding.advice}".rstrip(),
-                    f"finding {finding.rule} {finding.severity}",
+                    f"finding {finding.rule} {finding.severity} {finding.first_step:.0f}",
                 )
 
     def _mirrored(self, record: StepRecord) -> dict[str, float]:

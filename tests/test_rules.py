@@ -32,6 +32,7 @@ from tb_adam_plugin.diagnosis.learning_rate import sum_over_steps
 from tb_adam_plugin.diagnosis.recorded_run import RecordedRun
 from tb_adam_plugin.diagnosis.registry import RULES
 from tb_adam_plugin.diagnosis.rule import Finding, Rule
+from tb_adam_plugin.diagnosis.signals import Signals
 
 LAYERS = [f"layers.{i}.weight" for i in range(5)]
 MATRICES = [*LAYERS, "head.weight"]
@@ -523,6 +524,16 @@ def test_every_rule_is_described_in_order() -> None:
             assert severity == rule.severity
 
 
+def test_every_source_is_in_the_references() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "how-to-read.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^- (.+? \d{4}), (.+)$", page.split("## References")[1], re.MULTILINE)
+    sources = {source for rule in RULES for source in rule.reference.split("; ") if source}
+    for source in sources:
+        named = re.fullmatch(r"(.+? \d{4}), (.{0,12}).*", source)
+        assert named is not None
+        assert [t for a, t in listed if a == named[1] and named[2].lower() in t.lower()], source
+
+
 # --- each rule ----------------------------------------------------------------------------------
 
 
@@ -706,6 +717,8 @@ def test_settings_are_those_of_the_group_that_holds_the_weights() -> None:
     assert "Try lr 0.05 instead of 0.5" in high.advice
     eps = [*PLANTED["eps_dominates"], in_second_group, hyperparameter("eps", 0.1, group=1)]
     assert "instead of 0.1" in found(changed(*eps))["eps_dominates"].advice
+    decay = changed(*PLANTED["weight_decay_too_strong"], statistic("weight_decay_ratio", np.inf))
+    assert "a tenth of the weight_decay" in found(decay)["weight_decay_too_strong"].advice
     beta2 = [statistic("second_moment_flicker", 0.5), in_second_group]
     low = found(changed(*beta2, hyperparameter("beta2", 0.3, group=1)))["beta2_too_low"]
     assert "instead of 0.3" in low.advice
@@ -725,10 +738,25 @@ def test_a_learning_rate_that_jumps_in_another_group_than_the_first_one_is_found
     assert found(lr_of_group(scheduled, 1, [2e-3])) == {}
 
 
+def test_the_learning_rate_of_another_group_follows_that_of_the_first_one() -> None:
+    run = in_second_group(changed(column("lr", warmed_up)))
+    at_records = warmed_up(run.step)
+    lr = np.stack([at_records, 2 * at_records], axis=1)
+    run = replace(run, hyperparameters={**run.hyperparameters, "lr": lr})
+    assert Signals(run).lr == pytest.approx(2 * run.every_step["lr"])
+    resting = changed(in_second_group, column("lr", 0.0, to_step=200))
+    lr = np.where(resting.step[:, None] <= 200, [0.0, 1e-3], 1e-3)
+    resting = replace(resting, hyperparameters={**resting.hyperparameters, "lr": lr})
+    assert Signals(resting).lr == pytest.approx(1e-3)
+
+
 def test_weights_of_a_group_without_learning_rate_do_not_count() -> None:
     resting = [*LAYERS, "embedding.weight"]
-    still = [statistic("update_to_weight_ratio", 0.0, of=resting)]
-    run = changed(*still, statistic("momentum_gradient_cosine", 0.9, of=resting))
+    run = changed(
+        statistic("update_to_weight_ratio", 0.0, of=resting),
+        statistic("momentum_gradient_cosine", 0.9, of=resting),
+        statistic("epsilon_fraction", 0.9, of=resting),
+    )
     groups = tuple(replace(p, group=int(p.name not in resting)) for p in run.parameters)
     run = lr_of_group(replace(run, parameters=groups), 0, [0.0])
     (frozen,) = diagnose(run).findings
@@ -736,6 +764,9 @@ def test_weights_of_a_group_without_learning_rate_do_not_count() -> None:
         "embedding.weight and all 5 layers.*.weight: the learning rate of the group is 0 at every "
         "record. Is that meant?"
     )
+    assert frozen.severity == "info"
+    (all_rest, *_) = diagnose(changed(hyperparameter("lr", 0.0))).findings
+    assert (all_rest.rule, all_rest.severity) == ("frozen", "warning")
     # From when on they move they count.
     moving = lr_of_group(run, 0, [0.0] * 20 + [1e-3])
     early = replace(
@@ -745,7 +776,12 @@ def test_weights_of_a_group_without_learning_rate_do_not_count() -> None:
         statistics={n: v[:20] for n, v in run.statistics.items()},
         hyperparameters={n: v[:20] for n, v in run.hyperparameters.items()},
     )
-    assert diagnose(moving, diagnose(early)).findings == diagnose(moving).findings != ()
+    assert found(moving)["eps_dominates"].first_step < early.step[-1]
+    assert diagnose(moving, diagnose(early)).findings == diagnose(moving).findings
+    # Two records may be those of a warm-up.
+    lr = {"lr": np.zeros((2, 2))}
+    begun = replace(early, step=early.step[:2], wall_time=early.wall_time[:2], hyperparameters=lr)
+    assert not begun.resting.size
 
 
 def test_weights_that_are_overwritten_once_are_enough() -> None:
@@ -985,7 +1021,7 @@ def test_of_two_that_may_explain_each_other_the_earlier_is_the_cause() -> None:
 def test_a_consequence_says_to_see_to_its_cause_first() -> None:
     findings = found(changed(*SLOW, *STALE))
     assert findings["lr_too_low"].advice.startswith(
-        "First see to “Gradients add up from step to step”. If this remains: Try lr "
+        "See to “Gradients add up from step to step” first. If this remains: Try lr "
     )
     assert found(changed(*SLOW))["lr_too_low"].advice.startswith("Try lr ")
 

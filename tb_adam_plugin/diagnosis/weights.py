@@ -257,7 +257,10 @@ WEIGHT_DECAY = Rule(
         + f" (step {step(e.worst_step)}): the update mainly shrinks the weights."
     ),
     advice=_weight_decay_advice,
-    reference="Kosson et al. 2023, Rotational equilibrium; Loshchilov & Hutter 2019, AdamW",
+    reference=(
+        "Kosson et al. 2023, Rotational equilibrium; "
+        "Loshchilov & Hutter 2019, Decoupled weight decay regularization"
+    ),
     explains=("plateau", "lr_too_low", "vanishing_gradient", "noise_dominated", "dead_units",
               "eps_dominates", "eps_influences", "stale_second_moment"),
     uses=("update_weight_cosine", "epsilon_fraction"),
@@ -398,7 +401,10 @@ RARE_ROWS = Rule(
         "SparseAdam, or an optimizer that skips such rows; beta2 of 0.95 to 0.99 for embeddings; "
         "no weight decay on them."
     ),
-    reference="Kunstner et al. 2024, Heavy-tailed class imbalance and why Adam outperforms SGD",
+    reference=(
+        "Kunstner et al. 2024, Heavy-tailed class imbalance and why Adam outperforms gradient "
+        "descent on language models"
+    ),
 )
 
 
