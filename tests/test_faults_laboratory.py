@@ -147,16 +147,15 @@ def test_progress_is_relative_to_the_best_run() -> None:
     assert progress_of(Outcome(3.0, math.inf, 0.0), best_loss=1.0) == -math.inf
 
 
-def test_a_longer_run_does_not_set_the_measure(tmp_path: Path) -> None:
-    long = case_of("adamw_long")
-    usual = replace(case_of("healthy_adamw-"), task=long.task)
-    assert long.settings.steps > long.task.steps == usual.settings.steps
-    runs = wanted_runs([usual, long], tmp_path)
+@pytest.mark.parametrize("more", ["adamw_long", "adamw_large_batch", "adamw_accumulation"])
+def test_a_run_with_more_examples_does_not_set_the_measure(more: str, tmp_path: Path) -> None:
+    case = case_of(more)
+    runs = wanted_runs([replace(case_of("healthy_adamw-"), task=case.task), case], tmp_path)
     for run, loss in zip(runs, (1.0, 0.5), strict=True):
         run.folder.mkdir(parents=True)
         Outcome(3.0, loss, 0.1).save(run.folder / "outcome.json")
-    assert best_losses(runs) == {long.task.name: 1.0}
-    assert best_losses(runs[1:]) == {long.task.name: 0.5}
+    assert best_losses(runs) == {case.task.name: 1.0}
+    assert best_losses(runs[1:]) == {case.task.name: 0.5}
 
 
 def test_the_rank_leaves_out_what_began_before_the_fault() -> None:
