@@ -826,7 +826,11 @@ def test_the_first_steps_of_rmsprop_are_long_whatever_its_learning_rate() -> Non
     assert found(changed(alarming))["lr_too_high"].severity == "error"
     assert "lr_too_high" not in found(changed(*RMSPROP, alarming))
     far = statistic("update_to_weight_ratio", 1.5, to_step=16)
-    assert found(changed(*RMSPROP, far))["lr_too_high"].severity == "error"
+    finding = found(changed(*RMSPROP, far))["lr_too_high"]
+    assert finding.severity == "error"
+    # With a corrected bias the ratio would be 0.58 at step 16: a tenth, not a thirtieth.
+    assert "Try lr 1e-4 instead of 1e-3" in finding.advice
+    assert "Try lr 3e-5 instead of 1e-3" in found(changed(far))["lr_too_high"].advice
 
 
 def test_a_group_that_decays_differently_is_judged_by_itself() -> None:
