@@ -224,6 +224,7 @@ class AdamDebugCallback:
         self._in_training = False
         self._running_steps = 0  # more than one where a subclass calls its parent's step()
         self._due = False
+        self._is_extra = False
         self._recording = False
         self._had_no_state = False
         self._skipped_in_a_row = 0
@@ -409,7 +410,9 @@ class AdamDebugCallback:
             self._records.gradients.forget()
         self._read_step_count()
         self._had_no_state = not self._optimizer.state
-        self._due = self._is_due(self._step + 1)
+        step = self._step + 1
+        self._due = self._is_due(step)
+        self._is_extra = self._due and not self._is_asked_for(step)
         groups = self._place.groups or self._optimizer.param_groups
         if sum(len(g["params"]) for g in groups) != self._norms.parameters:
             self._follow_parameters()
@@ -420,13 +423,22 @@ class AdamDebugCallback:
                 self._squares_before = self._norms.squares()
 
     def _is_due(self, step: int) -> bool:
-        return self._schedule.is_due(step, self._stretch) or self._wants_histograms(step)
+        return self._is_asked_for(step) or self._looks_closer(step)
+
+    def _is_asked_for(self, step: int) -> bool:
+        return self._schedule.is_due(step, self._stretch) or self._asks_for_histograms(step)
 
     def _wants_histograms(self, step: int) -> bool:
+        return self._asks_for_histograms(step) or self._looks_closer(step)
+
+    def _asks_for_histograms(self, step: int) -> bool:
+        # After a resume, too, whatever the schedules say.
+        return self._step_is_first or self._histogram_schedule.is_due(step, self._stretch)
+
+    def _looks_closer(self, step: int) -> bool:
+        history = self._history
         return (
-            self._step_is_first  # after a resume, too, whatever the schedules say
-            or self._histogram_schedule.is_due(step, self._stretch)
-            or (self._history is not None and self._history.wants_detail(step))
+            history is not None and history.wants_detail(step) and self._budget.allows_extra(step)
         )
 
     def _begin_record(self) -> None:
@@ -630,7 +642,10 @@ class AdamDebugCallback:
         self._last_step_ended = now
         if self._record is not None:
             self._record = None
-            self._budget.add_record(own)
+            if self._is_extra:
+                self._budget.add_extra_record(self._step, own)
+            else:
+                self._budget.add_record(own)
             if self._shared is None:
                 self._stretch = self._budget.stretch(self._interval)
 

@@ -52,6 +52,31 @@ def test_nothing_is_stretched_before_both_times_are_known() -> None:
     assert unknown.stretch(1) > 1
 
 
+def test_longer_intervals_make_up_for_a_closer_look() -> None:
+    found = budget(0.01, 0.010, 0.1)
+    for step in range(100, 116):
+        assert found.allows_extra(step)
+        found.add_extra_record(step, 0.010)
+        assert found.stretch(10) == 2
+    for _ in range(16):
+        assert not found.allows_extra(200)
+        assert found.stretch(10) == 2
+        found.add_record(0.010)
+    assert found.allows_extra(200)
+    assert found.stretch(10) == 1
+    unlimited = budget(None, 0.010, 0.1)
+    for step in range(40):
+        unlimited.add_extra_record(step, 0.010)
+        assert unlimited.allows_extra(step)
+        assert unlimited.stretch(10) == 1
+
+
+def test_an_interval_with_room_for_both_stays_as_it_is() -> None:
+    found = budget(0.01, 0.005, 0.1)
+    found.add_extra_record(1, 0.005)
+    assert found.stretch(10) == 1
+
+
 def test_old_times_are_forgotten() -> None:
     found = budget(0.01, 1.0, 0.1)  # the first record allocates its memory
     for _ in range(40):
@@ -83,6 +108,7 @@ def train(
     before: float = 0.0,
     after: float = 0.0,
     writing: float = 0.0,
+    jumps: frozenset[int] = frozenset(),
     **options: Any,
 ) -> RecordedRun:
     """Train with steps of 0.1 s; a record takes as long as it is said to, at three places."""
@@ -104,9 +130,9 @@ def train(
     weight = nn.Parameter(torch.ones(3))
     optimizer = torch.optim.Adam([weight])
     with AdamDebugCallback([("w", weight)], optimizer, log_dir=folder, on_error="raise", **options):
-        for _ in range(steps):
+        for step in range(1, steps + 1):
             clock.now += 0.1
-            weight.grad = torch.ones(3)
+            weight.grad = torch.full((3,), 1e3 if step in jumps else 1.0)
             optimizer.step()
     return read_run(folder)
 
@@ -127,7 +153,7 @@ def test_the_interval_grows_where_records_are_expensive(
 def test_the_time_of_the_callback_is_in_the_rows_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    times = {"before": 0.001, "after": 0.02, "writing": 0.3}
+    times: dict[str, Any] = {"before": 0.001, "after": 0.02, "writing": 0.3}
     run = train(tmp_path, monkeypatch, 20, every_n_steps=10, **times)
     milliseconds = {s: round(run.steps[s]["callback_milliseconds"]) for s in range(1, 21)}
     # Writing a row counts for the next one.
@@ -156,6 +182,23 @@ def test_the_callbacks_own_choice_of_interval_keeps_to_one_percent(
     assert run.steps[110]["every_n_steps"] == 100
     cheap = train(tmp_path / "cheap", monkeypatch, 60, after=0.049)
     assert sorted(cheap.statistics) == [1, 2, 4, 8, 16, 32, 50]
+
+
+def test_a_closer_look_counts_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = train(
+        tmp_path, monkeypatch, 1000, jumps=frozenset({101, 141, 181}),
+        after=0.099, every_n_steps=100, max_overhead=0.01,
+    )  # fmt: skip
+    # The jumps at 141 and 181 get no closer look: 16 records are to be made up for first.
+    after_the_jump = range(102, 118)
+    later = [200, 400, 600, 800, 1000]
+    assert sorted(run.statistics) == [1, 2, 4, 8, 16, 32, 100, *after_the_jump, *later]
+    assert run.steps[1000]["every_n_steps"] == 200
+    unlimited = train(
+        tmp_path / "unlimited", monkeypatch, 200, jumps=frozenset({101, 141}),
+        after=0.099, every_n_steps=100,
+    )  # fmt: skip
+    assert {*range(102, 118), *range(142, 158)} <= set(unlimited.statistics)
 
 
 def test_frequent_histograms_count_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
