@@ -82,10 +82,11 @@ export interface CompassCalibration {
   about: number;
   cosines: number[];
   factors: number[];
-  /** The ratios are the largest of so many steps. */
+  /** The paths are sums of the ratio over so many of so many first steps. */
   first_steps: number;
-  ratios: number[];
-  ratio_factors: number[];
+  path_steps: number;
+  paths: number[];
+  path_factors: number[];
   /** A gain ratio is the median of so many. */
   gain_records: number;
   gain_ratios: number[];

@@ -28,11 +28,10 @@ from synthetic_runs import (
 )
 
 from tb_adam_plugin.diagnosis.diagnose import Diagnosis, diagnose
-from tb_adam_plugin.diagnosis.learning_rate import sum_over_steps
 from tb_adam_plugin.diagnosis.recorded_run import RecordedRun
 from tb_adam_plugin.diagnosis.registry import RULES
 from tb_adam_plugin.diagnosis.rule import Finding, Rule
-from tb_adam_plugin.diagnosis.signals import Signals
+from tb_adam_plugin.diagnosis.signals import Signals, sum_over_steps
 
 LAYERS = [f"layers.{i}.weight" for i in range(5)]
 MATRICES = [*LAYERS, "head.weight"]
@@ -809,6 +808,8 @@ def test_few_records_show_the_same_first_steps_as_many() -> None:
     assert every == pytest.approx([ratio[max(0, i - 9) : i + 1].sum() for i in range(40)])
     assert some[3] == pytest.approx(every[7], rel=0.1)
     assert sum_over_steps(steps, np.full(40, NAN), 10) == pytest.approx(0)
+    columns = sum_over_steps(steps, np.stack([ratio, 2 * ratio], axis=1), 10)
+    assert columns == pytest.approx(np.stack([every, 2 * every], axis=1))
 
 
 def test_a_loss_that_rises_at_first_makes_a_high_learning_rate_an_alarm() -> None:

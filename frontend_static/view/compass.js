@@ -105,7 +105,7 @@ function History({ name, reading, scale }) {
 
 /** What a reading rests on, and what it cannot see. @param {{calibration: CompassCalibration}} props */
 function Calibration({ calibration }) {
-  const { tasks, records, about, cosines, factors, first_steps, ratios, ratio_factors } = calibration;
+  const { tasks, records, about, cosines, factors, first_steps, path_steps, paths, path_factors } = calibration;
   return html`<p>
       Too low is read from the cosine of exp_avg and the next gradient, the median of the last ${records} records.
       ${' '}${BLIND} Those are the updates up to ${first_steps} steps after the warm-up: “about right”
@@ -116,7 +116,7 @@ function Calibration({ calibration }) {
       is done, not slow. About right is within a factor of ${about} of the best one.
     </p>
     <${Measured} caption=${`Median cosine, over ${tasks} tasks`} values=${cosines} factors=${factors} />
-    <${Measured} caption="Largest median update / weight of the first steps, likewise" values=${ratios} factors=${ratio_factors} />`;
+    <${Measured} caption=${`Largest sum of update / weight over ${path_steps} of the first steps, median, likewise`} values=${paths} factors=${path_factors} />`;
 }
 
 /** @param {{calibration: CompassCalibration}} props */
@@ -140,8 +140,8 @@ function _step(step) {
 }
 
 /** @param {CompassCalibration} calibration @returns {Scale} */
-export function scaleOf({ factors, ratio_factors, about }) {
-  const known = [...new Set([...factors, ...ratio_factors])].sort((a, b) => a - b);
+export function scaleOf({ factors, path_factors, about }) {
+  const known = [...new Set([...factors, ...path_factors])].sort((a, b) => a - b);
   return {
     low: known[0],
     high: known[known.length - 1],

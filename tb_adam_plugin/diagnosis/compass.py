@@ -15,7 +15,7 @@ import numpy as np
 
 from . import thresholds
 from .recorded_run import Float64s, Indices, Values
-from .signals import Signals, median
+from .signals import Signals, median, sum_over_steps
 
 _COSINE = "momentum_gradient_cosine"
 
@@ -194,7 +194,7 @@ def _recent(values: Values, kept: Indices) -> Float64s:
 
 
 def _early_factors(signals: Signals, members: list[Indices]) -> Float64s:
-    """Learning rate over the best one, from the largest ratio of the first steps; else 1.
+    """Learning rate over the best one, from how far the first steps move the weights; else 1.
 
     Returns:
         float64 ``[blocks]``.
@@ -203,15 +203,15 @@ def _early_factors(signals: Signals, members: list[Indices]) -> Float64s:
     if not run.step.size or run.step[0] > thresholds.FIRST_STEP:
         return np.ones(len(members))
     ratio = run.statistics.get("update_to_weight_ratio")
-    early = run.step <= signals.warmup_end + thresholds.COMPASS_RATIO_STEPS
+    early = run.step <= signals.warmup_end + thresholds.LR_TOO_HIGH_STEPS
     if ratio is None or early.sum() < 2:
         return np.ones(len(members))
     resting = np.setdiff1d(np.arange(len(run.parameters)), signals.started_weights)
     first = ratio[early].copy()
     first[:, resting] = np.nan
-    ratios = _by_block(first, members)
-    # The first one alone may be that of an optimizer without bias correction.
-    largest = np.sort(np.where(np.isfinite(ratios), ratios, 0), axis=0)[-2]
-    logs = np.log(thresholds.COMPASS_RATIO_FACTORS)
-    factors: Float64s = np.exp(np.interp(largest, thresholds.COMPASS_RATIOS, logs))
+    paths = sum_over_steps(
+        run.step[early], _by_block(first, members), thresholds.LR_TOO_HIGH_PATH_STEPS
+    )
+    logs = np.log(thresholds.COMPASS_PATH_FACTORS)
+    factors: Float64s = np.exp(np.interp(paths.max(axis=0), thresholds.COMPASS_PATHS, logs))
     return factors

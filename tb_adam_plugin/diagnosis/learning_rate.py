@@ -8,7 +8,7 @@ from . import thresholds
 from .conditions import NONE, at_every_step
 from .recorded_run import Flags, Float64s, Indices
 from .rule import Condition, Evidence, Persistence, Rule, Severity
-from .signals import Signals, is_settled, median_of_all
+from .signals import Signals, is_settled, median_of_all, sum_over_steps
 from .stretches import in_a_row
 from .wording import named, number, one_digit, percent, step
 
@@ -178,30 +178,6 @@ def _ratio_of_gradients(signals: Signals) -> Float64s:
         return ratio
     decay = signals.median("weight_decay_ratio", weights)
     return np.where(decay > thresholds.WEIGHT_DECAY_RATIO, np.nan, ratio)
-
-
-def sum_over_steps(step: Float64s, value: Float64s, steps: int) -> Float64s:
-    """Sum of a value over the last steps up to each record, float64 ``[records]``.
-
-    Args:
-        step: float64 ``[records]``, ascending.
-        value: At those steps; between them it is taken to lie on a line, and what is not finite
-            counts as nothing.
-        steps: How many are summed up.
-    """
-    if not step.size:
-        return np.empty(0)
-    # In closed form: a damaged step number may be any number of steps away.
-    known = np.where(np.isfinite(value), value, 0).astype(np.float64)
-    gap, rise = np.diff(step), np.diff(known)
-    sums = np.cumsum([known[0], *(gap * known[:-1] + rise * (gap + 1) / 2)])
-    slope = np.append(rise / gap, 0.0)
-    start = step - steps
-    record = np.searchsorted(step, start, "right") - 1
-    after = start - step[record]
-    before = sums[record] + after * known[record] + slope[record] * after * (after + 1) / 2
-    summed: Float64s = sums - np.where(record >= 0, before, 0.0)
-    return summed
 
 
 def _adds_up_squares(signals: Signals) -> bool:

@@ -310,6 +310,35 @@ def moving_average(values: Float64s, steps: int) -> Float64s:
     return averages
 
 
+def sum_over_steps(step: Float64s, value: Float64s | Values, steps: int) -> Float64s:
+    """Sum of values over the last steps up to each record, float64 of the shape of ``value``.
+
+    Args:
+        step: float64 ``[records]``, ascending.
+        value: At those steps, ``[records]`` or ``[records, columns]``; between them it is taken to
+            lie on a line, and what is not finite counts as nothing.
+        steps: How many are summed up.
+    """
+    if not step.size:
+        return np.zeros(value.shape)
+    # In closed form: a damaged step number may be any number of steps away.
+    known = np.where(np.isfinite(value), value, 0).astype(np.float64)
+    gap, rise = _upright(np.diff(step), known), np.diff(known, axis=0)
+    sums = np.cumsum(np.concatenate([known[:1], gap * known[:-1] + rise * (gap + 1) / 2]), axis=0)
+    slope = np.concatenate([rise / gap, np.zeros_like(known[:1])])
+    start = step - steps
+    record = np.searchsorted(step, start, "right") - 1
+    after = _upright(start - step[record], known)
+    before = sums[record] + after * known[record] + slope[record] * after * (after + 1) / 2
+    summed: Float64s = sums - np.where(_upright(record, known) >= 0, before, 0.0)
+    return summed
+
+
+def _upright(numbers: npt.NDArray[Any], like: Float64s) -> npt.NDArray[Any]:
+    """Give an array of one axis as many as another one has."""
+    return numbers.reshape(-1, *(1,) * (like.ndim - 1))
+
+
 def is_settled(signals: Signals) -> Flags:
     """Which records come after the grace at the start, bool ``[records]``."""
     return signals.run.step > signals.settled
