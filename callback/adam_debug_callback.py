@@ -149,8 +149,9 @@ class AdamDebugCallback:
                 without what failed, or "raise".
             on_finding: Look at each record for what is wrong in training, as the tab does: "warn"
                 of errors and warnings, or a function that is called with each
-                :class:`tb_adam_plugin.diagnosis.rule.Finding` when it is new or has become more
-                severe. An exception of that function ends the training. None to not look.
+                :class:`tb_adam_plugin.diagnosis.rule.Finding` when it is new, comes back after it
+                was gone, or has become more severe. An exception of that function ends the
+                training. None to not look.
 
         Raises:
             TypeError: If an argument has the wrong type.
@@ -225,6 +226,7 @@ class AdamDebugCallback:
         self._due = False
         self._recording = False
         self._had_no_state = False
+        self._skipped_in_a_row = 0
         self._squares_before: tuple[Squares, tuple[bool, ...]] | None = None
         self._record: StepRecord | None = None
         self._norm: Scalar = float("nan")
@@ -448,8 +450,9 @@ class AdamDebugCallback:
         skipped = uncounted_steps.scaler_flag(self._optimizer)
         if skipped is not None and (self._recording or uncounted_steps.is_on_host(skipped)):
             if bool(skipped):
-                self._recorder.rows.skip_step()
+                self._skip_step()
                 return
+            self._skipped_in_a_row = 0
             skipped = None
         if self._had_no_state and uncounted_steps.is_phantom(self._optimizer):
             return
@@ -469,6 +472,16 @@ class AdamDebugCallback:
         if self._gain is not None:
             self._contained(_GAIN, "evaluating loss_closure", self._end_gain)
         self._finish_step(start, skipped)
+
+    def _skip_step(self) -> None:
+        self._recorder.rows.skip_step()
+        self._skipped_in_a_row += 1
+        if self._skipped_in_a_row == uncounted_steps.MOST_SKIPPED_IN_A_ROW:
+            self._warn_once(
+                f"the gradient scaler has skipped {self._skipped_in_a_row} steps in a row, so that "
+                "nothing is trained: gradients are not finite at any loss scale",
+                kind="skipped",
+            )
 
     def _finish_step(self, start: float, skipped: Tensor | None) -> None:
         """Add the row of a step, and write what there is to write."""
@@ -588,7 +601,7 @@ class AdamDebugCallback:
                 self._warn_once(
                     f"{finding.title} (step {finding.first_step:.0f}). {finding.text} "
                     f"{finding.advice}".rstrip(),
-                    f"finding {finding.rule} {finding.severity}",
+                    f"finding {finding.rule} {finding.severity} {finding.first_step:.0f}",
                 )
 
     def _mirrored(self, record: StepRecord) -> dict[str, float]:

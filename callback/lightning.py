@@ -62,7 +62,8 @@ class AdamDebugLightningCallback(_Callback):
     The loss of every step is recorded by itself. Under automatic optimization it is the mean of
     what ``training_step`` returned since the step before. Under manual optimization it is the sum
     of the losses given to ``manual_backward`` since any optimizer's last step. With
-    ``gradient_clip_val`` the norm of the gradients before they are clipped is recorded, too.
+    ``gradient_clip_val`` the norm of the gradients before they are clipped is recorded, too, and
+    with a gradient scaler the loss scale.
 
     Nothing happens while validating, testing and predicting, nor with ``fast_dev_run``.
     """
@@ -185,7 +186,10 @@ class AdamDebugLightningCallback(_Callback):
         loss = loss.detach().float()
         scaler = getattr(trainer.precision_plugin, "scaler", None)
         if scaler is not None:
-            loss = loss / scaler.scale(torch.ones((), device=loss.device))
+            scale = scaler.scale(torch.ones((), device=loss.device))
+            loss = loss / scale
+            for debug in self._debugs:
+                debug.record(loss_scale=scale)
         self._loss = loss if self._loss is None else self._loss + loss
         self._backward_passes += 1
         recorded = self._loss

@@ -38,7 +38,8 @@ class LiveDiagnosis:
         self._records = _Table(_MOST_RECORDS)
         self._steps = _Table(_MOST_STEPS)
         self._diagnosis: Diagnosis | None = None
-        self._told: dict[str, int] = {}
+        self._told: dict[str, int] = {}  # rank of the worst severity of each rule
+        self._seen: dict[str, float] = {}  # last step of each rule's findings
 
     def add_rows(self, rows: StepRows) -> None:
         """Add the rows of some steps."""
@@ -68,7 +69,8 @@ class LiveDiagnosis:
             hyperparameters: float64 ``[groups, names]``.
 
         Returns:
-            What is found for the first time, or is more severe than before.
+            What is found for the first time, begins anew after it had ended, or is more severe than
+            before.
         """
         if layout is not self._layout:
             known = None if self._layout is None else self._layout.parameters
@@ -79,6 +81,7 @@ class LiveDiagnosis:
             self._layouts.append((float(step), layout))
         if step <= self._records.last("step"):
             self._records = _Table(_MOST_RECORDS)
+            self._seen.clear()
         self._records.extend(
             {
                 "step": np.array([float(step)]),
@@ -95,14 +98,22 @@ class LiveDiagnosis:
             }
         )
         self._diagnosis = diagnose(self._run(layout), self._diagnosis)
-        return [finding for finding in self._diagnosis.findings if self._is_new(finding)]
+        findings = self._diagnosis.findings
+        new = [finding for finding in findings if self._is_new(finding)]
+        for finding in findings:
+            self._seen[finding.rule] = max(self._seen.get(finding.rule, 0), finding.last_step)
+        return new
 
     def _is_new(self, finding: Finding) -> bool:
-        rank = SEVERITIES.index(finding.severity)
-        new = rank < self._told.get(finding.rule, len(SEVERITIES))
-        if new:
-            self._told[finding.rule] = rank
-        return new
+        rank, told = SEVERITIES.index(finding.severity), self._told.get(finding.rule)
+        if (
+            told is not None
+            and rank >= told
+            and finding.first_step <= self._seen.get(finding.rule, -np.inf)
+        ):
+            return False
+        self._told[finding.rule] = rank if told is None else min(rank, told)
+        return True
 
     def _run(self, layout: schema.Layout) -> RecordedRun:
         records = self._records.columns()

@@ -11,6 +11,9 @@ from torch.optim import Optimizer
 
 from .optimizer_state.base import as_number
 
+# So many steps skipped in a row are no search for the right loss scale.
+MOST_SKIPPED_IN_A_ROW = 25
+
 # The hooks of every step() run in this function of torch/optim/optimizer.py.
 _HOOKED_STEP = Optimizer.profile_hook_step(lambda self: None).__code__
 

@@ -7,16 +7,20 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
 import torch
 from event_files import event, make_layout, step_tensors, write_events
+from synthetic_runs import changed, statistic
 from torch import nn
 
-from tb_adam_plugin import schema
+from tb_adam_plugin import cli, schema
 from tb_adam_plugin.callback import AdamDebugCallback
-from tb_adam_plugin.run_data import load_runs
+from tb_adam_plugin.diagnosis.diagnose import diagnose
+from tb_adam_plugin.run_data import Run, load_runs
 
 ROOT = Path(__file__).parents[1]
 
@@ -64,6 +68,17 @@ def test_a_table_names_findings_and_what_to_try(logs: Path) -> None:
     assert "Learning rate too high" in ended.stdout
     assert "→ Try lr " in ended.stdout
     assert max(map(len, ended.stdout.splitlines())) <= 100
+
+
+def test_a_cosine_that_is_none_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    run = changed(
+        statistic("momentum_gradient_cosine", float("nan"), from_step=50),
+        statistic("update_to_weight_ratio", 0.6, to_step=16),
+    )
+    diagnosis = diagnose(run)
+    stored = SimpleNamespace(findings=lambda: diagnosis.findings, diagnosis=diagnosis)
+    cli._print_table(cast(Run, stored), "run")
+    assert "  learning rate: about 100× too high\n" in capsys.readouterr().out
 
 
 def test_a_folder_that_is_a_run_is_called_by_its_name(logs: Path) -> None:

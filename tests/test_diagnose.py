@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -22,7 +23,8 @@ from tb_adam_plugin.diagnosis.signals import Signals, median
 from tb_adam_plugin.diagnosis.stretches import find_stretches
 from tb_adam_plugin.schema import Group
 
-NASTY = (math.nan, math.inf, -math.inf, 0.0, -1.0, 1e-45, 1e38, 0.5)
+NONSENSE = re.compile(r"(?<![a-z])(nan|inf|infinite)(?![a-z])|-0(?![.\d])|\de\+", re.IGNORECASE)
+NASTY = (math.nan, math.inf, -math.inf, 0.0, -0.0, -1.0, 1e-45, 1e38, 0.5)
 
 
 # --- a run that grows ---------------------------------------------------------------------------
@@ -51,6 +53,22 @@ def test_a_run_that_grew_is_diagnosed_as_if_it_had_always_been_so_long(rule: str
         diagnosis = diagnose(part, diagnosis)
         assert diagnosis.findings == diagnose(part).findings
         assert diagnosis.not_evaluated == diagnose(part).not_evaluated
+
+
+def test_steps_that_are_out_of_order_are_put_in_order() -> None:
+    run = changed(*PLANTED["lr_jump"])
+    order = np.argsort(-run.every_step["step"] % 7, kind="stable")
+    mixed = replace(
+        run,
+        step=np.append(run.step[::-1], run.step[-1]),
+        wall_time=np.append(run.wall_time[::-1], run.wall_time[-1]),
+        statistics={n: np.append(v[::-1], v[-1:], axis=0) for n, v in run.statistics.items()},
+        hyperparameters={
+            n: np.append(v[::-1], v[-1:], axis=0) for n, v in run.hyperparameters.items()
+        },
+        every_step={n: v[order] for n, v in run.every_step.items()},
+    )
+    assert diagnose(mixed).findings == diagnose(run).findings != ()
 
 
 def test_what_was_written_anew_is_computed_anew() -> None:
@@ -98,17 +116,24 @@ def runs(draw: st.DrawFn) -> RecordedRun:
 
     statistics = some(sorted(run.statistics))
     settings_ = some(sorted(run.hyperparameters))
+    counted = draw(st.sampled_from([1.0, 1.0, 2.0**40, -1.0]))  # -1: steps that descend
     columns = some(sorted(run.every_step)) | {"step"}
     groups = run.groups if draw(st.booleans()) else (Group("Other", {}), Group("Other", {}))
+    others = draw(st.lists(st.sampled_from([0, 1]), min_size=len(run.names), max_size=20))
     return replace(
         run,
+        parameters=tuple(
+            replace(p, group=group) for p, group in zip(run.parameters, others, strict=False)
+        ),
         groups=groups,
-        step=run.step[kept],
+        step=run.step[kept] * counted,
         wall_time=spoil(run.wall_time[kept]),
         statistics={n: spoil(run.statistics[n][kept]) for n in sorted(statistics)},
         hyperparameters={n: spoil(run.hyperparameters[n][kept]) for n in sorted(settings_)},
         every_step={
-            n: run.every_step[n][known] if n == "step" else spoil(run.every_step[n][known])
+            n: run.every_step[n][known] * counted
+            if n == "step"
+            else spoil(run.every_step[n][known])
             for n in sorted(columns)
         }
         if draw(st.booleans())
@@ -129,6 +154,9 @@ def test_nothing_recorded_makes_a_rule_fail(run: RecordedRun) -> None:
     for finding in diagnosis.findings:
         assert finding.rule in evaluated
         assert finding.text
+        for sentence in (finding.text, finding.advice):
+            said = sentence.removeprefix("NaN or infinite").replace("“NaN or infinity”", "")
+            assert not NONSENSE.search(said), sentence
         assert set(finding.parameters) <= {*run.names, *(u.name for u in run.unoptimized)}
     assert diagnose(run, diagnosis).findings == diagnosis.findings
 
@@ -180,6 +208,18 @@ def test_each_column_lasts_by_itself() -> None:
     assert stretch.value == 8
 
 
+def test_the_worst_point_is_a_number_where_there_is_one() -> None:
+    values = np.array([3.0, math.inf, 7.0, math.nan])
+    (stretch,) = find_stretches(
+        Condition(np.arange(4.0), np.ones(4, bool), values, 1.0), Persistence(), 0, 10
+    )
+    assert (stretch.worst, stretch.value) == (2, 7)
+    (stretch,) = find_stretches(
+        Condition(np.arange(1.0), np.ones(1, bool), values[1:2], 1.0), Persistence(), 0, 10
+    )
+    assert stretch.value == math.inf
+
+
 def test_too_many_stretches_are_one() -> None:
     holds = [1, 0, 0] * 5
     assert len(find_stretches(condition(holds), Persistence(), 0, 5)) == 5
@@ -219,14 +259,17 @@ def test_names_that_differ_in_numbers_are_one() -> None:
 
 def test_numbers_have_two_digits_that_count() -> None:
     shown = {0.08: "0.08", 3e-4: "3e-4", 1.23e-5: "1.2e-5", 0: "0", 65536: "6.6e4", 412.6: "413"}
+    shown |= {99.4: "99", 99.6: "100", -2.5: "-2.5", math.inf: "∞", -math.inf: "-∞"}
     assert {value: wording.number(value) for value in shown} == shown
-    assert wording.number(math.inf) == "infinite"
+    assert wording.number(-0.0) == "0"
+    assert [wording.percent(x) for x in (0.5, -1e-9, math.inf)] == ["50 %", "0 %", "∞ %"]
+    assert [wording.decay(x) for x in (0.999, 0.95, 1 - 1e-5)] == ["0.999", "0.95", "0.99999"]
     assert wording.one_digit(3.33e-4) == 3e-4
     assert wording.decade_below(4e-5) == 1e-5
 
 
 def test_the_synthetic_runs_have_every_statistic_that_rules_need() -> None:
     columns = {*schema.STEP_COLUMNS, *schema.OPTIONAL_STEP_COLUMNS}
-    columns |= {"loss", "gradient_norm_before_clip"}
+    columns |= {"loss", "gradient_norm_before_clip", "loss_scale"}
     others = {"weight_decay", "eps", "beta1", "state_step"}
     assert STATISTICS_NEEDED - columns - others <= set(HEALTHY)

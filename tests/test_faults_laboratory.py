@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from faults import confusion
+from faults import confusion, scan
 from faults.cases import Case, case_named, cases_of
 from faults.compass_table import compass_rows
 from faults.diagnosed_runs import (
@@ -25,6 +26,7 @@ from faults.recordings import Wanted, record_missing, wanted_runs
 from faults.replay import advised_change, first_advice, verdict
 from faults.report import report
 from faults.settings import OPTIMIZERS, Settings, make_optimizer
+from faults.tasks import SGD_WITHOUT_MOMENTUM, Task, tasks_of
 from faults.training import Outcome
 
 from tb_adam_plugin.diagnosis.compass import Reading
@@ -81,10 +83,29 @@ def test_healthy_runs_are_at_least_as_many_as_faulty_ones(cases: list[Case]) -> 
     assert 0 < faulty <= len(cases) - faulty
 
 
-def test_both_halves_have_every_fault() -> None:
-    tuned_on = {id(fault) for fault in FAULTS if 1 in fault.series}
-    for cases, faults in ((TUNING, tuned_on), (REPORTING, set(map(id, FAULTS)))):
-        assert {id(c.planted) for c in cases if isinstance(c.planted, Fault)} == faults
+@pytest.mark.parametrize("cases", [TUNING, REPORTING], ids=["tuning", "reporting"])
+def test_both_halves_have_every_fault(cases: list[Case]) -> None:
+    assert {id(c.planted) for c in cases if isinstance(c.planted, Fault)} == set(map(id, FAULTS))
+
+
+def test_every_kind_of_fault_has_enough_runs_in_the_reporting_half() -> None:
+    runs = Counter(c.planted.kind for c in REPORTING if isinstance(c.planted, Fault))
+    assert min(runs.values()) >= 6
+
+
+def test_where_no_learning_rate_suits_an_optimizer_nothing_trains_with_it() -> None:
+    left_out = [
+        (task.name, optimizer)
+        for task in tasks_of(4)
+        for optimizer in (*OPTIMIZERS, SGD_WITHOUT_MOMENTUM)
+        if optimizer not in task.learning_rates
+    ]
+    assert left_out
+    for task, optimizer in left_out:
+        name, _, without_momentum = optimizer.partition(" ")
+        for settings in (case.settings for case in REPORTING if case.task.name == task):
+            alike = (settings.beta1 == 0) == bool(without_momentum)
+            assert settings.optimizer != name or (name == "sgd" and not alike)
 
 
 def test_faults_name_rules_that_exist() -> None:
@@ -124,6 +145,17 @@ def test_progress_is_relative_to_the_best_run() -> None:
     assert progress_of(Outcome(3.0, 2.0, 0.0), best_loss=1.0) == 0.5
     assert progress_of(Outcome(3.0, 4.0, 0.0), best_loss=1.0) == -0.5
     assert progress_of(Outcome(3.0, math.inf, 0.0), best_loss=1.0) == -math.inf
+
+
+@pytest.mark.parametrize("more", ["adamw_long", "adamw_large_batch", "adamw_accumulation"])
+def test_a_run_with_more_examples_does_not_set_the_measure(more: str, tmp_path: Path) -> None:
+    case = case_of(more)
+    runs = wanted_runs([replace(case_of("healthy_adamw-"), task=case.task), case], tmp_path)
+    for run, loss in zip(runs, (1.0, 0.5), strict=True):
+        run.folder.mkdir(parents=True)
+        Outcome(3.0, loss, 0.1).save(run.folder / "outcome.json")
+    assert best_losses(runs) == {case.task.name: 1.0}
+    assert best_losses(runs[1:]) == {case.task.name: 0.5}
 
 
 def test_the_rank_leaves_out_what_began_before_the_fault() -> None:
@@ -191,6 +223,24 @@ def test_mild_faults_are_rows_of_the_compass() -> None:
     cases = case_of("3_times_too_low"), case_of("too_high_adamw_x30-"), case_of("weight_decay")
     runs = [replace(diagnosed(case, 1.0), reading=compass) for case in cases]
     assert [row.factor for row in compass_rows(runs)] == [0.33, 30]
+
+
+# --- learning rates ------------------------------------------------------------------------------
+
+
+def test_the_scan_goes_on_until_its_best_is_inside(monkeypatch: pytest.MonkeyPatch) -> None:
+    def losses(_: Task, settings: Settings) -> tuple[float, float]:
+        return 5.0, 1 + abs(math.log10(settings.learning_rate) - 1)
+
+    monkeypatch.setattr(scan, "_losses", losses)
+    initial, final = scan.losses_of(TUNING[0].task, SGD_WITHOUT_MOMENTUM, -1)
+    assert (initial, min(final), max(final)) == (5.0, -2, 3)
+    assert scan.learning_rate(scan.chosen(initial, final)) == 10
+
+
+def test_of_two_learning_rates_that_are_almost_as_good_the_lower_is_chosen() -> None:
+    assert scan.chosen(3.0, {-4: 2.0, -3: 1.04, -2: 1.0, -1: math.inf}) == -3
+    assert scan.chosen(3.0, {-4: 2.0, -3: 1.05, -2: 1.0, -1: math.inf}) == -2
 
 
 # --- advice ---------------------------------------------------------------------------------------

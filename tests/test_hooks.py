@@ -19,6 +19,7 @@ from torch._dynamo.utils import counters
 
 from tb_adam_plugin import schema
 from tb_adam_plugin.callback import AdamDebugCallback, uncounted_steps
+from tb_adam_plugin.run_data import load_runs
 
 Optimizers = Callable[..., torch.optim.Optimizer]
 
@@ -168,6 +169,29 @@ def test_steps_that_a_fused_optimizer_skips_are_counted_as_such(tmp_path: Path) 
     assert [run.steps[s]["iteration"] for s in (1, 2, 3, 4, 5)] == [2, 3, 5, 7, 8]
     # The hooks see scaled gradients before the step; the step consumed the others.
     assert run.of(4, "w")["gradient_rms"] == pytest.approx(7)
+
+
+def test_steps_that_are_all_skipped_are_warned_of(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="has skipped 25 steps in a row") as warned:
+        train_with_scaler(tmp_path, set(range(1, 60)), 60)
+    assert len(warned) == 1
+
+
+def test_the_loss_scale_tells_what_an_optimizer_skips_that_is_not_fused(tmp_path: Path) -> None:
+    weight = nn.Parameter(torch.ones(6))
+    optimizer = torch.optim.Adam([weight], fused=False)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**60, growth_interval=10_000)
+    with watch([("w", weight)], optimizer, tmp_path) as debug:
+        for iteration in range(1, 161):
+            optimizer.zero_grad()
+            factor = torch.inf if iteration > 80 and iteration % 2 else 1
+            debug.record(loss_scale=scaler.get_scale())
+            scaler.scale((weight * factor).sum()).backward()
+            scaler.step(optimizer)
+            scaler.update()
+    (run,) = load_runs(tmp_path)
+    (finding,) = (f for f in run.findings() if f.rule == "steps_skipped")
+    assert finding.value == pytest.approx(40 / 90)
 
 
 def test_steps_that_only_the_device_knows_to_be_skipped_are_renumbered(

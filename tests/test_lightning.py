@@ -168,8 +168,8 @@ def test_mixed_precision(tmp_path: Path, precision: str) -> None:
             with torch.autocast("cpu", dtype):
                 loss = mse_loss(model(inputs), targets)
             scale.scale(loss).backward()
-            debug.record(loss=loss)
             before = scale.get_scale()
+            debug.record(loss=loss, **({"loss_scale": before} if scale.is_enabled() else {}))
             scale.step(optimizer)
             scale.update()
             skipped += scale.get_scale() < before

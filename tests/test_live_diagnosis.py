@@ -168,6 +168,32 @@ def test_steps_that_are_numbered_anew_start_anew() -> None:
     assert steps_of(live) == [2, 3]
 
 
+def add_norm(live: LiveDiagnosis, step: int, gradient_norm: float) -> list[Finding]:
+    row = np.array([[step, step, gradient_norm, 1e-3, 0.1, 0.0, 0.0, 1.0]])
+    live.add_rows(StepRows(schema.Columns(schema.STEP_COLUMNS), row, 0))
+    statistics = np.full((1, len(NAMES)), 0.01, np.float32)
+    statistics[0, NAMES.index("weight_rms")] = 0.1
+    hyperparameters = np.array([[1e-3, 0.9, 0.999, 1e-8, 0.01]])
+    return live.add_record(
+        LAYOUT, step, float(step), statistics, schema.HYPERPARAMETERS.names, hyperparameters
+    )
+
+
+def test_what_comes_back_is_told_again() -> None:
+    live = LiveDiagnosis(None)
+    told = {}
+    for step in range(1, 401):
+        found = add_norm(live, step, 60.0 if step in (100, 101, 300) else 1.0)
+        spikes = [finding for finding in found if finding.rule == "gradient_spike"]
+        if spikes:
+            told[step] = [finding.first_step for finding in spikes]
+    assert told == {100: [100], 300: [300]}
+    # So is what comes after the counter was set back.
+    for step in range(1, 80):
+        add_norm(live, step, 1.0)
+    assert [f.rule for f in add_norm(live, 80, 60.0)] == ["gradient_spike"]
+
+
 def test_another_layout_starts_anew() -> None:
     live = LiveDiagnosis(1000)
     add(live, 1)

@@ -640,8 +640,9 @@ def test_learning_rate_compass_points_and_opens_with_the_keyboard(
         expect(history).to_have_attribute(
             "aria-label", "History of the run: the best at step 100, 1/10 of the best at step 200"
         )
-        for said in ("the training loss only", "Above the best learning rate the cosine says noth"):
+        for said in ("the training loss only", "records. Above the best learning rate the cosine"):
             expect(panel).to_contain_text(said)
+        expect(panel).to_contain_text(re.compile(r"of the last \d+ records\."))
         expect(panel.locator("table").first).to_contain_text("1/100 of the best0.78")
         expect(panel.locator("table").last).to_contain_text("10× the best0.59")
         sizes = panel.locator(".compass-body").evaluate(

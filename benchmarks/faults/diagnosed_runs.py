@@ -29,7 +29,8 @@ class DiagnosedRun:
     Attributes:
         case: What was trained.
         progress: (L0 - L) / (L0 - L_best), with L0 and L the losses before and after, and L_best
-            the lowest loss that any run of the task reached; minus infinity if L is not finite.
+            the lowest loss that any run of the task reached with its usual number of examples;
+            minus infinity if L is not finite.
         findings: In the order in which they are shown.
         steps_until_named: From where the fault begins to the record at which a rule that is for it
             first fires; None if none does.
@@ -95,12 +96,18 @@ def progress_of(outcome: Outcome, best_loss: float) -> float:
 
 
 def best_losses(runs: Sequence[Wanted]) -> Mapping[str, float]:
-    """Return the lowest final loss of each task, by its name."""
-    best: dict[str, float] = {}
+    """Return the lowest final loss of each task, by its name.
+
+    A run that sees more than the usual examples, in more steps or larger batches, counts only where
+    there is no other: what it reaches is no measure of how well the others used theirs.
+    """
+    best: dict[str, tuple[bool, float]] = {}
     for run in runs:
-        task = run.case.task.name
-        best[task] = min(best.get(task, np.inf), run.outcome().final_loss)
-    return best
+        task, settings = run.case.task, run.case.settings
+        examples = settings.steps * settings.batch_size * settings.accumulated_batches
+        reached = examples > task.steps * task.batch_size, run.outcome().final_loss
+        best[task.name] = min(best.get(task.name, reached), reached)
+    return {name: loss for name, (_, loss) in best.items()}
 
 
 def diagnose_run(run: Wanted, best_loss: float) -> DiagnosedRun:

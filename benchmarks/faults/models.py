@@ -318,7 +318,11 @@ class RecurrentLanguageModel(nn.Module):
     """Embedding, recurrent layers, and a prediction for every position."""
 
     def __init__(
-        self, tokens: int, width: int, kind: type[nn.GRU] | type[nn.LSTM], layers: int = 1
+        self,
+        tokens: int,
+        width: int,
+        kind: type[nn.RNN] | type[nn.GRU] | type[nn.LSTM],
+        layers: int = 1,
     ) -> None:
         """Build it."""
         super().__init__()

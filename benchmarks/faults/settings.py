@@ -9,17 +9,14 @@ from typing import Any, Literal
 
 import torch
 
-from .tasks import Task
+from .tasks import SGD_WITHOUT_MOMENTUM, Task
 
 Precision = Literal["float32", "bfloat16 autocast", "bfloat16 weights", "float16 weights"]
 Schedule = Literal["constant", "cosine", "steps", "linear", "restarts"]
 
-# The learning rate that suits an optimizer, over that of Adam.
-_OVER_ADAM = {
-    "adam": 1.0, "adamw": 1.0, "amsgrad": 1.0, "nadam": 1.0, "radam": 1.0, "rmsprop": 0.3,
-    "adagrad": 5.0, "lion": 0.3, "adamax": 2.0,
-}  # fmt: skip
-OPTIMIZERS = (*_OVER_ADAM, "sgd")
+OPTIMIZERS = (
+    "adam", "adamw", "amsgrad", "nadam", "radam", "rmsprop", "adagrad", "lion", "adamax", "sgd",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -78,15 +75,23 @@ class Settings:
         return self.learning_rate
 
 
-def usual_settings(task: Task, optimizer: str = "adamw") -> Settings:
-    """Return settings that nobody would find fault with."""
-    learning_rate = (
-        task.sgd_learning_rate if optimizer == "sgd" else task.learning_rate * _OVER_ADAM[optimizer]
-    )
+def usual_settings(task: Task, optimizer: str = "adamw", beta1: float = 0.9) -> Settings:
+    """Return settings that nobody would find fault with.
+
+    Args:
+        task: What is learned.
+        optimizer: One of :data:`OPTIMIZERS`.
+        beta1: Also the momentum of SGD.
+
+    Raises:
+        KeyError: If no learning rate of this optimizer suits the task.
+    """
+    without_momentum = optimizer == "sgd" and beta1 == 0
     return Settings(
         optimizer,
-        learning_rate,
+        task.learning_rates[SGD_WITHOUT_MOMENTUM if without_momentum else optimizer],
         task.batch_size,
+        beta1,
         weight_decay=0.01 if optimizer == "adamw" else 0.0,
         steps=task.steps,
     )

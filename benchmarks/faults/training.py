@@ -10,6 +10,7 @@ import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +48,16 @@ class Outcome:
     def load(cls, path: Path) -> Outcome:
         """Read what :meth:`save` wrote."""
         return cls(**json.loads(path.read_text(encoding="utf-8")))
+
+
+class Recorder(Protocol):
+    """What a training loop tells of itself: the callback, or nothing that listens."""
+
+    def record(self, **scalars: Tensor) -> None:
+        """Take scalars of the coming step."""
+
+    def close(self) -> None:
+        """End."""
 
 
 class Training:
@@ -161,19 +172,23 @@ class Training:
         self.optimizer = make_optimizer(self.settings, groups, self.learning_rate())
         if state is not None:
             self.optimizer.load_state_dict(state)
+        # With a state, the callback goes on from its count.
+        self._debug = self.make_recorder(steps_taken if state is None else None)
+
+    def make_recorder(self, initial_step: int | None) -> Recorder:
+        """Attach the callback."""
         with warnings.catch_warnings():
             # Of parameters that the optimizer does not have, and of the types in a checkpoint: the
             # findings are what counts here.
             warnings.simplefilter("ignore")
-            self._debug = AdamDebugCallback(
+            return AdamDebugCallback(
                 self.model,
                 self.optimizer,
                 log_dir=self._folder,
                 every_n_steps=_RECORD_EVERY,
                 histograms_every_n_steps=_HISTOGRAMS_EVERY,
                 total_steps=self.settings.steps,
-                # With a state, the callback goes on from its count.
-                initial_step=steps_taken if state is None else None,
+                initial_step=initial_step,
                 on_error="raise",
             )
 

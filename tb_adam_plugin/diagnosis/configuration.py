@@ -7,7 +7,7 @@ import numpy as np
 from . import thresholds
 from .conditions import all_along
 from .recorded_run import Indices
-from .rule import Condition, Evidence, Persistence, Rule
+from .rule import Condition, Evidence, Persistence, Rule, Severity
 from .signals import Signals
 from .wording import decay, named, number, step
 
@@ -53,13 +53,18 @@ def _frozen_message(e: Evidence) -> str:
     return f"{' '.join(parts)} Is that meant?"
 
 
+def _frozen_severity(e: Evidence) -> Severity:
+    """A question, unless nothing moves at all."""
+    return "warning" if e.signals.run.resting.size == len(e.signals.run.parameters) else "info"
+
+
 FROZEN_PARAMETERS = Rule(
     id="frozen",
     title="Some parameters are frozen",
     needs=("step",),
     condition=lambda s: all_along(s, names=_unoptimized(s, trainable=False) + _resting(s)),
     persistence=Persistence(),
-    severity="info",
+    severity=_frozen_severity,
     message=_frozen_message,
     advice=lambda e: "",
     reference="",
@@ -124,7 +129,7 @@ def _beta1_too_high(signals: Signals) -> Condition | None:
     return _groups_where(
         signals,
         [
-            _last(signals, "beta1", i) > thresholds.BETA1_TOO_HIGH_ASKS
+            thresholds.BETA1_TOO_HIGH_ASKS < _last(signals, "beta1", i) < 1
             and "exp_avg" in group.storage
             and "Lion" not in group.optimizer
             for i, group in enumerate(signals.run.groups)
@@ -151,7 +156,7 @@ BETA1_TOO_HIGH = Rule(
         "exp_avg cannot turn in time."
     ),
     advice=lambda e: f"Try beta1 0.9 instead of {decay(_beta1(e))}.",
-    reference="Kingma & Ba 2015, Adam, section 6.4",
+    reference="Kingma & Ba 2015, Adam: A method for stochastic optimization, section 6.4",
 )
 
 

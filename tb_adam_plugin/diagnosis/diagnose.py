@@ -9,7 +9,7 @@ import numpy as np
 
 from . import thresholds
 from .compass import Compass, read_compass
-from .recorded_run import Indices, RecordedRun
+from .recorded_run import Indices, RecordedRun, in_order
 from .registry import RULES
 from .rule import (
     SEVERITIES,
@@ -54,7 +54,7 @@ def diagnose(
         earlier: The diagnosis of the same run when it was shorter.
         rules: In order of precedence.
     """
-    signals = Signals(run, None if earlier is None else earlier.signals)
+    signals = Signals(in_order(run), None if earlier is None else earlier.signals)
     findings: list[Finding] = []
     not_evaluated: list[NotEvaluated] = []
     with np.errstate(all="ignore"):
@@ -190,8 +190,9 @@ def _with_causes(findings: Sequence[Finding], rules: Sequence[Rule]) -> list[Fin
             root = cause.consequence_of or cause.rule
             title = next(other.title for other in explained if other.rule == root)
             # What a consequence alone would need is often the opposite of what its cause does.
-            later = f"First see to “{title}”. If this remains: {finding.advice}"
-            finding = replace(finding, consequence_of=root, advice=later if finding.advice else "")
+            later = f" If this remains: {finding.advice}" if finding.advice else ""
+            advice = f"See to “{title}” first.{later}"
+            finding = replace(finding, consequence_of=root, advice=advice)
         explained.append(finding)
     worst: dict[str | None, Severity] = {}
     for finding in explained:

@@ -8,7 +8,7 @@ from . import thresholds
 from .conditions import at_every_step
 from .recorded_run import Flags, Float64s, Indices, Values
 from .rule import Condition, Evidence, Persistence, Rule, Severity
-from .signals import Signals, is_settled, median
+from .signals import Signals, is_settled, median, median_of_all
 from .stretches import in_a_row
 from .wording import decay, named, number, one_digit, percent, step
 
@@ -109,7 +109,9 @@ def _nonfinite_advice(e: Evidence) -> str:
     run = e.signals.run
     half = any(p.dtype == "float16" for p in run.parameters)
     lr = e.signals.lr_of(e.parameters, e.first_step)
-    smaller = f", try lr {number(one_digit(lr / 3))} instead of {number(lr)}" if lr > 0 else ""
+    smaller = (
+        f", try lr {number(one_digit(lr / 3))} instead of {number(lr)}" if 0 < lr < np.inf else ""
+    )
     precision = "train in bfloat16 or with a GradScaler, or " if half else ""
     if e.first_step <= thresholds.FIRST_STEP:  # no step has done it
         where = "Look at the inputs, the initial weights and the loss of the first batch"
@@ -347,7 +349,17 @@ def _spike_severity(e: Evidence) -> Severity:
     # Where next to no loss is left, the gradients of other batches are next to nothing.
     s = e.signals
     exhausted = s.smooth_loss < thresholds.CONVERGED_LOSS_SHARE * s.starting_loss
-    return "info" if exhausted[s.steps == e.worst_step].any() else "warning"
+    return "info" if exhausted[s.steps == e.worst_step].any() or _is_clipped(e) else "warning"
+
+
+def _is_clipped(e: Evidence) -> bool:
+    """Whether clipping left nothing of a spike for the optimizer to see."""
+    s = e.signals
+    after, before = s.column("gradient_norm"), _norm_before_clip(s)
+    here = s.steps == e.worst_step
+    usual = after[s.steps < e.first_step][-thresholds.SPIKE_WINDOW :]
+    limit = thresholds.SPIKE_LEAST_FACTOR * median_of_all(usual)
+    return bool((here & (after < before) & (after < limit)).any())
 
 
 def _spike_message(e: Evidence) -> str:
@@ -363,11 +375,13 @@ def _spike_message(e: Evidence) -> str:
         size = f"{number(thresholds.SPIKE_SURPRISE * float(np.exp(e.value)))} times √v̂"
     where = f" in {named(e.names, s.run.names)}" if e.names else ""
     several = f" {e.points} steps of this kind; the largest:" if e.points > 1 else ""
-    return (
-        f"{several} Step {step(e.worst_step)} had a gradient {size}{where}. exp_avg carries it "
-        "on for ten steps; then √v̂ is too large and steps are too small for up to 1/(1 - beta2) "
-        "steps."
-    ).strip()
+    follows = (
+        "Clipping left the optimizer no more than usual."
+        if _is_clipped(e)
+        else "exp_avg carries it on for ten steps; then √v̂ is too large and steps are too small "
+        "for up to 1/(1 - beta2) steps."
+    )
+    return f"{several} Step {step(e.worst_step)} had a gradient {size}{where}. {follows}".strip()
 
 
 def _spike_advice(e: Evidence) -> str:
@@ -375,10 +389,12 @@ def _spike_advice(e: Evidence) -> str:
     usual = norm[np.isfinite(norm) & (norm > 0)]
     limit = number(one_digit(2 * float(np.median(usual)))) if usual.size else "a limit"
     beta2 = e.signals.hyperparameter_now("beta2")
-    lower = f", or beta2 0.95 instead of {decay(beta2)}" if beta2 > 0.97 else ""
+    lower = f", or beta2 0.95 instead of {decay(beta2)}" if 0.97 < beta2 < 1 else ""
+    batch = f"Look at the batch of step {step(e.worst_step)}."
     return (
-        f"Clip the gradient norm to {limit} (twice the median){lower}. Look at the batch of step "
-        f"{step(e.worst_step)}."
+        batch
+        if _is_clipped(e)
+        else f"Clip the gradient norm to {limit} (twice the median){lower}. {batch}"
     )
 
 

@@ -80,8 +80,10 @@ def _jumped_message(e: Evidence) -> str:
     record = int(np.searchsorted(run.step, e.worst_step))
     # Of other groups than the first lr is known at the records only.
     if (e.names or run.main_group) and 0 < record < run.step.size:
-        after = e.signals.lr_of(e.parameters, run.step[record])
-        where = f"between steps {step(run.step[record - 1])} and {step(run.step[record])}"
+        known = e.signals.lr_of(e.parameters, run.step[record])
+        if 0 < known < np.inf:
+            after = known
+            where = f"between steps {step(run.step[record - 1])} and {step(run.step[record])}"
     return (
         f"The learning rate{of} rose {number(after / before)}-fold {where}, from {number(before)} "
         f"to {number(after)}, and was never as high before."
@@ -208,9 +210,18 @@ def _adds_up_squares(signals: Signals) -> bool:
     return all("rms_t" in u and "exp_avg_sq_root" not in u for u in undefined)
 
 
-def _largest_ratio(e: Evidence) -> float:
-    """The largest median update-to-weight ratio up to where the sum was largest."""
-    ratio = _ratio_of_gradients(e.signals)[e.signals.run.step <= e.worst_step]
+def _largest_ratio(e: Evidence, *, corrected: bool = False) -> float:
+    """The largest median update-to-weight ratio up to where the sum was largest.
+
+    Args:
+        e: Of the rule.
+        corrected: As it would be if the bias of the second moment were corrected.
+    """
+    step, alpha = e.signals.run.step, e.signals.uncorrected_alpha
+    ratio = _ratio_of_gradients(e.signals)
+    if corrected and not np.isnan(alpha):
+        ratio = ratio * np.sqrt(1 - alpha ** np.maximum(step, 1))
+    ratio = ratio[step <= e.worst_step]
     known = ratio[np.isfinite(ratio)]
     return float(known.max()) if known.size else float("nan")
 
@@ -224,7 +235,7 @@ def _too_high_severity(e: Evidence) -> Severity:
 
 
 def _too_high_factor(e: Evidence) -> float:
-    enough = _largest_ratio(e) / thresholds.LR_TOO_HIGH_TARGET_RATIO
+    enough = _largest_ratio(e, corrected=True) / thresholds.LR_TOO_HIGH_TARGET_RATIO
     if _too_high_severity(e) == "error":
         enough = max(enough, thresholds.LR_TOO_HIGH_FACTORS[1])
     factors = thresholds.LR_TOO_HIGH_FACTORS

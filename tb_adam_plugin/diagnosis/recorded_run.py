@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -167,6 +167,36 @@ class GradientNorms:
     step: Float64s
     names: tuple[str, ...]
     norms: Float64s
+
+
+def in_order(run: RecordedRun) -> RecordedRun:
+    """Return a run whose steps ascend; of equal ones the last one counts, as where it is stored.
+
+    A counter that the user sets back while training leaves them otherwise.
+    """
+    records = _ascending(run.step)
+    if records is not None:
+        run = replace(
+            run,
+            step=run.step[records],
+            wall_time=run.wall_time[records],
+            statistics={name: values[records] for name, values in run.statistics.items()},
+            hyperparameters={name: values[records] for name, values in run.hyperparameters.items()},
+        )
+    steps = _ascending(run.every_step.get("step", run.step))
+    if steps is not None:
+        run = replace(
+            run, every_step={name: values[steps] for name, values in run.every_step.items()}
+        )
+    return run
+
+
+def _ascending(step: Float64s) -> Indices | None:
+    """Indices that put steps into order, each once; None where they are."""
+    if (step[1:] > step[:-1]).all():
+        return None
+    _, last = np.unique(step[::-1], return_index=True)
+    return step.size - 1 - last
 
 
 def is_embedding(name: str) -> bool:

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from . import configuration, gradients, learning_rate, progress, second_moment, weights
+from . import (
+    configuration,
+    gradient_scaler,
+    gradients,
+    learning_rate,
+    progress,
+    second_moment,
+    weights,
+)
 from .rule import Rule, together
 
 RULES: tuple[Rule, ...] = (
@@ -18,6 +26,7 @@ RULES: tuple[Rule, ...] = (
     configuration.EPS_ROUNDS_TO_ZERO,
     second_moment.UNDERFLOW,
     gradients.GRADIENT_SCALE,
+    gradient_scaler.STEPS_SKIPPED,
     # Where the run starts, and how fast it goes.
     weights.INIT_TOO_SMALL,
     weights.INIT_TOO_LARGE,

@@ -107,7 +107,7 @@ UNDERFLOW = Rule(
 
 def _frozen_advice(e: Evidence) -> str:
     beta2 = e.signals.hyperparameter_now("beta2")
-    now = f" instead of {decay(beta2)}" if beta2 > 0 else ""
+    now = f" instead of {decay(beta2)}" if 0 < beta2 < 1 else ""
     return (
         "Keep the optimizer's state in float32, or use a beta2 whose decay the type can hold: "
         f"0.99 or 0.95{now}."

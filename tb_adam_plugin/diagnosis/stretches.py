@@ -63,7 +63,9 @@ def find_stretches(
         kept = lasting[inside]
         badness = -value[inside] if condition.lowest_is_worst else value[inside]
         badness = np.where(np.isnan(badness), np.inf, badness)  # what is no number is worst
-        worst = np.where(kept, badness, -np.inf)
+        # A number says more than infinity, where there is one.
+        finite = kept & np.isfinite(value[inside])
+        worst = np.where(finite if finite.any() else kept, badness, -np.inf)
         row, column = np.unravel_index(int(np.argmax(worst)), worst.shape)
         found.append(
             Stretch(

@@ -97,6 +97,11 @@ STALE_GRADIENT_POINTS = 5
 # Relative change of the loss for a relative change of a weight. Healthy: up to 226.
 GRADIENT_SCALE_ELASTICITY = 5e3
 GRADIENT_SCALE_POINTS = 3
+# Steps that a gradient scaler left out, of so many that were taken and those. It tries a larger
+# scale every 2,000 steps, which costs one.
+SKIPPED_WINDOW = 50
+SKIPPED_SHARE = 0.1
+SKIPPED_MOST = 0.5
 # Gradient norm against the median of the steps before, on a logarithmic scale: so many robust
 # standard deviations, each at least SPIKE_LEAST_DEVIATION, and at least SPIKE_LEAST_FACTOR.
 SPIKE_WINDOW = 50

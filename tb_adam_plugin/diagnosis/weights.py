@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from . import thresholds
@@ -225,10 +227,12 @@ def _weight_decay_advice(e: Evidence) -> str:
     group = int(run.group_of[e.parameters[0]]) if e.parameters.size else 0
     decay = run.hyperparameters["weight_decay"][:, group]
     now = float(decay[np.isfinite(decay)][-1:].sum())
+    if not math.isfinite(e.value) or not now > 0:
+        return "Try a tenth of the weight_decay."
     wanted = one_digit(now * thresholds.WEIGHT_DECAY_TARGET_RATIO / e.value)
     advice = (
         f"Try weight_decay {number(wanted)} instead of {number(now)}: decay / update "
-        f"{number(e.value)} → about {number(e.value * wanted / now) if now else '0'}."
+        f"{number(e.value)} → about {number(e.value * wanted / now)}."
     )
     if _is_decoupled(e):
         lr = e.signals.lr_of(e.parameters, e.worst_step)
@@ -253,7 +257,10 @@ WEIGHT_DECAY = Rule(
         + f" (step {step(e.worst_step)}): the update mainly shrinks the weights."
     ),
     advice=_weight_decay_advice,
-    reference="Kosson et al. 2023, Rotational equilibrium; Loshchilov & Hutter 2019, AdamW",
+    reference=(
+        "Kosson et al. 2023, Rotational equilibrium; "
+        "Loshchilov & Hutter 2019, Decoupled weight decay regularization"
+    ),
     explains=("plateau", "lr_too_low", "vanishing_gradient", "noise_dominated", "dead_units",
               "eps_dominates", "eps_influences", "stale_second_moment"),
     uses=("update_weight_cosine", "epsilon_fraction"),
@@ -292,7 +299,7 @@ def _imbalance_message(e: Evidence) -> str:
     signals = e.signals
     record = int(np.searchsorted(signals.run.step, e.worst_step))
     ratios = signals.statistic("update_to_weight_ratio")[record]
-    typical = float(signals.median("update_to_weight_ratio", signals.run.weights)[record])
+    typical = float(signals.median("update_to_weight_ratio", signals.started_weights)[record])
     faster = median_of_all(ratios[e.parameters]) > typical
     return (
         f"{named(e.names, signals.run.names)}: moves {number(e.value)} times "
@@ -303,9 +310,10 @@ def _imbalance_message(e: Evidence) -> str:
 
 def _imbalance_advice(e: Evidence) -> str:
     lr = e.signals.lr_of(e.parameters, e.worst_step)
+    now = f" ({number(lr)})" if math.isfinite(lr) else ""
     return (
-        f"Compare the learning rate of its group ({number(lr)}) with the others', and its initial "
-        "scale; a learning rate of its own for this layer may be right."
+        f"Compare the learning rate of its group{now} with the others', and its initial scale; a "
+        "learning rate of its own for this layer may be right."
     )
 
 
@@ -393,7 +401,10 @@ RARE_ROWS = Rule(
         "SparseAdam, or an optimizer that skips such rows; beta2 of 0.95 to 0.99 for embeddings; "
         "no weight decay on them."
     ),
-    reference="Kunstner et al. 2024, Heavy-tailed class imbalance and why Adam outperforms SGD",
+    reference=(
+        "Kunstner et al. 2024, Heavy-tailed class imbalance and why Adam outperforms gradient "
+        "descent on language models"
+    ),
 )
 
 

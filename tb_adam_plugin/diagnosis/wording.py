@@ -13,21 +13,23 @@ _MOST_PATTERNS = 3
 def number(value: float) -> str:
     """A number with two digits that count: ``0.08``, ``3e-4``."""
     if not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "infinite" if value > 0 else "-infinite"
+        return "NaN" if math.isnan(value) else "∞" if value > 0 else "-∞"
     if value != 0 and not 1e-2 <= abs(value) < 1e4:
         mantissa, exponent = f"{value:.1e}".split("e")
         return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
-    return f"{value:.2g}" if abs(value) < 100 else f"{value:.0f}"
+    # 99.5 would be 1e+02 with two digits, and zero may have a sign.
+    return f"{value + 0.0:.2g}" if abs(value) < 99.5 else f"{value:.0f}"
 
 
 def decay(value: float) -> str:
     """A decay rate, in which the digits after the nines are what counts: ``0.999``."""
-    return f"{value:.6g}"
+    return f"{value + 0.0:.6g}"
 
 
 def percent(share: float) -> str:
     """A share as percent."""
-    return f"{100 * share:.0f} %"
+    shown = f"{100 * share:.0f}" if math.isfinite(share) else number(share)
+    return f"{'0' if shown == '-0' else shown} %"
 
 
 def one_digit(value: float) -> float:

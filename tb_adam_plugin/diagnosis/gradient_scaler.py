@@ -1,0 +1,74 @@
+"""The rule about a gradient scaler: it leaves steps out, and the run stands still."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from . import thresholds
+from .conditions import at_every_step
+from .recorded_run import Float64s
+from .rule import Condition, Evidence, Persistence, Rule, Severity
+from .signals import Signals
+from .wording import number, percent, step
+
+
+def _skipped(signals: Signals) -> Float64s:
+    """How many steps were left out before each one since the one before it, float64 ``[steps]``.
+
+    A fused optimizer tells. Of any other the loss scale does, which is halved each time
+    (``backoff_factor`` of torch/amp/grad_scaler.py).
+    """
+    counted = np.diff(signals.column("skipped_steps"), prepend=0.0)
+    scale = signals.column("loss_scale")
+    known = np.flatnonzero((scale > 0) & np.isfinite(scale))
+    halvings = np.zeros(scale.shape)
+    halvings[known[1:]] = np.round(-np.diff(np.log2(scale[known])))
+    skipped: Float64s = np.fmax(0.0, np.fmax(counted, halvings))
+    return skipped
+
+
+def _steps_skipped(signals: Signals) -> Condition | None:
+    skipped = _skipped(signals)
+    window = thresholds.SKIPPED_WINDOW
+    if skipped.size < window:
+        return None
+    sums = np.cumsum(np.append(0.0, skipped))
+    lately = np.full(skipped.shape, np.nan)
+    lately[window - 1 :] = sums[window:] - sums[:-window]
+    # A scaler begins with a large scale and has to find the right one.
+    begun = signals.steps - window >= max(signals.run.first_step, thresholds.LEAST_GRACE)
+    share = lately / (lately + window)
+    holds = (share > thresholds.SKIPPED_SHARE) & begun
+    return at_every_step(signals, share, holds, thresholds.SKIPPED_SHARE)
+
+
+def _severity(e: Evidence) -> Severity:
+    return "error" if e.value > thresholds.SKIPPED_MOST else "warning"
+
+
+def _message(e: Evidence) -> str:
+    scale = e.signals.column("loss_scale")[e.signals.steps <= e.worst_step]
+    known = scale[np.isfinite(scale) & (scale > 0)]
+    down_to = f" The loss scale is down to {number(float(known[-1]))}." if known.size else ""
+    return (
+        f"The gradient scaler left out {percent(e.value)} of the steps before step "
+        f"{step(e.worst_step)}, because gradients were not finite.{down_to}"
+    )
+
+
+STEPS_SKIPPED = Rule(
+    id="steps_skipped",
+    title="The gradient scaler skips steps",
+    needs=("step",),
+    condition=_steps_skipped,
+    persistence=Persistence(),
+    severity=_severity,
+    message=_message,
+    advice=lambda e: (
+        "A lower loss scale does not help where activations or the loss itself overflow. Compute "
+        "under bfloat16 autocast, which needs no scaler; keep the loss and large sums in float32."
+    ),
+    reference="Micikevicius et al. 2018, Mixed precision training",
+    explains=("plateau", "lr_too_low", "noise_dominated", "eps_dominates", "eps_influences"),
+    uses=("skipped_steps", "loss_scale"),
+)
