@@ -1,61 +1,15 @@
-"""Small training runs, each with one fault and again with the fix: what a fault looks like.
-
-All train the same network on the same made-up data, so that nothing else differs.
-"""
+"""Small training runs, each with one fault and again with the fix: what a fault looks like."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch import nn
 
-from .adam_debug_callback import AdamDebugCallback
-
-STEPS = 320
-_EVERY_N_STEPS = 4
-_BATCH = 64
-_FEATURES, _UNITS, _CLASSES = 32, 96, 8
-_TEMPERATURE = 4.0
-_SEED = 20
-# Where something goes wrong in the middle of a run.
-MIDDLE = 202
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a run trains; what is not given is healthy.
-
-    Attributes:
-        lr: Learning rate.
-        lr_after_middle: The learning rate from step :data:`MIDDLE` on is so many times as high.
-        betas: Of Adam.
-        eps: Of Adam.
-        weight_decay: Decoupled.
-        dtype: Of the weights.
-        max_norm: To which gradients are clipped; None for no clipping.
-        zeroes_gradients: Whether gradients are zeroed before each step.
-        outlier: The inputs of step :data:`MIDDLE` are so many times as large.
-        bias: What the bias of the second layer begins with, if not as usual.
-        left_out: Prefix of the names of parameters that the optimizer does not get.
-        gain: By how much initial weights are larger than usual.
-    """
-
-    lr: float = 3e-3
-    lr_after_middle: float = 1.0
-    betas: tuple[float, float] = (0.9, 0.99)
-    eps: float = 1e-8
-    weight_decay: float = 1e-2
-    dtype: torch.dtype = torch.float32
-    max_norm: float | None = None
-    zeroes_gradients: bool = True
-    outlier: float = 1.0
-    bias: float | None = None
-    left_out: str | None = None
-    gain: float = 1.0
+from . import demonstration_mistakes as mistakes
+from .demonstration_training import STEPS, Settings, train
 
 
 @dataclass(frozen=True)
@@ -67,8 +21,8 @@ class Demonstration:
         title: What is wrong.
         rule: Id of the rule that finds it.
         fault: How the run with the fault trains.
-        fix: How the other one does.
         change: What the fix changes, in the user's code.
+        fix: How the other run trains.
     """
 
     name: str
@@ -79,160 +33,168 @@ class Demonstration:
     fix: Settings = field(default_factory=Settings)
 
 
-def _clipped(settings: Settings) -> Settings:
-    return replace(settings, max_norm=1.0)
+_SPIKE = Settings(training=mistakes.OutlierBatch)
+# The default of torch.
+_BETAS = Settings(betas=(0.9, 0.999))
+_CLIPPED_SGD = Settings(lr=0.1, momentum=0.9, training=mistakes.NormRecorded)
+_TANH = Settings(momentum=0.9, activation=nn.Tanh)
 
+# What there is, by theme.
+THEMES: dict[str, tuple[Demonstration, ...]] = {
+    "Learning rate": (
+        Demonstration(
+            "learning_rate_too_high", "The learning rate is too high", "lr_too_high",
+            Settings(lr=0.3), "lr=3e-3 instead of 0.3",
+        ),
+        Demonstration(
+            "learning_rate_too_low", "The learning rate is too low", "lr_too_low",
+            Settings(lr=3e-5), "lr=3e-3 instead of 3e-5",
+        ),
+        Demonstration(
+            "learning_rate_jumped", "The learning rate jumps in the middle of the run", "lr_jump",
+            Settings(training=mistakes.LearningRateJumps),
+            "the scheduler no longer sets it to 100 times its value",
+        ),
+        Demonstration(
+            "learning_rate_decayed_early", "The schedule ends after a quarter of the run",
+            "lr_decayed_early",
+            Settings(schedule_steps=STEPS // 4),
+            "total_iters=320, the steps of the run, instead of 80 in LinearLR",
+            Settings(schedule_steps=STEPS),
+        ),
+        Demonstration(
+            "loss_blew_up", "SGD diverges after a good start", "loss_blowup",
+            replace(_TANH, lr=0.5), "lr=0.05 instead of 0.5", replace(_TANH, lr=0.05),
+        ),
+    ),
+    "Gradients": (
+        Demonstration(
+            "gradient_spike", "One batch is a hundred times as large as the others",
+            "gradient_spike",
+            _SPIKE, "gradients clipped to a norm of 1", replace(_SPIKE, max_norm=1.0),
+        ),
+        Demonstration(
+            "missing_value", "One input of one batch is not a number", "nonfinite",
+            Settings(training=mistakes.MissingValue), "inputs.nan_to_num() before the forward pass",
+            Settings(training=mistakes.MissingValueFilled),
+        ),
+        Demonstration(
+            "gradients_add_up", "Gradients are never zeroed", "stale_gradient",
+            Settings(training=mistakes.GradientsAddUp), "optimizer.zero_grad() before each step",
+        ),
+        Demonstration(
+            "no_gradient", "The forward pass runs under no_grad()", "no_gradient",
+            Settings(training=mistakes.OutputsDetached),
+            "neither no_grad() around the forward pass nor the requires_grad_() on the outputs "
+            "that silences the error of backward()",
+        ),
+        Demonstration(
+            "gradients_still_scaled", "Scaled gradients are clipped", "gradient_scale",
+            Settings(max_norm=3.0, training=mistakes.LossScaled),
+            "scaler.unscale_(optimizer) before clip_grad_norm_()",
+            Settings(max_norm=3.0, training=mistakes.GradientsUnscaled),
+        ),
+        Demonstration(
+            "every_step_clipped", "Clipping makes every gradient of SGD small", "clip_always",
+            replace(_CLIPPED_SGD, max_norm=0.01), "max_norm=1 instead of 0.01",
+            replace(_CLIPPED_SGD, max_norm=1.0),
+        ),
+        Demonstration(
+            "vanishing_gradients", "Sigmoids let gradients vanish", "vanishing_gradient",
+            Settings(activation=nn.Sigmoid), "ReLU instead of Sigmoid",
+        ),
+    ),
+    "Settings of Adam": (
+        Demonstration(
+            "beta1_too_high", "beta1 is too high", "beta1_too_high",
+            Settings(betas=(0.999, 0.999)), "betas=(0.9, 0.999) instead of (0.999, 0.999)", _BETAS,
+        ),
+        Demonstration(
+            "beta2_too_low", "beta2 is too low", "beta2_too_low",
+            Settings(lr=1e-3, betas=(0.9, 0.5)), "betas=(0.9, 0.99) instead of (0.9, 0.5)",
+            Settings(lr=1e-3),
+        ),
+        Demonstration(
+            "epsilon_too_large", "ε is larger than √v̂", "eps_dominates",
+            Settings(eps=0.1), "eps=1e-8 instead of 0.1",
+        ),
+        Demonstration(
+            "epsilon_felt", "ε is nearly as large as √v̂", "eps_influences",
+            Settings(eps=1e-3), "eps=1e-8 instead of 1e-3",
+        ),
+        Demonstration(
+            "weight_decay_too_strong", "Weight decay is too strong", "weight_decay_too_strong",
+            Settings(weight_decay=10.0), "weight_decay=1e-2 instead of 10",
+        ),
+    ),
+    "The optimizer and its state": (
+        Demonstration(
+            "layer_left_out", "The optimizer does not get one layer", "not_in_optimizer",
+            Settings(training=mistakes.LayerLeftOut), "the optimizer gets model.parameters()",
+        ),
+        Demonstration(
+            "state_lost", "Training is resumed without the optimizer's state", "state_reset",
+            Settings(training=mistakes.ResumedWithoutState),
+            "optimizer.load_state_dict() where the weights are loaded",
+            Settings(training=mistakes.ResumedNearTheEnd),
+        ),
+        Demonstration(
+            "state_loaded_at_every_step", "A checkpoint's state is loaded before every step",
+            "step_not_counted",
+            Settings(training=mistakes.StateLoadedAtEveryStep),
+            "optimizer.load_state_dict() once, before the loop",
+            Settings(training=mistakes.Resumed),
+        ),
+        Demonstration(
+            "type_changed", "Training is resumed in bf16", "state_type_changed",
+            Settings(lr=2e-4, training=mistakes.ResumedInBfloat16), "resumed in float32",
+            Settings(lr=2e-4, training=mistakes.Resumed),
+        ),
+    ),
+    "Low precision": (
+        Demonstration(
+            "updates_lost", "Weights in bf16 do not take the updates", "lost_updates",
+            Settings(lr=2e-4, dtype=torch.bfloat16), "weights in float32",
+            Settings(lr=2e-4),
+        ),
+        Demonstration(
+            "epsilon_rounds_to_zero", "ε is 0 in float16", "eps_rounds_to_zero",
+            Settings(dtype=torch.float16), "weights and state in float32",
+        ),
+        Demonstration(
+            "second_moment_underflows", "float16 cannot hold the squares of gradients",
+            "second_moment_underflow",
+            Settings(eps=1e-4, dtype=torch.float16), "weights and state in float32",
+            Settings(eps=1e-4),
+        ),
+    ),
+    "Weights and units": (
+        Demonstration(
+            "initial_weights_too_large", "Initial weights are too large", "init_too_large",
+            Settings(gain=8.0), "the usual initial weights",
+        ),
+        Demonstration(
+            "initial_weights_too_small", "Initial weights are too small", "init_too_small",
+            Settings(gain=0.01), "the usual initial weights",
+        ),
+        Demonstration(
+            "dead_units", "No unit of a ReLU layer is ever active", "dead_units",
+            Settings(weight_decay=0.0, training=mistakes.DeadLayer), "the bias begins near 0",
+            Settings(weight_decay=0.0),
+        ),
+    ),
+}  # fmt: skip
 
-_SPIKE = Settings(outlier=100.0)
-
-DEMONSTRATIONS: tuple[Demonstration, ...] = (
-    Demonstration(
-        "learning_rate_too_high", "The learning rate is too high", "lr_too_high",
-        Settings(lr=0.3), "lr=3e-3 instead of 0.3",
-    ),
-    Demonstration(
-        "learning_rate_too_low", "The learning rate is too low", "lr_too_low",
-        Settings(lr=3e-5), "lr=3e-3 instead of 3e-5",
-    ),
-    Demonstration(
-        "learning_rate_jumped", "The learning rate jumps in the middle of the run", "lr_jump",
-        Settings(lr_after_middle=100.0), "the scheduler no longer sets it to 100 times its value",
-    ),
-    Demonstration(
-        "gradient_spike", "One batch is a hundred times as large as the others", "gradient_spike",
-        _SPIKE, "gradients clipped to a norm of 1", _clipped(_SPIKE),
-    ),
-    Demonstration(
-        "epsilon_too_large", "ε is larger than √v̂", "eps_dominates",
-        Settings(eps=0.1), "eps=1e-8 instead of 0.1",
-    ),
-    Demonstration(
-        "beta2_too_low", "beta2 is too low", "beta2_too_low",
-        Settings(lr=1e-3, betas=(0.9, 0.5)), "betas=(0.9, 0.99) instead of (0.9, 0.5)",
-        Settings(lr=1e-3),
-    ),
-    Demonstration(
-        "updates_lost", "Weights in bf16 do not take the updates", "lost_updates",
-        Settings(lr=2e-4, dtype=torch.bfloat16), "weights in float32",
-        Settings(lr=2e-4),
-    ),
-    Demonstration(
-        "gradients_add_up", "Gradients are never zeroed", "stale_gradient",
-        Settings(zeroes_gradients=False), "optimizer.zero_grad() before each step",
-    ),
-    Demonstration(
-        "dead_units", "No unit of a ReLU layer is ever active", "dead_units",
-        Settings(bias=-30.0, weight_decay=0.0), "the bias begins near 0",
-        Settings(weight_decay=0.0),
-    ),
-    Demonstration(
-        "layer_left_out", "The optimizer does not get one layer", "not_in_optimizer",
-        Settings(left_out="2."), "the optimizer gets model.parameters()",
-    ),
-    Demonstration(
-        "weight_decay_too_strong", "Weight decay is too strong", "weight_decay_too_strong",
-        Settings(weight_decay=10.0), "weight_decay=1e-2 instead of 10",
-    ),
-    Demonstration(
-        "initial_weights_too_large", "Initial weights are too large", "init_too_large",
-        Settings(gain=8.0), "the usual initial weights",
-    ),
-)  # fmt: skip
+DEMONSTRATIONS = tuple(shown for theme in THEMES.values() for shown in theme)
 
 
 def train_both(demonstration: Demonstration, folder: Path) -> tuple[float, float]:
     """Train with the fault into ``folder/fault`` and with the fix into ``folder/fixed``.
 
     Returns:
-        What :func:`train` returns of both.
+        The mean loss of the last 20 steps of both.
 
     Raises:
         OSError: If the folder cannot be written.
     """
     return train(demonstration.fault, folder / "fault"), train(demonstration.fix, folder / "fixed")
-
-
-def train(settings: Settings, log_dir: Path) -> float:
-    """Train once; torch's random numbers and threads are afterwards as they were.
-
-    Returns:
-        The mean loss of the last 20 steps.
-
-    Raises:
-        OSError: If ``log_dir`` cannot be written.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # which such small networks are fastest with
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(_SEED)
-            losses = list(_losses(settings, log_dir))
-    finally:
-        torch.set_num_threads(threads)
-    return sum(losses[-20:]) / 20
-
-
-def _losses(settings: Settings, log_dir: Path) -> Iterator[float]:
-    """Train, and yield the loss of each step."""
-    model = _model(settings)
-    parameters = [
-        parameter
-        for name, parameter in model.named_parameters()
-        if settings.left_out is None or not name.startswith(settings.left_out)
-    ]
-    optimizer = torch.optim.AdamW(
-        parameters,
-        lr=settings.lr,
-        betas=settings.betas,
-        eps=settings.eps,
-        weight_decay=settings.weight_decay,
-    )
-    with AdamDebugCallback(
-        model, optimizer, log_dir=log_dir, every_n_steps=_EVERY_N_STEPS
-    ) as debug:
-        for step, (inputs, targets) in enumerate(_batches(), 1):
-            if step == MIDDLE:
-                inputs = inputs * settings.outlier
-                for group in optimizer.param_groups:
-                    group["lr"] *= settings.lr_after_middle
-            if settings.zeroes_gradients:
-                optimizer.zero_grad()
-            loss = cross_entropy(model(inputs.to(settings.dtype)).float(), targets)
-            loss.backward()  # type: ignore[no-untyped-call]
-            if settings.max_norm is not None:
-                nn.utils.clip_grad_norm_(parameters, settings.max_norm)
-            debug.record(loss=loss)
-            optimizer.step()
-            yield loss.item()
-
-
-def _model(settings: Settings) -> nn.Module:
-    model = nn.Sequential(
-        nn.Linear(_FEATURES, _UNITS),
-        nn.ReLU(),
-        nn.Linear(_UNITS, _UNITS),
-        nn.ReLU(),
-        nn.Linear(_UNITS, _UNITS),
-        nn.ReLU(),
-        nn.Linear(_UNITS, _CLASSES),
-    )
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.dim() > 1:
-                parameter.mul_(settings.gain)
-        if settings.bias is not None:
-            model[2].bias.fill_(settings.bias)  # type: ignore[union-attr,operator]
-    return model.to(settings.dtype)
-
-
-def _batches() -> Iterator[tuple[Tensor, Tensor]]:
-    """Inputs, and classes that another network draws for them."""
-    teacher = nn.Sequential(nn.Linear(_FEATURES, 24), nn.Tanh(), nn.Linear(24, _CLASSES))
-    for parameter in teacher.parameters():
-        nn.init.normal_(parameter)
-    with torch.no_grad():
-        inputs = torch.randn(1024, _FEATURES)
-        targets = torch.multinomial((teacher(inputs) / _TEMPERATURE * 4).softmax(1), 1)[:, 0]
-    for _ in range(STEPS):
-        chosen = torch.randint(len(inputs), (_BATCH,))
-        yield inputs[chosen], targets[chosen]

@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     command: Callable[..., int] = options.command
     if options.trains:
-        return command(Path(options.logdir))
+        return command(options)
     try:
         runs = load_runs(options.logdir)
     except (OSError, FormatError) as error:
@@ -100,11 +100,14 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser(
         "demo",
         help="train small runs with one fault each, and with its fix",
-        description="Train a dozen small runs with one fault each, and again with the fix, and say "
-        "what the rules find in them. Takes about a minute; needs torch.",
-        epilog="Exit codes: 0 done; 2 torch is missing or the folder cannot be written.",
+        description="Train small runs with one fault each, and again with the fix, and say what "
+        "the rules find in them. All of them take a minute or two; needs torch.",
+        epilog="Exit codes: 0 done; 2 torch is missing, a NAME is unknown, or the folder cannot be "
+        "written.",
     )
     demo.add_argument("logdir", metavar="LOGDIR", nargs="?", default="runs/adam_debug_demo")
+    demo.add_argument("names", metavar="NAME", nargs="*", help="a fault; all of them by default")
+    demo.add_argument("--list", action="store_true", help="name the faults, and train nothing")
     demo.set_defaults(command=_demonstrate, trains=True)
     return parser
 
@@ -181,30 +184,45 @@ def _cause(finding: Finding) -> str:
 # --- demo ---------------------------------------------------------------------------------------
 
 
-def _demonstrate(log_dir: Path) -> int:
+def _demonstrate(options: argparse.Namespace) -> int:
     try:
         # Only this command needs the training side, and torch.
         demonstrations = importlib.import_module("tb_adam_plugin.callback.demonstrations")
     except ImportError as error:
         return _refuse(f"the demonstrations need torch, which cannot be imported: {error}")
+    if options.list:
+        for theme, shown in demonstrations.THEMES.items():
+            print(theme)
+            for demonstration in shown:
+                print(f"  {demonstration.name:<27}  {demonstration.title}")
+        return 0
+    known = {demonstration.name: demonstration for demonstration in demonstrations.DEMONSTRATIONS}
+    unknown = [name for name in options.names if name not in known]
+    if unknown:
+        return _refuse(f"no fault is called {', '.join(unknown)}: adam-debug demo --list")
+    log_dir = Path(options.logdir)
     if log_dir.exists() and any(log_dir.iterdir()):
         return _refuse(f"{log_dir} is not empty: name a folder that is new or empty")
     try:
-        for demonstration in demonstrations.DEMONSTRATIONS:
-            folder = log_dir / demonstration.name
-            with warnings.catch_warnings():  # some faults are warned of, and that is the point
-                warnings.simplefilter("ignore", UserWarning)
-                losses = demonstrations.train_both(demonstration, folder)
-            print(f"{demonstration.title}: {folder}")
-            faulty = next(run for run in load_runs(folder) if run.name.startswith("fault"))
-            for finding in faulty.findings():
-                if finding.consequence_of is None and finding.severity != "info":
-                    print(f"  {finding.severity:<7}  {_when(finding):<16}  {finding.title}")
-            print(f"  the fix: {demonstration.change}; loss {losses[0]:.3g} → {losses[1]:.3g}")
+        for name in dict.fromkeys(options.names or known):
+            _train_both(demonstrations, known[name], log_dir / name)
     except OSError as error:
         return _refuse(str(error))
     print(f"\nSee them with: tensorboard --logdir {log_dir}")
     return 0
+
+
+def _train_both(demonstrations: Any, demonstration: Any, folder: Path) -> None:
+    """Train with the fault and with the fix, and say what became of it."""
+    with warnings.catch_warnings():  # some faults are warned of, and that is the point
+        warnings.simplefilter("ignore", UserWarning)
+        losses = demonstrations.train_both(demonstration, folder)
+    print(f"{demonstration.title}: {folder}")
+    faulty = next(run for run in load_runs(folder) if run.name.startswith("fault"))
+    for finding in faulty.findings():
+        if finding.consequence_of is None and finding.severity != "info":
+            print(f"  {finding.severity:<7}  {_when(finding):<16}  {finding.title}")
+    print(f"  the fix: {demonstration.change}; loss {losses[0]:.3g} → {losses[1]:.3g}")
 
 
 # --- export -------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+import unicodedata
 from pathlib import Path
 from urllib.parse import quote
 
@@ -18,8 +19,8 @@ from tab_page import launch, open_tab
 from tensorboard_process import running_tensorboard
 
 from tb_adam_plugin.callback import demonstrations
-from tb_adam_plugin.callback.demonstrations import DEMONSTRATIONS, Demonstration
-from tb_adam_plugin.run_data import load_runs
+from tb_adam_plugin.callback.demonstrations import DEMONSTRATIONS, THEMES, Demonstration
+from tb_adam_plugin.run_data import Run, load_runs
 
 GALLERY = Path(__file__).parents[1] / "docs" / "gallery"
 
@@ -27,7 +28,8 @@ _HEAD = """# Gallery of failures
 
 What each fault looks like in the tab, what the rules say of it, and the same run with the fix.
 The runs are small: a network of four layers, 320 steps, some seconds each. `adam-debug demo` trains
-them, so that you can look around in them yourself; `python tests/write_gallery.py` makes this page.
+them, so that you can look around in them yourself: `adam-debug demo --list` names them, and
+`adam-debug demo LOGDIR NAME` trains one. `python tests/write_gallery.py` makes this page.
 
 | fault | first finding | loss at the end | with the fix |
 |---|---|---|---|
@@ -40,7 +42,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         log_dir = Path(sys.argv[1] if len(sys.argv) > 1 else temporary)
         losses = _train(log_dir)
-        sections = [_section(log_dir, demonstration, losses) for demonstration in DEMONSTRATIONS]
+        page = _page(log_dir, losses)
         with (
             running_tensorboard(log_dir) as tensorboard,
             sync_playwright() as playwright,
@@ -48,8 +50,6 @@ def main() -> None:
             browser = launch(playwright)
             for demonstration in DEMONSTRATIONS:
                 _take_picture(browser, tensorboard.url, demonstration)
-    rows, texts = zip(*sections, strict=True)
-    page = _HEAD + "\n".join(rows) + "\n\n" + "\n".join(texts)
     (GALLERY / "README.md").write_text(page, encoding="utf-8")
 
 
@@ -66,6 +66,18 @@ def _train(log_dir: Path) -> dict[str, tuple[float, float]]:
     return losses
 
 
+def _page(log_dir: Path, losses: dict[str, tuple[float, float]]) -> str:
+    rows, texts = [], []
+    for theme, shown in THEMES.items():
+        rows.append(f"| **{theme}** | | | |")
+        texts.append(f"## {theme}\n")
+        for demonstration in shown:
+            row, text = _section(log_dir, demonstration, losses)
+            rows.append(row)
+            texts.append(text)
+    return _HEAD + "\n".join(rows) + "\n\n" + "\n".join(texts)
+
+
 def _section(
     log_dir: Path, demonstration: Demonstration, losses: dict[str, tuple[float, float]]
 ) -> tuple[str, str]:
@@ -73,19 +85,31 @@ def _section(
         run for kind in ("fault", "fixed") for run in load_runs(log_dir / demonstration.name / kind)
     )
     first = fault.findings()[0]
-    with_fault, with_fix = (f"{loss:.2f}" for loss in losses[demonstration.name])
-    anchor = demonstration.title.lower().replace(" ", "-").replace(",", "")
-    row = f"| [{demonstration.title}](#{anchor}) | {first.title} | {with_fault} | {with_fix} |"
-    left = [f.title for f in fixed.findings() if f.severity != "info"]
+    with_fault, with_fix = (
+        f"{loss:.2f}".replace("nan", "NaN") for loss in losses[demonstration.name]
+    )
+    link = f"[{demonstration.title}](#{_anchor(demonstration.title)})"
+    row = f"| {link} | {first.title} | {with_fault} | {with_fix} |"
     return row, "\n".join([
-        f"## {demonstration.title}\n",
+        f"### {demonstration.title}\n",
         f"![The tab with this fault]({demonstration.name}.png)\n",
         f"> **{first.title}{'' if first.title.endswith('?') else '.'}** {first.text}",
         ">",
         f"> {first.advice}\n",
         f"The fix: {demonstration.change}. The loss of the last 20 steps goes from {with_fault} to "
-        f"{with_fix}, and the rules find {', '.join(left) or 'nothing any more'}.\n",
+        f"{with_fix}, and {_left(fixed)}.\n",
     ])  # fmt: skip
+
+
+def _left(fixed: Run) -> str:
+    alarms = [finding.title for finding in fixed.findings() if finding.severity != "info"]
+    return f"the rules find {', '.join(alarms)}" if alarms else "no rule raises an alarm any more"
+
+
+def _anchor(heading: str) -> str:
+    """Return what GitHub calls a heading in a link: letters, marks, digits, hyphens."""
+    kept = (c for c in heading.lower() if c in " -_" or unicodedata.category(c)[0] in "LMN")
+    return "".join(kept).replace(" ", "-")
 
 
 def _take_picture(browser: Browser, url: str, demonstration: Demonstration) -> None:
