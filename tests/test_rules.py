@@ -213,6 +213,16 @@ NEAR: Sequence[tuple[str, str, Sequence[Change]]] = [
             )
         ],
     ),
+    (
+        "state_reset",
+        "the others have overflown",
+        [
+            *RESET,
+            statistic(
+                "gradient_exp_avg_cosine", NAN, of=[*LAYERS, *BIASES], from_step=200, to_step=200
+            ),
+        ],
+    ),
     ("state_reset", "overflow", [*RESET[:2], statistic("gradient_surprise", np.inf)]),
     (
         "state_reset",
@@ -907,6 +917,12 @@ def test_a_loss_that_blows_up_makes_a_high_learning_rate_an_error() -> None:
     findings = found(run)
     assert findings["lr_too_high"].severity == "error"
     assert findings["loss_blowup"].consequence_of == "lr_too_high"
+
+
+def test_a_loss_that_rises_from_the_start_may_have_the_wrong_sign() -> None:
+    rises = found(changed(column("loss", lambda t: 2.3 * np.exp(t / 50))))["loss_blowup"]
+    assert rises.advice.endswith("It never fell: is the sign of the loss right?")
+    assert "sign" not in found(changed(*PLANTED["loss_blowup"]))["loss_blowup"].advice
 
 
 def test_advice_about_eps_weight_decay_and_beta2_names_values() -> None:

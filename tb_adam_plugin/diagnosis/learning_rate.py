@@ -320,8 +320,12 @@ def _loss_blowup_advice(e: Evidence) -> str:
         if lr > 0
         else ("Divide the learning rate by 10")
     )
+    before = e.signals.smooth_loss[e.signals.steps < e.first_step]
+    first = _loss_before(e.signals)
+    fell = (before < first - thresholds.LOSS_FELL * abs(first)).any()
     return (
         f"{tried}, or clip the gradient norm; see what happened before step {step(e.first_step)}."
+        + ("" if fell else " It never fell: is the sign of the loss right?")
     )
 
 

@@ -25,7 +25,8 @@ def _state_reset(signals: Signals) -> Condition:
         surprise = signals.statistic("gradient_surprise")[part]
         began: Flags = (cosine >= thresholds.RESET_COSINE) & np.isnan(before) & np.isnan(surprise)
         # A state is lost as a whole; numbers overflow in one parameter or another.
-        share = began.sum(axis=1) / np.maximum(1, (~np.isnan(cosine)).sum(axis=1))
+        concerned = ~np.isnan(cosine) | (signals.statistic("zero_gradient_fraction")[part] < 1)
+        share = began.sum(axis=1) / np.maximum(1, concerned.sum(axis=1))
         began &= (share > thresholds.RESET_SHARE)[:, None]
         return began
 
@@ -63,7 +64,7 @@ STATE_RESET = Rule(
     advice=_state_reset_advice,
     reference="Ma & Yarats 2021, On the adequacy of untuned warmup for adaptive optimization",
     explains=("gradient_spike", "loss_blowup"),
-    uses=("gradient_exp_avg_cosine", "gradient_surprise"),
+    uses=("gradient_exp_avg_cosine", "gradient_surprise", "zero_gradient_fraction"),
 )
 
 

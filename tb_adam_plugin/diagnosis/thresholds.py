@@ -53,6 +53,8 @@ LR_TOO_HIGH_FACTORS = (3.0, 10.0, 30.0, 100.0, 300.0)
 LOSS_BLOWUP_FACTOR = 1.5
 LOSS_BLOWUP_MARGIN = 0.5
 LOSS_BLOWUP_POINTS = 10
+# By so large a share of the first loss it has to fall before it is said to have fallen.
+LOSS_FELL = 0.02
 # That share of the averaged losses has to be so high, too: one of them may be an outlier.
 LOSS_BLOWUP_SHARE = 0.5
 # Change of the loss against what the gradient promised, median of the last records that have it.
