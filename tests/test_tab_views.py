@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -502,15 +502,18 @@ FINDINGS = [
 ]
 
 
-def serve_findings(page: Page) -> None:
+def serve_findings(
+    page: Page, findings: Sequence[object] = FINDINGS, not_evaluated: Sequence[object] = ()
+) -> None:
     """Let the server have rules: what the tab makes of them is tested, not what they find."""
 
     def summary(route: Route) -> None:
         answer = route.fetch()
         route.fulfill(response=answer, json={**answer.json(), "rules": ["spike", "dead"]})
 
+    diagnosis = {"findings": findings, "not_evaluated": not_evaluated, "compass": None}
     page.route("**/adam_debug/summary", summary)
-    page.route("**/adam_debug/findings?*", lambda r: r.fulfill(json={"findings": FINDINGS}))
+    page.route("**/adam_debug/findings?*", lambda r: r.fulfill(json=diagnosis))
 
 
 def test_what_the_rules_found_is_shown(tab: Tab) -> None:
@@ -537,6 +540,22 @@ def test_without_rules_there_is_no_findings_panel(
         assert not any("findings" in response.url for response in tab.responses)
 
 
+def test_where_nothing_was_found_it_says_by_how_many_rules(
+    browser: Browser, tensorboard: TensorBoard
+) -> None:
+    with browser.new_context() as context:
+        page = context.new_page()
+        skipped = {"rule": "dead", "title": "No gradient arrives", "reason": "no gradients"}
+        serve_findings(page, [], [skipped])
+        tab = Tab(page)
+        page.goto(f"{tensorboard.url}#adam_debug&p.adam_debug.run=spiked%2Fadam_debug")
+        nothing = tab.locate('section[aria-label="Findings"]')
+        expect(nothing).to_have_text(re.compile("Findings.*none, by 1 of 2 rules", re.DOTALL))
+        title = nothing.locator(".sub").get_attribute("title")
+        assert title == "Could not be applied:\nNo gradient arrives: no gradients"
+        assert tab.problems == []
+
+
 def test_finding_leads_to_its_tensor_and_step(browser: Browser, tensorboard: TensorBoard) -> None:
     context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
     page = context.new_page()
@@ -548,6 +567,11 @@ def test_finding_leads_to_its_tensor_and_step(browser: Browser, tensorboard: Ten
     expect(items).to_have_count(2)
     expect(items.first).to_contain_text("The gradient spiked")
     expect(tab.locate(".row-mark .severity.error")).to_have_count(1)
+    # The worst one says what to do before it is selected.
+    expect(items.first).to_contain_text("Clip the gradient norm to 1.")
+    expect(tab.locate('.finding[aria-selected="true"]')).to_have_count(0)
+    expect(items.first).to_contain_text("steps 150–155")
+    expect(items.last).not_to_contain_text("The gradient is zero at every step.")
     tab.locate("body").press("n")
     tab.shows(".detail .crumb", "attn / c_attn / weight")
     tab.shows(".step-panel h3", "At step 150")
@@ -560,6 +584,7 @@ def test_finding_leads_to_its_tensor_and_step(browser: Browser, tensorboard: Ten
     assert "p.adam_debug.finding=a" in copied
     page.keyboard.press("n")
     tab.shows(".detail .crumb", "ln_0 / weight")
+    expect(items.first).not_to_contain_text("Clip the gradient norm to 1.")
     items.first.click()
     tab.shows(".detail .crumb", "attn / c_attn / weight")
     save_picture(tab, "findings")
