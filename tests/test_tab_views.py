@@ -119,10 +119,10 @@ def test_wheel_zooms_around_the_pointer_and_a_drag_with_shift_moves_along(tab: T
     earlier, later = visible_steps(tab)
     assert later - earlier == pytest.approx(last - first, rel=1e-6)
     assert first - earlier == pytest.approx(0.25 * (last - first), rel=0.1)
-    axis = tab.locate(".x-axis").inner_text()
+    axis = tab.locate(".x-axis").text_content()
     page.reload()
     expect(tab.locate(".x-axis span").first).to_be_visible(timeout=30_000)
-    assert tab.locate(".x-axis").inner_text() == axis
+    assert tab.locate(".x-axis").text_content() == axis
     page.mouse.dblclick(x, y)
     expect(tab.locate(".x-axis")).to_contain_text("180")
     assert "range=" not in page.url
@@ -139,6 +139,43 @@ def test_keys_zoom_at_the_pinned_step(tab: Tab) -> None:
     body.press("0")
     expect(tab.locate(".x-axis")).to_contain_text("20")
     assert "range=" not in tab.page.url
+
+
+def test_zoomed_overview_says_so_and_leads_back(tab: Tab) -> None:
+    back = tab.locate("button", has_text="Show all steps")
+    expect(back).to_have_count(0)
+    tab.locate("body").press("+")
+    tab.page.wait_for_url(re.compile("range="))
+    back.click()
+    expect(tab.locate(".x-axis")).to_contain_text("20")
+    expect(back).to_have_count(0)
+    assert "range=" not in tab.page.url
+
+
+def test_step_tag_covers_no_label_in_part(tab: Tab) -> None:
+    labels = tab.locate(".x-axis span").filter(visible=True)
+    heat = tab.locate(".heat").bounding_box()
+    assert heat is not None
+    hidden = 0
+    for share in (0.1, 0.2, 0.5, 0.97):
+        tab.page.mouse.move(heat["x"] + share * heat["width"], heat["y"] + 90)
+        tab.page.wait_for_timeout(100)
+        tag = tab.locate(".fob").bounding_box()
+        boxes = [box for label in labels.all() if (box := label.bounding_box())]
+        assert tag is not None
+        for box in boxes:
+            assert box["x"] + box["width"] <= tag["x"] or box["x"] >= tag["x"] + tag["width"]
+        hidden += tab.locate(".x-axis span").count() - len(boxes)
+        assert boxes
+    assert hidden
+
+
+def test_zeros_that_a_log_axis_cannot_show_are_explained(tab: Tab) -> None:
+    note = tab.locate(".lines h3 small").first
+    expect(note).to_contain_text("log scale")
+    expect(note).not_to_contain_text("zero")
+    tab.row(NOT_UPDATED).click()
+    expect(note).to_contain_text("▼ zero")
 
 
 def test_heat_map_can_fill_the_tab(tab: Tab) -> None:

@@ -297,7 +297,7 @@ export function freePlace(area, { width, height }, tops, lines) {
           const before = y[i - 1] ?? here;
           const aside = x[i] < left || (x[i - 1] ?? x[i]) > left + width;
           // A gap is no line: NaN compares as false.
-          const meets = Math.min(here, before) <= top + height && Math.max(here, before) >= top;
+          const meets = Math.min(here, before) <= top + height + 1 && Math.max(here, before) >= top - 1;
           return aside || !meets;
         }),
       );
