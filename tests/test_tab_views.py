@@ -186,6 +186,10 @@ def test_heat_map_can_fill_the_tab(tab: Tab) -> None:
     assert before is not None
     assert after is not None
     assert after["height"] > before["height"] + 100
+    # Also where the legend has a line of its own, the axis is in sight without scrolling.
+    tab.page.set_viewport_size({"width": 1280, "height": 700})
+    tab.page.wait_for_timeout(300)
+    assert tab.locate(".content").evaluate("e => e.scrollHeight <= e.clientHeight")
     tab.locate("body").press("Escape")
     expect(tab.locate(".detail")).to_be_visible()
 
@@ -702,7 +706,11 @@ def test_learning_rate_compass_points_and_opens_with_the_keyboard(
         expect(history).to_have_attribute(
             "aria-label", "History of the run: the best at step 100, 1/10 of the best at step 200"
         )
-        for said in ("the training loss only", "Above the best learning rate the cosine says noth"):
+        for said in (
+            "the training loss only",
+            "Above the best learning rate the cosine says noth",
+            f"the median of the last {CALIBRATION['records']} records",
+        ):
             expect(panel).to_contain_text(said)
         expect(panel.locator("table").first).to_contain_text("1/100 of the best0.78")
         expect(panel.locator("table").last).to_contain_text("10× the best0.59")

@@ -56,7 +56,7 @@ const TAG_GAP = 4;
 /** A tooltip is a multiple of this wide, so that it rarely changes. */
 const TIP_WIDTH = 160;
 const TIP_LETTER = 6.7;
-const HEIGHT_AROUND_FULL = 210;
+const HEIGHT_AROUND_FULL = 232;
 const ORDERS = [
   { name: 'model', text: 'Model order' },
   { name: 'latest', text: 'Highest at step' },
