@@ -103,6 +103,8 @@ export interface Diagnosis {
   findings: Finding[];
   /** Null where the optimizer has no first moment, or nothing was recorded. */
   compass: Compass | null;
+  /** Rules that could not be applied; null as long as nothing is known. */
+  not_evaluated: { rule: string; title: string; reason: string }[] | null;
 }
 
 /** How many steps an answer is about, and the latest wall time among them. */

@@ -173,7 +173,7 @@ export function drawLinearPart(context, x, y, width, height) {
  */
 export function drawMark(context, area, scale, { value, label }) {
   const y = Math.round(yToPixel(area, scale, value)) + 0.5;
-  context.strokeStyle = context.fillStyle = cssColor('--text');
+  context.strokeStyle = cssColor('--text');
   context.lineWidth = 1;
   context.setLineDash([3, 3]);
   context.beginPath();
@@ -184,7 +184,25 @@ export function drawMark(context, area, scale, { value, label }) {
   context.textAlign = 'left';
   const above = y - area.top > 15;
   context.textBaseline = above ? 'bottom' : 'top';
+  drawLabelGround(context, area.left + 5, above ? y - 15 : y + 1, context.measureText(label).width, 14);
+  context.fillStyle = cssColor('--text');
   context.fillText(label, area.left + 5, y + (above ? -2 : 2));
+}
+
+/**
+ * What keeps a label readable on top of data.
+ * @param {Context} context
+ * @param {number} left of the text
+ * @param {number} top
+ * @param {number} width of the text
+ * @param {number} height
+ */
+export function drawLabelGround(context, left, top, width, height) {
+  context.save();
+  context.globalAlpha = 0.8;
+  context.fillStyle = cssColor('--surface');
+  context.fillRect(left - 3, top, width + 6, height);
+  context.restore();
 }
 
 /** @param {Context} context */

@@ -3,6 +3,7 @@
 import { thinToPixels } from './context_strip.js';
 import {
   cssColor,
+  drawLabelGround,
   drawStepAxis,
   drawValueAxis,
   FONT,
@@ -48,6 +49,9 @@ import { linearScale, logScale } from './scales.js';
  * @property {boolean} [withoutSteps] leave out the labels of the horizontal axis: a chart below has them
  */
 
+/** @typedef {{x: number[], y: number[]}} Points pixels, NaN for a gap */
+
+const LABEL_HEIGHT = 13;
 const RAW_ALPHA = 0.3;
 const ENVELOPE_ALPHA = 0.2;
 /** From this many values a pixel on, single ones cannot be told apart and their extremes are shown. */
@@ -71,11 +75,12 @@ export function drawLineChart(canvas, chart) {
   context.clip();
   const backToFront = [...chart.lines].reverse();
   for (const line of backToFront) _drawRaw(context, area, line, chart, scale);
-  for (const line of backToFront) {
+  const shown = backToFront.map((line) => _points(line.x, line.y, area, chart, scale));
+  backToFront.forEach((line, i) => {
     context.lineWidth = 1.6;
     context.setLineDash(line.dash ?? []);
-    _stroke(context, _points(line.x, line.y, area, chart, scale), line.color);
-  }
+    _stroke(context, shown[i], line.color);
+  });
   context.setLineDash([]);
   context.lineWidth = 1.4;
   for (const { between = [], color } of backToFront)
@@ -83,6 +88,7 @@ export function drawLineChart(canvas, chart) {
   for (const line of backToFront) _drawPeaks(context, area, line, chart, scale);
   for (const line of chart.lines) _drawMissing(context, area, line, chart);
   context.restore();
+  _drawBandLabel(context, area, chart, scale, shown);
   return { area, scale };
 }
 
@@ -167,7 +173,7 @@ function _withGaps(y, scale) {
 /**
  * @param {ArrayLike<number>} x @param {ArrayLike<number>} y
  * @param {PlotArea} area @param {LineChart} chart @param {Scale} scale
- * @returns {{x: number[], y: number[]}} pixels, NaN for a gap
+ * @returns {Points}
  */
 function _points(x, y, area, chart, scale) {
   const thin = thinToPixels(x, _withGaps(y, chart.scale), chart.range, area.width);
@@ -235,7 +241,7 @@ function _drawPeaks(context, area, { peaks = [], color }, { range }, scale) {
 
 /** @param {Context} context @param {PlotArea} area @param {LineChart} chart @param {Scale} scale */
 function _drawGround(context, area, chart, scale) {
-  const { band, bandLabel, middle, range, axisKind } = chart;
+  const { band, middle, range, axisKind } = chart;
   const [bottom, top] = (band ?? []).map((value) => yToPixel(area, scale, value));
   if (band) {
     context.fillStyle = cssColor('--healthy');
@@ -253,13 +259,52 @@ function _drawGround(context, area, chart, scale) {
     context.stroke();
     context.setLineDash([]);
   }
-  if (band && bandLabel && bottom - top >= 13) {
-    context.font = FONT;
-    context.fillStyle = cssColor('--good');
-    context.textAlign = 'right';
-    context.textBaseline = 'bottom';
-    context.fillText(bandLabel, area.left + area.width - 6, bottom - 2);
+}
+
+/**
+ * @param {Context} context @param {PlotArea} area @param {LineChart} chart @param {Scale} scale
+ * @param {Points[]} shown the lines, in pixels
+ */
+function _drawBandLabel(context, area, { band, bandLabel }, scale, shown) {
+  if (!band || !bandLabel) return;
+  const [bottom, top] = band.map((value) => yToPixel(area, scale, value));
+  if (bottom - top < LABEL_HEIGHT) return;
+  context.font = FONT;
+  context.textAlign = 'left';
+  context.textBaseline = 'bottom';
+  const width = context.measureText(bandLabel).width;
+  const tops = [bottom - LABEL_HEIGHT, top].slice(0, bottom - top < 2 * LABEL_HEIGHT ? 1 : 2);
+  const free = freePlace(area, { width, height: LABEL_HEIGHT }, tops, shown);
+  const place = free ?? { left: area.left + area.width - 6 - width, top: tops[0] };
+  if (!free) drawLabelGround(context, place.left, place.top, width, LABEL_HEIGHT);
+  context.fillStyle = cssColor('--good');
+  context.fillText(bandLabel, place.left, place.top + LABEL_HEIGHT - 2);
+}
+
+/**
+ * The rightmost place for a label that no line runs through.
+ * @param {PlotArea} area
+ * @param {{width: number, height: number}} size
+ * @param {number[]} tops where it may lie, the best first
+ * @param {Points[]} lines
+ * @returns {{left: number, top: number} | null} null where every place is taken
+ */
+export function freePlace(area, { width, height }, tops, lines) {
+  for (let left = area.left + area.width - 6 - width; left >= area.left + 4; left -= width / 2) {
+    for (const top of tops) {
+      const isFree = lines.every(({ x, y }) =>
+        y.every((here, i) => {
+          const before = y[i - 1] ?? here;
+          const aside = x[i] < left || (x[i - 1] ?? x[i]) > left + width;
+          // A gap is no line: NaN compares as false.
+          const meets = Math.min(here, before) <= top + height + 1 && Math.max(here, before) >= top - 1;
+          return aside || !meets;
+        }),
+      );
+      if (isFree) return { left, top };
+    }
   }
+  return null;
 }
 
 /** @param {Context} context @param {PlotArea} area @param {Line} line @param {LineChart} chart */

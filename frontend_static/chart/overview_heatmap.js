@@ -162,15 +162,8 @@ function _drawMarks(context, placed, fillOf, width) {
     _frame(context, left + 1, top + 1, 2 * MARK_REACH - 2, height - 2, ground);
     _frame(context, left, top, 2 * MARK_REACH, height, ink);
   }
-  for (const { row, mark, pixel, others } of _labelled(placed)) {
-    const inner = row.kind === 'module' ? `${mark.name.slice(mark.name.startsWith(row.key) ? row.key.length + 1 : 0)} ` : '';
-    const end = others ? ` +${others}` : '';
-    const room = Math.max(pixel, width - pixel) - MARK_REACH - 2;
-    const widthOf = (/** @type {string} */ words) => context.measureText(words).width + 8;
-    const text = [`${inner}${mark.text}${end}`, `${mark.text}${end}`].find((words) => widthOf(words) <= room) ?? '';
-    const size = text ? widthOf(text) : 0;
-    const before = pixel - MARK_REACH - 2 - size;
-    const left = Math.round(before >= 0 ? before : pixel + MARK_REACH + 2);
+  const widthOf = (/** @type {string} */ words) => context.measureText(words).width + 8;
+  for (const { row, text, left, size } of labelsOfMarks(placed, widthOf, width)) {
     const top = Math.round(row.y + (row.height - 1 - LABEL_HEIGHT) / 2);
     context.fillStyle = ground;
     context.fillRect(left, top, size, LABEL_HEIGHT);
@@ -179,16 +172,44 @@ function _drawMarks(context, placed, fillOf, width) {
   }
 }
 
-/** @param {ReturnType<typeof marksOfRows<Mark>>} placed @returns {typeof placed} */
-function _labelled(placed) {
+/**
+ * What is written beside the first marks: before the mark where there is room, else after it, and nothing
+ * where it would lie on another label or mark of its row.
+ * @param {ReturnType<typeof marksOfRows<Mark>>} placed
+ * @param {(text: string) => number} widthOf of a label, CSS pixels
+ * @param {number} width of the heat map
+ * @returns {{row: TreeRow, text: string, left: number, size: number}[]}
+ */
+export function labelsOfMarks(placed, widthOf, width) {
   /** @type {Map<number, number>} */
   const written = new Map();
-  const few = placed.filter(({ mark }) => {
-    const count = (written.get(mark.x) ?? 0) + 1;
-    written.set(mark.x, count);
-    return count <= LABELS_OF_A_STEP;
-  });
-  return few.slice(0, LABELS);
+  /** @type {Map<TreeRow, [number, number][]>} */
+  const taken = new Map();
+  for (const { row, pixel } of placed)
+    taken.set(row, [...(taken.get(row) ?? []), [pixel - MARK_REACH, pixel + MARK_REACH]]);
+  const labels = [];
+  for (const { row, mark, pixel, others } of placed) {
+    const count = written.get(mark.x) ?? 0;
+    if (count === LABELS_OF_A_STEP) continue;
+    const within = mark.name.startsWith(row.key) ? row.key.length + 1 : 0;
+    const inner = row.kind === 'module' ? `${mark.name.slice(within)} ` : '';
+    const end = others ? ` +${others}` : '';
+    const here = /** @type {[number, number][]} */ (taken.get(row));
+    const label = [`${inner}${mark.text}${end}`, `${mark.text}${end}`]
+      .flatMap((text) => {
+        const size = widthOf(text);
+        const [before, after] = [pixel - MARK_REACH - 2 - size, pixel + MARK_REACH + 2].map(Math.round);
+        return [{ text, size, left: before }, { text, size, left: after }];
+      })
+      .filter(({ left, size }) => left >= 0 && left + size <= width)
+      .find(({ left, size }) => !here.some(([from, to]) => left < to && left + size > from));
+    if (!label) continue;
+    here.push([label.left, label.left + label.size]);
+    written.set(mark.x, count + 1);
+    labels.push({ row, ...label });
+    if (labels.length === LABELS) break;
+  }
+  return labels;
 }
 
 /** @param {CanvasRenderingContext2D} context @param {number} x @param {number} y @param {number} width @param {number} height @param {string} color */

@@ -45,7 +45,7 @@ export function App({ app }) {
     ${
       summary && run
         ? html`<${Loaded} app=${app} state=${state} summary=${summary} run=${run} />`
-        : html`<${Sidebar} app=${app} state=${state} run=${null} hyperparameters=${null} step=${null} findings=${[]} compass=${null} />
+        : html`<${Sidebar} app=${app} state=${state} run=${null} hyperparameters=${null} step=${null} findings=${[]} skipped=${null} compass=${null} />
           <main class="main">
             <${Toolbar} app=${app} state=${state} statistics=${[]} metric=${state.metric} reference=${null} />
             <div class="split"><div class="content">
@@ -67,7 +67,7 @@ function Loaded({ app, state, summary, run }) {
   const reference = referenceRun(state);
   const against = state.against && reference !== run ? reference : null;
   const data = useRunData(app, state, summary, run, metric.name, against);
-  const { findings, compass } = useDiagnosis(app, state, summary, run);
+  const { findings, compass, not_evaluated } = useDiagnosis(app, state, summary, run);
   const starts = useStarts(app, state, summary, runs, run, data.steps.value);
   const tree = useTree(state, run);
   const open = useMemo(() => state.open ?? _openAtFirst(state, tree), [state.open, tree]);
@@ -152,6 +152,7 @@ function Loaded({ app, state, summary, run }) {
       hyperparameters=${data.hyperparameters.value}
       step=${axis?.step ?? null}
       findings=${findings}
+      skipped=${not_evaluated}
       compass=${compass}
     />
     <main class="main">

@@ -107,8 +107,8 @@ function History({ name, reading, scale }) {
 function Calibration({ calibration }) {
   const { tasks, records, about, cosines, factors, first_steps, path_steps, paths, path_factors } = calibration;
   return html`<p>
-      Too low is read from the cosine of exp_avg and the next gradient, the median of the last ${records} records.
-      ${' '}${BLIND} Those are the updates up to ${first_steps} steps after the warm-up: “about right”
+      Too low is read from the cosine of exp_avg and the next gradient, the median of the
+      last ${records} records. ${BLIND} Those are the updates up to ${first_steps} steps after the warm-up: “about right”
       can be a learning rate that became too high later.
     </p>
     <p>

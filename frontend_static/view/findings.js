@@ -27,13 +27,29 @@ export function Findings({ app, state, run, findings }) {
       })}
     </div>
     <div class="findings" role="listbox" aria-label="Findings, most severe first" ref=${list}>
-      ${findings.map((finding) => html`<${Item} key=${finding.id} app=${app} finding=${finding} last=${run.last_step} selected=${finding.id === state.finding} />`)}
+      ${findings.map(
+        (finding, i) => html`<${Item}
+          key=${finding.id}
+          app=${app}
+          finding=${finding}
+          last=${run.last_step}
+          selected=${finding.id === state.finding}
+          explained=${i === 0 && state.finding === null && finding.severity !== 'info'}
+        />`,
+      )}
     </div>
   </section>`;
 }
 
-/** @param {{app: App, finding: Finding, last: number, selected: boolean}} props */
-function Item({ app, finding, last, selected }) {
+/**
+ * @param {object} props
+ * @param {App} props.app
+ * @param {Finding} props.finding
+ * @param {number} props.last step of the run
+ * @param {boolean} props.selected
+ * @param {boolean} props.explained without being selected: the worst one says at first sight what to do
+ */
+function Item({ app, finding, last, selected, explained }) {
   const { severity, title, text, advice, parameters, from, to } = finding;
   const select = () => app.actions.selectFinding(finding);
   const onKey = (/** @type {KeyboardEvent} */ event) => {
@@ -43,7 +59,7 @@ function Item({ app, finding, last, selected }) {
     select();
   };
   const share = (/** @type {number} */ step) => 100 * Math.min(1, step / Math.max(1, last));
-  const when = from === to ? `step ${formatInteger(from)}` : `steps ${formatInteger(from)} to ${formatInteger(to)}`;
+  const when = from === to ? `step ${formatInteger(from)}` : `steps ${formatInteger(from)}–${formatInteger(to)}`;
   return html`<div
     class="finding ${selected ? 'selected' : ''}"
     role="option"
@@ -54,18 +70,22 @@ function Item({ app, finding, last, selected }) {
   >
     ${severityMark(severity)}
     <b>${title}</b>
-    <span class="where">${_names(parameters)}</span>
+    <span class="place">
+      <span class="where" title=${_names(parameters)}>${_names(parameters)}</span><small>${when}</small>
+    </span>
+    ${
+      (selected || explained) &&
+      html`<p>${text}</p>
+        ${advice && html`<p class="advice">${advice}</p>`}`
+    }
     ${
       selected &&
-      html`<p>${text}</p>
-        ${advice && html`<p class="advice">${advice}</p>`}
-        <p class="finding-actions" onClick=${(/** @type {Event} */ event) => event.stopPropagation()}>
+      html`<p class="finding-actions" onClick=${(/** @type {Event} */ event) => event.stopPropagation()}>
           <${CopyButton} label="Copy link" text=${hostAddress} symbol="link" />
           <${CopyButton} label="Copy as Markdown" text=${() => toMarkdown(finding, hostAddress())} symbol="copy" />
-          <span>${when}</span>
         </p>`
     }
-    <span class="when ${severity}" title=${when}>
+    <span class="when ${severity}">
       <i style="left:${share(from)}%;width:${share(to) - share(from)}%"></i>
     </span>
   </div>`;

@@ -138,7 +138,7 @@ export function HistogramPanel(props) {
     <div class="plots">
       ${runs.map(
         (entry) => html`<div key=${entry.run.run} class="plot-of-run">
-          ${runs.length > 1 && html`<p class="plot-run"><i style="background:${entry.color}"></i>${entry.run.name}</p>`}
+          ${runs.length > 1 && html`<p class="plot-run"><i style="background:${entry.color}"></i><span><bdi>${entry.run.name}</bdi></span></p>`}
           ${
             entry.histogram && scale
               ? kind.kind === 'table'

@@ -60,7 +60,7 @@ export function LinePanel({ app, state, view, parameter, runs, statistics }) {
           </label>`,
         )}
       </${Menu}>
-      <small>${single ? noteOn(single, state) : ''}</small>
+      <small>${single ? noteOn(single, state, runs) : ''}</small>
       ${single && html`<${Absences} runs=${runs} parameter=${parameter} statistic=${single} />`}
       <span class="grow"></span>
       <${Choice}
@@ -112,13 +112,15 @@ export function scaleOf({ scale }, { lineScale }) {
   return lineScale === 'log' || scale === 'log' ? 'log' : 'linear';
 }
 
-/** @param {StatisticInfo} statistic @param {State} state */
-function noteOn(statistic, state) {
+/** @param {StatisticInfo} statistic @param {State} state @param {RunSeries[]} runs */
+function noteOn(statistic, state, runs) {
   const [low, high] = state.healthyBand;
   const band = isRatio(statistic) && `shaded: healthy, ${exponential(low)} to ${exponential(high)}`;
   const onLog = scaleOf(statistic, state) === 'log';
   const smoothed = state.smoothing > 0 && onLog && 'smoothed as logarithms';
-  return [onLog ? 'log scale' : 'linear scale', band, smoothed].filter(Boolean).join(' · ');
+  const values = onLog ? runs.flatMap(({ series }) => series?.statistics[statistic.name] ?? []) : [];
+  const zeros = values.some((series) => series.some((value) => value <= 0)) && '▼ zero';
+  return [onLog ? 'log scale' : 'linear scale', zeros, band, smoothed].filter(Boolean).join(' · ');
 }
 
 /** @param {{name: string}} statistic */
@@ -377,7 +379,7 @@ function LineTooltip({ register, statistic, state }) {
         ${tip.rows.map(
           (row, i) => html`<tr key=${row.run} class=${nearest && i === 0 ? 'nearest' : ''}>
             <td><i style="background:${row.color}"></i></td>
-            <td>${row.run}</td>
+            <td><bdi>${row.run}</bdi></td>
             ${state.smoothing > 0 && html`<td>${formatStatistic(statistic, row.smoothed)}</td>`}
             <td>${formatStatistic(statistic, row.value)}</td>
             <td>${formatInteger(row.step)}</td>

@@ -52,10 +52,11 @@ const SMALLEST_TABLE = 160;
 /** About how wide the step tag is, in CSS pixels. */
 const TAG_PADDING = 8;
 const TAG_DIGIT = 5.2;
+const TAG_GAP = 4;
 /** A tooltip is a multiple of this wide, so that it rarely changes. */
 const TIP_WIDTH = 160;
 const TIP_LETTER = 6.7;
-const HEIGHT_AROUND_FULL = 210;
+const HEIGHT_AROUND_FULL = 232;
 const ORDERS = [
   { name: 'model', text: 'Model order' },
   { name: 'latest', text: 'Highest at step' },
@@ -100,6 +101,7 @@ export function Overview({ app, state, view, findings, tree, ranks, open, select
   const hidden = run.parameters.length - tensors;
   const lacking = undefinedFor(view).size > 0;
   const compared = against && `${_compares(view) === 'ratio' ? '÷' : '−'} ${against.name}`;
+  const zoomed = view.range.from > view.whole.from || view.range.to < view.whole.to;
   const nothingCompared = against && overview.logged && !overview.logged.some(Boolean);
   return html`<section class="card overview ${stale ? 'stale' : ''} ${full ? 'full' : ''} ${state.full && !full ? 'behind' : ''}" aria-label="Overview">
     <div class="card-head">
@@ -108,6 +110,12 @@ export function Overview({ app, state, view, findings, tree, ranks, open, select
         ${formatInteger(tensors)} ${hidden ? `of ${formatInteger(run.parameters.length)} ` : ''}tensor${tensors === 1 && !hidden ? '' : 's'} ·
         ${' '}${formatInteger(overview.total.steps)} logged step${overview.total.steps === 1 ? '' : 's'} · ${run.name} ${compared}
       </span>
+      ${
+        zoomed &&
+        html`<button class="link" title="Zoomed in: show everything again (0, or double click)" onClick=${() => app.actions.zoom(null)}>
+          Show all steps
+        </button>`
+      }
       <span class="grow"></span>
       <span class="swatches">
         ${_hatches(view) && html`<span><i class="sw-zero"></i>${_isRatio(metric) ? 'no update' : 'zero'}</span>`}
@@ -458,7 +466,7 @@ function StepTag({ cursor, view, area }) {
       const element = /** @type {HTMLElement} */ (tag.current);
       const pixel = x === null ? null : pixelOf(view.range, area, x);
       element.hidden = pixel === null;
-      if (x === null || pixel === null) return;
+      if (x === null || pixel === null) return _hideTicks(element, area.width, -1, -1);
       const step = stepAt(view, x);
       const time = view.axis === 'step' ? '' : ` · ${formatAxis(x, view.axis)}`;
       const text = `step ${formatInteger(step)}${time}`;
@@ -466,10 +474,27 @@ function StepTag({ cursor, view, area }) {
       // A width of its own: no other text lays out the page, and none has to be asked for.
       const wide = 2 * TAG_PADDING + Math.ceil(TAG_DIGIT * text.length);
       element.style.width = `${wide}px`;
-      move(Math.max(0, Math.min(area.width - wide, pixel - wide / 2)));
+      const left = Math.max(0, Math.min(area.width - wide, pixel - wide / 2));
+      move(left);
+      _hideTicks(element, area.width, left, left + wide);
     }),
   );
   return html`<div ref=${tag} class="fob" style="top:${area.height + 4}px" hidden></div>`;
+}
+
+/**
+ * Hides the labels of the axis that the step tag covers in part.
+ * @param {HTMLElement} tag @param {number} width of the axis @param {number} from @param {number} to pixels that the tag covers
+ */
+function _hideTicks(tag, width, from, to) {
+  for (const label of tag.parentElement?.querySelectorAll('.x-axis span') ?? []) {
+    const { style, className } = /** @type {HTMLElement} */ (label);
+    const size = TAG_DIGIT * (label.textContent ?? '').length;
+    const at = (width * parseFloat(style.left)) / 100;
+    const left = at - (className === 'first' ? 0 : className === 'last' ? size : size / 2);
+    const covered = left < to + TAG_GAP && left + size > from - TAG_GAP && to > from;
+    if (covered !== (style.visibility === 'hidden')) style.visibility = covered ? 'hidden' : '';
+  }
 }
 
 /**

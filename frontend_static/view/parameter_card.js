@@ -154,7 +154,8 @@ export function statisticsOf(state, runs) {
 function Breadcrumb({ name }) {
   const parts = name.split('.');
   const leaf = parts.pop();
-  return html`<h2 class="crumb" title=${name}>
+  const letters = name.length + 2 * parts.length;
+  return html`<h2 class="crumb" title=${name} style="min-width:min(120px, ${letters}ch)">
     ${parts.length > 0 && html`<span class="path"><bdi>${parts.join(' / ')} /</bdi></span>${' '}`}<b>${leaf}</b>
   </h2>`;
 }

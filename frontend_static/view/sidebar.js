@@ -22,9 +22,10 @@ import { html, icon, Lazy, useEffect, useRef } from './ui.js';
  * @param {Hyperparameters | null} props.hyperparameters of that run
  * @param {number | null} props.step at the cursor
  * @param {import('../types.d.ts').Finding[]} props.findings
+ * @param {import('../types.d.ts').Diagnosis['not_evaluated']} props.skipped
  * @param {import('../types.d.ts').Compass | null} props.compass
  */
-export function Sidebar({ app, state, run, hyperparameters, step, findings, compass }) {
+export function Sidebar({ app, state, run, hyperparameters, step, findings, skipped, compass }) {
   return html`<aside class="side" aria-label="Runs and optimizer">
     <${Runs} app=${app} state=${state} run=${run} />
     ${
@@ -32,6 +33,7 @@ export function Sidebar({ app, state, run, hyperparameters, step, findings, comp
       findings.length > 0 &&
       html`<${Lazy} load=${() => import('./findings.js')} name="Findings" app=${app} state=${state} run=${run} findings=${findings} />`
     }
+    ${skipped && findings.length === 0 && html`<${NothingFound} rules=${state.summary?.rules?.length ?? 0} skipped=${skipped} />`}
     ${compass && html`<${Lazy} load=${() => import('./compass.js')} name="Compass" compass=${compass} />`}
     ${run && html`<${Optimizer} app=${app} open=${state.optimizer} run=${run} hyperparameters=${hyperparameters} step=${step} />`}
     <div class="keys" aria-hidden="true">
@@ -123,6 +125,16 @@ function CheckBox({ on, label, onToggle }) {
   >
     ${on && icon('check', '')}
   </button>`;
+}
+
+/** @param {{rules: number, skipped: {title: string, reason: string}[]}} props */
+function NothingFound({ rules, skipped }) {
+  const reasons = skipped.map(({ title, reason }) => `${title}: ${reason}`);
+  const title = skipped.length ? `Could not be applied:\n${reasons.join('\n')}` : undefined;
+  const applied = skipped.length ? `${rules - skipped.length} of ${rules}` : rules;
+  return html`<section class="no-findings section" aria-label="Findings">
+    Findings<span class="grow"></span><span class="sub" title=${title}>none, by ${applied} rules</span>
+  </section>`;
 }
 
 /** @param {{app: App, open: boolean, run: RunInfo, hyperparameters: Hyperparameters | null, step: number | null}} props */

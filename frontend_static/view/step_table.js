@@ -66,7 +66,7 @@ export function StepTable({ app, view, runs, reference, parameter, statistics })
         <tbody>
           ${shown.map(
             (statistic) => html`<tr key=${statistic.name} data-statistic=${statistic.name}>
-              <th scope="row" title=${statistic.description}>${statistic.label}</th>
+              <th scope="row" title=${`${statistic.label}: ${statistic.description}`}>${statistic.label}</th>
               ${columns.map(({ run }) => html`<td key=${run.run}><span></span> <small></small></td>`)}
             </tr>`,
           )}

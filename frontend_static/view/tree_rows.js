@@ -22,6 +22,7 @@
 const LAYER_TENSORS = 3;
 /** This many rows fit above the parameter on one screen. */
 const ROWS_OPENED = 22;
+const FEWEST_ROWS = 5;
 
 /**
  * @param {string[]} names in model order
@@ -74,7 +75,8 @@ export function allModules(tree) {
 }
 
 /**
- * Opens modules from the outside in, as long as the rows fit on one screen.
+ * Opens modules from the outside in, as long as the rows fit on one screen. Where all layers are in one
+ * module, as in `model.layers.0`, its row alone would say nothing: it is opened, however many it has.
  * @param {Module} tree
  * @param {number} [limit] rows
  */
@@ -84,8 +86,9 @@ export function modulesOpenAtFirst(tree, limit = ROWS_OPENED) {
   let rows = tree.children.length;
   let level = _modulesIn(tree);
   while (level.length) {
+    const few = rows < FEWEST_ROWS;
     rows += level.reduce((sum, module) => sum + module.children.length, 0);
-    if (rows > limit) break;
+    if (rows > limit && !few) break;
     for (const module of level) open.add(module.key);
     level = level.flatMap(_modulesIn);
   }

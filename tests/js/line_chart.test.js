@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 
-import { envelopeOf, isCrowded, lineScale } from '../../frontend_static/chart/line_chart.js';
+import { envelopeOf, freePlace, isCrowded, lineScale } from '../../frontend_static/chart/line_chart.js';
 
 /**
  * @param {number[]} x
@@ -54,4 +54,15 @@ test('only what is visible makes a chart crowded', () => {
   const x = Float64Array.from({ length: 1000 }, (_, i) => i);
   assert.ok(isCrowded(x, { from: 0, to: 1000 }, 400));
   assert.ok(!isCrowded(x, { from: 0, to: 400 }, 400));
+});
+
+test('a label lies where no line runs, even between two points, and nowhere if there is no such place', () => {
+  const area = { left: 0, top: 0, width: 106, height: 60 };
+  const label = (/** @type {{x: number[], y: number[]}[]} */ ...lines) =>
+    freePlace(area, { width: 20, height: 10 }, [50, 10], lines);
+  assert.deepEqual(label(), { left: 80, top: 50 });
+  assert.deepEqual(label({ x: [0, 106], y: [55, 55] }), { left: 80, top: 10 });
+  assert.deepEqual(label({ x: [75, 106], y: [0, 60] }), { left: 50, top: 50 });
+  assert.deepEqual(label({ x: [0, 53, 106], y: [55, NaN, 55] }), { left: 80, top: 50 });
+  assert.equal(label({ x: [0, 106], y: [55, 55] }, { x: [0, 106], y: [15, 15] }), null);
 });

@@ -5,6 +5,7 @@ import {
   colouringOf,
   columnAtX,
   deviceStripes,
+  labelsOfMarks,
   marksOfRows,
   meanSeverities,
   severitiesOf,
@@ -244,5 +245,23 @@ test('of marks that would lie on each other the first is shown, and says how man
   assert.deepEqual(
     placed.map(({ row: { key }, mark, pixel, others }) => [key, marks.indexOf(mark), pixel, others]),
     [['a', 0, 100, 1], ['b', 2, 100, 0], ['a', 3, 180, 0]],
+  );
+});
+
+test('no label of a mark lies on another label or mark of its row', () => {
+  const row = /** @type {import('../../frontend_static/types.d.ts').TreeRow} */ ({
+    key: 'a', label: 'a', depth: 0, kind: 'tensor', open: false, parameters: [0], y: 0, height: 20,
+  });
+  const placed = [390, 300, 310, 45, 200].map((pixel) => ({
+    row,
+    mark: { parameter: 0, name: 'a', x: pixel, text: String(pixel) },
+    pixel,
+    others: 0,
+  }));
+  const labels = labelsOfMarks(placed, () => 60, 400);
+  // Beside 310 there is another mark on the left, and the label of 390 on the right.
+  assert.deepEqual(
+    labels.map(({ text, left }) => [text, left]),
+    [['390', 324], ['300', 234], ['45', 51], ['200', 134]],
   );
 });

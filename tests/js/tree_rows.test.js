@@ -121,6 +121,12 @@ test('at first as many levels are open as fit', () => {
   assert.deepEqual(modulesOpenAtFirst(tree, 100), allModules(tree));
 });
 
+test('a module that holds all layers is opened, however many it has', () => {
+  const layers = Array.from({ length: 80 }, (_, i) => BLOCK.map((name) => `model.layers.${i}.${name}`)).flat();
+  const tree = buildTree(['model.embed_tokens.weight', ...layers, 'model.norm.weight', 'lm_head.weight']);
+  assert.deepEqual([...modulesOpenAtFirst(tree)], ['model']);
+});
+
 test('the modules around a tensor are named from the outside in', () => {
   const tree = buildTree(GPT);
   assert.deepEqual(modulesAround(tree, GPT.indexOf('h.10.attn.proj.bias')), ['h.10', 'h.10.attn']);
