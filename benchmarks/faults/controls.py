@@ -51,6 +51,12 @@ class NoisyInputs(Training):
         return inputs + 0.1 * inputs.new_empty(inputs.shape).normal_(), targets
 
 
+def _with_small_batch(task: Task) -> Settings:
+    # Of 128, a sixteenth would be too few examples in all.
+    batch_size = 8 if task.batch_size <= 64 else task.batch_size // 4
+    return changed(batch_size=batch_size, learning_rate_factor=0.5)(task)
+
+
 _NEW: tuple[Series, ...] = (3, 4)
 
 CONTROLS: tuple[Control, ...] = (
@@ -61,7 +67,7 @@ CONTROLS: tuple[Control, ...] = (
     Control("adamw lr /2", changed(learning_rate_factor=0.5)),
     Control("adamw weight decay 0.1", changed(weight_decay=0.1)),
     Control("adamw large batch", lambda task: changed(batch_size=4 * task.batch_size)(task)),
-    Control("adamw small batch", changed(batch_size=8, learning_rate_factor=0.5)),
+    Control("adamw small batch", _with_small_batch),
     Control("adamw accumulation", changed(accumulated_batches=2)),
     Control("adamw bfloat16 autocast", changed(precision="bfloat16 autocast")),
     Control("adamw loss scale", changed(loss_scale=65536.0, clip_norm=1.0)),
