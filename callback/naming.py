@@ -35,6 +35,18 @@ def named_parameters(model: nn.Module | Iterable[tuple[str, Tensor]]) -> NamedPa
     return [(name, parameter) for name, (_, parameter) in zip(names, once, strict=True)]
 
 
+def owners(model: nn.Module) -> dict[int, str]:
+    """Return the class name of the module that each parameter belongs to, by the parameter's id.
+
+    That of a weight that several modules share is the first one's.
+    """
+    found: dict[int, str] = {}
+    for module in model.modules():
+        for parameter in module.parameters(recurse=False):
+            found.setdefault(id(parameter), type(module).__name__)
+    return found
+
+
 def plain_names(names: list[str]) -> list[str]:
     """Remove what wrappers add; a name that would then stand for two parameters stays as it is."""
     plain = [".".join(part for part in n.split(".") if part not in _WRAPPERS) for n in names]

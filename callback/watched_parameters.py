@@ -12,7 +12,7 @@ from torch.nn.parameter import UninitializedParameter
 
 from tb_adam_plugin import schema
 
-from .naming import NamedParameters, listed, named_parameters
+from .naming import NamedParameters, listed, named_parameters, owners
 from .optimizer_state.base import OptimizerState
 from .real_numbers import as_real
 from .shards import Shard
@@ -31,12 +31,14 @@ class Watched:
         parameter: The tensor itself.
         group: Index of its parameter group.
         shard: What of it this process has, where it is spread over several; else None.
+        module: Class name of the module that it belongs to; "" if unknown.
     """
 
     name: str
     parameter: Tensor
     group: int
     shard: Shard | None = None
+    module: str = ""
 
     @property
     def shape(self) -> torch.Size:
@@ -79,7 +81,9 @@ class Parameters:
         """
         return schema.Layout(
             parameters=tuple(
-                schema.Parameter(w.name, tuple(w.shape), type_name(w.parameter), read, w.group)
+                schema.Parameter(
+                    w.name, tuple(w.shape), type_name(w.parameter), read, w.group, w.module
+                )
                 for w, read in zip(self.watched, elements_read, strict=True)
             ),
             groups=tuple(
@@ -136,6 +140,7 @@ def find_parameters(
     """
     pairs = named_parameters(model)
     name_of = {id(parameter): name for name, parameter in pairs}
+    module_of = owners(model) if isinstance(model, nn.Module) else {}
     watched: list[Watched] = []
     unnamed: list[str] = []
     skipped: list[str] = []
@@ -149,7 +154,8 @@ def find_parameters(
             is_whole = shard_of is None or not parameter.is_complex()
             if _is_readable(name, parameter) and is_whole:
                 shard = None if shard_of is None else shard_of(name, parameter)
-                watched.append(Watched(name, parameter, g, shard))
+                module = module_of.get(id(parameter), "")
+                watched.append(Watched(name, parameter, g, shard, module))
             else:
                 skipped.append(f"{name} ({type_name(parameter)})")
     if len(unnamed) == sum(len(group["params"]) for group in groups):

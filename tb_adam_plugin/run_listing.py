@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Literal, NamedTuple, Protocol
 
@@ -281,8 +281,7 @@ def join_layouts(layouts: Mapping[str, Layout]) -> JoinedLayout:
             rows.append(place)
         group_rows[layout_id] = tuple(rows)
         for p in layout.parameters:
-            joined = Parameter(p.name, p.shape, p.dtype, p.elements_read, rows[p.group])
-            parameters.setdefault(p.name, joined)
+            parameters.setdefault(p.name, replace(p, group=rows[p.group]))
     by_name: dict[str, Quantity] = {}
     for quantity in (q for layout in layouts.values() for q in layout.quantities):
         by_name.setdefault(quantity.name, quantity)

@@ -439,6 +439,7 @@ class Parameter:
         elements_read: How many elements the histograms and the sampled statistics cover; equal to
             :attr:`elements` where every one is read.
         group: Index into :attr:`Layout.groups`.
+        module: Class name of the module that it belongs to, as ``Embedding``; "" if unknown.
     """
 
     name: str
@@ -446,6 +447,7 @@ class Parameter:
     dtype: str
     elements_read: int
     group: int
+    module: str = ""
 
     @property
     def elements(self) -> int:
@@ -535,6 +537,11 @@ class Layout:
                 "quantities": [[q.name, q.signed, q.lowest_exponent] for q in self.quantities],
                 "unoptimized": [[u.name, list(u.shape), u.trainable] for u in self.unoptimized],
                 "parameters_per_block": self.parameters_per_block,
+                **(
+                    {"modules": modules}
+                    if any(modules := [p.module for p in self.parameters])
+                    else {}
+                ),
             }
         )
 
@@ -576,10 +583,15 @@ class Layout:
         """
         fields = _read_content(content)
         try:
+            modules = fields.get("modules") or [""] * len(fields["parameters"])
             layout = Layout(
                 tuple(
-                    Parameter(str(name), _shape(shape), str(dtype), int(read), int(group))
-                    for name, shape, dtype, read, group in fields["parameters"]
+                    Parameter(
+                        str(name), _shape(shape), str(dtype), int(read), int(group), str(module)
+                    )
+                    for (name, shape, dtype, read, group), module in zip(
+                        fields["parameters"], modules, strict=True
+                    )
                 ),
                 tuple(
                     Group(

@@ -19,6 +19,7 @@ Indices = npt.NDArray[np.intp]
 
 # Parts of a name that say a matrix is a table of rows, of which a step uses a few.
 _EMBEDDING_WORDS = ("emb", "wte", "wpe", "lookup")
+_MIXING_MODULES = ("linear", "conv", "attention", "rnn", "lstm", "gru")
 _LEAST_MATRIX = 64
 # The first steps of a warm-up have a learning rate of 0.
 _LEAST_RECORDS_AT_REST = 3
@@ -95,10 +96,8 @@ class RecordedRun:
 
     @cached_property
     def embeddings(self) -> Indices:
-        """Matrices that are tables of rows, by their names."""
-        return np.array(
-            [i for i in self.matrices if is_embedding(self.parameters[i].name)], np.intp
-        )
+        """Matrices that are tables of rows."""
+        return np.array([i for i in self.matrices if is_embedding(self.parameters[i])], np.intp)
 
     @cached_property
     def weights(self) -> Indices:
@@ -199,9 +198,12 @@ def _ascending(step: Float64s) -> Indices | None:
     return step.size - 1 - last
 
 
-def is_embedding(name: str) -> bool:
-    """Whether a parameter's name says that it is an embedding."""
-    return any(word in name.lower() for word in _EMBEDDING_WORDS)
+def is_embedding(parameter: Parameter) -> bool:
+    """Whether a parameter is a table of rows: its module says so, or else its name."""
+    module = parameter.module.lower()
+    if any(word in module for word in _MIXING_MODULES):
+        return False
+    return "embedding" in module or any(w in parameter.name.lower() for w in _EMBEDDING_WORDS)
 
 
 def fan_in(parameter: Parameter) -> int:
