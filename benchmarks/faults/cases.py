@@ -84,6 +84,7 @@ def _cases_of_series(series: Series) -> list[Case]:
     return [
         Case(task, planted, seed)
         for seed, (task, planted) in enumerate(dealt, start=_FIRST_SEED[series])
+        if not (isinstance(planted, Control) and task.name in planted.left_out)
     ]
 
 
