@@ -165,6 +165,20 @@ def test_several_parameter_groups_keep_the_optimizers_order(tmp_path: Path) -> N
         assert run.of(1, name)["update_rms"] == pytest.approx(update, rel=1e-5)
 
 
+def test_a_layout_says_to_which_module_a_parameter_belongs(tmp_path: Path) -> None:
+    model, optimizer = make()
+    with AdamDebugCallback(model, optimizer, log_dir=tmp_path / "model", on_error="raise"):
+        train(model, optimizer, 1)
+    (layout,) = read_run(tmp_path / "model").layouts.values()
+    assert {p.module for p in layout.parameters} == {"Linear"}
+    with AdamDebugCallback(
+        model.named_parameters(), optimizer, log_dir=tmp_path / "pairs", on_error="raise"
+    ):
+        train(model, optimizer, 1)
+    (unknown,) = read_run(tmp_path / "pairs").layouts.values()
+    assert {p.module for p in unknown.parameters} == {""}
+
+
 def test_a_new_parameter_group_starts_a_new_layout(tmp_path: Path) -> None:
     model, optimizer = make()
     extra = nn.Parameter(torch.ones(3))

@@ -61,5 +61,6 @@ def test_the_tables_name_what_the_format_has() -> None:
     assert tags == set(get_args(schema.Kind))
     fields = DOCUMENT.split("## The layout")[1].split("## Histograms")[0]
     listed = re.findall(r"^\| `(\w+)` \|", fields, re.MULTILINE)
-    layout = schema.Layout((), (), (), ())
+    row = schema.Parameter("w", (), "float32", 1, 0, "Linear")
+    layout = schema.Layout((row,), (), (), ())
     assert sorted(listed) == sorted(schema._read_content(layout.content()))

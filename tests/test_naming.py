@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from tb_adam_plugin.callback.naming import listed, named_parameters, plain_names
+from tb_adam_plugin.callback.naming import listed, named_parameters, owners, plain_names
 
 
 def names_of(model: nn.Module) -> list[str]:
@@ -33,6 +33,17 @@ def test_wrappers_leave_no_trace_in_names() -> None:
     assert names_of(nn.DataParallel(compiled)) == plain
     assert plain_names(["_fsdp_wrapped_module.a._fsdp_wrapped_module.weight"]) == ["a.weight"]
     assert plain_names(["_orig_mod.module.a.weight", "_orig_mod.module.b"]) == ["a.weight", "b"]
+
+
+def test_parameters_belong_to_the_first_module_that_has_them() -> None:
+    model = nn.Module()
+    model.add_module("tables", nn.Sequential(nn.Embedding(4, 3), nn.LayerNorm(3)))
+    model.add_module("output", nn.Linear(3, 4))
+    model.output.weight = model.tables[0].weight  # type: ignore[union-attr, index, assignment]
+    of = owners(model)
+    found = [of[id(parameter)] for parameter in model.parameters()]
+    assert found == ["Embedding", "LayerNorm", "LayerNorm", "Linear"]
+    assert owners(nn.DataParallel(model)) == of
 
 
 def test_a_submodule_that_is_called_module_keeps_its_name() -> None:

@@ -321,6 +321,14 @@ NEAR: Sequence[tuple[str, str, Sequence[Change]]] = [
     ),
     (
         "lr_too_high",
+        "the loss rises and recovers",
+        [
+            statistic("update_to_weight_ratio", 0.06, to_step=16),
+            column("loss", 4.0, from_step=2, to_step=15),
+        ],
+    ),
+    (
+        "lr_too_high",
         "the loss rises in a resumed run",
         [
             lambda _: make_run(first=10_001, last=10_400),
@@ -371,7 +379,11 @@ NEAR: Sequence[tuple[str, str, Sequence[Change]]] = [
     ("dead_units", "embedding", [statistic("dead_row_fraction", 0.9, of=["embedding.weight"])]),
     ("dead_units", "short", [statistic("dead_row_fraction", 0.9, only=range(9, 16))]),
     ("dead_units", "first steps", [statistic("dead_row_fraction", 0.9, to_step=20)]),
-    ("vanishing_gradient", "a decade", [statistic("gradient_rms", profile(1.0), of=MATRICES)]),
+    (
+        "vanishing_gradient",
+        "two decades",
+        [statistic("gradient_rms", profile(2.0), of=MATRICES), VANISHING[1]],
+    ),
     (
         "vanishing_gradient",
         "not layer by layer",
@@ -826,9 +838,9 @@ def test_a_loss_that_rises_at_first_makes_a_high_learning_rate_an_alarm() -> Non
     bearable = statistic("update_to_weight_ratio", 0.06, to_step=16)
     finding = found(changed(bearable, *LOSS_ROSE))["lr_too_high"]
     assert finding.severity == "warning"
-    assert "and the loss rose from 2.3 to 4." in finding.text
+    assert "and the loss rose from 2.3 to 4 and stayed above." in finding.text
     assert "Try lr" in finding.advice
-    burst = changed(bearable, column("loss", np.inf, from_step=9, to_step=9))
+    burst = changed(bearable, *LOSS_ROSE, column("loss", np.inf, from_step=9, to_step=9))
     assert "rose from 2.3 to ∞" in found(burst)["lr_too_high"].text
 
 
@@ -944,7 +956,9 @@ def test_findings_name_their_parameters() -> None:
     assert finding.severity == "error"
     assert "all 5 layers.*.weight" in finding.text
     some = found(changed(statistic("dead_row_fraction", 0.7, of=SQUARE)))["dead_units"]
-    assert some.severity == "warning"
+    assert (some.severity, some.title) == ("info", "Are these units dead?")
+    most = found(changed(statistic("dead_row_fraction", 0.95, of=SQUARE)))["dead_units"]
+    assert (most.severity, most.title) == ("warning", "Dead units")
     assert "3 layers.*.weight" in some.text
     spike = [*PLANTED["gradient_spike"], norms_around(300, "layers.1.weight")]
     assert found(changed(*spike))["gradient_spike"].parameters == ("layers.1.weight",)
@@ -1012,6 +1026,23 @@ def test_root_causes_come_first_and_explain_the_others() -> None:
     diagnosis = diagnose(run)
     assert diagnosis.findings[0].rule == "lr_jump"
     assert {f.consequence_of for f in diagnosis.findings[1:]} == {"lr_jump"}
+
+
+def test_an_embedding_is_known_by_its_module_or_else_by_its_name() -> None:
+    rare = statistic("dead_row_fraction", 0.95, of=["users.weight"])
+
+    def of_module(module: str) -> Change:
+        def change(run: RecordedRun) -> RecordedRun:
+            table = replace(run.parameters[0], name="users.weight", module=module)
+            return replace(run, parameters=(table, *run.parameters[1:]))
+
+        return change
+
+    assert set(found(changed(of_module("EmbeddingBag"), rare))) == {"rare_rows"}
+    assert set(found(changed(of_module(""), rare))) == {"dead_units"}
+    patches = [*PLANTED["rare_rows"], lambda run: replace(run, parameters=tuple(
+        replace(p, module="Conv2d") for p in run.parameters))]  # fmt: skip
+    assert set(found(changed(*patches))) == {"dead_units"}
 
 
 def test_what_came_before_a_cause_is_no_consequence_of_it() -> None:

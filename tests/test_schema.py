@@ -717,6 +717,21 @@ def test_parameters_share_blocks_where_the_layout_says_so() -> None:
         np.testing.assert_array_equal(decoded[2 * place : 2 * place + 2], expected)
 
 
+def test_a_layout_may_say_to_which_modules_its_parameters_belong() -> None:
+    assert "modules" not in json.loads(LAYOUT.content())
+    first, second = LAYOUT.parameters
+    known = dataclasses.replace(
+        LAYOUT, parameters=(dataclasses.replace(first, module="Embedding"), second)
+    )
+    assert json.loads(known.content())["modules"] == ["Embedding", ""]
+    assert Layout.from_content(known.content()) == known
+    assert known.id != LAYOUT.id
+    for damaged in (["Embedding"], 3, ["a", "b", "c"]):
+        fields = {**json.loads(known.content()), "modules": damaged}
+        with pytest.raises(FormatError):
+            Layout.from_content(json.dumps(fields).encode())
+
+
 @pytest.mark.parametrize("parameters_per_block", [0, -1, 65])
 def test_a_wrong_number_of_parameters_in_a_block_is_refused(parameters_per_block: int) -> None:
     content = dataclasses.replace(LAYOUT, parameters_per_block=parameters_per_block).content()

@@ -149,20 +149,23 @@ def _most(signals: Signals) -> float:
 
 
 def _rose_to(signals: Signals) -> float:
-    """What the loss rose to in the first steps, a mean of several; 0 if it did not rise.
+    """What the loss rose to in the first steps, a mean of several; infinity if it is not finite.
 
-    Infinity if it is not finite.
+    0 if it did not rise, or came down again in the second half of these steps.
     """
     if signals.run.first_step > thresholds.FIRST_STEP:
         return 0.0
     early = signals.steps <= signals.warmup_end + thresholds.LR_TOO_HIGH_STEPS
     loss, first = signals.column("loss")[early][1:], _loss_before(signals)
     steps = thresholds.LR_TOO_HIGH_LOSS_STEPS
-    if loss.size < steps or np.isnan(first):
+    if loss.size < 2 * steps or np.isnan(first):
         return 0.0
     loss = np.where(np.isfinite(loss), loss, np.inf)
     highest = float(np.lib.stride_tricks.sliding_window_view(loss, steps).mean(axis=1).max())
-    return highest if highest > thresholds.LR_TOO_HIGH_LOSS * first > 0 else 0.0
+    rose = highest > thresholds.LR_TOO_HIGH_LOSS * first > 0
+    # Optimizers without bias correction begin with a long step, and the loss soon recovers.
+    stayed = float(np.median(loss[loss.size // 2 :])) > first
+    return highest if rose and stayed else 0.0
 
 
 def _loss_before(signals: Signals) -> float:
@@ -251,7 +254,10 @@ def _too_high_message(e: Evidence) -> str:
         return f"{seen}. Some networks bear it: does the loss rise at first?"
     if e.value <= e.threshold:
         rose_to = number(_rose_to(e.signals))
-        return f"{seen}, and the loss rose from {number(_loss_before(e.signals))} to {rose_to}."
+        return (
+            f"{seen}, and the loss rose from {number(_loss_before(e.signals))} to {rose_to} and "
+            "stayed above."
+        )
     return f"{seen}: little is left of the initial weights."
 
 

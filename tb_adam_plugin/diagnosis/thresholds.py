@@ -109,9 +109,9 @@ SKIPPED_MOST = 0.5
 SPIKE_WINDOW = 50
 SPIKE_DEVIATIONS = 8.0
 SPIKE_LEAST_DEVIATION = 0.05
-SPIKE_LEAST_FACTOR = 6.0
-# Gradient against √v̂ before the step, in any matrix. Healthy: up to 4.7; planted spikes: from 65.
-SPIKE_SURPRISE = 10.0
+SPIKE_LEAST_FACTOR = 8.0
+# Gradient against √v̂ before the step, in any matrix. Healthy: up to 11; planted spikes: from 65.
+SPIKE_SURPRISE = 15.0
 # The median loss after a spike, without the first third of so many steps, against that of as many
 # before it: the spike did harm.
 SPIKE_HARM_STEPS = 30.0
@@ -125,7 +125,8 @@ CLIP_POINTS = 20
 # Gradient norms of so many steps that differ by less than this share are one norm.
 CLIP_CONSTANT_SPREAD = 1e-3
 # Elasticity of the first weight against the last one, in decades, and rank correlation with depth.
-VANISHING_DECADES = 1.5
+# Healthy: up to 2.1; sigmoids all the way: from 2.4.
+VANISHING_DECADES = 2.2
 VANISHING_CORRELATION = 0.85
 VANISHING_LEAST_WEIGHTS = 4
 VANISHING_POINTS = 5
@@ -196,6 +197,8 @@ IMBALANCE_LEAST_WEIGHTS = 3
 DEAD_UNITS_FRACTION = 0.55
 DEAD_UNITS_MARGIN = 0.75
 DEAD_UNITS_POINTS = 8
+# An alarm. Healthy: up to 0.81, without harm, as networks of three quarters of dead units train.
+DEAD_UNITS_MOST = 0.9
 ALL_DEAD = 0.999
 RARE_ROWS_FRACTION = 0.8
 RARE_ROWS_POINTS = 5

@@ -355,6 +355,12 @@ def _biases(signals: Signals) -> Indices:
     return np.flatnonzero(chosen)
 
 
+def _dead_units_severity(e: Evidence) -> Severity:
+    if e.value >= thresholds.ALL_DEAD:
+        return "error"
+    return "warning" if e.value > thresholds.DEAD_UNITS_MOST else "info"
+
+
 def _dead_units_advice(e: Evidence) -> str:
     lr = e.signals.peak_lr
     smaller = f"lr {number(one_digit(lr / 3))} instead of {number(lr)}" if lr > 0 else "lr / 3"
@@ -367,11 +373,12 @@ def _dead_units_advice(e: Evidence) -> str:
 DEAD_UNITS = Rule(
     id="dead_units",
     title="Dead units",
+    question="Are these units dead?",
     needs=(),
     needs_any=("dead_row_fraction", "zero_gradient_fraction"),
     condition=_dead_units,
     persistence=Persistence(thresholds.DEAD_UNITS_POINTS, thresholds.LASTING_STEPS),
-    severity=lambda e: "error" if e.value >= thresholds.ALL_DEAD else "warning",
+    severity=_dead_units_severity,
     message=lambda e: (
         f"Up to {percent(e.value)} of the units of {named(e.names, e.signals.run.names)} got no "
         f"gradient at all from step {step(e.first_step)} to {step(e.last_step)}: they learn "
