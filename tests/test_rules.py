@@ -381,8 +381,8 @@ NEAR: Sequence[tuple[str, str, Sequence[Change]]] = [
     ("dead_units", "first steps", [statistic("dead_row_fraction", 0.9, to_step=20)]),
     (
         "vanishing_gradient",
-        "two decades",
-        [statistic("gradient_rms", profile(2.0), of=MATRICES), VANISHING[1]],
+        "a decade and a half",
+        [statistic("gradient_rms", profile(1.5), of=MATRICES), VANISHING[1]],
     ),
     (
         "vanishing_gradient",
