@@ -321,6 +321,14 @@ NEAR: Sequence[tuple[str, str, Sequence[Change]]] = [
     ),
     (
         "lr_too_high",
+        "the loss is recorded now and then",
+        [
+            statistic("update_to_weight_ratio", 0.06, to_step=16),
+            column("loss", lambda t: np.where(t % 2 == 1, 2.3, NAN)),
+        ],
+    ),
+    (
+        "lr_too_high",
         "the loss rises and recovers",
         [
             statistic("update_to_weight_ratio", 0.06, to_step=16),

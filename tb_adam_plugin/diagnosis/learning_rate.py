@@ -157,10 +157,9 @@ def _rose_to(signals: Signals) -> float:
         return 0.0
     early = signals.steps <= signals.warmup_end + thresholds.LR_TOO_HIGH_STEPS
     loss, first = signals.column("loss")[early][1:], _loss_before(signals)
-    steps = thresholds.LR_TOO_HIGH_LOSS_STEPS
+    loss, steps = loss[~np.isnan(loss)], thresholds.LR_TOO_HIGH_LOSS_STEPS
     if loss.size < 2 * steps or np.isnan(first):
         return 0.0
-    loss = np.where(np.isfinite(loss), loss, np.inf)
     highest = float(np.lib.stride_tricks.sliding_window_view(loss, steps).mean(axis=1).max())
     rose = highest > thresholds.LR_TOO_HIGH_LOSS * first > 0
     # Optimizers without bias correction begin with a long step, and the loss soon recovers.
