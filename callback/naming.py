@@ -42,8 +42,12 @@ def owners(model: nn.Module) -> dict[int, str]:
     """
     found: dict[int, str] = {}
     for module in model.modules():
+        kind = type(module)
+        # fully_shard gives a module a class of its own, made from this one and its former class.
+        if kind.__bases__[0].__name__ == "FSDPModule":
+            kind = kind.__bases__[-1]
         for parameter in module.parameters(recurse=False):
-            found.setdefault(id(parameter), type(module).__name__)
+            found.setdefault(id(parameter), kind.__name__)
     return found
 
 
