@@ -491,7 +491,7 @@ class AdamDebugCallback:
         if self._skipped_in_a_row == uncounted_steps.MOST_SKIPPED_IN_A_ROW:
             self._warn_once(
                 f"the gradient scaler has skipped {self._skipped_in_a_row} steps in a row, so that "
-                "nothing is trained: gradients are not finite at any loss scale",
+                "nothing is trained: gradients are not finite",
                 kind="skipped",
             )
 

@@ -151,8 +151,8 @@ BETA1_TOO_HIGH = Rule(
     persistence=Persistence(),
     severity=lambda e: "warning" if _beta1(e) > thresholds.BETA1_TOO_HIGH else "info",
     message=lambda e: (
-        f"beta1 is {decay(_beta1(e))}: a step follows gradients that are "
-        f"{number(1 / (1 - _beta1(e)))} steps old on average. By then they point elsewhere, and "
+        f"beta1 is {decay(_beta1(e))}: what a gradient adds to exp_avg is halved only after "
+        f"{number(np.log(0.5) / np.log(_beta1(e)))} steps. By then gradients point elsewhere, and "
         "exp_avg cannot turn in time."
     ),
     advice=lambda e: f"Try beta1 0.9 instead of {decay(_beta1(e))}.",

@@ -31,17 +31,17 @@ MOST_FINDINGS_OF_A_RULE = 3
 LR_JUMP = 5.0
 LR_JUMP_ABOVE_PEAK = 1.5
 # What the median update-to-weight ratio of the matrices adds up to over so many steps, in the first
-# ones. Healthy: up to 2 (a bag of words, at the highest learning rate of its scan). A learning rate
-# 30 to 100 times too high: from 0.5, in two of three runs from 2.2.
+# ones. Healthy: up to 2 (a bag of words, at the highest learning rate of its scan), with Adamax up
+# to 3.4. A learning rate 30 to 100 times too high: from 0.4, in two of three runs from 2.2.
 LR_TOO_HIGH_PATH = 2.2
 LR_TOO_HIGH_PATH_STEPS = 10
 LR_TOO_HIGH_STEPS = 40.0
 # Of an optimizer whose denominator only grows.
 LR_TOO_HIGH_PATH_SHRINKING = 8.0
-# From this share of it on the rule asks. Healthy: up to it in 92 % of the runs.
+# From this share of it on the rule asks. Healthy: up to it in about nine runs of ten.
 LR_TOO_HIGH_ASKS = 0.36
-# If the loss rose to so many times the first one (mean of so many steps), this share is enough.
-# Where the loss rose so far in healthy runs, the share was at most 0.04.
+# If the loss rose to so many times the first one (mean of so many steps) and stayed above it, this
+# share is enough, which no healthy run had where the loss did so.
 LR_TOO_HIGH_ROSE = 0.2
 LR_TOO_HIGH_LOSS = 1.5
 LR_TOO_HIGH_LOSS_STEPS = 5
@@ -53,10 +53,10 @@ LR_TOO_HIGH_FACTORS = (3.0, 10.0, 30.0, 100.0, 300.0)
 LOSS_BLOWUP_FACTOR = 1.5
 LOSS_BLOWUP_MARGIN = 0.5
 LOSS_BLOWUP_POINTS = 10
-# By so large a share of the first loss it has to fall before it is said to have fallen.
-LOSS_FELL = 0.02
 # That share of the averaged losses has to be so high, too: one of them may be an outlier.
 LOSS_BLOWUP_SHARE = 0.5
+# By so large a share of the first loss it has to fall before it is said to have fallen.
+LOSS_FELL = 0.02
 # Change of the loss against what the gradient promised, median of the last records that have it.
 # At the best learning rate 0.84 (80 % of runs: 0.71 to 0.92), 0.68 at 3 times that, 0.59 at 10.
 GAIN_RATIO_LOW = 0.4
@@ -81,7 +81,7 @@ LR_DECAYED_TO = 0.01
 LR_DECAYED_SHARE = 0.3
 LR_DECAYED_POINTS = 5
 
-# A step follows gradients that are 1/(1 - beta1) steps old: 50 and 200. Healthy: up to 0.95.
+# What a gradient adds to exp_avg is halved after 34 and 138 steps. Healthy: up to 0.95.
 BETA1_TOO_HIGH_ASKS = 0.98
 BETA1_TOO_HIGH = 0.995
 
