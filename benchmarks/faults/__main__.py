@@ -2,6 +2,7 @@
 
     PYTHONPATH=benchmarks python -m faults --half tuning
     PYTHONPATH=benchmarks python -m faults --half reporting --replay --write results.md
+    PYTHONPATH=benchmarks python -m faults --compare
 
 An interrupted run is taken up where it ended: every recording is kept in ``--cache``.
 """
@@ -12,13 +13,18 @@ import argparse
 import functools
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from .cases import HALVES, Case, cases_of
+from .confusion import false_alarms
 from .diagnosed_runs import DiagnosedRun, best_losses, diagnose_run
-from .recordings import record_missing, wanted_runs
+from .recordings import Wanted, record_missing, wanted_runs
 from .replay import replay_advice
-from .report import report
+from .report import described, listed, report
+from .side_by_side import common, differences, side_by_side
+from .tasks import Half
+from .ways_to_record import WAYS, Way
 
 _say = functools.partial(print, file=sys.stderr, flush=True)
 
@@ -30,53 +36,106 @@ def main() -> None:
     )
     parser.add_argument("--half", choices=HALVES, action="append", help="default: both")
     parser.add_argument(
+        "--recorded",
+        choices=WAYS,
+        default=WAYS[0],
+        help="as users do, with total_steps alone (default), or at every 5th step",
+    )
+    parser.add_argument(
         "--only", default="", help="only cases whose name, task/what/seed, has this in it"
     )
     parser.add_argument("--jobs", type=int, default=1, help="processes that train")
     parser.add_argument(
         "--cache", type=Path, default=Path(tempfile.gettempdir(), "adam_debug_faults")
     )
-    parser.add_argument("--recorded", action="store_true", help="only runs that are recorded")
+    parser.add_argument(
+        "--no-training",
+        action="store_true",
+        help="only runs that are there, whatever code recorded them",
+    )
     parser.add_argument("--train", action="store_true", help="train what is missing, and end")
     parser.add_argument("--list", action="store_true", help="say which runs there are, and end")
     parser.add_argument("--replay", action="store_true", help="train again with what is advised")
     parser.add_argument("--findings", action="store_true", help="print what is found in every run")
+    parser.add_argument(
+        "--compare", action="store_true", help="the ways to record side by side, nothing else"
+    )
     parser.add_argument("--write", type=Path, help="also write the report to this file")
     options = parser.parse_args()
     if options.jobs < 1:
         parser.error("--jobs must be at least 1")
 
-    texts = []
-    for half in options.half or HALVES:
-        cases = [case for case in cases_of(half) if options.only in case.name]
-        if options.list:
-            print("\n".join(case.name for case in cases))
-            continue
-        if not cases:
+    halves: list[Half] = options.half or list(HALVES)
+    cases = {half: [c for c in cases_of(half) if options.only in c.name] for half in halves}
+    for half, found in cases.items():
+        if not found:
             parser.error(f"no case of the {half} half has {options.only!r} in its name")
-        if options.train:
-            record_missing(wanted_runs(cases, options.cache), options.jobs, _say)
-            continue
-        runs = _train_and_diagnose(cases, options)
-        if options.findings:
-            _print_findings(runs)
-        replayed = (
-            replay_advice(runs, options.cache, options.jobs, _say) if options.replay else None
-        )
-        texts.append(report(half, runs, replayed))
-        print(texts[-1])
+    if options.list:
+        print("\n".join(case.name for found in cases.values() for case in found))
+        return
+    if options.train:
+        for way in WAYS if options.compare else (options.recorded,):
+            for found in cases.values():
+                record_missing(wanted_runs(found, options.cache, way), options.jobs, _say)
+        return
+    if options.compare:
+        text = _compare(cases, options)
+        print(text)
+    else:
+        texts = [_report(half, found, options) for half, found in cases.items()]
+        text = "\n".join(texts)
     if options.write is not None:
-        options.write.write_text("\n".join(texts), encoding="utf-8")
+        options.write.write_text(text, encoding="utf-8")
 
 
-def _train_and_diagnose(cases: list[Case], options: argparse.Namespace) -> list[DiagnosedRun]:
-    runs = wanted_runs(cases, options.cache)
-    if options.recorded:
-        runs = [run for run in runs if run.is_recorded]
-    failed = record_missing(runs, options.jobs, _say)
-    recorded = [run for run in runs if run.case.name not in failed]
-    best = best_losses(recorded)
-    return [diagnose_run(run, best[run.case.task.name]) for run in recorded]
+def _report(half: Half, cases: list[Case], options: argparse.Namespace) -> str:
+    runs = _diagnosed(_recorded(cases, options.recorded, options))
+    if options.findings:
+        _print_findings(runs)
+    replayed = (
+        replay_advice(runs, options.cache, options.recorded, options.jobs, _say)
+        if options.replay
+        else None
+    )
+    text = report(half, runs, replayed)
+    print(text)
+    return text
+
+
+def _compare(cases: dict[Half, list[Case]], options: argparse.Namespace) -> str:
+    columns: dict[str, dict[Way, Sequence[DiagnosedRun]]] = {}
+    parts = []
+    for half, found in cases.items():
+        recorded = [_recorded(found, way, options) for way in WAYS]
+        # They train alike, so that what is harm in the one is harm in the other.
+        best = best_losses([run for runs in recorded for run in runs])
+        default, every_5 = common(*(_diagnosed(runs, best) for runs in recorded))
+        columns[half] = dict(zip(WAYS, (default, every_5), strict=True))
+        parts.append(f"### The {half} half: healthy runs with an alarm, {WAYS[0]}\n")
+        parts.append(listed(described(run) for run in false_alarms(default)))
+        parts.append(f"### The {half} half: {WAYS[0]} against {WAYS[1]}\n")
+        parts.append(listed(differences(default, every_5)))
+    if len(columns) > 1:
+        both = {way: [run for ways in columns.values() for run in ways[way]] for way in WAYS}
+        columns["both"] = dict[Way, Sequence[DiagnosedRun]](both)
+    return "\n".join([side_by_side(columns), *parts])
+
+
+def _recorded(cases: list[Case], way: Way, options: argparse.Namespace) -> list[Wanted]:
+    runs = wanted_runs(cases, options.cache, way)
+    if not options.no_training:
+        failed = record_missing(runs, options.jobs, _say)
+        return [run for run in runs if run.case.name not in failed]
+    runs = [run for run in runs if run.is_trained]
+    old = sum(not run.is_recorded for run in runs)
+    if old:
+        _say(f"{old} of {len(runs)} runs, {way}, were recorded by other code")
+    return runs
+
+
+def _diagnosed(runs: list[Wanted], best: Mapping[str, float] | None = None) -> list[DiagnosedRun]:
+    best = best or best_losses(runs)
+    return [diagnose_run(run, best[run.case.task.name]) for run in runs]
 
 
 def _print_findings(runs: list[DiagnosedRun]) -> None:

@@ -16,6 +16,7 @@ from .faults import FAULTS, Fault
 from .settings import Settings
 from .tasks import Half, Series, Task, series_of, tasks_of
 from .training import Outcome, Training
+from .ways_to_record import Way
 
 HALVES: tuple[Half, ...] = ("tuning", "reporting")
 _FIRST_SEED: dict[Series, int] = {1: 1, 2: 10_001, 3: 20_001, 4: 30_001}
@@ -58,15 +59,18 @@ class Case:
         share = self.planted.begins if isinstance(self.planted, Fault) else 0.0
         return round(share * self.settings.steps)
 
-    def train(self, folder: Path, settings: Settings | None = None) -> Outcome:
+    def train(
+        self, folder: Path, settings: Settings | None = None, way: Way = "default"
+    ) -> Outcome:
         """Train it.
 
         Args:
             folder: Where the event file goes.
             settings: Instead of its own.
+            way: To record.
         """
         training: type[Training] = self.planted.training
-        return training(self.task, settings or self.settings, self.seed, folder).run()
+        return training(self.task, settings or self.settings, self.seed, folder, way).run()
 
 
 def cases_of(half: Half) -> list[Case]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .confusion import Share
-from .controls import CONTROLS
+from .controls import CONTROLS, Control
 from .diagnosed_runs import DiagnosedRun
 from .faults import Fault
 from .settings import usual_settings
@@ -43,6 +43,53 @@ class CompassRow:
     cosine: tuple[float, float, float]
     told: Share
     near: Share
+
+
+@dataclass(frozen=True)
+class NeedleCount:
+    """Where the needle of the compass is at the end of healthy runs.
+
+    Attributes:
+        near: Runs in which it is off by at most :data:`NEAR`.
+        silent: In which nothing can be told.
+        too_low: In which it says that the learning rate is lower than it is, by more than that.
+        too_high: In which it says so of a higher one.
+    """
+
+    near: int
+    silent: int
+    too_low: int
+    too_high: int
+
+    @property
+    def near_or_silent(self) -> Share:
+        """Runs in which it is not wrong."""
+        right = self.near + self.silent
+        return Share(right, right + self.too_low + self.too_high)
+
+
+def count_needles(runs: Iterable[DiagnosedRun]) -> NeedleCount:
+    """Count healthy runs, whatever their schedule: all have a learning rate that suits them."""
+    offs = [off_by(run) for run in runs]
+    return NeedleCount(
+        sum(1 / NEAR <= off <= NEAR for off in offs),
+        sum(math.isnan(off) for off in offs),
+        sum(off < 1 / NEAR for off in offs),
+        sum(off > NEAR for off in offs),
+    )
+
+
+def off_by(run: DiagnosedRun) -> float:
+    """Return what the compass reads in a healthy run, over what is true; NaN where it is silent.
+
+    True is the learning rate over the usual one. Only where it is another one by intent it is not
+    1: a small batch has a lower one that suits it.
+    """
+    if run.reading is None or not run.reading.factor > 0:
+        return math.nan
+    planted = run.case.planted
+    halved = isinstance(planted, Control) and planted.variant == "adamw lr /2"
+    return run.reading.factor / (0.5 if halved else 1.0)
 
 
 def compass_rows(runs: Iterable[DiagnosedRun]) -> list[CompassRow]:

@@ -35,6 +35,7 @@ class DiagnosedRun:
         steps_until_named: From where the fault begins to the record at which a rule that is for it
             first fires; None if none does.
         reading: What the compass reads at the end of the run; None where it cannot.
+        records: How many steps were recorded.
     """
 
     case: Case
@@ -42,6 +43,7 @@ class DiagnosedRun:
     findings: tuple[Finding, ...]
     steps_until_named: float | None
     reading: Reading | None = None
+    records: int = 0
 
     @property
     def is_harmed(self) -> bool:
@@ -116,7 +118,9 @@ def diagnose_run(run: Wanted, best_loss: float) -> DiagnosedRun:
     case, findings = run.case, recorded.findings()
     compass = recorded.diagnosis.compass
     reading = None if compass is None else compass.run
-    diagnosed = DiagnosedRun(case, progress_of(run.outcome(), best_loss), findings, None, reading)
+    diagnosed = DiagnosedRun(
+        case, progress_of(run.outcome(), best_loss), findings, None, reading, recorded.steps.size
+    )
     if diagnosed.rank is None:
         return diagnosed
     named_at = _step_of_first_firing(recorded.diagnosis.signals.run, diagnosed.rules, case.begins)

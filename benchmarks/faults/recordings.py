@@ -16,8 +16,9 @@ import torch
 from .cases import Case, case_named
 from .settings import Settings
 from .training import Outcome
+from .ways_to_record import Way, fingerprint
 
-_OUTCOME, _RECIPE = "outcome.json", "recipe.txt"
+_OUTCOME, _RECIPE, _CODE = "outcome.json", "recipe.txt", "recorded_by.txt"
 
 
 @dataclass(frozen=True)
@@ -28,31 +29,41 @@ class Wanted:
         case: What is trained.
         folder: Of the run.
         settings: Instead of those of the case, or None.
+        way: To record.
     """
 
     case: Case
     folder: Path
     settings: Settings | None = None
+    way: Way = "default"
 
     @property
     def recipe(self) -> str:
         """What the run depends on, so that another setting trains it anew."""
         planted = self.case.planted
         settings = self.settings or self.case.settings
-        return f"{self.case.task.name} {planted.training.__name__} {self.case.seed} {settings}"
+        return (
+            f"{self.case.task.name} {planted.training.__name__} {self.case.seed} {settings} "
+            f"recorded {self.way}"
+        )
 
     @property
     def is_recorded(self) -> bool:
         """Whether it has been trained, as it is to be."""
-        recipe = self.folder / _RECIPE
-        return (self.folder / _OUTCOME).exists() and recipe.read_text("utf-8") == self.recipe
+        return self.is_trained and self._noted(_CODE) == fingerprint(self.way)
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether it has been trained as it is to be, whatever code recorded it."""
+        return (self.folder / _OUTCOME).exists() and self._noted(_RECIPE) == self.recipe
 
     def record(self) -> None:
         """Train it, whatever there was before."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
         (self.folder / _RECIPE).write_text(self.recipe, encoding="utf-8")
-        outcome = self.case.train(self.folder, self.settings)
+        (self.folder / _CODE).write_text(fingerprint(self.way), encoding="utf-8")
+        outcome = self.case.train(self.folder, self.settings, self.way)
         # Last, so that an interrupted run counts as missing.
         outcome.save(self.folder / _OUTCOME)
 
@@ -60,10 +71,14 @@ class Wanted:
         """Return what became of it."""
         return Outcome.load(self.folder / _OUTCOME)
 
+    def _noted(self, name: str) -> str:
+        path = self.folder / name
+        return path.read_text("utf-8") if path.exists() else ""
 
-def wanted_runs(cases: Sequence[Case], cache: Path) -> list[Wanted]:
-    """Return the runs of cases, in their folders below a cache."""
-    return [Wanted(case, cache / case.name) for case in cases]
+
+def wanted_runs(cases: Sequence[Case], cache: Path, way: Way = "default") -> list[Wanted]:
+    """Return the runs of cases, in their folders below that of a way to record in a cache."""
+    return [Wanted(case, cache / way / case.name, way=way) for case in cases]
 
 
 def record_missing(
@@ -86,7 +101,7 @@ def record_missing(
     start = time.perf_counter()
     with ProcessPoolExecutor(jobs, get_context("spawn"), _use_one_core) as processes:
         waiting = {
-            processes.submit(_record, run.case.name, run.folder, run.settings): run
+            processes.submit(_record, run.case.name, run.folder, run.settings, run.way): run
             for run in missing
         }
         for done, future in enumerate(as_completed(waiting), start=1):
@@ -102,9 +117,9 @@ def record_missing(
     return failed
 
 
-def _record(name: str, folder: Path, settings: Settings | None) -> None:
+def _record(name: str, folder: Path, settings: Settings | None, way: Way) -> None:
     """Train a run in a process of its own, to which the functions of a case cannot be sent."""
-    Wanted(case_named(name), folder, settings).record()
+    Wanted(case_named(name), folder, settings, way).record()
 
 
 def _use_one_core() -> None:

@@ -13,6 +13,7 @@ from tb_adam_plugin.diagnosis.rule import Finding
 from .diagnosed_runs import DiagnosedRun, best_losses, progress_of
 from .recordings import Wanted, record_missing, wanted_runs
 from .settings import Settings
+from .ways_to_record import Way
 
 Verdict = Literal["improved", "same", "worse"]
 
@@ -74,20 +75,21 @@ def first_advice(run: DiagnosedRun) -> tuple[Finding, str, float] | None:
 
 
 def replay_advice(
-    runs: Sequence[DiagnosedRun], cache: Path, jobs: int, say: Callable[[str], None]
+    runs: Sequence[DiagnosedRun], cache: Path, way: Way, jobs: int, say: Callable[[str], None]
 ) -> list[Replay]:
     """Train every run that got a concrete value again, with that value and all else the same.
 
     Args:
         runs: With their findings. Of one run the first such advice is followed, healthy or not.
         cache: Where recordings are.
+        way: In which they were recorded, and are again.
         jobs: How many processes train.
         say: Is told of every run.
     """
     followed = [(run, *advice) for run in runs if (advice := first_advice(run)) is not None]
-    wanted = [_wanted(run, field, value, cache) for run, _, field, value in followed]
+    wanted = [_wanted(run, field, value, cache, way) for run, _, field, value in followed]
     failed = record_missing(wanted, jobs, say)
-    best = best_losses(wanted_runs([run.case for run in runs], cache))
+    best = best_losses(wanted_runs([run.case for run in runs], cache, way))
     return [
         Replay(run, finding, field, value, progress_of(w.outcome(), best[run.case.task.name]))
         for (run, finding, field, value), w in zip(followed, wanted, strict=True)
@@ -95,7 +97,8 @@ def replay_advice(
     ]
 
 
-def _wanted(run: DiagnosedRun, field: str, value: float, cache: Path) -> Wanted:
+def _wanted(run: DiagnosedRun, field: str, value: float, cache: Path, way: Way) -> Wanted:
     change: dict[str, Any] = {field: value}
     settings: Settings = replace(run.case.settings, **change)
-    return Wanted(run.case, cache / "replays" / f"{run.case.name}-{field}-{value:g}", settings)
+    folder = cache / way / "replays" / f"{run.case.name}-{field}-{value:g}"
+    return Wanted(run.case, folder, settings, way)

@@ -28,9 +28,9 @@ def report(half: Half, runs: Sequence[DiagnosedRun], replays: Sequence[Replay] |
         "### By rule\n",
         _rule_table(runs),
         "### Healthy runs with an alarm\n",
-        _list(_described(run) for run in confusion.false_alarms(runs)),
+        listed(described(run) for run in confusion.false_alarms(runs)),
         "### Harmed runs that were not named first\n",
-        _list(_described(run) for run in confusion.missed(runs)),
+        listed(described(run) for run in confusion.missed(runs)),
     ]
     parts += ["### The compass\n", _compass_table(runs)]
     if replays is not None:
@@ -119,12 +119,14 @@ def _replay_table(replays: Sequence[Replay]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _described(run: DiagnosedRun) -> str:
+def described(run: DiagnosedRun) -> str:
+    """Return a run and what was found in it, in a line."""
     found = ", ".join(f"{f.rule} ({f.severity})" for f in run.findings) or "nothing"
     return f"`{run.case.name}`, P {run.progress:.2f}: {found}"
 
 
-def _list(items: Iterable[str]) -> str:
+def listed(items: Iterable[str]) -> str:
+    """Return a list, or "None."."""
     return ("\n".join(f"- {item}" for item in items) or "None.") + "\n"
 
 

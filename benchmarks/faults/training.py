@@ -19,9 +19,8 @@ from tb_adam_plugin.callback import AdamDebugCallback
 
 from .settings import Settings, make_optimizer
 from .tasks import Task
+from .ways_to_record import Way, any_clock, options_of
 
-_RECORD_EVERY = 5
-_HISTOGRAMS_EVERY = 100
 _JUDGED_EXAMPLES = 512
 
 
@@ -70,7 +69,9 @@ class Training:
         generator: Of the order of the examples.
     """
 
-    def __init__(self, task: Task, settings: Settings, seed: int, folder: Path) -> None:
+    def __init__(
+        self, task: Task, settings: Settings, seed: int, folder: Path, way: Way = "default"
+    ) -> None:
         """Build the network.
 
         Args:
@@ -78,9 +79,10 @@ class Training:
             settings: How.
             seed: Of the weights, and of the order of the examples.
             folder: Where the callback's event file goes.
+            way: To record.
         """
         self.task, self.settings, self.step = task, settings, 0
-        self._folder = folder
+        self._folder, self._way = folder, way
         torch.manual_seed(seed)
         self._examples = task.examples()
         self.generator = torch.Generator().manual_seed(seed)
@@ -94,15 +96,16 @@ class Training:
     def run(self) -> Outcome:
         """Train."""
         start = time.perf_counter()
-        self._begin()
-        try:
-            while self.step < self.settings.steps:
-                self.step += 1
-                self.before_step()
-                self._train_step()
-                self.after_step()
-        finally:
-            self._debug.close()
+        with any_clock():
+            self._begin()
+            try:
+                while self.step < self.settings.steps:
+                    self.step += 1
+                    self.before_step()
+                    self._train_step()
+                    self.after_step()
+            finally:
+                self._debug.close()
         seconds = time.perf_counter() - start
         return Outcome(self.initial_loss, self._judge(), seconds)
 
@@ -185,11 +188,9 @@ class Training:
                 self.model,
                 self.optimizer,
                 log_dir=self._folder,
-                every_n_steps=_RECORD_EVERY,
-                histograms_every_n_steps=_HISTOGRAMS_EVERY,
-                total_steps=self.settings.steps,
                 initial_step=initial_step,
                 on_error="raise",
+                **options_of(self._way, self.settings.steps),
             )
 
     def _train_step(self) -> None:

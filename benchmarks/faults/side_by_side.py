@@ -1,0 +1,141 @@
+"""The same runs recorded in two ways: what is found in the one and not in the other."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+
+from . import confusion
+from .compass_table import count_needles
+from .confusion import ALARMING, Share
+from .diagnosed_runs import DiagnosedRun
+from .ways_to_record import Way
+
+# Rules that read a setting, a count, or what is so at every step: nothing of what they say depends
+# on how much of a statistic was recorded, so that they name their faults with a few records, too.
+EXACT = frozenset(
+    (
+        "lr_jump", "lr_decayed_early", "beta1_too_high", "eps_rounds_to_zero", "nonfinite",
+        "not_in_optimizer", "frozen", "no_gradient", "state_reset", "state_type_changed",
+        "step_not_counted", "stale_gradient",
+    )
+)  # fmt: skip
+
+Runs = Sequence[DiagnosedRun]
+
+
+def side_by_side(halves: Mapping[str, Mapping[Way, Runs]]) -> str:
+    """Return the table: a column for each half and way to record.
+
+    Args:
+        halves: By their names: their runs, by the way to record. Those of a half are the same ones
+            in each way.
+    """
+    columns = [(half, way, runs) for half, ways in halves.items() for way, runs in ways.items()]
+    head = " | ".join(f"{half}, {way}" for half, way, _ in columns)
+    lines = [f"| | {head} |", "|---|" + "---|" * len(columns)]
+    for title, count in _ROWS:
+        lines.append(f"| {title} | {' | '.join(count(runs) for _, _, runs in columns)} |")
+    return "\n".join(lines) + "\n"
+
+
+def differences(first: Runs, second: Runs) -> list[str]:
+    """Return a line for each run in which the ways to record make a difference that counts.
+
+    Args:
+        first: Recorded in one way.
+        second: The same runs, recorded in another one.
+    """
+    lines = []
+    others = {run.case.name: run for run in second}
+    for run in first:
+        other = others.get(run.case.name)
+        if other is not None and _verdict(run) != _verdict(other):
+            lines.append(
+                f"`{run.case.name}`, P {run.progress:.2f}: {_verdict(run)} against "
+                f"{_verdict(other)}; {_findings(run)} against {_findings(other)}"
+            )
+    return lines
+
+
+def common(first: Runs, second: Runs) -> tuple[Runs, Runs]:
+    """Return the runs that both have."""
+    names = {run.case.name for run in first} & {run.case.name for run in second}
+    return (
+        [run for run in first if run.case.name in names],
+        [run for run in second if run.case.name in names],
+    )
+
+
+def _verdict(run: DiagnosedRun) -> str:
+    if not run.rules:
+        alarms = sorted({finding.rule for finding in run.alarms})
+        return f"alarm ({', '.join(alarms)})" if alarms else "quiet"
+    if run.rank is None:
+        return "not named"
+    how = "an alarm" if run.is_named_by_alarm else "a question"
+    return f"named by {how}{', first' if run.rank == 1 else ''}"
+
+
+def _findings(run: DiagnosedRun) -> str:
+    return ", ".join(f"{f.rule} ({f.severity})" for f in run.findings) or "nothing"
+
+
+# --- the rows -------------------------------------------------------------------------------------
+
+
+def _percent(share: Share) -> str:
+    return f"{share} ({100 * share.count / share.total:.1f} %)" if share.total else "0/0"
+
+
+def _named(runs: Runs) -> Share:
+    return Share(sum(run.rank is not None for run in runs), len(runs))
+
+
+def _with_threshold(runs: Runs) -> Runs:
+    return [run for run in confusion.claimed_and_harmed(runs) if not set(run.rules) & EXACT]
+
+
+def _questions(runs: Runs) -> Runs:
+    harmed = [run for run in confusion.faulty_runs(runs) if run.is_harmed and run.rules]
+    return [run for run in harmed if not set(run.rules) & ALARMING]
+
+
+def _healthy(runs: Runs, constant: bool | None = None) -> Runs:
+    return [
+        run
+        for run in confusion.healthy_runs(runs)
+        if constant is None or (run.case.settings.schedule == "constant") == constant
+    ]
+
+
+def _needles(runs: Runs) -> str:
+    count = count_needles(runs)
+    if not runs:
+        return "0/0"
+    return (
+        f"{_percent(count.near_or_silent)}: {count.near} near, {count.silent} silent, "
+        f"{count.too_low} low, {count.too_high} high"
+    )
+
+
+def _records(runs: Runs) -> str:
+    counts = sorted(run.records for run in runs)
+    return f"{counts[0]}, {statistics.median(counts):.0f}, {counts[-1]}" if counts else ""
+
+
+_ROWS: tuple[tuple[str, Callable[[Runs], str]], ...] = (
+    ("runs: faulty, mild, healthy", lambda r: (
+        f"{len(confusion.faulty_runs(r))}, {len(confusion.mild_runs(r))}, {len(_healthy(r))}"
+    )),
+    ("records: least, median, most", _records),
+    ("harmful faults named", lambda r: _percent(confusion.totals(r).named)),
+    ("with an alarm", lambda r: _percent(confusion.totals(r).named_by_alarm)),
+    ("named first", lambda r: _percent(confusion.totals(r).first)),
+    ("of those with a threshold named", lambda r: _percent(_named(_with_threshold(r)))),
+    ("faults that are asked about, named", lambda r: _percent(_named(_questions(r)))),
+    ("healthy runs with an alarm", lambda r: _percent(confusion.totals(r).false_alarms)),
+    ("compass near or silent, healthy runs", lambda r: _needles(_healthy(r))),
+    ("with a constant learning rate", lambda r: _needles(_healthy(r, True))),
+    ("with a schedule", lambda r: _needles(_healthy(r, False))),
+)  # fmt: skip
