@@ -60,10 +60,19 @@ def main() -> None:
     parser.add_argument(
         "--compare", action="store_true", help="the ways to record side by side, nothing else"
     )
+    parser.add_argument(
+        "--keep-every",
+        type=int,
+        action="append",
+        metavar="N",
+        help="as if the interval between records had been N times longer; several side by side",
+    )
     parser.add_argument("--write", type=Path, help="also write the report to this file")
     options = parser.parse_args()
     if options.jobs < 1:
         parser.error("--jobs must be at least 1")
+    if any(n < 1 for n in options.keep_every or ()):
+        parser.error("--keep-every must be at least 1")
 
     halves: list[Half] = options.half or list(HALVES)
     cases = {half: [c for c in cases_of(half) if options.only in c.name] for half in halves}
@@ -78,8 +87,8 @@ def main() -> None:
             for found in cases.values():
                 record_missing(wanted_runs(found, options.cache, way), options.jobs, _say)
         return
-    if options.compare:
-        text = _compare(cases, options)
+    if options.compare or options.keep_every:
+        text = _compare(cases, options) if options.compare else _thinned(cases, options)
         print(text)
     else:
         texts = [_report(half, found, options) for half, found in cases.items()]
@@ -103,22 +112,34 @@ def _report(half: Half, cases: list[Case], options: argparse.Namespace) -> str:
 
 
 def _compare(cases: dict[Half, list[Case]], options: argparse.Namespace) -> str:
-    columns: dict[str, dict[Way, Sequence[DiagnosedRun]]] = {}
+    columns: dict[str, Sequence[DiagnosedRun]] = {}
+    both: dict[Way, list[DiagnosedRun]] = {way: [] for way in WAYS}
     parts = []
     for half, found in cases.items():
         recorded = [_recorded(found, way, options) for way in WAYS]
         # They train alike, so that what is harm in the one is harm in the other.
         best = best_losses([run for runs in recorded for run in runs])
         default, every_5 = common(*(_diagnosed(runs, best) for runs in recorded))
-        columns[half] = dict(zip(WAYS, (default, every_5), strict=True))
+        for way, diagnosed in zip(WAYS, (default, every_5), strict=True):
+            columns[f"{half}, {way}"] = diagnosed
+            both[way] += diagnosed
         parts.append(f"### The {half} half: healthy runs with an alarm, {WAYS[0]}\n")
         parts.append(listed(described(run) for run in false_alarms(default)))
         parts.append(f"### The {half} half: {WAYS[0]} against {WAYS[1]}\n")
         parts.append(listed(differences(default, every_5)))
-    if len(columns) > 1:
-        both = {way: [run for ways in columns.values() for run in ways[way]] for way in WAYS}
-        columns["both"] = dict[Way, Sequence[DiagnosedRun]](both)
+    if len(cases) > 1:
+        columns |= {f"both, {way}": runs for way, runs in both.items()}
     return "\n".join([side_by_side(columns), *parts])
+
+
+def _thinned(cases: dict[Half, list[Case]], options: argparse.Namespace) -> str:
+    runs = [run for found in cases.values() for run in _recorded(found, options.recorded, options)]
+    best = best_losses(runs)
+    columns = {
+        f"1 record of {n}": [diagnose_run(run, best[run.case.task.name], n) for run in runs]
+        for n in options.keep_every
+    }
+    return side_by_side(columns)
 
 
 def _recorded(cases: list[Case], way: Way, options: argparse.Namespace) -> list[Wanted]:

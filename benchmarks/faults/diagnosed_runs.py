@@ -16,6 +16,7 @@ from tb_adam_plugin.run_data import load_runs
 from .cases import Case
 from .faults import Fault
 from .recordings import Wanted
+from .thinned import of_records, thin
 from .training import Outcome
 
 # A run that makes less than this share of the progress of the best run of its task was harmed.
@@ -112,18 +113,30 @@ def best_losses(runs: Sequence[Wanted]) -> Mapping[str, float]:
     return {name: loss for name, (_, loss) in best.items()}
 
 
-def diagnose_run(run: Wanted, best_loss: float) -> DiagnosedRun:
-    """Read a run's event file and apply the rules."""
-    (recorded,) = load_runs(run.folder)
-    case, findings = run.case, recorded.findings()
-    compass = recorded.diagnosis.compass
-    reading = None if compass is None else compass.run
+def diagnose_run(run: Wanted, best_loss: float, keep_every: int = 1) -> DiagnosedRun:
+    """Read a run's event file and apply the rules.
+
+    Args:
+        run: Which.
+        best_loss: Of its task.
+        keep_every: How many times longer the interval between records is taken to have been.
+    """
+    (stored,) = load_runs(run.folder)
+    case, diagnosis = run.case, stored.diagnosis
+    if keep_every > 1:
+        diagnosis = diagnose(thin(diagnosis.signals.run, keep_every))
+    compass, recorded = diagnosis.compass, diagnosis.signals.run
     diagnosed = DiagnosedRun(
-        case, progress_of(run.outcome(), best_loss), findings, None, reading, recorded.steps.size
+        case,
+        progress_of(run.outcome(), best_loss),
+        diagnosis.findings,
+        None,
+        None if compass is None else compass.run,
+        recorded.step.size,
     )
     if diagnosed.rank is None:
         return diagnosed
-    named_at = _step_of_first_firing(recorded.diagnosis.signals.run, diagnosed.rules, case.begins)
+    named_at = _step_of_first_firing(recorded, diagnosed.rules, case.begins)
     return replace(diagnosed, steps_until_named=named_at - case.begins)
 
 
@@ -143,14 +156,9 @@ def _step_of_first_firing(run: RecordedRun, rules: Sequence[str], begins: float)
 
 def cut_after(run: RecordedRun, step: float) -> RecordedRun:
     """Return a run as it was when this step had been recorded."""
-    records = run.step <= step
     steps = run.every_step["step"] <= step if run.every_step else slice(0)
     return replace(
-        run,
-        step=run.step[records],
-        wall_time=run.wall_time[records],
-        statistics={name: values[records] for name, values in run.statistics.items()},
-        hyperparameters={name: values[records] for name, values in run.hyperparameters.items()},
+        of_records(run, run.step <= step),
         every_step={name: values[steps] for name, values in run.every_step.items()},
         layouts=tuple(layout for layout in run.layouts if layout[0] <= step),
     )

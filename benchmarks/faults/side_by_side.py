@@ -9,7 +9,6 @@ from . import confusion
 from .compass_table import count_needles
 from .confusion import ALARMING, Share
 from .diagnosed_runs import DiagnosedRun
-from .ways_to_record import Way
 
 # Rules that read a setting, a count, or what is so at every step: nothing of what they say depends
 # on how much of a statistic was recorded, so that they name their faults with a few records, too.
@@ -24,18 +23,15 @@ EXACT = frozenset(
 Runs = Sequence[DiagnosedRun]
 
 
-def side_by_side(halves: Mapping[str, Mapping[Way, Runs]]) -> str:
-    """Return the table: a column for each half and way to record.
+def side_by_side(columns: Mapping[str, Runs]) -> str:
+    """Return the table of several sets of runs.
 
     Args:
-        halves: By their names: their runs, by the way to record. Those of a half are the same ones
-            in each way.
+        columns: The runs by the title of their column.
     """
-    columns = [(half, way, runs) for half, ways in halves.items() for way, runs in ways.items()]
-    head = " | ".join(f"{half}, {way}" for half, way, _ in columns)
-    lines = [f"| | {head} |", "|---|" + "---|" * len(columns)]
+    lines = [f"| | {' | '.join(columns)} |", "|---|" + "---|" * len(columns)]
     for title, count in _ROWS:
-        lines.append(f"| {title} | {' | '.join(count(runs) for _, _, runs in columns)} |")
+        lines.append(f"| {title} | {' | '.join(count(runs) for runs in columns.values())} |")
     return "\n".join(lines) + "\n"
 
 

@@ -1,0 +1,49 @@
+"""A recording as if fewer steps had been recorded: does what is found depend on how many are?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from tb_adam_plugin.callback.gradient_history import DETAILED_STEPS, SpikeDetector
+from tb_adam_plugin.diagnosis.recorded_run import Flags, Float64s, RecordedRun
+
+
+def thin(run: RecordedRun, keep_every: int) -> RecordedRun:
+    """Return what would have been recorded at an interval that is so many times longer.
+
+    Kept are powers of two, the last step, and what the callback looks closer at, which its own
+    detector finds among the gradient norms of all steps. The first step after a resume, which is
+    recorded whatever the interval, is not known to be one, and the detector is not reset there.
+
+    Args:
+        run: Recorded at one interval throughout.
+        keep_every: How many times longer the interval is to be.
+    """
+    interval = int(np.nanmax(run.every_step["every_n_steps"])) * keep_every
+    number = run.step.astype(np.int64)
+    kept = (number % interval == 0) | (number & (number - 1) == 0) | (number == run.last_step)
+    kept |= np.isin(number, [int(first) for first, _ in run.layouts])
+    return of_records(run, kept | _closer_looks(run))
+
+
+def of_records(run: RecordedRun, kept: Flags) -> RecordedRun:
+    """Return a run with some of its records, bool ``[records]``, and every row of every step."""
+    return replace(
+        run,
+        step=run.step[kept],
+        wall_time=run.wall_time[kept],
+        statistics={name: values[kept] for name, values in run.statistics.items()},
+        hyperparameters={name: values[kept] for name, values in run.hyperparameters.items()},
+    )
+
+
+def _closer_looks(run: RecordedRun) -> Flags:
+    """Which records are made because the gradient has jumped, bool ``[records]``."""
+    norms: Float64s = run.every_step["gradient_norm"]
+    detector = SpikeDetector()
+    jumps = run.every_step["step"][[detector.is_unusual(float(norm)) for norm in norms]]
+    after = run.step[:, None] - jumps
+    closer: Flags = np.any((after > 0) & (after <= DETAILED_STEPS), axis=1)
+    return closer
