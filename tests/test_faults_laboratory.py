@@ -267,7 +267,8 @@ def test_the_compass_is_counted_over_all_healthy_runs() -> None:
 
     runs = [
         reading("adamw-", 1.0), reading("adamw_cosine", 0.3), reading("sgd_cosine", 4.0),
-        reading("adamw_lr_2", 0.2), reading("lion", math.nan), diagnosed(case_of("healthy_rms"), 1.0),
+        reading("adamw_lr_2", 0.2), reading("lion", math.nan),
+        diagnosed(case_of("healthy_rmsprop"), 1.0),
     ]  # fmt: skip
     count = count_needles(runs)
     assert (count.near, count.silent, count.too_low, count.too_high) == (2, 2, 1, 1)
@@ -430,11 +431,11 @@ def test_what_is_recorded_does_not_depend_on_the_clock(
 def test_the_command_compares_both_ways(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    case = case_of("missing_zero_grad", "mlp")
+    cases = case_of("missing_zero_grad", "mlp"), case_of("healthy_adamw-", "mlp")
     for way in WAYS:
-        for run in wanted_runs([case], tmp_path, way):
+        for run in wanted_runs(cases, tmp_path, way):
             run.record()
-    options = ["--compare", "--no-training", "--half", "tuning", "--only", case.name]
+    options = ["--compare", "--no-training", "--half", "tuning", "--only", "tuning/mlp/"]
     monkeypatch.setattr("sys.argv", ["faults", *options, "--cache", str(tmp_path)])
     faults_main()
     printed = capsys.readouterr().out
