@@ -88,7 +88,7 @@ def at_every_step(
     signals: Signals, value: Float64s, holds: Flags, threshold: float, *, below: bool = False
 ) -> Condition:
     """A condition on a column of every step, for the run as a whole."""
-    return Condition(signals.steps, holds, value, threshold, lowest_is_worst=below)
+    return Condition(signals.steps, holds, value, threshold, lowest_is_worst=below, every_step=True)
 
 
 def all_along(

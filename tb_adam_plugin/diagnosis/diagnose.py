@@ -64,8 +64,9 @@ def diagnose(
                 not_evaluated.append(NotEvaluated(rule.id, rule.title, reason))
             else:
                 findings += _apply(rule, signals)
-        compass = read_compass(signals)
-    return Diagnosis(tuple(_with_causes(findings, rules)), tuple(not_evaluated), compass, signals)
+        explained = tuple(_with_causes(findings, rules))
+        compass = read_compass(signals, explained)
+    return Diagnosis(explained, tuple(not_evaluated), compass, signals)
 
 
 def why_not_evaluated(rule: Rule, signals: Signals) -> str:

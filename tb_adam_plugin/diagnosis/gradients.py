@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from . import thresholds
 from .conditions import at_every_step
 from .recorded_run import Flags, Float64s, Indices, Values
 from .rule import Condition, Evidence, Persistence, Rule, Severity
-from .signals import Signals, is_settled, median, median_of_all
-from .stretches import in_a_row
+from .signals import Signals, is_settled, median, median_of_all, recent_median
+from .stretches import in_a_row, lasting
 from .wording import decay, named, number, one_digit, percent, step
 
 # --- none ---------------------------------------------------------------------------------------
@@ -167,13 +169,10 @@ def _adding_up(signals: Signals) -> Condition | None:
     holds = (cosine > thresholds.STALE_GRADIENT_COSINE) & (
         growth > thresholds.STALE_GRADIENT_GROWTH
     )
-    return Condition(
-        run.step,
-        in_a_row(holds, thresholds.STALE_GRADIENT_POINTS),
-        cosine,
-        thresholds.STALE_GRADIENT_COSINE,
-        blame=lambda record: weights,
+    found = Condition(
+        run.step, holds, cosine, thresholds.STALE_GRADIENT_COSINE, blame=lambda record: weights
     )
+    return replace(found, holds=lasting(found, Persistence(thresholds.STALE_GRADIENT_POINTS)))
 
 
 def _stale_gradient_message(e: Evidence) -> str:
@@ -563,12 +562,7 @@ def _noise(signals: Signals) -> Condition:
     run = signals.run
     weights = run.weights_or_matrices
     cosine = signals.median("momentum_gradient_cosine", weights)
-    window = thresholds.NOISE_AVERAGE_RECORDS
-    smooth = np.full(cosine.shape, np.nan)
-    if cosine.size >= window:
-        smooth[window - 1 :] = np.median(
-            np.lib.stride_tricks.sliding_window_view(cosine, window), axis=1
-        )
+    smooth = recent_median(run.step, cosine, thresholds.NOISE_AVERAGE_WINDOWS)
     now, before = _lately_and_before(signals)
     holds = (
         (np.abs(smooth) < thresholds.NOISE_COSINE)

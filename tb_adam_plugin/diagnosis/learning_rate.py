@@ -8,8 +8,15 @@ from . import thresholds
 from .conditions import NONE, at_every_step
 from .recorded_run import Flags, Float64s, Indices
 from .rule import Condition, Evidence, Persistence, Rule, Severity
-from .signals import Signals, is_settled, median_of_all, sum_over_steps
-from .stretches import in_a_row
+from .signals import (
+    Signals,
+    is_near_peak,
+    is_settled,
+    median_of_all,
+    rectification,
+    sum_over_steps,
+)
+from .stretches import lasting
 from .wording import named, number, one_digit, percent, step
 
 _RATIO = "update_to_weight_ratio"
@@ -208,8 +215,7 @@ def _too_high_severity(e: Evidence) -> Severity:
     if e.value <= e.threshold and not _rose_to(e.signals):
         return "info"
     far = _largest_ratio(e) > thresholds.LR_FAR_TOO_HIGH_RATIO
-    overshoots = _gain_ratio_low(e.signals).holds.any()
-    return "error" if far or overshoots or _blew_up(e.signals).any() else "warning"
+    return "error" if far or _overshoots(e.signals) or _blew_up(e.signals).any() else "warning"
 
 
 def _too_high_factor(e: Evidence) -> float:
@@ -283,8 +289,12 @@ LR_TOO_HIGH = Rule(
 def _gain_ratio_low(signals: Signals) -> Condition:
     step, ratio = signals.gain_ratio
     low = ratio < thresholds.GAIN_RATIO_LOW
-    holds = in_a_row(low, thresholds.GAIN_RATIO_POINTS)
-    return Condition(step, holds, ratio, thresholds.GAIN_RATIO_LOW, lowest_is_worst=True)
+    return Condition(step, low, ratio, thresholds.GAIN_RATIO_LOW, lowest_is_worst=True)
+
+
+def _overshoots(signals: Signals) -> bool:
+    low, points = _gain_ratio_low(signals), Persistence(thresholds.GAIN_RATIO_POINTS)
+    return bool(lasting(low, points).any())
 
 
 GAIN_RATIO_LOW = Rule(
@@ -292,7 +302,7 @@ GAIN_RATIO_LOW = Rule(
     title="Do the steps overshoot?",
     needs=("gain_ratio",),
     condition=_gain_ratio_low,
-    persistence=Persistence(),
+    persistence=Persistence(thresholds.GAIN_RATIO_POINTS),
     severity="info",
     message=lambda e: (
         f"A step changes the loss of its own batch by {number(e.value)} times what its gradient "
@@ -357,9 +367,10 @@ LOSS_BLOWUP = Rule(
 def _too_low(signals: Signals) -> Condition:
     run = signals.run
     matrices = run.weights_or_matrices
-    ratio = signals.median(_RATIO, matrices) / _rectification(signals)
+    ratio = signals.median(_RATIO, matrices) / rectification(signals)
     late = run.step > thresholds.LR_TOO_LOW_START_SHARE * run.length
-    counts = is_settled(signals) & late
+    # At a learning rate that has decayed gradients agree, and that says nothing of its peak.
+    counts = is_settled(signals) & late & is_near_peak(signals)
     if not signals.is_known(_COSINE):
         return _moves_little(signals, ratio, counts)
     cosine = signals.median(_COSINE, matrices)
@@ -391,23 +402,6 @@ def _moves_little(signals: Signals, ratio: Float64s, counts: Flags) -> Condition
     return Condition(
         signals.run.step, holds, ratio, threshold, lowest_is_worst=True, blame=lambda _: matrices
     )
-
-
-def _rectification(signals: Signals) -> Float64s:
-    """What RAdam multiplies its steps by, a warm-up of its own; 1 for other optimizers.
-
-    Liu et al. 2020, On the variance of the adaptive learning rate and beyond, algorithm 2.
-
-    Returns:
-        float64 ``[records]``.
-    """
-    step, beta2 = signals.run.step, signals.hyperparameter_now("beta2")
-    if not 0 < beta2 < 1 or any(group.optimizer != "RAdam" for group in signals.run.groups):
-        return np.ones(step.shape)
-    end = 2 / (1 - beta2) - 1
-    now = end - 2 * step * beta2**step / (1 - beta2**step)
-    rectified = np.sqrt((now - 4) * (now - 2) * end / ((end - 4) * (end - 2) * now))
-    return np.where(now > 5, rectified, 1.0)
 
 
 def _too_low_advice(e: Evidence) -> str:

@@ -26,6 +26,8 @@ class Condition:
         names: Instead, names of parameters that have no statistics.
         lowest_is_worst: Whether the worst point is that of the smallest value.
         blame: For the run as a whole: which parameters a point is about, by its index.
+        every_step: Whether the points are steps, which are counted as they are. Records are counted
+            in windows, see :mod:`.windows`.
     """
 
     step: Float64s
@@ -36,6 +38,7 @@ class Condition:
     names: tuple[str, ...] = ()
     lowest_is_worst: bool = False
     blame: Callable[[int], Indices] | None = None
+    every_step: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,7 @@ class Persistence:
     """How long a condition has to hold.
 
     Attributes:
-        points: In a row.
+        points: Windows of records in a row, or steps where the condition is about every step.
         steps: From the first to the last of them, at least.
     """
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from . import thresholds
 from .recorded_run import Flags, Float64s, Indices, RecordedRun, Values, fan_in
+from .windows import window_of
 
 _Part = TypeVar("_Part", bound=npt.NDArray[Any])
 
@@ -234,18 +235,15 @@ class Signals:
 
     @cached_property
     def gain_ratio(self) -> tuple[Float64s, Float64s]:
-        """The gain ratio where it was recorded, each the median of the last records, and the steps.
+        """The gain ratio where it was recorded, each the median of the last windows, and the steps.
 
         float64 ``[records with one]`` twice; as many as make a median are left out at the start.
         """
         values = self.column("gain_ratio")
         known = ~np.isnan(values)
         step, values = self.steps[known], values[known]
-        window = thresholds.GAIN_RATIO_RECORDS
-        if values.size < window:
-            return np.empty(0), np.empty(0)
-        views = np.lib.stride_tricks.sliding_window_view(values, window)
-        return step[window - 1 :], np.median(views, axis=1)
+        recent = recent_median(step, values, thresholds.GAIN_RATIO_WINDOWS)
+        return step[~np.isnan(recent)], recent[~np.isnan(recent)]
 
     # --- loss ---
 
@@ -296,6 +294,48 @@ def median_of_all(values: Values | Float64s) -> float:
     return float(median(values.reshape(1, -1))[0])
 
 
+def recent_median(
+    step: Float64s,
+    values: Values | Float64s,
+    windows: int,
+    at: Indices | None = None,
+    least: int | None = None,
+) -> Float64s:
+    """Median of the records of the last windows, see :mod:`.windows`, up to each of some records.
+
+    Args:
+        step: float64 ``[records]``, ascending.
+        values: ``[records]`` or ``[records, columns]``; NaN is left out.
+        windows: How many.
+        at: Indices of the records at which it is wanted; all by default.
+        least: In how many of the windows there has to be a value; all by default.
+
+    Returns:
+        float64 ``[at]`` or ``[at, columns]``; NaN where there are fewer windows.
+    """
+    records = np.arange(len(values)) if at is None else at
+    if not records.size:
+        return np.full((0, *values.shape[1:]), np.nan)
+    columns = values.reshape(len(values), -1)
+    window = window_of(step)
+    first = np.searchsorted(window, window[records] - windows + 1)
+    most = int((records - first + 1).max(initial=1))
+    place = records[:, None] - np.arange(most)
+    inside = place >= first[:, None]
+    chosen = np.where(inside[..., None], columns[np.maximum(place, 0)], np.nan)
+    # In how many windows there is one: where the last known one is in another window.
+    known, within = ~np.isnan(chosen), window[np.maximum(place, 0)]
+    seen = np.zeros((records.size, columns.shape[1]), np.intp)
+    latest = np.full(seen.shape, -1, np.intp)
+    for i in range(most):
+        new = known[:, i] & (latest != within[:, i, None])
+        seen += new
+        latest = np.where(new, within[:, i, None], latest)
+    middle = median(chosen.swapaxes(1, 2).reshape(-1, most)).reshape(seen.shape)
+    found: Float64s = np.where(seen >= (windows if least is None else least), middle, np.nan)
+    return found.reshape(records.size, *values.shape[1:])
+
+
 def moving_average(values: Float64s, steps: int) -> Float64s:
     """Exponential moving average that steps over NaN: float64, of the shape of ``values``."""
     known = np.flatnonzero(~np.isnan(values))
@@ -342,6 +382,32 @@ def _upright(numbers: npt.NDArray[Any], like: Float64s) -> npt.NDArray[Any]:
 def is_settled(signals: Signals) -> Flags:
     """Which records come after the grace at the start, bool ``[records]``."""
     return signals.run.step > signals.settled
+
+
+def is_near_peak(signals: Signals) -> Flags:
+    """Records at which the learning rate is at least half of its peak so far, bool ``[records]``.
+
+    Where it is not known they all are.
+    """
+    lr = signals.at_records(signals.lr)
+    return ~(lr < thresholds.NEAR_PEAK * signals.peak_lr)
+
+
+def rectification(signals: Signals) -> Float64s:
+    """What RAdam multiplies its steps by, a warm-up of its own; 1 for other optimizers.
+
+    Liu et al. 2020, On the variance of the adaptive learning rate and beyond, algorithm 2.
+
+    Returns:
+        float64 ``[records]``.
+    """
+    step, beta2 = signals.run.step, signals.hyperparameter_now("beta2")
+    if not 0 < beta2 < 1 or any(group.optimizer != "RAdam" for group in signals.run.groups):
+        return np.ones(step.shape)
+    end = 2 / (1 - beta2) - 1
+    now = end - 2 * step * beta2**step / (1 - beta2**step)
+    rectified = np.sqrt((now - 4) * (now - 2) * end / ((end - 4) * (end - 2) * now))
+    return np.where(now > 5, rectified, 1.0)
 
 
 def has_converged(signals: Signals) -> Flags:

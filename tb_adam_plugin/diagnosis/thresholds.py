@@ -2,13 +2,17 @@
 
 They are read as ``thresholds.NAME`` when a rule is applied, so that they can be tuned here alone.
 
-"Points" are records in a row, "steps" optimizer steps. What healthy runs reach is said where it was
-measured.
+"Points" are windows of :data:`WINDOW_STEPS` in a row, or steps where something is known of every
+step; "steps" are optimizer steps. What healthy runs reach is said where it was measured.
 """
 
 from __future__ import annotations
 
 # --- shared -------------------------------------------------------------------------------------
+
+# Records within so many steps count as one, wherever records in a row are counted: thresholds were
+# found on runs of which every fifth step was recorded.
+WINDOW_STEPS = 5
 
 # A run whose first record is later was resumed: nothing is said about its start.
 FIRST_STEP = 1
@@ -17,9 +21,11 @@ LEAST_GRACE = 20.0
 FIRST_LOSSES = 5
 # A weight whose RMS times √fan-in is first below this was meant to start at zero.
 ZERO_START = 0.05
-# Around an event every step is recorded: what has to last must not be a matter of a few steps.
+# What has to last must not be a matter of a few steps.
 LASTING_STEPS = 20.0
 LOSS_AVERAGE_STEPS = 10
+# What is said of a learning rate is said of where it is at least this share of its peak.
+NEAR_PEAK = 0.5
 # Stretches of one rule that are closer than this share of the run are one finding.
 MERGE_SHARE = 0.1
 # A rule that fires more often than this is one finding.
@@ -57,10 +63,10 @@ LOSS_BLOWUP_POINTS = 10
 LOSS_BLOWUP_SHARE = 0.5
 # By so large a share of the first loss it has to fall before it is said to have fallen.
 LOSS_FELL = 0.02
-# Change of the loss against what the gradient promised, median of the last records that have it.
+# Change of the loss against what the gradient promised, median of the last windows that have it.
 # At the best learning rate 0.84 (80 % of runs: 0.71 to 0.92), 0.68 at 3 times that, 0.59 at 10.
 GAIN_RATIO_LOW = 0.4
-GAIN_RATIO_RECORDS = 10
+GAIN_RATIO_WINDOWS = 10
 GAIN_RATIO_POINTS = 3
 # Cosine of exp_avg and the next gradient: 0 at the best learning rate, 0.22 at a tenth of it, 0.78
 # at a hundredth (medians of 17 tasks).
@@ -138,7 +144,7 @@ NOISE_FALL = 0.015
 NOISE_LOSS_SHARE = 0.3
 NOISE_RATIO = 1e-4
 NOISE_START_SHARE = 0.4
-NOISE_AVERAGE_RECORDS = 10
+NOISE_AVERAGE_WINDOWS = 10
 NOISE_POINTS = 8
 WITHOUT_GRADIENT_POINTS = 3
 
@@ -234,6 +240,13 @@ COMPASS_GAIN_FACTORS = (10.0, 3.0, 1.0, 1 / 3, 1 / 10)
 COMPASS_GAIN_MOST = 1.1
 # Within this factor of the best one is about right.
 COMPASS_ABOUT = 2.5
-COMPASS_RECORDS = 9
+COMPASS_WINDOWS = 9
+# What the update-to-weight ratio has to be for a reading of "about right", and how far the weights
+# may have grown by then. Healthy: 5e-4 to 1.2e-2, and by up to 2.6.
+COMPASS_RATIOS = (3e-4, 1.2e-2)
+COMPASS_GROWTH = 3.0
+# For "f times too low" it has to be below so much over the root of f: where gradients agree, a step
+# is longer for the same learning rate. 100 times too low: up to 3.4e-4.
+COMPASS_RATIO_TOO_LOW = 5e-3
 # Points of the history of a block.
 COMPASS_COLUMNS = 24
