@@ -145,6 +145,8 @@ def docstrings_text() -> str:
     texts: dict[str, None] = {}
     for name in _DOCUMENTED_MODULES:
         module = importlib.import_module(name)
+        for public in getattr(module, "__all__", ()):
+            getattr(module, public)  # some are not there before somebody asks for them
         members = [value for _, value in sorted(vars(module).items(), key=lambda item: item[0])]
         for member in [module, *members]:
             texts[_own_doc(member)] = None

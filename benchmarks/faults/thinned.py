@@ -42,6 +42,9 @@ def of_records(run: RecordedRun, kept: Flags) -> RecordedRun:
 def _closer_looks(run: RecordedRun) -> Flags:
     """Which records are made because the gradient has jumped, bool ``[records]``."""
     norms: Float64s = run.every_step["gradient_norm"]
+    before_clip = run.every_step.get("gradient_norm_before_clip")
+    if before_clip is not None:
+        norms = np.where(before_clip >= 0, before_clip, norms)
     detector = SpikeDetector()
     jumps = run.every_step["step"][[detector.is_unusual(float(norm)) for norm in norms]]
     after = run.step[:, None] - jumps
