@@ -426,6 +426,20 @@ def test_by_default_a_run_is_recorded_as_users_do(tmp_path: Path) -> None:
     assert found[0][0][:3] == ("gradient_spike", "error", 46)
 
 
+def test_a_resumed_run_can_be_thinned(tmp_path: Path) -> None:
+    planted = case_of("state_reset_adamw_resumed").planted
+    case = replace(case_of("healthy_adamw-", "mlp"), planted=planted)
+    settings = replace(case.settings, steps=60)
+    runs = {}
+    for way in WAYS:
+        case.train(tmp_path / way, settings, way)
+        (run,) = load_runs(tmp_path / way)
+        runs[way] = run.diagnosis.signals.run
+    assert case.resumed_at == case.settings.steps // 2 + 1
+    assert thin(runs["default"], 5, 31).step.tolist() == runs["every-5"].step.tolist()
+    assert 31 in runs["every-5"].step
+
+
 def test_what_is_recorded_does_not_depend_on_the_clock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -440,17 +454,21 @@ def test_what_is_recorded_does_not_depend_on_the_clock(
 def test_the_command_compares_both_ways(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cases = case_of("missing_zero_grad", "mlp"), case_of("healthy_adamw-", "mlp")
-    for way in WAYS:
-        for run in wanted_runs(cases, tmp_path, way):
-            run.record()
-    options = ["--compare", "--no-training", "--half", "tuning", "--only", "tuning/mlp/"]
+    faulty, healthy = case_of("missing_zero_grad", "mlp"), case_of("healthy_adamw-", "mlp")
+    long = case_of("healthy_amsgrad", "coordinate_network")
+    assert long.settings.steps > 200
+    recorded = wanted_runs([faulty, healthy, long], tmp_path)
+    # Of the short runs every fifth step is among the recorded ones.
+    for run in [*recorded, *wanted_runs([long], tmp_path, "every-5")]:
+        run.record()
+    options = ["--compare", "--no-training", "--half", "tuning", "--only", "tuning/"]
     monkeypatch.setattr("sys.argv", ["faults", *options, "--cache", str(tmp_path)])
     faults_main()
     printed = capsys.readouterr().out
     assert "| | tuning, default | tuning, every-5 |" in printed
+    assert "| runs: faulty, mild, healthy | 1, 0, 2 | 1, 0, 2 |" in printed
     assert "| harmful faults named | 1/1 (100.0 %) | 1/1 (100.0 %) |" in printed
-    assert "| records: least, median, most | 200, 200, 200 | " in printed
+    assert "| records: least, median, most | 200, 200, 201 | 48, 48, 89 |" in printed
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from .replay import replay_advice
 from .report import described, listed, report
 from .side_by_side import common, differences, side_by_side
 from .tasks import Half
-from .ways_to_record import WAYS, Way
+from .ways_to_record import WAYS, Way, interval_of
 
 _say = functools.partial(print, file=sys.stderr, flush=True)
 
@@ -83,9 +83,12 @@ def main() -> None:
         print("\n".join(case.name for found in cases.values() for case in found))
         return
     if options.train:
-        for way in WAYS if options.compare else (options.recorded,):
-            for found in cases.values():
-                record_missing(wanted_runs(found, options.cache, way), options.jobs, _say)
+        for found in cases.values():
+            way: Way = "default" if options.compare else options.recorded
+            record_missing(wanted_runs(found, options.cache, way), options.jobs, _say)
+            if options.compare:
+                missing = wanted_runs(_with_gaps(found), options.cache, "every-5")
+                record_missing(missing, options.jobs, _say)
         return
     if options.compare or options.keep_every:
         text = _compare(cases, options) if options.compare else _thinned(cases, options)
@@ -116,10 +119,15 @@ def _compare(cases: dict[Half, list[Case]], options: argparse.Namespace) -> str:
     both: dict[Way, list[DiagnosedRun]] = {way: [] for way in WAYS}
     parts = []
     for half, found in cases.items():
-        recorded = [_recorded(found, way, options) for way in WAYS]
+        by_default = _recorded(found, "default", options)
+        with_gaps = {case.name for case in _with_gaps(found)}
+        dense = [run for run in by_default if run.case.name not in with_gaps]
+        others = _recorded(_with_gaps(found), "every-5", options)
         # They train alike, so that what is harm in the one is harm in the other.
-        best = best_losses([run for runs in recorded for run in runs])
-        default, every_5 = common(*(_diagnosed(runs, best) for runs in recorded))
+        best = best_losses([*by_default, *others])
+        default, every_5 = common(
+            _diagnosed(by_default, best), [*_diagnosed(dense, best, 5), *_diagnosed(others, best)]
+        )
         for way, diagnosed in zip(WAYS, (default, every_5), strict=True):
             columns[f"{half}, {way}"] = diagnosed
             both[way] += diagnosed
@@ -132,13 +140,18 @@ def _compare(cases: dict[Half, list[Case]], options: argparse.Namespace) -> str:
     return "\n".join([side_by_side(columns), *parts])
 
 
+def _with_gaps(cases: list[Case]) -> list[Case]:
+    """Return those of whose steps not every one is recorded by default.
+
+    Of the others every fifth step is among what is recorded, and need not be trained for.
+    """
+    return [case for case in cases if interval_of("default", case.settings.steps) > 1]
+
+
 def _thinned(cases: dict[Half, list[Case]], options: argparse.Namespace) -> str:
     runs = [run for found in cases.values() for run in _recorded(found, options.recorded, options)]
     best = best_losses(runs)
-    columns = {
-        f"1 record of {n}": [diagnose_run(run, best[run.case.task.name], n) for run in runs]
-        for n in options.keep_every
-    }
+    columns = {f"1 record of {n}": _diagnosed(runs, best, n) for n in options.keep_every}
     return side_by_side(columns)
 
 
@@ -154,9 +167,11 @@ def _recorded(cases: list[Case], way: Way, options: argparse.Namespace) -> list[
     return runs
 
 
-def _diagnosed(runs: list[Wanted], best: Mapping[str, float] | None = None) -> list[DiagnosedRun]:
+def _diagnosed(
+    runs: list[Wanted], best: Mapping[str, float] | None = None, keep_every: int = 1
+) -> list[DiagnosedRun]:
     best = best or best_losses(runs)
-    return [diagnose_run(run, best[run.case.task.name]) for run in runs]
+    return [diagnose_run(run, best[run.case.task.name], keep_every) for run in runs]
 
 
 def _print_findings(runs: list[DiagnosedRun]) -> None:

@@ -59,6 +59,11 @@ class Case:
         share = self.planted.begins if isinstance(self.planted, Fault) else 0.0
         return round(share * self.settings.steps)
 
+    @property
+    def resumed_at(self) -> int | None:
+        """The first step after training is resumed, or None."""
+        return self.settings.steps // 2 + 1 if self.planted.training.resumes else None
+
     def train(
         self, folder: Path, settings: Settings | None = None, way: Way = "default"
     ) -> Outcome:

@@ -37,6 +37,8 @@ class Control:
 class Resumed(Training):
     """In the middle training is resumed, with the optimizer's state."""
 
+    resumes = True
+
     def after_step(self) -> None:
         """Resume."""
         if self.step == self.settings.steps // 2:

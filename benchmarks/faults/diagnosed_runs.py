@@ -124,7 +124,7 @@ def diagnose_run(run: Wanted, best_loss: float, keep_every: int = 1) -> Diagnose
     (stored,) = load_runs(run.folder)
     case, diagnosis = run.case, stored.diagnosis
     if keep_every > 1:
-        diagnosis = diagnose(thin(diagnosis.signals.run, keep_every))
+        diagnosis = diagnose(thin(diagnosis.signals.run, keep_every, case.resumed_at))
     compass, recorded = diagnosis.compass, diagnosis.signals.run
     diagnosed = DiagnosedRun(
         case,

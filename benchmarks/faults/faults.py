@@ -238,6 +238,8 @@ class OneSlowMatrix(OneFastMatrix):
 class ResumedWithoutState(Training):
     """In the middle training is resumed, and the optimizer's state is not loaded."""
 
+    resumes = True
+
     def after_step(self) -> None:
         """Resume."""
         if self.step == _middle(self):
@@ -255,6 +257,8 @@ class StateCleared(Training):
 
 class ResumedInBfloat16(Training):
     """In the middle training is resumed with other weights' type, which casts the state, too."""
+
+    resumes = True
 
     def after_step(self) -> None:
         """Resume."""

@@ -10,22 +10,23 @@ from tb_adam_plugin.callback.gradient_history import DETAILED_STEPS, SpikeDetect
 from tb_adam_plugin.diagnosis.recorded_run import Flags, Float64s, RecordedRun
 
 
-def thin(run: RecordedRun, keep_every: int) -> RecordedRun:
+def thin(run: RecordedRun, keep_every: int, resumed_at: int | None = None) -> RecordedRun:
     """Return what would have been recorded at an interval that is so many times longer.
 
-    Kept are powers of two, the last step, and what the callback looks closer at, which its own
-    detector finds among the gradient norms of all steps. The first step after a resume, which is
-    recorded whatever the interval, is not known to be one, and the detector is not reset there.
+    Kept are powers of two, the last step, the first after a resume, and what the callback looks
+    closer at, which its own detector finds among the gradient norms of all steps.
 
     Args:
         run: Recorded at one interval throughout.
         keep_every: How many times longer the interval is to be.
+        resumed_at: The first step after a resume, or None.
     """
     interval = int(np.nanmax(run.every_step["every_n_steps"])) * keep_every
     number = run.step.astype(np.int64)
     kept = (number % interval == 0) | (number & (number - 1) == 0) | (number == run.last_step)
     kept |= np.isin(number, [int(first) for first, _ in run.layouts])
-    return of_records(run, kept | _closer_looks(run))
+    kept |= number == (resumed_at or 0)
+    return of_records(run, kept | _closer_looks(run, resumed_at))
 
 
 def of_records(run: RecordedRun, kept: Flags) -> RecordedRun:
@@ -39,14 +40,19 @@ def of_records(run: RecordedRun, kept: Flags) -> RecordedRun:
     )
 
 
-def _closer_looks(run: RecordedRun) -> Flags:
+def _closer_looks(run: RecordedRun, resumed_at: int | None) -> Flags:
     """Which records are made because the gradient has jumped, bool ``[records]``."""
     norms: Float64s = run.every_step["gradient_norm"]
     before_clip = run.every_step.get("gradient_norm_before_clip")
     if before_clip is not None:
         norms = np.where(before_clip >= 0, before_clip, norms)
-    detector = SpikeDetector()
-    jumps = run.every_step["step"][[detector.is_unusual(float(norm)) for norm in norms]]
-    after = run.step[:, None] - jumps
-    closer: Flags = np.any((after > 0) & (after <= DETAILED_STEPS), axis=1)
+    closer = np.zeros(run.step.shape, bool)
+    detector, until = SpikeDetector(), 0.0
+    for step, norm in zip(run.every_step["step"], norms, strict=True):
+        if step == resumed_at:
+            detector, until = SpikeDetector(), 0.0
+        if step <= until:
+            closer |= run.step == step
+        if detector.is_unusual(float(norm)):
+            until = step + DETAILED_STEPS
     return closer

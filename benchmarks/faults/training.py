@@ -10,7 +10,7 @@ import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -67,7 +67,10 @@ class Training:
         settings: How.
         step: The optimizer step that is being made, counted from 1; 0 before the first.
         generator: Of the order of the examples.
+        resumes: Whether training is resumed after half of the steps.
     """
+
+    resumes: ClassVar[bool] = False
 
     def __init__(
         self, task: Task, settings: Settings, seed: int, folder: Path, way: Way = "default"
