@@ -527,7 +527,9 @@ def _too_low_advice(e: Evidence) -> str:
     inside = (run.step >= e.first_step) & (run.step <= e.last_step)
     cosine = median_of_all(e.signals.median(_COSINE, run.weights_or_matrices)[inside])
     ratio = median_of_all(e.signals.median(_RATIO, run.weights_or_matrices)[inside])
-    factor = 30 if cosine > thresholds.LR_FAR_TOO_LOW_COSINE else 10
+    most = 30 if cosine > thresholds.LR_FAR_TOO_LOW_COSINE else 10
+    longest = thresholds.LR_TOO_LOW_MOST_RATIO / ratio
+    factor = next((f for f in (30, 10) if f <= min(most, longest)), 3)
     lr = e.signals.usual_lr(NONE, e.last_step)
     note = "On small data judge by the validation loss first: this speaks of the training loss."
     if not lr > 0:
