@@ -16,7 +16,12 @@ _COUPLED = frozenset({"Adam", "NAdam", "RAdam", "Adamax"})
 
 
 def _unoptimized(signals: Signals, *, trainable: bool) -> tuple[str, ...]:
-    return tuple(u.name for u in signals.run.unoptimized if u.trainable == trainable)
+    """Of the parameters that no group holds, and no other optimizer."""
+    return tuple(
+        u.name
+        for u in signals.run.unoptimized
+        if u.trainable == trainable and not u.other_optimizer
+    )
 
 
 NOT_IN_OPTIMIZER = Rule(
@@ -270,8 +275,9 @@ def _not_counted(signals: Signals) -> Condition | None:
         ),
     )
     some = np.flatnonzero(still.any(axis=0))
-    counted = signals.statistic("state_step")[:, some]
-    return Condition(run.step, still[:, some], counted, 0.0, some)
+    counts = signals.statistic("state_step")[:, some]
+    known = np.arange(run.step.size) > 0
+    return Condition(run.step, still[:, some], counts, 0.0, some, known=known)
 
 
 NOT_COUNTED = Rule(

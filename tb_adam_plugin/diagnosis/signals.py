@@ -198,6 +198,29 @@ class Signals:
         known = self.lr[np.isfinite(self.lr)]
         return float(known.max()) if known.size else float("nan")
 
+    def usual_lr(self, parameters: Indices, step: float) -> float:
+        """The learning rate that advice speaks of: the highest up to a step, or a warm-up's end.
+
+        Args:
+            parameters: Indices of what it is about; for none it is that of the main group.
+            step: Up to which.
+
+        Returns:
+            What somebody has chosen, and no value of a schedule on its way; NaN where that is not
+            known: without a learning rate above 0, and where a warm-up has not ended.
+        """
+        if self.warmup_end and self.warmup_end >= self.run.last_step:
+            return float("nan")
+        end, values = max(step, self.warmup_end), self.run.hyperparameters.get("lr")
+        groups = self.run.group_of[parameters]
+        group = int(np.bincount(groups).argmax()) if groups.size else self.run.main_group
+        if group == self.run.main_group or values is None or group >= values.shape[1]:
+            lr = self.lr[self.steps <= end]
+        else:
+            lr = values[self.run.step <= end, group]
+        lr = lr[np.isfinite(lr) & (lr > 0)]
+        return float(lr.max()) if lr.size else float("nan")
+
     @cached_property
     def warmup_end(self) -> float:
         """The last step of a warm-up: up to where the learning rate rose from step to step."""
@@ -263,6 +286,16 @@ class Signals:
     def starting_loss(self) -> float:
         """The loss before training; NaN if the run was resumed, or none was recorded."""
         return float("nan") if self.run.first_step > thresholds.FIRST_STEP else self.first_loss
+
+    @cached_property
+    def loss_is_measure(self) -> bool:
+        """Whether how high a loss is says how far training has come.
+
+        That of reinforcement learning begins near 0 and changes its sign.
+        """
+        loss = self.column("loss")
+        least = float(loss[np.isfinite(loss)].min(initial=np.inf))
+        return self.first_loss >= thresholds.LEAST_FIRST_LOSS and least >= 0
 
     @cached_property
     def blowup_limit(self) -> float:
@@ -412,7 +445,8 @@ def rectification(signals: Signals) -> Float64s:
 
 def has_converged(signals: Signals) -> Flags:
     """Records at which the loss is next to nothing of what it was, bool ``[records]``."""
-    now = signals.at_records(signals.smooth_loss)
+    # Far below 0 nothing is of what it was.
+    now = np.abs(signals.at_records(signals.smooth_loss))
     converged: Flags = now < thresholds.CONVERGED_LOSS_SHARE * signals.starting_loss
     return converged
 
