@@ -106,7 +106,7 @@ def compass_fields(compass: Compass) -> dict[str, Any]:
         ],
         "calibration": {
             "tasks": thresholds.COMPASS_TASKS,
-            "records": thresholds.COMPASS_RECORDS,
+            "records": thresholds.COMPASS_WINDOWS,
             "about": thresholds.COMPASS_ABOUT,
             "cosines": thresholds.COMPASS_COSINES,
             "factors": [_number(factor) for factor in thresholds.COMPASS_FACTORS],
@@ -114,7 +114,7 @@ def compass_fields(compass: Compass) -> dict[str, Any]:
             "path_steps": thresholds.LR_TOO_HIGH_PATH_STEPS,
             "paths": thresholds.COMPASS_PATHS,
             "path_factors": thresholds.COMPASS_PATH_FACTORS,
-            "gain_records": thresholds.GAIN_RATIO_RECORDS,
+            "gain_records": thresholds.GAIN_RATIO_WINDOWS,
             "gain_ratios": thresholds.COMPASS_GAIN_RATIOS,
             "gain_factors": [_number(factor) for factor in thresholds.COMPASS_GAIN_FACTORS],
         },

@@ -73,12 +73,12 @@ def test_a_table_names_findings_and_what_to_try(logs: Path) -> None:
 def test_a_cosine_that_is_none_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     run = changed(
         statistic("momentum_gradient_cosine", float("nan"), from_step=50),
-        statistic("update_to_weight_ratio", 0.6, to_step=16),
+        statistic("update_to_weight_ratio", 0.2, to_step=16),
     )
     diagnosis = diagnose(run)
     stored = SimpleNamespace(findings=lambda: diagnosis.findings, diagnosis=diagnosis)
     cli._print_table(cast(Run, stored), "run")
-    assert "  learning rate: about 100× too high\n" in capsys.readouterr().out
+    assert "  learning rate: about 10× too high\n" in capsys.readouterr().out
 
 
 def test_a_folder_that_is_a_run_is_called_by_its_name(logs: Path) -> None:

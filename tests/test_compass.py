@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from synthetic_runs import changed, column, make_run, statistic
+from synthetic_runs import Change, changed, column, make_run, statistic
 
 from tb_adam_plugin.diagnosis.compass import Compass, factor_of_cosine, in_words, module_of
 from tb_adam_plugin.diagnosis.diagnose import diagnose
@@ -33,7 +33,11 @@ def compass(run: RecordedRun) -> Compass:
     ],
 )
 def test_the_needle_follows_the_cosine(cosine: float, text: str) -> None:
-    run = changed(statistic("momentum_gradient_cosine", cosine))
+    ratio = 1.5e-3 if cosine < 0.2 else 1e-4
+    run = changed(
+        statistic("momentum_gradient_cosine", cosine),
+        statistic("update_to_weight_ratio", ratio),
+    )
     reading = compass(run).run
     assert reading.text == text
     assert reading.cosine == pytest.approx(cosine)
@@ -42,7 +46,11 @@ def test_the_needle_follows_the_cosine(cosine: float, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("ratio", "text"),
-    [(0.03, "about right"), (0.2, "about 10× too high"), (0.7, "about 100× too high")],
+    [
+        (0.03, "about right"),
+        (0.2, "about 10× too high"),
+        (0.7, "no reading: see “Learning rate too high” first"),
+    ],
 )
 def test_the_needle_follows_the_first_updates_upwards(ratio: float, text: str) -> None:
     run = changed(statistic("update_to_weight_ratio", ratio, to_step=16))
@@ -56,7 +64,8 @@ def test_a_first_update_that_is_large_alone_does_not_count() -> None:
 
 def test_each_module_has_a_needle_with_a_history() -> None:
     run = changed(
-        statistic("momentum_gradient_cosine", 0.58, of=["layers.2.weight"], from_step=250)
+        statistic("momentum_gradient_cosine", 0.58, of=["layers.2.weight"], from_step=250),
+        statistic("update_to_weight_ratio", 4e-4, of=["layers.2.weight"], from_step=250),
     )
     modules = {reading.name: reading for reading in compass(run).modules}
     assert list(modules) == [*(f"layers.{i}" for i in range(5)), "head"]
@@ -106,7 +115,49 @@ def test_what_cannot_be_told_is_said() -> None:
     faded = changed(statistic("momentum_gradient_cosine", 0.5), statistic("gradient_surprise", 0.1))
     assert compass(faded).run.text == "cannot be told"
     assert diagnose(changed(statistic("momentum_gradient_cosine", NAN))).compass is None
-    assert compass(make_run(last=3)).run.text == "cannot be told"
+
+
+def test_too_few_settled_records_are_no_reading() -> None:
+    assert compass(make_run(last=3)).run.text == "not enough data"
+    # Eight windows of records after the first 20 steps, and nine.
+    assert compass(make_run(last=99)).run.text == "not enough data"
+    assert compass(make_run(last=99, every=1)).run.text == "about right"
+    assert compass(make_run(last=64, every=1)).run.text == "about right"
+    reading = compass(make_run(last=60, every=1)).run
+    assert reading.text == "not enough data"
+    assert np.isnan(reading.factors).all()
+
+
+def test_the_needle_reads_the_peak_of_a_schedule() -> None:
+    slow = statistic("momentum_gradient_cosine", 0.5), statistic("update_to_weight_ratio", 1e-4)
+    decayed = column("lr", lambda t: np.where(t > 300, 1e-4, 1e-3))
+    late = [statistic("momentum_gradient_cosine", 0.5, from_step=300)]
+    assert compass(changed(decayed, *late)).run.text == "about right at its peak"
+    assert compass(changed(decayed, *slow)).run.text == "about 30× too low at its peak"
+    # A warm-up has no peak yet.
+    rising = changed(column("lr", lambda t: 1e-6 * t), *slow)
+    assert compass(rising).run.text == "not enough data"
+
+
+def test_what_the_size_of_the_updates_does_not_bear_out_is_not_said() -> None:
+    def reading(*changes: Change) -> str:
+        return compass(changed(*changes)).run.text
+
+    assert reading(statistic("update_to_weight_ratio", 1e-4)) == "cannot be told"
+    assert reading(statistic("update_to_weight_ratio", 0.02, from_step=100)) == "cannot be told"
+    assert reading(statistic("weight_rms", 0.6, from_step=100)) == "cannot be told"
+    assert reading(statistic("momentum_gradient_cosine", 0.5)) == "cannot be told"
+
+
+def test_the_needle_rests_beside_a_finding_that_says_more() -> None:
+    stopped = changed(column("lr", 1e-6, from_step=200))
+    assert compass(stopped).run.text == "no reading: see “Learning rate decayed too early” first"
+    # The question whether labels belong to inputs advises a lower learning rate.
+    slow = statistic("momentum_gradient_cosine", 0.19), statistic("update_to_weight_ratio", 1.5e-3)
+    noisy = changed(*slow, column("loss", 2.3))
+    assert compass(noisy).run.text == "no reading: see “Do the labels belong to the inputs?” first"
+    assert compass(changed(*slow)).run.text == "about 10× too low"
+    assert {r.text for r in compass(noisy).modules} == {compass(noisy).run.text}
 
 
 def test_factors_of_the_calibration_are_met() -> None:

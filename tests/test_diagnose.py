@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -19,7 +20,7 @@ from tb_adam_plugin.diagnosis.diagnose import diagnose
 from tb_adam_plugin.diagnosis.recorded_run import GradientNorms, RecordedRun
 from tb_adam_plugin.diagnosis.registry import RULES, STATISTICS_NEEDED
 from tb_adam_plugin.diagnosis.rule import Condition, Persistence
-from tb_adam_plugin.diagnosis.signals import Signals, median
+from tb_adam_plugin.diagnosis.signals import Signals, median, recent_median
 from tb_adam_plugin.diagnosis.stretches import find_stretches
 from tb_adam_plugin.schema import Group
 
@@ -174,7 +175,8 @@ def test_nothing_at_all_is_no_failure() -> None:
 def condition(holds: list[int], step: list[int] | None = None) -> Condition:
     flags = np.array(holds, bool)
     steps = np.arange(len(holds)) if step is None else np.array(step)
-    return Condition(steps.astype(float), flags, np.arange(len(holds), dtype=float), 0.0)
+    values = np.arange(len(holds), dtype=float)
+    return Condition(steps.astype(float), flags, values, 0.0, every_step=True)
 
 
 def test_a_stretch_must_last() -> None:
@@ -198,10 +200,53 @@ def test_a_stretch_must_span_steps() -> None:
     assert find_stretches(found, Persistence(4, steps=1), 0, 10) == []
 
 
+def in_windows(step: Sequence[float], holds: Sequence[float], points: int) -> list[tuple[int, int]]:
+    """Stretches of records; what is neither 0 nor 1 is not known."""
+    known = np.array(holds)
+    found = Condition(np.array(step), known == 1, np.where(known == 0.5, np.nan, known), 0.0)
+    return [(s.first, s.last) for s in find_stretches(found, Persistence(points), 0, 10)]
+
+
+def test_records_are_counted_in_windows_of_five_steps() -> None:
+    every_step = [float(t) for t in range(1, 16)]
+    assert in_windows(every_step, [1] * 15, 3) == [(0, 14)]
+    assert in_windows(every_step[:10], [1] * 10, 3) == []
+    # Most of a window is enough, and what does not hold is left out at the ends.
+    most = [0, 0, 1, 1, 1, 1, 0, 1, 0, 1, 1, 1, 1, 0, 0]
+    assert in_windows(every_step, most, 3) == [(2, 12)]
+    few = [1, 1, 1, 1, 1, 1, 0, 1, 0, 0, 1, 1, 1, 1, 1]
+    assert in_windows(every_step, few, 3) == []
+    unknown = [0.5, 0.5, 0.5, 0.5, 1, 1, 0.5, 1, 0.5, 0, 1, 1, 0.5, 0.5, 0]
+    assert in_windows(every_step, unknown, 3) == [(4, 11)]
+    assert in_windows(every_step, [*unknown[:5], *[0.5] * 5, *unknown[10:]], 3) == []
+    # Of two that differ the last one counts.
+    assert in_windows([2, 5, 8, 10], [0, 1, 0, 1], 2) == [(1, 3)]
+    assert in_windows([2, 5, 8, 10], [1, 0, 1, 0], 2) == []
+    # Further apart each record is a window.
+    assert in_windows([10, 60, 110], [1, 1, 1], 3) == [(0, 2)]
+    assert in_windows([10, 60, 110], [1, 0, 1], 2) == []
+
+
+def test_medians_are_those_of_the_last_windows() -> None:
+    sparse, dense = np.arange(5.0, 101, 5), np.arange(1.0, 101)
+    values = np.random.default_rng(0).random(100)
+    found = recent_median(sparse, values[4::5], 4)
+    assert np.isnan(found[:3]).all()
+    expected = [np.median(values[4::5][i - 3 : i + 1]) for i in range(3, 20)]
+    np.testing.assert_allclose(found[3:], expected)
+    every = recent_median(dense, values, 4)
+    assert np.isnan(every[:15]).all()
+    assert every[99] == pytest.approx(np.median(values[80:]))
+    assert every[97] == pytest.approx(np.median(values[80:98]))  # up to the record itself
+    gaps = np.where((dense > 80) & (dense <= 85), np.nan, values)
+    assert np.isnan(recent_median(dense, gaps, 4)[99])
+    assert recent_median(dense, gaps, 4, least=3)[99] == pytest.approx(np.median(values[85:]))
+
+
 def test_each_column_lasts_by_itself() -> None:
     holds = np.array([[1, 0], [0, 1], [1, 1]], bool)
     values = np.array([[5.0, 0.0], [0.0, 7.0], [9.0, 8.0]])
-    two = Condition(np.arange(3.0), holds, values, 0.0, (4, 6))
+    two = Condition(10 * np.arange(3.0), holds, values, 0.0, (4, 6))
     (stretch,) = find_stretches(two, Persistence(2), 0, 10)
     assert (stretch.first, stretch.last, stretch.worst) == (1, 2, 2)
     assert stretch.columns.tolist() == [1]

@@ -101,6 +101,11 @@ EPS: list[Change] = [
     statistic("epsilon_10_fraction", 0.95),
     hyperparameter("eps", 0.1),
 ]
+ZERO: list[Change] = [
+    column("lr", 0.0),
+    hyperparameter("lr", 0.0),
+    statistic("update_to_weight_ratio", 0.0),
+]
 VANISHING: list[Change] = [
     statistic("gradient_rms", profile(3.0), of=MATRICES),
     statistic("weight_rms", 1.0, of=MATRICES, from_step=2),
@@ -116,6 +121,7 @@ def lr_of_group(run: RecordedRun, group: int, values: Sequence[float]) -> Record
 
 
 PLANTED: Mapping[str, Sequence[Change]] = {
+    "lr_zero": ZERO,
     "not_in_optimizer": [unoptimized("head2.weight", trainable=True)],
     "frozen": [unoptimized("backbone.weight", trainable=False)],
     "no_gradient": [statistic("zero_gradient_fraction", 1.0, from_step=100)],
@@ -191,6 +197,8 @@ NEAR: Sequence[tuple[str, str, Sequence[Change]]] = [
     ),
     ("gain_ratio_low", "best learning rate", [gain(0.8)]),
     ("gain_ratio_low", "a few records", [gain(0.8), gain(0.1, from_step=440)]),
+    ("lr_zero", "at first", [*ZERO, column("lr", 1e-3, from_step=5)]),
+    ("lr_zero", "in one group", [column("lr", 0.0), hyperparameter("lr", 0.0, group=0)]),
     ("lr_jump", "rises too little", [column("lr", 4e-3, from_step=200)]),
     (
         "lr_jump",
@@ -333,15 +341,6 @@ NEAR: Sequence[tuple[str, str, Sequence[Change]]] = [
         [
             statistic("update_to_weight_ratio", 0.06, to_step=16),
             column("loss", 4.0, from_step=2, to_step=15),
-        ],
-    ),
-    (
-        "lr_too_high",
-        "the loss rises in a resumed run",
-        [
-            lambda _: make_run(first=10_001, last=10_400),
-            statistic("update_to_weight_ratio", 0.06),
-            column("loss", 4.0, from_step=10_002, to_step=10_040),
         ],
     ),
     ("lr_too_high", "RMSprop", [*RMSPROP, statistic("update_to_weight_ratio", 0.3, to_step=16)]),
@@ -654,6 +653,28 @@ def test_nothing_is_found_in_healthy_runs(name: str) -> None:
 
 
 # --- what a rule lacks --------------------------------------------------------------------------
+
+
+def test_the_first_steps_of_a_resumed_run_are_not_known() -> None:
+    resumed = replace(
+        changed(
+            lambda _: make_run(first=10_001, last=10_400),
+            statistic("update_to_weight_ratio", 0.06),
+            column("loss", 4.0, from_step=10_002, to_step=10_040),
+        )
+    )
+    assert found(resumed) == {}
+    reason = "the run was resumed, and its first steps were not recorded"
+    unknown = {rule for rule, why in not_evaluated(diagnose(resumed)).items() if why == reason}
+    assert unknown == {
+        "init_too_large",
+        "init_too_small",
+        "lr_too_high",
+        "converged",
+        "noise_dominated",
+        "plateau",
+        "stale_gradient",
+    }
 
 
 def test_a_rule_says_what_it_lacks() -> None:

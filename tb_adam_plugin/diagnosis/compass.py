@@ -5,19 +5,55 @@ steps could be longer. Towards "too high" that cosine says nothing, so that the 
 updates has the say; see :data:`.thresholds.COMPASS_COSINES` for the calibration behind both. Where
 the gain ratio was recorded, it is a second needle, which sees both sides and owes nothing to the
 first.
+
+A cosine near 0 is that of the best learning rate, and that of small batches at any. So the needle
+rests where other numbers do not bear it out, where a finding beside it says what is wrong or points
+the other way, and where there are too few records: no reading is better than a wrong one. It is
+about the peak of a schedule: at a learning rate that has decayed gradients agree for other reasons.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 
 from . import thresholds
-from .recorded_run import Float64s, Indices, Values
-from .signals import Signals, median, sum_over_steps
+from .recorded_run import Flags, Float64s, Indices, Values
+from .rule import Finding
+from .signals import (
+    Signals,
+    is_near_peak,
+    is_settled,
+    median,
+    recent_median,
+    rectification,
+    sum_over_steps,
+)
+from .windows import count_windows
 
 _COSINE = "momentum_gradient_cosine"
+_RATIO = "update_to_weight_ratio"
+
+CANNOT_BE_TOLD = "cannot be told"
+NOT_ENOUGH_DATA = "not enough data"
+
+# Alarms that say what is wrong with the learning rate, or why the cosine means nothing.
+_ALARMS_INSTEAD = frozenset({
+    "lr_zero", "no_gradient", "stale_gradient", "lr_jump", "beta2_too_low", "step_not_counted",
+    "eps_rounds_to_zero", "second_moment_underflow", "steps_skipped", "init_too_small",
+    "init_too_large", "lr_too_high", "lr_decayed_early", "lost_updates", "weight_decay_too_strong",
+    "beta1_too_high", "eps_dominates", "eps_influences", "second_moment_frozen", "loss_blowup",
+    "nonfinite",
+})  # fmt: skip
+# Findings, questions among them, whose advice is a lower learning rate, and a higher one.
+_TOWARDS_LOWER = frozenset({
+    "lr_too_high", "lr_jump", "loss_blowup", "nonfinite", "dead_units", "gain_ratio_low",
+    "noise_dominated", "converged",
+})  # fmt: skip
+_TOWARDS_HIGHER = frozenset({"lr_too_low", "lost_updates"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +111,13 @@ class Compass:
     gain: GainReading | None = None
 
 
-def read_compass(signals: Signals) -> Compass | None:
-    """Return the readings of a run; None where the optimizer has no first moment, or no record."""
+def read_compass(signals: Signals, findings: Sequence[Finding] = ()) -> Compass | None:
+    """Return the readings of a run; None where the optimizer has no first moment, or no record.
+
+    Args:
+        signals: The run.
+        findings: What the rules say about it: the needle does not contradict them.
+    """
     if not signals.is_known(_COSINE):
         return None
     weights = signals.run.weights_or_matrices
@@ -86,9 +127,34 @@ def read_compass(signals: Signals) -> Compass | None:
     members = [np.array(rows, np.intp) for rows in by_module.values()]
     every = np.arange(signals.run.step.size)
     kept = np.unique(np.linspace(0, every.size - 1, thresholds.COMPASS_COLUMNS).astype(np.intp))
+    counted = np.flatnonzero(_counted(signals))
+    kept = np.union1d(kept, counted[-1:])
     (run,) = _readings(signals, [""], [weights], every)
     modules = tuple(_readings(signals, list(by_module), members, kept))
-    return Compass(run, modules, _gain_reading(signals))
+    gain = _gain_reading(signals)
+    return Compass(
+        _beside(run, findings),
+        tuple(_beside(reading, findings) for reading in modules),
+        gain and _beside(gain, findings),
+    )
+
+
+_AnyReading = TypeVar("_AnyReading", Reading, GainReading)
+
+
+def _beside(reading: _AnyReading, findings: Sequence[Finding]) -> _AnyReading:
+    """A reading, or none where a finding says more, or the opposite."""
+    for finding in findings:
+        alarm = finding.severity != "info" and finding.rule in _ALARMS_INSTEAD
+        too_low = reading.factor < 1 / thresholds.COMPASS_ABOUT
+        opposite = (finding.rule in _TOWARDS_LOWER and too_low) or (
+            finding.rule in _TOWARDS_HIGHER and reading.factor > 0 and not too_low
+        )
+        if alarm or opposite:
+            nothing = np.full(reading.factors.shape, np.nan)
+            text = f"no reading: see “{finding.title}” first"
+            return replace(reading, text=text, factor=float("nan"), factors=nothing)
+    return reading
 
 
 def _gain_reading(signals: Signals) -> GainReading | None:
@@ -116,29 +182,73 @@ def _readings(
         signals: The run.
         names: Of the blocks.
         members: Indices of the weights of each.
-        kept: Indices of the records of the history, the last one among them.
+        kept: Indices of the records of the history, with the last one and the last that counts.
     """
     step = signals.run.step[kept]
-    cosine = _recent(_medians(signals, _COSINE, members), kept)
-    surprise = _recent(_medians(signals, "gradient_surprise", members), kept)
+    counts = _counted(signals)
+    cosine = _recent(signals, counts, _medians(signals, _COSINE, members), kept)
+    surprise = _recent(signals, counts, _medians(signals, "gradient_surprise", members), kept)
+    ratio = _recent(signals, counts, _medians(signals, _RATIO, members), kept)
+    growth = _recent(signals, counts, _growth(signals, members), kept)
     factors = factor_of_cosine(cosine)
     factors[surprise < thresholds.LR_TOO_LOW_SURPRISE] = np.nan  # training is done, not slow
-    factors[step <= signals.settled] = np.nan
     early = _early_factors(signals, members)
     # Large first updates fill v, which hides the learning rate for long.
     hidden = (early > thresholds.COMPASS_ABOUT) & ~(cosine > thresholds.COMPASS_COSINES[1])
     factors = np.where(hidden, early, factors)
+    factors[~hidden & ~_is_borne_out(factors, ratio, growth)] = np.nan
+    factors[~counts[kept]] = np.nan
+    few = count_windows(signals.run.step, counts) < thresholds.COMPASS_WINDOWS
+    if few:
+        factors[:] = np.nan
+    # The last record at which the learning rate was near its peak has the say.
+    told = np.flatnonzero(counts[kept])
+    last = int(told[-1]) if told.size else -1
+    decayed = bool(counts.size and not is_near_peak(signals)[-1])
     return [
         Reading(
             name,
-            in_words(float(factors[-1, i])),
-            float(factors[-1, i]),
-            float(cosine[-1, i]),
+            NOT_ENOUGH_DATA if few else in_words(float(factors[last, i]), at_peak=decayed),
+            float(factors[last, i]),
+            float(cosine[last, i]),
             step,
             factors[:, i],
         )
         for i, name in enumerate(names)
     ]
+
+
+def _counted(signals: Signals) -> Flags:
+    """Records that the needle reads: settled, and of steps of the learning rate's full length."""
+    full = rectification(signals) > thresholds.NEAR_PEAK
+    return is_settled(signals) & is_near_peak(signals) & full
+
+
+def _is_borne_out(factors: Float64s, ratio: Float64s, growth: Float64s) -> Flags:
+    """Whether the size of the updates agrees with what the cosine says.
+
+    Args:
+        factors: Learning rate over the best one, by the cosine.
+        ratio: Update-to-weight ratio, of the same shape.
+        growth: RMS of the weights over that of the first ones, likewise; NaN where unknown.
+    """
+    least, most = thresholds.COMPASS_RATIOS
+    too_low = factors < 1 / thresholds.COMPASS_ABOUT
+    slow = ratio < thresholds.COMPASS_RATIO_TOO_LOW * np.sqrt(factors)
+    usual = (ratio > least) & (ratio < most) & ~(growth > thresholds.COMPASS_GROWTH)
+    return np.where(np.isnan(ratio), True, np.where(too_low, slow, usual))
+
+
+def _growth(signals: Signals, members: list[Indices]) -> Values:
+    """RMS of the weights of each block over that of the first record; NaN if the run was resumed.
+
+    Returns:
+        float32 ``[records, blocks]``.
+    """
+    rms = _medians(signals, "weight_rms", members)
+    if not len(rms) or signals.run.step[0] > thresholds.FIRST_STEP:
+        return np.full(rms.shape, np.nan, np.float32)
+    return np.asarray(rms / np.where(rms[:1] > 0, rms[:1], np.nan), np.float32)
 
 
 def _medians(signals: Signals, statistic: str, members: list[Indices]) -> Values:
@@ -174,23 +284,44 @@ def factor_of_gain_ratio(ratio: Float64s) -> Float64s:
     return factors
 
 
-def in_words(factor: float) -> str:
-    """Say a factor as the gauge does."""
+def in_words(factor: float, *, at_peak: bool = False) -> str:
+    """Say a factor as the gauge does.
+
+    Args:
+        factor: Learning rate over the best one; NaN where that cannot be told.
+        at_peak: Whether that was at the peak of a schedule which has decayed since.
+    """
     if not factor > 0:
-        return "cannot be told"
+        return CANNOT_BE_TOLD
     off = max(factor, 1 / factor)
+    where = " at its peak" if at_peak else ""
     if off < thresholds.COMPASS_ABOUT:
-        return "about right"
+        return f"about right{where}"
     rounded = next((n for n in (3, 10, 30) if off < n * np.sqrt(3)), 100)
-    return f"about {rounded}× too {'high' if factor > 1 else 'low'}"
+    return f"about {rounded}× too {'high' if factor > 1 else 'low'}{where}"
 
 
-def _recent(values: Values, kept: Indices) -> Float64s:
-    """Median of the last records at each of some, float64 ``[kept, blocks]``."""
-    records = kept[:, None] - np.arange(thresholds.COMPASS_RECORDS)
-    last = np.where((records >= 0)[..., None], values[np.maximum(records, 0)], np.nan)
-    rows = last.swapaxes(1, 2).reshape(-1, thresholds.COMPASS_RECORDS)
-    return median(rows).reshape(kept.size, values.shape[1])
+def _recent(signals: Signals, counts: Flags, values: Values, kept: Indices) -> Float64s:
+    """Median of the last windows at each of some records, float64 ``[kept, blocks]``.
+
+    Args:
+        signals: The run.
+        counts: Which records count.
+        values: float32 ``[records, blocks]``.
+        kept: Indices of the records.
+
+    Returns:
+        NaN at records that do not count, and where there are too few before.
+    """
+    counted = np.flatnonzero(counts)
+    found = np.full((kept.size, values.shape[1]), np.nan)
+    at = np.flatnonzero(counts[kept])
+    if at.size:
+        place = np.searchsorted(counted, kept[at])
+        windows = thresholds.COMPASS_WINDOWS
+        step = signals.run.step[counted]
+        found[at] = recent_median(step, values[counted], windows, place, windows // 2)
+    return found
 
 
 def _early_factors(signals: Signals, members: list[Indices]) -> Float64s:
@@ -202,7 +333,7 @@ def _early_factors(signals: Signals, members: list[Indices]) -> Float64s:
     run = signals.run
     if not run.step.size or run.step[0] > thresholds.FIRST_STEP:
         return np.ones(len(members))
-    ratio = run.statistics.get("update_to_weight_ratio")
+    ratio = run.statistics.get(_RATIO)
     early = run.step <= signals.warmup_end + thresholds.LR_TOO_HIGH_STEPS
     if ratio is None or early.sum() < 2:
         return np.ones(len(members))

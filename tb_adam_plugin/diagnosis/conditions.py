@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
+from . import thresholds
 from .recorded_run import Flags, Float64s, Indices, Values
-from .rule import Condition
+from .rule import Condition, Persistence
 from .signals import Signals
+from .windows import count_windows
+from .wording import counted, step
 
 NONE: Indices = np.empty(0, np.intp)
+RESUMED = "the run was resumed, and its first steps were not recorded"
+MORE_OFTEN = "total_steps= or every_n_steps= records more often"
 
 
 def median_beyond(
@@ -19,6 +24,7 @@ def median_beyond(
     when: Flags | None = None,
     *,
     below: bool = False,
+    since: float = -np.inf,
 ) -> Condition:
     """Where the median of a statistic over some parameters is beyond a threshold.
 
@@ -27,11 +33,12 @@ def median_beyond(
         name: Of the statistic.
         threshold: What the median is compared with.
         parameters: Over which.
-        when: Records that count, bool ``[records]``; all by default.
+        when: Records at which it can hold, bool ``[records]``; all by default.
         below: Whether values below the threshold are meant, rather than above.
+        since: Records up to this step do not count.
     """
     value = signals.median(name, parameters)
-    holds = value < threshold if below else value > threshold
+    holds = (value < threshold if below else value > threshold) & (signals.run.step > since)
 
     def blame(record: int) -> Indices:
         row = signals.statistic(name)[record, parameters]
@@ -46,6 +53,7 @@ def median_beyond(
         parameters,
         lowest_is_worst=below,
         blame=blame,
+        since=since,
     )
 
 
@@ -54,33 +62,41 @@ def each_beyond(
     name: str,
     threshold: float,
     parameters: Indices,
-    when: Flags | None = None,
     limits: Values | None = None,
-) -> Condition:
-    """Where a statistic of a parameter is above a threshold, for each parameter by itself.
+    since: float = -np.inf,
+) -> Condition | None:
+    """Where a statistic of a parameter is above a threshold, each by itself; None without any.
 
     Args:
         signals: The run.
         name: Of the statistic.
         threshold: What the statistic is compared with.
         parameters: Which are looked at.
-        when: Records that count, bool ``[records]``; all by default.
         limits: Instead, what each parameter's is compared with, ``[parameters]``.
+        since: Records up to this step do not count.
     """
+    if not parameters.size:
+        return None
     values = signals.statistic(name)
     above = threshold if limits is None else limits
     holds = signals.by_record(
         ("above", name, threshold, parameters.tobytes()),
         lambda part: values[part][:, parameters] > above,
     )
+    known = signals.by_record(
+        ("known", name, parameters.tobytes()),
+        lambda part: np.asarray(~np.isnan(values[part][:, parameters]).all(axis=1)),
+    )
     some = np.flatnonzero(holds.any(axis=0))
-    holds, chosen = holds[:, some], parameters[some]
+    chosen = parameters[some]
     return Condition(
         signals.run.step,
-        holds if when is None else holds & when[:, None],
+        holds[:, some] & (signals.run.step > since)[:, None],
         values[:, chosen],
         threshold,
         chosen,
+        since=since,
+        known=known,
     )
 
 
@@ -88,7 +104,7 @@ def at_every_step(
     signals: Signals, value: Float64s, holds: Flags, threshold: float, *, below: bool = False
 ) -> Condition:
     """A condition on a column of every step, for the run as a whole."""
-    return Condition(signals.steps, holds, value, threshold, lowest_is_worst=below)
+    return Condition(signals.steps, holds, value, threshold, lowest_is_worst=below, every_step=True)
 
 
 def all_along(
@@ -108,3 +124,38 @@ def all_along(
     return Condition(
         step, np.ones((2, columns), bool), np.ones((2, columns)), 0.0, parameters, names
     )
+
+
+def too_few(condition: Condition, persistence: Persistence) -> str:
+    """Say that a rule which found nothing could not have found anything, or "".
+
+    Args:
+        condition: Of the rule.
+        persistence: For how long it has to hold.
+    """
+    if condition.lacking:
+        return condition.lacking
+    if condition.known is None:
+        missing = np.isnan(condition.value)
+        known: Flags = ~np.asarray(missing if missing.ndim == 1 else missing.all(axis=1))
+    else:
+        known = condition.known
+    counts: Flags = known & (condition.step > condition.since)
+    needed, records = max(1, persistence.points), int(counts.sum())
+    after = f" after step {step(condition.since)}" if condition.since > 0 else ""
+    if condition.every_step:
+        return "" if records >= needed else f"{counted(records, 'step')}{after}, needs {needed}"
+    windows, width = count_windows(condition.step, counts), thresholds.WINDOW_STEPS
+    if windows >= needed:
+        return ""
+    if windows < records:
+        return f"records of {width * windows} steps{after}, needs {width * needed}"
+    few = f"{counted(records, 'record')}{after}, needs {needed}"
+    apart = np.diff(condition.step[-4:])
+    return f"{few}: {MORE_OFTEN}" if apart.size and np.median(apart) > width else few
+
+
+def too_few_steps(signals: Signals, needed: int) -> str:
+    """Say that there are fewer steps than a rule needs, or ""."""
+    n = int(signals.steps.size)
+    return "" if n >= needed else f"{counted(n, 'step')}, needs {needed}"

@@ -270,8 +270,9 @@ def _not_counted(signals: Signals) -> Condition | None:
         ),
     )
     some = np.flatnonzero(still.any(axis=0))
-    counted = signals.statistic("state_step")[:, some]
-    return Condition(run.step, still[:, some], counted, 0.0, some)
+    counts = signals.statistic("state_step")[:, some]
+    known = np.arange(run.step.size) > 0
+    return Condition(run.step, still[:, some], counts, 0.0, some, known=known)
 
 
 NOT_COUNTED = Rule(

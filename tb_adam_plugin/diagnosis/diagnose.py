@@ -9,6 +9,7 @@ import numpy as np
 
 from . import thresholds
 from .compass import Compass, read_compass
+from .conditions import too_few
 from .recorded_run import Indices, RecordedRun, in_order
 from .registry import RULES
 from .rule import (
@@ -60,12 +61,14 @@ def diagnose(
     with np.errstate(all="ignore"):
         for rule in rules:
             reason = why_not_evaluated(rule, signals)
-            if reason:
-                not_evaluated.append(NotEvaluated(rule.id, rule.title, reason))
+            found = reason or _apply(rule, signals)
+            if isinstance(found, str):
+                not_evaluated.append(NotEvaluated(rule.id, rule.title, found))
             else:
-                findings += _apply(rule, signals)
-        compass = read_compass(signals)
-    return Diagnosis(tuple(_with_causes(findings, rules)), tuple(not_evaluated), compass, signals)
+                findings += found
+        explained = tuple(_with_causes(findings, rules))
+        compass = read_compass(signals, explained)
+    return Diagnosis(explained, tuple(not_evaluated), compass, signals)
 
 
 def why_not_evaluated(rule: Rule, signals: Signals) -> str:
@@ -112,17 +115,21 @@ _COLUMNS = {
 }
 
 
-def _apply(rule: Rule, signals: Signals) -> list[Finding]:
+def _apply(rule: Rule, signals: Signals) -> list[Finding] | str:
+    """The findings of a rule, or why it could not be evaluated."""
     condition = rule.condition(signals)
     if condition is None:
         return []
+    if isinstance(condition, str):
+        return condition
     run = signals.run
     gap = thresholds.MERGE_SHARE * max(0.0, run.last_step - run.first_step)
-    most = thresholds.MOST_FINDINGS_OF_A_RULE
-    return [
-        _finding(rule, _evidence(signals, condition, stretch))
-        for stretch in find_stretches(condition, rule.persistence, gap, most)
-    ]
+    most = 1 if rule.once else thresholds.MOST_FINDINGS_OF_A_RULE
+    stretches = find_stretches(condition, rule.persistence, gap, most)
+    if not stretches:
+        # What has fired is said, however few records there are.
+        return too_few(condition, rule.persistence) or []
+    return [_finding(rule, _evidence(signals, condition, stretch)) for stretch in stretches]
 
 
 def _evidence(signals: Signals, condition: Condition, stretch: Stretch) -> Evidence:

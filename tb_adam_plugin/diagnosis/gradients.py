@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from . import thresholds
-from .conditions import at_every_step
+from .conditions import RESUMED, at_every_step, too_few, too_few_steps
 from .recorded_run import Flags, Float64s, Indices, Values
 from .rule import Condition, Evidence, Persistence, Rule, Severity
-from .signals import Signals, is_settled, median, median_of_all
-from .stretches import in_a_row
+from .second_moment import alive_share
+from .signals import Signals, is_settled, median, median_of_all, recent_median
+from .stretches import in_a_row, lasting
 from .wording import decay, named, number, one_digit, percent, step
 
 # --- none ---------------------------------------------------------------------------------------
@@ -108,10 +111,10 @@ def _nonfinite_message(e: Evidence) -> str:
 def _nonfinite_advice(e: Evidence) -> str:
     run = e.signals.run
     half = any(p.dtype == "float16" for p in run.parameters)
-    lr = e.signals.lr_of(e.parameters, e.first_step)
-    smaller = (
-        f", try lr {number(one_digit(lr / 3))} instead of {number(lr)}" if 0 < lr < np.inf else ""
-    )
+    lr = e.signals.usual_lr(e.parameters, e.first_step)
+    # Before the first step no learning rate has done anything.
+    tried = lr > 0 and e.first_step > thresholds.FIRST_STEP
+    smaller = f", try lr {number(one_digit(lr / 3))} instead of {number(lr)}" if tried else ""
     precision = "train in bfloat16 or with a GradScaler, or " if half else ""
     if e.first_step <= thresholds.FIRST_STEP:  # no step has done it
         where = "Look at the inputs, the initial weights and the loss of the first batch"
@@ -146,34 +149,34 @@ def _norm_before_clip(signals: Signals) -> Float64s:
 _LEFT = "stale_gradient_ratio"
 
 
-def _stale_gradient(signals: Signals) -> Condition | None:
+def _stale_gradient(signals: Signals) -> Condition | str:
     left = signals.column(_LEFT)
     if not np.isfinite(left).any():
         return _adding_up(signals)
+    if signals.steps.size < thresholds.STALE_GRADIENT_STEPS:
+        return too_few_steps(signals, thresholds.STALE_GRADIENT_STEPS)
     holds = in_a_row(left > thresholds.STALE_GRADIENT_RATIO, thresholds.STALE_GRADIENT_STEPS)
     return at_every_step(signals, left, holds, thresholds.STALE_GRADIENT_RATIO)
 
 
-def _adding_up(signals: Signals) -> Condition | None:
+def _adding_up(signals: Signals) -> Condition | str:
     """Where gradients look as if they added up."""
     run = signals.run
     norm = _norm_before_clip(signals)
     first = norm[np.isfinite(norm)][: thresholds.FIRST_LOSSES]
     if not first.size or signals.run.first_step > thresholds.FIRST_STEP:
-        return None
+        return RESUMED
     growth = signals.at_records(norm) / float(np.median(first))
     weights = run.weights_or_matrices
     cosine = signals.median("momentum_gradient_cosine", weights)
     holds = (cosine > thresholds.STALE_GRADIENT_COSINE) & (
         growth > thresholds.STALE_GRADIENT_GROWTH
     )
-    return Condition(
-        run.step,
-        in_a_row(holds, thresholds.STALE_GRADIENT_POINTS),
-        cosine,
-        thresholds.STALE_GRADIENT_COSINE,
-        blame=lambda record: weights,
+    found = Condition(
+        run.step, holds, cosine, thresholds.STALE_GRADIENT_COSINE, blame=lambda record: weights
     )
+    points = Persistence(thresholds.STALE_GRADIENT_POINTS)
+    return replace(found, holds=lasting(found, points), lacking=too_few(found, points))
 
 
 def _stale_gradient_message(e: Evidence) -> str:
@@ -303,7 +306,11 @@ def _gradient_spike(signals: Signals) -> Condition:
     def blame(point: int) -> Indices:
         return _spiking(signals, float(step[point]))
 
-    return Condition(step, value > 0, value, 0.0, blame=blame)
+    usual, settled = thresholds.SPIKE_WINDOW // 2, run.step > signals.settled
+    lacking = ""
+    if not (settled & ~np.isnan(surprise)).any() and signals.steps.size <= usual:
+        lacking = too_few_steps(signals, usual + 1)
+    return Condition(step, value > 0, value, 0.0, blame=blame, lacking=lacking)
 
 
 def _spiking(signals: Signals, step: float) -> Indices:
@@ -375,27 +382,36 @@ def _spike_message(e: Evidence) -> str:
         size = f"{number(thresholds.SPIKE_SURPRISE * float(np.exp(e.value)))} times √v̂"
     where = f" in {named(e.names, s.run.names)}" if e.names else ""
     several = f" {e.points} steps of this kind; the largest:" if e.points > 1 else ""
+    beta2 = s.hyperparameter_now("beta2")
+    memory = f" for up to {1 / (1 - beta2):,.0f} steps" if 0 < beta2 < 1 else ""
     follows = (
         "Clipping left the optimizer no more than usual."
         if _is_clipped(e)
-        else "exp_avg carries it on for ten steps; then √v̂ is too large and steps are too small "
-        "for up to 1/(1 - beta2) steps."
+        else f"exp_avg carries it on for ten steps; then √v̂ is too large and steps are too small"
+        f"{memory}."
     )
     return f"{several} Step {step(e.worst_step)} had a gradient {size}{where}. {follows}".strip()
 
 
 def _spike_advice(e: Evidence) -> str:
+    batch = f"Look at the batch of step {step(e.worst_step)}."
+    if _is_clipped(e):
+        return batch
     norm = e.signals.column("gradient_norm")
     usual = norm[np.isfinite(norm) & (norm > 0)]
-    limit = number(one_digit(2 * float(np.median(usual)))) if usual.size else "a limit"
+    here = norm[e.signals.steps == e.worst_step]
+    limit = one_digit(2 * float(np.median(usual))) if usual.size else float("nan")
+    # One weight may spike while the norm of all of them is as usual: no limit would touch that.
+    touched = not (here <= limit).any()
+    advice = []
+    if touched:
+        to = f" to {number(limit)} (twice the median)" if 0 < limit < np.inf else ""
+        advice.append(f"Clip the gradient norm{to}")
     beta2 = e.signals.hyperparameter_now("beta2")
-    lower = f", or beta2 0.95 instead of {decay(beta2)}" if 0.97 < beta2 < 1 else ""
-    batch = f"Look at the batch of step {step(e.worst_step)}."
-    return (
-        batch
-        if _is_clipped(e)
-        else f"Clip the gradient norm to {limit} (twice the median){lower}. {batch}"
-    )
+    if 0.97 < beta2 < 1:
+        lower = f"beta2 {decay(thresholds.BETA2_FORGETS)} instead of {decay(beta2)}"
+        advice.append(f"or {lower}" if touched else f"Try {lower}")
+    return f"{', '.join(advice)}. {batch}" if advice else batch
 
 
 GRADIENT_SPIKE = Rule(
@@ -423,12 +439,12 @@ GRADIENT_SPIKE = Rule(
 # --- clipping -----------------------------------------------------------------------------------
 
 
-def _clip_always(signals: Signals) -> Condition | None:
+def _clip_always(signals: Signals) -> Condition | str:
     before = signals.column("gradient_norm_before_clip")
     coefficient = signals.column("gradient_norm") / before
     window = thresholds.CLIP_WINDOW
-    if coefficient.size < window:
-        return None
+    if coefficient.size < window + thresholds.CLIP_POINTS - 1:
+        return too_few_steps(signals, window + thresholds.CLIP_POINTS - 1)
     views = np.lib.stride_tricks.sliding_window_view(coefficient, window)
     middle = np.full(coefficient.shape, np.nan)
     middle[window - 1 :] = np.median(views, axis=1)
@@ -439,22 +455,37 @@ def _clip_always(signals: Signals) -> Condition | None:
 
 
 def _clip_advice(e: Evidence) -> str:
-    norm = _norm_before_clip(e.signals)
-    usual = norm[np.isfinite(norm)]
-    wanted = number(one_digit(2 * float(np.median(usual)))) if usual.size else "twice the median"
+    norm, after = _norm_before_clip(e.signals), e.signals.column("gradient_norm")
+    usual, clipped = norm[np.isfinite(norm)], after[e.signals.steps == e.worst_step]
+    wanted = one_digit(2 * float(np.median(usual))) if usual.size else float("nan")
+    value = f" {number(wanted)}" if np.isfinite(wanted) and (clipped < wanted).any() else " of"
+    comma = "," if value != " of" else ""
     return (
-        f"Try max_norm {wanted}, twice the median norm. Adam does not mind the scale until eps "
+        f"Try max_norm{value}{comma} twice the median norm. Adam does not mind the scale until eps "
         "matters; SGD does at once."
     )
+
+
+def _clip_severity(e: Evidence) -> Severity:
+    """A question where nothing but eps knows the scale of the gradients, and that is small."""
+    signals = e.signals
+    if not signals.is_known("epsilon_10_fraction"):
+        return "warning"
+    last = signals.run.step > signals.settled
+    felt = median_of_all(alive_share(signals, "epsilon_10_fraction")[last])
+    return "info" if felt < thresholds.CLIP_EPS_FELT else "warning"
 
 
 CLIP_ALWAYS = Rule(
     id="clip_always",
     title="Every step is clipped",
+    question="Is every step to be clipped?",
     needs=("gradient_norm_before_clip", "gradient_norm"),
+    uses=("epsilon_10_fraction", "zero_second_moment_fraction"),
     condition=_clip_always,
     persistence=Persistence(thresholds.CLIP_POINTS),
-    severity="warning",
+    once=True,
+    severity=_clip_severity,
     message=lambda e: (
         f"Nearly every step is clipped, by a factor of {number(1 / max(e.value, 1e-30))}: "
         "max_norm, and not the loss, sets the scale of the gradients."
@@ -465,13 +496,13 @@ CLIP_ALWAYS = Rule(
 )
 
 
-def _clip_constant(signals: Signals) -> Condition | None:
+def _clip_constant(signals: Signals) -> Condition | str | None:
     if np.isfinite(signals.column("gradient_norm_before_clip")).any():
         return None  # there is no question
     norm = signals.column("gradient_norm")
     window = thresholds.CLIP_WINDOW
-    if norm.size < window:
-        return None
+    if norm.size < window + thresholds.CLIP_POINTS - 1:
+        return too_few_steps(signals, window + thresholds.CLIP_POINTS - 1)
     spread = thresholds.CLIP_CONSTANT_SPREAD
     changes = np.cumsum(np.append(0, ~(np.abs(np.diff(norm)) < spread * norm[1:])))
     # Only where no step differs from the one before is the whole window looked at.
@@ -524,6 +555,7 @@ def _vanishing(signals: Signals) -> Condition | None:
         decades,
         thresholds.VANISHING_DECADES,
         blame=lambda record: weights[: max(1, weights.size // 2)],
+        known=np.ones(decades.shape, bool),
     )
 
 
@@ -559,25 +591,26 @@ VANISHING = Rule(
 # --- noise --------------------------------------------------------------------------------------
 
 
-def _noise(signals: Signals) -> Condition:
+def _noise(signals: Signals) -> Condition | str:
+    if np.isnan(signals.starting_loss):
+        return RESUMED
     run = signals.run
+    since = thresholds.NOISE_START_SHARE * run.length
     weights = run.weights_or_matrices
     cosine = signals.median("momentum_gradient_cosine", weights)
-    window = thresholds.NOISE_AVERAGE_RECORDS
-    smooth = np.full(cosine.shape, np.nan)
-    if cosine.size >= window:
-        smooth[window - 1 :] = np.median(
-            np.lib.stride_tricks.sliding_window_view(cosine, window), axis=1
-        )
+    smooth = recent_median(run.step, cosine, thresholds.NOISE_AVERAGE_WINDOWS)
     now, before = _lately_and_before(signals)
     holds = (
         (np.abs(smooth) < thresholds.NOISE_COSINE)
         & (now > (1 - thresholds.NOISE_FALL) * before)
         & (now > thresholds.NOISE_LOSS_SHARE * signals.starting_loss)
         & (signals.median("update_to_weight_ratio", weights) > thresholds.NOISE_RATIO)
-        & (run.step > thresholds.NOISE_START_SHARE * run.length)
+        & (run.step > since)
     )
-    return Condition(run.step, holds, now / before, 1 - thresholds.NOISE_FALL)
+    known = ~np.isnan(smooth) & np.isfinite(now / before)
+    return Condition(
+        run.step, holds, now / before, 1 - thresholds.NOISE_FALL, since=since, known=known
+    )
 
 
 def _lately_and_before(signals: Signals) -> tuple[Float64s, Float64s]:

@@ -5,24 +5,76 @@ from __future__ import annotations
 import numpy as np
 
 from . import thresholds
-from .conditions import NONE, at_every_step
+from .conditions import NONE, RESUMED, at_every_step, too_few_steps
 from .recorded_run import Flags, Float64s, Indices
 from .rule import Condition, Evidence, Persistence, Rule, Severity
-from .signals import Signals, is_settled, median_of_all, sum_over_steps
-from .stretches import in_a_row
-from .wording import named, number, one_digit, percent, step
+from .signals import (
+    Signals,
+    is_near_peak,
+    median_of_all,
+    rectification,
+    sum_over_steps,
+)
+from .stretches import lasting
+from .windows import count_windows
+from .wording import counted, named, number, one_digit, percent, step
 
 _RATIO = "update_to_weight_ratio"
 _COSINE = "momentum_gradient_cosine"
 
 
+# --- zero ---------------------------------------------------------------------------------------
+
+
+def _zero(signals: Signals) -> Condition | str | None:
+    """A learning rate of 0 in every group, from the first step to the last one so far."""
+    run, lr = signals.run, signals.lr
+    of_groups = run.hyperparameters.get("lr", np.full((0, 0), np.nan))
+    known = np.concatenate([lr[~np.isnan(lr)], of_groups[~np.isnan(of_groups)]])
+    if (known != 0).any():
+        return None
+    steps = max(signals.steps.size, run.step.size)
+    if steps < thresholds.LR_ZERO_STEPS:
+        return f"{counted(steps, 'step')}, needs {thresholds.LR_ZERO_STEPS}"
+    ends = np.array([run.first_step, run.last_step])
+    return Condition(ends, np.ones(2, bool), np.zeros(2), 0.0)
+
+
+LR_ZERO = Rule(
+    id="lr_zero",
+    title="The learning rate is 0: nothing is trained",
+    needs=("lr",),
+    condition=_zero,
+    persistence=Persistence(),
+    severity="error",
+    message=lambda e: (
+        f"The learning rate was 0 in every parameter group at every step, from step "
+        f"{step(e.first_step)} to step {step(e.last_step)}: no weight has changed."
+    ),
+    advice=lambda e: (
+        "A warm-up that begins at 0 stays there until scheduler.step() is called, after each "
+        "optimizer.step(). In a resumed run, see whether the schedule had ended before. Otherwise "
+        "give the optimizer a learning rate above 0."
+    ),
+    reference="",
+    explains=(
+        "frozen",
+        "lr_too_low",
+        "lost_updates",
+        "plateau",
+        "noise_dominated",
+        "bimodal_update",
+    ),
+)
+
+
 # --- jumped -------------------------------------------------------------------------------------
 
 
-def _jumped(signals: Signals) -> Condition | None:
+def _jumped(signals: Signals) -> Condition | str | None:
     steps, lr = signals.steps, signals.lr
     if lr.size < 2:
-        return None
+        return too_few_steps(signals, 2)
     rise: Float64s = _rise_above_peak(lr[:, None])[:, 0]
     holds: Flags = (rise > thresholds.LR_JUMP) & (steps > signals.warmup_end + 1)
     if holds.any():
@@ -49,7 +101,8 @@ def _group_jumped(signals: Signals) -> Condition | None:
 
     any_holds = np.asarray(holds.any(axis=1))
     highest = np.fmax.reduce(rise, axis=1)
-    return Condition(run.step, any_holds, highest, thresholds.LR_JUMP, blame=blame)
+    known = np.ones(run.step.shape, bool)
+    return Condition(run.step, any_holds, highest, thresholds.LR_JUMP, blame=blame, known=known)
 
 
 def _rise_above_peak(lr: Float64s) -> Float64s:
@@ -91,9 +144,12 @@ def _jumped_message(e: Evidence) -> str:
 
 
 def _jumped_advice(e: Evidence) -> str:
+    # Of the steps before, the highest: the one right before may be that of a schedule's end.
+    usual = e.signals.usual_lr(e.parameters, np.nextafter(e.worst_step, 0))
+    back = f"Go back to lr {number(usual)}. " if usual > 0 else ""
     return (
-        f"Go back to lr {number(_lr_before(e))}. Look for scheduler.step() called in the wrong "
-        "place, a scheduler made anew on resume, or a learning rate set by hand."
+        f"{back}Look for scheduler.step() called in the wrong place, a scheduler made anew on "
+        "resume, or a learning rate set by hand."
     )
 
 
@@ -132,8 +188,11 @@ def _too_high(signals: Signals) -> Condition:
         fast: Indices = weights[row >= np.median(row)]
         return fast
 
-    most = _most(signals)
-    return Condition(step, path > share * most, path, most, blame=blame)
+    most, steps = _most(signals), thresholds.LR_TOO_HIGH_PATH_STEPS
+    lacking = RESUMED if signals.run.first_step > thresholds.FIRST_STEP else ""
+    if not lacking and signals.run.last_step < steps:
+        lacking = f"{counted(int(signals.run.last_step), 'step')}, needs {steps}"
+    return Condition(step, path > share * most, path, most, blame=blame, lacking=lacking)
 
 
 def _most(signals: Signals) -> float:
@@ -153,7 +212,7 @@ def _rose_to(signals: Signals) -> float:
 
     0 if it did not rise, or came down again in the second half of these steps.
     """
-    if signals.run.first_step > thresholds.FIRST_STEP:
+    if signals.run.first_step > thresholds.FIRST_STEP or not signals.loss_is_measure:
         return 0.0
     early = signals.steps <= signals.warmup_end + thresholds.LR_TOO_HIGH_STEPS
     loss, first = signals.column("loss")[early][1:], _loss_before(signals)
@@ -208,39 +267,59 @@ def _too_high_severity(e: Evidence) -> Severity:
     if e.value <= e.threshold and not _rose_to(e.signals):
         return "info"
     far = _largest_ratio(e) > thresholds.LR_FAR_TOO_HIGH_RATIO
-    overshoots = _gain_ratio_low(e.signals).holds.any()
-    return "error" if far or overshoots or _blew_up(e.signals).any() else "warning"
+    blew_up = e.signals.loss_is_measure and _blew_up(e.signals).any()
+    return "error" if far or _overshoots(e.signals) or blew_up else "warning"
 
 
 def _too_high_factor(e: Evidence) -> float:
+    """What to divide the learning rate by; NaN where no factor within reason is enough."""
     enough = _largest_ratio(e, corrected=True) / thresholds.LR_TOO_HIGH_TARGET_RATIO
     if _too_high_severity(e) == "error":
         enough = max(enough, thresholds.LR_TOO_HIGH_FACTORS[1])
     factors = thresholds.LR_TOO_HIGH_FACTORS
-    return next((factor for factor in factors if factor >= enough), factors[-1])
+    return next((factor for factor in factors if factor >= enough), float("nan"))
 
 
 def _too_high_advice(e: Evidence) -> str:
-    lr, factor = e.signals.peak_lr, _too_high_factor(e)
+    lr, factor = e.signals.usual_lr(NONE, e.worst_step), _too_high_factor(e)
+    warm_up = _longer_warmup(e.signals)
     if _too_high_severity(e) == "info":
-        return f"If the loss rises at first, try a third of it, or a warm-up{warmup(e.signals)}."
+        or_warm_up = f", or a warm-up{warm_up}" if warm_up is not None else ""
+        return f"If the loss rises at first, try a third of it{or_warm_up}."
+    or_warm_up = f" Or warm the learning rate up{warm_up}." if warm_up is not None else ""
+    ratio = _largest_ratio(e)
+    if not factor > 0:
+        least = number(thresholds.LR_TOO_HIGH_TARGET_RATIO)
+        now = f" ({number(lr)})" if lr > 0 else ""
+        return f"Lower the learning rate{now} until no update-to-weight ratio is above {least}."
     if not lr > 0:
-        return f"Divide the learning rate by {factor:.0f}, or warm up."
-    wanted, ratio = one_digit(lr / factor), _largest_ratio(e)
+        return f"Divide the learning rate by {factor:.0f}.{or_warm_up}"
+    wanted = one_digit(lr / factor)
     return (
         f"Try lr {number(wanted)} instead of {number(lr)}: update-to-weight ratio "
-        f"{number(ratio)} → about {number(ratio * wanted / lr)}. Or warm the learning rate "
-        f"up{warmup(e.signals)}."
+        f"{number(ratio)} → about {number(ratio * wanted / lr)}.{or_warm_up}"
     )
 
 
 def warmup(signals: Signals) -> str:
     """How long a warm-up would be, as in " over 200 steps"; "" where that is not known."""
+    steps = _warmup_steps(signals)
+    return f" over {steps:.0f} steps" if steps > 0 else ""
+
+
+def _longer_warmup(signals: Signals) -> str | None:
+    """The same; None where there is a warm-up as long already."""
+    steps, now = _warmup_steps(signals), signals.warmup_end
+    return None if now and not steps > now else warmup(signals)
+
+
+def _warmup_steps(signals: Signals) -> float:
+    """How many steps a warm-up would have; NaN where that is not known, or would be none."""
     beta2 = signals.hyperparameter_now("beta2")
     if not 0 < beta2 < 1:
-        return ""
+        return float("nan")
     steps = min(2 / (1 - beta2), thresholds.WARMUP_SHARE * signals.run.length)
-    return f" over {max(1.0, steps):.0f} steps"
+    return steps if steps >= thresholds.LEAST_WARMUP else float("nan")
 
 
 def _too_high_message(e: Evidence) -> str:
@@ -271,6 +350,7 @@ LR_TOO_HIGH = Rule(
     message=_too_high_message,
     advice=_too_high_advice,
     reference="Cohen et al. 2022, Adaptive gradient methods at the edge of stability",
+    once=True,
     explains=(
         "loss_blowup", "dead_units", "nonfinite", "gradient_spike", "weight_decay_too_strong",
         "init_too_large", "plateau", "noise_dominated", "layer_imbalance", "stale_second_moment",
@@ -283,8 +363,18 @@ LR_TOO_HIGH = Rule(
 def _gain_ratio_low(signals: Signals) -> Condition:
     step, ratio = signals.gain_ratio
     low = ratio < thresholds.GAIN_RATIO_LOW
-    holds = in_a_row(low, thresholds.GAIN_RATIO_POINTS)
-    return Condition(step, holds, ratio, thresholds.GAIN_RATIO_LOW, lowest_is_worst=True)
+    known = ~np.isnan(signals.column("gain_ratio"))
+    windows = count_windows(signals.steps, known) if known.any() else 0
+    needed = thresholds.GAIN_RATIO_WINDOWS + thresholds.GAIN_RATIO_POINTS - 1
+    lacking = "" if windows >= needed else f"{counted(windows, 'gain ratio')}, needs {needed}"
+    return Condition(
+        step, low, ratio, thresholds.GAIN_RATIO_LOW, lowest_is_worst=True, lacking=lacking
+    )
+
+
+def _overshoots(signals: Signals) -> bool:
+    low, points = _gain_ratio_low(signals), Persistence(thresholds.GAIN_RATIO_POINTS)
+    return bool(lasting(low, points).any())
 
 
 GAIN_RATIO_LOW = Rule(
@@ -292,7 +382,7 @@ GAIN_RATIO_LOW = Rule(
     title="Do the steps overshoot?",
     needs=("gain_ratio",),
     condition=_gain_ratio_low,
-    persistence=Persistence(),
+    persistence=Persistence(thresholds.GAIN_RATIO_POINTS),
     severity="info",
     message=lambda e: (
         f"A step changes the loss of its own batch by {number(e.value)} times what its gradient "
@@ -318,12 +408,31 @@ def _loss_blowup(signals: Signals) -> Condition:
     return at_every_step(signals, signals.smooth_loss, _blew_up(signals), limit)
 
 
+def _loss_blowup_severity(e: Evidence) -> Severity:
+    return "error" if e.signals.loss_is_measure else "info"
+
+
+def _loss_blowup_message(e: Evidence) -> str:
+    question = (
+        ""
+        if e.signals.loss_is_measure
+        else " A loss that is near 0 or changes its sign, as in reinforcement learning, is no "
+        "measure of progress. Is this one?"
+    )
+    return (
+        f"The loss (average of {thresholds.LOSS_AVERAGE_STEPS} steps) reached {number(e.value)} at "
+        f"step {step(e.worst_step)}; it began at {number(e.signals.first_loss)}.{question}"
+    )
+
+
 def _loss_blowup_advice(e: Evidence) -> str:
-    lr = e.signals.lr_of(NONE, e.first_step)
+    if not e.signals.loss_is_measure:
+        return ""
+    lr = e.signals.usual_lr(NONE, e.first_step)
     tried = (
         f"Try lr {number(one_digit(lr / 10))} instead of {number(lr)}"
         if lr > 0
-        else ("Divide the learning rate by 10")
+        else "Divide the learning rate by 10"
     )
     before = e.signals.smooth_loss[e.signals.steps < e.first_step]
     first = _loss_before(e.signals)
@@ -337,14 +446,12 @@ def _loss_blowup_advice(e: Evidence) -> str:
 LOSS_BLOWUP = Rule(
     id="loss_blowup",
     title="Loss blew up",
+    question="Did the loss blow up?",
     needs=("loss",),
     condition=_loss_blowup,
     persistence=Persistence(thresholds.LOSS_BLOWUP_POINTS),
-    severity="error",
-    message=lambda e: (
-        f"The loss (average of {thresholds.LOSS_AVERAGE_STEPS} steps) reached {number(e.value)} at "
-        f"step {step(e.worst_step)}; it began at {number(e.signals.first_loss)}."
-    ),
+    severity=_loss_blowup_severity,
+    message=_loss_blowup_message,
     advice=_loss_blowup_advice,
     reference="",
     explains=("dead_units", "nonfinite", "plateau", "stale_second_moment", "layer_imbalance"),
@@ -354,14 +461,15 @@ LOSS_BLOWUP = Rule(
 # --- too low ------------------------------------------------------------------------------------
 
 
-def _too_low(signals: Signals) -> Condition:
+def _too_low(signals: Signals) -> Condition | str:
     run = signals.run
     matrices = run.weights_or_matrices
-    ratio = signals.median(_RATIO, matrices) / _rectification(signals)
-    late = run.step > thresholds.LR_TOO_LOW_START_SHARE * run.length
-    counts = is_settled(signals) & late
+    ratio = signals.median(_RATIO, matrices) / rectification(signals)
+    since = max(signals.settled, thresholds.LR_TOO_LOW_START_SHARE * run.length)
+    # At a learning rate that has decayed gradients agree, and that says nothing of its peak.
+    counts = (run.step > since) & is_near_peak(signals)
     if not signals.is_known(_COSINE):
-        return _moves_little(signals, ratio, counts)
+        return _moves_little(signals, ratio, counts, since)
     cosine = signals.median(_COSINE, matrices)
     surprise = signals.median("gradient_surprise", matrices)
     # Where gradients have faded against their past, training is done rather than slow.
@@ -369,6 +477,7 @@ def _too_low(signals: Signals) -> Condition:
     holds = (
         (cosine > thresholds.LR_TOO_LOW_COSINE)
         & (ratio < thresholds.LR_TOO_LOW_RATIO)
+        & (ratio > 0)
         & still_learning
         & counts
     )
@@ -378,36 +487,39 @@ def _too_low(signals: Signals) -> Condition:
         agreeing: Indices = matrices[row > thresholds.LR_TOO_LOW_COSINE]
         return agreeing
 
-    return Condition(run.step, holds, cosine, thresholds.LR_TOO_LOW_COSINE, matrices, blame=blame)
+    return Condition(
+        run.step,
+        holds,
+        cosine,
+        thresholds.LR_TOO_LOW_COSINE,
+        matrices,
+        blame=blame,
+        since=since,
+        known=~np.isnan(cosine) & counts,
+    )
 
 
-def _moves_little(signals: Signals, ratio: Float64s, counts: Flags) -> Condition:
+def _moves_little(
+    signals: Signals, ratio: Float64s, counts: Flags, since: float
+) -> Condition | str:
     """Where the optimizer has no first moment: weights hardly move, and the loss hardly falls."""
+    if np.isnan(signals.starting_loss):
+        return RESUMED
     threshold = thresholds.LR_TOO_LOW_RATIO_ALONE
     loss = signals.at_records(signals.smooth_loss)
     slow = loss > thresholds.LR_TOO_LOW_LOSS_SHARE * signals.starting_loss
     holds = (ratio < threshold) & (ratio > 0) & slow & counts
     matrices = signals.run.weights_or_matrices
     return Condition(
-        signals.run.step, holds, ratio, threshold, lowest_is_worst=True, blame=lambda _: matrices
+        signals.run.step,
+        holds,
+        ratio,
+        threshold,
+        lowest_is_worst=True,
+        blame=lambda _: matrices,
+        since=since,
+        known=~np.isnan(ratio) & counts,
     )
-
-
-def _rectification(signals: Signals) -> Float64s:
-    """What RAdam multiplies its steps by, a warm-up of its own; 1 for other optimizers.
-
-    Liu et al. 2020, On the variance of the adaptive learning rate and beyond, algorithm 2.
-
-    Returns:
-        float64 ``[records]``.
-    """
-    step, beta2 = signals.run.step, signals.hyperparameter_now("beta2")
-    if not 0 < beta2 < 1 or any(group.optimizer != "RAdam" for group in signals.run.groups):
-        return np.ones(step.shape)
-    end = 2 / (1 - beta2) - 1
-    now = end - 2 * step * beta2**step / (1 - beta2**step)
-    rectified = np.sqrt((now - 4) * (now - 2) * end / ((end - 4) * (end - 2) * now))
-    return np.where(now > 5, rectified, 1.0)
 
 
 def _too_low_advice(e: Evidence) -> str:
@@ -416,7 +528,7 @@ def _too_low_advice(e: Evidence) -> str:
     cosine = median_of_all(e.signals.median(_COSINE, run.weights_or_matrices)[inside])
     ratio = median_of_all(e.signals.median(_RATIO, run.weights_or_matrices)[inside])
     factor = 30 if cosine > thresholds.LR_FAR_TOO_LOW_COSINE else 10
-    lr = e.signals.peak_lr
+    lr = e.signals.usual_lr(NONE, e.last_step)
     note = "On small data judge by the validation loss first: this speaks of the training loss."
     if not lr > 0:
         return f"Raise the learning rate {factor}-fold. {note}"
@@ -451,6 +563,7 @@ LR_TOO_LOW = Rule(
     message=_too_low_message,
     advice=_too_low_advice,
     reference="Baydin et al. 2018, Online learning rate adaptation with hypergradient descent",
+    once=True,
     explains=("plateau", "bimodal_update"),
     uses=("gradient_surprise",),
 )
@@ -500,5 +613,5 @@ LR_DECAYED_EARLY = Rule(
         f"T_max or total_steps = {step(e.signals.run.length)} or more."
     ),
     reference="",
-    explains=("lr_too_low", "plateau"),
+    explains=("lr_too_low", "lost_updates", "plateau", "noise_dominated", "bimodal_update"),
 )

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from . import thresholds
-from .conditions import median_beyond
+from .conditions import RESUMED, median_beyond
 from .rule import Condition, Persistence, Rule
-from .signals import Signals, has_converged, is_settled
+from .signals import Signals, has_converged
 from .wording import number, percent
 
 
-def _plateau(signals: Signals) -> Condition:
+def _plateau(signals: Signals) -> Condition | str:
+    if np.isnan(signals.starting_loss):
+        return RESUMED
     run = signals.run
+    since = max(signals.settled, thresholds.PLATEAU_START_SHARE * run.length)
     loss = signals.at_records(signals.smooth_loss)
     holds = (
         (loss > thresholds.PLATEAU_LOSS_SHARE * signals.starting_loss)
         & (signals.starting_loss > 0)
-        & (run.step > thresholds.PLATEAU_START_SHARE * run.length)
-        & is_settled(signals)
+        & (run.step > since)
     )
-    return Condition(run.step, holds, loss / signals.starting_loss, thresholds.PLATEAU_LOSS_SHARE)
+    value = loss / signals.starting_loss
+    return Condition(run.step, holds, value, thresholds.PLATEAU_LOSS_SHARE, since=since)
 
 
 PLATEAU = Rule(
@@ -37,7 +42,9 @@ PLATEAU = Rule(
 )
 
 
-def _converged(signals: Signals) -> Condition:
+def _converged(signals: Signals) -> Condition | str:
+    if np.isnan(signals.starting_loss):
+        return RESUMED
     return median_beyond(
         signals,
         "gradient_surprise",
@@ -77,7 +84,7 @@ BIMODAL_UPDATE = Rule(
         "update_bimodality",
         thresholds.BIMODAL_SHARE,
         s.run.weights_or_matrices,
-        is_settled(s),
+        since=s.settled,
     ),
     persistence=Persistence(thresholds.BIMODAL_POINTS),
     severity="info",

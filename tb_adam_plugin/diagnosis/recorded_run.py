@@ -18,7 +18,9 @@ Flags = npt.NDArray[np.bool_]
 Indices = npt.NDArray[np.intp]
 
 # Parts of a name that say a matrix is a table of rows, of which a step uses a few.
-_EMBEDDING_WORDS = ("emb", "wte", "wpe", "lookup")
+_EMBEDDING_WORDS = ("emb", "wte", "wpe", "lookup", "codebook")
+# Parts of a last name that say a matrix mixes features.
+_WEIGHT_WORDS = ("weight", "kernel", "proj", "lora", "w")
 _MIXING_MODULES = ("linear", "conv", "attention", "rnn", "lstm", "gru")
 _LEAST_MATRIX = 64
 # The first steps of a warm-up have a learning rate of 0.
@@ -204,6 +206,12 @@ def is_embedding(parameter: Parameter) -> bool:
     if any(word in module for word in _MIXING_MODULES):
         return False
     return "embedding" in module or any(w in parameter.name.lower() for w in _EMBEDDING_WORDS)
+
+
+def may_be_table(parameter: Parameter) -> bool:
+    """Whether a matrix may be a table or a codebook: no weight of a layer, by its name."""
+    last = parameter.name.rsplit(".", 1)[-1].lower()
+    return len(parameter.shape) == 2 and not any(word in last for word in _WEIGHT_WORDS)
 
 
 def fan_in(parameter: Parameter) -> int:

@@ -15,6 +15,7 @@ from .rule import Rule, together
 
 RULES: tuple[Rule, ...] = (
     # What is certain.
+    learning_rate.LR_ZERO,
     configuration.NOT_IN_OPTIMIZER,
     gradients.NO_GRADIENT,
     gradients.STALE_GRADIENT,
@@ -31,9 +32,9 @@ RULES: tuple[Rule, ...] = (
     weights.INIT_TOO_SMALL,
     weights.INIT_TOO_LARGE,
     learning_rate.LR_TOO_HIGH,
+    learning_rate.LR_DECAYED_EARLY,
     weights.LOST_UPDATES,
     weights.WEIGHT_DECAY,
-    learning_rate.LR_DECAYED_EARLY,
     gradients.CLIP_ALWAYS,
     # The state.
     configuration.BETA1_TOO_HIGH,

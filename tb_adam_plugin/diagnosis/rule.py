@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from .recorded_run import Flags, Float64s, Indices, Values
 from .signals import Signals
 
@@ -26,6 +28,12 @@ class Condition:
         names: Instead, names of parameters that have no statistics.
         lowest_is_worst: Whether the worst point is that of the smallest value.
         blame: For the run as a whole: which parameters a point is about, by its index.
+        every_step: Whether the points are steps, which are counted as they are. Records are counted
+            in windows, see :mod:`.windows`.
+        since: The points up to this step do not count: the warm-up, say.
+        known: At which points anything is known, bool ``[points]``; by default where a value is no
+            NaN. Where too few are, a rule that finds nothing has not been evaluated.
+        lacking: What is too few for it otherwise, as "3 steps, needs 10"; "" if nothing is.
     """
 
     step: Float64s
@@ -36,6 +44,10 @@ class Condition:
     names: tuple[str, ...] = ()
     lowest_is_worst: bool = False
     blame: Callable[[int], Indices] | None = None
+    every_step: bool = False
+    since: float = -np.inf
+    known: Flags | None = None
+    lacking: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +55,7 @@ class Persistence:
     """How long a condition has to hold.
 
     Attributes:
-        points: In a row.
+        points: Windows of records in a row, or steps where the condition is about every step.
         steps: From the first to the last of them, at least.
     """
 
@@ -86,7 +98,8 @@ class Rule:
         id: Of the rule; findings carry it.
         title: In a few words.
         needs: Statistics, or columns of every step as ``loss``, without which it says nothing.
-        condition: Where it holds.
+        condition: Where it holds; None where there is nothing that it could be about, a reason
+            where it cannot be evaluated.
         persistence: For how long it must.
         severity: How bad it is, which may depend on the evidence.
         message: What was seen and why it matters.
@@ -96,12 +109,14 @@ class Rule:
         needs_any: One of these is enough, where there are any; of a tuple all are needed.
         uses: What it reads as well where it was recorded.
         question: The title where the severity comes out as "info"; "" for the same one.
+        once: Whether it is about a setting, so that all its stretches are one finding, with one
+            value to try.
     """
 
     id: str
     title: str
     needs: tuple[str, ...]
-    condition: Callable[[Signals], Condition | None]
+    condition: Callable[[Signals], Condition | str | None]
     persistence: Persistence
     severity: Severity | Callable[[Evidence], Severity]
     message: Callable[[Evidence], str]
@@ -111,6 +126,7 @@ class Rule:
     needs_any: tuple[str | tuple[str, ...], ...] = ()
     uses: tuple[str, ...] = ()
     question: str = ""
+    once: bool = False
 
 
 def together(names: str | tuple[str, ...]) -> tuple[str, ...]:

@@ -9,8 +9,8 @@ from .conditions import each_beyond, median_beyond
 from .learning_rate import warmup
 from .recorded_run import Flags, Float64s
 from .rule import Condition, Evidence, Persistence, Rule
-from .signals import Signals, has_converged, is_settled, median
-from .wording import decade_below, decay, named, number, percent, step
+from .signals import Signals, has_converged, median
+from .wording import counted, decade_below, decay, named, number, percent, step
 
 # --- lost or reset ------------------------------------------------------------------------------
 
@@ -38,7 +38,16 @@ def _state_reset(signals: Signals) -> Condition:
     holds[1:] &= np.logical_or.accumulate(known, axis=0)[:-1]
     holds[:1] = False
     holds |= fewer[:, some]
-    return Condition(run.step, holds, holds.astype(np.float64), 0.0, some)
+    lacking = "" if run.step.size > 1 else f"{counted(run.step.size, 'record')}, needs 2"
+    return Condition(
+        run.step,
+        holds,
+        holds.astype(np.float64),
+        0.0,
+        some,
+        known=np.ones(run.step.shape, bool),
+        lacking=lacking,
+    )
 
 
 def _state_reset_advice(e: Evidence) -> str:
@@ -109,9 +118,12 @@ UNDERFLOW = Rule(
 def _frozen_advice(e: Evidence) -> str:
     beta2 = e.signals.hyperparameter_now("beta2")
     now = f" instead of {decay(beta2)}" if 0 < beta2 < 1 else ""
+    lower = [decay(b) for b in (0.99, 0.95) if not beta2 <= b]
+    if not lower:
+        return "Keep the optimizer's state in float32."
     return (
         "Keep the optimizer's state in float32, or use a beta2 whose decay the type can hold: "
-        f"0.99 or 0.95{now}."
+        f"{' or '.join(lower)}{now}."
     )
 
 
@@ -126,6 +138,7 @@ FROZEN = Rule(
         s.run.weights_or_matrices,
     ),
     persistence=Persistence(thresholds.FROZEN_POINTS),
+    once=True,
     severity="warning",
     message=lambda e: (
         f"In {percent(e.value)} of the elements with an exp_avg_sq above 0, beta2 · exp_avg_sq "
@@ -168,7 +181,8 @@ def _beta2_too_low(signals: Signals) -> Condition:
         "second_moment_flicker",
         thresholds.BETA2_TOO_LOW_FLICKER,
         signals.run.weights_or_matrices,
-        is_settled(signals) & (not high),
+        np.full(signals.run.step.shape, not high),
+        since=signals.settled,
     )
 
 
@@ -178,6 +192,7 @@ BETA2_TOO_LOW = Rule(
     needs=("second_moment_flicker",),
     condition=_beta2_too_low,
     persistence=Persistence(thresholds.BETA2_TOO_LOW_POINTS),
+    once=True,
     severity="error",
     message=_beta2_message,
     advice=_beta2_advice,
@@ -202,7 +217,7 @@ BETA2_TOO_LOW = Rule(
 # --- eps ----------------------------------------------------------------------------------------
 
 
-def _alive_share(signals: Signals, name: str) -> Float64s:
+def alive_share(signals: Signals, name: str) -> Float64s:
     """Median share of the elements with v > 0 whose √v̂ is small, float64 ``[records]``."""
 
     def compute(part: slice) -> Float64s:
@@ -215,17 +230,20 @@ def _alive_share(signals: Signals, name: str) -> Float64s:
     return signals.by_record(("alive share", name), compute)
 
 
-def _eps_condition(signals: Signals, name: str) -> Condition:
-    value = _alive_share(signals, name)
-    holds = (value > thresholds.EPS_DOMINATES_FRACTION) & is_settled(signals)
+def _eps_condition(signals: Signals, name: str) -> Condition | str:
     run = signals.run
+    if all(run.optimizer_of(int(i)) == "Adadelta" for i in run.weights_or_matrices):
+        return "the eps of Adadelta stands under the root, and sets the size of its first steps"
+    value, since = alive_share(signals, name), signals.settled
     if not np.isnan(signals.uncorrected_alpha):
-        holds &= run.step > thresholds.EPS_UNCORRECTED_SHARE / (1 - signals.uncorrected_alpha)
+        shortest = thresholds.EPS_UNCORRECTED_SHARE / (1 - signals.uncorrected_alpha)
+        since = max(since, shortest)
     return Condition(
         run.step,
-        holds,
+        (value > thresholds.EPS_DOMINATES_FRACTION) & (run.step > since),
         value,
         thresholds.EPS_DOMINATES_FRACTION,
+        since=since,
         blame=lambda record: run.weights_or_matrices[
             signals.statistic(name)[record, run.weights_or_matrices]
             > thresholds.EPS_DOMINATES_FRACTION
@@ -243,10 +261,11 @@ def _eps_advice(e: Evidence) -> str:
     smaller = "If the gradients are small because the loss is scaled down, scale it back instead."
     if not values.size:
         return f"Lower ε. {smaller}"
-    wanted = max(1e-12, decade_below(float(np.median(values)) / 100))
-    now = f" instead of {number(eps)}" if eps > 0 else ""
+    wanted = max(thresholds.EPS_LEAST, decade_below(float(np.median(values)) / 100))
     root = number(float(np.median(values)))
-    return f"Try eps {number(wanted)}{now}: √v̂ is about {root}. {smaller}"
+    if not wanted < eps:  # where it is not known, there is nothing to say that it would be lower
+        return f"√v̂ is about {root}: see why the gradients are as small. {smaller}"
+    return f"Try eps {number(wanted)} instead of {number(eps)}: √v̂ is about {root}. {smaller}"
 
 
 _EPS_EXPLAINS = ("lr_too_low", "plateau", "bimodal_update", "noise_dominated")
@@ -265,6 +284,7 @@ EPS_DOMINATES = Rule(
     advice=_eps_advice,
     reference="Wortsman et al. 2023, Small-scale proxies for large-scale Transformer instabilities",
     explains=("eps_influences", *_EPS_EXPLAINS),
+    once=True,
     uses=("zero_second_moment_fraction", "exp_avg_sq_root"),
 )
 
@@ -282,6 +302,7 @@ EPS_INFLUENCES = Rule(
     advice=_eps_advice,
     reference="Choi et al. 2019, On empirical comparisons of optimizers for deep learning",
     explains=_EPS_EXPLAINS,
+    once=True,
     uses=("zero_second_moment_fraction", "exp_avg_sq_root"),
 )
 
@@ -297,9 +318,19 @@ def _stale(signals: Signals) -> Condition:
         "gradient_surprise",
         thresholds.STALE_SURPRISE,
         weights,
-        is_settled(signals) & ~has_converged(signals) & some,
+        ~has_converged(signals) & some,
         below=True,
+        since=signals.settled,
     )
+
+
+def _stale_advice(e: Evidence) -> str:
+    clip = "Clipping the gradient norm keeps a burst out"
+    beta2 = e.signals.hyperparameter_now("beta2")
+    if not thresholds.BETA2_FORGETS < beta2 < 1:
+        return f"{clip}."
+    lower = decay(thresholds.BETA2_FORGETS)
+    return f"{clip}, and beta2 {lower} instead of {decay(beta2)} forgets it sooner."
 
 
 STALE = Rule(
@@ -313,9 +344,7 @@ STALE = Rule(
         f"Gradients are {number(1 / e.value)} times smaller than what exp_avg_sq "
         "remembers, and so are the steps. Was there a burst of large gradients before?"
     ),
-    advice=lambda e: (
-        "A lower beta2 (0.95) forgets sooner; clipping the gradient norm keeps a burst out."
-    ),
+    advice=_stale_advice,
     reference="Bai et al. 2025, Adaptive preconditioners trigger loss spikes in Adam",
     explains=("converged",),
 )

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from . import thresholds
 from .recorded_run import Flags, Float64s, Indices, RecordedRun, Values, fan_in
+from .windows import window_of
 
 _Part = TypeVar("_Part", bound=npt.NDArray[Any])
 
@@ -197,6 +198,29 @@ class Signals:
         known = self.lr[np.isfinite(self.lr)]
         return float(known.max()) if known.size else float("nan")
 
+    def usual_lr(self, parameters: Indices, step: float) -> float:
+        """The learning rate that advice speaks of: the highest up to a step, or a warm-up's end.
+
+        Args:
+            parameters: Indices of what it is about; for none it is that of the main group.
+            step: Up to which.
+
+        Returns:
+            What somebody has chosen, and no value of a schedule on its way; NaN where that is not
+            known: without a learning rate above 0, and where a warm-up has not ended.
+        """
+        if self.warmup_end and self.warmup_end >= self.run.last_step:
+            return float("nan")
+        end, values = max(step, self.warmup_end), self.run.hyperparameters.get("lr")
+        groups = self.run.group_of[parameters]
+        group = int(np.bincount(groups).argmax()) if groups.size else self.run.main_group
+        if group == self.run.main_group or values is None or group >= values.shape[1]:
+            lr = self.lr[self.steps <= end]
+        else:
+            lr = values[self.run.step <= end, group]
+        lr = lr[np.isfinite(lr) & (lr > 0)]
+        return float(lr.max()) if lr.size else float("nan")
+
     @cached_property
     def warmup_end(self) -> float:
         """The last step of a warm-up: up to where the learning rate rose from step to step."""
@@ -234,18 +258,15 @@ class Signals:
 
     @cached_property
     def gain_ratio(self) -> tuple[Float64s, Float64s]:
-        """The gain ratio where it was recorded, each the median of the last records, and the steps.
+        """The gain ratio where it was recorded, each the median of the last windows, and the steps.
 
         float64 ``[records with one]`` twice; as many as make a median are left out at the start.
         """
         values = self.column("gain_ratio")
         known = ~np.isnan(values)
         step, values = self.steps[known], values[known]
-        window = thresholds.GAIN_RATIO_RECORDS
-        if values.size < window:
-            return np.empty(0), np.empty(0)
-        views = np.lib.stride_tricks.sliding_window_view(values, window)
-        return step[window - 1 :], np.median(views, axis=1)
+        recent = recent_median(step, values, thresholds.GAIN_RATIO_WINDOWS)
+        return step[~np.isnan(recent)], recent[~np.isnan(recent)]
 
     # --- loss ---
 
@@ -265,6 +286,16 @@ class Signals:
     def starting_loss(self) -> float:
         """The loss before training; NaN if the run was resumed, or none was recorded."""
         return float("nan") if self.run.first_step > thresholds.FIRST_STEP else self.first_loss
+
+    @cached_property
+    def loss_is_measure(self) -> bool:
+        """Whether how high a loss is says how far training has come.
+
+        That of reinforcement learning begins near 0 and changes its sign.
+        """
+        loss = self.column("loss")
+        least = float(loss[np.isfinite(loss)].min(initial=np.inf))
+        return self.first_loss >= thresholds.LEAST_FIRST_LOSS and least >= 0
 
     @cached_property
     def blowup_limit(self) -> float:
@@ -294,6 +325,48 @@ def median(values: Values | Float64s) -> Float64s:
 def median_of_all(values: Values | Float64s) -> float:
     """Median of the values that are no NaN; NaN if there is none."""
     return float(median(values.reshape(1, -1))[0])
+
+
+def recent_median(
+    step: Float64s,
+    values: Values | Float64s,
+    windows: int,
+    at: Indices | None = None,
+    least: int | None = None,
+) -> Float64s:
+    """Median of the records of the last windows, see :mod:`.windows`, up to each of some records.
+
+    Args:
+        step: float64 ``[records]``, ascending.
+        values: ``[records]`` or ``[records, columns]``; NaN is left out.
+        windows: How many.
+        at: Indices of the records at which it is wanted; all by default.
+        least: In how many of the windows there has to be a value; all by default.
+
+    Returns:
+        float64 ``[at]`` or ``[at, columns]``; NaN where there are fewer windows.
+    """
+    records = np.arange(len(values)) if at is None else at
+    if not records.size:
+        return np.full((0, *values.shape[1:]), np.nan)
+    columns = values.reshape(len(values), -1)
+    window = window_of(step)
+    first = np.searchsorted(window, window[records] - windows + 1)
+    most = int((records - first + 1).max(initial=1))
+    place = records[:, None] - np.arange(most)
+    inside = place >= first[:, None]
+    chosen = np.where(inside[..., None], columns[np.maximum(place, 0)], np.nan)
+    # In how many windows there is one: where the last known one is in another window.
+    known, within = ~np.isnan(chosen), window[np.maximum(place, 0)]
+    seen = np.zeros((records.size, columns.shape[1]), np.intp)
+    latest = np.full(seen.shape, -1, np.intp)
+    for i in range(most):
+        new = known[:, i] & (latest != within[:, i, None])
+        seen += new
+        latest = np.where(new, within[:, i, None], latest)
+    middle = median(chosen.swapaxes(1, 2).reshape(-1, most)).reshape(seen.shape)
+    found: Float64s = np.where(seen >= (windows if least is None else least), middle, np.nan)
+    return found.reshape(records.size, *values.shape[1:])
 
 
 def moving_average(values: Float64s, steps: int) -> Float64s:
@@ -344,9 +417,36 @@ def is_settled(signals: Signals) -> Flags:
     return signals.run.step > signals.settled
 
 
+def is_near_peak(signals: Signals) -> Flags:
+    """Records at which the learning rate is at least half of its peak so far, bool ``[records]``.
+
+    Where it is not known they all are.
+    """
+    lr = signals.at_records(signals.lr)
+    return ~(lr < thresholds.NEAR_PEAK * signals.peak_lr)
+
+
+def rectification(signals: Signals) -> Float64s:
+    """What RAdam multiplies its steps by, a warm-up of its own; 1 for other optimizers.
+
+    Liu et al. 2020, On the variance of the adaptive learning rate and beyond, algorithm 2.
+
+    Returns:
+        float64 ``[records]``.
+    """
+    step, beta2 = signals.run.step, signals.hyperparameter_now("beta2")
+    if not 0 < beta2 < 1 or any(group.optimizer != "RAdam" for group in signals.run.groups):
+        return np.ones(step.shape)
+    end = 2 / (1 - beta2) - 1
+    now = end - 2 * step * beta2**step / (1 - beta2**step)
+    rectified = np.sqrt((now - 4) * (now - 2) * end / ((end - 4) * (end - 2) * now))
+    return np.where(now > 5, rectified, 1.0)
+
+
 def has_converged(signals: Signals) -> Flags:
     """Records at which the loss is next to nothing of what it was, bool ``[records]``."""
-    now = signals.at_records(signals.smooth_loss)
+    # Far below 0 nothing is of what it was.
+    now = np.abs(signals.at_records(signals.smooth_loss))
     converged: Flags = now < thresholds.CONVERGED_LOSS_SHARE * signals.starting_loss
     return converged
 

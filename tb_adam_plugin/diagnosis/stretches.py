@@ -1,4 +1,4 @@
-"""Where a condition holds for long enough, in stretches of points."""
+"""Where a condition holds for long enough, in stretches of points: windows of records, or steps."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .recorded_run import Flags, Float64s, Indices
+from . import thresholds
+from .recorded_run import Flags, Float64s, Indices, Values
 from .rule import Condition, Persistence
+from .windows import window_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +52,20 @@ def find_stretches(
         return []
     if columns.size < holds.shape[1]:
         holds, value = holds[:, columns], value[:, columns]
-    lasting = _lasting(holds, condition.step, persistence)
-    points = np.flatnonzero(lasting.any(axis=1))
+    kept_at = _lasting_points(holds, value, condition, persistence)
+    points = np.flatnonzero(kept_at.any(axis=1))
     if not points.size:
         return []
-    breaks = np.flatnonzero((np.diff(condition.step[points]) > gap) & (np.diff(points) > 1))
+    between = np.diff(condition.step[points])
+    if not condition.every_step:  # a record in a window that holds need not hold itself
+        gap = max(gap, thresholds.WINDOW_STEPS)
+    breaks = np.flatnonzero((between > gap) & (np.diff(points) > 1))
     if len(breaks) + 1 > most:
         breaks = breaks[:0]
     found = []
     for part in np.split(points, breaks + 1):
         inside = slice(int(part[0]), int(part[-1]) + 1)
-        kept = lasting[inside]
+        kept = kept_at[inside]
         badness = -value[inside] if condition.lowest_is_worst else value[inside]
         badness = np.where(np.isnan(badness), np.inf, badness)  # what is no number is worst
         # A number says more than infinity, where there is one.
@@ -80,19 +85,80 @@ def find_stretches(
     return found
 
 
-def _lasting(holds: Flags, step: Float64s, persistence: Persistence) -> Flags:
-    """Which points belong to a run of points that is long enough, bool ``[points, columns]``."""
+def lasting(condition: Condition, persistence: Persistence) -> Flags:
+    """At which points a condition holds as part of a stretch that is long enough.
+
+    Returns:
+        bool, of the shape of ``condition.holds``.
+    """
+    single = condition.holds.ndim == 1
+    holds = condition.holds[:, None] if single else condition.holds
+    value = condition.value[:, None] if single else condition.value
+    found = _lasting_points(holds, value, condition, persistence)
+    return found.reshape(condition.holds.shape)
+
+
+def _lasting_points(
+    holds: Flags, value: Float64s | Values, condition: Condition, persistence: Persistence
+) -> Flags:
+    if condition.every_step:
+        return _lasting(holds, condition.step, condition.step, persistence)
+    known = ~np.isnan(value) | holds
+    return holds & _lasting_windows(holds, known, condition.step, persistence)
+
+
+def _lasting_windows(holds: Flags, known: Flags, step: Float64s, persistence: Persistence) -> Flags:
+    """Which records lie in windows that hold, so many in a row.
+
+    A window holds if most of its records do, of those of which anything is known; where it is as
+    many as not, the last of them decides.
+
+    Args:
+        holds: bool ``[records, columns]``.
+        known: Likewise.
+        step: float64 ``[records]``, ascending.
+        persistence: How many windows, and how many steps.
+
+    Returns:
+        bool ``[records, columns]``.
+    """
+    if persistence.points <= 1:
+        return holds
+    window = window_of(step)
+    if not window.size or window[-1] == window.size - 1:  # each record is one
+        return _lasting(holds, step, step, persistence)
+    first = np.flatnonzero(np.diff(window, prepend=-1))
+    last = np.append(first[1:], window.size) - 1
+    held = np.add.reduceat((holds & known).astype(np.int32), first, axis=0)
+    counted = np.add.reduceat(known.astype(np.int32), first, axis=0)
+    # Twice a majority is more than all; a tie is broken by the last record.
+    most = (2 * held + holds[last]) > counted
+    return _lasting(most & (counted > 0), step[first], step[last], persistence)[window]
+
+
+def _lasting(holds: Flags, first: Float64s, last: Float64s, persistence: Persistence) -> Flags:
+    """Which points belong to a run of points that is long enough.
+
+    Args:
+        holds: bool ``[points, columns]``.
+        first: The first step of each point, float64 ``[points]``.
+        last: The last step of each.
+        persistence: How many points, and how many steps.
+
+    Returns:
+        bool ``[points, columns]``.
+    """
     lasting = in_a_row(holds, persistence.points)
     n, points = len(holds), max(1, persistence.points)
     if n < points or persistence.steps <= 0 or not lasting.any():
         return lasting
-    shortest = (step[points - 1 :] - step[: n - points + 1]).min(initial=np.inf)
+    shortest = (last[points - 1 :] - first[: n - points + 1]).min(initial=np.inf)
     if shortest >= persistence.steps:
         return lasting
     index = np.arange(n, dtype=np.int32)[:, None]
-    first = np.maximum.accumulate(np.where(lasting, np.int32(0), index + 1), axis=0)
-    last = np.minimum.accumulate(np.where(lasting, np.int32(n - 1), index - 1)[::-1], axis=0)[::-1]
-    span = step[np.maximum(last, 0)] - step[np.minimum(first, n - 1)]
+    start = np.maximum.accumulate(np.where(lasting, np.int32(0), index + 1), axis=0)
+    end = np.minimum.accumulate(np.where(lasting, np.int32(n - 1), index - 1)[::-1], axis=0)[::-1]
+    span = last[np.maximum(end, 0)] - first[np.minimum(start, n - 1)]
     return lasting & (span >= persistence.steps)
 
 

@@ -2,24 +2,32 @@
 
 They are read as ``thresholds.NAME`` when a rule is applied, so that they can be tuned here alone.
 
-"Points" are records in a row, "steps" optimizer steps. What healthy runs reach is said where it was
-measured.
+"Points" are windows of :data:`WINDOW_STEPS` in a row, or steps where something is known of every
+step; "steps" are optimizer steps. What healthy runs reach is said where it was measured.
 """
 
 from __future__ import annotations
 
 # --- shared -------------------------------------------------------------------------------------
 
+# Records within so many steps count as one, wherever records in a row are counted: thresholds were
+# found on runs of which every fifth step was recorded.
+WINDOW_STEPS = 5
+
 # A run whose first record is later was resumed: nothing is said about its start.
 FIRST_STEP = 1
 # Moments are averages of something only after a while, and after the warm-up.
 LEAST_GRACE = 20.0
 FIRST_LOSSES = 5
+# A first loss below this is near 0, and how much higher the loss becomes says nothing.
+LEAST_FIRST_LOSS = 0.05
 # A weight whose RMS times √fan-in is first below this was meant to start at zero.
 ZERO_START = 0.05
-# Around an event every step is recorded: what has to last must not be a matter of a few steps.
+# What has to last must not be a matter of a few steps.
 LASTING_STEPS = 20.0
 LOSS_AVERAGE_STEPS = 10
+# What is said of a learning rate is said of where it is at least this share of its peak.
+NEAR_PEAK = 0.5
 # Stretches of one rule that are closer than this share of the run are one finding.
 MERGE_SHARE = 0.1
 # A rule that fires more often than this is one finding.
@@ -48,7 +56,7 @@ LR_TOO_HIGH_LOSS_STEPS = 5
 # In trials 0.09 was seen at 3 times the best learning rate, 0.33 at 10 times, 0.68 at 100 times.
 LR_FAR_TOO_HIGH_RATIO = 0.25
 LR_TOO_HIGH_TARGET_RATIO = 0.06
-LR_TOO_HIGH_FACTORS = (3.0, 10.0, 30.0, 100.0, 300.0)
+LR_TOO_HIGH_FACTORS = (3.0, 10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4)
 # Smoothed loss against the first losses.
 LOSS_BLOWUP_FACTOR = 1.5
 LOSS_BLOWUP_MARGIN = 0.5
@@ -57,10 +65,10 @@ LOSS_BLOWUP_POINTS = 10
 LOSS_BLOWUP_SHARE = 0.5
 # By so large a share of the first loss it has to fall before it is said to have fallen.
 LOSS_FELL = 0.02
-# Change of the loss against what the gradient promised, median of the last records that have it.
+# Change of the loss against what the gradient promised, median of the last windows that have it.
 # At the best learning rate 0.84 (80 % of runs: 0.71 to 0.92), 0.68 at 3 times that, 0.59 at 10.
 GAIN_RATIO_LOW = 0.4
-GAIN_RATIO_RECORDS = 10
+GAIN_RATIO_WINDOWS = 10
 GAIN_RATIO_POINTS = 3
 # Cosine of exp_avg and the next gradient: 0 at the best learning rate, 0.22 at a tenth of it, 0.78
 # at a hundredth (medians of 17 tasks).
@@ -76,6 +84,7 @@ LR_TOO_LOW_START_SHARE = 0.1
 LR_FAR_TOO_LOW_COSINE = 0.7
 # A warm-up takes 2/(1 - beta2) steps, or so large a share of the run.
 WARMUP_SHARE = 0.1
+LEAST_WARMUP = 5.0
 # Learning rate against its peak, for so large a share of the run.
 LR_DECAYED_TO = 0.01
 LR_DECAYED_SHARE = 0.3
@@ -84,6 +93,9 @@ LR_DECAYED_POINTS = 5
 # What a gradient adds to exp_avg is halved after 34 and 138 steps. Healthy: up to 0.95.
 BETA1_TOO_HIGH_ASKS = 0.98
 BETA1_TOO_HIGH = 0.995
+
+# A learning rate of 0 at so many steps is no first step of a warm-up.
+LR_ZERO_STEPS = 3
 
 # --- gradients ----------------------------------------------------------------------------------
 
@@ -122,6 +134,9 @@ CLIP_WINDOW = 50
 CLIP_SHARE = 0.95
 CLIP_COEFFICIENT = 0.1
 CLIP_POINTS = 20
+# Median share of elements in which eps is felt: below it an optimizer that divides by √v̂ does not
+# mind the scale of the gradients.
+CLIP_EPS_FELT = 0.2
 # Gradient norms of so many steps that differ by less than this share are one norm.
 CLIP_CONSTANT_SPREAD = 1e-3
 # Elasticity of the first weight against the last one, in decades, and rank correlation with depth.
@@ -138,7 +153,7 @@ NOISE_FALL = 0.015
 NOISE_LOSS_SHARE = 0.3
 NOISE_RATIO = 1e-4
 NOISE_START_SHARE = 0.4
-NOISE_AVERAGE_RECORDS = 10
+NOISE_AVERAGE_WINDOWS = 10
 NOISE_POINTS = 8
 WITHOUT_GRADIENT_POINTS = 3
 
@@ -149,6 +164,9 @@ BETA2_TOO_LOW_FLICKER = 0.2
 BETA2_TOO_LOW_POINTS = 5
 # A higher beta2 does not flicker by itself: there something else is wrong.
 BETA2_TOO_LOW_AT_MOST = 0.9
+# A lower beta2 that forgets a burst of large gradients sooner.
+BETA2_FORGETS = 0.95
+EPS_LEAST = 1e-12
 # Share of elements with √v̂ below ε, and below 10 ε. Healthy: up to 0.23 below ε.
 EPS_DOMINATES_FRACTION = 0.5
 EPS_POINTS = 5
@@ -173,6 +191,8 @@ RESET_SHARE = 0.5
 # RMS of the first weights times √fan-in. PyTorch's default is 0.58, Xavier 1, He 1.41.
 INIT_TOO_SMALL = 0.1
 INIT_TOO_LARGE = 2.0
+# As large language models begin, 0.02, whatever the fan-in: not too large by itself.
+INIT_USUAL_STD = 0.03
 # Largest weight against the RMS: above it the weights were trained before.
 INIT_LARGEST_OF_UNTRAINED = 6.5
 # Share of the requested changes that rounding loses. Healthy, in float32: up to 0.28, where a
@@ -187,6 +207,7 @@ WEIGHT_DECAY_RATIO = 0.5
 WEIGHT_DECAY_POINTS = 5
 WEIGHT_DECAY_COSINE = 0.85
 WEIGHT_DECAY_TARGET_RATIO = 0.1
+WEIGHT_DECAY_MOST_FACTOR = 1e4
 # Update-to-weight ratio of a weight against the median of all. Healthy: up to 7.6 with Adam and its
 # kin, 16 with SGD, which does not adapt; a thousandth of the learning rate: from 500.
 IMBALANCE_FACTOR = 30.0
@@ -234,6 +255,13 @@ COMPASS_GAIN_FACTORS = (10.0, 3.0, 1.0, 1 / 3, 1 / 10)
 COMPASS_GAIN_MOST = 1.1
 # Within this factor of the best one is about right.
 COMPASS_ABOUT = 2.5
-COMPASS_RECORDS = 9
+COMPASS_WINDOWS = 9
+# What the update-to-weight ratio has to be for a reading of "about right", and how far the weights
+# may have grown by then. Healthy: 5e-4 to 1.2e-2, and by up to 2.6.
+COMPASS_RATIOS = (3e-4, 1.2e-2)
+COMPASS_GROWTH = 3.0
+# For "f times too low" it has to be below so much over the root of f: where gradients agree, a step
+# is longer for the same learning rate. 100 times too low: up to 3.4e-4.
+COMPASS_RATIO_TOO_LOW = 5e-3
 # Points of the history of a block.
 COMPASS_COLUMNS = 24

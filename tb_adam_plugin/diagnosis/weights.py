@@ -7,19 +7,21 @@ import math
 import numpy as np
 
 from . import thresholds
-from .conditions import all_along, each_beyond, median_beyond
-from .recorded_run import Flags, Float64s, Indices, Values
+from .conditions import NONE, RESUMED, all_along, each_beyond, median_beyond
+from .recorded_run import Flags, Float64s, Indices, Values, may_be_table
 from .rule import Condition, Evidence, Persistence, Rule, Severity
 from .signals import Signals, has_converged, is_settled, median, median_of_all
-from .wording import named, number, one_digit, percent, step
+from .windows import count_windows
+from .wording import counted, named, number, one_digit, percent, step
 
 # --- first scale --------------------------------------------------------------------------------
 
 
-def _first_scale(signals: Signals, threshold: float, *, below: bool) -> Condition | None:
+def _first_scale(signals: Signals, threshold: float, *, below: bool) -> Condition | str | None:
     scales = signals.first_scales
     if scales is None or np.isnan(scales).all():
-        return None
+        resumed = signals.run.first_step > thresholds.FIRST_STEP
+        return RESUMED if resumed and signals.run.weights.size else None
     middle = np.array([median_of_all(scales)])
     chosen = scales < threshold if below else scales > threshold
     return Condition(
@@ -55,10 +57,14 @@ INIT_TOO_SMALL = Rule(
 )  # fmt: skip
 
 
-def _init_too_large(signals: Signals) -> Condition | None:
+def _init_too_large(signals: Signals) -> Condition | str | None:
     run = signals.run
     found = _first_scale(signals, thresholds.INIT_TOO_LARGE, below=False)
-    if found is None:
+    if not isinstance(found, Condition):
+        return found
+    # Of a large fan-in the product is large for the usual standard deviation.
+    first = signals.statistic("weight_rms")[0, run.weights]
+    if not median_of_all(first) > thresholds.INIT_USUAL_STD:
         return None
     # Trained weights have a few that are far larger than the rest; drawn ones do not.
     outliers = median_of_all(
@@ -86,8 +92,10 @@ INIT_TOO_LARGE = Rule(
     severity="error",
     message=_init_too_large_message,
     advice=lambda e: (
-        f"Divide the initial weights by {number(max(1.5, e.value / 1.0))}: std = gain / √fan-in "
+        f"Divide the initial weights by {number(e.value)}: std = gain / √fan-in "
         "(He: gain 1.4 for ReLU; Xavier: 1). Another learning rate does not cure it."
+        if math.isfinite(e.value)
+        else "Initialize with std = gain / √fan-in (He: gain 1.4 for ReLU; Xavier: 1)."
     ),
     reference="Hanin & Rolnick 2018, How to start training",
     explains=(
@@ -112,7 +120,10 @@ def _lost_updates(signals: Signals) -> Condition:
     types = [signals.run.parameters[i].dtype in _HALF for i in matrices]
     half = 2 * sum(types) > len(types)
     threshold = thresholds.LOST_UPDATES_FRACTION_HALF if half else thresholds.LOST_UPDATES_FRACTION
-    return median_beyond(signals, "lost_update_fraction", threshold, matrices, ~faded)
+    # Where a schedule has ended updates are as small as it made them.
+    lr = signals.at_records(signals.lr)
+    ended = (lr < thresholds.LR_DECAYED_TO * signals.peak_lr) | (lr == 0)
+    return median_beyond(signals, "lost_update_fraction", threshold, matrices, ~faded & ~ended)
 
 
 def _types(e: Evidence) -> str:
@@ -126,8 +137,11 @@ def _lost_updates_advice(e: Evidence) -> str:
             "Keep the weights in float32 and compute in half precision (torch.autocast), or round "
             "stochastically. A higher learning rate is not the cure."
         )
-    lr = e.signals.lr_of(e.parameters, e.worst_step)
-    return f"The steps are below the precision of the weights: raise lr from {number(lr)}."
+    lr, peak = e.signals.lr_of(e.parameters, e.worst_step), e.signals.usual_lr(NONE, e.worst_step)
+    small = "The steps are below the precision of the weights"
+    if lr < thresholds.NEAR_PEAK * peak:
+        return f"{small}: end the schedule at a learning rate above {number(lr)}."
+    return f"{small}: raise lr from {number(lr)}." if lr > 0 else f"{small}."
 
 
 LOST_UPDATES = Rule(
@@ -146,6 +160,7 @@ LOST_UPDATES = Rule(
     explains=("lr_too_low", "plateau", "second_moment_frozen", "layer_imbalance",
               "noise_dominated", "bimodal_update"),
     uses=("zero_gradient_fraction",),
+    once=True,
 )  # fmt: skip
 
 
@@ -168,7 +183,10 @@ def _weight_decay(signals: Signals) -> Condition | None:
         return strong
 
     holds = (ratio > threshold) & is_settled(signals) & ~has_converged(signals)
-    return Condition(run.step, holds, ratio, threshold, blame=blame)
+    known = np.ones(run.step.shape, bool)
+    return Condition(
+        run.step, holds, ratio, threshold, blame=blame, since=signals.settled, known=known
+    )
 
 
 def _decaying(signals: Signals) -> list[Indices]:
@@ -227,15 +245,16 @@ def _weight_decay_advice(e: Evidence) -> str:
     group = int(run.group_of[e.parameters[0]]) if e.parameters.size else 0
     decay = run.hyperparameters["weight_decay"][:, group]
     now = float(decay[np.isfinite(decay)][-1:].sum())
-    if not math.isfinite(e.value) or not now > 0:
+    factor = e.value / thresholds.WEIGHT_DECAY_TARGET_RATIO
+    if not factor <= thresholds.WEIGHT_DECAY_MOST_FACTOR or not 0 < now < math.inf:
         return "Try a tenth of the weight_decay."
-    wanted = one_digit(now * thresholds.WEIGHT_DECAY_TARGET_RATIO / e.value)
+    wanted = one_digit(now / factor)
     advice = (
         f"Try weight_decay {number(wanted)} instead of {number(now)}: decay / update "
         f"{number(e.value)} → about {number(e.value * wanted / now)}."
     )
     if _is_decoupled(e):
-        lr = e.signals.lr_of(e.parameters, e.worst_step)
+        lr = e.signals.usual_lr(e.parameters, e.worst_step)
         if lr > 0 and wanted > 0:
             scale = float(np.sqrt(lr / (2 * wanted)))
             advice += f" Weights then settle at an RMS of about √(lr / 2 wd) = {number(scale)}."
@@ -264,6 +283,7 @@ WEIGHT_DECAY = Rule(
     explains=("plateau", "lr_too_low", "vanishing_gradient", "noise_dominated", "dead_units",
               "eps_dominates", "eps_influences", "stale_second_moment"),
     uses=("update_weight_cosine", "epsilon_fraction"),
+    once=True,
 )  # fmt: skip
 
 
@@ -334,7 +354,7 @@ LAYER_IMBALANCE = Rule(
 # --- at rest ------------------------------------------------------------------------------------
 
 
-def _dead_units(signals: Signals) -> Condition:
+def _dead_units(signals: Signals) -> Condition | None:
     if signals.is_known("dead_row_fraction"):
         name, parameters = "dead_row_fraction", signals.run.weights
     else:
@@ -345,7 +365,7 @@ def _dead_units(signals: Signals) -> Condition:
     # No layer is so narrow that all of its units may be dead.
     limits = np.minimum(most, thresholds.ALL_DEAD).astype(np.float32)
     return each_beyond(
-        signals, name, thresholds.DEAD_UNITS_FRACTION, parameters, is_settled(signals), limits
+        signals, name, thresholds.DEAD_UNITS_FRACTION, parameters, limits, signals.settled
     )
 
 
@@ -356,14 +376,19 @@ def _biases(signals: Signals) -> Indices:
 
 
 def _dead_units_severity(e: Evidence) -> Severity:
+    parameters = e.signals.run.parameters
+    if all(may_be_table(parameters[i]) for i in e.parameters):
+        return "info"  # whose rows have a gradient where they are looked up
     if e.value >= thresholds.ALL_DEAD:
         return "error"
     return "warning" if e.value > thresholds.DEAD_UNITS_MOST else "info"
 
 
 def _dead_units_advice(e: Evidence) -> str:
-    lr = e.signals.peak_lr
+    lr = e.signals.usual_lr(NONE, e.first_step)
     smaller = f"lr {number(one_digit(lr / 3))} instead of {number(lr)}" if lr > 0 else "lr / 3"
+    if _dead_units_severity(e) == "info" and e.value >= thresholds.ALL_DEAD:
+        return ""
     return (
         f"See whether a bias or the learning rate jumped before step {step(e.first_step)}. Try "
         f"LeakyReLU or GELU, {smaller}, or initialize these units again."
@@ -415,7 +440,7 @@ RARE_ROWS = Rule(
 )
 
 
-def _without_gradient(signals: Signals) -> Condition | None:
+def _without_gradient(signals: Signals) -> Condition | str | None:
     """Parameters that had no gradient at any record, except weights, which are dead units."""
     run = signals.run
 
@@ -426,7 +451,11 @@ def _without_gradient(signals: Signals) -> Condition | None:
         return moved
 
     moved = signals.by_record("has gradient", compute)
-    if run.step.size < thresholds.WITHOUT_GRADIENT_POINTS or not moved.any():
+    windows = count_windows(run.step, np.ones(run.step.shape, bool))
+    if windows < thresholds.WITHOUT_GRADIENT_POINTS:
+        records = counted(run.step.size, "record")
+        return f"{records}, needs {thresholds.WITHOUT_GRADIENT_POINTS}"
+    if not moved.any():
         return None  # where nothing has one, that is another rule
     absent = np.flatnonzero(~moved[-1])
     absent = absent[~moved[:, absent].any(axis=0)]

@@ -47,6 +47,11 @@ def step(value: float) -> str:
     return f"{value:,.0f}"
 
 
+def counted(number: int, thing: str) -> str:
+    """So many of a thing, as "1 record" or "9 records"."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
 def named(names: Sequence[str], among: Collection[str] = ()) -> str:
     """Names in few words: those that differ in numbers only are one.
 
@@ -69,6 +74,9 @@ def named(names: Sequence[str], among: Collection[str] = ()) -> str:
         else:
             parts.append(f"{len(members)} {pattern}")
     rest = len(names) - sum(len(m) for m in list(groups.values())[:_MOST_PATTERNS])
+    if rest and 2 * len(names) > len(among) > 0:  # what they have in common is that they are most
+        few = len(names) < len(among)
+        return f"{len(names)} of {len(among)} tensors" if few else f"all {len(names)} tensors"
     if rest:
         return f"{', '.join(parts)} and {rest} more"
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
