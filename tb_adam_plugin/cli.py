@@ -140,6 +140,7 @@ def _print_json(runs: Sequence[Run]) -> None:
             "findings": [finding_fields(run.name, finding) for finding in run.findings()],
             "not_evaluated": [dataclasses.asdict(rule) for rule in run.diagnosis.not_evaluated],
             "compass": compass_fields(run.diagnosis.compass) if run.diagnosis.compass else None,
+            "recording": run.diagnosis.recording,
         }
         for run in runs
     ]
@@ -154,6 +155,8 @@ def _print_table(run: Run, name: str) -> None:
         if (n := sum(finding.severity == severity for finding in findings))
     ]
     print(f"{printable(name)}: {', '.join(counts) or 'nothing found'}")
+    for line in textwrap.wrap(run.diagnosis.recording, _TEXT_WIDTH - 2):
+        print(f"  {line}")
     if run.diagnosis.compass is not None:
         reading, gain = run.diagnosis.compass.run, run.diagnosis.compass.gain
         cosine = f" (cosine {number(reading.cosine)})" if math.isfinite(reading.cosine) else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .recorded_run import Float64s, RecordedRun
+from .recorded_run import RecordedRun
 from .wording import number, one_digit, step
 
 _MORE = 5.0
@@ -16,7 +16,7 @@ def thinned_records(run: RecordedRun) -> str:
     unknown = np.full(steps.shape, np.nan)
     made = run.every_step.get("every_n_steps", unknown)
     wanted = run.every_step.get("wanted_every_n_steps", unknown)
-    thinner = np.flatnonzero(made > wanted)
+    thinner = np.flatnonzero((made > wanted) & (wanted > 0))
     if not thinner.size:
         return ""
     first, last = int(thinner[0]), int(thinner[-1])
@@ -26,14 +26,9 @@ def thinned_records(run: RecordedRun) -> str:
     if np.isfinite(limit):
         share = f"{number(100 * limit)} % of the training time"
         more = f"max_overhead={number(one_digit(min(1.0, _MORE * limit)))}"
+    asked_for = np.sum(1 / wanted[wanted > 0])
     return (
-        f"Recorded every {_range(made[thinner])} steps instead of every {_range(wanted[thinner])} "
-        f"from step {step(steps[first])} {until}, {run.step.size} records in all, because more "
-        f"would have taken over {share}. For more of them give AdamDebugCallback {more}, or 1 for "
-        "no limit."
+        f"{run.step.size} records where about {step(asked_for)} were asked for, fewer from step "
+        f"{step(steps[first])} {until}: more would have taken over {share}. For more of them give "
+        f"AdamDebugCallback {more}, or 1 for no limit."
     )
-
-
-def _range(intervals: Float64s) -> str:
-    low, high = step(intervals.min()), step(intervals.max())
-    return low if low == high else f"{low} to {high}"
