@@ -122,8 +122,10 @@ class AdamDebugCallback:
             log_dir: Folder of the run; the event file goes into its subfolder ``adam_debug``. In
                 distributed training every rank passes the same one: see docs/distributed.md.
             writer: Instead of ``log_dir``, a ``SummaryWriter`` whose event file is shared.
-            every_n_steps: Interval of records after the first ones (steps 1, 2, 4, 8, 16, 32). By
-                default 50, or about 200 records a run where ``total_steps`` is given.
+            every_n_steps: Interval of records. Steps 1, 2, 4, 8, 16 ... are recorded besides. By
+                default, with ``total_steps``, every step of a run of up to 200 and 100 to 200
+                records of a longer one; without it an interval that grows from 1 (the first 200
+                steps) over 2 (up to 400) and 5 (up to 1,000) to 50 (from step 4,000 on).
             histograms_every_n_steps: Interval of histograms, if it is to be another one.
             total_steps: How many steps the run will have.
             max_sampled_elements: A parameter with more elements than this is read through a fixed
@@ -132,9 +134,12 @@ class AdamDebugCallback:
             exact: Read every element of every parameter. Keeps a copy of the weights.
             normalized_update: Also make histograms of the update that Adam asks for before the
                 learning rate, m̂/(√v̂+ε).
-            max_overhead: Largest share of the training time that records may take: where they
-                would take more, they are made less often. By default 0.01 where the interval is
-                the callback's choice, and no limit where ``every_n_steps`` is given.
+            max_overhead: Largest share of the training time that the callback may take, after an
+                allowance of 10 seconds for the run (without ``total_steps`` for its first 1,000
+                steps): where it would take more, records are made less often, which the tab says.
+                All that it does counts; what the steps between records take leaves them half of
+                the share. 1 for no limit. By default 0.01 where the interval is the callback's
+                choice, and no limit where ``every_n_steps`` is given.
             gradient_norm: Record the global gradient norm at every step, and look closer when it
                 jumps.
             loss_closure: Returns the loss of the current batch, without a backward pass. Called
@@ -159,6 +164,7 @@ class AdamDebugCallback:
                 model, or another callback watches it.
             OSError: If ``log_dir`` cannot be written.
         """
+        started = time.perf_counter()
         options.check_destination(log_dir, writer)
         options.check_count("every_n_steps", every_n_steps)
         options.check_count("histograms_every_n_steps", histograms_every_n_steps)
@@ -193,9 +199,11 @@ class AdamDebugCallback:
         )
         if max_overhead is None and every_n_steps is None:
             max_overhead = _DEFAULT_MAX_OVERHEAD
-        self._budget = OverheadBudget(max_overhead)
+        # A limit of all of the time is none, so that what is recorded does not depend on a clock.
+        self._budget = OverheadBudget(
+            None if max_overhead == 1 else max_overhead, (self._schedule, self._histogram_schedule)
+        )
         self._stretch = 1
-        self._interval = min(self._schedule.every_n_steps, self._histogram_schedule.every_n_steps)
         self._history = GradientHistory() if gradient_norm else None
         self._stale_gradients = StaleGradients()
         self._gain: GainRatio | None = None
@@ -232,6 +240,7 @@ class AdamDebugCallback:
         self._record: StepRecord | None = None
         self._norm: Scalar = float("nan")
         self._seconds_before_step = 0.0
+        self._seconds_between_steps = 0.0  # in record()
         self._seconds_since_row = 0.0  # that the callback took
         self._last_step_ended: float | None = None
         self._warned: set[str] = set()
@@ -277,6 +286,7 @@ class AdamDebugCallback:
         ]
         self._in_training = True
         _WATCHING[optimizer] = weakref.ref(self)
+        self._budget.add_outside(time.perf_counter() - started)
 
     @property
     def step(self) -> int:
@@ -307,7 +317,9 @@ class AdamDebugCallback:
             TypeError: If a value is no real number.
         """
         if self._enabled:
+            started = time.perf_counter()
             self._recorder.rows.record(dict(scalars))
+            self._seconds_between_steps += time.perf_counter() - started
 
     def flush(self) -> None:
         """Hand everything recorded so far to the operating system."""
@@ -382,7 +394,9 @@ class AdamDebugCallback:
                 self._contained(_GAIN, "preparing for loss_closure", self._prepare_gain)
         else:
             self._end_shared_step(self._shared)
+        started = time.perf_counter()
         self._tell_findings()
+        self._seconds_between_steps += time.perf_counter() - started
 
     def _before_load(self, _: Optimizer, state_dict: dict[str, Any]) -> None:
         self._contained(_LOADING, "looking at a checkpoint", lambda: self._look_at(state_dict))
@@ -411,6 +425,7 @@ class AdamDebugCallback:
         self._read_step_count()
         self._had_no_state = not self._optimizer.state
         step = self._step + 1
+        self._budget.begin_at(step)
         self._due = self._is_due(step)
         self._is_extra = self._due and not self._is_asked_for(step)
         groups = self._place.groups or self._optimizer.param_groups
@@ -426,20 +441,19 @@ class AdamDebugCallback:
         return self._is_asked_for(step) or self._looks_closer(step)
 
     def _is_asked_for(self, step: int) -> bool:
-        return self._schedule.is_due(step, self._stretch) or self._asks_for_histograms(step)
+        due = self._schedule.is_due(step, self._stretch, self._budget.start)
+        return due or self._asks_for_histograms(step)
 
     def _wants_histograms(self, step: int) -> bool:
         return self._asks_for_histograms(step) or self._looks_closer(step)
 
     def _asks_for_histograms(self, step: int) -> bool:
         # After a resume, too, whatever the schedules say.
-        return self._step_is_first or self._histogram_schedule.is_due(step, self._stretch)
+        start = self._budget.start
+        return self._step_is_first or self._histogram_schedule.is_due(step, self._stretch, start)
 
     def _looks_closer(self, step: int) -> bool:
-        history = self._history
-        return (
-            history is not None and history.wants_detail(step) and self._budget.allows_extra(step)
-        )
+        return self._history is not None and self._history.wants_detail(step)
 
     def _begin_record(self) -> None:
         with torch.no_grad():
@@ -486,6 +500,7 @@ class AdamDebugCallback:
         self._finish_step(start, skipped)
 
     def _skip_step(self) -> None:
+        self._budget.add_outside(self._seconds_before_step)
         self._recorder.rows.skip_step()
         self._skipped_in_a_row += 1
         if self._skipped_in_a_row == uncounted_steps.MOST_SKIPPED_IN_A_ROW:
@@ -551,10 +566,15 @@ class AdamDebugCallback:
         else:
             squares, present = self._squares_before or self._norms.squares()
         if any(present):
-            self._norm = history.add(self._step, squares, present, skipped)
+            before_clip = self._recorder.rows.upcoming("gradient_norm_before_clip")
+            self._norm = history.add(self._step, squares, present, skipped, before_clip)
 
     def _add_row(self, start: float, skipped: Tensor | None) -> None:
         lr = self._optimizer.param_groups[0].get("lr")
+        interval = self._budget.interval(self._step)
+        if self._budget.max_overhead is not None:
+            self._recorder.rows.add("wanted_every_n_steps", interval)
+            self._recorder.rows.add("max_overhead", self._budget.max_overhead)
         self._recorder.end_step(
             self._step,
             time.time(),
@@ -562,7 +582,7 @@ class AdamDebugCallback:
             # A scheduler changes a tensor in place.
             lr=lr.detach().clone() if isinstance(lr, Tensor) else as_number(lr),
             callback_milliseconds=(self._seconds_since_row + time.perf_counter() - start) * 1e3,
-            every_n_steps=self._interval * self._stretch,
+            every_n_steps=interval * self._stretch,
             skipped=0.0 if skipped is None else skipped.detach().reshape(()).clone(),
         )
         self._seconds_since_row = 0.0
@@ -637,17 +657,15 @@ class AdamDebugCallback:
         """Tell the budget what this step took, and record less often if it took too much."""
         now = time.perf_counter()
         own = self._seconds_before_step + now - start
+        outside, self._seconds_between_steps = self._seconds_between_steps, 0.0
+        self._budget.add_outside(outside)
         if self._last_step_ended is not None:
-            self._budget.add_step(max(0.0, now - self._last_step_ended - own))
+            self._budget.add_training(max(0.0, now - self._last_step_ended - own - outside))
         self._last_step_ended = now
-        if self._record is not None:
-            self._record = None
-            if self._is_extra:
-                self._budget.add_extra_record(self._step, own)
-            else:
-                self._budget.add_record(own)
-            if self._shared is None:
-                self._stretch = self._budget.stretch(self._interval)
+        recorded, self._record = self._record is not None, None
+        self._budget.add_own(self._step, own, recorded=recorded, asked_for=not self._is_extra)
+        if recorded and self._shared is None:
+            self._stretch = self._budget.stretch(self._step)
 
     # --- one step of several processes ---
 
@@ -688,7 +706,10 @@ class AdamDebugCallback:
         if now is not None:
             skipped = None
             if now.total["knows_step"]:
-                self._step = round(now.total["step"] / now.total["knows_step"])
+                step = round(now.total["step"] / now.total["knows_step"])
+                if self._last_step_ended is None:  # all begin to count where those that know do
+                    self._budget.begin_at(step, again=True)
+                self._step = step
             counts = now.total["real_step"] and not now.total["skipped"]
             if counts:
                 if shared.have_measured(now):
@@ -726,7 +747,7 @@ class AdamDebugCallback:
         if skipped is not None:
             said["skipped"] = skipped.detach().reshape(()).double()
         if self._shared.ranks.is_first:
-            said["stretch"] = float(self._budget.stretch(self._interval))
+            said["stretch"] = float(self._budget.stretch(self._step))
 
     def _measure(self, said: dict[str, Scalar]) -> None:
         with torch.no_grad():

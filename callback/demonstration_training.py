@@ -19,7 +19,6 @@ from torch.optim.lr_scheduler import LinearLR, LRScheduler
 from .adam_debug_callback import AdamDebugCallback
 
 STEPS = 320
-_EVERY_N_STEPS = 4
 _BATCH = 64
 _FEATURES, _UNITS, _CLASSES = 32, 96, 8
 _TEMPERATURE = 4.0
@@ -85,7 +84,7 @@ class Training:
             self.model,
             self.optimizer,
             log_dir=self._log_dir,
-            every_n_steps=_EVERY_N_STEPS,
+            total_steps=STEPS,
             # With a state, the callback goes on from its count.
             initial_step=steps_taken if state is None else None,
         )

@@ -17,6 +17,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from tb_adam_plugin.diagnosis import thresholds
+
 from .norms import Squares
 from .step_scalars import Scalar
 
@@ -24,43 +26,54 @@ KEPT_STEPS = 64
 DETAILED_STEPS = 16
 
 _LEAST_STEPS = 16
-_STEPS_BETWEEN_THRESHOLDS = 16
-# A norm is unusual that lies this many robust standard deviations above the median of the window,
-# on a logarithmic scale, and at least twice as high as the median.
-_DEVIATIONS = 6.0
-_LEAST_FACTOR = 2.0
 # The standard deviation of a normal distribution is this many median absolute deviations.
 _ROBUST_SCALE = 1.4826
 
 
 class SpikeDetector:
-    """Tells an unusual norm from the ones before it."""
+    """Tells an unusual norm from the ones before it, by what the rule about spikes asks for.
+
+    So what that rule speaks of has had its closer look, and what it calls usual has cost none.
+    """
 
     def __init__(self) -> None:
         """Start without norms."""
-        self._logarithms: deque[float] = deque(maxlen=KEPT_STEPS)
-        self._threshold = math.inf
-        self._until_threshold = _LEAST_STEPS
+        self._logarithms: deque[float] = deque(maxlen=thresholds.SPIKE_WINDOW)
         self._quiet_steps = _LEAST_STEPS  # since the last unusual one
+        self._largest = 0.0  # since it was quiet
 
     def is_unusual(self, norm: float) -> bool:
-        """Look at the norm of the next step; of several unusual ones in a row the first counts."""
-        unusual = not norm <= self._threshold or not math.isfinite(norm)
-        first = unusual and self._quiet_steps >= _LEAST_STEPS
+        """Look at the norm of the next step.
+
+        Of several unusual ones in a row the first counts, and each that is larger than all before.
+        """
+        is_finite = math.isfinite(norm)
+        unusual = not is_finite or self._is_spike(norm)
+        size = norm if is_finite else math.inf
+        if self._quiet_steps >= _LEAST_STEPS:
+            self._largest = 0.0
+        counts = unusual and size > self._largest
+        if unusual:
+            self._largest = max(self._largest, size)
         self._quiet_steps = 0 if unusual else self._quiet_steps + 1
-        if math.isfinite(norm) and norm > 0:
+        if is_finite and norm > 0:
             self._logarithms.append(math.log(norm))
-        # The median moves slowly and costs more than the rest of a step, so it is kept a while.
-        self._until_threshold -= 1
-        if self._until_threshold <= 0 and len(self._logarithms) >= _LEAST_STEPS:
-            self._until_threshold = _STEPS_BETWEEN_THRESHOLDS
-            window = np.array(self._logarithms)
-            median = float(np.median(window))
-            deviation = _ROBUST_SCALE * float(np.median(np.abs(window - median)))
-            self._threshold = math.exp(
-                median + max(_DEVIATIONS * deviation, math.log(_LEAST_FACTOR))
-            )
-        return first
+        return counts
+
+    def _is_spike(self, norm: float) -> bool:
+        known = self._logarithms
+        least = math.log(thresholds.SPIKE_LEAST_FACTOR)
+        # Medians are needed only of the few steps that could be spikes at all.
+        if norm <= 0 or len(known) < _LEAST_STEPS or math.log(norm) - min(known) <= least:
+            return False
+        usual = _median(sorted(known))
+        deviation = _ROBUST_SCALE * _median(sorted(abs(one - usual) for one in known))
+        limit = thresholds.SPIKE_DEVIATIONS * (deviation + thresholds.SPIKE_LEAST_DEVIATION)
+        return math.log(norm) - usual > max(limit, least)
+
+
+def _median(ordered: Sequence[float]) -> float:
+    return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
 
 
 class _Step(NamedTuple):
@@ -82,7 +95,12 @@ class GradientHistory:
         self._is_due = False
 
     def add(
-        self, number: int, squares: Squares, present: Sequence[bool], skipped: Tensor | None = None
+        self,
+        number: int,
+        squares: Squares,
+        present: Sequence[bool],
+        skipped: Tensor | None = None,
+        before_clip: Scalar = float("nan"),
     ) -> Scalar:
         """Keep a step.
 
@@ -91,6 +109,7 @@ class GradientHistory:
             squares: Σg² of each parameter, float64 ``[parameters]``; kept, not copied.
             present: Which parameters had a gradient.
             skipped: On a device, whether the optimizer left this step out.
+            before_clip: The global norm before clipping, where it is known: it shows the jump.
 
         Returns:
             The global norm. On a device a 0-dim tensor: it is looked at when it has arrived, which
@@ -101,7 +120,8 @@ class GradientHistory:
             squares.sum().sqrt() if isinstance(squares, Tensor) else math.sqrt(squares.sum())
         )
         # A scaler probes for the largest scale: gradients that it rejects are nothing unusual.
-        looked_at = norm if skipped is None else torch.where(skipped.reshape(()) > 0, 0.0, norm)
+        seen = before_clip if isinstance(before_clip, Tensor) or before_clip >= 0 else norm
+        looked_at = seen if skipped is None else torch.where(skipped.reshape(()) > 0, 0.0, seen)
         if isinstance(looked_at, Tensor) and looked_at.is_cuda:
             on_host = torch.empty((), dtype=looked_at.dtype, pin_memory=True)
             on_host.copy_(looked_at, non_blocking=True)

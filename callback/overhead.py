@@ -4,72 +4,151 @@ from __future__ import annotations
 
 import math
 
-from .gradient_history import DETAILED_STEPS
+from .schedule import Schedule
+
+# What a short run may take, whatever its share: without that it would have too few records to tell
+# anything, and nobody wants these seconds saved.
+ALLOWANCE_SECONDS = 10.0
+
+# Where the length of a run is not known: how much of that the first so many steps may take, so that
+# a run that ends soon has its records, too.
+_SHARES_OF_ALLOWANCE = ((200, 0.6), (400, 0.8), (1000, 1.0))
 
 _WEIGHT_OF_NEWEST = 0.3
+# What the steps between records take counts first, but records keep this much of the share: else a
+# run of very short steps would have none.
+_LEAST_SHARE_OF_RECORDS = 0.5
+_LONGEST_STRETCH = 2.0**30
 
 
 class OverheadBudget:
-    """Learns what a record costs and how long a step takes."""
+    """Learns what a record costs and how long a step takes.
 
-    def __init__(self, max_overhead: float | None) -> None:
+    Up to a *horizon*, which is ``total_steps`` or 200, 400 and then 1,000 steps, a run may take
+    :data:`ALLOWANCE_SECONDS`, or a part of them, and ``max_overhead`` of the training time; what is
+    left of that is spread evenly over the records that are left. After the last horizon
+    ``max_overhead`` alone counts.
+    """
+
+    def __init__(self, max_overhead: float | None, schedules: tuple[Schedule, ...]) -> None:
         """Start without measurements.
 
         Args:
-            max_overhead: Largest share of the training time that records may take; None for any.
+            max_overhead: Largest share of the training time that the callback may take; None for
+                any.
+            schedules: That ask for records.
         """
-        self._max_overhead = max_overhead
-        self._record_seconds: float | None = None
-        self._step_seconds: float | None = None
-        # Records, not seconds: of several processes all decide alike.
-        self._owed_records = 0
-        self._extra_until = 0
+        self.max_overhead = max_overhead
+        self._schedules = schedules
+        self._start: int | None = None
+        self._horizons: list[tuple[int, float]] = []  # with the seconds allowed up to there
+        self._record = _Average(forgets_first=True)  # it allocates the memory
+        self._between = _Average()
+        self._step = _Average()
+        self._spent = 0.0
+        self._spent_on_records = 0.0
+        self._trained = 0.0
+        self._owed = 0.0  # seconds of records that nobody asked for, after the horizon
 
-    def allows_extra(self, step: int) -> bool:
-        """Whether a step may be recorded that the interval does not ask for.
+    @property
+    def start(self) -> int:
+        """How many steps had been taken before the first one that was seen."""
+        return self._start or 0
 
-        That is so for a closer look, and then not until the longer intervals that follow it have
-        made up for its records.
+    def begin_at(self, step: int, *, again: bool = False) -> None:
+        """Say which step comes first; later calls do nothing, unless they say so.
 
         Args:
             step: Its number.
+            again: Whether an earlier call was mistaken.
         """
-        return self._max_overhead is None or not self._owed_records or step <= self._extra_until
+        if self._start is not None and not again:
+            return
+        self._start = step - 1
+        total = self._schedules[0].total_steps
+        if total is None:
+            self._horizons = [
+                (self._start + steps, share * ALLOWANCE_SECONDS)
+                for steps, share in _SHARES_OF_ALLOWANCE
+            ]
+        else:
+            self._horizons = [(total, ALLOWANCE_SECONDS)]
 
-    def add_step(self, seconds: float) -> None:
+    def interval(self, step: int) -> int:
+        """The interval that the schedules ask for at a step."""
+        return min(schedule.interval(step, self.start) for schedule in self._schedules)
+
+    def add_training(self, seconds: float) -> None:
         """Count a step of training, without what the callback did in it."""
-        self._step_seconds = _mean(self._step_seconds, seconds)
+        self._trained += seconds
+        self._step.add(seconds)
 
-    def add_record(self, seconds: float) -> None:
-        """Count a record that the interval asked for."""
-        self._record_seconds = _mean(self._record_seconds, seconds)
-        self._owed_records = max(0, self._owed_records - 1)
+    def add_outside(self, seconds: float) -> None:
+        """Count what the callback took outside of steps."""
+        self._spent += seconds
 
-    def add_extra_record(self, step: int, seconds: float) -> None:
-        """Count a record that the interval did not ask for.
+    def add_own(self, step: int, seconds: float, *, recorded: bool, asked_for: bool = True) -> None:
+        """Count what the callback took of a step, whatever it did.
 
         Args:
-            step: That was recorded.
-            seconds: What it took.
+            step: Its number.
+            seconds: All of it: hooks, norms, a record, writing.
+            recorded: Whether it made a record.
+            asked_for: Whether the schedules asked for that, rather than a jump of the gradient.
         """
-        if not self._owed_records:
-            self._extra_until = step + DETAILED_STEPS - 1
-        self._record_seconds = _mean(self._record_seconds, seconds)
-        self._owed_records += 1
+        self._spent += seconds
+        if not recorded:
+            self._between.add(seconds)
+            return
+        self._record.add(seconds)
+        self._spent_on_records += seconds
+        if step > self._horizons[-1][0]:
+            if not asked_for:
+                self._owed += seconds
+            elif self._owed:
+                self._owed = max(0.0, self._owed - seconds)
 
-    def stretch(self, wanted: int) -> int:
+    def stretch(self, step: int) -> int:
         """Return how many times longer than wanted the interval between records is to be.
 
+        A power of two, so that the steps of a longer interval are among those of a shorter one.
+
         Args:
-            wanted: The interval that the user or the default asks for, in steps.
+            step: The last one.
         """
-        if self._max_overhead is None or not self._record_seconds or not self._step_seconds:
+        if self.max_overhead is None or not self._record.mean or not self._step.mean:
             return 1
-        needed = self._record_seconds / (self._max_overhead * self._step_seconds)
-        if self._owed_records:
-            needed *= 2  # each interval makes up for one of them
-        return max(1, math.ceil(needed / wanted))
+        between = self._between.mean
+        record = max(0.0, self._record.mean - between)
+        a_step = self._step.mean
+        share = self.max_overhead * a_step
+        horizon = next((one for one in self._horizons if step < one[0]), None)
+        if horizon is not None:
+            end, allowance = horizon
+            left = end - step
+            shared = self.max_overhead * self._trained + share * left
+            others = self._spent - self._spent_on_records + between * left
+            may_take = max(allowance + shared - others, _LEAST_SHARE_OF_RECORDS * shared)
+            seconds = may_take - self._spent_on_records
+            wanted = max(s.records(step, end, self.start) for s in self._schedules)
+            needed = wanted * record / seconds if seconds > 0 else math.inf
+        else:
+            seconds = max(_LEAST_SHARE_OF_RECORDS * share, share - between)
+            needed = record / (seconds * self.interval(step))
+            if self._owed:
+                needed *= 2  # each interval makes up for one of them
+        return 1 if needed <= 1 else 1 << math.ceil(math.log2(min(needed, _LONGEST_STRETCH)))
 
 
-def _mean(mean: float | None, newest: float) -> float:
-    return newest if mean is None else mean + _WEIGHT_OF_NEWEST * (newest - mean)
+class _Average:
+    """Of seconds, the newest of which weigh most."""
+
+    def __init__(self, *, forgets_first: bool = False) -> None:
+        self.mean = 0.0
+        self._count = 0
+        self._forgets_first = forgets_first
+
+    def add(self, seconds: float) -> None:
+        self._count += 1
+        is_first = self._count == 1 or (self._count == 2 and self._forgets_first)
+        self.mean = seconds if is_first else self.mean + _WEIGHT_OF_NEWEST * (seconds - self.mean)

@@ -146,8 +146,7 @@ def run(options: argparse.Namespace, optimizer_name: str, images: tuple[Images, 
             model,
             optimizer,
             log_dir=folder,
-            # Said here, so that even a run of seconds is recorded closely, whatever that costs.
-            every_n_steps=options.every or max(1, total_steps // 200),
+            every_n_steps=options.every,
             total_steps=total_steps,
         ) as debug,
     ):
@@ -364,7 +363,7 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--seed", type=_number(int, minimum=0), default=0, help="default: %(default)s")
     add("--log-dir", type=Path, help="folder of the runs; default: runs/DATASET")
     add("--data-dir", type=Path, default=Path("data"), help="of CIFAR-10; default: %(default)s")
-    add("--every", type=count, metavar="N", help="record every N steps; default: 200 a run")
+    add("--every", type=count, metavar="N", help="record every N steps; default: 100 to 200 a run")
     add("--tensorboard", action="store_true", help="serve --log-dir, until Ctrl-C")
     port = _number(int, minimum=0, below=65536)
     add("--port", type=port, default=6006, help="of --tensorboard, 0 for any; default: %(default)s")

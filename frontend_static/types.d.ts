@@ -105,6 +105,8 @@ export interface Diagnosis {
   compass: Compass | null;
   /** Rules that could not be applied; null as long as nothing is known. */
   not_evaluated: { rule: string; title: string; reason: string }[] | null;
+  /** How much less often than asked for records were made; '' where they are all there. */
+  recording: string;
 }
 
 /** How many steps an answer is about, and the latest wall time among them. */

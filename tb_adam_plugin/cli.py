@@ -140,6 +140,7 @@ def _print_json(runs: Sequence[Run]) -> None:
             "findings": [finding_fields(run.name, finding) for finding in run.findings()],
             "not_evaluated": [dataclasses.asdict(rule) for rule in run.diagnosis.not_evaluated],
             "compass": compass_fields(run.diagnosis.compass) if run.diagnosis.compass else None,
+            "recording": run.diagnosis.recording,
         }
         for run in runs
     ]
@@ -154,6 +155,8 @@ def _print_table(run: Run, name: str) -> None:
         if (n := sum(finding.severity == severity for finding in findings))
     ]
     print(f"{printable(name)}: {', '.join(counts) or 'nothing found'}")
+    for line in textwrap.wrap(run.diagnosis.recording, _TEXT_WIDTH - 2):
+        print(f"  {line}")
     if run.diagnosis.compass is not None:
         reading, gain = run.diagnosis.compass.run, run.diagnosis.compass.gain
         cosine = f" (cosine {number(reading.cosine)})" if math.isfinite(reading.cosine) else ""
@@ -167,9 +170,14 @@ def _print_table(run: Run, name: str) -> None:
                 print(f"           {line}")
     skipped = run.diagnosis.not_evaluated
     if skipped:
-        names = ", ".join(rule.rule for rule in skipped)
-        for line in textwrap.wrap(f"not evaluated: {names} (--json says why)", _TEXT_WIDTH - 2):
-            print(f"  {line}")
+        print("  not evaluated:")
+        by_reason: dict[str, list[str]] = {}
+        for rule in skipped:
+            by_reason.setdefault(rule.reason, []).append(rule.rule)
+        for reason, rules in by_reason.items():
+            text = printable(f"{', '.join(rules)} ({reason})")
+            for line in textwrap.wrap(text, _TEXT_WIDTH - 4, subsequent_indent="  "):
+                print(f"    {line}")
 
 
 def _when(finding: Finding) -> str:

@@ -699,7 +699,14 @@ STEP_COLUMNS = (
 #   gain_ratio             change of the loss on the same batch over Σ g·Δw, at recorded steps
 #   stale_gradient_ratio   norm of what .grad still held over that of the gradient that came, of one
 #                          parameter; the smallest since the step before
-OPTIONAL_STEP_COLUMNS = ("gain_ratio", "stale_gradient_ratio")
+#   wanted_every_n_steps   what every_n_steps would be without max_overhead
+#   max_overhead           largest share of the training time that recording may take
+OPTIONAL_STEP_COLUMNS = (
+    "gain_ratio",
+    "stale_gradient_ratio",
+    "wanted_every_n_steps",
+    "max_overhead",
+)
 
 
 @dataclass(frozen=True, slots=True)

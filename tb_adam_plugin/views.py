@@ -91,6 +91,7 @@ def findings(run: str, diagnosis: Diagnosis) -> str:
             "findings": [finding_fields(run, finding) for finding in diagnosis.findings],
             "not_evaluated": [dataclasses.asdict(rule) for rule in diagnosis.not_evaluated],
             "compass": None if diagnosis.compass is None else compass_fields(diagnosis.compass),
+            "recording": diagnosis.recording,
         }
     )
 

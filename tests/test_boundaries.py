@@ -30,7 +30,13 @@ PLUGIN_MODULES = [
     for path in PLUGIN
     if path.stem != "__init__"
 ]
-SHARED_MODULES = {"tb_adam_plugin", "tb_adam_plugin.schema"}
+SHARED_MODULES = {
+    "tb_adam_plugin",
+    "tb_adam_plugin.schema",
+    # What is a jump of the gradient is one number for the callback and for the rules.
+    "tb_adam_plugin.diagnosis",
+    "tb_adam_plugin.diagnosis.thresholds",
+}
 
 NOT_FOR_THE_PLUGIN = ("torch", "tb_adam_plugin.callback")
 NOT_FOR_THE_CALLBACK = (

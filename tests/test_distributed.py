@@ -382,7 +382,7 @@ def test_the_documented_program_records_one_run(processes: Callable[[int], Proce
     folder = processes(2).folder / "runs" / "sharded"
     assert [path.name for path in folder.iterdir()] == ["adam_debug"]
     run = read_run(folder)
-    assert list(run.statistics) == [1, 2, 4, 8]
+    assert {1, 2, 4, 8} <= run.statistics.keys()
     assert [p.name for p in run.layout.parameters] == ["0.weight", "0.bias", "2.weight", "2.bias"]
     assert [p.shape for p in run.layout.parameters] == [(128, 64), (128,), (4, 128), (4,)]
 

@@ -20,6 +20,9 @@ from tb_adam_plugin.callback.gradient_history import (
     GradientHistory,
     SpikeDetector,
 )
+from tb_adam_plugin.diagnosis.gradients import _spike_excess
+from tb_adam_plugin.diagnosis.recorded_run import RecordedRun as DiagnosedRun
+from tb_adam_plugin.diagnosis.signals import Signals
 
 STEPS = 2000
 
@@ -65,7 +68,7 @@ def test_noise_is_seldom_taken_for_a_jump(deviation: float) -> None:
 @pytest.mark.parametrize("at", [16, 40, 500, 1999])
 def test_a_jump_is_found_at_once(deviation: float, at: int) -> None:
     norms = log_normal(deviation)
-    norms[at] = 10.0
+    norms[at] = 15.0
     assert alarms(norms) == [at]
 
 
@@ -97,8 +100,37 @@ def test_events_that_lie_apart_are_found_each() -> None:
     for at in (300, 320, 700):
         norms[at] = math.nan if at == 320 else 50
     assert alarms(norms) == [300, 320, 700]
-    norms[310] = 50  # too near to what has been looked at already
-    assert alarms(norms) == [300, 700]
+    norms[310] = 50  # too near to what has been looked at already, and no larger
+    assert alarms(norms) == [300, 320, 700]
+    norms[310] = 51
+    assert alarms(norms) == [300, 310, 320, 700]
+
+
+def test_a_jump_is_what_the_rule_about_spikes_speaks_of() -> None:
+    """A fluctuation costs no closer look, and does not keep the next jump from having one."""
+    norms = log_normal(0.1, steps=400)
+    norms[200] = 2.6
+    norms[238] = 11.0
+    assert alarms(norms) == [238]
+    for seed in range(40):
+        random = np.random.default_rng(seed)
+        norms = log_normal(random.uniform(0.02, 1.0), seed, steps=400)
+        norms[random.integers(60, 400, 6)] *= random.uniform(2, 60, 6)
+        signals = Signals(recorded_run_of(norms))
+        spikes = np.flatnonzero(_spike_excess(signals) > 0).tolist()
+        found = alarms(norms)
+        assert set(found) <= set(spikes) | set(range(25))
+        # Those without a look of their own fall into that of a larger one.
+        for spike in set(spikes) - set(found):
+            assert any(0 < spike - at <= 16 and norms[spike] <= norms[at] for at in found)
+
+
+def recorded_run_of(norms: np.ndarray) -> DiagnosedRun:
+    step = np.arange(1.0, len(norms) + 1)
+    return DiagnosedRun(
+        "run", parameters=(), groups=(), step=np.empty(0), wall_time=np.empty(0), statistics={},
+        hyperparameters={}, every_step={"step": step, "gradient_norm": norms},
+    )  # fmt: skip
 
 
 def test_the_last_steps_are_kept_and_no_more() -> None:
@@ -153,7 +185,7 @@ def test_the_steps_around_a_jump_are_there_however_seldom_records_are(tmp_path: 
         assert row == pytest.approx(expected, rel=1e-6, nan_ok=True)
     assert run.gradient_norms[200]["first"] > 20 * run.gradient_norms[199]["first"]
     details = list(range(201, 201 + DETAILED_STEPS))
-    assert sorted(run.statistics) == [1, 2, 4, 8, 16, 32, *details]
+    assert sorted(run.statistics) == [1, 2, 4, 8, 16, 32, 64, 128, *details]
     assert sorted(set(run.histograms) & set(details)) == details
     # The rows of all steps are there as well.
     global_norms = np.sqrt(np.nansum(norms**2, axis=1))
@@ -171,7 +203,7 @@ def test_a_gradient_that_becomes_nan_is_an_event(tmp_path: Path) -> None:
 def test_a_run_without_an_event_writes_no_history(tmp_path: Path) -> None:
     run, _ = train(tmp_path, spike=1.0, at=1, steps=150)
     assert run.gradient_norms == {}
-    assert sorted(run.statistics) == [1, 2, 4, 8, 16, 32]
+    assert sorted(run.statistics) == [1, 2, 4, 8, 16, 32, 64, 128]
 
 
 def test_the_plugin_serves_the_norms_as_gradient_rms(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_a_diagnosis_that_fails_is_given_up(
     with pytest.warns(UserWarning, match="wrong.*findings are left out from now on") as caught:
         train_by_hand(tmp_path)
     assert len(caught) == 1
-    assert load_runs(tmp_path)[0].steps.tolist() == [1, 2, 4]
+    assert load_runs(tmp_path)[0].steps.tolist() == [1, 2, 3, 4]
 
 
 @pytest.mark.parametrize(("value", "error"), [("loud", ValueError), (3, TypeError)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,81 +11,148 @@ import torch
 from recorded_run import RecordedRun, read_run
 from torch import nn
 
-from tb_adam_plugin.callback import AdamDebugCallback, adam_debug_callback
+from tb_adam_plugin.callback import AdamDebugCallback, adam_debug_callback, overhead
 from tb_adam_plugin.callback.event_log import EventLog
 from tb_adam_plugin.callback.overhead import OverheadBudget
 from tb_adam_plugin.callback.parameter_records import ParameterRecords
+from tb_adam_plugin.callback.schedule import Schedule
 
 
-def budget(share: float | None, record: float, step: float) -> OverheadBudget:
-    found = OverheadBudget(share)
-    found.add_record(record)
-    found.add_step(step)
+def budget(
+    share: float | None,
+    record: float,
+    step: float,
+    *,
+    every: int | None = 10,
+    total: int | None = None,
+    after: int = 2000,
+) -> OverheadBudget:
+    """A budget that has seen some steps, by default more than those of the allowance."""
+    found = OverheadBudget(share, (Schedule(every, total),))
+    found.begin_at(1)
+    for number in range(1, after + 1):
+        found.add_training(step)
+        recorded = number in (1, 2, 4, 8, 16)
+        found.add_own(number, record if recorded else 0.0, recorded=recorded)
     return found
 
 
 @pytest.mark.parametrize(
-    ("share", "record", "step", "wanted", "stretch"),
+    ("share", "record", "step", "every", "stretch"),
     [
         (0.01, 0.010, 0.1, 10, 1),  # exactly 1 % at every 10 steps
         (0.01, 0.011, 0.1, 10, 2),
-        (0.01, 0.010, 0.1, 1, 10),
+        (0.01, 0.010, 0.1, 1, 16),  # 10 or more; of powers of two the steps lie in one another
         (0.01, 0.010, 0.1, 1000, 1),
         (0.5, 0.010, 0.1, 1, 1),
-        (0.01, 1.000, 0.1, 50, 20),
+        (0.01, 1.000, 0.1, 50, 32),
         (None, 1.000, 0.1, 1, 1),
     ],
 )
 def test_the_interval_is_as_long_as_the_share_demands(
-    share: float | None, record: float, step: float, wanted: int, stretch: int
+    share: float | None, record: float, step: float, every: int, stretch: int
 ) -> None:
-    assert budget(share, record, step).stretch(wanted) == stretch
+    assert budget(share, record, step, every=every).stretch(2000) == stretch
 
 
 def test_nothing_is_stretched_before_both_times_are_known() -> None:
-    unknown = OverheadBudget(0.01)
+    unknown = OverheadBudget(0.01, (Schedule(1, 10_000),))
+    unknown.begin_at(1)
+    assert unknown.stretch(0) == 1
+    unknown.add_own(1, 5.0, recorded=True)
     assert unknown.stretch(1) == 1
-    unknown.add_record(5.0)
+    unknown.add_training(0.0)
     assert unknown.stretch(1) == 1
-    unknown.add_step(0.0)
-    assert unknown.stretch(1) == 1
-    unknown.add_step(1.0)
+    unknown.add_training(1.0)
     assert unknown.stretch(1) > 1
+
+
+@pytest.mark.parametrize("total", [None, 300, 1000])
+def test_a_short_run_takes_its_allowance_first(total: int | None) -> None:
+    cheap = budget(0.01, 0.010, 0.001, every=1, total=total, after=16)  # 10 s for 1000 records
+    assert cheap.stretch(16) == 1
+    dear = budget(0.01, 0.2, 0.001, every=1, total=total, after=16)
+    # 9 s are left, and 1 % of a run of a second; 5 s where the run may end after 200 steps.
+    wanted, seconds = (184, 5.0) if total is None else (total - 16, 9.01)
+    assert dear.stretch(16) == 2 ** math.ceil(math.log2(wanted * 0.2 / seconds))
+    if total is None:
+        for _ in range(17, 251):
+            dear.add_training(0.001)
+        assert dear.stretch(250) == 2 ** math.ceil(math.log2(150 * 0.2 / 7.0))
+        assert dear.stretch(450) == 2 ** math.ceil(math.log2(550 * 0.2 / 9.0))
+
+
+def test_a_long_run_spreads_what_is_left_over_its_records() -> None:
+    # 10 s and 1 % of 10,000 s, for 10,000 records of a second each.
+    assert budget(0.01, 1.0, 1.0, every=1, total=10_000, after=16).stretch(16) == 128
+
+
+@pytest.mark.parametrize("closer_look", [False, True])
+def test_everything_that_the_callback_does_counts(closer_look: bool) -> None:
+    found = budget(0.01, 0.02, 0.01, every=1, total=400, after=100)
+    assert found.stretch(100) == 1
+    if closer_look:
+        for number in range(101, 111):
+            found.add_own(number, 0.5, recorded=True, asked_for=False)
+    else:
+        found.add_outside(9.0)
+    assert found.stretch(110) > 4
+
+
+def test_steps_between_records_leave_them_half_of_the_share() -> None:
+    def stretch(between: float) -> int:
+        found = budget(0.01, 0.0, 1.0)
+        for number in range(2001, 2200):
+            found.add_own(number, between, recorded=False)
+        for number in range(2200, 2240):
+            found.add_own(number, between + 0.4, recorded=True)
+        return found.stretch(2240)
+
+    assert [stretch(between) for between in (0.0, 0.004, 0.02, 1.0)] == [4, 8, 8, 8]
 
 
 def test_longer_intervals_make_up_for_a_closer_look() -> None:
     found = budget(0.01, 0.010, 0.1)
-    for step in range(100, 116):
-        assert found.allows_extra(step)
-        found.add_extra_record(step, 0.010)
-        assert found.stretch(10) == 2
-    for _ in range(16):
-        assert not found.allows_extra(200)
-        assert found.stretch(10) == 2
-        found.add_record(0.010)
-    assert found.allows_extra(200)
-    assert found.stretch(10) == 1
+    for step in range(2001, 2017):
+        found.add_own(step, 0.010, recorded=True, asked_for=False)
+        assert found.stretch(step) == 2
+    for step in range(2017, 2033):
+        assert found.stretch(step) == 2
+        found.add_own(step, 0.010, recorded=True)
+    assert found.stretch(2033) == 1
     unlimited = budget(None, 0.010, 0.1)
-    for step in range(40):
-        unlimited.add_extra_record(step, 0.010)
-        assert unlimited.allows_extra(step)
-        assert unlimited.stretch(10) == 1
-
-
-def test_an_interval_with_room_for_both_stays_as_it_is() -> None:
-    found = budget(0.01, 0.005, 0.1)
-    found.add_extra_record(1, 0.005)
-    assert found.stretch(10) == 1
+    for step in range(2001, 2041):
+        unlimited.add_own(step, 0.010, recorded=True, asked_for=False)
+        assert unlimited.stretch(step) == 1
 
 
 def test_old_times_are_forgotten() -> None:
-    found = budget(0.01, 1.0, 0.1)  # the first record allocates its memory
+    found = budget(0.01, 1.0, 0.1)
+    for step in range(2001, 2041):
+        found.add_own(step, 0.009, recorded=True)
+    assert found.stretch(2041) == 1
     for _ in range(40):
-        found.add_record(0.009)
-    assert found.stretch(10) == 1
-    for _ in range(40):
-        found.add_step(0.000905)
-    assert found.stretch(10) == 100
+        found.add_training(0.000905)
+    assert found.stretch(2041) == 128
+
+
+def test_the_first_record_allocates_memory_and_says_nothing_of_the_others() -> None:
+    found = OverheadBudget(0.01, (Schedule(10),))
+    found.begin_at(1)
+    for number, seconds in ((1, 5.0), (2001, 0.009)):
+        found.add_training(0.1)
+        found.add_own(number, seconds, recorded=True)
+    assert found.stretch(2001) == 1
+
+
+def test_where_a_run_is_resumed_its_first_thousand_steps_are_dense_again() -> None:
+    found = OverheadBudget(0.01, (Schedule(None),))
+    found.begin_at(50_001)
+    assert [found.interval(50_000 + n) for n in (1, 200, 201, 1000, 5000)] == [1, 1, 2, 5, 50]
+    found.begin_at(1)
+    assert found.start == 50_000
+    found.begin_at(1, again=True)
+    assert found.start == 0
 
 
 class Clock:
@@ -140,14 +208,17 @@ def train(
 def test_the_interval_grows_where_records_are_expensive(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(overhead, "ALLOWANCE_SECONDS", 0.0)
     run = train(
-        tmp_path, monkeypatch, 500,
+        tmp_path, monkeypatch, 2000,
         before=0.1, after=0.2, writing=0.095, every_n_steps=10, max_overhead=0.01,
     )  # fmt: skip
-    # A record takes 0.395 s, which is 1 % of 395 steps.
-    assert sorted(run.statistics) == [1, 2, 4, 8, 16, 32, 400]
-    # The first row is written before anything is known, and the second one with the first step.
-    assert [run.steps[s]["every_n_steps"] for s in (1, 2, 3, 4, 500)] == [10, 10, 400, 400, 400]
+    # A record takes 0.3 s in its step and 0.095 s in the row after it: 1 % of 395 steps.
+    assert [run.steps[s]["every_n_steps"] for s in (1, 2)] == [10, 10]
+    assert run.steps[2000]["every_n_steps"] == 640
+    assert set(run.statistics) >= {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 1280, 1920}
+    assert {row["wanted_every_n_steps"] for row in run.steps.values()} == {10}
+    assert {row["max_overhead"] for row in run.steps.values()} == {0.01}
 
 
 def test_the_time_of_the_callback_is_in_the_rows_once(
@@ -165,46 +236,63 @@ def test_the_time_of_the_callback_is_in_the_rows_once(
     assert milliseconds == expected
 
 
+@pytest.mark.parametrize(
+    "options", [{"every_n_steps": 10}, {"every_n_steps": 10, "max_overhead": 1}]
+)
 def test_an_interval_that_the_user_chose_is_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
 ) -> None:
-    run = train(tmp_path, monkeypatch, 40, after=100.0, every_n_steps=10)
+    run = train(tmp_path, monkeypatch, 40, after=100.0, **options)
     assert sorted(run.statistics) == [1, 2, 4, 8, 10, 16, 20, 30, 32, 40]
     assert {row["every_n_steps"] for row in run.steps.values()} == {10}
+    assert not any("max_overhead" in row for row in run.steps.values())
+
+
+@pytest.mark.parametrize("total", [None, 40, 100, 200, 201, 300, 600, 3000])
+def test_a_run_at_default_settings_has_a_hundred_records_whatever_they_cost_up_to_the_allowance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, total: int | None
+) -> None:
+    steps = total or 300
+    # Steps of 0.1 s: 1 % of them would pay for a record in 40 steps.
+    run = train(tmp_path, monkeypatch, steps, after=0.04, total_steps=total)
+    assert min(100, steps) <= len(run.statistics) <= 260
+    if steps <= 200:
+        assert sorted(run.statistics) == list(range(1, steps + 1))
+    assert {2**n for n in range(12) if 2**n <= steps} <= set(run.statistics)
 
 
 def test_the_callbacks_own_choice_of_interval_keeps_to_one_percent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = train(tmp_path, monkeypatch, 110, after=0.099)
-    # 1 % of 99 steps: twice the default interval.
-    assert sorted(run.statistics) == [1, 2, 4, 8, 16, 32, 100]
-    assert run.steps[110]["every_n_steps"] == 100
-    cheap = train(tmp_path / "cheap", monkeypatch, 60, after=0.049)
-    assert sorted(cheap.statistics) == [1, 2, 4, 8, 16, 32, 50]
+    def spent(folder: str, **options: Any) -> float:
+        run = train(tmp_path / folder, monkeypatch, 20_000, **options)
+        return sum(row["callback_milliseconds"] for row in run.steps.values()) / 1000
+
+    # 10 s and 1 % of 2,000 s, whatever a record costs; the last step is recorded all the same.
+    assert 25 < spent("known", total_steps=20_000, after=1.0) < 32
+    assert 23 < spent("dear", total_steps=20_000, after=0.5, writing=0.5) < 32
+    # Where it is not known how long a run is, what is not spent in the first 1,000 steps lapses.
+    assert 15 < spent("unknown", after=1.0) < 42
+    assert spent("cheap", total_steps=20_000, after=0.01) < 3
 
 
 def test_a_closer_look_counts_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overhead, "ALLOWANCE_SECONDS", 0.0)
     run = train(
-        tmp_path, monkeypatch, 1000, jumps=frozenset({101, 141, 181}),
+        tmp_path, monkeypatch, 4000, jumps=frozenset({1501, 1541}),
         after=0.099, every_n_steps=100, max_overhead=0.01,
     )  # fmt: skip
-    # The jumps at 141 and 181 get no closer look: 16 records are to be made up for first.
-    after_the_jump = range(102, 118)
-    later = [200, 400, 600, 800, 1000]
-    assert sorted(run.statistics) == [1, 2, 4, 8, 16, 32, 100, *after_the_jump, *later]
-    assert run.steps[1000]["every_n_steps"] == 200
-    unlimited = train(
-        tmp_path / "unlimited", monkeypatch, 200, jumps=frozenset({101, 141}),
-        after=0.099, every_n_steps=100,
-    )  # fmt: skip
-    assert {*range(102, 118), *range(142, 158)} <= set(unlimited.statistics)
+    # Each jump gets its closer look, and both are made up for.
+    assert {*range(1502, 1518), *range(1542, 1558)} <= set(run.statistics)
+    assert run.steps[1400]["every_n_steps"] == 100
+    assert run.steps[4000]["every_n_steps"] == 200
 
 
 def test_frequent_histograms_count_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overhead, "ALLOWANCE_SECONDS", 0.0)
     run = train(
-        tmp_path, monkeypatch, 120, after=0.099,
+        tmp_path, monkeypatch, 1200, after=0.099,
         every_n_steps=100, histograms_every_n_steps=10, max_overhead=0.01,
     )  # fmt: skip
-    assert sorted(run.statistics) == [1, 2, 4, 8, 16, 32, 100]
-    assert run.steps[120]["every_n_steps"] == 100
+    assert run.steps[1200]["every_n_steps"] == 160
+    assert run.steps[1200]["wanted_every_n_steps"] == 10

@@ -15,19 +15,44 @@ def due(every_n_steps: int | None, total_steps: int | None, up_to: int) -> list[
     return [step for step in range(1, up_to + 1) if chosen.is_due(step)]
 
 
-def test_the_first_steps_are_looked_at_closely_and_then_every_fiftieth() -> None:
-    assert due(None, None, 160) == [1, 2, 4, 8, 16, 32, 50, 100, 150]
+def test_a_run_of_unknown_length_is_dense_for_its_first_thousand_steps() -> None:
+    steps = due(None, None, 20_000)
+    assert steps[:200] == list(range(1, 201))
+    # At least a hundred records of as many steps or more, however long the run.
+    assert all(sum(s <= n for s in steps) >= min(n, 100) for n in range(1, 1000))
+    assert [s for s in steps if 196 < s < 206] == [197, 198, 199, 200, 202, 204]
+    assert [s for s in steps if 395 < s < 411] == [396, 398, 400, 405, 410]
+    assert [s for s in steps if 9900 < s <= 10_050] == [9950, 10_000, 10_050]
+    assert {2**n for n in range(15)} <= set(steps)
 
 
 def test_a_run_of_known_length_gets_about_200_records_and_its_last_step() -> None:
     steps = due(None, 100_003, 100_003)
-    assert steps[:9] == [1, 2, 4, 8, 16, 32, 500, 1000, 1500]
-    assert steps[-2:] == [100_000, 100_003]
-    assert 200 <= len(steps) <= 210
+    assert steps[:11] == [1, 2, 4, 8, 16, 32, 64, 128, 256, 501, 512]
+    assert steps[-2:] == [99_699, 100_003]
+    assert 200 <= len(steps) <= 220
 
 
-def test_a_short_run_of_known_length_is_recorded_at_every_step() -> None:
-    assert due(None, 7, 7) == [1, 2, 3, 4, 5, 6, 7]
+@pytest.mark.parametrize("total", range(1, 1000, 7))
+def test_a_run_of_known_length_gets_at_least_a_hundred_records(total: int) -> None:
+    steps = due(None, total, total)
+    assert len(steps) >= min(100, total)
+    assert {2**n for n in range(10) if 2**n <= total} <= set(steps)
+    if total <= 200:
+        assert steps == list(range(1, total + 1))
+    # About as many as the budget reckons with.
+    wanted = schedule.choose(None, total).records(0, total)
+    assert wanted - 1 <= len(steps) <= wanted + 12
+
+
+def test_records_of_an_interval_that_grows_are_counted() -> None:
+    growing = schedule.choose(None, None)
+    for after, until, start in ((0, 1000, 0), (150, 5000, 0), (5000, 9000, 0), (70, 1070, 50)):
+        steps = range(after + 1, until + 1)
+        powers = [s for s in steps if s & (s - 1) == 0]
+        found = [s for s in steps if growing.is_due(s, start=start)]
+        wanted = growing.records(after, until, start)
+        assert wanted - 2 <= len(found) <= wanted + len(powers) + 2
 
 
 def test_an_interval_counts_more_than_the_length_of_the_run() -> None:
@@ -49,8 +74,8 @@ def test_a_resumed_run_goes_on_counting_and_records_its_first_step(tmp_path: Pat
         train(optimizer, weight, 13)
         assert debug.step == 33
     run = read_run(tmp_path)
-    assert sorted(run.statistics) == [21, 32]
-    assert sorted(run.histograms) == [21, 32]
+    assert sorted(run.statistics) == list(range(21, 34))  # as dense as a new one
+    assert sorted(run.histograms) == list(range(21, 34))
     assert sorted(run.steps) == list(range(21, 34))
 
 
@@ -64,7 +89,7 @@ def test_a_checkpoint_loaded_after_the_callback_was_made_counts_too(tmp_path: Pa
         optimizer.load_state_dict(before.state_dict())
         train(optimizer, weight, 2)
         assert debug.step == 72
-    assert sorted(read_run(tmp_path).statistics) == [1, 71]
+    assert sorted(read_run(tmp_path).statistics) == [1, 71, 72]
 
 
 def test_a_counter_of_the_users_own_is_followed(tmp_path: Path) -> None:

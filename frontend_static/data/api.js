@@ -97,13 +97,13 @@ export function createApi(fetcher = (...request) => fetch(...request)) {
       packed('series', { run, parameter }, revision, signal, _series),
     /** @param {string} run @param {AbortSignal} [signal] @returns {Promise<import('../types.d.ts').Diagnosis>} */
     async findings(run, signal) {
-      const { findings, compass, not_evaluated } = await (await _get(fetcher, _url('findings', { run }), signal)).json();
+      const { findings, compass, not_evaluated, recording } = await (await _get(fetcher, _url('findings', { run }), signal)).json();
       const rank = { error: 0, warning: 1, info: 2 };
       findings.sort(
         (/** @type {import('../types.d.ts').Finding} */ a, /** @type {import('../types.d.ts').Finding} */ b) =>
           rank[a.severity] - rank[b.severity],
       );
-      return { findings, compass, not_evaluated };
+      return { findings, compass, not_evaluated, recording };
     },
     /** @param {string} run @param {string} revision @param {AbortSignal} [signal] */
     steps: (run, revision, signal) => packed('steps', { run }, revision, signal, _steps),

@@ -67,7 +67,7 @@ function Loaded({ app, state, summary, run }) {
   const reference = referenceRun(state);
   const against = state.against && reference !== run ? reference : null;
   const data = useRunData(app, state, summary, run, metric.name, against);
-  const { findings, compass, not_evaluated } = useDiagnosis(app, state, summary, run);
+  const { findings, compass, not_evaluated, recording } = useDiagnosis(app, state, summary, run);
   const starts = useStarts(app, state, summary, runs, run, data.steps.value);
   const tree = useTree(state, run);
   const open = useMemo(() => state.open ?? _openAtFirst(state, tree), [state.open, tree]);
@@ -159,7 +159,7 @@ function Loaded({ app, state, summary, run }) {
       <${Toolbar} app=${app} state=${state} statistics=${statisticsOf(state, [run])} metric=${metric.name} reference=${reference !== run ? reference : null} />
       <div class="split ${state.settings ? 'beside-settings' : ''}">
         <div class="content">
-          <${Notices} state=${state} run=${run} />
+          <${Notices} state=${state} run=${run} recording=${recording} />
           <${ErrorBanner} text=${data.overview.error} />
           <${ErrorBanner} text=${data.steps.error ?? data.hyperparameters.error ?? data.norms.error} />
           ${
@@ -215,12 +215,13 @@ function Loaded({ app, state, summary, run }) {
     </main>`;
 }
 
-/** What the server and the data say, above the cards. @param {{state: State, run: RunInfo | null}} props */
-function Notices({ state, run }) {
+/** What the server and the data say, above the cards. @param {{state: State, run: RunInfo | null, recording?: string}} props */
+function Notices({ state, run, recording = '' }) {
   const { connection, summary } = state;
   const messages = [...(summary?.messages ?? []), ...(run?.messages ?? [])];
   const lost = `TensorBoard does not answer (${connection}). Trying again every 5 seconds${summary ? '; what is shown is from before' : ''}.`;
   return html`<${ErrorBanner} text=${connection && lost} />
+    ${recording && html`<${Banner} severity="info" text=${recording} />`}
     ${messages.map(({ severity, text }) => html`<${Banner} key=${text} severity=${severity} text=${text} />`)}`;
 }
 

@@ -117,7 +117,7 @@ export function useJumps(norms, run, overview) {
 const NO_JUMPS = [];
 
 /** @type {import('../types.d.ts').Diagnosis} */
-const NO_DIAGNOSIS = { findings: [], compass: null, not_evaluated: null };
+const NO_DIAGNOSIS = { findings: [], compass: null, not_evaluated: null, recording: '' };
 
 /**
  * What the server says about a run: findings, and the learning-rate compass.

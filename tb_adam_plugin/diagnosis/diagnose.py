@@ -11,6 +11,7 @@ from . import thresholds
 from .compass import Compass, read_compass
 from .conditions import too_few
 from .recorded_run import Indices, RecordedRun, in_order
+from .recording import thinned_records
 from .registry import RULES
 from .rule import (
     SEVERITIES,
@@ -37,12 +38,15 @@ class Diagnosis:
         compass: How far the learning rate is from the best one; None where that cannot be told.
         signals: What was computed; handed to the next :func:`diagnose` of the same run, it saves
             computing it again.
+        recording: How much less often than asked for records were made, and which option changes
+            that; "" where they are all there.
     """
 
     findings: tuple[Finding, ...]
     not_evaluated: tuple[NotEvaluated, ...]
     compass: Compass | None
     signals: Signals
+    recording: str = ""
 
 
 def diagnose(
@@ -68,7 +72,8 @@ def diagnose(
                 findings += found
         explained = tuple(_with_causes(findings, rules))
         compass = read_compass(signals, explained)
-    return Diagnosis(explained, tuple(not_evaluated), compass, signals)
+    recording = thinned_records(signals.run)
+    return Diagnosis(explained, tuple(not_evaluated), compass, signals, recording)
 
 
 def why_not_evaluated(rule: Rule, signals: Signals) -> str:

@@ -1,0 +1,100 @@
+"""What max_overhead left out is said in one sentence, wherever the findings are read."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from in_process import PluginClient
+from synthetic_runs import make_run
+from torch import nn
+
+from tb_adam_plugin import cli
+from tb_adam_plugin.callback import AdamDebugCallback, overhead
+from tb_adam_plugin.diagnosis.recorded_run import RecordedRun
+from tb_adam_plugin.diagnosis.recording import thinned_records
+from tb_adam_plugin.run_data import load_runs
+
+
+def recorded(made: list[float], wanted: list[float] | None, limit: float) -> RecordedRun:
+    run = make_run()
+    columns = {
+        "step": np.arange(1.0, len(made) + 1),
+        "every_n_steps": np.array(made),
+        "max_overhead": np.full(len(made), limit),
+    }
+    if wanted is not None:
+        columns["wanted_every_n_steps"] = np.array(wanted)
+    return replace(run, every_step=columns)
+
+
+def test_the_sentence_names_the_steps_the_intervals_and_the_option() -> None:
+    run = recorded([2, 2, 8, 8, 4, 4], [2, 2, 2, 2, 4, 4], 0.01)
+    assert thinned_records(run) == (
+        f"{run.step.size} records where about 2 were asked for, fewer from step 3 to 4: more would "
+        "have taken over 1 % of the training time. For more of them give AdamDebugCallback "
+        "max_overhead=0.05, or 1 for no limit."
+    )
+    until_now = thinned_records(recorded([1, 2, 4], [1, 1, 2], 0.5))
+    assert "fewer from step 2 on: more would have taken over 50 % of" in until_now
+    assert "max_overhead=1, or" in until_now
+
+
+@pytest.mark.parametrize(
+    ("made", "wanted"),
+    [
+        ([1, 1, 2, 5], [1, 1, 2, 5]),
+        ([1, 1, 2, 5], None),  # an older run does not say what was asked for
+        ([4, np.nan], [4, np.nan]),
+        ([], []),
+    ],
+)
+def test_nothing_is_said_of_a_run_with_all_its_records(
+    made: list[float], wanted: list[float] | None
+) -> None:
+    assert thinned_records(recorded(made, wanted, 0.01)) == ""
+
+
+def train(folder: Path, steps: int = 60) -> None:
+    weight = nn.Parameter(torch.ones(64))
+    optimizer = torch.optim.AdamW([weight])
+    named = [("weight", weight)]
+    with AdamDebugCallback(named, optimizer, log_dir=folder, total_steps=steps, on_error="raise"):
+        for _ in range(steps):
+            weight.grad = torch.ones(64)
+            optimizer.step()
+
+
+def test_command_line_and_tab_say_what_was_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(tmp_path / "whole")
+    monkeypatch.setattr(overhead, "ALLOWANCE_SECONDS", 0.0)
+    train(tmp_path / "thinned")
+    thinned, whole = load_runs(tmp_path)
+    assert thinned.name == "thinned"
+    assert whole.steps.tolist() == list(range(1, 61))
+    assert {1, 2, 4, 8, 16, 32, 60} <= set(thinned.steps.tolist()) < set(range(1, 61))
+    sentence = thinned.diagnosis.recording
+    count = len(thinned.steps)
+    assert sentence.startswith(f"{count} records where about 60 were asked for, fewer from step ")
+    assert whole.diagnosis.recording == ""
+    client = PluginClient(tmp_path)
+
+    def found(name: str) -> Any:
+        return json.loads(client.get("findings", run=f"{name}/adam_debug").data)
+
+    assert found("thinned")["recording"] == sentence
+    assert found("whole")["recording"] == ""
+    assert cli.main(["diagnose", str(tmp_path)]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert printed.count("were asked for") == 1
+    assert sentence in printed
+    assert cli.main(["diagnose", "--json", str(tmp_path)]) == 0
+    described = json.loads(capsys.readouterr().out)["runs"]
+    assert {run["run"]: run["recording"] for run in described} == {"thinned": sentence, "whole": ""}
