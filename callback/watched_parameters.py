@@ -82,7 +82,8 @@ class Parameters:
         """
         # Asked anew: another optimizer may have been made since.
         trainable = [parameter for _, parameter in self.unoptimized if parameter.requires_grad]
-        elsewhere = dict(zip(map(id, trainable), other_optimizers(trainable), strict=True))
+        others = other_optimizers(trainable, [w.parameter for w in self.watched])
+        elsewhere = dict(zip(map(id, trainable), others, strict=True))
         return schema.Layout(
             parameters=tuple(
                 schema.Parameter(
@@ -179,19 +180,23 @@ def find_parameters(
         )
     optimized = {id(p) for group in groups for p in group["params"]}
     unoptimized = tuple((n, p) for n, p in pairs if id(p) not in optimized)
-    notices = tuple(_notices(unnamed, skipped, unoptimized))
+    own = [w.parameter for w in watched]
+    notices = tuple(_notices(unnamed, skipped, unoptimized, own))
     return Parameters(tuple(watched), unoptimized, notices)
 
 
 def _notices(
-    unnamed: list[str], skipped: list[str], unoptimized: tuple[tuple[str, Tensor], ...]
+    unnamed: list[str],
+    skipped: list[str],
+    unoptimized: tuple[tuple[str, Tensor], ...],
+    own: list[Tensor],
 ) -> Iterable[str]:
     if unnamed:
         yield f"the optimizer has parameters that are not in the model: {listed(unnamed)}"
     if skipped:
         yield f"only dense floating-point parameters are recorded, not {listed(skipped)}"
     trainable = [(name, parameter) for name, parameter in unoptimized if parameter.requires_grad]
-    elsewhere = other_optimizers([parameter for _, parameter in trainable])
+    elsewhere = other_optimizers([parameter for _, parameter in trainable], own)
     forgotten = [n for (n, _), other in zip(trainable, elsewhere, strict=True) if not other]
     if forgotten:
         yield (

@@ -1094,8 +1094,7 @@ def test_small_weights_that_the_loss_feels_are_a_question() -> None:
 def test_the_usual_deviation_is_not_too_large_at_a_large_fan_in() -> None:
     def wide(run: RecordedRun) -> RecordedRun:
         parameters = tuple(
-            replace(p, shape=(64, 16_384)) if len(p.shape) > 1 else p
-            for p in run.parameters
+            replace(p, shape=(64, 16_384)) if len(p.shape) > 1 else p for p in run.parameters
         )
         return replace(run, parameters=parameters)
 

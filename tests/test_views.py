@@ -238,8 +238,8 @@ def test_the_summary_is_strict_json_whatever_the_names_and_options() -> None:
                 }
             ],
             "unoptimized": [
-                    {"name": "frozen", "shape": [], "trainable": False, "other_optimizer": ""}
-                ],
+                {"name": "frozen", "shape": [], "trainable": False, "other_optimizer": ""}
+            ],
             "statistics": ["update_rms"],
             "quantities": [{"name": "exp_avg", "signed": True}],
             "step_columns": [],

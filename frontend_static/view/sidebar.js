@@ -141,7 +141,7 @@ function NothingFound({ rules, skipped }) {
 /** @param {{skipped: {rule: string, title: string, reason: string}[]}} props */
 function NotEvaluated({ skipped }) {
   const rules = skipped.length === 1 ? 'rule' : 'rules';
-  return html`<details class="unoptimized not-evaluated">
+  return html`<details class="not-evaluated">
     <summary>${formatInteger(skipped.length)} ${rules} not evaluated</summary>
     <ul>${skipped.map(({ rule, title, reason }) => html`<li key=${rule}>${title} · ${reason}</li>`)}</ul>
   </details>`;
