@@ -47,9 +47,6 @@ class RunClaim:
     Attributes:
         number: Which of the run's live callbacks this is, from 1.
         is_used: Whether something was written there.
-        may_become_free: Whether an earlier callback of this process, one that has written already,
-            may be gone by the first step. A notebook's cell that is run again makes the new
-            callback before its variable lets go of the old one.
     """
 
     def __init__(
@@ -84,20 +81,30 @@ class RunClaim:
         self.is_used = False
         with _guard:
             self._entry = _entry_of(self._run)
-            self.number, rivals = self._entry.take(self._rank, self)
-        self.may_become_free = any(rival.is_used for rival in rivals)
-        self._rival = "another AdamDebugCallback" if rivals else "another process"
+            self.number, self._rivals = self._entry.take(self._rank, self)
+        if self._rivals:
+            self.settle()
+
+    @property
+    def may_become_free(self) -> bool:
+        """Whether an earlier callback, which has written already, may be gone by the first step.
+
+        A notebook's cell that is run again makes the new callback before its variable lets go of
+        the old one.
+        """
+        return any(rival.is_used for rival in self._rivals)
 
     @property
     def notice(self) -> str:
         """What the user should hear of the place; "" where it is the first one."""
         if self.number == 1:
             return ""
+        rival = "another AdamDebugCallback" if self._rivals else "another process"
         what = "log_dir" if self._writer is None else "the folder of writer"
         separator = "/" if is_url(self._given) else os.sep
         own = self._given.rstrip(separator) + separator + self._own_folder
         return (
-            f"{what} {self._given!r} is in use by {self._rival}: this one writes to {own!r}, and is "
+            f"{what} {self._given!r} is in use by {rival}: this one writes to {own!r}, and is "
             f'shown as a run of its own with "({self.number})" after the name. Give each a log_dir '
             "of its own to name them, or close() the other one before, to go on in its place"
         )
@@ -108,7 +115,7 @@ class RunClaim:
             return
         gc.collect()  # a callback and its optimizer hold one another
         with _guard:
-            number, _ = self._entry.take(self._rank, self, below=self.number)
+            number, self._rivals = self._entry.take(self._rank, self, below=self.number)
             if number < self.number:
                 self._entry.give_back(self._rank, self.number)
                 self.number = number

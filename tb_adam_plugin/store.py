@@ -456,12 +456,13 @@ class Store:
         if not over:
             return run
         layouts = {id_: layout for id_, layout in run.layout.layouts.items() if id_ not in over}
-        return replace(
-            run,
-            layout=join_layouts(layouts),
-            tags={tag: series for tag, series in run.tags.items() if tag.id not in over},
-            ended=ended,
-        )
+        tags = {tag: series for tag, series in run.tags.items() if tag.id not in over}
+        run = replace(run, layout=join_layouts(layouts), tags=tags, ended=ended)
+        # Columns, too, that only the other model had.
+        own = _steps_by_part(run)[run.run]
+        rows = self._rows_of(experiment, own, ended).rows
+        kept = {tag.id: tag.columns for tag, left in zip(own, rows, strict=True) if left.step.size}
+        return replace(run, steps=kept)
 
     def _statistics(
         self,
