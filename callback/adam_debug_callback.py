@@ -120,7 +120,9 @@ class AdamDebugCallback:
                 any other the measured update, the weights, the gradients and its state as it is.
             log_dir: Folder of the run; the event file goes into its subfolder ``adam_debug``. In
                 distributed training every rank passes the same one: see docs/distributed.md.
-            writer: Instead of ``log_dir``, a ``SummaryWriter`` whose event file is shared.
+            writer: Instead of ``log_dir``, a ``SummaryWriter`` whose event file is shared. While
+                another callback writes to that folder, whichever way it was given, this one writes
+                into ``adam_debug_2`` there, is shown as a run of its own, and warns.
             every_n_steps: Interval of records after the first ones (steps 1, 2, 4, 8, 16, 32). By
                 default 50, or about 200 records a run where ``total_steps`` is given.
             histograms_every_n_steps: Interval of histograms, if it is to be another one.

@@ -6,10 +6,10 @@ run of its own beside the first. A callback that was closed, or that nobody has 
 its place back: the next one goes on there.
 
 Between processes a lock tells, one byte of a file in the run's folder for each part. It is a POSIX
-lock: it ends with its process, however that ends, and a forked child (a worker of a DataLoader) does
-not inherit it. The price is that it also ends when its process closes the file, whatever for; so a
-process opens the file once for all of its callbacks. Where there are no such locks (Windows, remote
-folders, some network disks), only the callbacks of one process are told apart.
+lock: it ends with its process, however that ends, and a forked child (a worker of a DataLoader)
+does not inherit it. The price is that it also ends when its process closes the file, whatever for;
+so a process opens the file once for all of its callbacks. Where there are no such locks (Windows,
+remote folders, some network disks), only the callbacks of one process are told apart.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ class _RunFolder:
         self, rank: int, claim: RunClaim, below: int | None = None
     ) -> tuple[int, list[RunClaim]]:
         """Return the first free number, and whose the ones before it are, as far as known."""
-        rivals = []
+        rivals: list[RunClaim] = []
         for number in itertools.count(1):
             if number == below:
                 return number, rivals

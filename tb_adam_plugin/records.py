@@ -1,7 +1,7 @@
 """What TensorBoard stores of one tag, decoded: arrays sorted by step, damaged records left out.
 
-So are records that a restart has ended: a training that goes on from a step writes it, and all later
-ones, anew.
+So are records that a restart has ended: a training that goes on from a step writes it, and all
+later ones, anew.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ another model. They are joined by parameter name, and the newest layout has the 
 A run may also have several parts: processes of distributed training that have parameters of their
 own write into folders beside one another. These are joined by parameter name, too.
 
-Callbacks that wrote into one folder at the same time have numbered folders beside one another. These
-are runs of their own: two models may have parameters of one name.
+Callbacks that wrote into one folder at the same time have numbered folders beside one another.
+These are runs of their own: two models may have parameters of one name.
 """
 
 from __future__ import annotations

@@ -461,8 +461,8 @@ class Store:
         # Columns, too, that only the other model had.
         own = _steps_by_part(run)[run.run]
         rows = self._rows_of(experiment, own, ended).rows
-        kept = {tag.id: tag.columns for tag, left in zip(own, rows, strict=True) if left.step.size}
-        return replace(run, steps=kept)
+        steps = {tag.id: tag.columns for tag, left in zip(own, rows, strict=True) if left.step.size}
+        return replace(run, steps=steps)
 
     def _statistics(
         self,

@@ -30,7 +30,7 @@ from tb_adam_plugin.run_data import Run, load_runs
 from tb_adam_plugin.store import Store
 
 IN_USE = "is in use by another AdamDebugCallback"
-LOCKS = pytest.mark.skipif(run_claims.fcntl is None, reason="no POSIX locks")
+LOCKS = pytest.mark.skipif(sys.platform == "win32", reason="no POSIX locks")
 
 
 class Trained:
@@ -377,14 +377,14 @@ def test_a_worker_of_a_data_loader_neither_takes_nor_frees_a_place(tmp_path: Pat
     assert (second.name, second.parameters[0].shape) == (". (2)", (5, 4))
 
 
+@LOCKS
 def test_a_disk_without_locks_is_written_to_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
         raise OSError(95, "Operation not supported")
 
-    if run_claims.fcntl is not None:
-        monkeypatch.setattr(run_claims.fcntl, "lockf", refuse)
+    monkeypatch.setattr("fcntl.lockf", refuse)
     with no_warning():
         one = Trained(3, log_dir=tmp_path)
     with pytest.warns(UserWarning, match=IN_USE):

@@ -223,9 +223,7 @@ def test_findings_are_of_the_last_model_alone(tmp_path: Path) -> None:
 
 @given(st.lists(st.integers(0, 9), max_size=12))
 def test_what_stands_is_what_no_later_record_has_ended(steps: list[int]) -> None:
-    expected = [
-        i for i, step in enumerate(steps) if all(step < later for later in steps[i + 1 :])
-    ]
+    expected = [i for i, step in enumerate(steps) if all(step < later for later in steps[i + 1 :])]
     assert standing(np.array(steps, np.float64)).tolist() == expected
 
 
