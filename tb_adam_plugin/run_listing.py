@@ -126,6 +126,7 @@ class Run:
         part_steps: The steps of the other parts.
         number: Which of the callbacks that wrote into one folder at the same time, from 1.
         ended: What was written until then, seconds since the epoch, was another model's.
+        last_step: Where that is known: the last step of those that are not another model's.
     """
 
     run: str
@@ -141,6 +142,7 @@ class Run:
     part_steps: tuple[PartSteps, ...] = ()
     number: int = 1
     ended: float = -math.inf
+    last_step: int | None = None
 
     @property
     def step_columns(self) -> tuple[str, ...]:
@@ -162,7 +164,8 @@ class Run:
         """Last step and latest wall time of all that was logged."""
         series = [*self.tags.values(), *(part.series for part in self.part_steps)]
         times = [s.max_wall_time for s in series if math.isfinite(s.max_wall_time)]
-        return max(s.max_step for s in series), max(times, default=0.0)
+        last = max(s.max_step for s in series) if self.last_step is None else self.last_step
+        return last, max(times, default=0.0)
 
 
 @dataclass(slots=True)

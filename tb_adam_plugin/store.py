@@ -33,6 +33,8 @@ from tb_adam_plugin.sessions import Standing
 from tb_adam_plugin.thinning import RATIO, evenly_spread
 
 _MAX_NAMED = 20
+# Seconds by which the clocks of machines that train together may differ.
+_CLOCKS_DIFFER = 10.0
 
 Axis = Literal["step", "relative", "wall"]
 AXES: tuple[Axis, ...] = ("step", "relative", "wall")
@@ -434,7 +436,47 @@ class Store:
         return self._standing_run(experiment, runs[run])
 
     def _standing_run(self, experiment: Experiment, run: Run) -> Run:
-        """Leave out the layouts of which a restart has left nothing, such as another model's."""
+        """Leave out the parts and layouts of which a restart has left nothing."""
+        return self._without_over_layouts(experiment, self._without_over_parts(experiment, run))
+
+    def _without_over_parts(self, experiment: Experiment, run: Run) -> Run:
+        """Leave out the parts of processes that an earlier training had, and this one has not."""
+        by_part = _steps_by_part(run)
+        if len(by_part) == 1:
+            return run
+        written = {
+            part: np.concatenate(
+                [rows.written for rows in self._rows_of(experiment, tags, run.ended).rows]
+            )
+            for part, tags in by_part.items()
+            if tags
+        }
+        began = np.min(written.pop(run.run, np.empty(0)), initial=np.inf)
+        over = {
+            part
+            for part, times in written.items()
+            if np.isfinite(began) and times.size and times.max() + _CLOCKS_DIFFER < began
+        }
+        if not over:
+            return run
+        tags = {tag: series for tag, series in run.tags.items() if run.home(tag) not in over}
+        kept = {tag.id for tag in tags if tag.kind == "statistics"}
+        layouts = {id_: layout for id_, layout in run.layout.layouts.items() if id_ in kept}
+        return replace(
+            run,
+            layout=join_layouts(layouts),
+            tags=tags,
+            gradient_norms={
+                id_: columns
+                for id_, columns in run.gradient_norms.items()
+                if Tag("gradient_norms", id_) in tags
+            },
+            homes={tag: home for tag, home in run.homes.items() if home not in over},
+            part_steps=tuple(part for part in run.part_steps if part.run not in over),
+        )
+
+    def _without_over_layouts(self, experiment: Experiment, run: Run) -> Run:
+        """Leave out the layouts of which nothing is left, such as another model's."""
         over: set[str] = set()
         ended = run.ended
         by_part: dict[str, list[str]] = {}
@@ -462,7 +504,8 @@ class Store:
         own = _steps_by_part(run)[run.run]
         rows = self._rows_of(experiment, own, ended).rows
         steps = {tag.id: tag.columns for tag, left in zip(own, rows, strict=True) if left.step.size}
-        return replace(run, steps=steps)
+        last = max((int(left.step[-1]) for left in rows if left.step.size), default=None)
+        return replace(run, steps=steps, last_step=last)
 
     def _statistics(
         self,

@@ -59,6 +59,7 @@ def write_training(
     histograms: Iterable[int] = (),
     norms: Iterable[int] = (),
     name: str = "",
+    part: str = "adam_debug",
 ) -> None:
     """Write one training into a file: a record a step, with ``loss = day``.
 
@@ -71,6 +72,7 @@ def write_training(
         histograms: Steps with histograms, too.
         norms: Steps with gradient norms, written with the last step.
         name: Of the file, else by the day.
+        part: Folder of ours.
     """
     steps = list(steps)
     events = []
@@ -86,7 +88,7 @@ def write_training(
                 schema.TaggedTensor(f"adam_debug/gradient_norms/{names.id}", table, names.content())
             )
         events.append(event(t, tensors, now))
-    write_events(folder / "adam_debug", events, name or f"{int(day)}")
+    write_events(folder / part, events, name or f"{int(day)}")
 
 
 def read(folder: Path, provider: Provider) -> tuple[Store, Run]:
@@ -121,6 +123,7 @@ def test_nothing_is_left_of_another_model(
     np.testing.assert_array_equal(found.values, [statistics_of(MLP, t, 1)[:, 1] for t in steps])
     assert losses(store, run) == dict.fromkeys(steps, 1.0)
     assert run.step_columns == PLAIN.names
+    assert run.last == (length, START + DAY + length)
     assert store.hyperparameters(EXPERIMENT, run.run).step.tolist() == steps
     histograms = store.histograms(EXPERIMENT, run.run, "2.weight", ["exp_avg"], 100)
     assert histograms.step.tolist() == [1, 4]
@@ -193,6 +196,26 @@ def test_a_restart_on_another_schedule(tmp_path: Path, provider: Provider) -> No
     assert histograms.step.tolist() == [1, 4, 7, 10, 13, 16, 40]
     assert store.gradient_norms(EXPERIMENT, run.run).step.size == 0
     assert losses(store, run) == {t: float(t > 15) for t in range(1, 41)}
+
+
+def test_parts_of_processes_that_are_no_more_are_left_out(
+    tmp_path: Path, provider: Provider
+) -> None:
+    """A pipeline of two stages, then another model in one process."""
+    stage = make_layout(["stage1.weight"], elements=16)
+    write_training(tmp_path, RESNET, range(1, 21), day=0)
+    write_training(tmp_path, stage, range(1, 21), day=0, part="adam_debug_rank1", norms=range(5, 9))
+    assert len(read(tmp_path, provider)[1].layout.parameters) == 4
+    write_training(tmp_path, MLP, range(1, 6), day=1)
+    store, run = read(tmp_path, provider)
+    assert [p.name for p in run.layout.parameters] == ["0.weight", "2.weight"]
+    assert run.parts == ("adam_debug",)
+    assert losses(store, run) == dict.fromkeys(range(1, 6), 1.0)
+    assert store.gradient_norms(EXPERIMENT, run.run).step.size == 0
+    write_training(tmp_path, stage, range(1, 4), day=1, part="adam_debug_rank1")
+    store, run = read(tmp_path, provider)
+    assert [p.name for p in run.layout.parameters] == ["0.weight", "2.weight", "stage1.weight"]
+    assert store.parameter(EXPERIMENT, run.run, "stage1.weight").step.tolist() == [1, 2, 3]
 
 
 def test_a_clock_that_is_set_back_in_training_ends_nothing(
