@@ -347,7 +347,7 @@ class AdamDebugCallback:
         """Begin to write, or be ready to."""
         if not now:
             self._unopened = claim
-            return Recorder(NoLog("(nothing yet)"), claim)
+            return Recorder(NoLog(claim.location), claim)
         recorder = Recorder(NoLog(), claim)
         try:
             recorder.log = claim.open()

@@ -73,8 +73,11 @@ class RunClaim:
             self._given = head or os.curdir if own == schema.RUN_FOLDER else given
         else:
             self._given = checked_log_dir(log_dir)
-        # The working directory may be another one by the time the file is opened.
-        self._run = self._given if is_url(self._given) else os.path.abspath(self._given)
+        self._run = self._given
+        if not is_url(self._given):
+            # The working directory may be another one by the time the file is opened.
+            with suppress(OSError):  # or is gone
+                self._run = os.path.abspath(self._given)
         part = schema.part_of(folder)
         self._rank = 0 if part is None else part.rank
         self._process = os.getpid()
@@ -95,18 +98,25 @@ class RunClaim:
         return any(rival.is_used for rival in self._rivals)
 
     @property
+    def location(self) -> str:
+        """The folder that is written to."""
+        if self.number == 1 and self._log_dir is None:
+            return self._given
+        separator = "/" if is_url(self._given) else os.sep
+        return self._given.rstrip(separator) + separator + self._own_folder
+
+    @property
     def notice(self) -> str:
         """What the user should hear of the place; "" where it is the first one."""
         if self.number == 1:
             return ""
         rival = "another AdamDebugCallback" if self._rivals else "another process"
         what = "log_dir" if self._writer is None else "the folder of writer"
-        separator = "/" if is_url(self._given) else os.sep
-        own = self._given.rstrip(separator) + separator + self._own_folder
         return (
-            f"{what} {self._given!r} is in use by {rival}: this one writes to {own!r}, and is "
-            f'shown as a run of its own with "({self.number})" after the name. Give each a log_dir '
-            "of its own to name them, or close() the other one before, to go on in its place"
+            f"{what} {self._given!r} is in use by {rival}: this one writes to {self.location!r}, "
+            f'and is shown as a run of its own with "({self.number})" after the name. Give each a '
+            "log_dir of its own to name them, or close() the other one before, to go on in its "
+            "place"
         )
 
     def settle(self) -> None:

@@ -245,6 +245,9 @@ def test_one_that_lives_on_after_its_first_steps_keeps_its_place(
     with no_warning():
         other = Trained(3, log_dir="gan")  # as a cell that is run again, as far as one can see
     other.debug.flush()
+    refused = "watched by another AdamDebugCallback, which writes to gan/adam_debug_2"
+    with pytest.raises(ValueError, match=refused):
+        AdamDebugCallback(other.model, other.optimizer, log_dir="elsewhere")
     monkeypatch.chdir("/")  # a relative log_dir stays where it was
     with pytest.warns(UserWarning, match=IN_USE):
         other.train(1)
@@ -255,6 +258,17 @@ def test_one_that_lives_on_after_its_first_steps_keeps_its_place(
     first, second = load_runs(tmp_path)
     one.check(first, "gan")
     other.check(second, "gan (2)")
+
+
+def test_a_working_directory_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def gone() -> str:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr("os.getcwd", gone)
+    with no_warning():
+        Trained(3, log_dir="run").debug.close()
 
 
 def test_a_callback_nobody_has_any_more_gives_its_place_back(tmp_path: Path) -> None:
