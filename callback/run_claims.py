@@ -39,6 +39,8 @@ _LOCK_FILE = ".adam_debug.lock"
 _BYTES_OF_RANK = 1 << 20
 # A process that gives up its last part holds the whole file for a moment, to delete it.
 _ATTEMPTS, _SECONDS_BETWEEN = 3, 0.01
+# A disk that refuses as many locks refuses all of them.
+_MOST_PROCESSES = 1000
 
 
 class RunClaim:
@@ -174,13 +176,21 @@ class _RunFolder:
     ) -> tuple[int, list[RunClaim]]:
         """Return the first free number, and whose the ones before it are, as far as known."""
         rivals: list[RunClaim] = []
+        refused: list[int] = []
         for number in itertools.count(1):
             if number == below:
                 return number, rivals
             rival = self._claims.get((rank, number))
             if rival is not None:
                 rivals.append(rival)
-            elif self._lock_byte(rank * _BYTES_OF_RANK + number):
+            elif self._lock_byte(
+                rank * _BYTES_OF_RANK + number, attempts=1 if refused else _ATTEMPTS
+            ):
+                break
+            else:
+                refused.append(number)
+            if len(refused) == _MOST_PROCESSES:
+                number = refused[0]
                 break
         self._claims[rank, number] = claim
         return number, rivals
@@ -199,9 +209,9 @@ class _RunFolder:
             del _run_folders[self._key]
         self._close_lock()
 
-    def _lock_byte(self, byte: int) -> bool:
+    def _lock_byte(self, byte: int, attempts: int) -> bool:
         """Lock a byte of the file; return False if another process has it."""
-        for attempt in range(_ATTEMPTS):
+        for attempt in range(attempts):
             try:
                 if self._lock is None:
                     self._open_lock()
@@ -211,7 +221,7 @@ class _RunFolder:
             except OSError as error:
                 if error.errno not in (errno.EACCES, errno.EAGAIN) or self._lock is None:
                     return True  # no locks here
-                if attempt + 1 == _ATTEMPTS:
+                if attempt + 1 == attempts:
                     return False
                 time.sleep(_SECONDS_BETWEEN)
             else:

@@ -280,9 +280,16 @@ def test_a_callback_nobody_has_any_more_gives_its_place_back(tmp_path: Path) -> 
         Trained(3, log_dir=tmp_path).debug.close()
 
 
-def test_a_folder_that_was_deleted_and_made_anew_is_another_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("whole", [True, False])
+@LOCKS
+def test_a_folder_that_was_deleted_and_made_anew_is_another_one(
+    tmp_path: Path, whole: bool
+) -> None:
     one = RunClaim(tmp_path / "run", None)
-    shutil.rmtree(tmp_path / "run")
+    if whole:
+        shutil.rmtree(tmp_path / "run")
+    else:  # or a new one has the number that the file system gave the old one
+        next((tmp_path / "run").iterdir()).unlink()
     other = RunClaim(tmp_path / "run", None)
     assert other.number == 1
     one.release()
@@ -410,6 +417,18 @@ def test_a_disk_without_locks_is_written_to_all_the_same(
     first, second = load_runs(tmp_path)
     one.check(first, ".")
     other.check(second, ". (2)")
+
+
+@LOCKS
+def test_a_disk_that_refuses_all_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("fcntl.lockf", refuse)
+    claims = [RunClaim(tmp_path, None) for _ in range(2)]
+    assert [claim.number for claim in claims] == [1, 2]
+    for claim in claims:
+        claim.release()
 
 
 def test_a_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

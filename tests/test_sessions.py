@@ -134,12 +134,13 @@ def test_nothing_is_left_of_another_model(
 def test_nothing_is_left_of_another_model_where_steps_are_counted_on(
     tmp_path: Path, provider: Provider
 ) -> None:
-    write_training(tmp_path, RESNET, range(1, 21), day=0)
+    write_training(tmp_path, RESNET, range(1, 21), day=0, norms=range(5, 9))
     write_training(tmp_path, MLP, range(11, 16), day=1)  # initial_step=10
     store, run = read(tmp_path, provider)
     assert [p.name for p in run.layout.parameters] == ["0.weight", "2.weight"]
     steps = list(range(11, 16))
     assert store.statistic(EXPERIMENT, run.run, "update_rms").step.tolist() == steps
+    assert store.gradient_norms(EXPERIMENT, run.run).step.size == 0
     assert losses(store, run) == dict.fromkeys(steps, 1.0)
 
 
