@@ -7,7 +7,6 @@ What is recorded of a step is :mod:`.parameter_records`' business, and what is w
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
 import os
 import time
@@ -29,7 +28,6 @@ from tb_adam_plugin import schema
 from . import options, schedule, state_storage, uncounted_steps
 from .capture import CaptureError
 from .distributed import Copies, Said, find_place, is_alone
-from .event_log import EventLog
 from .gain_ratio import GainRatio
 from .gradient_history import GradientHistory
 from .naming import listed
@@ -39,6 +37,7 @@ from .optimizer_state.registry import adapter_for
 from .overhead import OverheadBudget
 from .parameter_records import ParameterRecords, StepRecord
 from .recorder import NoLog, Recorder
+from .run_claims import RunClaim
 from .shared_steps import SharedSteps, Trouble
 from .stale_gradients import StaleGradients
 from .step_scalars import Scalar, StepRows
@@ -121,7 +120,9 @@ class AdamDebugCallback:
                 any other the measured update, the weights, the gradients and its state as it is.
             log_dir: Folder of the run; the event file goes into its subfolder ``adam_debug``. In
                 distributed training every rank passes the same one: see docs/distributed.md.
-            writer: Instead of ``log_dir``, a ``SummaryWriter`` whose event file is shared.
+            writer: Instead of ``log_dir``, a ``SummaryWriter`` whose event file is shared. While
+                another callback writes to that folder, whichever way it was given, this one writes
+                into ``adam_debug_2`` there, is shown as a run of its own, and warns.
             every_n_steps: Interval of records. Steps 1, 2, 4, 8, 16 ... are recorded besides. By
                 default, with ``total_steps``, every step of a run of up to 200 and 100 to 200
                 records of a longer one; without it an interval that grows from 1 (the first 200
@@ -264,16 +265,17 @@ class AdamDebugCallback:
             place,
         )
         self._follow_parameters()
-        self._open_log: Callable[[], EventLog] | None = None
+        self._copies: Copies | None = None
         if place.may_have_copies and log_dir is not None:
             parameters = [(w.name, w.shape) for w in self._records.parameters.watched]
             self._copies = Copies(parameters, os.fspath(log_dir))
-            if not self._copies.is_first:
-                self._open_log = functools.partial(EventLog, log_dir, folder=place.folder)
-        writes &= self._open_log is None
-        self._recorder = Recorder(
-            EventLog(log_dir, writer=writer, folder=place.folder) if writes else NoLog()
-        )
+        self._unopened: RunClaim | None = None  # opened at the first step
+        if writes:
+            claim = RunClaim(log_dir, writer, place.folder)
+            may_be_copy = self._copies is not None and not self._copies.is_first
+            self._recorder = self._open(claim, now=not (may_be_copy or claim.may_become_free))
+        else:
+            self._recorder = Recorder(NoLog())
         if place.ranks is not None:
             self._shared = SharedSteps(place.ranks)
         self._close_recorder = weakref.finalize(self, _close, self._recorder)
@@ -353,6 +355,21 @@ class AdamDebugCallback:
         """Close the callback."""
         self.close()
 
+    def _open(self, claim: RunClaim, *, now: bool) -> Recorder:
+        """Begin to write, or be ready to."""
+        if not now:
+            self._unopened = claim
+            return Recorder(NoLog(claim.location), claim)
+        recorder = Recorder(NoLog(), claim)
+        try:
+            recorder.log = claim.open()
+            if claim.notice:
+                self._warn_once(claim.notice)
+        except BaseException:
+            recorder.close()
+            raise
+        return recorder
+
     # --- hooks ---
 
     def _before_step(self, *_: object) -> None:
@@ -365,7 +382,7 @@ class AdamDebugCallback:
         start = time.perf_counter()
         self._running_steps = 1
         self._recording = False
-        if self._open_log is not None and not self._contained(
+        if self._unopened is not None and not self._contained(
             _STEPS, "opening the event file", self._open_unless_copy
         ):
             return
@@ -411,13 +428,18 @@ class AdamDebugCallback:
 
     def _open_unless_copy(self) -> None:
         """Begin to write, or leave that to the rank whose copy of the parameters this is."""
-        open_log, self._open_log = self._open_log, None
-        if self._copies.is_one():
+        claim, self._unopened = self._unopened, None
+        assert claim is not None
+        if self._copies is not None and self._copies.is_one():
             self._enabled = False
             self._step_is_known = not self._follows_optimizer
             self._records.release()
-        elif open_log is not None:
-            self._recorder.log = open_log()
+            claim.release()
+            return
+        claim.settle()
+        self._recorder.log = claim.open(late=True)
+        if claim.notice:
+            self._warn_once(claim.notice)
 
     def _begin_step(self) -> None:
         if self._records.gradients is not None:

@@ -140,14 +140,16 @@ def find_parameters(
     """
     pairs = named_parameters(model)
     name_of = {id(parameter): name for name, parameter in pairs}
+    names = set(name_of.values())
     module_of = owners(model) if isinstance(model, nn.Module) else {}
     watched: list[Watched] = []
     unnamed: list[str] = []
     skipped: list[str] = []
     for g, group in enumerate(groups):
         for i, parameter in enumerate(group["params"]):
-            name = name_of.get(id(parameter), f"group{g}.parameter{i}")
+            name = name_of.get(id(parameter), "")
             if id(parameter) not in name_of:
+                name = _unused(f"group{g}.parameter{i}", names)
                 unnamed.append(name)
             if name in excluded:
                 continue
@@ -187,6 +189,13 @@ def _notices(
             f"no parameter group of the optimizer holds {listed(forgotten)}: no step will change "
             "them (add them to the optimizer, or set requires_grad=False if that is meant)"
         )
+
+
+def _unused(name: str, names: Container[str]) -> str:
+    """Return a name that no parameter of the model has, the same one each time."""
+    while name in names:
+        name += " (unnamed)"
+    return name
 
 
 def _is_readable(name: str, parameter: Tensor) -> bool:
