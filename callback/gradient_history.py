@@ -19,6 +19,7 @@ from torch import Tensor
 
 from .norms import Squares
 from .step_scalars import Scalar
+from .to_host import send_to_host
 
 KEPT_STEPS = 64
 DETAILED_STEPS = 16
@@ -96,17 +97,17 @@ class GradientHistory:
             The global norm. On a device a 0-dim tensor: it is looked at when it has arrived, which
             may be a step or two later. This never waits.
         """
+        if skipped is not None:  # the trainer's own, which it may free or write to
+            skipped = skipped.detach().reshape(()).clone()
         self._steps.append(_Step(number, squares, present, skipped))
         norm: Scalar = (
             squares.sum().sqrt() if isinstance(squares, Tensor) else math.sqrt(squares.sum())
         )
         # A scaler probes for the largest scale: gradients that it rejects are nothing unusual.
-        looked_at = norm if skipped is None else torch.where(skipped.reshape(()) > 0, 0.0, norm)
+        looked_at = norm if skipped is None else torch.where(skipped > 0, 0.0, norm)
         if isinstance(looked_at, Tensor) and looked_at.is_cuda:
-            on_host = torch.empty((), dtype=looked_at.dtype, pin_memory=True)
-            on_host.copy_(looked_at, non_blocking=True)
-            arrived = torch.cuda.Event()
-            arrived.record()
+            on_host, arrived = send_to_host(looked_at)
+            assert arrived is not None
             self._on_their_way.append((on_host, arrived))
             while self._on_their_way and self._on_their_way[0][1].query():
                 self._look_at(number, float(self._on_their_way.popleft()[0]))

@@ -55,7 +55,7 @@ def count_rows(rows: Tensor, offsets: Tensor, parameters: int, scratch: Tensor) 
     table = _count(codes.view(-1), parameters * CODES).view(parameters, CODES)
     # A NaN whose upper mantissa bits are zero has the code of infinity. Looking at that count would
     # wait for a device, so there such NaN are always looked for.
-    if rows.is_cuda or table.numpy()[:, _INFINITE::_CODES_PER_SIGN].any():
+    if rows.device.type != "cpu" or table.numpy()[:, _INFINITE::_CODES_PER_SIGN].any():
         _separate_nan(table, rows, offsets)
     return table
 
@@ -189,7 +189,7 @@ class HistogramCounts:
 
 
 def _count(codes: Tensor, length: int) -> Tensor:
-    if not codes.is_cuda:
+    if codes.device.type == "cpu":
         return torch.bincount(codes, minlength=length)
     # torch.bincount waits for the device to learn the largest code.
     table = torch.zeros(length, dtype=torch.int32, device=codes.device)

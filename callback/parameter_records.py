@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from tb_adam_plugin import schema
 
 from .distributed import Place, Ranks
-from .measurement import Measured, Measurement, States, finished
+from .measurement import Measured, Measurement, States, Sums, finished
 from .optimizer_state.base import OptimizerState
 from .shard_sums import ShardSums, Taker, check_intact, joined
 from .shards import LocalGradients
@@ -84,6 +84,7 @@ class ParameterRecords:
         self.layout: schema.Layout | None = None
         self._storage: list[Storage | None] = []
         self._measurements: list[Measurement] = []
+        self._sums: list[Sums] = []
         self._rebuild()
 
     def refresh(self) -> bool:
@@ -105,7 +106,13 @@ class ParameterRecords:
 
     def release(self) -> None:
         """Let go of the memory: nothing is recorded any more."""
-        self._measurements = []
+        self._measurements, self._shard_sums, self._sums = [], [], []
+
+    def forget(self) -> None:
+        """Let go of the model and the optimizer, too; nothing but the layout can be asked for."""
+        self.release()
+        self.parameters, self.followed, self.gradients = Parameters((), (), ()), [], None
+        del self._model, self._optimizer, self._state
 
     def exclude(self, name: str) -> bool:
         """Record a parameter no more; return whether others are left."""
