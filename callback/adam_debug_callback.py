@@ -14,7 +14,7 @@ import time
 import traceback
 import warnings
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -886,7 +886,10 @@ class AdamDebugCallback:
         if part in self._disabled:
             return False
         try:
-            with _lasting_tensors():
+            if torch.is_inference_mode_enabled():
+                with _lasting_tensors():
+                    function()
+            else:
                 function()
             return True
         except Exception as error:
@@ -967,17 +970,17 @@ class AdamDebugCallback:
             )
 
 
-def _lasting_tensors() -> contextlib.AbstractContextManager[None]:
+@contextlib.contextmanager
+def _lasting_tensors() -> Iterator[None]:
     """Let tensors be made that can be written to later, whatever mode the training is in.
 
     One made under ``torch.inference_mode()`` can be written to in that mode alone.
     """
     if not torch.is_inference_mode_enabled():
-        return contextlib.nullcontext()
-    stack = contextlib.ExitStack()
-    stack.enter_context(torch.inference_mode(False))
-    stack.enter_context(torch.no_grad())
-    return stack
+        yield
+        return
+    with torch.inference_mode(False), torch.no_grad():
+        yield
 
 
 def _is_out_of_memory(error: BaseException | None) -> bool:

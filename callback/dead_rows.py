@@ -64,8 +64,9 @@ class DeadRows:
             rows += [*range(len(owners), len(owners) + len(parameter)), -1]
             owners += [i] * len(parameter)
         self._owners = np.array(owners, np.int64)
+        all_starts, all_rows = np.array(starts), np.array(rows)
         self._segments = {
-            block.first_row: _cut(np.array(starts), np.array(rows), block) for block in panel.blocks
+            block.first_row: _cut(all_starts, all_rows, block) for block in panel.blocks
         }
         self._is_alive = np.zeros(len(owners), bool)
         self._on_device: list[tuple[_Segments, Tensor]] = []

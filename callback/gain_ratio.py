@@ -95,9 +95,7 @@ class GainRatio:
             return None
         before, unit = self._loss
         device = next((p.device for p in self._parameters if p.grad is not None), before.device)
-        promised, squares = (
-            torch.zeros((), dtype=torch.float64, device=device) for _ in range(2)
-        )
+        promised, squares = (torch.zeros((), dtype=torch.float64, device=device) for _ in range(2))
         was_clipped = isinstance(norm_before_clip, Tensor) or math.isfinite(norm_before_clip)
         for parameter, (weight, kept) in zip(self._parameters, self._kept, strict=True):
             gradient = parameter.grad if kept is None else kept

@@ -127,9 +127,11 @@ class HistogramCounts:
             device: Where :func:`count_rows` counts.
         """
         self.quantities = tuple(quantities)
-        narrow = elements.max(initial=0) < 2**31
+        # No count is larger than the elements that are read, and of many parameters these are many.
+        most = int(elements.max(initial=0))
+        narrow = next(kind for kind in (np.int16, np.int32, np.int64) if most <= np.iinfo(kind).max)
         shape = (len(elements), len(self.quantities), COUNTS)
-        self._counts = np.zeros(shape, np.int32 if narrow else np.int64)
+        self._counts: npt.NDArray[np.integer[Any]] = np.zeros(shape, narrow)
         # The codes of the last parameter of the last block, which may go on in the next one.
         self._unfinished: dict[int, tuple[int, npt.NDArray[np.integer[Any]]]] = {}
         self._codes: Tensor | None = None

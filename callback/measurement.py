@@ -139,9 +139,7 @@ class Measurement:
         panel = self.panel
         self._dead_rows = DeadRows(weights, panel)
         self._single_pass = (
-            None
-            if samples
-            else single_pass.for_parameters(parameters, state, panel, quantities)
+            None if samples else single_pass.for_parameters(parameters, state, panel, quantities)
         )
         self._row_parameter = torch.from_numpy(panel.row_parameter).to(self._device)
         self._offsets = [

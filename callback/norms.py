@@ -135,14 +135,13 @@ class GradientNorms:
             _add_up_on_cpu(_chosen(gradients, indices), indices, sums)
         return sums, present
 
-
     def _squares_on_device(
         self, gradients: Sequence[Tensor | None], kinds: Sequence[Sequence[int]]
     ) -> Tensor:
         """Σg² of each parameter, on the first device that any of them is on."""
         parts = [_norms_on_device(_chosen(gradients, indices)) for indices in kinds]
         devices = (tensor.device for tensor in (*self._parameters, *parts))
-        device = next(device for device in devices if device.type != "cpu")
+        device = next((d for d in devices if d.type != "cpu"), parts[0].device)
         squares = [on_device(part, device).to(torch.float64).square_() for part in parts]
         order = [i for indices in kinds for i in indices]
         if order == list(range(self.parameters)):

@@ -84,7 +84,11 @@ class ParameterRecords:
         self.layout: schema.Layout | None = None
         self._storage: list[Storage | None] = []
         self._measurements: list[Measurement] = []
+        self._shard_sums: list[ShardSums] = []
         self._sums: list[Sums] = []
+        self.followed: list[torch.Tensor] = []
+        self.parameters = Parameters((), (), ())
+        self.gradients: LocalGradients | None = None
         self._rebuild()
 
     def refresh(self) -> bool:
@@ -111,7 +115,8 @@ class ParameterRecords:
     def forget(self) -> None:
         """Let go of the model and the optimizer, too; nothing but the layout can be asked for."""
         self.release()
-        self.parameters, self.followed, self.gradients = Parameters((), (), ()), [], None
+        self.parameters = Parameters((), (), ())
+        self.followed, self.gradients = [], None
         del self._model, self._optimizer, self._state
 
     def exclude(self, name: str) -> bool:
@@ -226,7 +231,7 @@ class ParameterRecords:
         groups = self._place.groups or self._optimizer.param_groups
         parameters = find_parameters(self._model, groups, self._excluded, self._place.shard_of)
         known = {id(w.parameter) for w in parameters.watched}
-        self.followed: list[torch.Tensor] = [
+        self.followed = [
             *(w.parameter for w in parameters.watched),
             *(p for group in groups for p in group["params"] if id(p) not in known),
         ]
@@ -260,7 +265,7 @@ class ParameterRecords:
         )
         # Measurements come device by device, the layout's rows in the optimizer's order.
         self._order = np.argsort([i for indices in kinds.values() for i in indices])
-        self.parameters: Parameters = parameters
+        self.parameters = parameters
         self._fingerprint = parameters.fingerprint(self._state)
         self._described: object = None
         self._storage = []

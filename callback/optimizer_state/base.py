@@ -201,7 +201,9 @@ class StepTable:
         """Return one of :attr:`ParameterState.numbers`; NaN for a parameter without it."""
         nan = float("nan")
         numbers = [nan if s is None else s.numbers.get(key, nan) for s in self.states]
-        if not any(isinstance(number, Tensor) and number.device.type != "cpu" for number in numbers):
+        if not any(
+            isinstance(number, Tensor) and number.device.type != "cpu" for number in numbers
+        ):
             return self._column([float(number) for number in numbers])
         return torch.stack([self._sent(number).reshape(()) for number in numbers])
 
@@ -219,7 +221,7 @@ class StepTable:
         return on_device(column if chosen is None else column[chosen], self.steps.device)
 
     def _sent(self, number: Tensor | float) -> Tensor:
-        """Return a number, or several, where the steps are; waits for no device but the number's."""
+        """Return a number, or several, where the steps are, without waiting for CUDA."""
         device = self.steps.device
         if isinstance(number, Tensor):
             return on_device(number, device).to(torch.float64)
