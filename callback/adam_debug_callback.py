@@ -15,6 +15,7 @@ import traceback
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -362,7 +363,8 @@ class AdamDebugCallback:
         if not self._place.is_silent:
             self._records.forget()
             del self._norms
-        del self._place, self._optimizer, self._state
+        self._place = replace(self._place, groups=None, shard_of=None)
+        del self._optimizer, self._state
 
     # --- hooks ---
 

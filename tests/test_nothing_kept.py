@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import gc
+import os
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -372,3 +375,59 @@ def test_a_tensor_of_another_shape_is_refused(tmp_path: Path) -> None:
             measurement.panel.blocks[0], "weight", [weights[0].data, weights[1].data.T]
         )
     debug.close()
+
+
+SHARDED = """
+import gc, sys, warnings
+import torch, torch.distributed as dist
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.multiprocessing.reductions import StorageWeakRef
+from tb_adam_plugin.callback import AdamDebugCallback
+
+warnings.simplefilter("ignore")
+dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+model = torch.nn.Sequential(torch.nn.Linear(64, 48), torch.nn.ReLU(), torch.nn.Linear(48, 5))
+fully_shard(model, mesh=init_device_mesh("cpu", (1,)))
+optimizer = torch.optim.AdamW(model.parameters())
+debug = AdamDebugCallback(
+    model, optimizer, log_dir=sys.argv[1], every_n_steps=int(sys.argv[2]),
+    max_sampled_elements=512, on_error="raise",
+)
+if int(sys.argv[2]) > 1:
+    debug.step = 500
+
+def storages(tensors):
+    return [StorageWeakRef(t.to_local().untyped_storage()) for t in tensors]
+
+def alive(references):
+    gc.collect()
+    return sum(not reference.expired() for reference in references)
+
+for _ in range(4):
+    model(torch.randn(3, 64)).square().mean().backward()
+    optimizer.step()
+    assert debug._records.gradients is not None
+    gradients = storages(p.grad for p in model.parameters())
+    assert alive(gradients) == 4
+    optimizer.zero_grad(set_to_none=True)
+    assert alive(gradients) == 0, f"{alive(gradients)} gradients"
+state = storages(s[key] for s in optimizer.state.values() for key in ("exp_avg", "exp_avg_sq"))
+for s in optimizer.state.values():
+    for key in ("exp_avg", "exp_avg_sq"):
+        s[key] = s[key].clone()
+assert alive(state) == 0, f"{alive(state)} tensors of the state"
+debug.close()
+dist.destroy_process_group()
+"""
+
+
+@pytest.mark.parametrize("interval", [1, 10**6])
+def test_nothing_of_sharded_parameters_is_kept(interval: int, tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", SHARDED, str(tmp_path), str(interval)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 0, ended.stderr
