@@ -75,8 +75,6 @@ def train(model: str, way: str, dtype: str) -> None:
     torch.set_num_threads(1)
     callback: Any = None
     if way != "torch":
-        import numpy.ma  # by numpy.median, when it is first called
-
         from tb_adam_plugin.callback import AdamDebugCallback, event_file  # noqa: F401
 
         callback = AdamDebugCallback
@@ -126,7 +124,7 @@ def warm_up() -> None:
 
 
 def _peak() -> float:
-    """Peak resident set of this process, MB. That of ``getrusage`` would begin with the parent's."""
+    """Peak resident set of this process, MB; ``getrusage`` would begin with the parent's."""
     with open("/proc/self/status", encoding="ascii") as status:
         line = next(line for line in status if line.startswith("VmHWM"))
     return int(line.split()[1]) * 1024 / 1e6
@@ -149,7 +147,8 @@ def measured(model: str, way: str, dtype: str) -> tuple[float, int]:
 def compare(models: Sequence[str], rounds: int, dtype: str) -> bool:
     """Print the table; return whether what README promises holds."""
     print(
-        "| | tensors | parameters' bytes | peak without | imports | **recording** | least, most | promised |"
+        "| | tensors | parameters' bytes | peak without | imports | **recording** | least, most "
+        "| promised |"
     )
     print("|---|---|---|---|---|---|---|---|")
     kept = True

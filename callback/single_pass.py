@@ -130,7 +130,7 @@ class SinglePass:
         self._first_chunks = np.cumsum(chunks) - chunks
         self._chunks = int(chunks.sum())
         owners = np.repeat(np.arange(len(parameters), dtype=np.int32), chunks)
-        self._chunk_parameter = to_device(owners, self._device)
+        self._chunk_parameter = torch.from_numpy(owners).to(self._device)
         position = np.arange(self._chunks) - self._first_chunks[owners]
         left = elements[owners] - position * kernels.CHUNK
         self._chunk_elements = np.clip(left, 0, kernels.CHUNK)

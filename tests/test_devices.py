@@ -82,9 +82,7 @@ class NamesDevices(TorchFunctionMode):
 
 TRIALS = [t for t in optimizer_trials.trials() if "compile" not in str(t)]
 # One of each class, with the most flags.
-LARGEST = {
-    (t.package, t.optimizer): t for t in sorted(TRIALS, key=lambda trial: len(trial.flags))
-}
+LARGEST = {(t.package, t.optimizer): t for t in sorted(TRIALS, key=lambda trial: len(trial.flags))}
 
 
 @pytest.mark.parametrize("trial", LARGEST.values(), ids=str)
@@ -133,7 +131,7 @@ def train(folder: Path, optimizer: str, mode: Any, first_steps: int = 2, **optio
         debug.close()
 
 
-OPTIONS = {
+OPTIONS: dict[str, dict[str, Any]] = {
     "default": {"max_sampled_elements": 512},
     "exact, normalized": {"exact": True, "normalized_update": True},
     "closure, findings": {"loss_closure": True, "on_finding": lambda finding: None},
@@ -198,7 +196,15 @@ class Operations(TorchDispatchMode):
         return function(*args, **kwargs or {})
 
 
-WAITING = {"_local_scalar_dense", "index_put_", "index_put", "nonzero", "item", "masked_select"}
+WAITING = {
+    "_local_scalar_dense",
+    "index",
+    "index_put_",
+    "index_put",
+    "nonzero",
+    "item",
+    "masked_select",
+}
 
 
 def test_norms_on_a_device_are_put_in_order_without_a_list_of_indices() -> None:
@@ -358,7 +364,8 @@ class Captured:
         with Operations() as operations:
             self.debug.record(loss=torch.tensor(1.0))
             self.optimizer.step()
-        return operations.noted
+        noted: list[str] = operations.noted
+        return noted
 
 
 def test_nothing_is_done_in_a_captured_graph(
@@ -402,7 +409,9 @@ def test_a_backward_pass_in_a_captured_graph_is_left_alone(
     parameter = stale._parameter
     assert parameter is not None
     on_cuda: Any = SimpleNamespace(is_cuda=True)
-    (hook,) = parameter._backward_hooks.values()
+    hooks = parameter._backward_hooks
+    assert hooks is not None
+    (hook,) = hooks.values()
     training.is_capturing = True
     hook(on_cuda)  # would fail if it were looked at
     assert stale._error is None
