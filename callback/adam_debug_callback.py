@@ -13,7 +13,8 @@ import time
 import traceback
 import warnings
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -192,6 +193,9 @@ class AdamDebugCallback:
 
         self._optimizer = optimizer
         self._state = adapter_for(optimizer)
+        self._steps_taken = self._state.steps_taken
+        self._is_closed = False
+        self._is_on_cuda = False
         self._schedule = schedule.choose(every_n_steps, total_steps)
         self._histogram_schedule = (
             self._schedule
@@ -255,15 +259,16 @@ class AdamDebugCallback:
             self._close_recorder = weakref.finalize(self, _close, self._recorder)
             return
 
-        self._records = ParameterRecords(
-            # An iterator would be empty when the layout is built anew.
-            model if isinstance(model, nn.Module) else _as_list(model),
-            optimizer,
-            self._state,
-            None if exact else max_sampled_elements,
-            (*schema.QUANTITIES, *(schema.OPTIONAL_QUANTITIES if normalized_update else ())),
-            place,
-        )
+        with _lasting_tensors():
+            self._records = ParameterRecords(
+                # An iterator would be empty when the layout is built anew.
+                model if isinstance(model, nn.Module) else _as_list(model),
+                optimizer,
+                self._state,
+                None if exact else max_sampled_elements,
+                (*schema.QUANTITIES, *(schema.OPTIONAL_QUANTITIES if normalized_update else ())),
+                place,
+            )
         self._follow_parameters()
         self._copies: Copies | None = None
         if place.may_have_copies and log_dir is not None:
@@ -318,7 +323,7 @@ class AdamDebugCallback:
                 ``OPTIONAL_STEP_COLUMNS``, or a tensor has not exactly one element.
             TypeError: If a value is no real number.
         """
-        if self._enabled:
+        if self._enabled and not self._skips_capture():
             started = time.perf_counter()
             self._recorder.rows.record(dict(scalars))
             self._seconds_between_steps += time.perf_counter() - started
@@ -336,11 +341,14 @@ class AdamDebugCallback:
         for handle in self._handles:
             handle.remove()
         self._handles = []
+        if self._is_closed:
+            return
         self._stale_gradients.close()
         if _WATCHING.get(self._optimizer, _nobody)() is self:
             del _WATCHING[self._optimizer]
         if self._close_recorder.detach() is not None:
             self._contained(_WRITING, "closing the event file", self._recorder.close)
+        self._let_go()
 
     def __enter__(self) -> AdamDebugCallback:
         """Return the callback."""
@@ -370,10 +378,31 @@ class AdamDebugCallback:
             raise
         return recorder
 
+    def _let_go(self) -> None:
+        """Keep nothing of the training alive: this object may outlive the model."""
+        self._is_closed = True
+        optimizer = weakref.ref(self._optimizer)
+
+        def steps_taken() -> int | None:
+            found = optimizer()
+            return None if found is None else adapter_for(found).steps_taken()
+
+        self._steps_taken = steps_taken
+        self._gain = self._history = None
+        if not self._place.is_silent:
+            self._records.forget()
+            del self._norms
+        self._place = replace(self._place, groups=None, shard_of=None)
+        del self._optimizer, self._state
+
     # --- hooks ---
 
     def _before_step(self, *_: object) -> None:
         if not self._enabled:
+            return
+        if self._skips_capture():
+            self._running_steps = 0
+            self._step_is_known = not self._follows_optimizer  # replays are counted there
             return
         # The outermost call counts: what it does around its parent's step is part of the step.
         if self._running_steps and uncounted_steps.is_nested(self._optimizer):
@@ -411,9 +440,21 @@ class AdamDebugCallback:
                 self._contained(_GAIN, "preparing for loss_closure", self._prepare_gain)
         else:
             self._end_shared_step(self._shared)
+        if self._records.gradients is not None:
+            self._records.gradients.forget()
         started = time.perf_counter()
         self._tell_findings()
         self._seconds_between_steps += time.perf_counter() - started
+
+    def _skips_capture(self) -> bool:
+        """Whether a CUDA graph is being captured, in which nothing may be read; then warn once."""
+        if not (self._is_on_cuda and uncounted_steps.is_captured()):
+            return False
+        self._warn_once(
+            "a CUDA graph is being captured: its steps are not recorded, neither now nor when the "
+            "graph is replayed, and training goes on"
+        )
+        return True
 
     def _before_load(self, _: Optimizer, state_dict: dict[str, Any]) -> None:
         self._contained(_LOADING, "looking at a checkpoint", lambda: self._look_at(state_dict))
@@ -794,7 +835,9 @@ class AdamDebugCallback:
     def _keep_norms(self, said: Said) -> None:
         is_whole = _NORMS not in self._disabled and not said.total["norms_failed"]
         if self._history is not None and is_whole and said.has_gradient.any():
-            skipped = torch.tensor(said.total["skipped"]) if said.total["skipped"] else None
+            skipped = None
+            if said.total["skipped"]:
+                skipped = torch.tensor(said.total["skipped"], device="cpu")
             has_gradient = tuple(said.has_gradient.tolist())
             self._history.add(said.number, said.squares, has_gradient, skipped)
 
@@ -811,6 +854,7 @@ class AdamDebugCallback:
             outcomes.append((_RECORDS, f"{excluded} is recorded no more, the others are"))
         elif todo.without_records or todo.reads_less or todo.excluded:
             self._disabled.add(_RECORDS)
+            self._records.release()
             self._step_is_first = False
             outcomes.append((_RECORDS, f"{_RECORDS} {_LEFT_OUT}"))
         if todo.without_norms:
@@ -850,6 +894,7 @@ class AdamDebugCallback:
         self._norms = GradientNorms(
             self._records.followed, None if gradients is None else gradients.fetch
         )
+        self._is_on_cuda = any(p.is_cuda for p in self._records.followed)
         groups = self._optimizer.param_groups
         self._overwrites_gradients = any(map(self._state.overwrites_gradient, groups))
         if self._history is not None:
@@ -862,7 +907,7 @@ class AdamDebugCallback:
     def _read_step_count(self) -> None:
         """Continue from the optimizer's own count, which says where a resumed run stands."""
         if not self._step_is_known:
-            taken = self._state.steps_taken()
+            taken = self._steps_taken()
             self._step = self._step if taken is None else taken
             self._step_is_known = self._enabled  # else no hook counts on
             self._counts_steps = taken is not None
@@ -886,7 +931,11 @@ class AdamDebugCallback:
         if part in self._disabled:
             return False
         try:
-            function()
+            if torch.is_inference_mode_enabled():
+                with _lasting_tensors():
+                    function()
+            else:
+                function()
             return True
         except Exception as error:
             if self._shared is not None and part in (_STEPS, _RECORDS, _NORMS):
@@ -900,8 +949,7 @@ class AdamDebugCallback:
                         _is_out_of_memory(error),
                     )
                 )
-                if _is_out_of_memory(error):
-                    _free_memory(error)
+                _free_memory(error)  # it is kept until the others have been told
                 return False
             if self._raises:
                 self._enabled = False
@@ -932,6 +980,8 @@ class AdamDebugCallback:
                 return "training goes on, and so do attempts to write"
         if part in (_RECORDS, _NORMS, _LOADING, _DIAGNOSIS, _GAIN, _STALE):
             self._disabled.add(part)
+            if part == _RECORDS:
+                self._records.release()
             self._step_is_first &= part != _RECORDS  # no need to catch up on a record
             return f"{part} {_LEFT_OUT}"
         if self._shared is not None:
@@ -963,6 +1013,19 @@ class AdamDebugCallback:
                 f"optimizer is watched by another AdamDebugCallback, which writes to "
                 f"{other._recorder.log.location}: close() that one before"
             )
+
+
+@contextlib.contextmanager
+def _lasting_tensors() -> Iterator[None]:
+    """Let tensors be made that can be written to later, whatever mode the training is in.
+
+    One made under ``torch.inference_mode()`` can be written to in that mode alone.
+    """
+    if not torch.is_inference_mode_enabled():
+        yield
+        return
+    with torch.inference_mode(False), torch.no_grad():
+        yield
 
 
 def _is_out_of_memory(error: BaseException | None) -> bool:

@@ -203,6 +203,11 @@ def _is_readable(name: str, parameter: Tensor) -> bool:
         raise ValueError(f"parameter {name} has no shape yet: run the model once before")
     if parameter.is_meta:
         raise ValueError(f"parameter {name} is on the meta device: materialise the model before")
+    if parameter.device.type == "mps":
+        raise ValueError(
+            f"parameter {name} is on mps, which has no float64 to add up in: train on the CPU or "
+            "on CUDA, or leave the callback out"
+        )
     is_number = parameter.is_floating_point() or parameter.is_complex()
     return is_number and parameter.layout == torch.strided
 

@@ -340,6 +340,10 @@ _MOST_QUANTITIES = 64  # these two bound what a bad block costs
 MOST_PARAMETERS_PER_BLOCK = 64
 
 
+# Blocks that are packed together: of more, what is made on the way would be larger than they are.
+_BLOCKS_AT_ONCE = 16
+
+
 def encode_histograms(
     counts: npt.NDArray[np.integer[Any]], parameters_per_block: int = 1
 ) -> list[bytes]:
@@ -352,6 +356,15 @@ def encode_histograms(
     Returns:
         The blocks, as stored in their histograms tags.
     """
+    at_once = _BLOCKS_AT_ONCE * parameters_per_block  # so that what is made on the way stays small
+    return [
+        block
+        for first in range(0, len(counts), at_once)
+        for block in _encoded(counts[first : first + at_once], parameters_per_block)
+    ]
+
+
+def _encoded(counts: npt.NDArray[np.integer[Any]], parameters_per_block: int) -> list[bytes]:
     used = counts != 0
     bitmaps = np.packbits(used, axis=2)
     places = np.flatnonzero(used)
@@ -359,7 +372,8 @@ def encode_histograms(
     firsts = range(0, len(counts), parameters_per_block)
     of_parameter = math.prod(counts.shape[1:])
     ends = [(first + parameters_per_block) * of_parameter for first in firsts]
-    planes = np.ascontiguousarray(values.astype("<u8").view(np.uint8).reshape(-1, 8).T)
+    size = values.dtype.itemsize
+    planes = np.ascontiguousarray(values.astype(f"<u{size}").view(np.uint8).reshape(-1, size).T)
     blocks = []
     start = 0
     for first, end in zip(firsts, np.searchsorted(places, ends).tolist(), strict=True):
