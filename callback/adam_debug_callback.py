@@ -7,14 +7,14 @@ What is recorded of a step is :mod:`.parameter_records`' business, and what is w
 from __future__ import annotations
 
 import contextlib
-import functools
 import logging
 import os
 import time
 import traceback
 import warnings
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -29,7 +29,6 @@ from tb_adam_plugin import schema
 from . import options, schedule, state_storage, uncounted_steps
 from .capture import CaptureError
 from .distributed import Copies, Said, find_place, is_alone
-from .event_log import EventLog
 from .gain_ratio import GainRatio
 from .gradient_history import GradientHistory
 from .naming import listed
@@ -39,6 +38,7 @@ from .optimizer_state.registry import adapter_for
 from .overhead import OverheadBudget
 from .parameter_records import ParameterRecords, StepRecord
 from .recorder import NoLog, Recorder
+from .run_claims import RunClaim
 from .shared_steps import SharedSteps, Trouble
 from .stale_gradients import StaleGradients
 from .step_scalars import Scalar, StepRows
@@ -121,7 +121,9 @@ class AdamDebugCallback:
                 any other the measured update, the weights, the gradients and its state as it is.
             log_dir: Folder of the run; the event file goes into its subfolder ``adam_debug``. In
                 distributed training every rank passes the same one: see docs/distributed.md.
-            writer: Instead of ``log_dir``, a ``SummaryWriter`` whose event file is shared.
+            writer: Instead of ``log_dir``, a ``SummaryWriter`` whose event file is shared. While
+                another callback writes to that folder, whichever way it was given, this one writes
+                into ``adam_debug_2`` there, is shown as a run of its own, and warns.
             every_n_steps: Interval of records. Steps 1, 2, 4, 8, 16 ... are recorded besides. By
                 default, with ``total_steps``, every step of a run of up to 200 and 100 to 200
                 records of a longer one; without it an interval that grows from 1 (the first 200
@@ -191,6 +193,9 @@ class AdamDebugCallback:
 
         self._optimizer = optimizer
         self._state = adapter_for(optimizer)
+        self._steps_taken = self._state.steps_taken
+        self._is_closed = False
+        self._is_on_cuda = False
         self._schedule = schedule.choose(every_n_steps, total_steps)
         self._histogram_schedule = (
             self._schedule
@@ -254,26 +259,28 @@ class AdamDebugCallback:
             self._close_recorder = weakref.finalize(self, _close, self._recorder)
             return
 
-        self._records = ParameterRecords(
-            # An iterator would be empty when the layout is built anew.
-            model if isinstance(model, nn.Module) else _as_list(model),
-            optimizer,
-            self._state,
-            None if exact else max_sampled_elements,
-            (*schema.QUANTITIES, *(schema.OPTIONAL_QUANTITIES if normalized_update else ())),
-            place,
-        )
+        with _lasting_tensors():
+            self._records = ParameterRecords(
+                # An iterator would be empty when the layout is built anew.
+                model if isinstance(model, nn.Module) else _as_list(model),
+                optimizer,
+                self._state,
+                None if exact else max_sampled_elements,
+                (*schema.QUANTITIES, *(schema.OPTIONAL_QUANTITIES if normalized_update else ())),
+                place,
+            )
         self._follow_parameters()
-        self._open_log: Callable[[], EventLog] | None = None
+        self._copies: Copies | None = None
         if place.may_have_copies and log_dir is not None:
             parameters = [(w.name, w.shape) for w in self._records.parameters.watched]
             self._copies = Copies(parameters, os.fspath(log_dir))
-            if not self._copies.is_first:
-                self._open_log = functools.partial(EventLog, log_dir, folder=place.folder)
-        writes &= self._open_log is None
-        self._recorder = Recorder(
-            EventLog(log_dir, writer=writer, folder=place.folder) if writes else NoLog()
-        )
+        self._unopened: RunClaim | None = None  # opened at the first step
+        if writes:
+            claim = RunClaim(log_dir, writer, place.folder)
+            may_be_copy = self._copies is not None and not self._copies.is_first
+            self._recorder = self._open(claim, now=not (may_be_copy or claim.may_become_free))
+        else:
+            self._recorder = Recorder(NoLog())
         if place.ranks is not None:
             self._shared = SharedSteps(place.ranks)
         self._close_recorder = weakref.finalize(self, _close, self._recorder)
@@ -316,7 +323,7 @@ class AdamDebugCallback:
                 ``OPTIONAL_STEP_COLUMNS``, or a tensor has not exactly one element.
             TypeError: If a value is no real number.
         """
-        if self._enabled:
+        if self._enabled and not self._skips_capture():
             started = time.perf_counter()
             self._recorder.rows.record(dict(scalars))
             self._seconds_between_steps += time.perf_counter() - started
@@ -334,11 +341,14 @@ class AdamDebugCallback:
         for handle in self._handles:
             handle.remove()
         self._handles = []
+        if self._is_closed:
+            return
         self._stale_gradients.close()
         if _WATCHING.get(self._optimizer, _nobody)() is self:
             del _WATCHING[self._optimizer]
         if self._close_recorder.detach() is not None:
             self._contained(_WRITING, "closing the event file", self._recorder.close)
+        self._let_go()
 
     def __enter__(self) -> AdamDebugCallback:
         """Return the callback."""
@@ -353,10 +363,46 @@ class AdamDebugCallback:
         """Close the callback."""
         self.close()
 
+    def _open(self, claim: RunClaim, *, now: bool) -> Recorder:
+        """Begin to write, or be ready to."""
+        if not now:
+            self._unopened = claim
+            return Recorder(NoLog(claim.location), claim)
+        recorder = Recorder(NoLog(), claim)
+        try:
+            recorder.log = claim.open()
+            if claim.notice:
+                self._warn_once(claim.notice)
+        except BaseException:
+            recorder.close()
+            raise
+        return recorder
+
+    def _let_go(self) -> None:
+        """Keep nothing of the training alive: this object may outlive the model."""
+        self._is_closed = True
+        optimizer = weakref.ref(self._optimizer)
+
+        def steps_taken() -> int | None:
+            found = optimizer()
+            return None if found is None else adapter_for(found).steps_taken()
+
+        self._steps_taken = steps_taken
+        self._gain = self._history = None
+        if not self._place.is_silent:
+            self._records.forget()
+            del self._norms
+        self._place = replace(self._place, groups=None, shard_of=None)
+        del self._optimizer, self._state
+
     # --- hooks ---
 
     def _before_step(self, *_: object) -> None:
         if not self._enabled:
+            return
+        if self._skips_capture():
+            self._running_steps = 0
+            self._step_is_known = not self._follows_optimizer  # replays are counted there
             return
         # The outermost call counts: what it does around its parent's step is part of the step.
         if self._running_steps and uncounted_steps.is_nested(self._optimizer):
@@ -365,7 +411,7 @@ class AdamDebugCallback:
         start = time.perf_counter()
         self._running_steps = 1
         self._recording = False
-        if self._open_log is not None and not self._contained(
+        if self._unopened is not None and not self._contained(
             _STEPS, "opening the event file", self._open_unless_copy
         ):
             return
@@ -394,9 +440,21 @@ class AdamDebugCallback:
                 self._contained(_GAIN, "preparing for loss_closure", self._prepare_gain)
         else:
             self._end_shared_step(self._shared)
+        if self._records.gradients is not None:
+            self._records.gradients.forget()
         started = time.perf_counter()
         self._tell_findings()
         self._seconds_between_steps += time.perf_counter() - started
+
+    def _skips_capture(self) -> bool:
+        """Whether a CUDA graph is being captured, in which nothing may be read; then warn once."""
+        if not (self._is_on_cuda and uncounted_steps.is_captured()):
+            return False
+        self._warn_once(
+            "a CUDA graph is being captured: its steps are not recorded, neither now nor when the "
+            "graph is replayed, and training goes on"
+        )
+        return True
 
     def _before_load(self, _: Optimizer, state_dict: dict[str, Any]) -> None:
         self._contained(_LOADING, "looking at a checkpoint", lambda: self._look_at(state_dict))
@@ -411,13 +469,18 @@ class AdamDebugCallback:
 
     def _open_unless_copy(self) -> None:
         """Begin to write, or leave that to the rank whose copy of the parameters this is."""
-        open_log, self._open_log = self._open_log, None
-        if self._copies.is_one():
+        claim, self._unopened = self._unopened, None
+        assert claim is not None
+        if self._copies is not None and self._copies.is_one():
             self._enabled = False
             self._step_is_known = not self._follows_optimizer
             self._records.release()
-        elif open_log is not None:
-            self._recorder.log = open_log()
+            claim.release()
+            return
+        claim.settle()
+        self._recorder.log = claim.open(late=True)
+        if claim.notice:
+            self._warn_once(claim.notice)
 
     def _begin_step(self) -> None:
         if self._records.gradients is not None:
@@ -772,7 +835,9 @@ class AdamDebugCallback:
     def _keep_norms(self, said: Said) -> None:
         is_whole = _NORMS not in self._disabled and not said.total["norms_failed"]
         if self._history is not None and is_whole and said.has_gradient.any():
-            skipped = torch.tensor(said.total["skipped"]) if said.total["skipped"] else None
+            skipped = None
+            if said.total["skipped"]:
+                skipped = torch.tensor(said.total["skipped"], device="cpu")
             has_gradient = tuple(said.has_gradient.tolist())
             self._history.add(said.number, said.squares, has_gradient, skipped)
 
@@ -789,6 +854,7 @@ class AdamDebugCallback:
             outcomes.append((_RECORDS, f"{excluded} is recorded no more, the others are"))
         elif todo.without_records or todo.reads_less or todo.excluded:
             self._disabled.add(_RECORDS)
+            self._records.release()
             self._step_is_first = False
             outcomes.append((_RECORDS, f"{_RECORDS} {_LEFT_OUT}"))
         if todo.without_norms:
@@ -828,6 +894,7 @@ class AdamDebugCallback:
         self._norms = GradientNorms(
             self._records.followed, None if gradients is None else gradients.fetch
         )
+        self._is_on_cuda = any(p.is_cuda for p in self._records.followed)
         groups = self._optimizer.param_groups
         self._overwrites_gradients = any(map(self._state.overwrites_gradient, groups))
         if self._history is not None:
@@ -840,7 +907,7 @@ class AdamDebugCallback:
     def _read_step_count(self) -> None:
         """Continue from the optimizer's own count, which says where a resumed run stands."""
         if not self._step_is_known:
-            taken = self._state.steps_taken()
+            taken = self._steps_taken()
             self._step = self._step if taken is None else taken
             self._step_is_known = self._enabled  # else no hook counts on
             self._counts_steps = taken is not None
@@ -864,7 +931,11 @@ class AdamDebugCallback:
         if part in self._disabled:
             return False
         try:
-            function()
+            if torch.is_inference_mode_enabled():
+                with _lasting_tensors():
+                    function()
+            else:
+                function()
             return True
         except Exception as error:
             if self._shared is not None and part in (_STEPS, _RECORDS, _NORMS):
@@ -878,8 +949,7 @@ class AdamDebugCallback:
                         _is_out_of_memory(error),
                     )
                 )
-                if _is_out_of_memory(error):
-                    _free_memory(error)
+                _free_memory(error)  # it is kept until the others have been told
                 return False
             if self._raises:
                 self._enabled = False
@@ -910,6 +980,8 @@ class AdamDebugCallback:
                 return "training goes on, and so do attempts to write"
         if part in (_RECORDS, _NORMS, _LOADING, _DIAGNOSIS, _GAIN, _STALE):
             self._disabled.add(part)
+            if part == _RECORDS:
+                self._records.release()
             self._step_is_first &= part != _RECORDS  # no need to catch up on a record
             return f"{part} {_LEFT_OUT}"
         if self._shared is not None:
@@ -941,6 +1013,19 @@ class AdamDebugCallback:
                 f"optimizer is watched by another AdamDebugCallback, which writes to "
                 f"{other._recorder.log.location}: close() that one before"
             )
+
+
+@contextlib.contextmanager
+def _lasting_tensors() -> Iterator[None]:
+    """Let tensors be made that can be written to later, whatever mode the training is in.
+
+    One made under ``torch.inference_mode()`` can be written to in that mode alone.
+    """
+    if not torch.is_inference_mode_enabled():
+        yield
+        return
+    with torch.inference_mode(False), torch.no_grad():
+        yield
 
 
 def _is_out_of_memory(error: BaseException | None) -> bool:

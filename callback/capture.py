@@ -30,7 +30,7 @@ from .optimizer_state.base import Source
 Total = Callable[[Tensor, torch.dtype], Tensor]
 ROW = 256
 LINE = 16
-BLOCK_ROWS = 2048
+BLOCK_ROWS = 512
 
 _SEED = 0x5EED
 
@@ -139,7 +139,6 @@ class Panel:
             max_sampled_elements: Largest number of elements to read of one parameter; None for all.
             parts: What is read of those parameters for which it is chosen elsewhere, by index.
         """
-        self._parameters = parameters
         self._names = names
         self._dtype = dtype
         self._device = parameters[0].device
@@ -169,8 +168,10 @@ class Panel:
                 part.positions // ROW, minlength=part.rows
             )
         self.blocks = self._make_blocks(lines)
-        self._memory_order = [_memory_order(parameter) for parameter in parameters]
-        self._flat_views: dict[tuple[str, int], tuple[int, Tensor, Tensor]] = {}
+        # Only shapes and strides are kept: training frees and replaces tensors as it likes.
+        self._shapes = [parameter.shape for parameter in parameters]
+        self._orders = [_memory_order(parameter) for parameter in parameters]
+        self._offsets: dict[tuple[str, int, int], tuple[tuple[int, ...], Tensor]] = {}
         self._scratch: dict[str, tuple[Tensor, Block | None]] = {}
         self._before: Tensor | None = None
         self._totals: dict[tuple[str, int], Tensor] = {}
@@ -334,22 +335,24 @@ class Panel:
                 self._make_targets(block._parts, rows),
             )
         of_whole, of_parts = targets
-        if block._whole:
-            self._copy(quantity, block._whole, of_whole, tensors)
-        for piece, target in zip(block._parts, of_parts, strict=True):
-            source = tensors[piece.parameter]
-            if source is None:
-                if piece.positions is None:
-                    target.zero_()
-                else:
-                    target.index_fill_(0, piece.positions, 0)
-                continue
-            tensor = self._tensor(quantity, piece.parameter, source)
-            key = (quantity, piece.parameter)
-            if total is not None and piece.sampled and key not in self._totals:
-                self._totals[key] = total(tensor, self._dtype)
-            self._fill_part(quantity, piece, target, tensor, tensor is source)
-        self._made = None
+        try:
+            if block._whole:
+                self._copy(quantity, block._whole, of_whole, tensors)
+            for piece, target in zip(block._parts, of_parts, strict=True):
+                source = tensors[piece.parameter]
+                if source is None:
+                    if piece.positions is None:
+                        target.zero_()
+                    else:
+                        target.index_fill_(0, piece.positions, 0)
+                    continue
+                tensor = self._tensor(quantity, piece.parameter, source)
+                key = (quantity, piece.parameter)
+                if total is not None and piece.sampled and key not in self._totals:
+                    self._totals[key] = total(tensor, self._dtype)
+                self._fill_part(quantity, piece, target, tensor)
+        finally:
+            self._made = None
 
     def _tensor(self, quantity: str, parameter: int, source: Source) -> Tensor:
         """Return the tensor of a source; what had to be made is kept for the next piece of it."""
@@ -396,50 +399,87 @@ class Panel:
                 except RuntimeError as error:
                     raise self._error(parameter, error) from error
 
-    def _fill_part(
-        self, quantity: str, piece: _Piece, target: Tensor, tensor: Tensor, stays: bool
-    ) -> None:
+    def _fill_part(self, quantity: str, piece: _Piece, target: Tensor, tensor: Tensor) -> None:
         assert piece.start is not None
         try:
-            flat, lines = self._flat(quantity, piece.parameter, tensor, stays)
-            if piece.positions is not None and piece.lines is not None:
+            flat = self._flat(piece.parameter, tensor)
+            if flat is None:
+                read = self._gathered(quantity, piece, tensor)
+                if piece.positions is None:
+                    target.copy_(read.view(target.shape))
+                else:
+                    target.index_copy_(0, piece.positions, read.to(self._dtype))
+            elif piece.positions is not None and piece.lines is not None:
                 read = torch.index_select(flat, 0, piece.lines).to(self._dtype)
                 target.index_copy_(0, piece.positions, read)
             elif piece.lines is None:
                 target.copy_(flat[piece.start : piece.start + piece.count])
-            elif flat.dtype == self._dtype:
-                torch.index_select(lines, 0, piece.lines, out=target)
             else:
-                target.copy_(torch.index_select(lines, 0, piece.lines))
+                lines = flat[: len(flat) // LINE * LINE].view(-1, LINE)
+                if flat.dtype == self._dtype:
+                    torch.index_select(lines, 0, piece.lines, out=target)
+                else:
+                    target.copy_(torch.index_select(lines, 0, piece.lines))
         except RuntimeError as error:
             raise self._error(piece.parameter, error) from error
 
-    def _flat(
-        self, quantity: str, parameter: int, tensor: Tensor, stays: bool
-    ) -> tuple[Tensor, Tensor]:
-        """A tensor's elements in the order of the weight's memory, and their full lines.
+    def _flat(self, parameter: int, tensor: Tensor) -> Tensor | None:
+        """A tensor's elements in the order in which the weight is read, 1-D.
 
-        The views of a tensor that ``stays`` are kept.
+        Returns:
+            A view; None if that would be a copy.
         """
-        key, address = (quantity, parameter), tensor.data_ptr()
-        known = self._flat_views.get(key)
-        if known is not None and known[0] == address and known[1].dtype == tensor.dtype:
-            return known[1], known[2]
-        n = tensor.numel()
-        order = self._memory_order[parameter]
-        if order is None or _same_order(tensor.stride(), order, tensor.shape):
-            view = flat_view(tensor)
-            flat = tensor.reshape(-1) if view is None or order is None else view
-            is_view = flat.data_ptr() == address
-        else:
-            copy = torch.empty_strided(
-                tensor.shape, order, dtype=tensor.dtype, device=tensor.device
+        shape, order = self._shapes[parameter], self._orders[parameter]
+        if tensor.shape != shape:
+            raise RuntimeError(
+                f"a tensor of shape {tuple(tensor.shape)} where {tuple(shape)} was expected"
             )
-            flat, is_view = copy.copy_(tensor).as_strided((n,), (1,)), False
-        lines = flat[: n // LINE * LINE].view(-1, LINE)
-        if is_view and stays:
-            self._flat_views[key] = (address, flat, lines)
-        return flat, lines
+        if order is None:
+            return tensor.view(-1) if tensor.is_contiguous() else None
+        if _same_order(tensor.stride(), order, shape):
+            return flat_view(tensor)
+        return None
+
+    def _gathered(self, quantity: str, piece: _Piece, tensor: Tensor) -> Tensor:
+        """Read a piece of a tensor that lies otherwise in memory than its weight, 1-D.
+
+        A copy in the weight's order would be as large as the tensor.
+        """
+        key, stride = (quantity, piece.parameter, piece.at), tensor.stride()
+        known = self._offsets.get(key)
+        if known is not None and known[0] == stride:
+            offsets = known[1]
+        else:
+            offsets = self._offsets_of(piece, stride)
+            if piece.sampled:  # of few elements; else they may be as many as the tensor has
+                self._offsets[key] = (stride, offsets)
+        span = 1 + sum((n - 1) * s for n, s in zip(tensor.shape, stride, strict=True))
+        return torch.index_select(tensor.as_strided((span,), (1,)), 0, offsets)
+
+    def _offsets_of(self, piece: _Piece, stride: tuple[int, ...]) -> Tensor:
+        """Where in memory the elements of a piece lie in a tensor of these strides, int64."""
+        shape, order = self._shapes[piece.parameter], self._orders[piece.parameter]
+        assert piece.start is not None
+        device = self._device
+        if piece.positions is not None and piece.lines is not None:
+            left = piece.lines
+        elif piece.lines is not None:
+            within = torch.arange(LINE, device=device)
+            left = (piece.lines[:, None] * LINE + within).view(-1)
+        else:
+            left = torch.arange(piece.start, piece.start + piece.count, device=device)
+        # From the dimension that runs slowest in the order of the weight's memory to the fastest.
+        dimensions = list(range(len(shape)))
+        if order is not None:
+            dimensions.sort(key=lambda d: (-order[d], shape[d] != 1))
+        inner = shape.numel()
+        offsets = torch.zeros_like(left)
+        for d in dimensions:
+            inner //= shape[d]
+            index = torch.div(left, inner, rounding_mode="floor")
+            offsets.add_(index, alpha=stride[d])
+            left = left - index * inner
+        return offsets
 
     def _make_targets(self, pieces: Sequence[_Piece], rows: Tensor) -> list[Tensor]:
         """Where in ``rows`` each piece goes, shaped as its source."""
@@ -450,13 +490,8 @@ class Panel:
             if piece.positions is not None:
                 target = memory
             elif piece.start is None:
-                parameter = self._parameters[piece.parameter]
-                order = _memory_order(parameter)
-                target = (
-                    target.view(parameter.shape)
-                    if order is None
-                    else target.as_strided(parameter.shape, order)
-                )
+                shape, order = self._shapes[piece.parameter], self._orders[piece.parameter]
+                target = target.view(shape) if order is None else target.as_strided(shape, order)
             elif piece.lines is not None:
                 target = target.view(-1, LINE)
             targets.append(target)
@@ -476,7 +511,7 @@ def chosen_elements(elements: int, most: int | None) -> npt.NDArray[np.int64] | 
     lines = _choose_lines(elements, most)
     if lines is None:
         return None
-    indices = (lines[:, None] * LINE + torch.arange(LINE)).flatten()
+    indices = (lines[:, None] * LINE + torch.arange(LINE, device="cpu")).flatten()
     return indices[indices < elements].numpy()
 
 
@@ -487,9 +522,9 @@ def _choose_lines(elements: int, most: int | None) -> Tensor | None:
     lines = -(-elements // LINE)
     wanted = max(1, most // LINE)
     # A generator of its own: training must see the same random numbers with and without us.
-    generator = torch.Generator().manual_seed(_SEED)
-    jitter = torch.rand(wanted, generator=generator, dtype=torch.float64)
-    order = torch.arange(wanted)
+    generator = torch.Generator("cpu").manual_seed(_SEED)
+    jitter = torch.rand(wanted, generator=generator, dtype=torch.float64, device="cpu")
+    order = torch.arange(wanted, device="cpu")
     chosen = ((order + jitter) * (lines / wanted)).long()
     # Where two neighbours drew the same line, the second takes the next one that is free.
     chosen = torch.cummax(chosen - order, 0).values + order

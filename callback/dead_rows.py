@@ -18,6 +18,7 @@ from torch import Tensor
 from . import norms
 from .capture import ROW, Block, Panel
 from .row_reductions import compare
+from .to_host import to_device
 
 Values = npt.NDArray[np.float64]
 
@@ -45,7 +46,7 @@ class DeadRows:
             parameters: Those of ``panel``.
             panel: What is read of them.
         """
-        self._parameters = parameters
+        self._parameters = len(parameters)
         self._sampled = panel.sampled
         sampled = set(panel.sampled)
         starts, rows = [0], [-1]
@@ -63,8 +64,9 @@ class DeadRows:
             rows += [*range(len(owners), len(owners) + len(parameter)), -1]
             owners += [i] * len(parameter)
         self._owners = np.array(owners, np.int64)
+        all_starts, all_rows = np.array(starts), np.array(rows)
         self._segments = {
-            block.first_row: _cut(np.array(starts), np.array(rows), block) for block in panel.blocks
+            block.first_row: _cut(all_starts, all_rows, block) for block in panel.blocks
         }
         self._is_alive = np.zeros(len(owners), bool)
         self._on_device: list[tuple[_Segments, Tensor]] = []
@@ -77,20 +79,18 @@ class DeadRows:
         nonzero = compare(
             "not_equal", gradient, 0, torch.empty_like(gradient, dtype=torch.bool)
         ).view(-1)
-        if gradient.is_cuda:
+        if gradient.device.type != "cpu":
             running = torch.cumsum(nonzero, 0, dtype=torch.int32)
-            ends = torch.from_numpy(np.append(segments.starts[1:], len(nonzero)) - 1)
-            counts = torch.diff(
-                running[ends.to(gradient.device, non_blocking=True)], prepend=running.new_zeros(1)
-            )
+            ends = to_device(np.append(segments.starts[1:], len(nonzero)) - 1, gradient.device)
+            counts = torch.diff(running[ends], prepend=running.new_zeros(1))
             self._on_device.append((segments, counts))
         else:
             self._note(segments, np.logical_or.reduceat(nonzero.numpy(), segments.starts))
 
     def counts(self) -> Tensor:
-        """Return what :meth:`fractions` needs of what lies on a device: int32, 1-D."""
+        """Return what :meth:`fractions` needs of what lies on a device: int32, 1-D, or nothing."""
         found = [counts for _, counts in self._on_device]
-        return torch.cat(found) if found else torch.zeros(0, dtype=torch.int32)
+        return torch.cat(found) if found else torch.zeros(0, dtype=torch.int32, device="cpu")
 
     def fractions(
         self,
@@ -113,7 +113,7 @@ class DeadRows:
         for (segments, _), has_gradient in zip(self._on_device, parts_of_blocks, strict=False):
             self._note(segments, has_gradient)
         self._on_device.clear()
-        fractions = np.full(len(self._parameters), np.nan)
+        fractions = np.full(self._parameters, np.nan)
         rows = np.bincount(self._owners, minlength=len(fractions))
         alive = np.bincount(self._owners[self._is_alive], minlength=len(fractions))
         known = rows > 0

@@ -30,7 +30,7 @@ from .norms import Squares
 from .shard_sums import Packed
 from .shards import DTensorShard, Shard, WholeShard, flat_shards
 from .step_scalars import Scalar
-from .to_host import to_device
+from .to_host import send_to_host, to_device
 
 Flags = npt.NDArray[np.bool_]
 Values = npt.NDArray[np.float64]
@@ -173,12 +173,7 @@ class Ranks:
         if vector.device.type == "cpu":
             self._on_their_way.append(_OnItsWay(self.said, number, vector, None))
             return float(norm), None
-        memory = torch.empty(vector.shape, dtype=vector.dtype, pin_memory=vector.is_cuda)
-        memory.copy_(vector, non_blocking=True)
-        arrived = None
-        if vector.is_cuda:
-            arrived = torch.cuda.Event()
-            arrived.record(torch.cuda.current_stream(vector.device))
+        memory, arrived = send_to_host(vector)
         self._on_their_way.append(_OnItsWay(self.said, number, memory, arrived))
         return norm, vector[SAID.index("skipped")]
 
@@ -226,7 +221,7 @@ class Ranks:
         return reduced
 
     def _to_device(self, array: Values) -> Tensor:
-        return to_device(array, self._device).to(self._device)
+        return to_device(array, self._device)
 
     def _count(self, values: Tensor) -> None:
         self.collectives += 1

@@ -76,7 +76,7 @@ class EventLog:
             raise ValueError("exactly one of log_dir and writer is needed")
         self._writer: _Writer
         if log_dir is not None:
-            self._writer = OwnWriter(_checked_log_dir(log_dir), folder)
+            self._writer = OwnWriter(checked_log_dir(log_dir), folder)
         else:
             self._writer = SharedWriter(writer)
         self._process = os.getpid()
@@ -199,7 +199,13 @@ def _close_unnoticed(writer: _Writer, process: int) -> None:
         logging.getLogger(__name__).error("adam_debug: %s", error)
 
 
-def _checked_log_dir(log_dir: object) -> str:
+def checked_log_dir(log_dir: object) -> str:
+    """Return the run's folder as text.
+
+    Raises:
+        TypeError: If it is no path.
+        ValueError: If it is empty, or a URL as a path.
+    """
     if not isinstance(log_dir, (str, os.PathLike)):
         raise TypeError(f"log_dir must be a str or a path, got {type(log_dir).__name__}")
     path = os.fspath(log_dir)

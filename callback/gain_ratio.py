@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from .random_state import RandomState
 from .real_numbers import as_real
 from .step_scalars import Scalar, as_scalar
+from .to_host import on_device
 
 LossClosure = Callable[[], Scalar]
 
@@ -93,7 +94,8 @@ class GainRatio:
         if self._loss is None:
             return None
         before, unit = self._loss
-        promised, squares = before.new_zeros(()), before.new_zeros(())
+        device = next((p.device for p in self._parameters if p.grad is not None), before.device)
+        promised, squares = (torch.zeros((), dtype=torch.float64, device=device) for _ in range(2))
         was_clipped = isinstance(norm_before_clip, Tensor) or math.isfinite(norm_before_clip)
         for parameter, (weight, kept) in zip(self._parameters, self._kept, strict=True):
             gradient = parameter.grad if kept is None else kept
@@ -103,16 +105,16 @@ class GainRatio:
                 gradient = gradient.to_dense()
             gradient = as_real(gradient)
             product = _product(gradient, as_real(parameter.detach()), as_real(weight))
-            promised += product.to(promised.device)
+            promised += product.to(device)
             if was_clipped:
                 wide = torch.promote_types(gradient.dtype, torch.float32)
                 norm = torch.linalg.vector_norm(gradient, dtype=wide)
-                squares += norm.to(squares.device, torch.float64).square()
+                squares += norm.to(device, torch.float64).square()
         if was_clipped:
-            whole = torch.as_tensor(norm_before_clip, dtype=torch.float64, device=before.device)
-            promised *= whole / squares.sqrt()
+            promised *= on_device(_as_double(norm_before_clip), device) / squares.sqrt()
         self._kept = []  # before the closure needs memory
         after, _ = self._evaluate()
+        before, after = on_device(before, device), on_device(after, device)
         ratio = (after - before) / promised
         return torch.where(promised.abs() > _LEAST_UNITS * unit * before.abs(), ratio, torch.nan)
 
@@ -133,11 +135,18 @@ class GainRatio:
         # A plain number will have been one of a float32 tensor.
         dtype = loss.dtype if isinstance(loss, Tensor) else torch.float32
         unit = torch.finfo(dtype if dtype.is_floating_point else torch.float32).eps
-        return torch.as_tensor(loss, dtype=torch.float64), unit
+        return _as_double(loss), unit
 
     def _random_state(self) -> RandomState:
         tensors = itertools.chain(self._model.parameters(), self._model.buffers())
         return RandomState.now(tensor.device for tensor in tensors)
+
+
+def _as_double(number: Scalar) -> Tensor:
+    """Return a number as a tensor, where it is; a plain one on the CPU."""
+    if isinstance(number, Tensor):
+        return number.double()
+    return torch.tensor(number, dtype=torch.float64, device="cpu")
 
 
 def _product(gradient: Tensor, after: Tensor, before: Tensor) -> Tensor:

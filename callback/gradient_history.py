@@ -21,6 +21,7 @@ from tb_adam_plugin.diagnosis import thresholds
 
 from .norms import Squares
 from .step_scalars import Scalar
+from .to_host import send_to_host
 
 KEPT_STEPS = 64
 DETAILED_STEPS = 16
@@ -115,18 +116,20 @@ class GradientHistory:
             The global norm. On a device a 0-dim tensor: it is looked at when it has arrived, which
             may be a step or two later. This never waits.
         """
+        if skipped is not None:  # the trainer's own, which it may free or write to
+            skipped = skipped.detach().reshape(()).clone()
         self._steps.append(_Step(number, squares, present, skipped))
         norm: Scalar = (
             squares.sum().sqrt() if isinstance(squares, Tensor) else math.sqrt(squares.sum())
         )
         # A scaler probes for the largest scale: gradients that it rejects are nothing unusual.
         seen = before_clip if isinstance(before_clip, Tensor) or before_clip >= 0 else norm
-        looked_at = seen if skipped is None else torch.where(skipped.reshape(()) > 0, 0.0, seen)
+        if isinstance(seen, Tensor) and skipped is not None and seen.device != skipped.device:
+            seen = norm
+        looked_at = seen if skipped is None else torch.where(skipped > 0, 0.0, seen)
         if isinstance(looked_at, Tensor) and looked_at.is_cuda:
-            on_host = torch.empty((), dtype=looked_at.dtype, pin_memory=True)
-            on_host.copy_(looked_at, non_blocking=True)
-            arrived = torch.cuda.Event()
-            arrived.record()
+            on_host, arrived = send_to_host(looked_at)
+            assert arrived is not None
             self._on_their_way.append((on_host, arrived))
             while self._on_their_way and self._on_their_way[0][1].query():
                 self._look_at(number, float(self._on_their_way.popleft()[0]))

@@ -55,7 +55,7 @@ def count_rows(rows: Tensor, offsets: Tensor, parameters: int, scratch: Tensor) 
     table = _count(codes.view(-1), parameters * CODES).view(parameters, CODES)
     # A NaN whose upper mantissa bits are zero has the code of infinity. Looking at that count would
     # wait for a device, so there such NaN are always looked for.
-    if rows.is_cuda or table.numpy()[:, _INFINITE::_CODES_PER_SIGN].any():
+    if rows.device.type != "cpu" or table.numpy()[:, _INFINITE::_CODES_PER_SIGN].any():
         _separate_nan(table, rows, offsets)
     return table
 
@@ -127,9 +127,11 @@ class HistogramCounts:
             device: Where :func:`count_rows` counts.
         """
         self.quantities = tuple(quantities)
-        narrow = elements.max(initial=0) < 2**31
+        # No count is larger than the elements that are read, and of many parameters these are many.
+        most = int(elements.max(initial=0))
+        narrow = next(kind for kind in (np.int16, np.int32, np.int64) if most <= np.iinfo(kind).max)
         shape = (len(elements), len(self.quantities), COUNTS)
-        self._counts = np.zeros(shape, np.int32 if narrow else np.int64)
+        self._counts: npt.NDArray[np.integer[Any]] = np.zeros(shape, narrow)
         # The codes of the last parameter of the last block, which may go on in the next one.
         self._unfinished: dict[int, tuple[int, npt.NDArray[np.integer[Any]]]] = {}
         self._codes: Tensor | None = None
@@ -189,7 +191,7 @@ class HistogramCounts:
 
 
 def _count(codes: Tensor, length: int) -> Tensor:
-    if not codes.is_cuda:
+    if codes.device.type == "cpu":
         return torch.bincount(codes, minlength=length)
     # torch.bincount waits for the device to learn the largest code.
     table = torch.zeros(length, dtype=torch.int32, device=codes.device)

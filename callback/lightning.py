@@ -183,7 +183,7 @@ class AdamDebugLightningCallback(_Callback):
             self._position, self._loss = position, None
         if self._loss is None:
             self._backward_passes = 0
-        loss = loss.detach().float()
+        loss = loss.detach().float().clone()  # not the trainer's own tensor
         scaler = getattr(trainer.precision_plugin, "scaler", None)
         if scaler is not None:
             scale = scaler.scale(torch.ones((), device=loss.device))

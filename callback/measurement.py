@@ -29,12 +29,13 @@ from .real_numbers import as_real, real_source
 from .shards import LocalGradients
 from .single_pass import Reduced
 from .state_storage import Storage, StoredState, storage_of, stored_state
-from .to_host import to_host
+from .to_host import on_device, to_device, to_host
 from .watched_parameters import Watched
 
 # Quantities that are added up over all elements, with the row values that do it for parameters
 # read whole.
 _EXACT = {"before": "b²", "gradient": "g²", "exp_avg": "m²", "exp_avg_sq": "v"}
+_NUMPY = {torch.float32: np.float32, torch.float64: np.float64}
 # Below this a sum of float32 squares may have lost small ones.
 _UNDERFLOW = 1e-30
 
@@ -113,20 +114,20 @@ class Measurement:
         self._quantities = quantities
         self._state = state
         self._local_gradients = gradients
-        self._parameters = [w.local() for w in watched]
-        self._device = self._parameters[0].device
-        double = self._parameters[0].dtype.to_real() == torch.float64
+        parameters = self._weights()
+        self._device = parameters[0].device
+        double = parameters[0].dtype.to_real() == torch.float64
         # Half precision is read as float32, which holds its values and their differences exactly.
         self._dtype = torch.float64 if double else torch.float32
         names = [w.name for w in watched]
         samples = {
             i: sample
-            for i, (w, part) in enumerate(zip(watched, self._parameters, strict=True))
+            for i, (w, part) in enumerate(zip(watched, parameters, strict=True))
             if w.shard is not None
             and (sample := w.shard.sample(part, max_sampled_elements)) is not None
         }
-        self._is_complex = [p.is_complex() for p in self._parameters]
-        weights = [as_real(p) for p in self._parameters]
+        self._is_complex = [p.is_complex() for p in parameters]
+        weights = [as_real(p) for p in parameters]
         self.panel = Panel(
             weights,
             names,
@@ -138,9 +139,7 @@ class Measurement:
         panel = self.panel
         self._dead_rows = DeadRows(weights, panel)
         self._single_pass = (
-            None
-            if samples
-            else single_pass.for_parameters(self._parameters, state, panel, quantities)
+            None if samples else single_pass.for_parameters(parameters, state, panel, quantities)
         )
         self._row_parameter = torch.from_numpy(panel.row_parameter).to(self._device)
         self._offsets = [
@@ -166,6 +165,10 @@ class Measurement:
         """Row values, ``[len(statistics.ROW_VALUES), rows]``."""
         return self._zeros(len(statistics.ROW_VALUES), self.panel.rows)
 
+    def _weights(self) -> list[Tensor]:
+        """What is here of each parameter now; not kept, because training may replace it."""
+        return [w.local() for w in self._watched]
+
     def states(self) -> States:
         """Return the optimizer's state of each parameter as it is now."""
         groups = self._state.optimizer.param_groups
@@ -180,7 +183,7 @@ class Measurement:
     def _found_gradients(self) -> list[Tensor | None]:
         """The gradients as they are now."""
         if self._local_gradients is None:
-            return [parameter.grad for parameter in self._parameters]
+            return [w.parameter.grad for w in self._watched]
         return [self._local_gradients.of(w.parameter) for w in self._watched]
 
     def before_step(self) -> None:
@@ -206,9 +209,10 @@ class Measurement:
         }
         moments = {q: _sources(states, q) for q, is_wanted in wanted.items() if is_wanted}
         self._compared = frozenset(moments)
-        if self._single_pass is None or not self._single_pass.keep(moments):
+        weights = self._weights()
+        if self._single_pass is None or not self._single_pass.keep(weights, moments):
             self._single_pass = None
-            self._keep_rows(self._parameters, moments)
+            self._keep_rows(weights, moments)
 
     def after_step(
         self,
@@ -248,9 +252,9 @@ class Measurement:
             _values(gradient if kept is None else kept)
             for gradient, kept in zip(self._found_gradients(), self._gradients, strict=True)
         ]
+        weights = self._weights()
         tensors: Tensors = {
-            "before": self._parameters,
-            "weight": self._parameters,
+            "weight": weights,
             "exp_avg": _sources(states, "exp_avg"),
             "exp_avg_sq": _sources(states, "exp_avg_sq"),
             **{
@@ -267,11 +271,15 @@ class Measurement:
         )
         tensors = {quantity: self._real(sources) for quantity, sources in tensors.items()}
         tensors["gradient"] = gradients
-        reduced = self._in_single_pass(gradients, states, stored, others, with_histograms, step)
+        reduced = self._in_single_pass(
+            weights, gradients, states, stored, others, with_histograms, step
+        )
         if reduced is None:
             reduced = self._in_blocks(
                 tensors, gradients, states, stored, others, masks, with_histograms
             )
+        # Copies from before the step: they may be as large as the model.
+        self._before, self._gradients = {}, ()
         total = reduced.total
         exact = {name: total[name].copy() for name in _EXACT.values()}
         for name, squares in reduced.exact.items():
@@ -343,6 +351,7 @@ class Measurement:
 
     def _in_single_pass(
         self,
+        weights: Sequence[Tensor],
         gradients: Sequence[Tensor | None],
         states: Sequence[ParameterState | None],
         stored: StoredState,
@@ -355,6 +364,7 @@ class Measurement:
             return None
         groups = self._state.optimizer.param_groups
         reduced = self._single_pass.reduce(
+            weights,
             gradients,
             states,
             [groups[w.group] for w in self._watched],
@@ -391,8 +401,8 @@ class Measurement:
         sent = [
             self._rows,
             zeros,
-            numbers.to(self._device),
-            self._dead_rows.counts().to(self._device),
+            numbers if numbers.device.type == "cpu" else numbers.to(self._device),
+            self._dead_rows.counts(),
             *(part for part, _ in parts),
             *([] if counts is None else counts.on_device),
         ]
@@ -467,16 +477,24 @@ class Measurement:
     def _steps(self, states: Sequence[ParameterState | None]) -> Tensor:
         """Steps that each parameter has taken: float64 ``[K]``, where the optimizer keeps them."""
         counts = [0.0 if s is None else s.step for s in states]
-        on_device = next((c.device for c in counts if isinstance(c, Tensor) and c.is_cuda), None)
-        if on_device is None:
-            return torch.tensor([float(count) for count in counts], dtype=torch.float64)
+        device = next(
+            (c.device for c in counts if isinstance(c, Tensor) and c.device.type != "cpu"), None
+        )
+        if device is None:
+            numbers = [float(count) for count in counts]
+            return torch.tensor(numbers, dtype=torch.float64, device="cpu")
         return torch.stack(
-            [torch.as_tensor(c, dtype=torch.float64, device=on_device) for c in counts]
+            [
+                on_device(c, device).to(torch.float64)
+                if isinstance(c, Tensor)
+                else torch.full((), c, dtype=torch.float64, device=device)
+                for c in counts
+            ]
         )
 
     def _plan(self, c: Coefficients, stored: StoredState) -> statistics.Plan:
         plain, decays = False, True  # which is right for any numbers: a device is not asked
-        if not c.weight_decay.is_cuda:
+        if c.weight_decay.device.type == "cpu":
             decays = bool((c.weight_decay != 0).any())
             plain = bool((c.gradient_sign == 1).all() and (c.coupled_weight_decay == 0).all())
         rounded_after = {}
@@ -501,7 +519,7 @@ class Measurement:
 
     def _by_row(self, of_parameters: npt.NDArray[Any]) -> Tensor:
         """Spread a value of each parameter over its rows, ``[rows, 1]``."""
-        return torch.from_numpy(of_parameters).to(self._device)[self._row_parameter, None]
+        return to_device(of_parameters, self._device)[self._row_parameter, None]
 
     def _reduce(
         self,
@@ -516,7 +534,7 @@ class Measurement:
         """Fill the row values and count the codes of the histograms, block by block."""
         numbers = statistics.RowCoefficients(coefficients, self._row_parameter, self._dtype)
         plan = self._plan(coefficients, stored)
-        smallest = self._by_row(stored.smallest_normal).to(self._dtype)
+        smallest = self._by_row(stored.smallest_normal.astype(_NUMPY[self._dtype]))
         present = {q for q in ("exp_avg", "exp_avg_sq") if _present(tensors[q]).any()}
         for index, block in enumerate(self.panel.blocks):
             rows = slice(block.first_row, block.first_row + block.rows)
@@ -625,7 +643,7 @@ class Measurement:
         Returns:
             How many elements of weight, gradient, exp_avg and exp_avg_sq are not finite, ``[K]``.
         """
-        nonfinite = np.zeros(len(self._parameters))
+        nonfinite = np.zeros(len(self._watched))
         for quantity, name, largest in (
             ("gradient", "g²", "max|g|"),
             ("exp_avg", "m²", "max|m|"),

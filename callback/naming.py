@@ -60,7 +60,9 @@ def plain_names(names: list[str]) -> list[str]:
     ambiguous = (
         {name for name in plain if plain.count(name) > 1} if len(set(plain)) < len(plain) else set()
     )
-    return [old if new in ambiguous else new for old, new in zip(names, plain, strict=True)]
+    unique = [old if new in ambiguous else new for old, new in zip(names, plain, strict=True)]
+    # A name that stays may be what another one has become.
+    return unique if len(set(unique)) == len(set(names)) else names
 
 
 def listed(names: Iterable[str], most: int = 5) -> str:

@@ -7,7 +7,7 @@ threads can share.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from .real_numbers import as_real
+from .to_host import on_device, to_device
 
 Squares = Tensor | npt.NDArray[np.float64]
 
@@ -48,14 +49,15 @@ def partial_norms(tensor: Tensor, dtype: torch.dtype) -> Tensor:
         ``[parts]`` of that dtype, on the tensor's device. Not finite where an element is not, or
         where squares are too large for ``dtype``.
     """
-    rows, rest = _in_rows(tensor)
-    if rows is None:
-        norm: Tensor = torch.linalg.vector_norm(rest, dtype=dtype)
+    # A device adds up in a tree of threads, so that it needs no rows.
+    if tensor.numel() <= _ROW or tensor.device.type != "cpu":
+        norm: Tensor = torch.linalg.vector_norm(tensor, dtype=dtype)
         return norm.view(1)
-    norms = torch.empty(len(rows) + 1, dtype=dtype, device=tensor.device)
-    torch.linalg.vector_norm(rows, dim=1, dtype=dtype, out=norms[:-1])
-    torch.linalg.vector_norm(rest, dim=0, dtype=dtype, out=norms[-1])
-    return norms
+    if _is_read_in_place(tensor, dtype):
+        flat = flat_view(tensor)
+        assert flat is not None
+        return _norms_of_rows(flat, dtype)
+    return torch.cat([_norms_of_rows(chunk, dtype) for chunk in _chunks(tensor)])
 
 
 def has_row_norms(tensor: Tensor) -> bool:
@@ -73,14 +75,20 @@ def row_norms(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     """
     if not has_row_norms(tensor):
         return partial_norms(tensor, dtype)
-    norms: Tensor = torch.linalg.vector_norm(tensor.view(len(tensor), -1), dim=1, dtype=dtype)
-    return norms
+    rows = tensor.view(len(tensor), -1)
+    if tensor.device.type != "cpu" or _is_read_in_place(tensor, dtype):
+        norms: Tensor = torch.linalg.vector_norm(rows, dim=1, dtype=dtype)
+        return norms
+    parts = rows.split(max(1, _CHUNK // rows.shape[1]))
+    return torch.cat([torch.linalg.vector_norm(part, dim=1, dtype=dtype) for part in parts])
 
 
 def partial_sums(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     """Return sums of the parts of a tensor that add up to Σx; else as :func:`partial_norms`."""
     # torch.sum adds pairwise, so that one part is exact enough.
-    return torch.sum(tensor, dtype=dtype).view(1)
+    if tensor.device.type != "cpu" or tensor.numel() <= _ROW or tensor.dtype == dtype:
+        return torch.sum(tensor, dtype=dtype).view(1)
+    return torch.stack([torch.sum(chunk, dtype=dtype) for chunk in _chunks(tensor)])
 
 
 class GradientNorms:
@@ -103,14 +111,15 @@ class GradientNorms:
         """
         self._parameters = parameters
         self._fetch = fetch
+        self._order: tuple[list[int], torch.device, Tensor] | None = None
         self.parameters = len(parameters)
 
     def squares(self) -> tuple[Squares, tuple[bool, ...]]:
         """Return the sums, and which parameters have a gradient.
 
         Returns:
-            float64 ``[parameters]``, where the first gradient is: an array on the CPU, else a
-            tensor. And a flag for each.
+            float64 ``[parameters]``: an array where all gradients are on the CPU, else a tensor of
+            the first device that a parameter is on. And a flag for each.
         """
         kinds: dict[tuple[torch.device, torch.dtype], list[int]] = {}
         found = self._fetch() if self._fetch else [p.grad for p in self._parameters]
@@ -120,16 +129,30 @@ class GradientNorms:
                 kinds.setdefault((gradient.device, gradient.dtype), []).append(i)
         present = tuple([gradient is not None for gradient in found])
         if any(device.type != "cpu" for device, _ in kinds):
-            device = next(iter(kinds))[0]
-            on_device = torch.zeros(self.parameters, dtype=torch.float64, device=device)
-            for indices in kinds.values():
-                norms = _norms_on_device(_chosen(gradients, indices))
-                on_device[indices] = norms.to(device, torch.float64).square_()
-            return on_device, present
+            return self._squares_on_device(gradients, list(kinds.values())), present
         sums = np.zeros(self.parameters)
         for indices in kinds.values():
             _add_up_on_cpu(_chosen(gradients, indices), indices, sums)
         return sums, present
+
+    def _squares_on_device(
+        self, gradients: Sequence[Tensor | None], kinds: Sequence[Sequence[int]]
+    ) -> Tensor:
+        """Σg² of each parameter, on the first device that any of them is on."""
+        parts = [_norms_on_device(_chosen(gradients, indices)) for indices in kinds]
+        devices = (tensor.device for tensor in (*self._parameters, *parts))
+        device = next((d for d in devices if d.type != "cpu"), parts[0].device)
+        squares = [on_device(part, device).to(torch.float64).square_() for part in parts]
+        order = [i for indices in kinds for i in indices]
+        if order == list(range(self.parameters)):
+            return squares[0] if len(squares) == 1 else torch.cat(squares)
+        # A list of indices would be copied to the device at every step, and waited for.
+        if self._order is None or self._order[0] != order or self._order[1] != device:
+            place = np.full(self.parameters, len(order))
+            place[order] = np.arange(len(order))
+            self._order = order, device, to_device(place, device)
+        nothing = torch.zeros(1, dtype=torch.float64, device=device)
+        return torch.index_select(torch.cat([*squares, nothing]), 0, self._order[2])
 
 
 def count_nonfinite(tensor: Tensor) -> int:
@@ -182,22 +205,31 @@ def _squares(norms: Tensor) -> npt.NDArray[np.float64]:
         return squares
 
 
-def _in_rows(tensor: Tensor) -> tuple[Tensor | None, Tensor]:
-    """Cut up what is too long to be added up at once: ``[rows, _ROW]``, and the rest."""
-    # A device adds up in a tree of threads, so that it needs no rows.
-    if tensor.numel() <= _ROW or tensor.device.type != "cpu":
-        return None, tensor
-    flat = _flat(tensor)
+def _norms_of_rows(flat: Tensor, dtype: torch.dtype) -> Tensor:
+    """Norms of rows of ``_ROW`` elements, and of the rest."""
     whole = flat.numel() // _ROW * _ROW
-    return flat[:whole].view(-1, _ROW), flat[whole:]
+    rows, rest = flat[:whole].view(-1, _ROW), flat[whole:]
+    norms = torch.empty(len(rows) + 1, dtype=dtype, device=flat.device)
+    torch.linalg.vector_norm(rows, dim=1, dtype=dtype, out=norms[:-1])
+    torch.linalg.vector_norm(rest, dim=0, dtype=dtype, out=norms[-1])
+    return norms
 
 
-def _chunks(tensor: Tensor) -> Sequence[Tensor]:
-    """Cut up what is about to be copied."""
-    chunks: Sequence[Tensor] = _flat(tensor).split(_CHUNK)
-    return chunks
+def _is_read_in_place(tensor: Tensor, dtype: torch.dtype) -> bool:
+    """Whether torch reads a tensor of the CPU without a copy of all of it, of ``dtype``."""
+    return tensor.dtype == dtype and flat_view(tensor) is not None
 
 
-def _flat(tensor: Tensor) -> Tensor:
+def _chunks(tensor: Tensor) -> Iterator[Tensor]:
+    """Cut up what is about to be copied; 1-D, in any order."""
     flat = flat_view(tensor)
-    return tensor.reshape(-1) if flat is None else flat
+    if flat is not None:
+        yield from flat.split(_CHUNK)
+    elif tensor.numel() <= _CHUNK:
+        yield tensor.reshape(-1)
+    elif (row := tensor.numel() // len(tensor)) > _CHUNK:
+        for part in tensor:
+            yield from _chunks(part)
+    else:
+        for part in tensor.split(_CHUNK // row):
+            yield part.reshape(-1)

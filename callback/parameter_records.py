@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from tb_adam_plugin import schema
 
 from .distributed import Place, Ranks
-from .measurement import Measured, Measurement, States, finished
+from .measurement import Measured, Measurement, States, Sums, finished
 from .optimizer_state.base import OptimizerState
 from .shard_sums import ShardSums, Taker, check_intact, joined
 from .shards import LocalGradients
@@ -84,6 +84,11 @@ class ParameterRecords:
         self.layout: schema.Layout | None = None
         self._storage: list[Storage | None] = []
         self._measurements: list[Measurement] = []
+        self._shard_sums: list[ShardSums] = []
+        self._sums: list[Sums] = []
+        self.followed: list[torch.Tensor] = []
+        self.parameters = Parameters((), (), ())
+        self.gradients: LocalGradients | None = None
         self._rebuild()
 
     def refresh(self) -> bool:
@@ -105,7 +110,14 @@ class ParameterRecords:
 
     def release(self) -> None:
         """Let go of the memory: nothing is recorded any more."""
-        self._measurements = []
+        self._measurements, self._shard_sums, self._sums = [], [], []
+
+    def forget(self) -> None:
+        """Let go of the model and the optimizer, too; nothing but the layout can be asked for."""
+        self.release()
+        self.parameters = Parameters((), (), ())
+        self.followed, self.gradients = [], None
+        del self._model, self._optimizer, self._state
 
     def exclude(self, name: str) -> bool:
         """Record a parameter no more; return whether others are left."""
@@ -219,7 +231,7 @@ class ParameterRecords:
         groups = self._place.groups or self._optimizer.param_groups
         parameters = find_parameters(self._model, groups, self._excluded, self._place.shard_of)
         known = {id(w.parameter) for w in parameters.watched}
-        self.followed: list[torch.Tensor] = [
+        self.followed = [
             *(w.parameter for w in parameters.watched),
             *(p for group in groups for p in group["params"] if id(p) not in known),
         ]
@@ -253,7 +265,7 @@ class ParameterRecords:
         )
         # Measurements come device by device, the layout's rows in the optimizer's order.
         self._order = np.argsort([i for indices in kinds.values() for i in indices])
-        self.parameters: Parameters = parameters
+        self.parameters = parameters
         self._fingerprint = parameters.fingerprint(self._state)
         self._described: object = None
         self._storage = []

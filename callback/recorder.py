@@ -7,14 +7,18 @@ from collections.abc import Mapping, Sequence
 from tb_adam_plugin import schema
 
 from .event_log import EventLog
+from .run_claims import RunClaim
 from .step_scalars import StepRows, StepScalars
 
 
 class NoLog:
-    """The log of a process for which another one writes."""
+    """The log of a process for which another one writes, or that has not begun to."""
 
-    location = "(another process writes)"
     dropped_records = 0
+
+    def __init__(self, location: str = "(another process writes)") -> None:
+        """Say who writes, or where."""
+        self.location = location
 
     def write(self, *_: object) -> None:
         """Do nothing."""
@@ -29,9 +33,10 @@ class NoLog:
 class Recorder:
     """The callback's output. It does not know the callback, so that it can outlive it."""
 
-    def __init__(self, log: EventLog | NoLog) -> None:
-        """Write to ``log``."""
+    def __init__(self, log: EventLog | NoLog, claim: RunClaim | None = None) -> None:
+        """Write to ``log``, and give the place back that it is in when it is closed."""
         self.log = log
+        self._claim = claim
         self.rows = StepScalars()
         self._failed_writes = 0
 
@@ -69,10 +74,16 @@ class Recorder:
         except OSError:
             self._failed_writes += 1
             raise
+        if self._claim is not None:
+            self._claim.is_used = True
 
     def close(self) -> None:
         """Write what waits and close the log. Calling it again does nothing."""
         try:
             self.write(self.rows.take())
         finally:
-            self.log.close()
+            try:
+                self.log.close()
+            finally:
+                if self._claim is not None:
+                    self._claim.release()

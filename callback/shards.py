@@ -366,7 +366,7 @@ def _cut(size: int, cuts: Sequence[tuple[Any, int, int]]) -> Indices:
         size: Of the dimension.
         cuts: Placements, the number of parts, and which one is here, in the order of the mesh.
     """
-    indices = torch.arange(size)
+    indices = torch.arange(size, device="cpu")
     for placement, parts, at in cuts:
         # Cut up by another axis of the mesh before: of each of those pieces a part.
         pieces = indices.chunk(getattr(placement, "split_factor", 1))

@@ -114,7 +114,8 @@ class SinglePass:
             quantities: Those to make histograms of.
             kernels: :mod:`.triton_kernels`.
         """
-        self._parameters = parameters
+        self._parameters = len(parameters)
+        self._shapes = [parameter.shape for parameter in parameters]
         self._state = state
         self._quantities = quantities
         self._kernels = kernels
@@ -159,19 +160,21 @@ class SinglePass:
         self.moments: dict[str, list[Tensor | None]] = {}
         self.refusal: str | None = None
 
-    def keep(self, moments: Mapping[str, Sources]) -> bool:
+    def keep(self, weights: Sequence[Tensor], moments: Mapping[str, Sources]) -> bool:
         """Copy the weights, and some moments, as they are now; does not wait for the device.
 
         Args:
+            weights: The parameters.
             moments: By "exp_avg" and "exp_avg_sq", one a parameter.
 
         Returns:
             Whether :meth:`reduce` can be asked about the step; if not, see :attr:`refusal`.
         """
-        return self._contained(lambda: self._keep(moments)) is not None
+        return self._contained(lambda: self._keep(weights, moments)) is not None
 
     def reduce(
         self,
+        weights: Sequence[Tensor],
         gradients: Sources,
         states: Sequence[ParameterState | None],
         groups: Sequence[GroupSettings],
@@ -183,6 +186,7 @@ class SinglePass:
         """Measure the step since :meth:`keep`. Waits for the device once.
 
         Args:
+            weights: The parameters.
             gradients: As the step consumed them, one a parameter.
             states: Of the parameters, after the step.
             groups: Of each parameter.
@@ -197,7 +201,7 @@ class SinglePass:
         """
         return self._contained(
             lambda: self._reduce(
-                gradients, states, groups, smallest_normal, others, with_histograms, step
+                weights, gradients, states, groups, smallest_normal, others, with_histograms, step
             )
         )
 
@@ -219,12 +223,12 @@ class SinglePass:
             )
         return None
 
-    def _keep(self, moments: Mapping[str, Sources]) -> bool:
+    def _keep(self, weights: Sequence[Tensor], moments: Mapping[str, Sources]) -> bool:
         if not self._state.follows_formula():
             raise _UnfitError("the optimizer has a formula of its own")
         self._table[: self._kernels.TABLE.index("elements")] = 0
-        copied = [self._place("weight", self._parameters)]
-        self.weights = [self._memory_for("before", i, w) for i, w in enumerate(self._parameters)]
+        copied = [self._place("weight", weights)]
+        self.weights = [self._memory_for("before", i, w) for i, w in enumerate(weights)]
         self._place("before", self.weights)
         self.moments = {}
         for quantity, sources in moments.items():
@@ -238,12 +242,13 @@ class SinglePass:
             self._place(target, self.moments[quantity])
         table, _ = self._send()
         self._kernels.keep[(self._chunks,)](
-            self._chunk_parameter, table, len(self._parameters), num_warps=self._kernels.WARPS
+            self._chunk_parameter, table, self._parameters, num_warps=self._kernels.WARPS
         )
         return True
 
     def _reduce(
         self,
+        weights: Sequence[Tensor],
         gradients: Sources,
         states: Sequence[ParameterState | None],
         groups: Sequence[GroupSettings],
@@ -258,7 +263,7 @@ class SinglePass:
         if any(_is_on_device(number) for state in known for number in state.numbers.values()):
             raise _UnfitError("the optimizer has further numbers on the device")
         # Copies that had to be made live until the kernel has run.
-        placed = [self._place("weight", self._parameters), self._place("gradient", gradients)]
+        placed = [self._place("weight", weights), self._place("gradient", gradients)]
         for quantity in ("exp_avg", "exp_avg_sq"):
             now = self._place(
                 quantity, [None if s is None else getattr(s, quantity) for s in states]
@@ -325,7 +330,7 @@ class SinglePass:
 
     def _run(self, with_histograms: bool) -> list[npt.NDArray[Any]]:
         """Run the kernel; return row values, counts, step counts and which rows have a gradient."""
-        kernels, parameters = self._kernels, len(self._parameters)
+        kernels, parameters = self._kernels, self._parameters
         shapes: list[tuple[torch.dtype, tuple[int, ...]]] = [
             (torch.float32, (kernels.VALUES, self._chunks)),
             (torch.int32, (len(self._quantities) * with_histograms, parameters, kernels.COUNTS)),
@@ -431,10 +436,9 @@ class SinglePass:
         """Return a tensor whose elements lie in the order in which its parameter is read."""
         if not isinstance(source, Tensor) or type(source) not in (Tensor, nn.Parameter):
             raise _UnfitError("a tensor is made on demand, or of a class of its own")
-        parameter = self._parameters[index]
         if source.layout != torch.strided or source.dtype not in _KINDS:
             raise _UnfitError(f"a tensor is {source.layout} of {source.dtype}")
-        if source.device != self._device or source.shape != parameter.shape:
+        if source.device != self._device or source.shape != self._shapes[index]:
             raise _UnfitError("a tensor is not where its parameter is, or of another shape")
         strides = self._strides[index]
         if source.stride() == strides:
@@ -494,7 +498,7 @@ def for_parameters(
     try:
         kernels = importlib.import_module(f"{__package__}.triton_kernels")
     except Exception as error:  # not installed, or not one that fits
-        logging.getLogger(__name__).info("Adam Debug: no Triton kernel: %s", error)
+        logging.getLogger(__name__).info("Adam Debug: no Triton kernel: %s", str(error))
         return None
     return SinglePass(parameters, state, quantities, kernels)
 

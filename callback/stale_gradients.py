@@ -7,6 +7,7 @@ purpose, the first of them found nothing, and what another loss left may have be
 
 from __future__ import annotations
 
+import traceback
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 from .step_scalars import Scalar
+from .uncounted_steps import is_captured
 
 # After so many steps without a gradient another parameter is watched, and so many are tried.
 _MOST_IDLE_STEPS = 4
@@ -108,10 +110,15 @@ def _hook_of(watching: StaleGradients) -> Callable[[Tensor], None]:
         watches = reference()
         if watches is None or watches._error is not None:
             return
+        if gradient.is_cuda and is_captured():
+            return
         try:
             watches._compare(gradient)
         except Exception as error:
-            watches._error = error
+            # Not this frame, nor the others' tensors: both gradients would stay alive.
+            trace = error.__traceback__
+            traceback.clear_frames(trace)
+            watches._error = error.with_traceback(trace and trace.tb_next)
 
     # A hook that is not marked as such makes a warning of every copy of its tensor.
     marked: Callable[[Tensor], None] = torch.utils.hooks.unserializable_hook(

@@ -28,6 +28,7 @@ from tb_adam_plugin import schema
 
 from .optimizer_state.base import COEFFICIENTS, Coefficients, OptimizerState, Rows
 from .row_reductions import both, compare, count, dot, largest_magnitude, may_hold
+from .to_host import on_device
 
 Values = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -87,7 +88,8 @@ class RowCoefficients:
             dtype: Of the elements.
         """
         by_parameter = torch.stack([getattr(c, name) for name in COEFFICIENTS] + [*c.own.values()])
-        table = by_parameter.to(row_parameter.device, dtype)
+        # A device may have no float64.
+        table = on_device(by_parameter.to(dtype), row_parameter.device)
         table[COEFFICIENTS.index("denominator_constant")].clamp_(min=TINY)
         self._own = tuple(c.own)
         self._constants = c.constants

@@ -170,7 +170,7 @@ def _on_host(cells: Iterable[Scalar]) -> list[float]:
             by_device.setdefault(value.device, []).append(i)
     numbers_ = [0.0 if isinstance(value, Tensor) else float(value) for value in values]
     for indices in by_device.values():
-        stacked = torch.stack([torch.as_tensor(values[i]).double() for i in indices])
+        stacked = torch.stack([v.double() for i in indices if isinstance(v := values[i], Tensor)])
         for i, number in zip(indices, stacked.tolist(), strict=True):
             numbers_[i] = number
     return numbers_

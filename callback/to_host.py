@@ -19,20 +19,24 @@ _NUMPY = {
 
 
 def to_host(tensors: Sequence[Tensor]) -> list[npt.NDArray[Any]]:
-    """Return tensors as arrays, by a single copy where they are on a device.
+    """Return tensors as arrays, those that are on a device by a single copy.
 
     Args:
-        tensors: float32, float64, int32 or int64, all on one device.
+        tensors: float32, float64, int32 or int64, all on one device or on the CPU.
 
     Returns:
         An array for each, of its shape and dtype. On the CPU it shares the tensor's memory.
     """
-    if not tensors or tensors[0].device.type == "cpu":
+    sent = [tensor for tensor in tensors if tensor.device.type != "cpu"]
+    if not sent:
         return [tensor.numpy() for tensor in tensors]
-    packed = torch.cat([tensor.contiguous().view(-1).view(torch.uint8) for tensor in tensors])
+    packed = torch.cat([tensor.contiguous().view(-1).view(torch.uint8) for tensor in sent])
     memory = copy_to_host(packed)
     arrays, at = [], 0
     for tensor in tensors:
+        if tensor.device.type == "cpu":
+            arrays.append(tensor.numpy())
+            continue
         size = tensor.numel() * tensor.element_size()
         part = memory[at : at + size].copy()  # aligned, unlike the slice
         arrays.append(part.view(_NUMPY[tensor.dtype]).reshape(tensor.shape))
@@ -43,19 +47,50 @@ def to_host(tensors: Sequence[Tensor]) -> list[npt.NDArray[Any]]:
 def copy_to_host(packed: Tensor) -> npt.NDArray[Any]:
     """Return a tensor of a device as an array, and wait for this copy alone.
 
-    Through memory that does not move, so that no other copy is made on the way.
+    From CUDA through memory that does not move, so that no other copy is made on the way; from any
+    other device by a copy that waits by itself.
     """
-    memory = torch.empty(packed.shape, dtype=packed.dtype, pin_memory=packed.is_cuda)
-    memory.copy_(packed, non_blocking=True)
-    if packed.is_cuda:
-        arrived = torch.cuda.Event()
-        arrived.record(torch.cuda.current_stream(packed.device))
+    memory, arrived = send_to_host(packed)
+    if arrived is not None:
         arrived.synchronize()
     return memory.numpy()
 
 
+def send_to_host(tensor: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
+    """Copy a tensor to the host without waiting for the device, where that is possible.
+
+    Args:
+        tensor: On any device.
+
+    Returns:
+        The copy, and what to wait for before it is read: None where it has arrived, as it has from
+        every device but CUDA. A tensor of the CPU is returned as it is.
+    """
+    if not tensor.is_cuda:
+        return tensor.cpu(), None
+    memory = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu", pin_memory=True)
+    memory.copy_(tensor, non_blocking=True)
+    arrived = torch.cuda.Event()
+    # Of the tensor's device, which need not be the current one.
+    arrived.record(torch.cuda.current_stream(tensor.device))
+    return memory, arrived
+
+
 def to_device(array: npt.NDArray[Any], device: torch.device) -> Tensor:
     """Return an array as a tensor of a device, without waiting for what runs there."""
-    tensor = torch.from_numpy(array)
+    return on_device(torch.from_numpy(array), device)
+
+
+def on_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return a tensor on a device, without waiting for what runs there if that is CUDA.
+
+    Args:
+        tensor: On the CPU, or on a device that may be another one.
+        device: Where it is wanted.
+    """
+    if tensor.device.type != "cpu" or device.type == "cpu":
+        return tensor.to(device)
+    if device.type != "cuda":
+        return tensor.to(device)
     # The memory is handed out again only when the copy has been made.
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+    return tensor.pin_memory().to(device, non_blocking=True)

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from types import FrameType
 
+import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -30,6 +31,14 @@ def is_nested(optimizer: Optimizer) -> bool:
         running += frame.f_code is _HOOKED_STEP and frame.f_locals.get("self") is optimizer
         frame = frame.f_back
     return running > 1
+
+
+def is_captured() -> bool:
+    """Tell whether what runs now is written down in a CUDA graph, to be run later.
+
+    Then nothing may be copied from the device or be waited for. Asks CUDA, which must be there.
+    """
+    return torch.cuda.is_current_stream_capturing()
 
 
 def scaler_flag(optimizer: Optimizer) -> Tensor | None:

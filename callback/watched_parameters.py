@@ -150,14 +150,16 @@ def find_parameters(
     """
     pairs = named_parameters(model)
     name_of = {id(parameter): name for name, parameter in pairs}
+    names = set(name_of.values())
     module_of = owners(model) if isinstance(model, nn.Module) else {}
     watched: list[Watched] = []
     unnamed: list[str] = []
     skipped: list[str] = []
     for g, group in enumerate(groups):
         for i, parameter in enumerate(group["params"]):
-            name = name_of.get(id(parameter), f"group{g}.parameter{i}")
+            name = name_of.get(id(parameter), "")
             if id(parameter) not in name_of:
+                name = _unused(f"group{g}.parameter{i}", names)
                 unnamed.append(name)
             if name in excluded:
                 continue
@@ -205,11 +207,23 @@ def _notices(
         )
 
 
+def _unused(name: str, names: Container[str]) -> str:
+    """Return a name that no parameter of the model has, the same one each time."""
+    while name in names:
+        name += " (unnamed)"
+    return name
+
+
 def _is_readable(name: str, parameter: Tensor) -> bool:
     if isinstance(parameter, UninitializedParameter):
         raise ValueError(f"parameter {name} has no shape yet: run the model once before")
     if parameter.is_meta:
         raise ValueError(f"parameter {name} is on the meta device: materialise the model before")
+    if parameter.device.type == "mps":
+        raise ValueError(
+            f"parameter {name} is on mps, which has no float64 to add up in: train on the CPU or "
+            "on CUDA, or leave the callback out"
+        )
     is_number = parameter.is_floating_point() or parameter.is_complex()
     return is_number and parameter.layout == torch.strided
 

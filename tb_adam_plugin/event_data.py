@@ -19,7 +19,7 @@ from tensorboard.data import provider
 
 from tb_adam_plugin import schema
 from tb_adam_plugin.records import Series, decode_scalars
-from tb_adam_plugin.run_listing import Message, Run, TimeSeries, describe_runs, run_name
+from tb_adam_plugin.run_listing import Message, Run, TimeSeries, describe_runs, folder_of
 from tb_adam_plugin.series_cache import SeriesCache
 
 _Answer = TypeVar("_Answer")
@@ -167,7 +167,7 @@ class EventData:
             return found
 
         ours = _ask("the list of runs", tensors)
-        folders = {run_name(run, ours) for run in ours} | set(ours)
+        folders = {folder_of(run, ours) for run in ours} | set(ours)
 
         def scalars() -> Mapping[str, Mapping[str, TimeSeries]]:
             found: Mapping[str, Mapping[str, TimeSeries]] = self._provider.list_scalars(

@@ -1,9 +1,13 @@
-"""What TensorBoard stores of one tag, decoded: arrays sorted by step, damaged records left out."""
+"""What TensorBoard stores of one tag, decoded: arrays sorted by step, damaged records left out.
+
+So are records that a restart has ended: a training that goes on from a step writes it, and all
+later ones, anew.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -53,9 +57,11 @@ class Series:
         wall_time: float64 ``[steps]``, seconds since the epoch.
         values: Of statistics float32 ``[statistics, steps, parameters]``, of hyperparameters
             float64 ``[columns, steps, groups]``, of steps float64 ``[columns, steps]``, of gradient
-            norms float64 ``[steps, parameters]``, of an ordinary scalar float32 ``[1, steps]``.
+            norms float64 ``[parameters, steps]``, of an ordinary scalar float32 ``[1, steps]``.
         blocks: Of histograms, one packed block for each step; else empty.
         damage: What was left out, in one sentence, or "".
+        written: float64 ``[steps]``, wall times of the events: of the steps, that of the event with
+            the row; else :attr:`wall_time`.
     """
 
     step: Float64s
@@ -63,6 +69,25 @@ class Series:
     values: npt.NDArray[Any]
     blocks: tuple[bytes, ...] = ()
     damage: str = ""
+    written: Float64s = field(default_factory=lambda: np.empty(0))
+
+    def __post_init__(self) -> None:
+        """Take the wall times for those of the events, where nothing else is said."""
+        if self.written.size != self.wall_time.size:
+            object.__setattr__(self, "written", self.wall_time)
+
+    def only(self, kept: npt.NDArray[np.bool_]) -> Series:
+        """Return some of the records, bool ``[steps]``; itself where these are all."""
+        if kept.all():
+            return self
+        return replace(
+            self,
+            step=self.step[kept],
+            wall_time=self.wall_time[kept],
+            values=self.values[:, kept] if self.values.ndim > 1 else self.values,
+            blocks=tuple(b for b, stays in zip(self.blocks, kept, strict=False) if stays),
+            written=self.written[kept],
+        )
 
     @property
     def nbytes(self) -> int:
@@ -89,11 +114,14 @@ def decode_steps(data: Iterable[TensorDatum], columns: Columns) -> Series:
         columns: Their columns, ``step`` and ``wall_time`` among them.
     """
     kept, damage = _intact(data, "<f8", (None, len(columns.names)))
-    rows = np.concatenate([np.empty((0, len(columns.names))), *(d.numpy for d in kept)])
+    rows, written = _rows(kept, columns)
     steps = columns.names.index("step")
-    rows = rows[np.isfinite(rows[:, steps])]
-    values = np.ascontiguousarray(rows[last_of_each_step(rows[:, steps])].T)
-    return Series(values[steps], values[columns.names.index("wall_time")], values, (), damage)
+    finite = np.isfinite(rows[:, steps])
+    rows, written = rows[finite], written[finite]
+    last = standing(rows[:, steps])
+    values = np.ascontiguousarray(rows[last].T)
+    wall_time = values[columns.names.index("wall_time")]
+    return Series(values[steps], wall_time, values, (), damage, written[last])
 
 
 def decode_gradient_norms(data: Iterable[TensorDatum], columns: Columns) -> Series:
@@ -104,20 +132,18 @@ def decode_gradient_norms(data: Iterable[TensorDatum], columns: Columns) -> Seri
         columns: ``step``, then the names of the parameters.
     """
     kept, damage = _intact(data, "<f8", (None, len(columns.names)))
-    rows = np.concatenate([np.empty((0, len(columns.names))), *(d.numpy for d in kept)])
-    sizes = [len(d.numpy) for d in kept]
-    wall_time = np.repeat(np.array([d.wall_time for d in kept], np.float64), sizes)
+    rows, wall_time = _rows(kept, columns)
     intact = np.isfinite(rows[:, 0])
     rows, wall_time = rows[intact], wall_time[intact]
-    last = last_of_each_step(rows[:, 0])
-    values = np.ascontiguousarray(rows[last, 1:])
+    last = standing(rows[:, 0])
+    values = np.ascontiguousarray(rows[last, 1:].T)
     return Series(rows[last, 0], wall_time[last], values, (), damage)
 
 
 def decode_blocks(data: Iterable[TensorDatum]) -> Series:
     """Decode uint8 ``[bytes]`` records; the blocks stay packed."""
     kept, damage = _intact(data, "|u1", (None,))
-    step, wall_time, last = _by_step(kept)
+    step, wall_time, last = _standing(kept)
     blocks = tuple(kept[i].numpy.tobytes() for i in last)
     return Series(step, wall_time, np.empty(0), blocks, damage)
 
@@ -125,7 +151,10 @@ def decode_blocks(data: Iterable[TensorDatum]) -> Series:
 def decode_scalars(data: Iterable[ScalarDatum]) -> Series:
     """Decode an ordinary scalar series to float32 ``[1, points]``."""
     kept = list(data)
-    step, wall_time, last = _by_step(kept)
+    step = np.array([d.step for d in kept], np.float64)
+    wall_time = np.array([d.wall_time for d in kept], np.float64)
+    last = last_of_each_step(step)
+    step, wall_time = step[last], wall_time[last]
     with np.errstate(over="ignore"):
         values = np.array([[kept[i].value for i in last]], np.float64).astype(np.float32)
     return Series(step, wall_time, values)
@@ -168,6 +197,15 @@ def last_of_each_step(step: Float64s) -> Indices:
     keep = np.ones(order.size, dtype=bool)
     keep[:-1] = step[order][1:] != step[order][:-1]
     return order[keep]
+
+
+def standing(step: Float64s) -> Indices:
+    """Return indices of the records that no later one has ended, in the order they were stored.
+
+    A record of a step ends those of this step and of all later ones that were stored before it.
+    """
+    lowest_from = np.minimum.accumulate(step[::-1])[::-1]
+    return np.flatnonzero(step < np.append(lowest_from[1:], np.inf)[: step.size])
 
 
 def merge_steps(
@@ -235,7 +273,7 @@ def _decode_matrices(
     data: Iterable[TensorDatum], dtype: str, shape: tuple[int | None, ...]
 ) -> Series:
     kept, damage = _intact(data, dtype, shape)
-    step, wall_time, last = _by_step(kept)
+    step, wall_time, last = _standing(kept)
     rows, columns = shape
     # One column of the matrix over all steps is what every question needs: keep it contiguous.
     values = np.empty((columns or 0, last.size, rows or 0), dtype)
@@ -267,8 +305,15 @@ def _intact(
     return kept, damaged_records(damaged, reason)
 
 
-def _by_step(kept: Sequence[Datum]) -> tuple[Float64s, Float64s, Indices]:
+def _rows(kept: Sequence[TensorDatum], columns: Columns) -> tuple[Float64s, Float64s]:
+    """Return the rows of all records, and the wall time of the record of each."""
+    rows = np.concatenate([np.empty((0, len(columns.names))), *(d.numpy for d in kept)])
+    sizes = [len(d.numpy) for d in kept]
+    return rows, np.repeat(np.array([d.wall_time for d in kept], np.float64), sizes)
+
+
+def _standing(kept: Sequence[Datum]) -> tuple[Float64s, Float64s, Indices]:
     step = np.array([d.step for d in kept], np.float64)
     wall_time = np.array([d.wall_time for d in kept], np.float64)
-    last = last_of_each_step(step)
+    last = standing(step)
     return step[last], wall_time[last], last

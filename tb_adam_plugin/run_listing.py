@@ -5,21 +5,21 @@ another model. They are joined by parameter name, and the newest layout has the 
 
 A run may also have several parts: processes of distributed training that have parameters of their
 own write into folders beside one another. These are joined by parameter name, too.
+
+Callbacks that wrote into one folder at the same time have numbered folders beside one another.
+These are runs of their own: two models may have parameters of one name.
 """
 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Literal, NamedTuple, Protocol
 
 from tb_adam_plugin import schema
 from tb_adam_plugin.schema import Columns, FormatError, Group, Layout, Parameter, Quantity, Tag
-
-_PART = re.compile(rf"{schema.PART_FOLDER}(\d+)$")
 
 # Decoding a layout of thousands of parameters takes milliseconds, and polling would repeat it.
 _read_layout = lru_cache(maxsize=256)(Layout.from_content)
@@ -124,6 +124,9 @@ class Run:
         messages: What could not be understood.
         homes: TensorBoard's names of the other parts that :attr:`tags` are in.
         part_steps: The steps of the other parts.
+        number: Which of the callbacks that wrote into one folder at the same time, from 1.
+        ended: What was written until then, seconds since the epoch, was another model's.
+        last_step: Where that is known: the last step of those that are not another model's.
     """
 
     run: str
@@ -137,6 +140,9 @@ class Run:
     messages: tuple[Message, ...] = ()
     homes: Mapping[Tag, str] = field(default_factory=dict)
     part_steps: tuple[PartSteps, ...] = ()
+    number: int = 1
+    ended: float = -math.inf
+    last_step: int | None = None
 
     @property
     def step_columns(self) -> tuple[str, ...]:
@@ -158,7 +164,8 @@ class Run:
         """Last step and latest wall time of all that was logged."""
         series = [*self.tags.values(), *(part.series for part in self.part_steps)]
         times = [s.max_wall_time for s in series if math.isfinite(s.max_wall_time)]
-        return max(s.max_step for s in series), max(times, default=0.0)
+        last = max(s.max_step for s in series) if self.last_step is None else self.last_step
+        return last, max(times, default=0.0)
 
 
 @dataclass(slots=True)
@@ -185,20 +192,28 @@ def describe_runs(
     Returns:
         The runs that have a layout we can read, by name; and messages about the others.
     """
-    by_name: dict[str, dict[str, _Contents]] = {}
+    by_place: dict[tuple[str, int], dict[str, _Contents]] = {}
     messages: list[Message] = []
-    for run in sorted(tensors, key=_part_order):
+    for run in sorted(tensors, key=_Place.of):
         contents = _read_contents(tensors[run])
         if not contents.layouts:
             messages += [Message(m.severity, f"Run {run}: {m.text}") for m in contents.messages]
             continue
-        by_name.setdefault(run_name(run, tensors), {})[run] = contents
-    runs = [_join_parts(name, parts, scalars) for name, parts in by_name.items()]
+        place = _Place.of(run)
+        by_place.setdefault((folder_of(run, tensors), place.number), {})[run] = contents
+    runs = [
+        _join_parts(run_name(next(iter(parts)), tensors), folder, number, parts, scalars)
+        for (folder, number), parts in by_place.items()
+    ]
     return sorted(runs, key=lambda run: run.run), messages
 
 
 def _join_parts(
-    name: str, parts: Mapping[str, _Contents], scalars: Mapping[str, Iterable[str]]
+    name: str,
+    folder: str,
+    number: int,
+    parts: Mapping[str, _Contents],
+    scalars: Mapping[str, Iterable[str]],
 ) -> Run:
     """Make one run of its parts, the first one first; one that has nothing new is left out."""
     (first, main), *others = parts.items()
@@ -232,10 +247,11 @@ def _join_parts(
         hyperparameters,
         main.steps,
         gradient_norms,
-        _scalars_of(dict.fromkeys((name, *parts)), scalars),
+        _scalars_of(dict.fromkeys((folder, *parts)), scalars),
         tuple(messages),
         homes,
         tuple(part_steps),
+        number,
     )
 
 
@@ -243,20 +259,37 @@ def _names(contents: _Contents) -> set[str]:
     return {p.name for layout in contents.layouts.values() for p in layout.parameters}
 
 
-def _part_order(run: str) -> tuple[str, int]:
-    """Order runs by name, and the parts of one by rank."""
-    part = _PART.search(run)
-    return (run, 0) if part is None else (run[: part.start(1)], int(part[1]))
+class _Place(NamedTuple):
+    """Where a run is: TensorBoard's name of it, taken apart. In the order to show runs in."""
+
+    folder: str
+    number: int
+    rank: int
+
+    @classmethod
+    def of(cls, run: str) -> _Place:
+        head, separator, own = run.replace("\\", "/").rpartition("/")
+        part = schema.part_of(own)
+        if part is None:
+            return cls(run, 1, 0)
+        # TensorBoard calls the log directory itself ".".
+        return cls(run[: len(head)] if separator else ".", *part)
 
 
-def run_name(run: str, runs: Iterable[str]) -> str:
-    """Return the name to show for a run: without our own folder, unless that is a run as well."""
-    head, separator, folder = run.replace("\\", "/").rpartition("/")
-    if folder != schema.RUN_FOLDER and not _PART.fullmatch(folder):
-        return run
-    # TensorBoard calls the log directory itself ".".
-    parent = run[: len(head)] if separator else "."
-    return run if parent in runs else parent
+def folder_of(run: str, runs: Container[str]) -> str:
+    """Return the folder that a run is about: that above our own, unless that is a run as well."""
+    place = _Place.of(run)
+    return run if place.number == 1 and place.folder in runs else place.folder
+
+
+def run_name(run: str, runs: Container[str]) -> str:
+    """Return the name to show for a run: its folder; of a second run in it, with a number."""
+    folder, number, _ = _Place.of(run)
+    if number == 1:
+        return folder_of(run, runs)
+    name = f"{folder} ({number})"
+    own = run[len(folder)] if run.startswith(folder) else "/"
+    return run if name in runs or f"{name}{own}{schema.RUN_FOLDER}" in runs else name
 
 
 def join_layouts(layouts: Mapping[str, Layout]) -> JoinedLayout:

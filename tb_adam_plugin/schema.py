@@ -26,6 +26,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -44,6 +45,9 @@ RUN_FOLDER = "adam_debug"
 # Where a process of distributed training with parameters of its own writes its part of the run,
 # followed by its rank; the one of rank 0 is in RUN_FOLDER.
 PART_FOLDER = "adam_debug_rank"
+# Where a second callback writes while another one has RUN_FOLDER: the number comes after it, as in
+# adam_debug_2 and adam_debug_2_rank1. It is a run of its own.
+_PART = re.compile(rf"{RUN_FOLDER}(?:_([2-9]|[1-9][0-9]+))?(?:_rank([0-9]+))?")
 
 Counts = npt.NDArray[np.int64]
 Option = bool | int | float | str | None
@@ -57,6 +61,32 @@ class FormatError(ValueError):
 
 class NewerVersionError(FormatError):
     """Stored data were written by a newer version of the format than this one."""
+
+
+# --- folders ------------------------------------------------------------------------------------
+
+
+class Part(NamedTuple):
+    """What the name of a folder of ours says.
+
+    Attributes:
+        number: Which of the callbacks that wrote into one run at the same time, from 1.
+        rank: Of the process.
+    """
+
+    number: int
+    rank: int
+
+
+def part_of(folder: str) -> Part | None:
+    """Read the name of a folder; None if it is not one of ours."""
+    match = _PART.fullmatch(folder)
+    return None if match is None else Part(int(match[1] or 1), int(match[2] or 0))
+
+
+def numbered_folder(folder: str, number: int) -> str:
+    """Return the name of the folder that takes the place of ``folder`` for a later callback."""
+    return folder if number == 1 else f"{RUN_FOLDER}_{number}" + folder.removeprefix(RUN_FOLDER)
 
 
 # --- statistics ---------------------------------------------------------------------------------
@@ -310,6 +340,10 @@ _MOST_QUANTITIES = 64  # these two bound what a bad block costs
 MOST_PARAMETERS_PER_BLOCK = 64
 
 
+# Blocks that are packed together: of more, what is made on the way would be larger than they are.
+_BLOCKS_AT_ONCE = 16
+
+
 def encode_histograms(
     counts: npt.NDArray[np.integer[Any]], parameters_per_block: int = 1
 ) -> list[bytes]:
@@ -322,6 +356,15 @@ def encode_histograms(
     Returns:
         The blocks, as stored in their histograms tags.
     """
+    at_once = _BLOCKS_AT_ONCE * parameters_per_block  # so that what is made on the way stays small
+    return [
+        block
+        for first in range(0, len(counts), at_once)
+        for block in _encoded(counts[first : first + at_once], parameters_per_block)
+    ]
+
+
+def _encoded(counts: npt.NDArray[np.integer[Any]], parameters_per_block: int) -> list[bytes]:
     used = counts != 0
     bitmaps = np.packbits(used, axis=2)
     places = np.flatnonzero(used)
@@ -329,7 +372,8 @@ def encode_histograms(
     firsts = range(0, len(counts), parameters_per_block)
     of_parameter = math.prod(counts.shape[1:])
     ends = [(first + parameters_per_block) * of_parameter for first in firsts]
-    planes = np.ascontiguousarray(values.astype("<u8").view(np.uint8).reshape(-1, 8).T)
+    size = values.dtype.itemsize
+    planes = np.ascontiguousarray(values.astype(f"<u{size}").view(np.uint8).reshape(-1, size).T)
     blocks = []
     start = 0
     for first, end in zip(firsts, np.searchsorted(places, ends).tolist(), strict=True):

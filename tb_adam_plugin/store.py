@@ -27,11 +27,14 @@ from tb_adam_plugin.records import (
     decode_steps,
     merge_steps,
 )
-from tb_adam_plugin.run_listing import Message, PartSteps, Run
+from tb_adam_plugin.run_listing import Message, PartSteps, Run, join_layouts
 from tb_adam_plugin.schema import FormatError, Layout, Parameter, Quantity, Tag
+from tb_adam_plugin.sessions import Standing
 from tb_adam_plugin.thinning import RATIO, evenly_spread
 
 _MAX_NAMED = 20
+# Seconds by which the clocks of machines that train together may differ.
+_CLOCKS_DIFFER = 10.0
 
 Axis = Literal["step", "relative", "wall"]
 AXES: tuple[Axis, ...] = ("step", "relative", "wall")
@@ -135,7 +138,7 @@ class Store:
                     note for part in run.parts for note in self._events.notes(experiment, part)
                 ),
             )
-            for run in listing.runs
+            for run in (self._standing_run(experiment, listed) for listed in listing.runs)
         )
         state = repr(
             (
@@ -237,20 +240,15 @@ class Store:
         """Return the row of every optimizer step of a run, float64."""
         found = self.run(experiment, run)
         names = found.step_columns
-        own = [
-            PartSteps(found.run, id_, columns, found.tags[Tag("steps", id_)])
-            for id_, columns in found.steps.items()
+        by_part = _steps_by_part(found)
+        records = [
+            self._steps(tags, self._rows_of(experiment, tags, found.ended).rows, names)
+            for tags in by_part.values()
         ]
-        by_part: dict[str, list[PartSteps]] = {found.run: own}
-        for part in found.part_steps:
-            by_part.setdefault(part.run, []).append(part)
-        records = [self._steps(experiment, tags, names) for tags in by_part.values()]
         return records[0] if len(records) == 1 else _joined_steps(records, names)
 
-    def _steps(
-        self, experiment: Experiment, tags: Sequence[PartSteps], names: tuple[str, ...]
-    ) -> NamedRecords:
-        """Return the steps of one part of a run."""
+    def _rows_of(self, experiment: Experiment, tags: Sequence[PartSteps], ended: float) -> Standing:
+        """Read the rows of every step of one part of a run."""
         logs = [
             self._events.tensors(
                 experiment,
@@ -261,6 +259,13 @@ class Store:
             )
             for tag in tags
         ]
+        return Standing(logs, ended)
+
+    @staticmethod
+    def _steps(
+        tags: Sequence[PartSteps], logs: Sequence[Series], names: tuple[str, ...]
+    ) -> NamedRecords:
+        """Return the steps of one part of a run."""
         step, wall_time, placements = merge_steps(logs)
         values = np.full((len(names), step.size), np.nan)
         for tag, series, (rows, positions) in zip(tags, logs, placements, strict=True):
@@ -299,7 +304,8 @@ class Store:
             stored = {name: column for column, name in enumerate(columns.names[1:])}
             here = [row for row, name in enumerate(names) if name in stored]
             there = [stored[names[row]] for row in here]
-            norms[np.ix_(positions, np.array(here, np.intp))] = series.values[rows][:, there]
+            cells = np.ix_(positions, np.array(here, np.intp))
+            norms[cells] = series.values[there][:, rows].T
         every = self.steps(experiment, run)
         at, known = _find(step, every.step)
         wall_time = wall_time.copy()  # kept for the next question as it is
@@ -427,19 +433,121 @@ class Store:
         runs = {found.run: found for found in self._events.listing(experiment).runs}
         if run not in runs:
             raise errors.NotFoundError(f"no run {_shown(run)} with our data; {_choice(runs)}")
-        return runs[run]
+        return self._standing_run(experiment, runs[run])
+
+    def _standing_run(self, experiment: Experiment, run: Run) -> Run:
+        """Leave out the parts and layouts of which a restart has left nothing."""
+        return self._without_over_layouts(experiment, self._without_over_parts(experiment, run))
+
+    def _without_over_parts(self, experiment: Experiment, run: Run) -> Run:
+        """Leave out the parts of processes that an earlier training had, and this one has not."""
+        by_part = _steps_by_part(run)
+        if len(by_part) == 1:
+            return run
+        written = {
+            part: np.concatenate(
+                [rows.written for rows in self._rows_of(experiment, tags, run.ended).rows]
+            )
+            for part, tags in by_part.items()
+            if tags
+        }
+        began = np.min(written.pop(run.run, np.empty(0)), initial=np.inf)
+        over = {
+            part
+            for part, times in written.items()
+            if np.isfinite(began) and times.size and times.max() + _CLOCKS_DIFFER < began
+        }
+        if not over:
+            return run
+        tags = {tag: series for tag, series in run.tags.items() if run.home(tag) not in over}
+        kept = {tag.id for tag in tags if tag.kind == "statistics"}
+        layouts = {id_: layout for id_, layout in run.layout.layouts.items() if id_ in kept}
+        return replace(
+            run,
+            layout=join_layouts(layouts),
+            tags=tags,
+            gradient_norms={
+                id_: columns
+                for id_, columns in run.gradient_norms.items()
+                if Tag("gradient_norms", id_) in tags
+            },
+            homes={tag: home for tag, home in run.homes.items() if home not in over},
+            part_steps=tuple(part for part in run.part_steps if part.run not in over),
+        )
+
+    def _without_over_layouts(self, experiment: Experiment, run: Run) -> Run:
+        """Leave out the layouts of which nothing is left, such as another model's."""
+        over: set[str] = set()
+        ended = run.ended
+        by_part: dict[str, list[str]] = {}
+        for id_ in run.layout.layouts:
+            by_part.setdefault(run.home(Tag("statistics", id_)), []).append(id_)
+        for newest, *older in by_part.values():
+            kept = _shapes(run.layout.layouts[newest])
+            # Other layouts tell nothing that the newest one does not. Reading takes time.
+            for id_ in [i for i in older if not _shapes(run.layout.layouts[i]) <= kept]:
+                (stored,) = self._statistics(experiment, run, [id_], everything=True)
+                (standing,) = self._statistics(experiment, run, [id_])
+                is_another_model = not _shapes(run.layout.layouts[id_]) & kept
+                if standing.step.size < stored.step.size and (
+                    not standing.step.size or is_another_model
+                ):
+                    over.add(id_)
+                    if is_another_model:
+                        ended = max(ended, float(stored.written.max()))
+        if not over:
+            return run
+        layouts = {id_: layout for id_, layout in run.layout.layouts.items() if id_ not in over}
+        tags = {tag: series for tag, series in run.tags.items() if tag.id not in over}
+        run = replace(run, layout=join_layouts(layouts), tags=tags, ended=ended)
+        # Columns, too, that only the other model had.
+        own = _steps_by_part(run)[run.run]
+        rows = self._rows_of(experiment, own, ended).rows
+        steps = {tag.id: tag.columns for tag, left in zip(own, rows, strict=True) if left.step.size}
+        last = max((int(left.step[-1]) for left in rows if left.step.size), default=None)
+        return replace(run, steps=steps, last_step=last)
 
     def _statistics(
-        self, experiment: Experiment, run: Run, layout_ids: Sequence[str]
+        self,
+        experiment: Experiment,
+        run: Run,
+        layout_ids: Sequence[str],
+        *,
+        everything: bool = False,
     ) -> list[Series]:
         logs = []
         for id_ in layout_ids:
             decode = partial(decode_statistics, layout=run.layout.layouts[id_])
-            logs.append(self._read(experiment, run, Tag("statistics", id_), decode))
+            tag = Tag("statistics", id_)
+            logs.append(self._read(experiment, run, tag, decode, everything=everything))
         return logs
 
-    def _read(self, experiment: Experiment, run: Run, tag: Tag, decode: Any) -> Series:
-        return self._events.tensors(experiment, run.home(tag), str(tag), run.tags[tag], decode)
+    def _read(
+        self, experiment: Experiment, run: Run, tag: Tag, decode: Any, *, everything: bool = False
+    ) -> Series:
+        """Read a series: what restarts have left of it, or everything."""
+        home = run.home(tag)
+        series = self._events.tensors(experiment, home, str(tag), run.tags[tag], decode)
+        if everything:
+            return series
+        steps = _steps_by_part(run).get(home, [])
+        return self._rows_of(experiment, steps, run.ended).of(series)
+
+
+def _steps_by_part(run: Run) -> dict[str, list[PartSteps]]:
+    """Return the steps tags of each part of a run, the first part first."""
+    own = [
+        PartSteps(run.run, id_, columns, run.tags[Tag("steps", id_)])
+        for id_, columns in run.steps.items()
+    ]
+    by_part: dict[str, list[PartSteps]] = {run.run: own}
+    for part in run.part_steps:
+        by_part.setdefault(part.run, []).append(part)
+    return by_part
+
+
+def _shapes(layout: Layout) -> set[tuple[str, tuple[int, ...]]]:
+    return {(p.name, p.shape) for p in layout.parameters}
 
 
 def _decode_blocks(

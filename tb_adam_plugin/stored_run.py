@@ -67,7 +67,8 @@ def _every_step(store: Store, experiment: Experiment, run: Run) -> dict[str, Flo
         return {}
     records = store.steps(experiment, run.run)
     columns = dict(zip(records.names, records.values, strict=True))
-    if "loss" not in columns:
+    # Which of several models a loss beside them belongs to, nobody knows.
+    if "loss" not in columns and run.number == 1:
         loss = _loss_beside(store, experiment, run, records.step)
         if loss is not None:
             columns["loss"] = loss

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from tb_adam_plugin.callback.naming import listed, named_parameters, owners, plain_names
+from tb_adam_plugin.callback.watched_parameters import find_parameters
 
 
 def names_of(model: nn.Module) -> list[str]:
@@ -55,6 +56,19 @@ def test_a_submodule_that_is_called_module_keeps_its_name() -> None:
 
 def test_names_stay_different_where_stripping_would_make_them_equal() -> None:
     assert plain_names(["_orig_mod.a", "a", "b"]) == ["_orig_mod.a", "a", "b"]
+    nested = ["module.a", "module._orig_mod.a", "module.module.a"]
+    assert plain_names(nested) == nested
+
+
+def test_a_parameter_without_a_name_gets_one_that_no_other_has() -> None:
+    named, unnamed = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(3))
+    model = [("group0.parameter1", named)]
+    found = find_parameters(model, [{"params": [named, unnamed]}])
+    names = [w.name for w in found.watched]
+    assert names == ["group0.parameter1", "group0.parameter1 (unnamed)"]
+    assert any(names[1] in notice for notice in found.notices)
+    again = [("group0.parameter1", named), ("group0.parameter1 (unnamed)", named)]
+    assert find_parameters(again, [{"params": [named, unnamed]}]).watched[1].name not in names[:1]
 
 
 def test_tied_weights_appear_once_under_their_first_name() -> None:

@@ -1080,6 +1080,8 @@ def test_clipping_that_the_optimizer_does_not_feel_is_a_question() -> None:
     assert "Try max_norm 80, twice the median norm." in felt.advice
     sgd = found(changed(*CLIPPED, optimizer("SGD", WITHOUT_SECOND)))["clip_always"]
     assert sgd.severity == "warning"
+    lion = found(changed(*CLIPPED, optimizer("Lion", WITHOUT_SECOND)))["clip_always"]
+    assert lion.severity == "info"
 
 
 def test_small_weights_that_the_loss_feels_are_a_question() -> None:

@@ -34,6 +34,17 @@ def tags_of(layout: Layout, wall_time: float = 5.0) -> dict[str, Listed]:
         ("exp1", [], "exp1"),
         ("exp1/not_adam_debug", [], "exp1/not_adam_debug"),
         ("exp1/adam_debug", ["exp1"], "exp1/adam_debug"),
+        ("exp1/adam_debug_2", [], "exp1 (2)"),
+        ("exp1/adam_debug_2", ["exp1", "exp1/adam_debug"], "exp1 (2)"),
+        ("a\\b\\adam_debug_12_rank3", [], "a\\b (12)"),
+        ("adam_debug_2", [], ". (2)"),
+        # A folder that has that name.
+        ("exp1/adam_debug_2", ["exp1 (2)"], "exp1/adam_debug_2"),
+        ("exp1/adam_debug_2", ["exp1 (2)/adam_debug"], "exp1/adam_debug_2"),
+        ("exp1/adam_debug_1", [], "exp1/adam_debug_1"),
+        ("exp1/adam_debug_02", [], "exp1/adam_debug_02"),
+        ("exp1/adam_debug_2nd", [], "exp1/adam_debug_2nd"),
+        ("exp1/adam_debug_2/adam_debug", [], "exp1/adam_debug_2"),
     ],
 )
 def test_a_run_is_shown_without_our_own_folder(run: str, runs: list[str], name: str) -> None:
@@ -51,6 +62,30 @@ def test_scalars_beside_a_run_are_found_without_our_mirrors() -> None:
     assert run.scalars == (Scalar("exp1", "accuracy"), Scalar("exp1", "loss"))
     assert run.step_columns == STEPS.names
     assert messages == []
+
+
+def test_callbacks_in_one_folder_are_runs_of_their_own() -> None:
+    same, other = tags_of(make_layout()), tags_of(make_layout(["stage1.weight"]))
+    tensors = {
+        "exp/adam_debug": same,
+        "exp/adam_debug_rank1": other,
+        "exp/adam_debug_2": same,
+        "exp/adam_debug_2_rank1": other,
+        "exp/adam_debug_10": same,
+        "exp (2)/adam_debug": other,
+    }
+    runs, messages = describe_runs(tensors, {"exp": ["loss"], "exp (2)": ["accuracy"]})
+    assert messages == []
+    assert {run.name: (run.number, run.parts, run.scalars) for run in runs} == {
+        "exp": (1, ("exp/adam_debug", "exp/adam_debug_rank1"), (Scalar("exp", "loss"),)),
+        "exp/adam_debug_2": (
+            2,
+            ("exp/adam_debug_2", "exp/adam_debug_2_rank1"),
+            (Scalar("exp", "loss"),),
+        ),
+        "exp (10)": (10, ("exp/adam_debug_10",), (Scalar("exp", "loss"),)),
+        "exp (2)": (1, ("exp (2)/adam_debug",), (Scalar("exp (2)", "accuracy"),)),
+    }
 
 
 def test_a_run_without_a_readable_layout_is_left_out() -> None:

@@ -56,8 +56,9 @@ def test_a_restarted_run_shows_what_was_logged_last(tmp_path: Path) -> None:
         events = (event(t, step_tensors(layout, t, seed=seed), START + began + t) for t in steps)
         write_events(tmp_path / "exp1", events, file)
     found = store_of(tmp_path).statistic(EXPERIMENT, "exp1", "update_rms")
-    assert found.step.tolist() == list(range(1, 11))
-    expected = [statistics_of(layout, t, int(t in (6, 7, 8)))[:, 1] for t in range(1, 11)]
+    # Steps 9 and 10 are of a training that was given up at step 5.
+    assert found.step.tolist() == list(range(1, 9))
+    expected = [statistics_of(layout, t, int(t in (6, 7, 8)))[:, 1] for t in range(1, 9)]
     assert (found.values == np.array(expected)).all()
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from event_files import event, make_layout, step_tensors, write_events
+from event_files import START, event, make_layout, step_tensors, write_events
 from event_files import write_run as write_made_up_run
 from playwright.sync_api import Browser, expect
 from tab_page import Tab, open_tab
@@ -293,6 +293,31 @@ def test_new_steps_appear_without_reloading(browser: Browser, tmp_path: Path) ->
             assert tab.locate("body").evaluate("() => window.notReloaded")
             assert tab.locate(".overview-scroll").evaluate("element => element.scrollTop") == 300
             tab.shows(".crumb", "layer40 / weight")
+
+
+@pytest.mark.parametrize("loader", ["true", "false"])
+def test_another_model_takes_the_place_of_the_one_before_and_a_second_one_is_beside_it(
+    browser: Browser, tmp_path: Path, loader: str
+) -> None:
+    before, model = make_layout(["conv.weight", "fc.weight"]), make_layout(["0.weight"])
+    write_made_up_run(tmp_path / "gan" / "adam_debug", range(1, 21), before, histograms=True)
+    with running_tensorboard(tmp_path, f"--load_fast={loader}") as process:
+        wait_for_runs(process, 1)
+        with open_tab(browser, process.url, {"tensor": "fc.weight"}) as tab:
+            tab.shows(".overview .sub", "2 tensors · 20 logged steps")
+            for folder, last in (("adam_debug", 5), ("adam_debug_2", 25)):
+                events = [
+                    event(t, step_tensors(model, t, histograms=True), START + 1000 + t)
+                    for t in range(1, last + 1)
+                ]
+                write_events(tmp_path / "gan" / folder, events, "2")
+            tab.shows(".overview .sub", "1 tensor · 5 logged steps", seconds=30)
+            expect(tab.locate(".run .name")).to_have_text(["gan", "gan (2)"])
+            expect(tab.locate(".run .step")).to_have_text(["5", "25"])
+            expect(tab.row("0.weight")).to_have_count(1)
+            expect(tab.row("conv.weight")).to_have_count(0)
+            tab.locate(".run", has_text="gan (2)").locator(".name").click()
+            tab.shows(".overview .sub", "25 logged steps · gan (2)")
 
 
 def test_empty_log_folder_shows_the_code_to_add_and_then_the_first_run(

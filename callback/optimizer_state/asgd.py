@@ -25,12 +25,12 @@ class ASGDState(OptimizerState):
     def __init__(self, optimizer: Optimizer) -> None:
         """Read the state of ``optimizer``."""
         super().__init__(optimizer)
-        self._eta: dict[Tensor, Tensor] = {}
+        self._eta: dict[int, Tensor] = {}  # by the id of the parameter
 
     def before_step(self) -> None:
         """Remember ``eta`` of every parameter."""
         self._eta = {
-            parameter: state["eta"].clone()
+            id(parameter): state["eta"].clone()
             for parameter, state in self.optimizer.state.items()
             if "eta" in state
         }
@@ -40,7 +40,7 @@ class ASGDState(OptimizerState):
         state = self.optimizer.state.get(parameter)
         if not state:
             return None
-        eta = self._eta.get(parameter)
+        eta = self._eta.get(id(parameter))
         return ParameterState(
             others={"ax": state["ax"]},
             step=state["step"],

@@ -29,6 +29,8 @@ from torch.optim import Optimizer
 
 from tb_adam_plugin import schema
 
+from ..to_host import on_device
+
 GroupSettings = Mapping[str, Any]
 # A tensor, or what makes one: a quantized state is unpacked only while it is read.
 Source = Tensor | Callable[[], Tensor]
@@ -172,12 +174,13 @@ class StepTable:
         self.steps = steps
         self._each_group = list({id(group): group for group in groups}.values())
         index = {id(group): i for i, group in enumerate(self._each_group)}
-        self._group_of = torch.tensor([index[id(group)] for group in groups], dtype=torch.int64)
+        self._group_of = torch.tensor(
+            [index[id(group)] for group in groups], dtype=torch.int64, device="cpu"
+        )
 
     def column(self, value: Tensor | float) -> Tensor:
         """Return a number, or one for each parameter, as float64 ``[parameters]``."""
-        value = torch.as_tensor(value, dtype=torch.float64, device=self.steps.device)
-        return value.expand(self.steps.shape)
+        return self._sent(value).expand(self.steps.shape)
 
     def number(self, name: str) -> Tensor:
         """Return a hyperparameter of each parameter's group; ``beta1`` … are those of ``betas``.
@@ -192,19 +195,17 @@ class StepTable:
 
     def by_group(self, number: Callable[[GroupSettings], float]) -> Tensor:
         """Return a number that each parameter's group gives: float64 ``[parameters]``."""
-        numbers = torch.tensor([number(group) for group in self._each_group], dtype=torch.float64)
-        return numbers[self._group_of].to(self.steps.device)
+        return self._column([number(group) for group in self._each_group], self._group_of)
 
     def state_number(self, key: str) -> Tensor:
         """Return one of :attr:`ParameterState.numbers`; NaN for a parameter without it."""
         nan = float("nan")
         numbers = [nan if s is None else s.numbers.get(key, nan) for s in self.states]
-        if not any(isinstance(number, Tensor) and number.is_cuda for number in numbers):
-            return self._column(map(float, numbers))
-        device = self.steps.device
-        return torch.stack(
-            [torch.as_tensor(n, dtype=torch.float64, device=device).reshape(()) for n in numbers]
-        )
+        if not any(
+            isinstance(number, Tensor) and number.device.type != "cpu" for number in numbers
+        ):
+            return self._column([float(number) for number in numbers])
+        return torch.stack([self._sent(number).reshape(()) for number in numbers])
 
     def gradient_sign(self) -> Tensor:
         """Return -1 for the parameters that the flag ``maximize`` is set for, else 1."""
@@ -215,8 +216,16 @@ class StepTable:
         steps = self.steps if steps is None else steps
         return torch.where(steps > 0, 1 - beta**steps, 1.0)
 
-    def _column(self, numbers: Any) -> Tensor:
-        return torch.tensor(list(numbers), dtype=torch.float64).to(self.steps.device)
+    def _column(self, numbers: Sequence[float], chosen: Tensor | None = None) -> Tensor:
+        column = torch.tensor(numbers, dtype=torch.float64, device="cpu")
+        return on_device(column if chosen is None else column[chosen], self.steps.device)
+
+    def _sent(self, number: Tensor | float) -> Tensor:
+        """Return a number, or several, where the steps are, without waiting for CUDA."""
+        device = self.steps.device
+        if isinstance(number, Tensor):
+            return on_device(number, device).to(torch.float64)
+        return torch.full((), number, dtype=torch.float64, device=device)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..to_host import on_device
 from .adam import adam_moments
 from .ademamix import AdEMAMixFormula, warmed_up_alpha
 from .base import (
@@ -104,8 +105,10 @@ class _SettingsOfParameters(StepTable):
 
     def number(self, name: str) -> Tensor:
         of_group, own = super().number(name), self.state_number(name)
-        has_own = torch.tensor([s is not None and name in s.numbers for s in self.states])
-        return torch.where(has_own.to(own.device), own, of_group)
+        has_own = torch.tensor(
+            [s is not None and name in s.numbers for s in self.states], device="cpu"
+        )
+        return torch.where(on_device(has_own, own.device), own, of_group)
 
 
 class BitsandbytesAdamState(BitsandbytesState):

@@ -73,7 +73,7 @@ class ProdigyState(PytorchOptimizerState):
         }
         return Coefficients.of(
             table,
-            own={"without_eps": table.column(torch.tensor(without_eps))},
+            own={"without_eps": table.column(torch.tensor(without_eps, device="cpu"))},
             **moments,
             gradient_sign=self.gradient_sign(),
             step_size=self._d * lr,

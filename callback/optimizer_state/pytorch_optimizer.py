@@ -81,7 +81,7 @@ class PytorchOptimizerState(OptimizerState):
     def step_size(self, table: StepTable) -> Tensor:
         """The learning rate; NaN where the update of an element is not known."""
         whole = [_NAN if self._depends_on_whole_tensor(group) else 0.0 for group in table.groups]
-        return table.number("lr") + table.column(torch.tensor(whole))
+        return table.number("lr") + table.column(torch.tensor(whole, device="cpu"))
 
     def rectification(self, table: StepTable) -> tuple[Tensor, Tensor]:
         """Return RAdam's factor of the step, and where the step divides by √v.

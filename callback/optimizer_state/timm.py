@@ -30,7 +30,7 @@ class TimmState(OptimizerState):
     def step_size(self, table: StepTable) -> Tensor:
         """The learning rate; NaN where the update of an element is not known."""
         whole = [self._depends_on_whole_tensor(group) for group in table.groups]
-        unknown = table.column(torch.tensor(whole).double()) > 0
+        unknown = table.column(torch.tensor(whole, device="cpu").double()) > 0
         return torch.where(unknown, float("nan"), table.number("lr"))
 
     def _depends_on_whole_tensor(self, group: GroupSettings) -> bool:

@@ -80,8 +80,8 @@ class TransformersAdafactorState(OptimizerState):
 
     def coefficients(self, table: StepTable) -> Coefficients:
         """See the class."""
-        averages = torch.tensor([group["beta1"] is not None for group in table.groups])
-        averages = table.column(averages.double()) > 0
+        of_groups = [float(group["beta1"] is not None) for group in table.groups]
+        averages = table.column(torch.tensor(of_groups, device="cpu")) > 0
         decay = 1 - table.steps ** table.number("decay_rate")
         # Of a matrix the rows and columns are averaged, not the elements.
         whole = table.state_number("factored") == 0

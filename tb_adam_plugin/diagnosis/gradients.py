@@ -471,6 +471,8 @@ def _clip_advice(e: Evidence) -> str:
 def _clip_severity(e: Evidence) -> Severity:
     """A question where nothing but eps knows the scale of the gradients, and that is small."""
     signals = e.signals
+    if "Lion" in signals.run.groups[signals.run.main_group].optimizer:
+        return "info"  # whose steps are signs
     if not signals.is_known("epsilon_10_fraction"):
         return "warning"
     last = signals.run.step > signals.settled

@@ -31,7 +31,7 @@ def _zero(signals: Signals) -> Condition | str | None:
     run, lr = signals.run, signals.lr
     of_groups = run.hyperparameters.get("lr", np.full((0, 0), np.nan))
     known = np.concatenate([lr[~np.isnan(lr)], of_groups[~np.isnan(of_groups)]])
-    if (known != 0).any():
+    if not known.size or (known != 0).any():
         return None
     steps = max(signals.steps.size, run.step.size)
     if steps < thresholds.LR_ZERO_STEPS:
@@ -137,6 +137,8 @@ def _jumped_message(e: Evidence) -> str:
         if 0 < known < np.inf:
             after = known
             where = f"between steps {step(run.step[record - 1])} and {step(run.step[record])}"
+    if not (0 < before < np.inf and after < np.inf):  # some other group's
+        return f"The learning rate{of} rose {where}, and was never as high before."
     return (
         f"The learning rate{of} rose {number(after / before)}-fold {where}, from {number(before)} "
         f"to {number(after)}, and was never as high before."

@@ -1,0 +1,433 @@
+"""The callback keeps nothing that training frees or replaces, and reads it where it lies now."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from recorded_run import read_run
+from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
+
+from tb_adam_plugin.callback import AdamDebugCallback
+from tb_adam_plugin.callback.gradient_history import GradientHistory
+
+MOST = 1024
+Made = tuple[nn.Module, torch.optim.Optimizer, Callable[[], Tensor]]
+
+
+class Storages:
+    """The memory of some tensors, without keeping it."""
+
+    def __init__(self, tensors: Iterable[Tensor]) -> None:
+        self._references = [
+            StorageWeakRef(part.untyped_storage()) for tensor in tensors for part in _parts(tensor)
+        ]
+
+    @property
+    def count(self) -> int:
+        return len(self._references)
+
+    def alive(self) -> int:
+        gc.collect()
+        return sum(not reference.expired() for reference in self._references)
+
+
+def _parts(tensor: Tensor) -> list[Tensor]:
+    return [tensor._indices(), tensor._values()] if tensor.is_sparse else [tensor]
+
+
+class Complex(nn.Module):
+    """A parameter of complex numbers that is sampled, and one that is not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.large = nn.Parameter(torch.randn(40, 40, dtype=torch.complex64))
+        self.small = nn.Parameter(torch.randn(7, dtype=torch.complex64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.large.abs().mean() * x.mean() + (self.small * self.small.conj()).real.sum()
+
+
+def network(dtype: torch.dtype = torch.float32) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.Flatten(),
+        nn.Linear(16 * 64, 24), nn.Linear(24, 4),
+    ).to(dtype)  # fmt: skip
+
+
+def images(dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.randn(4, 3, 8, 8, dtype=dtype)
+
+
+def plain(**options: Any) -> Callable[[], Made]:
+    def make() -> Made:
+        model = network()
+        return model, torch.optim.AdamW(model.parameters(), **options), images
+
+    return make
+
+
+def half() -> Made:
+    model = network(torch.bfloat16)
+    return model, torch.optim.AdamW(model.parameters()), lambda: images(torch.bfloat16)
+
+
+def channels_last() -> Made:
+    model = network().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model, torch.optim.AdamW(model.parameters()), images
+
+
+def complex_numbers() -> Made:
+    model = Complex()
+    return model, torch.optim.Adam(model.parameters()), lambda: torch.randn(3)
+
+
+def sparse() -> Made:
+    model = nn.Embedding(200, 16, sparse=True)
+    optimizer = torch.optim.SparseAdam(model.parameters())
+    return model, optimizer, lambda: torch.randint(200, (9,))
+
+
+def overwriting() -> Made:
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9, nesterov=True)
+    return model, optimizer, images
+
+
+MODELS: Mapping[str, Callable[[], Made]] = {
+    "AdamW": plain(),
+    "amsgrad, foreach": plain(amsgrad=True, foreach=True),
+    "fused": plain(fused=True),
+    "bfloat16": half,
+    "channels last": channels_last,
+    "complex": complex_numbers,
+    "sparse": sparse,
+    "SGD, nesterov": overwriting,
+}
+OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "default": {},
+    "exact": {"exact": True},
+    "loss closure": {"loss_closure": True},
+    "normalized update, findings": {"normalized_update": True, "on_finding": lambda finding: None},
+    "between records": {"every_n_steps": 10**6},
+}
+
+
+class Training:
+    """A model that is trained with a callback."""
+
+    def __init__(self, made: Made, folder: Path, **options: Any) -> None:
+        self.model, self.optimizer, self.batch = made
+        if "loss_closure" in options:
+            options["loss_closure"] = self.loss
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self.debug = AdamDebugCallback(
+                self.model,
+                self.optimizer,
+                log_dir=folder,
+                **{
+                    "every_n_steps": 1,
+                    "max_sampled_elements": MOST,
+                    "on_error": "raise",
+                    **options,
+                },
+            )
+
+    def loss(self) -> Tensor:
+        loss: Tensor = self.model(self.batch()).float().square().mean()
+        return loss
+
+    def step(self) -> None:
+        loss = self.loss()
+        loss.backward()
+        self.debug.record(loss=loss)
+        self.optimizer.step()
+
+    def gradients(self) -> list[Tensor]:
+        return [p.grad for p in self.model.parameters() if p.grad is not None]
+
+    def state(self) -> list[Tensor]:
+        entries = self.optimizer.state.values()
+        return [v for entry in entries for v in entry.values() if isinstance(v, Tensor)]
+
+
+@pytest.fixture(params=MODELS)
+def made(request: pytest.FixtureRequest) -> Made:
+    torch.manual_seed(0)
+    found: Made = MODELS[request.param]()
+    return found
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_nothing_survives_a_record(made: Made, options: str, tmp_path: Path) -> None:
+    training = Training(made, tmp_path, **OPTIONS[options])
+    if options == "between records":
+        training.debug.step = 500
+    for _ in range(3):
+        training.step()
+        gradients = Storages(training.gradients())
+        assert gradients.alive() == gradients.count > 0
+        training.optimizer.zero_grad(set_to_none=True)
+        assert gradients.alive() == 0
+
+    state = Storages(training.state())
+    assert state.count
+    training.optimizer.load_state_dict(copy.deepcopy(training.optimizer.state_dict()))
+    assert state.alive() == 0
+
+    weights = Storages(training.model.parameters())
+    for parameter in training.model.parameters():
+        parameter.data = parameter.data.clone()
+    assert weights.alive() == 0
+    training.step()
+    training.debug.close()
+
+
+@pytest.mark.parametrize("closes", [False, True])
+def test_a_model_that_is_deleted_is_freed(closes: bool, tmp_path: Path) -> None:
+    training = Training(plain()(), tmp_path, exact=True, loss_closure=True)
+    for _ in range(2):
+        training.step()
+    everything = Storages([*training.model.parameters(), *training.gradients(), *training.state()])
+    assert everything.alive() == everything.count
+    debug = training.debug
+    if closes:
+        debug.close()
+        assert debug.step == 2
+    else:
+        del debug
+    del training
+    assert everything.alive() == 0
+    if closes:
+        assert debug.step == 2
+        debug.record(loss=1.0)
+        debug.flush()
+        debug.close()
+
+
+def test_a_closed_callback_keeps_no_memory(tmp_path: Path) -> None:
+    training = Training(plain()(), tmp_path, exact=True)
+    before = set(_addresses())
+    training.step()
+    training.optimizer.zero_grad()
+    training.debug.close()
+    known = {t.untyped_storage().data_ptr() for t in training.state()}
+    assert set(_addresses()) - before - known == set()
+
+
+def _addresses() -> Iterator[int]:
+    gc.collect()
+    for found in gc.get_objects():
+        if type(found) in (Tensor, nn.Parameter) and found.layout == torch.strided:
+            yield found.untyped_storage().data_ptr()
+
+
+@pytest.mark.parametrize("options", ["default", "exact"])
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_record_that_fails_keeps_nothing(
+    options: str, moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = Training(plain()(), tmp_path, on_error="warn", **OPTIONS[options])
+    training.step()
+    training.optimizer.zero_grad(set_to_none=True)
+    panel = training.debug._records._measurements[0].panel
+
+    def fail(*_: Any, **__: Any) -> None:
+        kept = [*training.gradients(), *training.state()]
+        raise RuntimeError(f"{len(kept)} tensors in this frame")
+
+    monkeypatch.setattr(panel, "read_before" if moment == "before" else "read", fail)
+    with pytest.warns(UserWarning, match="tensors in this frame"):
+        training.step()
+    gradients, state = Storages(training.gradients()), Storages(training.state())
+    training.optimizer.zero_grad(set_to_none=True)
+    training.optimizer.load_state_dict(copy.deepcopy(training.optimizer.state_dict()))
+    assert gradients.alive() == state.alive() == 0
+    assert training.debug._records._measurements == []  # nor memory of our own
+    training.debug.close()
+
+
+def test_a_hook_that_fails_keeps_no_gradient(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = Training(plain()(), tmp_path, on_error="warn")
+    training.step()
+
+    def fail(tensor: Tensor) -> Tensor:
+        raise RuntimeError(f"norm of {len(tensor)}")
+
+    monkeypatch.setattr("tb_adam_plugin.callback.stale_gradients._norm", fail)
+    training.loss().backward()  # the gradients of the step before are still there
+    assert training.debug._stale_gradients._error is not None
+    gradients = Storages(training.gradients())
+    training.optimizer.zero_grad(set_to_none=True)
+    assert gradients.alive() == 0
+    training.loss().backward()
+    with pytest.warns(UserWarning, match="norm of"):
+        training.optimizer.step()
+    training.debug.close()
+
+
+def test_the_history_keeps_no_flag_of_a_scaler() -> None:
+    history = GradientHistory()
+    flag = torch.tensor([1.0])
+    history.add(1, np.ones(3), (True,) * 3, flag)
+    kept = Storages([flag])
+    del flag
+    assert kept.alive() == 0
+
+
+def statistics(folder: Path) -> list[tuple[int, Any]]:
+    recorded = read_run(folder)
+    return sorted((step, table.tolist()) for step, table in recorded.statistics.items())
+
+
+LAYOUTS: Mapping[str, Callable[[Tensor, int], Tensor]] = {
+    "transposed": lambda buffer, step: (
+        buffer[: 60 * 80].view(60, 80) if step % 2 else buffer[: 60 * 80].view(80, 60).T
+    ),
+    "with gaps": lambda buffer, step: buffer[: 60 * 80 * (1 + step % 2)].view(60, -1)[
+        :, :: 1 + step % 2
+    ],
+    "expanded": lambda buffer, step: (
+        buffer[:80].expand(60, 80) if step % 2 else buffer[: 60 * 80].view(60, 80)
+    ),
+    "moving": lambda buffer, step: buffer[step * 3 : step * 3 + 60 * 80].view(60, 80),
+}
+
+
+@pytest.mark.parametrize("most", [MOST, 1_000_000])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("what", ["gradient", "state", "weight"])
+def test_a_tensor_that_lies_otherwise_at_its_address_is_read_right(
+    what: str, layout: str, most: int, tmp_path: Path
+) -> None:
+    if what != "gradient" and layout == "expanded":
+        pytest.skip("a step cannot write to it")
+    found = []
+    for in_one_buffer in (False, True):
+        generator = torch.Generator().manual_seed(1)
+        weight = nn.Parameter(torch.randn(60, 80, generator=generator))
+        optimizer = torch.optim.AdamW([weight], lr=1e-2, foreach=False)
+        buffer = torch.zeros(2 * 60 * 80 + 100)
+        folder = tmp_path / str(in_one_buffer)
+        debug = AdamDebugCallback(
+            [("w", weight)],
+            optimizer,
+            log_dir=folder,
+            every_n_steps=1,
+            max_sampled_elements=most,
+            on_error="raise",
+        )
+        for step in range(5):
+            values = torch.randn(60, 80, generator=generator)
+            if layout == "expanded" and step % 2:
+                values = values[:1].expand(60, 80).clone()
+            now = LAYOUTS[layout](buffer, step) if in_one_buffer else None
+            if what == "gradient":
+                place = values if now is None else now
+                if now is not None:
+                    rows = 1 if layout == "expanded" and step % 2 else 60
+                    now[:rows].copy_(values[:rows])
+                weight.grad = place
+            else:
+                weight.grad = values
+            if what == "state" and step and now is not None:
+                state = optimizer.state[weight]
+                old = state["exp_avg"].clone()
+                state["exp_avg"] = now.copy_(old)
+            if what == "weight" and now is not None:
+                old = weight.data.clone()
+                weight.data = now.copy_(old)
+            optimizer.step()
+        debug.close()
+        found.append(statistics(folder))
+    for (_, expected), (_, here) in zip(*found, strict=True):
+        # Sums over what has gaps are added up in another order.
+        np.testing.assert_allclose(here, expected, rtol=2e-5, atol=1e-12)
+
+
+def test_a_tensor_of_another_shape_is_refused(tmp_path: Path) -> None:
+    weights = [nn.Parameter(torch.randn(60, 80)) for _ in range(2)]
+    optimizer = torch.optim.AdamW(weights, foreach=False)
+    debug = AdamDebugCallback(
+        [("v", weights[0]), ("w", weights[1])],
+        optimizer,
+        log_dir=tmp_path,
+        every_n_steps=1,
+        max_sampled_elements=MOST,
+    )
+    measurement = debug._records._measurements[0]
+    with pytest.raises(RuntimeError, match=r"parameter w: a tensor of shape \(80, 60\)"):
+        measurement.panel.read(
+            measurement.panel.blocks[0], "weight", [weights[0].data, weights[1].data.T]
+        )
+    debug.close()
+
+
+SHARDED = """
+import gc, sys, warnings
+import torch, torch.distributed as dist
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.multiprocessing.reductions import StorageWeakRef
+from tb_adam_plugin.callback import AdamDebugCallback
+
+warnings.simplefilter("ignore")
+dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+model = torch.nn.Sequential(torch.nn.Linear(64, 48), torch.nn.ReLU(), torch.nn.Linear(48, 5))
+fully_shard(model, mesh=init_device_mesh("cpu", (1,)))
+optimizer = torch.optim.AdamW(model.parameters())
+debug = AdamDebugCallback(
+    model, optimizer, log_dir=sys.argv[1], every_n_steps=int(sys.argv[2]),
+    max_sampled_elements=512, on_error="raise",
+)
+if int(sys.argv[2]) > 1:
+    debug.step = 500
+
+def storages(tensors):
+    return [StorageWeakRef(t.to_local().untyped_storage()) for t in tensors]
+
+def alive(references):
+    gc.collect()
+    return sum(not reference.expired() for reference in references)
+
+for _ in range(4):
+    model(torch.randn(3, 64)).square().mean().backward()
+    optimizer.step()
+    assert debug._records.gradients is not None
+    gradients = storages(p.grad for p in model.parameters())
+    assert alive(gradients) == 4
+    optimizer.zero_grad(set_to_none=True)
+    assert alive(gradients) == 0, f"{alive(gradients)} gradients"
+state = storages(s[key] for s in optimizer.state.values() for key in ("exp_avg", "exp_avg_sq"))
+for s in optimizer.state.values():
+    for key in ("exp_avg", "exp_avg_sq"):
+        s[key] = s[key].clone()
+assert alive(state) == 0, f"{alive(state)} tensors of the state"
+debug.close()
+dist.destroy_process_group()
+"""
+
+
+@pytest.mark.parametrize("interval", [1, 10**6])
+def test_nothing_of_sharded_parameters_is_kept(interval: int, tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", SHARDED, str(tmp_path), str(interval)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 0, ended.stderr

@@ -1,0 +1,475 @@
+"""Two callbacks, one folder: each has a part of its own, and a restart goes on in its place."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorboardX
+import torch
+from fsspec.implementations.memory import MemoryFileSystem
+from in_process import EXPERIMENT, read_folder
+from torch import nn
+from torch.utils.tensorboard import SummaryWriter
+
+from tb_adam_plugin.callback import AdamDebugCallback, run_claims
+from tb_adam_plugin.callback.run_claims import RunClaim
+from tb_adam_plugin.event_data import EventData
+from tb_adam_plugin.run_data import Run, load_runs
+from tb_adam_plugin.store import Store
+
+IN_USE = "is in use by another AdamDebugCallback"
+LOCKS = pytest.mark.skipif(sys.platform == "win32", reason="no POSIX locks")
+
+
+class Trained:
+    """A model of a width, its optimizer and its callback."""
+
+    def __init__(self, width: int, **options: Any) -> None:
+        torch.manual_seed(width)
+        self.model = nn.Sequential(nn.Linear(4, width), nn.ReLU(), nn.Linear(width, 1))
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-3)
+        self.losses: list[float] = []
+        self.debug = AdamDebugCallback(
+            self.model, self.optimizer, every_n_steps=1, on_error="raise", **options
+        )
+
+    def train(self, steps: int) -> None:
+        for _ in range(steps):
+            self.optimizer.zero_grad()
+            loss = self.model(torch.randn(8, 4)).square().mean()
+            loss.backward()
+            self.debug.record(loss=loss)
+            self.losses.append(loss.item())
+            self.optimizer.step()
+
+    def check(self, run: Run, name: str) -> None:
+        """Check that a run is of this model, and of every step of it."""
+        assert run.name == name
+        width = self.model[0].out_features
+        assert [p.shape for p in run.parameters] == [(width, 4), (width,), (1, width), (1,)]
+        assert run.steps.tolist() == list(range(1, len(self.losses) + 1))
+        every = run.every_step()
+        assert every.step.tolist() == run.steps.tolist()
+        losses = every.values[every.names.index("loss")]
+        np.testing.assert_array_equal(losses, np.array(self.losses, np.float32))
+
+
+@contextmanager
+def no_warning() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+def run_python(script: str, *arguments: object) -> subprocess.Popen[str]:
+    """Start a script that has everything of this file, and ``folder``."""
+    prelude = "import sys, time\nfrom test_run_claims import *\nfolder = Path(sys.argv[1])\n"
+    return subprocess.Popen(
+        [sys.executable, "-c", prelude + textwrap.dedent(script), *map(str, arguments)],
+        cwd=Path(__file__).parent,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def said(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+# --- callbacks of one process -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", [3, 5])  # of the second model: the same names and maybe shapes
+def test_two_models_in_one_folder_are_two_runs(tmp_path: Path, width: int) -> None:
+    generator = Trained(3, log_dir=tmp_path / "gan")
+    with pytest.warns(UserWarning, match=IN_USE) as caught:
+        critic = Trained(width, log_dir=tmp_path / "gan")
+    assert len(caught) == 1
+    assert repr(str(tmp_path / "gan" / "adam_debug_2")) in str(caught[0].message)
+    for _ in range(4):
+        critic.train(5)
+        generator.train(1)
+    generator.debug.close()
+    critic.debug.close()
+    first, second = load_runs(tmp_path)
+    generator.check(first, "gan")
+    critic.check(second, "gan (2)")
+    assert not list(tmp_path.rglob("*.lock"))
+
+
+@pytest.mark.parametrize("writer_class", [SummaryWriter, tensorboardX.SummaryWriter])
+def test_one_summary_writer_for_two_models(tmp_path: Path, writer_class: Any) -> None:
+    writer = writer_class(str(tmp_path / "gan"))
+    generator = Trained(3, writer=writer)
+    with pytest.warns(UserWarning, match=IN_USE):
+        critic = Trained(3, writer=writer)
+    for step in range(4):
+        generator.train(1)
+        critic.train(2)
+        writer.add_scalar("accuracy", 0.5, step)
+    generator.debug.close()
+    critic.debug.close()
+    writer.close()
+    first, second = load_runs(tmp_path)
+    generator.check(first, "gan")
+    critic.check(second, "gan (2)")
+    # TensorBoard's own loader has the same, and both have the scalars beside them.
+    store = Store(EventData(read_folder(tmp_path)))
+    runs = store.runs(EXPERIMENT).runs
+    assert [(run.run, run.name) for run in runs] == [
+        ("gan", "gan"), ("gan/adam_debug_2", "gan (2)"),
+    ]  # fmt: skip
+    for run, trained in zip(runs, (generator, critic), strict=True):
+        assert ("gan", "accuracy") in run.scalars
+        steps = store.steps(EXPERIMENT, run.run)
+        losses = steps.values[steps.names.index("loss")]
+        np.testing.assert_array_equal(losses, np.array(trained.losses, np.float32))
+
+
+@pytest.mark.parametrize("shared_first", [True, False])
+def test_a_writer_and_its_folder_as_log_dir(tmp_path: Path, shared_first: bool) -> None:
+    with SummaryWriter(str(tmp_path / "gan")) as writer:
+        places: list[dict[str, Any]] = [{"log_dir": tmp_path / "gan"}, {"writer": writer}]
+        places = places[::-1] if shared_first else places
+        one = Trained(3, **places[0])
+        with pytest.warns(UserWarning, match=IN_USE):
+            other = Trained(3, **places[1])
+        one.train(3)
+        other.train(5)
+        one.debug.close()
+        other.debug.close()
+    first, second = load_runs(tmp_path)
+    one.check(first, "gan")
+    other.check(second, "gan (2)")
+
+
+def test_a_folder_is_known_under_all_of_its_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "run")
+    monkeypatch.chdir(tmp_path)
+    claims = [RunClaim(tmp_path / "run", None)]
+    for name in ("run", "./run/", "link", "run/../run"):
+        claims.append(RunClaim(name, None))
+    with SummaryWriter(str(tmp_path / "run" / "adam_debug")) as writer:  # shown as "run", too
+        claims.append(RunClaim(None, writer))
+    assert [claim.number for claim in claims] == [1, 2, 3, 4, 5, 6]
+    for claim in claims:
+        claim.release()
+
+
+def test_remote_folders_are_told_apart_in_one_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(MemoryFileSystem, "store", {})
+    one = Trained(3, log_dir="memory://bucket/gan")
+    with pytest.warns(UserWarning, match="memory://bucket/gan/adam_debug_2"):
+        other = Trained(3, log_dir="memory://bucket/gan/")
+    one.train(2)
+    other.train(2)
+    one.debug.close()
+    other.debug.close()
+    folders = {path.rpartition("/")[0] for path in MemoryFileSystem.store}
+    assert folders == {"/bucket/gan/adam_debug", "/bucket/gan/adam_debug_2"}
+
+
+def test_a_closed_callback_gives_its_place_back(tmp_path: Path) -> None:
+    with no_warning():
+        for _ in range(3):
+            trained = Trained(3, log_dir=tmp_path)
+            trained.train(2)
+            trained.debug.close()
+            assert not list(tmp_path.rglob("*.lock"))
+    (run,) = load_runs(tmp_path)
+    trained.check(run, ".")
+
+
+def test_a_callback_that_failed_to_begin_has_no_place(tmp_path: Path) -> None:
+    (tmp_path / "adam_debug").write_text("in the way")
+    for _ in range(2):
+        with pytest.raises(OSError, match="found a file"):
+            Trained(3, log_dir=tmp_path)
+    (tmp_path / "adam_debug").unlink()
+    with no_warning():
+        Trained(3, log_dir=tmp_path).debug.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["adam_debug"]
+
+
+def test_the_third_takes_the_first_place_that_is_free(tmp_path: Path) -> None:
+    claims = [RunClaim(tmp_path, None) for _ in range(3)]
+    claims[1].release()
+    claims[1].release()
+    claims.append(RunClaim(tmp_path, None))
+    assert [claim.number for claim in claims] == [1, 2, 3, 2]
+    claims[1].release()  # it has no place any more, and takes none from others
+    claims.append(RunClaim(tmp_path, None))
+    assert claims[-1].number == 4
+    for claim in claims:
+        claim.release()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_cell_that_is_run_again_goes_on_in_its_place(tmp_path: Path) -> None:
+    with no_warning():
+        for steps in (7, 3, 5):
+            # The name is bound after the new callback is made: the old one still lives then.
+            trained = Trained(3, log_dir=tmp_path)
+            trained.train(steps)
+    trained.debug.close()
+    (run,) = load_runs(tmp_path)
+    trained.check(run, ".")
+    assert [path.name for path in tmp_path.iterdir()] == ["adam_debug"]
+
+
+def test_one_that_lives_on_after_its_first_steps_keeps_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    one = Trained(3, log_dir="gan")
+    one.train(4)
+    with no_warning():
+        other = Trained(3, log_dir="gan")  # as a cell that is run again, as far as one can see
+    other.debug.flush()
+    refused = "watched by another AdamDebugCallback, which writes to gan/adam_debug_2"
+    with pytest.raises(ValueError, match=refused):
+        AdamDebugCallback(other.model, other.optimizer, log_dir="elsewhere")
+    monkeypatch.chdir("/")  # a relative log_dir stays where it was
+    with pytest.warns(UserWarning, match=IN_USE):
+        other.train(1)
+    one.train(2)
+    other.train(4)
+    one.debug.close()
+    other.debug.close()
+    first, second = load_runs(tmp_path)
+    one.check(first, "gan")
+    other.check(second, "gan (2)")
+
+
+def test_a_working_directory_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def gone() -> str:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr("os.getcwd", gone)
+    with no_warning():
+        Trained(3, log_dir="run").debug.close()
+
+
+def test_a_callback_nobody_has_any_more_gives_its_place_back(tmp_path: Path) -> None:
+    def train() -> None:
+        Trained(3, log_dir=tmp_path)  # without a step, and without close()
+
+    train()
+    with no_warning():
+        Trained(3, log_dir=tmp_path).debug.close()
+
+
+@pytest.mark.parametrize("whole", [True, False])
+@LOCKS
+def test_a_folder_that_was_deleted_and_made_anew_is_another_one(
+    tmp_path: Path, whole: bool
+) -> None:
+    one = RunClaim(tmp_path / "run", None)
+    if whole:
+        shutil.rmtree(tmp_path / "run")
+    else:  # or a new one has the number that the file system gave the old one
+        next((tmp_path / "run").iterdir()).unlink()
+    other = RunClaim(tmp_path / "run", None)
+    assert other.number == 1
+    one.release()
+    third = RunClaim(tmp_path / "run", None)
+    assert third.number == 2
+    other.release()
+    third.release()
+
+
+# --- several processes --------------------------------------------------------------------------
+
+
+@LOCKS
+def test_two_processes_in_one_folder_are_two_runs(tmp_path: Path) -> None:
+    script = """
+    trained = Trained(3, log_dir=folder)
+    trained.train(5)
+    print("trained", flush=True)
+    input()
+    trained.train(2)
+    trained.debug.close()
+    """
+    with run_python(script, tmp_path) as other:
+        assert said(other) == "trained"
+        with pytest.warns(UserWarning, match="is in use by another process"):
+            trained = Trained(5, log_dir=tmp_path)
+        trained.train(4)
+        assert other.communicate("\n", timeout=60) == ("", "")
+        assert other.returncode == 0
+    trained.train(3)
+    trained.debug.close()
+    first, second = load_runs(tmp_path)
+    assert (first.name, first.parameters[0].shape) == (".", (3, 4))
+    assert first.steps.tolist() == list(range(1, 8))
+    trained.check(second, ". (2)")
+    assert not list(tmp_path.rglob("*.lock"))
+    with no_warning():  # both are closed
+        Trained(5, log_dir=tmp_path).debug.close()
+
+
+@LOCKS
+def test_a_killed_process_leaves_its_place_though_its_child_lives(tmp_path: Path) -> None:
+    script = """
+    trained = Trained(3, log_dir=folder)
+    trained.train(5)
+    child = os.fork()
+    if not child:
+        time.sleep(600)
+    print(child, flush=True)
+    time.sleep(600)
+    """
+    with run_python(script, tmp_path) as other:
+        child = int(said(other))
+        try:
+            with pytest.warns(UserWarning, match="another process"):
+                Trained(3, log_dir=tmp_path).debug.close()
+            other.kill()
+            other.wait(60)
+            os.kill(child, 0)  # it lives
+            with no_warning():
+                trained = Trained(5, log_dir=tmp_path)
+            trained.train(3)
+            trained.debug.close()
+        finally:
+            os.kill(child, signal.SIGKILL)
+    (run,) = load_runs(tmp_path)
+    trained.check(run, ".")
+
+
+@LOCKS
+def test_a_worker_of_a_data_loader_neither_takes_nor_frees_a_place(tmp_path: Path) -> None:
+    script = """
+    trained = Trained(3, log_dir=folder)
+    trained.train(1)
+    if not os.fork():
+        with no_warning():
+            trained.debug.close()
+        del trained
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            own = Trained(5, log_dir=folder)  # it trains, too
+        own.train(2)
+        own.debug.close()
+        print(len(caught), "another process" in str(caught[0].message), flush=True)
+        os._exit(0)
+    os.wait()
+    again = RunClaim(folder, None)
+    print(again.number, flush=True)
+    again.release()
+    trained.train(2)
+    print("ready", flush=True)
+    input()
+    """
+    with run_python(script, tmp_path) as other:
+        assert said(other) == "1 True"
+        assert said(other) == "2"
+        assert said(other) == "ready"
+        claim = RunClaim(tmp_path, None)
+        assert claim.number == 2
+        other.communicate("\n", timeout=60)
+        claim.settle()
+        assert claim.number == 1
+        claim.release()
+    first, second = load_runs(tmp_path)
+    assert (first.name, first.parameters[0].shape) == (".", (3, 4))
+    assert (second.name, second.parameters[0].shape) == (". (2)", (5, 4))
+
+
+@LOCKS
+def test_a_disk_without_locks_is_written_to_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr("fcntl.lockf", refuse)
+    with no_warning():
+        one = Trained(3, log_dir=tmp_path)
+    with pytest.warns(UserWarning, match=IN_USE):
+        other = Trained(3, log_dir=tmp_path)
+    one.train(1)
+    other.train(2)
+    one.debug.close()
+    other.debug.close()
+    first, second = load_runs(tmp_path)
+    one.check(first, ".")
+    other.check(second, ". (2)")
+
+
+@LOCKS
+def test_a_disk_that_refuses_all_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("fcntl.lockf", refuse)
+    claims = [RunClaim(tmp_path, None) for _ in range(2)]
+    assert [claim.number for claim in claims] == [1, 2]
+    for claim in claims:
+        claim.release()
+
+
+def test_a_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_claims, "fcntl", None)
+    claims = [RunClaim(tmp_path, None) for _ in range(2)]
+    assert [claim.number for claim in claims] == [1, 2]
+    assert not list(tmp_path.iterdir())
+    for claim in claims:
+        claim.release()
+
+
+@LOCKS
+def test_many_processes_that_begin_and_end_at_once(tmp_path: Path) -> None:
+    """Each number is held by one process at a time, though the file is deleted again and again."""
+    script = """
+    for _ in range(200):
+        claim = RunClaim(folder, None)
+        mark = folder / f"held{claim.number}"
+        with open(mark, "x"):  # nobody else has it
+            pass
+        mark.unlink()
+        claim.release()
+    """
+    processes = [run_python(script, tmp_path) for _ in range(4)]
+    for process in processes:
+        with process:
+            assert process.communicate(timeout=120) == ("", "")
+            assert process.returncode == 0
+    assert not list(tmp_path.iterdir())
+
+
+# --- ranks --------------------------------------------------------------------------------------
+
+
+def test_stages_of_a_pipeline_have_a_place_each(tmp_path: Path) -> None:
+    folders = ["adam_debug", "adam_debug_rank1", "adam_debug", "adam_debug_rank1"]
+    claims = [RunClaim(tmp_path, None, folder) for folder in folders]
+    assert [claim.number for claim in claims] == [1, 1, 2, 2]
+    for claim in claims:
+        claim.open().close()
+        claim.release()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "adam_debug", "adam_debug_2", "adam_debug_2_rank1", "adam_debug_rank1",
+    ]  # fmt: skip
