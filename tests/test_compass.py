@@ -53,8 +53,27 @@ def test_the_needle_follows_the_cosine(cosine: float, text: str) -> None:
     ],
 )
 def test_the_needle_follows_the_first_updates_upwards(ratio: float, text: str) -> None:
-    run = changed(statistic("update_to_weight_ratio", ratio, to_step=16))
+    run = changed(
+        statistic("update_to_weight_ratio", ratio, to_step=16),
+        column("loss", lambda step: make_loss(step, 1.2), from_step=2, to_step=12),
+    )
     assert compass(run).run.text == text
+
+
+@pytest.mark.parametrize(("rise", "text"), [(1.05, "cannot be told"), (1.2, "about 10× too high")])
+def test_large_first_updates_count_only_where_the_loss_rose(rise: float, text: str) -> None:
+    moved = statistic("update_to_weight_ratio", 0.2, to_step=16)
+    rose = column("loss", lambda step: make_loss(step, rise), from_step=2, to_step=12)
+    assert compass(changed(moved, rose)).run.text == text
+    for nothing_known in (column("loss", np.nan), column("loss", -1.0)):
+        assert compass(changed(moved, nothing_known)).run.text == "cannot be told"
+    late = column("loss", lambda step: make_loss(step, 1.2), from_step=62, to_step=72)
+    assert compass(changed(moved, late)).run.text == "cannot be told"
+
+
+def make_loss(step: Any, rise: float) -> Any:
+    """A loss that is so many times the first one of a healthy run."""
+    return np.full(step.shape, rise * make_run().every_step["loss"][0])
 
 
 def test_a_first_update_that_is_large_alone_does_not_count() -> None:

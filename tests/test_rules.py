@@ -770,6 +770,16 @@ def in_second_group(run: RecordedRun) -> RecordedRun:
     return replace(run, parameters=parameters)
 
 
+def test_a_low_beta2_is_named_before_the_loss_is_infinite() -> None:
+    flickers = statistic("second_moment_flicker", 1.2, to_step=30)
+    run = make_run(last=100, every=2)
+    for change in (statistic("second_moment_flicker", np.nan), flickers):
+        run = change(run)
+    assert "beta2_too_low" in found(hyperparameter("beta2", 0.1)(run))
+    # The average of a higher one takes longer to be one.
+    assert "beta2_too_low" not in found(hyperparameter("beta2", 0.85)(run))
+
+
 def test_settings_are_those_of_the_group_that_holds_the_weights() -> None:
     high = found(lr_of_group(in_second_group(changed(*TOO_FAST)), 1, [0.5]))["lr_too_high"]
     assert "Try lr 0.05 instead of 0.5" in high.advice

@@ -193,9 +193,9 @@ def _readings(
     factors = factor_of_cosine(cosine)
     factors[surprise < thresholds.LR_TOO_LOW_SURPRISE] = np.nan  # training is done, not slow
     early = _early_factors(signals, members)
-    # Large first updates fill v, which hides the learning rate for long.
+    # Large first updates fill v, which hides the learning rate for long. Some networks bear them.
     hidden = (early > thresholds.COMPASS_ABOUT) & ~(cosine > thresholds.COMPASS_COSINES[1])
-    factors = np.where(hidden, early, factors)
+    factors = np.where(hidden, early if _loss_rose(signals) else np.nan, factors)
     factors[~hidden & ~_is_borne_out(factors, ratio, growth)] = np.nan
     factors[~counts[kept]] = np.nan
     few = count_windows(signals.run.step, counts) < thresholds.COMPASS_WINDOWS
@@ -216,6 +216,17 @@ def _readings(
         )
         for i, name in enumerate(names)
     ]
+
+
+def _loss_rose(signals: Signals) -> bool:
+    """Whether the loss rose in the first steps, as it does where they were too long."""
+    early = signals.steps <= signals.warmup_end + thresholds.LR_TOO_HIGH_STEPS
+    loss = signals.column("loss")[early]
+    later, steps = loss[1:][~np.isnan(loss[1:])], thresholds.LR_TOO_HIGH_LOSS_STEPS
+    if later.size < steps:
+        return False
+    highest = np.lib.stride_tricks.sliding_window_view(later, steps).mean(axis=1).max()
+    return bool(highest > thresholds.COMPASS_LOSS_ROSE * loss[0] > 0)
 
 
 def _counted(signals: Signals) -> Flags:

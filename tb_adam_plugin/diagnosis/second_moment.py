@@ -175,14 +175,16 @@ def _beta2_message(e: Evidence) -> str:
 
 
 def _beta2_too_low(signals: Signals) -> Condition:
-    high = signals.hyperparameter_now("beta2") > thresholds.BETA2_TOO_LOW_AT_MOST
+    beta2 = signals.hyperparameter_now("beta2")
+    high = beta2 > thresholds.BETA2_TOO_LOW_AT_MOST
+    # It may not be long before the loss is infinite, and a low beta2 is soon an average.
     return median_beyond(
         signals,
         "second_moment_flicker",
         thresholds.BETA2_TOO_LOW_FLICKER,
         signals.run.weights_or_matrices,
         np.full(signals.run.step.shape, not high),
-        since=signals.settled,
+        since=2 / (1 - beta2) if beta2 < 1 and not high else signals.settled,
     )
 
 

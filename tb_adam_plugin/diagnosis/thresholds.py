@@ -250,7 +250,9 @@ COMPASS_TASKS = 26
 COMPASS_COSINES = (0.0, 0.04, 0.12, 0.25, 0.58, 0.88)
 COMPASS_FACTORS = (1.0, 1 / 2, 1 / 3, 1 / 10, 1 / 30, 1 / 100)
 # What the update-to-weight ratio adds up to in the first steps, as for "too high", likewise. Where
-# that is asked about, it says 2.5 at least.
+# that is asked about, it says 2.5 at least, and counts if the loss rose in these steps to so many
+# times the first one (mean of five). Healthy, where so much adds up: up to 1.03.
+COMPASS_LOSS_ROSE = 1.1
 COMPASS_PATHS = (0.45, 1.3, 2.8, 6.2)
 COMPASS_PATH_FACTORS = (1.0, 10.0, 30.0, 100.0)
 # Gain ratio, likewise, of 17 other tasks. Further off it differs too little from run to run. More
