@@ -97,7 +97,7 @@ class LiveDiagnosis:
                 },
             }
         )
-        self._diagnosis = diagnose(self._run(layout), self._diagnosis)
+        self._diagnosis = diagnose(self._run(layout), self._diagnosis, with_compass=False)
         findings = self._diagnosis.findings
         new = [finding for finding in findings if self._is_new(finding)]
         for finding in findings:

@@ -14,6 +14,7 @@ from tb_adam_plugin import schema
 
 from .naming import NamedParameters, listed, named_parameters, owners
 from .optimizer_state.base import OptimizerState
+from .other_optimizers import other_optimizers
 from .real_numbers import as_real
 from .shards import Shard
 from .state_storage import type_name
@@ -79,6 +80,10 @@ class Parameters:
             quantities: Those that have histograms.
             storage: In what types each group's state is stored.
         """
+        # Asked anew: another optimizer may have been made since.
+        trainable = [parameter for _, parameter in self.unoptimized if parameter.requires_grad]
+        others = other_optimizers(trainable, [w.parameter for w in self.watched])
+        elsewhere = dict(zip(map(id, trainable), others, strict=True))
         return schema.Layout(
             parameters=tuple(
                 schema.Parameter(
@@ -99,7 +104,12 @@ class Parameters:
             statistics=tuple(statistic.name for statistic in schema.STATISTICS),
             quantities=tuple(quantities),
             unoptimized=tuple(
-                schema.Unoptimized(name, tuple(parameter.shape), parameter.requires_grad)
+                schema.Unoptimized(
+                    name,
+                    tuple(parameter.shape),
+                    parameter.requires_grad,
+                    elsewhere.get(id(parameter), ""),
+                )
                 for name, parameter in self.unoptimized
             ),
             parameters_per_block=_PARAMETERS_PER_BLOCK,
@@ -172,18 +182,24 @@ def find_parameters(
         )
     optimized = {id(p) for group in groups for p in group["params"]}
     unoptimized = tuple((n, p) for n, p in pairs if id(p) not in optimized)
-    notices = tuple(_notices(unnamed, skipped, unoptimized))
+    own = [w.parameter for w in watched]
+    notices = tuple(_notices(unnamed, skipped, unoptimized, own))
     return Parameters(tuple(watched), unoptimized, notices)
 
 
 def _notices(
-    unnamed: list[str], skipped: list[str], unoptimized: tuple[tuple[str, Tensor], ...]
+    unnamed: list[str],
+    skipped: list[str],
+    unoptimized: tuple[tuple[str, Tensor], ...],
+    own: list[Tensor],
 ) -> Iterable[str]:
     if unnamed:
         yield f"the optimizer has parameters that are not in the model: {listed(unnamed)}"
     if skipped:
         yield f"only dense floating-point parameters are recorded, not {listed(skipped)}"
-    forgotten = [name for name, parameter in unoptimized if parameter.requires_grad]
+    trainable = [(name, parameter) for name, parameter in unoptimized if parameter.requires_grad]
+    elsewhere = other_optimizers([parameter for _, parameter in trainable], own)
+    forgotten = [n for (n, _), other in zip(trainable, elsewhere, strict=True) if not other]
     if forgotten:
         yield (
             f"no parameter group of the optimizer holds {listed(forgotten)}: no step will change "

@@ -14,7 +14,7 @@ export interface RunInfo {
   last_wall_time: number;
   parameters: ParameterInfo[];
   groups: GroupInfo[];
-  unoptimized: { name: string; shape: number[]; trainable: boolean }[];
+  unoptimized: { name: string; shape: number[]; trainable: boolean; other_optimizer: string }[];
   statistics: string[];
   quantities: { name: string; signed: boolean }[];
   step_columns: string[];

@@ -170,9 +170,14 @@ def _print_table(run: Run, name: str) -> None:
                 print(f"           {line}")
     skipped = run.diagnosis.not_evaluated
     if skipped:
-        names = ", ".join(rule.rule for rule in skipped)
-        for line in textwrap.wrap(f"not evaluated: {names} (--json says why)", _TEXT_WIDTH - 2):
-            print(f"  {line}")
+        print("  not evaluated:")
+        by_reason: dict[str, list[str]] = {}
+        for rule in skipped:
+            by_reason.setdefault(rule.reason, []).append(rule.rule)
+        for reason, rules in by_reason.items():
+            text = printable(f"{', '.join(rules)} ({reason})")
+            for line in textwrap.wrap(text, _TEXT_WIDTH - 4, subsequent_indent="  "):
+                print(f"    {line}")
 
 
 def _when(finding: Finding) -> str:

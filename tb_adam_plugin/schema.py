@@ -522,11 +522,19 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Unoptimized:
-    """A parameter of the model that no group holds, so that no step changes it."""
+    """A parameter of the model that no group holds, so that no step of the optimizer changes it.
+
+    Attributes:
+        name: In the model.
+        shape: Of the whole parameter.
+        trainable: Whether it requires a gradient.
+        other_optimizer: Class name of another optimizer that holds it; "" if none was found.
+    """
 
     name: str
     shape: tuple[int, ...]
     trainable: bool
+    other_optimizer: str = ""
 
 
 @dataclass(frozen=True)  # no slots: what is derived from it is computed once
@@ -586,6 +594,11 @@ class Layout:
                     if any(modules := [p.module for p in self.parameters])
                     else {}
                 ),
+                **(
+                    {"other_optimizers": others}
+                    if any(others := [u.other_optimizer for u in self.unoptimized])
+                    else {}
+                ),
             }
         )
 
@@ -628,6 +641,7 @@ class Layout:
         fields = _read_content(content)
         try:
             modules = fields.get("modules") or [""] * len(fields["parameters"])
+            others = fields.get("other_optimizers") or [""] * len(fields["unoptimized"])
             layout = Layout(
                 tuple(
                     Parameter(
@@ -653,8 +667,10 @@ class Layout:
                     for name, signed, lowest in fields["quantities"]
                 ),
                 tuple(
-                    Unoptimized(str(name), _shape(shape), bool(trainable))
-                    for name, shape, trainable in fields["unoptimized"]
+                    Unoptimized(str(name), _shape(shape), bool(trainable), str(other))
+                    for (name, shape, trainable), other in zip(
+                        fields["unoptimized"], others, strict=True
+                    )
                 ),
                 int(fields.get("parameters_per_block", 1)),  # version 1 has none
             )

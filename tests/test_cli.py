@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from event_files import event, make_layout, step_tensors, write_events
-from synthetic_runs import changed, statistic
+from synthetic_runs import changed, make_run, statistic
 from torch import nn
 
 from tb_adam_plugin import cli, schema
@@ -79,6 +79,19 @@ def test_a_cosine_that_is_none_is_left_out(capsys: pytest.CaptureFixture[str]) -
     stored = SimpleNamespace(findings=lambda: diagnosis.findings, diagnosis=diagnosis)
     cli._print_table(cast(Run, stored), "run")
     assert "  learning rate: about 10× too high\n" in capsys.readouterr().out
+
+
+def test_rules_that_were_not_evaluated_are_said_with_the_reason(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    diagnosis = diagnose(make_run(last=60))
+    stored = SimpleNamespace(findings=lambda: diagnosis.findings, diagnosis=diagnosis)
+    cli._print_table(cast(Run, stored), "run")
+    printed = " ".join(capsys.readouterr().out.split())
+    reason = "5 records after step 20, needs 8: total_steps= or every_n_steps= records more often"
+    assert printed.startswith("run: nothing found")
+    assert f"dead_units, lr_too_low, bimodal_update ({reason})" in printed
+    assert printed.count(reason) == 1
 
 
 def test_a_folder_that_is_a_run_is_called_by_its_name(logs: Path) -> None:

@@ -62,5 +62,6 @@ def test_the_tables_name_what_the_format_has() -> None:
     fields = DOCUMENT.split("## The layout")[1].split("## Histograms")[0]
     listed = re.findall(r"^\| `(\w+)` \|", fields, re.MULTILINE)
     row = schema.Parameter("w", (), "float32", 1, 0, "Linear")
-    layout = schema.Layout((row,), (), (), ())
+    held = schema.Unoptimized("v", (), True, "SGD")
+    layout = schema.Layout((row,), (), (), (), (held,))
     assert sorted(listed) == sorted(schema._read_content(layout.content()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import gc
 import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -718,8 +719,7 @@ def test_optimizers_that_take_turns_see_their_own_steps(tmp_path: Path) -> None:
     model = make_model()
     optimizers = [torch.optim.AdamW(model[i].parameters(), lr=lr) for i, lr in ((0, 0.1), (2, 0.2))]
     folders = [tmp_path / "generator", tmp_path / "discriminator"]
-    with pytest.warns(UserWarning, match="no parameter group of the optimizer holds"):
-        debugs = [watch(model, o, f) for o, f in zip(optimizers, folders, strict=True)]
+    debugs = [watch(model, o, f) for o, f in zip(optimizers, folders, strict=True)]
     for turn in range(4):
         loss_of(model).backward()
         optimizers[turn % 2].step()
@@ -733,6 +733,50 @@ def test_optimizers_that_take_turns_see_their_own_steps(tmp_path: Path) -> None:
     assert sorted(second.steps) == [1, 2]
     assert {row["lr"] for row in first.steps.values()} == {0.1}
     assert {row["lr"] for row in second.steps.values()} == {0.2}
+    # What one of them leaves out the other one holds, and nothing is said of it.
+    assert {(u.name, u.other_optimizer) for u in first.layout.unoptimized} == {
+        ("2.weight", "AdamW"),
+        ("2.bias", "AdamW"),
+    }
+    assert [u.other_optimizer for u in second.layout.unoptimized] == ["AdamW", "AdamW"]
+
+
+def test_an_optimizer_that_is_made_later_is_found_at_the_first_record(tmp_path: Path) -> None:
+    model = make_model()
+    model[2].bias.requires_grad_(False)
+    optimizer = torch.optim.Adam(model[0].parameters())
+    with pytest.warns(UserWarning, match=r"holds 2\.weight: no step will change"):
+        debug = watch(model, optimizer, tmp_path)
+    other = torch.optim.SGD(model[2].parameters(), lr=0.1)
+    loss_of(model).backward()
+    optimizer.step()
+    other.step()
+    debug.close()
+    held = {u.name: u.other_optimizer for u in read_run(tmp_path).layout.unoptimized}
+    assert held == {"2.weight": "SGD", "2.bias": ""}  # what is frozen nobody has to hold
+
+
+def test_an_optimizer_that_was_replaced_holds_nothing_unless_it_steps(tmp_path: Path) -> None:
+    model = make_model()
+    replaced = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    optimizer = torch.optim.Adam(model[0].parameters())
+    with pytest.warns(UserWarning, match=r"holds 2\.weight, 2\.bias: no step will change"):
+        watch(model, optimizer, tmp_path / "first").close()
+    loss_of(model).backward()
+    replaced.step()
+    with watch(model, optimizer, tmp_path / "second"):
+        optimizer.step()
+    held = read_run(tmp_path / "second").layout.unoptimized
+    assert [u.other_optimizer for u in held] == ["SGD", "SGD"]
+
+
+def test_an_optimizer_that_is_gone_holds_nothing(tmp_path: Path) -> None:
+    model = make_model()
+    torch.optim.SGD(model.parameters(), lr=0.1)
+    gc.collect()
+    optimizer = torch.optim.Adam(model[0].parameters())
+    with pytest.warns(UserWarning, match=r"holds 2\.weight, 2\.bias: no step will change"):
+        watch(model, optimizer, tmp_path).close()
 
 
 def test_tied_weights_are_one_parameter(tmp_path: Path) -> None:

@@ -446,6 +446,15 @@ def test_state_of_an_unknown_optimizer_is_listed() -> None:
     assert state.exp_avg_sq is None
     assert state.step == 1
     assert not adapter.update_is_known
+    for count, expected in ((torch.tensor(3.0), 3), (None, math.nan), (torch.ones(2), math.nan)):
+        optimizer.state[parameter]["step"] = count
+        state = adapter.state_of(parameter, group)
+        assert state is not None
+        assert float(state.step) == pytest.approx(expected, nan_ok=True)
+    del optimizer.state[parameter]["step"]
+    state = adapter.state_of(parameter, group)
+    assert state is not None
+    assert math.isnan(state.step)
     assert {"exp_avg", "exp_avg_sq", "lost_update_fraction"} <= set(adapter.undefined_in(group))
 
 

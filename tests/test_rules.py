@@ -136,7 +136,10 @@ PLANTED: Mapping[str, Sequence[Change]] = {
     ],
     "gradient_scale": [statistic("elasticity", 5e5)],
     "steps_skipped": SKIPPING,
-    "init_too_small": [statistic("weight_rms", 0.001, only=[0])],
+    "init_too_small": [
+        statistic("weight_rms", 0.001, only=[0]),
+        statistic("elasticity", 1e-5, only=[0]),
+    ],
     "init_too_large": [
         statistic("weight_rms", 0.5, only=[0]),
         statistic("weight_absmax", 1.0, only=[0]),
@@ -284,6 +287,11 @@ NEAR: Sequence[tuple[str, str, Sequence[Change]]] = [
             statistic("weight_rms", 0.5, only=[0]),
             statistic("weight_absmax", 5.0, only=[0]),
         ],
+    ),
+    (
+        "init_too_large",
+        "usual deviation",
+        [statistic("weight_rms", 0.025, only=[0]), statistic("weight_absmax", 0.1, only=[0])],
     ),
     ("init_too_large", "later", [statistic("weight_rms", 0.5, from_step=2)]),
     ("lost_updates", "less than half", [statistic("lost_update_fraction", 0.45)]),
@@ -1040,6 +1048,185 @@ def test_nonfinite_loss_or_norm_between_records_is_found() -> None:
     assert found(norm)["nonfinite"].first_step == 305
     absent = changed(column("loss", NAN, from_step=100))
     assert "nonfinite" not in found(absent)  # not recorded is not NaN
+
+
+# --- what is no alarm ---------------------------------------------------------------------------
+
+
+def test_a_loss_that_is_no_measure_is_asked_about() -> None:
+    for loss in (
+        [column("loss", lambda t: 0.3 * np.sin(t)), column("loss", 4.0, from_step=300)],
+        [column("loss", lambda t: 0.01 + 0 * t), column("loss", 4.0, from_step=300)],
+    ):
+        asked = found(changed(*loss))["loss_blowup"]
+        assert (asked.severity, asked.title) == ("info", "Did the loss blow up?")
+        assert "Is this one?" in asked.text
+        assert asked.advice == ""
+        # It makes no other finding worse.
+        high = found(changed(*TOO_FAST, *loss))["lr_too_high"]
+        assert high.severity == "warning"
+        assert "rose" not in high.text
+    # A loss far below 0 is not exhausted.
+    negative = changed(column("loss", lambda t: 1 - t / 10), statistic("gradient_surprise", 0.01))
+    assert "converged" not in found(negative)
+
+
+def test_clipping_that_the_optimizer_does_not_feel_is_a_question() -> None:
+    adam = found(changed(*CLIPPED))["clip_always"]
+    assert (adam.severity, adam.title) == ("info", "Is every step to be clipped?")
+    assert "max_norm" not in adam.advice
+    felt = found(changed(*CLIPPED, statistic("epsilon_10_fraction", 0.4)))["clip_always"]
+    assert felt.severity == "warning"
+    assert "Try max_norm 80, twice the median norm." in felt.advice
+    sgd = found(changed(*CLIPPED, optimizer("SGD", WITHOUT_SECOND)))["clip_always"]
+    assert sgd.severity == "warning"
+    lion = found(changed(*CLIPPED, optimizer("Lion", WITHOUT_SECOND)))["clip_always"]
+    assert lion.severity == "info"
+
+
+def test_small_weights_that_the_loss_feels_are_a_question() -> None:
+    small = statistic("weight_rms", 0.001, only=[0])
+    asked = found(changed(small))["init_too_small"]
+    assert (asked.severity, asked.advice) == ("info", "")
+    assert "networks of sines?" in asked.text
+    unknown = changed(small, without("elasticity"))
+    assert found(unknown)["init_too_small"].severity == "error"
+
+
+def test_the_usual_deviation_is_not_too_large_at_a_large_fan_in() -> None:
+    def wide(run: RecordedRun) -> RecordedRun:
+        parameters = tuple(
+            replace(p, shape=(64, 16_384)) if len(p.shape) > 1 else p for p in run.parameters
+        )
+        return replace(run, parameters=parameters)
+
+    first = statistic("weight_rms", 0.02, only=[0]), statistic("weight_absmax", 0.08, only=[0])
+    assert "init_too_large" not in found(changed(wide, *first))
+    larger = statistic("weight_rms", 0.05, only=[0]), statistic("weight_absmax", 0.2, only=[0])
+    assert "init_too_large" in found(changed(wide, *larger))
+
+
+def test_rows_of_what_may_be_a_table_are_asked_about() -> None:
+    def renamed(name: str) -> Change:
+        return lambda run: replace(
+            run,
+            parameters=tuple(
+                replace(p, name=name, module="Quantizer") if p.name == "layers.3.weight" else p
+                for p in run.parameters
+            ),
+        )
+
+    rare = [statistic("dead_row_fraction", 1.0, of=["layers.3.weight"])]
+    assert found(changed(*rare))["dead_units"].severity == "error"
+    assert found(changed(*rare, renamed("prototypes")))["dead_units"].severity == "info"
+    assert set(found(changed(*rare, renamed("vq.codebook")))) == {"rare_rows"}
+
+
+def test_eps_of_adadelta_is_not_judged() -> None:
+    run = changed(*EPS, optimizer("Adadelta"))
+    assert "under the root" in not_evaluated(diagnose(run))["eps_dominates"]
+    assert not {"eps_dominates", "eps_influences"} & set(found(run))
+
+
+def test_what_a_decayed_schedule_loses_is_explained_by_it() -> None:
+    stopped = [
+        column("lr", 1e-10, from_step=100),
+        hyperparameter("lr", 1e-10, from_step=100),
+        statistic("lost_update_fraction", 0.99, from_step=100),
+    ]
+    (finding,) = diagnose(changed(*stopped)).findings
+    assert finding.rule == "lr_decayed_early"
+    # In half precision they are lost before, and that is another matter.
+    half = found(changed(*stopped, *PLANTED["lost_updates"]))["lost_updates"]
+    assert half.last_step < 100
+    assert "float32" in half.advice
+
+
+def test_a_parameter_that_another_optimizer_holds_is_no_alarm() -> None:
+    def held(run: RecordedRun) -> RecordedRun:
+        (missing,) = run.unoptimized
+        return replace(run, unoptimized=(replace(missing, other_optimizer="SGD"),))
+
+    assert "not_in_optimizer" in found(changed(*PLANTED["not_in_optimizer"]))
+    assert found(changed(*PLANTED["not_in_optimizer"], held)) == {}
+
+
+def test_steps_that_nobody_counts_are_no_alarm() -> None:
+    assert found(changed(statistic("state_step", NAN))) == {}
+
+
+# --- what is advised ----------------------------------------------------------------------------
+
+
+def test_a_learning_rate_of_zero_explains_what_follows() -> None:
+    flat = [*ZERO, column("loss", flat_loss), statistic("momentum_gradient_cosine", 0.8)]
+    diagnosis = diagnose(changed(*flat))
+    first, *others = diagnosis.findings
+    assert (first.rule, first.severity) == ("lr_zero", "error")
+    assert {f.rule for f in others} == {"frozen", "plateau"}
+    assert {f.consequence_of for f in others} == {"lr_zero"}
+    assert not any("Raise" in f.advice for f in diagnosis.findings)
+    assert diagnosis.compass is not None
+    assert diagnosis.compass.run.text.startswith("no reading: see “The learning rate is 0")
+    # As a warm-up begins, and as a linear schedule ends.
+    assert "lr_zero" not in found(changed(column("lr", 0.0, to_step=1)))
+    assert found(changed(column("lr", lambda t: 1e-3 * (1 - t / 500)))) == {}
+
+
+def test_a_learning_rate_far_too_high_gets_a_value_that_is_low_enough() -> None:
+    def advice(ratio: float, lr: float) -> str:
+        fast = statistic("update_to_weight_ratio", ratio, to_step=16)
+        return found(changed(fast, column("lr", lr)))["lr_too_high"].advice
+
+    assert advice(465.0, 20.0).startswith("Try lr 2e-3 instead of 20: update-to-weight ratio 465 →")
+    assert advice(1e6, 20.0).startswith("Lower the learning rate (20) until no update-to-weight")
+
+
+def test_advice_speaks_of_the_peak_and_not_of_a_step_of_the_schedule() -> None:
+    warm = column("lr", lambda t: 1e-3 * np.minimum(t, 40) / 40)
+    bad = found(changed(warm, statistic("nonfinite_count", 3.0, from_step=2, to_step=2)))
+    assert "lr 3e-4 instead of 1e-3" in bad["nonfinite"].advice
+    at_first = found(changed(warm, statistic("nonfinite_count", 3.0)))["nonfinite"]
+    assert " lr " not in at_first.advice
+    rising = column("lr", lambda t: 1e-6 * t)
+    unknown = found(changed(rising, statistic("nonfinite_count", 3.0, from_step=200)))["nonfinite"]
+    assert " lr " not in unknown.advice
+    decayed = column("lr", lambda t: 1e-3 * (1 - t / 501))
+    late = found(changed(decayed, column("loss", 50.0, from_step=450)))["loss_blowup"]
+    assert "Try lr 1e-4 instead of 1e-3" in late.advice
+
+
+def test_a_value_in_the_wrong_direction_is_not_advised() -> None:
+    small = [statistic("epsilon_10_fraction", 0.8), statistic("exp_avg_sq_root", 1.0)]
+    assert "Try eps" not in found(changed(*small))["eps_influences"].advice
+    frozen = [*PLANTED["second_moment_frozen"], hyperparameter("beta2", 0.95)]
+    assert "0.9" not in found(changed(*frozen))["second_moment_frozen"].advice
+    stale = [*PLANTED["stale_second_moment"], hyperparameter("beta2", 0.9)]
+    assert "beta2" not in found(changed(*stale))["stale_second_moment"].advice
+    one = statistic("gradient_surprise", 80.0, of=["head.weight"], only=[30])
+    spike = found(changed(one))["gradient_spike"]
+    assert spike.advice.startswith("Try beta2 0.95 instead of 0.999. Look at the batch")
+    assert "for up to 1,000 steps" in spike.text
+    warmed = [
+        statistic("update_to_weight_ratio", 0.246, to_step=80),
+        column("lr", lambda t: 1e-3 * np.minimum(t, 80) / 80),
+    ]
+    assert "warm" not in found(changed(*warmed))["lr_too_high"].advice
+
+
+def test_steps_are_not_advised_to_be_longer_than_is_usual() -> None:
+    coherent = statistic("momentum_gradient_cosine", 0.9)
+    long = found(changed(coherent, statistic("update_to_weight_ratio", 1.5e-3)))["lr_too_low"]
+    assert "Try lr 3e-3 instead of 1e-3" in long.advice
+
+
+def test_a_setting_gets_one_value_however_often_it_shows() -> None:
+    twice = [
+        statistic("weight_decay_ratio", 3.0, of=WEIGHTS, from_step=60, to_step=140),
+        statistic("weight_decay_ratio", 9.0, of=WEIGHTS, from_step=400),
+    ]
+    (finding,) = diagnose(changed(*twice)).findings
+    assert (finding.first_step, finding.last_step, finding.value) == (60, 500, 9)
 
 
 # --- order, merging -----------------------------------------------------------------------------

@@ -594,6 +594,10 @@ def test_where_nothing_was_found_it_says_by_how_many_rules(
         expect(nothing).to_have_text(re.compile("Findings.*none, by 1 of 2 rules", re.DOTALL))
         title = nothing.locator(".sub").get_attribute("title")
         assert title == "Could not be applied:\nNo gradient arrives: no gradients"
+        listed = tab.locate("details.not-evaluated")
+        expect(listed.locator("summary")).to_have_text("1 rule not evaluated")
+        listed.locator("summary").click()
+        expect(listed.locator("li")).to_have_text("No gradient arrives · no gradients")
         assert tab.problems == []
 
 

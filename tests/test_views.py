@@ -237,7 +237,9 @@ def test_the_summary_is_strict_json_whatever_the_names_and_options() -> None:
                     "storage": {"exp_avg_sq": "uint8"},
                 }
             ],
-            "unoptimized": [{"name": "frozen", "shape": [], "trainable": False}],
+            "unoptimized": [
+                {"name": "frozen", "shape": [], "trainable": False, "other_optimizer": ""}
+            ],
             "statistics": ["update_rms"],
             "quantities": [{"name": "exp_avg", "signed": True}],
             "step_columns": [],

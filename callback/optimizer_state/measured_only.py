@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
@@ -29,11 +31,19 @@ class MeasuredOnly(OptimizerState):
         state = self.optimizer.state.get(parameter)
         if not state:
             return None
-        return ParameterState(others=tensors_like(parameter, state), step=state.get("step", 0))
+        return ParameterState(others=tensors_like(parameter, state), step=_steps_of(state))
 
     def coefficients(self, table: StepTable) -> Coefficients:
         """Not known."""
         return Coefficients.of(table)
+
+
+def _steps_of(state: GroupSettings) -> Tensor | float:
+    """The steps that a state counts; NaN where it has no number of that name."""
+    step = state.get("step", math.nan)
+    if isinstance(step, Tensor):
+        return step if step.numel() == 1 and not step.is_complex() else math.nan
+    return step if isinstance(step, int | float) else math.nan
 
 
 def tensors_like(parameter: Tensor, state: GroupSettings) -> dict[str, Tensor]:

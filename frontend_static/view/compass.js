@@ -108,12 +108,14 @@ function Calibration({ calibration }) {
   const { tasks, records, about, cosines, factors, first_steps, path_steps, paths, path_factors } = calibration;
   return html`<p>
       Too low is read from the cosine of exp_avg and the next gradient, the median of the
-      last ${records} records. ${BLIND} Those are the updates up to ${first_steps} steps after the warm-up: “about right”
+      last ${records} records, of several within 5 steps as of one. ${BLIND} Those are the updates up to ${first_steps} steps after the warm-up: “about right”
       can be a learning rate that became too high later.
     </p>
     <p>
-      It cannot be told in the first steps, where there is no cosine, and where the gradient has become small beside √v̂: training
-      is done, not slow. About right is within a factor of ${about} of the best one.
+      Records count after the warm-up and the first steps, where the learning rate is above half of its peak; there have to be ${records}.
+      It cannot be told where there is no cosine, where the gradient has become small beside √v̂ (training is done, not slow), and
+      where the size of the updates or the growth of the weights does not bear the cosine out: of small batches it is near 0 at
+      any learning rate. Beside a finding that says more, or the opposite, there is no reading. About right is within a factor of ${about} of the best one.
     </p>
     <${Measured} caption=${`Median cosine, over ${tasks} tasks`} values=${cosines} factors=${factors} />
     <${Measured} caption=${`Largest sum of update / weight over ${path_steps} of the first steps, median, likewise`} values=${paths} factors=${path_factors} />`;

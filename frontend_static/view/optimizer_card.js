@@ -97,7 +97,8 @@ export function OptimizerCard({ app, state, view, hyperparameters, onSelect }) {
           </ul>
         </details>`;
       })}
-      <${Unoptimized} title="In no group, although trainable" items=${run.unoptimized.filter(({ trainable }) => trainable)} warns=${true} />
+      <${Unoptimized} title="In no group, although trainable" items=${run.unoptimized.filter(({ trainable, other_optimizer }) => trainable && !other_optimizer)} warns=${true} />
+      <${Unoptimized} title="Held by another optimizer" items=${run.unoptimized.filter(({ trainable, other_optimizer }) => trainable && other_optimizer)} warns=${false} />
       <${Unoptimized} title="Frozen" items=${run.unoptimized.filter(({ trainable }) => !trainable)} warns=${false} />
     </div>
   </section>`;

@@ -34,6 +34,7 @@ export function Sidebar({ app, state, run, hyperparameters, step, findings, skip
       html`<${Lazy} load=${() => import('./findings.js')} name="Findings" app=${app} state=${state} run=${run} findings=${findings} />`
     }
     ${skipped && findings.length === 0 && html`<${NothingFound} rules=${state.summary?.rules?.length ?? 0} skipped=${skipped} />`}
+    ${skipped && skipped.length > 0 && html`<${NotEvaluated} skipped=${skipped} />`}
     ${compass && html`<${Lazy} load=${() => import('./compass.js')} name="Compass" compass=${compass} />`}
     ${run && html`<${Optimizer} app=${app} open=${state.optimizer} run=${run} hyperparameters=${hyperparameters} step=${step} />`}
     <div class="keys" aria-hidden="true">
@@ -137,12 +138,21 @@ function NothingFound({ rules, skipped }) {
   </section>`;
 }
 
+/** @param {{skipped: {rule: string, title: string, reason: string}[]}} props */
+function NotEvaluated({ skipped }) {
+  const rules = skipped.length === 1 ? 'rule' : 'rules';
+  return html`<details class="not-evaluated">
+    <summary>${formatInteger(skipped.length)} ${rules} not evaluated</summary>
+    <ul>${skipped.map(({ rule, title, reason }) => html`<li key=${rule}>${title} · ${reason}</li>`)}</ul>
+  </details>`;
+}
+
 /** @param {{app: App, open: boolean, run: RunInfo, hyperparameters: Hyperparameters | null, step: number | null}} props */
 function Optimizer({ app, open, run, hyperparameters, step }) {
   const names = [...new Set(run.groups.map((group) => group.optimizer))].join(', ');
   const elements = run.parameters.reduce((sum, parameter) => sum + parameter.elements, 0);
   const frozen = run.unoptimized.filter((parameter) => !parameter.trainable);
-  const forgotten = run.unoptimized.filter((parameter) => parameter.trainable);
+  const forgotten = run.unoptimized.filter((parameter) => parameter.trainable && !parameter.other_optimizer);
   return html`<section class="optimizer" aria-label="Optimizer">
     <div class="section">
       Optimizer<span class="grow"></span><span class="sub">${names} · ${formatCount(elements)} parameters</span>

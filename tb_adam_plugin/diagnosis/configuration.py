@@ -16,7 +16,12 @@ _COUPLED = frozenset({"Adam", "NAdam", "RAdam", "Adamax"})
 
 
 def _unoptimized(signals: Signals, *, trainable: bool) -> tuple[str, ...]:
-    return tuple(u.name for u in signals.run.unoptimized if u.trainable == trainable)
+    """Of the parameters that no group holds, and no other optimizer."""
+    return tuple(
+        u.name
+        for u in signals.run.unoptimized
+        if u.trainable == trainable and not u.other_optimizer
+    )
 
 
 NOT_IN_OPTIMIZER = Rule(

@@ -50,7 +50,11 @@ class Diagnosis:
 
 
 def diagnose(
-    run: RecordedRun, earlier: Diagnosis | None = None, rules: Sequence[Rule] = RULES
+    run: RecordedRun,
+    earlier: Diagnosis | None = None,
+    rules: Sequence[Rule] = RULES,
+    *,
+    with_compass: bool = True,
 ) -> Diagnosis:
     """Apply rules to a run.
 
@@ -58,6 +62,7 @@ def diagnose(
         run: What was recorded.
         earlier: The diagnosis of the same run when it was shorter.
         rules: In order of precedence.
+        with_compass: Whether to read the compass, which costs as much as the rules do.
     """
     signals = Signals(in_order(run), None if earlier is None else earlier.signals)
     findings: list[Finding] = []
@@ -71,7 +76,7 @@ def diagnose(
             else:
                 findings += found
         explained = tuple(_with_causes(findings, rules))
-        compass = read_compass(signals, explained)
+        compass = read_compass(signals, explained) if with_compass else None
     recording = thinned_records(signals.run)
     return Diagnosis(explained, tuple(not_evaluated), compass, signals, recording)
 

@@ -455,6 +455,8 @@ def _clip_always(signals: Signals) -> Condition | str:
 
 
 def _clip_advice(e: Evidence) -> str:
+    if _clip_severity(e) == "info":
+        return "Adam and its kin do not mind, as long as eps is small beside √v̂."
     norm, after = _norm_before_clip(e.signals), e.signals.column("gradient_norm")
     usual, clipped = norm[np.isfinite(norm)], after[e.signals.steps == e.worst_step]
     wanted = one_digit(2 * float(np.median(usual))) if usual.size else float("nan")
@@ -469,6 +471,8 @@ def _clip_advice(e: Evidence) -> str:
 def _clip_severity(e: Evidence) -> Severity:
     """A question where nothing but eps knows the scale of the gradients, and that is small."""
     signals = e.signals
+    if "Lion" in signals.run.groups[signals.run.main_group].optimizer:
+        return "info"  # whose steps are signs
     if not signals.is_known("epsilon_10_fraction"):
         return "warning"
     last = signals.run.step > signals.settled

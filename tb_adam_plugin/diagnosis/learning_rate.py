@@ -31,7 +31,7 @@ def _zero(signals: Signals) -> Condition | str | None:
     run, lr = signals.run, signals.lr
     of_groups = run.hyperparameters.get("lr", np.full((0, 0), np.nan))
     known = np.concatenate([lr[~np.isnan(lr)], of_groups[~np.isnan(of_groups)]])
-    if (known != 0).any():
+    if not known.size or (known != 0).any():
         return None
     steps = max(signals.steps.size, run.step.size)
     if steps < thresholds.LR_ZERO_STEPS:
@@ -137,6 +137,8 @@ def _jumped_message(e: Evidence) -> str:
         if 0 < known < np.inf:
             after = known
             where = f"between steps {step(run.step[record - 1])} and {step(run.step[record])}"
+    if not (0 < before < np.inf and after < np.inf):  # some other group's
+        return f"The learning rate{of} rose {where}, and was never as high before."
     return (
         f"The learning rate{of} rose {number(after / before)}-fold {where}, from {number(before)} "
         f"to {number(after)}, and was never as high before."
@@ -527,7 +529,9 @@ def _too_low_advice(e: Evidence) -> str:
     inside = (run.step >= e.first_step) & (run.step <= e.last_step)
     cosine = median_of_all(e.signals.median(_COSINE, run.weights_or_matrices)[inside])
     ratio = median_of_all(e.signals.median(_RATIO, run.weights_or_matrices)[inside])
-    factor = 30 if cosine > thresholds.LR_FAR_TOO_LOW_COSINE else 10
+    most = 30 if cosine > thresholds.LR_FAR_TOO_LOW_COSINE else 10
+    longest = thresholds.LR_TOO_LOW_MOST_RATIO / ratio
+    factor = next((f for f in (30, 10) if f <= min(most, longest)), 3)
     lr = e.signals.usual_lr(NONE, e.last_step)
     note = "On small data judge by the validation loss first: this speaks of the training loss."
     if not lr > 0:

@@ -34,20 +34,39 @@ def _first_scale(signals: Signals, threshold: float, *, below: bool) -> Conditio
     )
 
 
+def _arrives(e: Evidence) -> bool:
+    """Whether the loss feels the first weights as it usually does, however small they are."""
+    first = e.signals.median("elasticity", e.signals.run.weights_or_matrices)[:1]
+    return bool((first > thresholds.INIT_ARRIVES).any())
+
+
+def _init_too_small_message(e: Evidence) -> str:
+    seen = (
+        f"A typical weight matrix starts with RMS · √fan-in = {number(e.value)}, where 0.6 to 1.4 "
+        "is usual"
+    )
+    if _arrives(e):
+        return (
+            f"{seen}, and the loss feels it all the same. Is that meant, as in networks of sines?"
+        )
+    return f"{seen}: signals and gradients shrink from layer to layer."
+
+
 INIT_TOO_SMALL = Rule(
     id="init_too_small",
     title="Initial weights too small",
+    question="Are the initial weights meant to be small?",
     needs=("weight_rms",),
+    uses=("elasticity",),
     condition=lambda s: _first_scale(s, thresholds.INIT_TOO_SMALL, below=True),
     persistence=Persistence(),
-    severity="error",
-    message=lambda e: (
-        f"A typical weight matrix starts with RMS · √fan-in = {number(e.value)}, where 0.6 to 1.4 "
-        "is usual: signals and gradients shrink from layer to layer."
-    ),
+    severity=lambda e: "info" if _arrives(e) else "error",
+    message=_init_too_small_message,
     advice=lambda e: (
-        "Initialize with std = gain / √fan-in (He: gain 1.4 for ReLU; Xavier: 1). Only the last "
-        "layer of a residual branch may start at zero."
+        ""
+        if _arrives(e)
+        else "Initialize with std = gain / √fan-in (He: gain 1.4 for ReLU; Xavier: 1). Only the "
+        "last layer of a residual branch may start at zero."
     ),
     reference="He et al. 2015, Delving deep into rectifiers",
     explains=(
