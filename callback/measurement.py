@@ -36,8 +36,6 @@ from .watched_parameters import Watched
 # read whole.
 _EXACT = {"before": "b²", "gradient": "g²", "exp_avg": "m²", "exp_avg_sq": "v"}
 _NUMPY = {torch.float32: np.float32, torch.float64: np.float64}
-# Below this a sum of float32 squares may have lost small ones.
-_UNDERFLOW = 1e-30
 
 Values = npt.NDArray[np.float64]
 # By quantity, one tensor a parameter or None.
@@ -657,7 +655,7 @@ class Measurement:
             if quantity == "weight":
                 unusual |= ~np.isfinite(exact["b²"]) | (nonfinite > 0)
             elif quantity != "exp_avg_sq":
-                unusual |= (sums < _UNDERFLOW) & (total[largest] > 0)
+                unusual |= (sums < norms.UNDERFLOW) & (total[largest] > 0)
             for i in np.flatnonzero(unusual).tolist():
                 source = tensors[quantity][i]
                 if source is not None:

@@ -23,6 +23,8 @@ _ROW = 1 << 16
 _CHUNK = 1 << 20
 # Rows shorter than this cost more than the elements in them.
 _SHORTEST_ROW = 64
+# Below this a sum of float32 squares may have lost small ones.
+UNDERFLOW = 1e-30
 
 
 def flat_view(tensor: Tensor) -> Tensor | None:
@@ -133,6 +135,7 @@ class GradientNorms:
         sums = np.zeros(self.parameters)
         for indices in kinds.values():
             _add_up_on_cpu(_chosen(gradients, indices), indices, sums)
+        _correct(sums, gradients)
         return sums, present
 
     def _squares_on_device(
@@ -197,6 +200,17 @@ def _add_up_on_cpu(
         # On the CPU an operation of torch costs more than the arithmetic in it.
         norms = torch._foreach_norm(short, 2.0, dtype=dtype)
         sums[of_short] = _squares(torch.stack(norms))
+
+
+def _correct(sums: npt.NDArray[np.float64], gradients: Sequence[Tensor | None]) -> None:
+    """Add up anew, in float64, where the squares of float32 are too large or too small for it."""
+    wrong = np.isinf(sums)
+    if sums.sum() < UNDERFLOW:
+        wrong[:] = True
+    for i in np.flatnonzero(wrong).tolist():
+        gradient = gradients[i]
+        if gradient is not None:
+            sums[i] = sum_of_squares_in_double(gradient)
 
 
 def _squares(norms: Tensor) -> npt.NDArray[np.float64]:

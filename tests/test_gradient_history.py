@@ -222,3 +222,25 @@ def test_the_plugin_serves_the_norms_as_gradient_rms(tmp_path: Path) -> None:
     assert thinned["values"][0, -1] == at
     _, newer = client.packed("gradient_norms", run=run, since=199)
     assert newer["last_step"].tolist() == [200]
+
+
+@pytest.mark.parametrize("size", [3, 70_000])
+@pytest.mark.parametrize("scale", [1e-40, 1e-30, 1e-23, 1.0, 1e18, 1e25, 1e37])
+def test_a_norm_between_records_is_right_where_float32_squares_are_not(
+    tmp_path: Path, scale: float, size: int
+) -> None:
+    weight = nn.Parameter(torch.zeros(size))
+    optimizer = torch.optim.SGD([weight], lr=0.0)
+    named = [("weight", weight)]
+    with AdamDebugCallback(named, optimizer, log_dir=tmp_path, every_n_steps=500, on_error="raise"):
+        for _ in range(7):
+            weight.grad = scale * torch.randn(size, generator=torch.Generator().manual_seed(0))
+            optimizer.step()
+    gradient = weight.grad
+    assert gradient is not None
+    expected = float(gradient.double().norm())
+    run = read_run(tmp_path)
+    assert sorted(run.statistics) == [1, 2, 4]
+    assert [run.steps[s]["gradient_norm"] for s in range(1, 8)] == pytest.approx(
+        [expected] * 7, rel=1e-6
+    )
