@@ -150,5 +150,7 @@ class _Average:
 
     def add(self, seconds: float) -> None:
         self._count += 1
-        is_first = self._count == 1 or (self._count == 2 and self._forgets_first)
-        self.mean = seconds if is_first else self.mean + _WEIGHT_OF_NEWEST * (seconds - self.mean)
+        if self._count == 1 and self._forgets_first:
+            return
+        change = seconds - self.mean
+        self.mean = seconds if not self.mean else self.mean + _WEIGHT_OF_NEWEST * change
