@@ -139,8 +139,8 @@ class AdamDebugCallback:
             max_overhead: Largest share of the training time that the callback may take, after an
                 allowance of 10 seconds for the run (without ``total_steps`` for its first 1,000
                 steps): where it would take more, records are made less often, which the tab says.
-                All that it does counts; what the steps between records take leaves them half of
-                the share. 1 for no limit. By default 0.01 where the interval is the callback's
+                All that it does counts, on the CPU the time that the thread ran; what the steps
+                between records take leaves them half of the share. 1 for no limit. By default 0.01 where the interval is the callback's
                 choice, and no limit where ``every_n_steps`` is given.
             gradient_norm: Record the global gradient norm at every step, and look closer when it
                 jumps.
@@ -166,7 +166,7 @@ class AdamDebugCallback:
                 model, or another callback watches it.
             OSError: If ``log_dir`` cannot be written.
         """
-        started = time.perf_counter()
+        started = time.thread_time()
         options.check_destination(log_dir, writer)
         options.check_count("every_n_steps", every_n_steps)
         options.check_count("histograms_every_n_steps", histograms_every_n_steps)
@@ -195,7 +195,7 @@ class AdamDebugCallback:
         self._state = adapter_for(optimizer)
         self._steps_taken = self._state.steps_taken
         self._is_closed = False
-        self._is_on_cuda = False
+        self._is_on_cuda = self._is_on_device = False
         self._schedule = schedule.choose(every_n_steps, total_steps)
         self._histogram_schedule = (
             self._schedule
@@ -245,6 +245,8 @@ class AdamDebugCallback:
         self._record: StepRecord | None = None
         self._norm: Scalar = float("nan")
         self._seconds_before_step = 0.0
+        self._busy_seconds = 0.0  # before the step, as the budget counts them
+        self._busy_since = 0.0
         self._seconds_between_steps = 0.0  # in record()
         self._seconds_since_row = 0.0  # that the callback took
         self._last_step_ended: float | None = None
@@ -293,7 +295,7 @@ class AdamDebugCallback:
         ]
         self._in_training = True
         _WATCHING[optimizer] = weakref.ref(self)
-        self._budget.add_outside(time.perf_counter() - started)
+        self._budget.add_outside(time.thread_time() - started)
 
     @property
     def step(self) -> int:
@@ -324,9 +326,9 @@ class AdamDebugCallback:
             TypeError: If a value is no real number.
         """
         if self._enabled and not self._skips_capture():
-            started = time.perf_counter()
+            started = self._busy_time()
             self._recorder.rows.record(dict(scalars))
-            self._seconds_between_steps += time.perf_counter() - started
+            self._seconds_between_steps += self._busy_time() - started
 
     def flush(self) -> None:
         """Hand everything recorded so far to the operating system."""
@@ -408,7 +410,7 @@ class AdamDebugCallback:
         if self._running_steps and uncounted_steps.is_nested(self._optimizer):
             self._running_steps += 1
             return
-        start = time.perf_counter()
+        start, busy = time.perf_counter(), self._busy_time()
         self._running_steps = 1
         self._recording = False
         if self._unopened is not None and not self._contained(
@@ -426,6 +428,7 @@ class AdamDebugCallback:
                 self._contained(_GAIN, "evaluating loss_closure", self._begin_gain)
         self._seconds_before_step = time.perf_counter() - start
         self._seconds_since_row += self._seconds_before_step
+        self._busy_seconds = self._busy_time() - busy
 
     def _after_step(self, *_: object) -> None:
         if not self._enabled or not self._running_steps:
@@ -433,6 +436,7 @@ class AdamDebugCallback:
         self._running_steps -= 1
         if self._running_steps:
             return
+        self._busy_since = self._busy_time()
         if self._shared is None:
             self._contained(_STEPS, "recording a step", self._end_step)
             if self._gain is not None:
@@ -442,9 +446,17 @@ class AdamDebugCallback:
             self._end_shared_step(self._shared)
         if self._records.gradients is not None:
             self._records.gradients.forget()
-        started = time.perf_counter()
+        started = self._busy_time()
         self._tell_findings()
-        self._seconds_between_steps += time.perf_counter() - started
+        self._seconds_between_steps += self._busy_time() - started
+
+    def _busy_time(self) -> float:
+        """What the budget counts: where nothing is waited for, the time that this thread ran.
+
+        So a busy machine, on which a record takes many times as long, takes no records away.
+        """
+        waits = self._is_on_device or self._shared is not None
+        return time.perf_counter() if waits else time.thread_time()
 
     def _skips_capture(self) -> bool:
         """Whether a CUDA graph is being captured, in which nothing may be read; then warn once."""
@@ -563,7 +575,7 @@ class AdamDebugCallback:
         self._finish_step(start, skipped)
 
     def _skip_step(self) -> None:
-        self._budget.add_outside(self._seconds_before_step)
+        self._budget.add_outside(self._busy_seconds)
         self._recorder.rows.skip_step()
         self._skipped_in_a_row += 1
         if self._skipped_in_a_row == uncounted_steps.MOST_SKIPPED_IN_A_ROW:
@@ -726,7 +738,8 @@ class AdamDebugCallback:
             self._budget.add_training(max(0.0, now - self._last_step_ended - own - outside))
         self._last_step_ended = now
         recorded, self._record = self._record is not None, None
-        self._budget.add_own(self._step, own, recorded=recorded, asked_for=not self._is_extra)
+        busy = self._busy_seconds + self._busy_time() - self._busy_since
+        self._budget.add_own(self._step, busy, recorded=recorded, asked_for=not self._is_extra)
         if recorded and self._shared is None:
             self._stretch = self._budget.stretch(self._step)
 
@@ -895,6 +908,7 @@ class AdamDebugCallback:
             self._records.followed, None if gradients is None else gradients.fetch
         )
         self._is_on_cuda = any(p.is_cuda for p in self._records.followed)
+        self._is_on_device = any(p.device.type != "cpu" for p in self._records.followed)
         groups = self._optimizer.param_groups
         self._overwrites_gradients = any(map(self._state.overwrites_gradient, groups))
         if self._history is not None:

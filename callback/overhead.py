@@ -18,7 +18,9 @@ _WEIGHT_OF_NEWEST = 0.3
 # What the steps between records take counts first, but records keep this much of the share: else a
 # run of very short steps would have none.
 _LEAST_SHARE_OF_RECORDS = 0.5
-_LONGEST_STRETCH = 2.0**30
+_LONGEST_STRETCH = 2.0**20
+# What takes so many times as long as usual is the machine's doing: a disk, or other programs.
+_MOST_TIMES_USUAL = 5.0
 
 
 class OverheadBudget:
@@ -43,10 +45,11 @@ class OverheadBudget:
         self._start: int | None = None
         self._horizons: list[tuple[int, float]] = []  # with the seconds allowed up to there
         self._record = _Average(forgets_first=True)  # it allocates the memory
-        self._between = _Average()
         self._step = _Average()
         self._spent = 0.0
         self._spent_on_records = 0.0
+        self._spent_between = 0.0
+        self._steps_between = 0
         self._trained = 0.0
         self._owed = 0.0  # seconds of records that nobody asked for, after the horizon
 
@@ -92,15 +95,20 @@ class OverheadBudget:
 
         Args:
             step: Its number.
-            seconds: All of it: hooks, norms, a record, writing.
+            seconds: All of it: hooks, norms, a record, writing. Of a record that takes many times
+                as long as usual only a part counts.
             recorded: Whether it made a record.
             asked_for: Whether the schedules asked for that, rather than a jump of the gradient.
         """
-        self._spent += seconds
         if not recorded:
-            self._between.add(seconds)
+            self._spent += seconds
+            self._spent_between += seconds
+            self._steps_between += 1
             return
+        if self._record.mean:
+            seconds = min(seconds, _MOST_TIMES_USUAL * self._record.mean)
         self._record.add(seconds)
+        self._spent += seconds
         self._spent_on_records += seconds
         if step > self._horizons[-1][0]:
             if not asked_for:
@@ -118,7 +126,7 @@ class OverheadBudget:
         """
         if self.max_overhead is None or not self._record.mean or not self._step.mean:
             return 1
-        between = self._between.mean
+        between = self._spent_between / max(1, self._steps_between)  # rows are written now and then
         record = max(0.0, self._record.mean - between)
         a_step = self._step.mean
         share = self.max_overhead * a_step

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -112,8 +113,9 @@ def test_everything_that_the_callback_does_counts(closer_look: bool) -> None:
 
 def test_steps_between_records_leave_them_half_of_the_share() -> None:
     def stretch(between: float) -> int:
-        found = budget(0.01, 0.0, 1.0)
-        for number in range(2001, 2200):
+        found = budget(0.01, 0.0, 1.0, after=0)
+        for number in range(1, 2200):
+            found.add_training(1.0)
             found.add_own(number, between, recorded=False)
         for number in range(2200, 2240):
             found.add_own(number, between + 0.4, recorded=True)
@@ -171,9 +173,13 @@ class Clock:
 
     def __init__(self) -> None:
         self.now = 1000.0
+        self.stalled = 0.0
 
     def perf_counter(self) -> float:
         return self.now
+
+    def thread_time(self) -> float:
+        return self.now - self.stalled
 
     def time(self) -> float:
         return self.now
@@ -188,6 +194,7 @@ def train(
     after: float = 0.0,
     writing: float = 0.0,
     jumps: frozenset[int] = frozenset(),
+    also: Callable[[Clock], None] = lambda _: None,
     **options: Any,
 ) -> RecordedRun:
     """Train with steps of 0.1 s; a record takes as long as it is said to, at three places."""
@@ -199,6 +206,8 @@ def train(
 
         def slow(*arguments: Any, **named: Any) -> Any:
             clock.now += seconds
+            if name == "after_step":
+                also(clock)
             return original(*arguments, **named)
 
         monkeypatch.setattr(owner, name, slow)
@@ -307,3 +316,26 @@ def test_frequent_histograms_count_too(tmp_path: Path, monkeypatch: pytest.Monke
     )  # fmt: skip
     assert run.steps[1200]["every_n_steps"] == 160
     assert run.steps[1200]["wanted_every_n_steps"] == 10
+
+
+def test_a_busy_machine_takes_no_records_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What counts on the CPU is the time that the thread ran, not how long others kept it off."""
+
+    def stall(clock: Clock) -> None:
+        clock.now += 30.0
+        clock.stalled += 30.0
+
+    run = train(tmp_path, monkeypatch, 200, after=0.02, total_steps=200, also=stall)
+    assert sorted(run.statistics) == list(range(1, 201))
+    assert run.steps[100]["callback_milliseconds"] > 30_000  # which is said all the same
+
+
+def test_one_record_that_takes_long_does_not_end_recording() -> None:
+    found = budget(0.01, 0.01, 0.1, every=1, total=300, after=16)
+    found.add_own(17, 1000.0, recorded=True)
+    assert found.stretch(17) == 1
+    for number in range(18, 40):  # it stays so
+        found.add_own(number, 1000.0, recorded=True)
+    assert found.stretch(40) > 4

@@ -36,17 +36,18 @@ def recorded(made: list[float], wanted: list[float] | None, limit: float) -> Rec
     }
     if wanted is not None:
         columns["wanted_every_n_steps"] = np.array(wanted)
-    return replace(run, every_step=columns)
+    records = np.flatnonzero(columns["step"] % columns["every_n_steps"] == 0)
+    return replace(run, step=columns["step"][records], every_step=columns)
 
 
 def test_the_sentence_names_the_steps_the_intervals_and_the_option() -> None:
-    run = recorded([2, 2, 8, 8, 4, 4], [2, 2, 2, 2, 4, 4], 0.01)
+    run = recorded([2.0] * 2 + [8.0] * 20 + [4.0] * 2, [2.0] * 22 + [4.0] * 2, 0.01)
     assert thinned_records(run) == (
-        f"{run.step.size} records where about 2 were asked for, fewer from step 3 to 4: more would "
-        "have taken over 1 % of the training time. For more of them give AdamDebugCallback "
-        "max_overhead=0.05, or 1 for no limit."
+        "4 records where about 12 were asked for, fewer from step 3 to 22: more would "
+        "have taken over 1 % of the training time after the first 10 seconds. For more of them "
+        "give AdamDebugCallback max_overhead=0.05, or 1 for no limit."
     )
-    until_now = thinned_records(recorded([1, 2, 4], [1, 1, 2], 0.5))
+    until_now = thinned_records(recorded([1, 4, 4, 4, 4], [1, 1, 1, 1, 2], 0.5))
     assert "fewer from step 2 on: more would have taken over 50 % of" in until_now
     assert "max_overhead=1, or" in until_now
 
@@ -57,6 +58,7 @@ def test_the_sentence_names_the_steps_the_intervals_and_the_option() -> None:
         ([1, 1, 2, 5], [1, 1, 2, 5]),
         ([1, 1, 2, 5], None),  # an older run does not say what was asked for
         ([4, np.nan], [4, np.nan]),
+        ([1] * 19 + [8], [1] * 20),  # nearly all are there
         ([], []),
     ],
 )

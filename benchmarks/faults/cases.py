@@ -1,6 +1,7 @@
 """Which runs there are: (task, fault or control, seed), in two halves.
 
-The halves share neither a task nor a seed. Thresholds began on the first alone; both have been read.
+The halves share neither a task nor a seed. Thresholds began on the first alone; both have been
+read.
 """
 
 from __future__ import annotations

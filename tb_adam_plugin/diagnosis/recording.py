@@ -8,6 +8,7 @@ from .recorded_run import RecordedRun
 from .wording import number, one_digit, step
 
 _MORE = 5.0
+_NEARLY_ALL = 0.9
 
 
 def thinned_records(run: RecordedRun) -> str:
@@ -19,6 +20,9 @@ def thinned_records(run: RecordedRun) -> str:
     thinner = np.flatnonzero((made > wanted) & (wanted > 0))
     if not thinner.size:
         return ""
+    asked_for = np.sum(1 / wanted[wanted > 0])
+    if run.step.size > _NEARLY_ALL * asked_for:
+        return ""
     first, last = int(thinner[0]), int(thinner[-1])
     until = "on" if last == steps.size - 1 else f"to {step(steps[last])}"
     limit = float(run.every_step.get("max_overhead", unknown)[last])
@@ -26,9 +30,8 @@ def thinned_records(run: RecordedRun) -> str:
     if np.isfinite(limit):
         share = f"{number(100 * limit)} % of the training time"
         more = f"max_overhead={number(one_digit(min(1.0, _MORE * limit)))}"
-    asked_for = np.sum(1 / wanted[wanted > 0])
     return (
         f"{run.step.size} records where about {step(asked_for)} were asked for, fewer from step "
-        f"{step(steps[first])} {until}: more would have taken over {share}. For more of them give "
-        f"AdamDebugCallback {more}, or 1 for no limit."
+        f"{step(steps[first])} {until}: more would have taken over {share} after the first 10 "
+        f"seconds. For more of them give AdamDebugCallback {more}, or 1 for no limit."
     )
