@@ -140,8 +140,9 @@ class AdamDebugCallback:
                 allowance of 10 seconds for the run (without ``total_steps`` for its first 1,000
                 steps): where it would take more, records are made less often, which the tab says.
                 All that it does counts, on the CPU the time that the thread ran; what the steps
-                between records take leaves them half of the share. 1 for no limit. By default 0.01 where the interval is the callback's
-                choice, and no limit where ``every_n_steps`` is given.
+                between records take leaves them half of the share. 1 for no limit. By default 0.01
+                where the interval is the callback's choice, and no limit where ``every_n_steps`` is
+                given.
             gradient_norm: Record the global gradient norm at every step, and look closer when it
                 jumps.
             loss_closure: Returns the loss of the current batch, without a backward pass. Called
