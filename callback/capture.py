@@ -14,6 +14,7 @@ Rows are worked on in blocks, which bounds the temporaries.
 from __future__ import annotations
 
 import itertools
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -24,6 +25,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from . import lasting_memory
 from .norms import flat_view
 from .optimizer_state.base import Source
 
@@ -250,7 +252,7 @@ class Panel:
         return torch.cat(parts), list(starts)
 
     def _zeros(self, rows: int) -> Tensor:
-        return torch.zeros(rows, ROW, dtype=self._dtype, device=self._device)
+        return lasting_memory.zeros((rows, ROW), self._dtype, self._device)
 
     def _make_blocks(self, lines: Sequence[Tensor | None]) -> list[Block]:
         blocks = []
@@ -483,18 +485,19 @@ class Panel:
 
     def _make_targets(self, pieces: Sequence[_Piece], rows: Tensor) -> list[Tensor]:
         """Where in ``rows`` each piece goes, shaped as its source."""
-        memory = rows.view(-1)
+        memory, start = rows.untyped_storage(), rows.storage_offset()
         targets = []
         for piece in pieces:
-            target = memory[piece.at : piece.at + piece.count]
+            at, shape, order = start + piece.at, (piece.count,), None
             if piece.positions is not None:
-                target = memory
+                at, shape = start, (rows.numel(),)
             elif piece.start is None:
                 shape, order = self._shapes[piece.parameter], self._orders[piece.parameter]
-                target = target.view(shape) if order is None else target.as_strided(shape, order)
             elif piece.lines is not None:
-                target = target.view(-1, LINE)
-            targets.append(target)
+                shape = (piece.count // LINE, LINE)
+            # Half the memory of a view, which autograd keeps notes of: there may be thousands.
+            target = torch.empty(0, dtype=rows.dtype, device=rows.device)
+            targets.append(target.set_(memory, at, shape, order or _contiguous(shape)))
         return targets
 
     def _error(self, parameter: int, error: Exception) -> CaptureError:
@@ -540,6 +543,14 @@ def _elements_of(lines: Tensor, elements: int) -> int:
 def _memory_order(parameter: Tensor) -> tuple[int, ...] | None:
     """The strides of a parameter whose memory has no gaps; None for any other."""
     return None if flat_view(parameter) is None else parameter.stride()
+
+
+def _contiguous(shape: Sequence[int]) -> tuple[int, ...]:
+    """Strides of a tensor whose elements lie in the order of their indices."""
+    following = itertools.accumulate(
+        (max(1, n) for n in reversed(shape[1:])), operator.mul, initial=1
+    )
+    return tuple(following)[::-1]
 
 
 def _same_order(stride: Sequence[int], other: Sequence[int], shape: Sequence[int]) -> bool:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tb_adam_plugin import schema
 
-from . import histograms, norms, single_pass, statistics
+from . import histograms, lasting_memory, norms, single_pass, statistics
 from .capture import ROW, Block, Panel, Total
 from .dead_rows import DeadRows
 from .optimizer_state.base import (
@@ -151,10 +151,8 @@ class Measurement:
         self._padding = np.add.reduceat(ROW - panel.row_elements, panel.first_rows)
         self._ends = np.append(panel.first_rows[1:], panel.rows)  # of their rows
         most = max(block.rows for block in panel.blocks)
-        self._scratch = self._zeros(statistics.SCRATCH + 1, most, ROW)
-        self._masks = torch.empty(
-            statistics.MASKS, most, ROW, dtype=torch.bool, device=self._device
-        )
+        self._scratch = self._lasting(statistics.SCRATCH + 1, most, ROW)
+        self._masks = lasting_memory.zeros((statistics.MASKS, most, ROW), torch.bool, self._device)
         # Codes are made of what has been reduced: the first scratch is free by then.
         codes = self._scratch[0].view(torch.int32).view(-1)
         self._codes = codes[: most * ROW].view(most, ROW)
@@ -163,7 +161,7 @@ class Measurement:
     @functools.cached_property
     def _rows(self) -> Tensor:
         """Row values, ``[len(statistics.ROW_VALUES), rows]``."""
-        return self._zeros(len(statistics.ROW_VALUES), self.panel.rows)
+        return self._lasting(len(statistics.ROW_VALUES), self.panel.rows)
 
     def _weights(self) -> list[Tensor]:
         """What is here of each parameter now; not kept, because training may replace it."""
@@ -449,6 +447,9 @@ class Measurement:
         if not any(self._is_complex):
             return tensors
         return [real_source(t, c) for t, c in zip(tensors, self._is_complex, strict=True)]
+
+    def _lasting(self, *shape: int) -> Tensor:
+        return lasting_memory.zeros(shape, self._dtype, self._device)
 
     def _zeros(self, *shape: int) -> Tensor:
         return torch.zeros(shape, dtype=self._dtype, device=self._device)
