@@ -32,7 +32,7 @@ from .optimizer_state.base import Source
 Total = Callable[[Tensor, torch.dtype], Tensor]
 ROW = 256
 LINE = 16
-BLOCK_ROWS = 512
+BLOCK_ROWS = 768
 
 _SEED = 0x5EED
 
