@@ -25,7 +25,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from . import lasting_memory
+from . import lasting_memory, sparse_rows
 from .norms import flat_view
 from .optimizer_state.base import Source
 
@@ -366,6 +366,8 @@ class Panel:
             tensor = source()
         except Exception as error:
             raise self._error(parameter, error) from error
+        if tensor.is_sparse and not self.can_read_sparse(parameter, tensor):
+            tensor = tensor.to_dense()
         self._made = (quantity, parameter, tensor)
         return tensor
 
@@ -404,6 +406,10 @@ class Panel:
     def _fill_part(self, quantity: str, piece: _Piece, target: Tensor, tensor: Tensor) -> None:
         assert piece.start is not None
         try:
+            if tensor.is_sparse:
+                indices = self._indices_of(piece)
+                target.copy_(sparse_rows.elements(tensor, indices).view(target.shape))
+                return
             flat = self._flat(piece.parameter, tensor)
             if flat is None:
                 read = self._gathered(quantity, piece, tensor)
@@ -461,15 +467,7 @@ class Panel:
     def _offsets_of(self, piece: _Piece, stride: tuple[int, ...]) -> Tensor:
         """Where in memory the elements of a piece lie in a tensor of these strides, int64."""
         shape, order = self._shapes[piece.parameter], self._orders[piece.parameter]
-        assert piece.start is not None
-        device = self._device
-        if piece.positions is not None and piece.lines is not None:
-            left = piece.lines
-        elif piece.lines is not None:
-            within = torch.arange(LINE, device=device)
-            left = (piece.lines[:, None] * LINE + within).view(-1)
-        else:
-            left = torch.arange(piece.start, piece.start + piece.count, device=device)
+        left = self._indices_of(piece)
         # From the dimension that runs slowest in the order of the weight's memory to the fastest.
         dimensions = list(range(len(shape)))
         if order is not None:
@@ -483,12 +481,37 @@ class Panel:
             left = left - index * inner
         return offsets
 
+    def _indices_of(self, piece: _Piece) -> Tensor:
+        """Which elements of its parameter a piece has, in the parameter's memory order, int64."""
+        assert piece.start is not None
+        device = self._device
+        if piece.positions is not None and piece.lines is not None:
+            return piece.lines
+        if piece.lines is not None:
+            within = torch.arange(LINE, device=device)
+            return (piece.lines[:, None] * LINE + within).view(-1)
+        return torch.arange(piece.start, piece.start + piece.count, device=device)
+
+    def can_read_sparse(self, parameter: int, tensor: Tensor) -> bool:
+        """Whether a sparse tensor of a parameter need not be made dense to be read."""
+        order = self._orders[parameter]
+        return (
+            self.elements_read[parameter] < self.elements[parameter]
+            and parameter not in self._parts
+            and (order is None or order == _contiguous(self._shapes[parameter]))
+            and tensor.shape == self._shapes[parameter]
+            and not tensor.is_complex()
+            and sparse_rows.can_be_read(tensor)
+        )
+
     def _make_targets(self, pieces: Sequence[_Piece], rows: Tensor) -> list[Tensor]:
         """Where in ``rows`` each piece goes, shaped as its source."""
         memory, start = rows.untyped_storage(), rows.storage_offset()
         targets = []
         for piece in pieces:
-            at, shape, order = start + piece.at, (piece.count,), None
+            at = start + piece.at
+            shape: tuple[int, ...] = (piece.count,)
+            order: tuple[int, ...] | None = None
             if piece.positions is not None:
                 at, shape = start, (rows.numel(),)
             elif piece.start is None:
@@ -550,7 +573,7 @@ def _contiguous(shape: Sequence[int]) -> tuple[int, ...]:
     following = itertools.accumulate(
         (max(1, n) for n in reversed(shape[1:])), operator.mul, initial=1
     )
-    return tuple(following)[::-1]
+    return tuple(following)[::-1][: len(shape)]
 
 
 def _same_order(stride: Sequence[int], other: Sequence[int], shape: Sequence[int]) -> bool:

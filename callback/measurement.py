@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tb_adam_plugin import schema
 
-from . import histograms, lasting_memory, norms, single_pass, statistics
+from . import histograms, lasting_memory, norms, single_pass, sparse_rows, statistics
 from .capture import ROW, Block, Panel, Total
 from .dead_rows import DeadRows
 from .optimizer_state.base import (
@@ -184,6 +184,16 @@ class Measurement:
             return [w.parameter.grad for w in self._watched]
         return [self._local_gradients.of(w.parameter) for w in self._watched]
 
+    def _values(self, parameter: int, gradient: Tensor | None) -> Tensor | None:
+        """Return the numbers of a gradient as they are read: dense, or sparse and coalesced."""
+        if gradient is None:
+            return None
+        if gradient.is_sparse:
+            if self.panel.can_read_sparse(parameter, gradient):
+                return gradient.coalesce()
+            gradient = gradient.to_dense()
+        return as_real(gradient)
+
     def before_step(self) -> None:
         """Read what the step is about to change."""
         groups = self._state.optimizer.param_groups
@@ -247,8 +257,10 @@ class Measurement:
         states, storage = self.states() if found is None else found
         stored = stored_state(storage)
         gradients = [
-            _values(gradient if kept is None else kept)
-            for gradient, kept in zip(self._found_gradients(), self._gradients, strict=True)
+            self._values(i, gradient if kept is None else kept)
+            for i, (gradient, kept) in enumerate(
+                zip(self._found_gradients(), self._gradients, strict=True)
+            )
         ]
         weights = self._weights()
         tensors: Tensors = {
@@ -469,7 +481,7 @@ class Measurement:
     def _total_of(self, quantity: str) -> Total:
         """How a quantity is added up over all elements."""
         if quantity == "gradient":
-            return norms.row_norms
+            return _gradient_norms
         is_sum = quantity == "exp_avg_sq" and not self._state.exp_avg_sq_is_root
         return norms.partial_sums if is_sum else norms.partial_norms
 
@@ -718,6 +730,8 @@ class Measurement:
                 source = tensors[quantity][i]
                 if source is not None:
                     tensor = read(source)
+                    if tensor.is_sparse:
+                        tensor = tensor.values()
                     count = norms.count_nonfinite(tensor)
                     nonfinite[i] += count
                     if not count and name in exact and quantity != "exp_avg_sq":
@@ -756,7 +770,7 @@ def _present(values: Sequence[object]) -> npt.NDArray[np.bool_]:
     return np.array([value is not None for value in values])
 
 
-def _values(gradient: Tensor | None) -> Tensor | None:
-    if gradient is None:
-        return None
-    return as_real(gradient.to_dense() if gradient.is_sparse else gradient)
+def _gradient_norms(gradient: Tensor, dtype: torch.dtype) -> Tensor:
+    if gradient.is_sparse:
+        return sparse_rows.row_norms(gradient, dtype)
+    return norms.row_norms(gradient, dtype)

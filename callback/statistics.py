@@ -135,7 +135,7 @@ class Plan:
 
 
 SCRATCH = 4
-MASKS = 13  # one for each count, and one more
+MASKS = 9
 
 
 @np.errstate(all="ignore")
@@ -166,12 +166,13 @@ def row_sums(
         likewise, or None where it is not known.
     """
     t, s, n, e = scratch.unbind(0)
-    *free, mask = masks.unbind(0)
-    counted: list[int] = []  # the masks are counted together: each call has its cost
+    d_is_zero, *free, mask = masks.unbind(0)
+    # Masks are counted together, because each call has its cost, and used again after that.
+    counted = [_INDEX["d=0"]]
 
     def mask_of(name: str) -> Tensor:
         counted.append(_INDEX[name])
-        return free[len(counted) - 1]
+        return free[len(counted) - 2]
 
     put = dict(zip(ROW_VALUES, out.unbind(0), strict=True))
     b, w, g, d = block.before, block.weight, block.gradient, block.update
@@ -186,7 +187,7 @@ def row_sums(
         largest_magnitude(x, put[name])
     compare("equal", w, 0, mask_of("w=0"))
     g_is_zero = compare("equal", g, 0, mask_of("g=0"))
-    d_is_zero = compare("equal", d, 0, mask_of("d=0"))
+    compare("equal", d, 0, d_is_zero)
     if plan.plain_gradient:
         e = g
         put["g'²"].copy_(put["g²"])
@@ -225,8 +226,10 @@ def row_sums(
             decayed = torch.mul(v, c.exp_avg_sq_decay, out=t).to(dtype)
             torch.eq(decayed, v, out=t)
             frozen += t.mul_(torch.ne(v, 0, out=n)).mul_(rows_of_dtype).sum(1)
+    put_counts(masks[: len(counted)], counted, out)
     direction = None
     if plan.knows_update:
+        del counted[1:]
         if plan.rounded_after:
             rows = _as_used(rows, block.moments_before, plan.rounded_after, c)
             root = None if v is None else state.root(rows, c, s)
@@ -248,7 +251,7 @@ def row_sums(
         dot(t, t, put["(d-r)²"])
         is_wanted = compare("not_equal", r, 0, mask_of("r≠0"))
         both(is_wanted, d_is_zero, mask_of("r≠0, d=0"))
-    put_counts(masks[: len(counted)], counted, out)
+        put_counts(masks[1 : len(counted)], counted[1:], out)
     return e, direction
 
 
