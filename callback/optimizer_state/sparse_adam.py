@@ -66,5 +66,9 @@ def _touched(parameter: Tensor, gradient: Tensor) -> Tensor:
     """Return a sparse tensor, not 0 where a gradient has indices, also if its value there is 0."""
     ones = torch.ones_like(gradient._values())
     return torch.sparse_coo_tensor(
-        gradient._indices(), ones, parameter.shape, check_invariants=False
+        gradient._indices(),
+        ones,
+        parameter.shape,
+        device=gradient.device,
+        check_invariants=False,
     ).coalesce()
