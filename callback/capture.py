@@ -14,6 +14,7 @@ Rows are worked on in blocks, which bounds the temporaries.
 from __future__ import annotations
 
 import itertools
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -24,13 +25,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from . import lasting_memory, sparse_rows
 from .norms import flat_view
 from .optimizer_state.base import Source
 
 Total = Callable[[Tensor, torch.dtype], Tensor]
 ROW = 256
 LINE = 16
-BLOCK_ROWS = 512
+BLOCK_ROWS = 768
 
 _SEED = 0x5EED
 
@@ -250,7 +252,7 @@ class Panel:
         return torch.cat(parts), list(starts)
 
     def _zeros(self, rows: int) -> Tensor:
-        return torch.zeros(rows, ROW, dtype=self._dtype, device=self._device)
+        return lasting_memory.zeros((rows, ROW), self._dtype, self._device)
 
     def _make_blocks(self, lines: Sequence[Tensor | None]) -> list[Block]:
         blocks = []
@@ -364,6 +366,8 @@ class Panel:
             tensor = source()
         except Exception as error:
             raise self._error(parameter, error) from error
+        if tensor.is_sparse and not self.can_read_sparse(parameter, tensor):
+            tensor = tensor.to_dense()
         self._made = (quantity, parameter, tensor)
         return tensor
 
@@ -402,6 +406,10 @@ class Panel:
     def _fill_part(self, quantity: str, piece: _Piece, target: Tensor, tensor: Tensor) -> None:
         assert piece.start is not None
         try:
+            if tensor.is_sparse:
+                indices = self._indices_of(piece)
+                target.copy_(sparse_rows.elements(tensor, indices).view(target.shape))
+                return
             flat = self._flat(piece.parameter, tensor)
             if flat is None:
                 read = self._gathered(quantity, piece, tensor)
@@ -459,15 +467,7 @@ class Panel:
     def _offsets_of(self, piece: _Piece, stride: tuple[int, ...]) -> Tensor:
         """Where in memory the elements of a piece lie in a tensor of these strides, int64."""
         shape, order = self._shapes[piece.parameter], self._orders[piece.parameter]
-        assert piece.start is not None
-        device = self._device
-        if piece.positions is not None and piece.lines is not None:
-            left = piece.lines
-        elif piece.lines is not None:
-            within = torch.arange(LINE, device=device)
-            left = (piece.lines[:, None] * LINE + within).view(-1)
-        else:
-            left = torch.arange(piece.start, piece.start + piece.count, device=device)
+        left = self._indices_of(piece)
         # From the dimension that runs slowest in the order of the weight's memory to the fastest.
         dimensions = list(range(len(shape)))
         if order is not None:
@@ -481,20 +481,46 @@ class Panel:
             left = left - index * inner
         return offsets
 
+    def _indices_of(self, piece: _Piece) -> Tensor:
+        """Which elements of its parameter a piece has, in the parameter's memory order, int64."""
+        assert piece.start is not None
+        device = self._device
+        if piece.positions is not None and piece.lines is not None:
+            return piece.lines
+        if piece.lines is not None:
+            within = torch.arange(LINE, device=device)
+            return (piece.lines[:, None] * LINE + within).view(-1)
+        return torch.arange(piece.start, piece.start + piece.count, device=device)
+
+    def can_read_sparse(self, parameter: int, tensor: Tensor) -> bool:
+        """Whether a sparse tensor of a parameter need not be made dense to be read."""
+        order = self._orders[parameter]
+        return (
+            self.elements_read[parameter] < self.elements[parameter]
+            and parameter not in self._parts
+            and (order is None or order == _contiguous(self._shapes[parameter]))
+            and tensor.shape == self._shapes[parameter]
+            and not tensor.is_complex()
+            and sparse_rows.can_be_read(tensor)
+        )
+
     def _make_targets(self, pieces: Sequence[_Piece], rows: Tensor) -> list[Tensor]:
         """Where in ``rows`` each piece goes, shaped as its source."""
-        memory = rows.view(-1)
+        memory, start = rows.untyped_storage(), rows.storage_offset()
         targets = []
         for piece in pieces:
-            target = memory[piece.at : piece.at + piece.count]
+            at = start + piece.at
+            shape: tuple[int, ...] = (piece.count,)
+            order: tuple[int, ...] | None = None
             if piece.positions is not None:
-                target = memory
+                at, shape = start, (rows.numel(),)
             elif piece.start is None:
                 shape, order = self._shapes[piece.parameter], self._orders[piece.parameter]
-                target = target.view(shape) if order is None else target.as_strided(shape, order)
             elif piece.lines is not None:
-                target = target.view(-1, LINE)
-            targets.append(target)
+                shape = (piece.count // LINE, LINE)
+            # Half the memory of a view, which autograd keeps notes of: there may be thousands.
+            target = torch.empty(0, dtype=rows.dtype, device=rows.device)
+            targets.append(target.set_(memory, at, shape, order or _contiguous(shape)))
         return targets
 
     def _error(self, parameter: int, error: Exception) -> CaptureError:
@@ -540,6 +566,14 @@ def _elements_of(lines: Tensor, elements: int) -> int:
 def _memory_order(parameter: Tensor) -> tuple[int, ...] | None:
     """The strides of a parameter whose memory has no gaps; None for any other."""
     return None if flat_view(parameter) is None else parameter.stride()
+
+
+def _contiguous(shape: Sequence[int]) -> tuple[int, ...]:
+    """Strides of a tensor whose elements lie in the order of their indices."""
+    following = itertools.accumulate(
+        (max(1, n) for n in reversed(shape[1:])), operator.mul, initial=1
+    )
+    return tuple(following)[::-1][: len(shape)]
 
 
 def _same_order(stride: Sequence[int], other: Sequence[int], shape: Sequence[int]) -> bool:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from . import norms
+from . import norms, sparse_rows
 from .capture import ROW, Block, Panel
 from .row_reductions import compare
 from .to_host import to_device
@@ -122,10 +122,13 @@ class DeadRows:
         for i, parts in zip(self._sampled, partial_norms, strict=True):
             gradient = gradients[i]
             if gradient is not None and gradient.dim() >= 2:
+                has_row_norms = (
+                    len(parts) == len(gradient)
+                    if gradient.is_sparse
+                    else norms.has_row_norms(gradient)
+                )
                 fractions[i] = (
-                    np.mean(parts == 0)
-                    if norms.has_row_norms(gradient)
-                    else _count_dead(gradient) / len(gradient)
+                    np.mean(parts == 0) if has_row_norms else _count_dead(gradient) / len(gradient)
                 )
         for i in self._strided:
             gradient = gradients[i]
@@ -155,4 +158,6 @@ def _rows_are_runs(parameter: Tensor) -> bool:
 
 
 def _count_dead(gradient: Tensor) -> int:
+    if gradient.is_sparse:
+        return sparse_rows.count_dead(gradient)
     return int((gradient == 0).flatten(1).all(1).sum())

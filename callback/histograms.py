@@ -9,7 +9,7 @@ says what a histogram is; these functions equal it exactly.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,8 @@ _CODES_PER_SIGN = CODES // 2
 # Codes of one sign: below _NORMAL zero and subnormals, from _INFINITE on infinity and NaN.
 _NORMAL = 1 << (23 - _SHIFT)
 _INFINITE = 255 << (23 - _SHIFT)
+# Of more parameters a table of codes, 16 KB each, would be larger than the rows that it counts.
+_PARAMETERS_AT_ONCE = 64
 _ZERO, _SUBNORMAL, _NEGATIVE_INFINITY, _POSITIVE_INFINITY, _NAN = range(schema.BINS, COUNTS)
 
 
@@ -106,8 +108,42 @@ def separate_zeros(counts: npt.NDArray[Any], zeros: schema.Counts, padding: sche
     counts[:, _SUBNORMAL] -= zeros
 
 
+class Cut(NamedTuple):
+    """Some of a block's rows, whose codes are counted together.
+
+    Attributes:
+        rows: Within the block.
+        parameters: Those of the rows, within the block.
+        offsets: From :func:`code_offsets`.
+    """
+
+    rows: slice
+    parameters: slice
+    offsets: Tensor
+
+
+def cuts(row_parameter: npt.NDArray[np.int64], device: torch.device) -> list[Cut]:
+    """Cut a block into rows of so few parameters that the tables of their codes are small.
+
+    Args:
+        row_parameter: Index of each row's parameter within the block, ``[rows]``, ascending from 0.
+        device: Of the rows. Where that is not the CPU there is one cut: each would be a launch.
+    """
+    parameters = int(row_parameter[-1]) + 1
+    most = _PARAMETERS_AT_ONCE if device.type == "cpu" else parameters
+    found = []
+    for first in range(0, parameters, most):
+        last = min(first + most, parameters)
+        start, stop = np.searchsorted(row_parameter, (first, last)).tolist()
+        owners = torch.from_numpy(row_parameter[start:stop] - first).to(device)
+        found.append(Cut(slice(start, stop), slice(first, last), code_offsets(owners)))
+    return found
+
+
 class HistogramCounts:
-    """Histograms of all parameters of a device, filled block by block. Keeps its memory.
+    """Histograms of all parameters of a device, filled block by block.
+
+    Of a parameter that is counted to its end only the counts that are not 0 are kept.
 
     Attributes:
         quantities: Of which there are histograms.
@@ -129,9 +165,11 @@ class HistogramCounts:
         self.quantities = tuple(quantities)
         # No count is larger than the elements that are read, and of many parameters these are many.
         most = int(elements.max(initial=0))
-        narrow = next(kind for kind in (np.int16, np.int32, np.int64) if most <= np.iinfo(kind).max)
-        shape = (len(elements), len(self.quantities), COUNTS)
-        self._counts: npt.NDArray[np.integer[Any]] = np.zeros(shape, narrow)
+        self._type = next(t for t in (np.int16, np.int32, np.int64) if most <= np.iinfo(t).max)
+        self._counts: npt.NDArray[np.integer[Any]] = np.zeros(
+            (0, len(self.quantities), COUNTS), self._type
+        )
+        self._done: list[schema.SparseHistograms] = []
         # The codes of the last parameter of the last block, which may go on in the next one.
         self._unfinished: dict[int, tuple[int, npt.NDArray[np.integer[Any]]]] = {}
         self._codes: Tensor | None = None
@@ -139,19 +177,29 @@ class HistogramCounts:
             shape = (len(self.quantities), len(elements), CODES)
             self._codes = torch.zeros(shape, dtype=torch.int32, device=device)
 
-    def clear(self) -> None:
+    def begin(self) -> None:
         """Begin with another step."""
-        self._counts.fill(0)
+        self._done.clear()
         self._unfinished.clear()
         if self._codes is not None:
             self._codes.zero_()
 
+    def begin_block(self, parameters: slice) -> None:
+        """Begin with a block.
+
+        Args:
+            parameters: Those with a row in it.
+        """
+        self._first = parameters.start
+        if self._codes is None:
+            self._clear(parameters.stop - parameters.start)
+
     def add(self, index: int, parameters: slice, table: Tensor) -> None:
-        """Add the codes of a block.
+        """Add the codes of some of a block's parameters.
 
         Args:
             index: Of the quantity.
-            parameters: Those of the block.
+            parameters: Which, among all.
             table: From :func:`count_rows`.
         """
         if self._codes is not None:
@@ -162,32 +210,69 @@ class HistogramCounts:
         if parameter == parameters.start:
             codes[0] += begun
         self._unfinished[index] = (parameters.stop - 1, codes[-1].copy())
-        to_bins(codes, self.quantities[index], self._counts[parameters, index])
+        here = slice(parameters.start - self._first, parameters.stop - self._first)
+        to_bins(codes, self.quantities[index], self._counts[here, index])
 
     @property
     def on_device(self) -> list[Tensor]:
-        """What is to be copied to the host for :meth:`take`."""
+        """What is to be copied to the host for :meth:`take_codes`."""
         return [] if self._codes is None else [self._codes]
 
-    def take(
+    def end_block(
         self,
-        on_host: Sequence[npt.NDArray[Any]],
         zeros: Sequence[schema.Counts],
         padding: schema.Counts,
-    ) -> npt.NDArray[np.integer[Any]]:
-        """Return the histograms, ``[parameters, quantities, COUNTS]``, valid until :meth:`clear`.
+        is_there: npt.NDArray[np.bool_],
+    ) -> None:
+        """Complete the histograms of the first parameters of a block, which end in it.
 
         Args:
-            on_host: Copy of :attr:`on_device`.
             zeros: By quantity, as for :func:`separate_zeros`.
             padding: See there.
+            is_there: Which have the quantity, ``[quantities, parameters]``; the others have no
+                counts.
         """
-        for codes in on_host:
-            for index, quantity in enumerate(self.quantities):
-                to_bins(codes[index], quantity, self._counts[:, index])
+        if not len(padding):
+            return
+        counts = self._counts[: len(padding)]
         for index, of_quantity in enumerate(zeros):
-            separate_zeros(self._counts[:, index], of_quantity, padding)
-        return self._counts
+            separate_zeros(counts[:, index], of_quantity, padding)
+            counts[~is_there[index], index] = 0
+        self._done.append(schema.SparseHistograms.of(counts))
+
+    def take_codes(
+        self,
+        on_host: npt.NDArray[Any],
+        zeros: Sequence[schema.Counts],
+        padding: schema.Counts,
+        is_there: npt.NDArray[np.bool_],
+    ) -> None:
+        """Complete the histograms that were counted on a device.
+
+        Args:
+            on_host: Copy of what is in :attr:`on_device`.
+            zeros: See :meth:`end_block`, of all parameters.
+            padding: Likewise.
+            is_there: Likewise.
+        """
+        for first in range(0, len(padding), _PARAMETERS_AT_ONCE):
+            some = slice(first, first + _PARAMETERS_AT_ONCE)
+            self._clear(len(padding[some]))
+            for index, quantity in enumerate(self.quantities):
+                to_bins(on_host[index, some], quantity, self._counts[:, index])
+            self.end_block([z[some] for z in zeros], padding[some], is_there[:, some])
+
+    def take(self) -> schema.SparseHistograms:
+        """Return the histograms of all parameters."""
+        found = schema.SparseHistograms.joined(self._done)
+        self._done.clear()
+        return found
+
+    def _clear(self, parameters: int) -> None:
+        if len(self._counts) < parameters:
+            self._counts = np.zeros((parameters, len(self.quantities), COUNTS), self._type)
+        else:
+            self._counts[:parameters] = 0
 
 
 def _count(codes: Tensor, length: int) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tb_adam_plugin import schema
 
-from . import histograms, norms, single_pass, statistics
+from . import histograms, lasting_memory, norms, single_pass, sparse_rows, statistics
 from .capture import ROW, Block, Panel, Total
 from .dead_rows import DeadRows
 from .optimizer_state.base import (
@@ -47,13 +47,13 @@ class Measured(NamedTuple):
 
     Attributes:
         statistics: float32 ``[K, len(schema.STATISTICS)]``.
-        counts: Integer ``[K, quantities, histograms.COUNTS]``, or None. Valid until the next step.
+        counts: Of all quantities, or None.
         squared_gradients: Σg² over all elements of each parameter, float64 ``[K]``.
         has_gradient: bool ``[K]``.
     """
 
     statistics: npt.NDArray[np.float32]
-    counts: npt.NDArray[np.integer[Any]] | None
+    counts: schema.SparseHistograms | None
     squared_gradients: Values
     has_gradient: npt.NDArray[np.bool_]
 
@@ -71,7 +71,7 @@ class Sums(NamedTuple):
     """
 
     of: statistics.ParameterSums
-    counts: npt.NDArray[np.integer[Any]] | None
+    counts: schema.SparseHistograms | None
     row_squares: Values
     alive: Sequence[npt.NDArray[np.bool_]]
 
@@ -140,28 +140,26 @@ class Measurement:
             None if samples else single_pass.for_parameters(parameters, state, panel, quantities)
         )
         self._row_parameter = torch.from_numpy(panel.row_parameter).to(self._device)
-        self._offsets = [
-            histograms.code_offsets(torch.from_numpy(b.row_parameter).to(self._device))
-            for b in panel.blocks
-        ]
+        self._cuts = [histograms.cuts(b.row_parameter, self._device) for b in panel.blocks]
         self._before: dict[str, Tensor] = {}  # rows of the moments that are stored rounded
         self._compared: frozenset[str] = frozenset()  # which moments those are
         self._gradients: Sequence[Tensor | None] = ()  # that the step overwrites
         self._second_moment_before_is_known = False
         self._had_state = np.zeros(len(watched), bool)
         self._padding = np.add.reduceat(ROW - panel.row_elements, panel.first_rows)
+        self._ends = np.append(panel.first_rows[1:], panel.rows)  # of their rows
         most = max(block.rows for block in panel.blocks)
-        self._scratch = self._zeros(statistics.SCRATCH + 1, most, ROW)
-        self._masks = torch.empty(
-            statistics.MASKS, most, ROW, dtype=torch.bool, device=self._device
-        )
-        self._codes = torch.empty(most, ROW, dtype=torch.int32, device=self._device)
+        self._scratch = self._lasting(statistics.SCRATCH + 1, most, ROW)
+        self._masks = lasting_memory.zeros((statistics.MASKS, most, ROW), torch.bool, self._device)
+        # Codes are made of what has been reduced: the first scratch is free by then.
+        codes = self._scratch[0].view(torch.int32).view(-1)
+        self._codes = codes[: most * ROW].view(most, ROW)
         self._counts: histograms.HistogramCounts | None = None
 
     @functools.cached_property
     def _rows(self) -> Tensor:
         """Row values, ``[len(statistics.ROW_VALUES), rows]``."""
-        return self._zeros(len(statistics.ROW_VALUES), self.panel.rows)
+        return self._lasting(len(statistics.ROW_VALUES), self.panel.rows)
 
     def _weights(self) -> list[Tensor]:
         """What is here of each parameter now; not kept, because training may replace it."""
@@ -183,6 +181,16 @@ class Measurement:
         if self._local_gradients is None:
             return [w.parameter.grad for w in self._watched]
         return [self._local_gradients.of(w.parameter) for w in self._watched]
+
+    def _values(self, parameter: int, gradient: Tensor | None) -> Tensor | None:
+        """Return the numbers of a gradient as they are read: dense, or sparse and coalesced."""
+        if gradient is None:
+            return None
+        if gradient.is_sparse:
+            if self.panel.can_read_sparse(parameter, gradient):
+                return gradient.coalesce()
+            gradient = gradient.to_dense()
+        return as_real(gradient)
 
     def before_step(self) -> None:
         """Read what the step is about to change."""
@@ -247,8 +255,10 @@ class Measurement:
         states, storage = self.states() if found is None else found
         stored = stored_state(storage)
         gradients = [
-            _values(gradient if kept is None else kept)
-            for gradient, kept in zip(self._found_gradients(), self._gradients, strict=True)
+            self._values(i, gradient if kept is None else kept)
+            for i, (gradient, kept) in enumerate(
+                zip(self._found_gradients(), self._gradients, strict=True)
+            )
         ]
         weights = self._weights()
         tensors: Tensors = {
@@ -317,12 +327,6 @@ class Measurement:
             & ("exp_avg_sq" in self._compared),
             halves_exp_avg_sq=stored.halves_exp_avg_sq & ~maximum,
         )
-        if reduced.counts is not None:
-            names = [*self._quantities, *(schema.state_quantity(key) for key in others)]
-            for q, quantity in enumerate(names):
-                sources = tensors.get(quantity.name)  # none: the update, and what moments make
-                if sources is not None and not (present := _present(sources)).all():
-                    reduced.counts[~present, q] = 0
         return Sums(
             sums,
             reduced.counts,
@@ -392,8 +396,11 @@ class Measurement:
         table = StepTable([groups[w.group] for w in self._watched], states, steps)
         coefficients = self._state.coefficients(table)
         zeros = self._zeros(len(others), self.panel.rows)
-        counts = self._clear_counts(others) if with_histograms else None
-        self._reduce(tensors, coefficients, stored, others, masks, zeros, counts)
+        counts = self._begin_counts(others) if with_histograms else None
+        is_there = np.ones((0, len(self._watched)), bool)
+        if counts is not None:
+            is_there = np.stack([self._has(tensors, q) for q in counts.quantities])
+        self._reduce(tensors, coefficients, stored, others, masks, zeros, counts, is_there)
         numbers = torch.stack([steps, *(getattr(coefficients, name) for name in COEFFICIENTS)])
         parts = [self.panel.totals(q) for q in _EXACT] if self.panel.sampled else []
         sent = [
@@ -412,6 +419,13 @@ class Measurement:
             wide = values.astype(np.float64)
             squares = wide if self._total_of(quantity) is norms.partial_sums else wide**2
             exact[_EXACT[quantity]] = np.add.reduceat(squares, starts)
+        if counts is not None and counts.on_device:
+            counts.take_codes(
+                rest[len(parts)],
+                self._zero_counts(rows, other_zeros, slice(0, len(self._watched))),
+                self._padding,
+                is_there,
+            )
         return Reduced(
             rows=rows,
             first_rows=self.panel.first_rows,
@@ -427,9 +441,7 @@ class Measurement:
                 if parts
                 else (),
             ),
-            counts=None
-            if counts is None
-            else self._histograms(counts, rest[len(parts) :], total, other_zeros),
+            counts=None if counts is None else counts.take(),
         )
 
     def _keep_rows(
@@ -445,6 +457,9 @@ class Measurement:
         if not any(self._is_complex):
             return tensors
         return [real_source(t, c) for t, c in zip(tensors, self._is_complex, strict=True)]
+
+    def _lasting(self, *shape: int) -> Tensor:
+        return lasting_memory.zeros(shape, self._dtype, self._device)
 
     def _zeros(self, *shape: int) -> Tensor:
         return torch.zeros(shape, dtype=self._dtype, device=self._device)
@@ -464,7 +479,7 @@ class Measurement:
     def _total_of(self, quantity: str) -> Total:
         """How a quantity is added up over all elements."""
         if quantity == "gradient":
-            return norms.row_norms
+            return _gradient_norms
         is_sum = quantity == "exp_avg_sq" and not self._state.exp_avg_sq_is_root
         return norms.partial_sums if is_sum else norms.partial_norms
 
@@ -528,6 +543,7 @@ class Measurement:
         masks: Iterable[str],
         zeros: Tensor,
         counts: histograms.HistogramCounts | None,
+        is_there: npt.NDArray[np.bool_],
     ) -> None:
         """Fill the row values and count the codes of the histograms, block by block."""
         numbers = statistics.RowCoefficients(coefficients, self._row_parameter, self._dtype)
@@ -572,20 +588,72 @@ class Measurement:
             for i, key in enumerate(others):
                 torch.sum(elements.others[key] == 0, 1, out=zeros[i, rows])
             if counts is not None:
-                owners = slice(block.first_parameter, block.first_parameter + block.parameters)
                 standard = (
                     direction if q.name == "normalized_update" else getattr(elements, q.name)
                     for q in self._quantities
                 )
-                for q, values in enumerate([*standard, *(elements.others[key] for key in others)]):
-                    if values is not None:
-                        table = histograms.count_rows(
-                            values.float(),
-                            self._offsets[index],
-                            block.parameters,
-                            self._codes[: block.rows],
-                        )
-                        counts.add(q, owners, table)
+                counted = [*standard, *(elements.others[key] for key in others)]
+                self._count(counts, block, self._cuts[index], counted)
+                if not counts.on_device:
+                    ended = self._ended_in(block)
+                    counts.end_block(
+                        self._zero_counts(self._rows.numpy(), zeros.numpy(), ended),
+                        self._padding[ended],
+                        is_there[:, ended],
+                    )
+
+    def _count(
+        self,
+        counts: histograms.HistogramCounts,
+        block: Block,
+        cuts: Sequence[histograms.Cut],
+        counted: Sequence[Tensor | None],
+    ) -> None:
+        """Count the codes of a block's elements of each quantity."""
+        first = block.first_parameter
+        counts.begin_block(slice(first, first + block.parameters))
+        for q, values in enumerate(counted):
+            if values is None:
+                continue
+            values = values.float()
+            for cut in cuts:
+                table = histograms.count_rows(
+                    values[cut.rows],
+                    cut.offsets,
+                    cut.parameters.stop - cut.parameters.start,
+                    self._codes[cut.rows],
+                )
+                parameters = slice(first + cut.parameters.start, first + cut.parameters.stop)
+                counts.add(q, parameters, table)
+
+    def _ended_in(self, block: Block) -> slice:
+        """Which parameters have their last row in a block."""
+        first = block.first_parameter
+        end = block.first_row + block.rows
+        stop = int(np.searchsorted(self._ends, end, side="right"))
+        return slice(first, max(first, stop))
+
+    def _zero_counts(
+        self, rows: npt.NDArray[Any], others: npt.NDArray[Any], parameters: slice
+    ) -> list[schema.Counts]:
+        """How many elements of some parameters are zero, padding included, by quantity.
+
+        Args:
+            rows: Row values, on the host.
+            others: Zeros of the rows of further quantities.
+            parameters: Which.
+        """
+        firsts = self.panel.first_rows[parameters]
+        if not len(firsts):
+            return []
+        here = slice(int(firsts[0]), int(self._ends[parameters][-1]))
+        names = [statistics.ZEROS[q.name] for q in self._quantities]
+        found = [*(rows[statistics.ROW_VALUES.index(name)] for name in names), *others]
+        starts = firsts - firsts[0]
+        return [
+            np.add.reduceat(zeros[here], starts, dtype=np.float64).astype(np.int64)
+            for zeros in found
+        ]
 
     def _compare_with_exact(
         self,
@@ -660,39 +728,34 @@ class Measurement:
                 source = tensors[quantity][i]
                 if source is not None:
                     tensor = read(source)
+                    if tensor.is_sparse:
+                        tensor = tensor.values()
                     count = norms.count_nonfinite(tensor)
                     nonfinite[i] += count
                     if not count and name in exact and quantity != "exp_avg_sq":
                         exact[name][i] = norms.sum_of_squares_in_double(tensor)
         return nonfinite
 
-    def _clear_counts(self, others: Sequence[str]) -> histograms.HistogramCounts:
+    def _begin_counts(self, others: Sequence[str]) -> histograms.HistogramCounts:
         """Return the memory of the histograms, empty."""
         quantities = (*self._quantities, *(schema.state_quantity(key) for key in others))
         if self._counts is None or self._counts.quantities != quantities:
             read = self.panel.elements_read + self._padding
             self._counts = histograms.HistogramCounts(quantities, read, self._device)
-        self._counts.clear()
+        self._counts.begin()
         return self._counts
 
-    def _histograms(
-        self,
-        counts: histograms.HistogramCounts,
-        on_host: Sequence[npt.NDArray[Any]],
-        total: Mapping[str, Values],
-        other_zeros: npt.NDArray[Any],
-    ) -> npt.NDArray[np.integer[Any]]:
-        """Complete the histograms."""
-        zeros = [
-            *(total[statistics.ZEROS[q.name]] for q in self._quantities),
-            *np.add.reduceat(other_zeros, self.panel.first_rows, axis=1),
-        ]
-        return counts.take(on_host, [z.astype(np.int64) for z in zeros], self._padding)
+    def _has(self, tensors: Tensors, quantity: schema.Quantity) -> npt.NDArray[np.bool_]:
+        """Which parameters have a quantity, ``[K]``."""
+        sources = tensors.get(quantity.name)
+        if sources is not None:
+            return _present(sources)
+        # The update, which all have, or what the moments make.
+        is_known = quantity.name != "normalized_update" or self._state.update_is_known
+        return np.full(len(self._watched), is_known)
 
 
-def finished(
-    sums: statistics.ParameterSums, counts: npt.NDArray[np.integer[Any]] | None
-) -> Measured:
+def finished(sums: statistics.ParameterSums, counts: schema.SparseHistograms | None) -> Measured:
     """Complete the formulas of a step."""
     return Measured(statistics.finish(sums), counts, sums.exact["g²"], sums.has_gradient)
 
@@ -705,7 +768,7 @@ def _present(values: Sequence[object]) -> npt.NDArray[np.bool_]:
     return np.array([value is not None for value in values])
 
 
-def _values(gradient: Tensor | None) -> Tensor | None:
-    if gradient is None:
-        return None
-    return as_real(gradient.to_dense() if gradient.is_sparse else gradient)
+def _gradient_norms(gradient: Tensor, dtype: torch.dtype) -> Tensor:
+    if gradient.is_sparse:
+        return sparse_rows.row_norms(gradient, dtype)
+    return norms.row_norms(gradient, dtype)

@@ -19,10 +19,10 @@ from .to_host import on_device, to_device
 
 Squares = Tensor | npt.NDArray[np.float64]
 
-_ROW = 1 << 16
-_CHUNK = 1 << 20
+ROW = 1 << 16
+CHUNK = 1 << 20
 # Rows shorter than this cost more than the elements in them.
-_SHORTEST_ROW = 64
+SHORTEST_ROW = 64
 # Below this a sum of float32 squares may have lost small ones.
 UNDERFLOW = 1e-30
 
@@ -52,9 +52,14 @@ def partial_norms(tensor: Tensor, dtype: torch.dtype) -> Tensor:
         where squares are too large for ``dtype``.
     """
     # A device adds up in a tree of threads, so that it needs no rows.
-    if tensor.numel() <= _ROW or tensor.device.type != "cpu":
+    if tensor.numel() <= ROW or tensor.device.type != "cpu":
         norm: Tensor = torch.linalg.vector_norm(tensor, dtype=dtype)
         return norm.view(1)
+    return long_norms(tensor, dtype)
+
+
+def long_norms(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return the L2 norms of rows of 65,536 elements; else as :func:`partial_norms`."""
     if _is_read_in_place(tensor, dtype):
         flat = flat_view(tensor)
         assert flat is not None
@@ -66,7 +71,7 @@ def has_row_norms(tensor: Tensor) -> bool:
     """Whether :func:`row_norms` gives one norm for each index of the first dimension."""
     if tensor.dim() < 2 or not tensor.numel() or not tensor.is_contiguous():
         return False
-    return _SHORTEST_ROW <= tensor.numel() // len(tensor) <= _ROW
+    return SHORTEST_ROW <= tensor.numel() // len(tensor) <= ROW
 
 
 def row_norms(tensor: Tensor, dtype: torch.dtype) -> Tensor:
@@ -81,14 +86,14 @@ def row_norms(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     if tensor.device.type != "cpu" or _is_read_in_place(tensor, dtype):
         norms: Tensor = torch.linalg.vector_norm(rows, dim=1, dtype=dtype)
         return norms
-    parts = rows.split(max(1, _CHUNK // rows.shape[1]))
+    parts = rows.split(max(1, CHUNK // rows.shape[1]))
     return torch.cat([torch.linalg.vector_norm(part, dim=1, dtype=dtype) for part in parts])
 
 
 def partial_sums(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     """Return sums of the parts of a tensor that add up to Σx; else as :func:`partial_norms`."""
     # torch.sum adds pairwise, so that one part is exact enough.
-    if tensor.device.type != "cpu" or tensor.numel() <= _ROW or tensor.dtype == dtype:
+    if tensor.device.type != "cpu" or tensor.numel() <= ROW or tensor.dtype == dtype:
         return torch.sum(tensor, dtype=dtype).view(1)
     return torch.stack([torch.sum(chunk, dtype=dtype) for chunk in _chunks(tensor)])
 
@@ -191,7 +196,7 @@ def _add_up_on_cpu(
     dtype = torch.float64 if gradients[0].dtype == torch.float64 else torch.float32
     short, of_short = [], []
     for i, gradient in zip(indices, gradients, strict=True):
-        if gradient.numel() <= _ROW:
+        if gradient.numel() <= ROW:
             short.append(gradient)
             of_short.append(i)
         else:
@@ -220,9 +225,9 @@ def _squares(norms: Tensor) -> npt.NDArray[np.float64]:
 
 
 def _norms_of_rows(flat: Tensor, dtype: torch.dtype) -> Tensor:
-    """Norms of rows of ``_ROW`` elements, and of the rest."""
-    whole = flat.numel() // _ROW * _ROW
-    rows, rest = flat[:whole].view(-1, _ROW), flat[whole:]
+    """Norms of rows of ``ROW`` elements, and of the rest."""
+    whole = flat.numel() // ROW * ROW
+    rows, rest = flat[:whole].view(-1, ROW), flat[whole:]
     norms = torch.empty(len(rows) + 1, dtype=dtype, device=flat.device)
     torch.linalg.vector_norm(rows, dim=1, dtype=dtype, out=norms[:-1])
     torch.linalg.vector_norm(rest, dim=0, dtype=dtype, out=norms[-1])
@@ -238,12 +243,12 @@ def _chunks(tensor: Tensor) -> Iterator[Tensor]:
     """Cut up what is about to be copied; 1-D, in any order."""
     flat = flat_view(tensor)
     if flat is not None:
-        yield from flat.split(_CHUNK)
-    elif tensor.numel() <= _CHUNK:
+        yield from flat.split(CHUNK)
+    elif tensor.numel() <= CHUNK:
         yield tensor.reshape(-1)
-    elif (row := tensor.numel() // len(tensor)) > _CHUNK:
+    elif (row := tensor.numel() // len(tensor)) > CHUNK:
         for part in tensor:
             yield from _chunks(part)
     else:
-        for part in tensor.split(_CHUNK // row):
+        for part in tensor.split(CHUNK // row):
             yield part.reshape(-1)

@@ -214,7 +214,10 @@ class ParameterRecords:
         ]
         counts = [part.counts for part in parts if part.counts is not None]
         if counts:
-            tensors += schema.histogram_tensors(layout, self._in_order(counts))
+            found = schema.SparseHistograms.joined(counts)
+            if len(counts) > 1:
+                found = found.take(self._order)
+            tensors += schema.histogram_tensors(layout, found)
         return StepRecord(
             tensors,
             statistics,

@@ -7,6 +7,7 @@ nothing waits for the device. Callers silence NumPy's warnings about overflow an
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -70,21 +71,23 @@ def both(x: Tensor, y: Tensor, out: Tensor) -> Tensor:
     return torch.logical_and(x, y, out=out)
 
 
-def count(mask: Tensor, out: Tensor) -> None:
-    """Put how many elements of each row are True into ``out``.
+def put_counts(masks: Tensor, indices: Sequence[int], out: Tensor) -> None:
+    """Count how many elements of each row are True.
 
     Args:
-        mask: bool ``[rows, n]``, contiguous.
-        out: ``[rows]``, floating point.
+        masks: bool ``[masks, rows, n]``.
+        indices: Where in ``out`` each mask's counts go.
+        out: ``[values, rows]``, floating point.
     """
-    n = mask.shape[1]
-    if mask.device.type != "cpu" or n % 8 or n > 8 * 255:
-        torch.sum(mask, 1, dtype=out.dtype, out=out)
+    n = masks.shape[2]
+    if masks.device.type != "cpu" or n % 8 or n > 8 * 255:
+        for mask, index in zip(masks, indices, strict=True):
+            torch.sum(mask, 1, dtype=out.dtype, out=out[index])
         return
     # Eight bytes at a time, none of which overflows; then pairs of bytes, and the four pairs.
-    bytes_ = torch.sum(mask.view(torch.int64), 1).numpy().view(np.uint64)
+    bytes_ = torch.sum(masks.view(torch.int64), 2).numpy().view(np.uint64)
     pairs = (bytes_ & _LOW_BYTES) + ((bytes_ >> _BYTE) & _LOW_BYTES)
-    out.numpy()[:] = (pairs * _ONES) >> _TOP
+    out.numpy()[indices] = (pairs * _ONES) >> _TOP
 
 
 def may_hold(mask: Tensor) -> bool:

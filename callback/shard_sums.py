@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from tb_adam_plugin import schema
+
 from . import histograms, statistics
 from .capture import ROW, chosen_elements
 from .measurement import Sums
@@ -21,7 +23,6 @@ from .optimizer_state.base import COEFFICIENTS
 from .shards import Shard
 
 Values = npt.NDArray[np.float64]
-Counts = npt.NDArray[np.integer[Any]]
 
 _ADDED = tuple(name for name in statistics.ROW_VALUES if name not in statistics.MAXIMA)
 _LARGEST = tuple(name for name in statistics.ROW_VALUES if name in statistics.MAXIMA)
@@ -132,7 +133,7 @@ class ShardSums:
         if sums.counts is not None:
             counts = np.zeros((len(self._shards), len(names), histograms.COUNTS), np.int64)
             places = [names.index(name) for name in quantities]
-            counts[:, places] = sums.counts
+            counts[:, places] = sums.counts.dense()
             counts[~self._here] = 0
             parts.append(_join(counts.ravel(), self._bits_of_count))
         numbers = np.stack(
@@ -148,7 +149,7 @@ class ShardSums:
 
     def unpack(
         self, taken: Taker, loss: float, with_counts: bool, quantities: int
-    ) -> tuple[statistics.ParameterSums, Counts | None]:
+    ) -> tuple[statistics.ParameterSums, schema.SparseHistograms | None]:
         """Return the sums of the whole parameters, and their histograms.
 
         Args:
@@ -174,7 +175,8 @@ class ShardSums:
             shape = (k, quantities, histograms.COUNTS)
             n = int(np.prod(shape))
             joined = taken.added(_joined(n, self._bits_of_count))
-            counts = _split(joined, self._bits_of_count, n).reshape(shape)
+            dense = _split(joined, self._bits_of_count, n).reshape(shape)
+            counts = schema.SparseHistograms.of(dense)
         numbers = iter(taken.largest(_LARGEST_ROWS, k))
         for name in _LARGEST:
             found = next(numbers)

@@ -72,7 +72,7 @@ class Reduced(NamedTuple):
         exact: Sums over all elements of the parameters that are sampled, by row value.
         numbers: Step counts, then the coefficients, float64 ``[1 + len(COEFFICIENTS), K]``.
         dead_row_fraction: See :class:`.statistics.ParameterSums`, ``[K]``.
-        counts: Integer ``[K, quantities, histograms.COUNTS]``, or None.
+        counts: Of all quantities, or None.
     """
 
     rows: npt.NDArray[np.floating[Any]]
@@ -83,7 +83,7 @@ class Reduced(NamedTuple):
     exact: Mapping[str, Values]
     numbers: Values
     dead_row_fraction: Values
-    counts: npt.NDArray[np.integer[Any]] | None
+    counts: schema.SparseHistograms | None
 
 
 class _UnfitError(Exception):
@@ -413,12 +413,16 @@ class SinglePass:
 
     def _with_zeros(
         self, counts: npt.NDArray[np.int32], total: Mapping[str, Values]
-    ) -> npt.NDArray[np.int64]:
+    ) -> schema.SparseHistograms:
         """Complete the histograms; return them by parameter."""
-        table: npt.NDArray[np.int64] = counts.astype(np.int64).transpose(1, 0, 2)
+        is_update_known = np.full(len(self._shapes), self._state.update_is_known)
         for q, quantity in enumerate(self._quantities):
-            table[:, q, schema.BINS] = total[statistics.ZEROS[quantity.name]] - self._padding
-        return table
+            counts[q, :, schema.BINS] = total[statistics.ZEROS[quantity.name]] - self._padding
+            if quantity.name in ("weight", "gradient", "exp_avg", "exp_avg_sq"):
+                counts[q, self._row(quantity.name) == 0] = 0
+            elif quantity.name == "normalized_update":
+                counts[q, ~is_update_known] = 0
+        return schema.SparseHistograms.of(counts.transpose(1, 0, 2))
 
     def _place(self, name: str, sources: Sources) -> list[Tensor | None]:
         """Put the addresses of some tensors into the table; return what has them."""

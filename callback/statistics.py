@@ -27,7 +27,7 @@ from torch import Tensor
 from tb_adam_plugin import schema
 
 from .optimizer_state.base import COEFFICIENTS, Coefficients, OptimizerState, Rows
-from .row_reductions import both, compare, count, dot, largest_magnitude, may_hold
+from .row_reductions import both, compare, dot, largest_magnitude, may_hold, put_counts
 from .to_host import on_device
 
 Values = npt.NDArray[np.float64]
@@ -134,8 +134,8 @@ class Plan:
         )
 
 
-SCRATCH = 5
-MASKS = 5
+SCRATCH = 4
+MASKS = 9
 
 
 @np.errstate(all="ignore")
@@ -165,8 +165,15 @@ def row_sums(
         g' of each element, ``[rows, n]``, part of ``scratch`` or of ``block``; and the direction
         likewise, or None where it is not known.
     """
-    t, s, n, e, u = scratch.unbind(0)
-    mask, other, g_is_zero, d_is_zero, v_is_zero = masks.unbind(0)
+    t, s, n, e = scratch.unbind(0)
+    d_is_zero, *free, mask = masks.unbind(0)
+    # Masks are counted together, because each call has its cost, and used again after that.
+    counted = [_INDEX["d=0"]]
+
+    def mask_of(name: str) -> Tensor:
+        counted.append(_INDEX[name])
+        return free[len(counted) - 2]
+
     put = dict(zip(ROW_VALUES, out.unbind(0), strict=True))
     b, w, g, d = block.before, block.weight, block.gradient, block.update
     dot(b, b, put["b²"])
@@ -178,9 +185,9 @@ def row_sums(
     dot(t, t, put["g⁴"])
     for name, x in (("max|d|", d), ("max|w|", w), ("max|g|", g)):
         largest_magnitude(x, put[name])
-    count(compare("equal", w, 0, mask), put["w=0"])
-    count(compare("equal", g, 0, g_is_zero), put["g=0"])
-    count(compare("equal", d, 0, d_is_zero), put["d=0"])
+    compare("equal", w, 0, mask_of("w=0"))
+    g_is_zero = compare("equal", g, 0, mask_of("g=0"))
+    compare("equal", d, 0, d_is_zero)
     if plan.plain_gradient:
         e = g
         put["g'²"].copy_(put["g²"])
@@ -194,13 +201,12 @@ def row_sums(
         dot(m, m, put["m²"])
         dot(m, e, put["m·g'"])
         largest_magnitude(m, put["max|m|"])
-        m_is_zero = compare("equal", m, 0, other)
-        count(m_is_zero, put["m=0"])
+        m_is_zero = compare("equal", m, 0, mask_of("m=0"))
     root = None
     if v is not None:
         torch.sum(v, 1, out=put["v"])
         torch.amax(v, 1, out=put["max v"])
-        count(compare("equal", v, 0, v_is_zero), put["v=0"])
+        v_is_zero = compare("equal", v, 0, mask_of("v=0"))
         root = state.root(rows, c, s)
         if m is not None:
             torch.div(m, torch.clamp_min(root, TINY, out=t), out=t)
@@ -208,41 +214,44 @@ def row_sums(
                 t.masked_fill_(v_is_zero, 0.0)
             dot(t, t, put["m̂²/v̂"])
             put["m̂²/v̂"].mul_(c.exp_avg_scale[:, 0] ** 2)
-        count(compare("less", root, c.eps, mask), put["s<ε"])
-        count(compare("less", root, c.eps * 10, mask), put["s<10ε"])
+        compare("less", root, c.eps, mask_of("s<ε"))
+        compare("less", root, c.eps * 10, mask_of("s<10ε"))
         torch.div(e, torch.maximum(root, c.eps.clamp_min(TINY), out=t), out=t)
         dot(t, t, put["(g'/max(s,ε))²"])
         _put_flicker(put, block, e, c, t, n)
-        compare("less", v, smallest_normal, mask)
-        count(compare("greater", mask, g_is_zero, mask), put["v<tiny, g≠0"])
+        is_tiny = compare("less", v, smallest_normal, mask_of("v<tiny, g≠0"))
+        compare("greater", is_tiny, g_is_zero, is_tiny)
         frozen = put["v frozen"].zero_()
         for dtype, rows_of_dtype in plan.half_precision.items():
             decayed = torch.mul(v, c.exp_avg_sq_decay, out=t).to(dtype)
             torch.eq(decayed, v, out=t)
             frozen += t.mul_(torch.ne(v, 0, out=n)).mul_(rows_of_dtype).sum(1)
+    put_counts(masks[: len(counted)], counted, out)
     direction = None
     if plan.knows_update:
+        del counted[1:]
         if plan.rounded_after:
             rows = _as_used(rows, block.moments_before, plan.rounded_after, c)
             root = None if v is None else state.root(rows, c, s)
-        direction = state.direction(rows, c, root, u)
+        direction = state.direction(rows, c, root, n)
         torch.mul(direction, direction, out=t)
         torch.sum(t, 1, out=put["n²"])
         smallest, largest = NEAR_ONE
-        compare("greater", t, smallest**2, mask)
-        compare("less", t, largest**2, other)
-        count(both(mask, other, mask), put["n≈±1"])
+        is_near = compare("greater", t, smallest**2, mask_of("n≈±1"))
+        both(is_near, compare("less", t, largest**2, mask), is_near)
         if plan.counts_direction:
-            count(compare("equal", direction, 0, mask), put["n=0"])
+            compare("equal", direction, 0, mask_of("n=0"))
+        # The root has served.
         if plan.has_weight_decay:
-            r = torch.addcmul(direction, b, c.weight_decay, out=n).mul_(-c.step_size)
+            r = torch.addcmul(direction, b, c.weight_decay, out=s).mul_(-c.step_size)
         else:
-            r = torch.mul(direction, -c.step_size, out=n)
+            r = torch.mul(direction, -c.step_size, out=s)
         dot(r, r, put["r²"])
         torch.sub(d, r, out=t)
         dot(t, t, put["(d-r)²"])
-        count(compare("not_equal", r, 0, mask), put["r≠0"])
-        count(both(mask, d_is_zero, mask), put["r≠0, d=0"])
+        is_wanted = compare("not_equal", r, 0, mask_of("r≠0"))
+        both(is_wanted, d_is_zero, mask_of("r≠0, d=0"))
+        put_counts(masks[1 : len(counted)], counted[1:], out)
     return e, direction
 
 

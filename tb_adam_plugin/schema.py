@@ -340,50 +340,132 @@ _MOST_QUANTITIES = 64  # these two bound what a bad block costs
 MOST_PARAMETERS_PER_BLOCK = 64
 
 
-# Blocks that are packed together: of more, what is made on the way would be larger than they are.
+# What is packed together: of more, what is made on the way would be larger than the result.
 _BLOCKS_AT_ONCE = 16
+_PARAMETERS_AT_ONCE = 128
+
+
+@dataclass(frozen=True, slots=True)
+class SparseHistograms:
+    """Histograms of several parameters without their empty bins: a fraction of the memory.
+
+    Attributes:
+        bitmaps: Which counts are not 0, uint8 ``[parameters, quantities, bytes]``: a bit for each,
+            the first one in the highest bit.
+        values: Those counts, one after the other, integer ``[n]``.
+        lengths: How many of them each parameter has, int64 ``[parameters]``.
+    """
+
+    bitmaps: npt.NDArray[np.uint8]
+    values: npt.NDArray[np.integer[Any]]
+    lengths: npt.NDArray[np.int64]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """As of :meth:`dense`."""
+        parameters, quantities, _ = self.bitmaps.shape
+        return parameters, quantities, _COUNTS
+
+    @staticmethod
+    def of(counts: npt.NDArray[np.integer[Any]]) -> SparseHistograms:
+        """Leave the empty bins out.
+
+        Args:
+            counts: Integer ``[parameters, quantities, BINS + len(SPECIAL)]``, none negative.
+        """
+        return SparseHistograms.joined(
+            [
+                _without_empty_bins(counts[first : first + _PARAMETERS_AT_ONCE])
+                for first in range(0, max(1, len(counts)), _PARAMETERS_AT_ONCE)
+            ]
+        )
+
+    @staticmethod
+    def joined(parts: Sequence[SparseHistograms]) -> SparseHistograms:
+        """Put those of several parameters after one another; at least one part."""
+        if len(parts) == 1:
+            return parts[0]
+        return SparseHistograms(
+            np.concatenate([part.bitmaps for part in parts]),
+            np.concatenate([part.values for part in parts]),
+            np.concatenate([part.lengths for part in parts]),
+        )
+
+    def take(self, order: npt.NDArray[np.integer[Any]]) -> SparseHistograms:
+        """Return the histograms of some parameters, by their indices."""
+        of_parameter = np.split(self.values, np.cumsum(self.lengths)[:-1])
+        values = [of_parameter[i] for i in order.tolist()]
+        return SparseHistograms(
+            self.bitmaps[order],
+            np.concatenate([self.values[:0], *values]),
+            self.lengths[order],
+        )
+
+    def dense(self) -> npt.NDArray[np.integer[Any]]:
+        """Return all counts, integer ``[parameters, quantities, BINS + len(SPECIAL)]``."""
+        counts = np.zeros(self.shape, self.values.dtype)
+        counts[np.unpackbits(self.bitmaps, axis=2, count=_COUNTS).view(bool)] = self.values
+        return counts
+
+
+def _without_empty_bins(counts: npt.NDArray[np.integer[Any]]) -> SparseHistograms:
+    used = counts != 0
+    places = np.flatnonzero(used)
+    firsts = np.arange(len(counts) + 1) * math.prod(counts.shape[1:])
+    return SparseHistograms(
+        np.packbits(used, axis=2), counts.ravel()[places], np.diff(np.searchsorted(places, firsts))
+    )
 
 
 def encode_histograms(
-    counts: npt.NDArray[np.integer[Any]], parameters_per_block: int = 1
+    counts: npt.NDArray[np.integer[Any]] | SparseHistograms, parameters_per_block: int = 1
 ) -> list[bytes]:
     """Pack the histograms of several parameters.
 
     Args:
-        counts: Integer ``[parameters, quantities, BINS + len(SPECIAL)]``, none negative.
+        counts: Integer ``[parameters, quantities, BINS + len(SPECIAL)]``, none negative; or the
+            same without empty bins.
         parameters_per_block: How many share a block, of which the last one may have fewer.
 
     Returns:
         The blocks, as stored in their histograms tags.
     """
-    at_once = _BLOCKS_AT_ONCE * parameters_per_block  # so that what is made on the way stays small
-    return [
-        block
-        for first in range(0, len(counts), at_once)
-        for block in _encoded(counts[first : first + at_once], parameters_per_block)
-    ]
+    if not isinstance(counts, SparseHistograms):
+        counts = SparseHistograms.of(counts)
+    blocks: list[bytes] = []
+    at_once = _BLOCKS_AT_ONCE * parameters_per_block
+    start = 0
+    for first in range(0, len(counts.lengths), at_once):
+        lengths = counts.lengths[first : first + at_once]
+        end = start + int(lengths.sum())
+        blocks += _encoded(
+            SparseHistograms(
+                counts.bitmaps[first : first + at_once], counts.values[start:end], lengths
+            ),
+            parameters_per_block,
+        )
+        start = end
+    return blocks
 
 
-def _encoded(counts: npt.NDArray[np.integer[Any]], parameters_per_block: int) -> list[bytes]:
-    used = counts != 0
-    bitmaps = np.packbits(used, axis=2)
-    places = np.flatnonzero(used)
-    values = counts.ravel()[places]
-    firsts = range(0, len(counts), parameters_per_block)
-    of_parameter = math.prod(counts.shape[1:])
-    ends = [(first + parameters_per_block) * of_parameter for first in firsts]
+def _encoded(counts: SparseHistograms, parameters_per_block: int) -> list[bytes]:
+    values = counts.values
+    firsts = range(0, len(counts.lengths), parameters_per_block)
     size = values.dtype.itemsize
     planes = np.ascontiguousarray(values.astype(f"<u{size}").view(np.uint8).reshape(-1, size).T)
     blocks = []
     start = 0
-    for first, end in zip(firsts, np.searchsorted(places, ends).tolist(), strict=True):
+    for first, length in zip(
+        firsts, np.add.reduceat(counts.lengths, list(firsts)).tolist(), strict=True
+    ):
+        end = start + length
         largest = int(values[start:end].max(initial=0))
         width = next(w for w in _WIDTHS if largest < 1 << (8 * w))
         # Runs are what there is to find in it, and looking for nothing else is faster.
         compressor = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, 6, zlib.Z_RLE)
         parts = [
             bytes([_SPARSE + width]),
-            compressor.compress(bitmaps[first : first + parameters_per_block].tobytes()),
+            compressor.compress(counts.bitmaps[first : first + parameters_per_block].tobytes()),
             compressor.compress(planes[:width, start:end].tobytes()),
             compressor.flush(),
         ]
@@ -873,13 +955,19 @@ def gradient_norms_tensor(
     )
 
 
-def histogram_tensors(layout: Layout, counts: npt.NDArray[np.integer[Any]]) -> list[TaggedTensor]:
-    """Wrap one step's histograms, integer ``[parameters, quantities, BINS + len(SPECIAL)]``."""
-    _checked(
-        counts,
-        counts.dtype.str,
-        (len(layout.parameters), len(layout.quantities), BINS + len(SPECIAL)),
-    )
+def histogram_tensors(
+    layout: Layout, counts: npt.NDArray[np.integer[Any]] | SparseHistograms
+) -> list[TaggedTensor]:
+    """Wrap one step's histograms.
+
+    Args:
+        layout: Whose.
+        counts: Integer ``[parameters, quantities, BINS + len(SPECIAL)]``, none negative; or the
+            same without empty bins.
+    """
+    expected = (len(layout.parameters), len(layout.quantities), BINS + len(SPECIAL))
+    if counts.shape != expected:
+        raise ValueError(f"expected an array of shape {expected}, got {counts.shape}")
     blocks = encode_histograms(counts, layout.parameters_per_block)
     return [
         TaggedTensor(tag, np.frombuffer(block, np.uint8), content)

@@ -84,7 +84,8 @@ def requested_updates(
             exp_avg=moments["exp_avg"],
             exp_avg_sq=second,
             others={
-                key: _row(read(source)) for key, source in {**state.others, **state.masks}.items()
+                key: _row(read(source).to_dense())
+                for key, source in {**state.others, **state.masks}.items()
             },
         )
         root = None if second is None else adapter.root(rows, c, torch.empty_like(b_row))

@@ -91,28 +91,39 @@ def test_histograms_equal_a_direct_count(
         assert row.tolist() == schema.count_values(values, quantity).tolist()
 
 
-def test_a_parameter_goes_on_in_the_next_blocks() -> None:
+@pytest.mark.parametrize("at_once", [1, 2, 64])
+def test_a_parameter_goes_on_in_the_next_blocks(
+    at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(histograms, "_PARAMETERS_AT_ONCE", at_once)
     rows = torch.randn(12, 8) * torch.logspace(-30, 10, 12)[:, None]
     rows[3, 3], rows[7, 1], rows[11, 7] = 0, torch.nan, torch.inf
     owners = torch.tensor([0, 0, 1, 1, 1, 1, 1, 1, 1, 2, 3, 3])
+    ends = np.cumsum(np.bincount(owners))
     counts = histograms.HistogramCounts(
         schema.QUANTITIES, np.bincount(owners) * 8, torch.device("cpu")
     )
     for _ in range(2):  # memory is used again
-        counts.clear()
+        counts.begin()
         for first in range(0, 12, 4):
             of_block = owners[first : first + 4]
             start, stop = int(of_block[0]), int(of_block[-1]) + 1
-            table = histograms.count_rows(
-                rows[first : first + 4],
-                histograms.code_offsets(of_block - start),
-                stop - start,
-                torch.empty(4, 8, dtype=torch.int32),
-            )
-            for index in range(len(schema.QUANTITIES)):
-                counts.add(index, slice(start, stop), table.clone())
-        zeros = [np.array([0, 1, 0, 0])] * len(schema.QUANTITIES)
-        found = counts.take((), zeros, np.zeros(4, np.int64))
+            counts.begin_block(slice(start, stop))
+            for cut in histograms.cuts((of_block - start).numpy(), torch.device("cpu")):
+                table = histograms.count_rows(
+                    rows[first : first + 4][cut.rows],
+                    cut.offsets,
+                    cut.parameters.stop - cut.parameters.start,
+                    torch.empty(4, 8, dtype=torch.int32)[cut.rows],
+                )
+                parameters = slice(start + cut.parameters.start, start + cut.parameters.stop)
+                for index in range(len(schema.QUANTITIES)):
+                    counts.add(index, parameters, table.clone())
+            ended = np.flatnonzero(np.isin(ends, np.arange(first + 1, first + 5)))
+            zeros = [np.array([0, 1, 0, 0])[ended]] * len(schema.QUANTITIES)
+            is_there = np.ones((len(schema.QUANTITIES), len(ended)), bool)
+            counts.end_block(zeros, np.zeros(len(ended), np.int64), is_there)
+        found = counts.take().dense()
         for parameter in range(4):
             values = rows[owners == parameter].numpy()
             for index, quantity in enumerate(schema.QUANTITIES):

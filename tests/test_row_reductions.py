@@ -13,10 +13,11 @@ from tb_adam_plugin.callback.row_reductions import Relation
 @pytest.mark.parametrize("columns", [1, 8, 13, 256, 2040, 2048])
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_masks_of_any_length_are_counted(columns: int, share: float) -> None:
-    mask = torch.rand(5, columns) < share
-    out = torch.empty(5)
-    row_reductions.count(mask, out)
-    assert out.tolist() == mask.sum(1).tolist()
+    masks = torch.rand(3, 5, columns) < share
+    out = torch.full((6, 5), -1.0)
+    row_reductions.put_counts(masks, [4, 0, 2], out)
+    assert out[[4, 0, 2]].tolist() == masks.sum(2).tolist()
+    assert (out[[1, 3, 5]] == -1).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

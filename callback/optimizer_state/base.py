@@ -45,7 +45,8 @@ class ParameterState:
         exp_avg_sq: What the denominator is made of, not bias-corrected; None likewise.
         others: Further tensors, by the optimizer's own key.
         masks: Which elements the step moves, where it leaves some alone whatever the formula says:
-            1 or 0. No state of the optimizer; :class:`Rows` has them among the others.
+            not 0, or 0; may be sparse. No state of the optimizer; :class:`Rows` has them, dense,
+            among the others.
         step: How many steps this parameter has taken; a 0-dim tensor may live on any device. NaN
             where the optimizer does not count.
         numbers: Numbers beside the step that the formula needs, by the optimizer's own key.

@@ -63,7 +63,12 @@ class SparseAdamState(AdamState):
 
 
 def _touched(parameter: Tensor, gradient: Tensor) -> Tensor:
-    """Return 1 where a sparse gradient has indices, also if its value there is 0."""
-    mask = torch.zeros_like(parameter, requires_grad=False)
-    mask[tuple(gradient._indices())] = 1.0
-    return mask
+    """Return a sparse tensor, not 0 where a gradient has indices, also if its value there is 0."""
+    ones = torch.ones_like(gradient._values())
+    return torch.sparse_coo_tensor(
+        gradient._indices(),
+        ones,
+        parameter.shape,
+        device=gradient.device,
+        check_invariants=False,
+    ).coalesce()

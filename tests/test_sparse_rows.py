@@ -1,0 +1,93 @@
+"""Sparse gradients are read as their dense ones would be, without making them dense."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from recorded_run import read_run
+from torch import Tensor, nn
+
+from tb_adam_plugin.callback import AdamDebugCallback, norms, sparse_rows
+
+
+def gradient_of(shape: tuple[int, ...], rows: int, dtype: torch.dtype) -> Tensor:
+    generator = torch.Generator().manual_seed(3)
+    indices = torch.randint(shape[0], (1, rows), generator=generator)
+    values = torch.randn(rows, *shape[1:], generator=generator).to(dtype)
+    values[::3] = 0  # a row that is there, and has no gradient
+    return torch.sparse_coo_tensor(indices, values, shape, check_invariants=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("rows", [0, 1, 700])
+@pytest.mark.parametrize(
+    "shape", [(40_000, 64), (50_000, 50), (9_000, 3, 7), (90_000, 1), (20, 65_536)]
+)
+def test_norms_elements_and_dead_rows_are_those_of_the_dense_gradient(
+    shape: tuple[int, ...], rows: int, dtype: torch.dtype
+) -> None:
+    sparse = gradient_of(shape, min(rows, 40), dtype).coalesce()
+    dense = sparse.to_dense()
+    of_norms = torch.float64 if dtype == torch.float64 else torch.float32
+    found = sparse_rows.row_norms(sparse, of_norms)
+    expected = norms.row_norms(dense, of_norms)
+    if norms.has_row_norms(dense):
+        np.testing.assert_array_equal(found, expected)
+    else:  # parts, in the same order; how many are empty may differ
+        np.testing.assert_array_equal(found[found > 0], expected[expected > 0])
+    indices = torch.arange(0, dense.numel(), 13)
+    assert torch.equal(sparse_rows.elements(sparse, indices), dense.view(-1)[indices])
+    assert sparse_rows.count_dead(sparse) == int((dense == 0).flatten(1).all(1).sum())
+
+
+@pytest.mark.parametrize(
+    ("kind", "most"),
+    [(torch.optim.SparseAdam, 1024), (torch.optim.SGD, 1024), (torch.optim.SparseAdam, 10**6)],
+)
+@pytest.mark.parametrize("width", [16, 10, 64])
+def test_a_record_is_that_of_a_gradient_that_is_made_dense(
+    kind: type[torch.optim.Optimizer],
+    most: int,
+    width: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def trained(folder: Path) -> list[bytes]:
+        torch.manual_seed(0)
+        model = nn.Embedding(3_000, width, sparse=True)
+        optimizer = kind(model.parameters(), lr=1e-2)  # type: ignore[call-arg]
+        with AdamDebugCallback(
+            model,
+            optimizer,
+            log_dir=folder,
+            every_n_steps=1,
+            max_sampled_elements=most,
+            on_error="raise",
+        ):
+            for _ in range(3):
+                model(torch.randint(3_000, (900,))).square().sum().backward()
+                optimizer.step()
+                optimizer.zero_grad()
+        run = read_run(folder)
+        return [run.statistics[step].tobytes() for step in sorted(run.statistics)] + [
+            run.histogram(3, "weight", q).tobytes() for q in ("gradient", "update")
+        ]
+
+    as_it_is = trained(tmp_path / "sparse")
+    assert len(as_it_is) == 5
+    made_dense: list[tuple[int, ...]] = []
+    to_dense = Tensor.to_dense
+
+    def noted(tensor: Tensor) -> Tensor:
+        made_dense.append(tuple(tensor.shape))
+        return to_dense(tensor)
+
+    monkeypatch.setattr(Tensor, "to_dense", noted)
+    assert trained(tmp_path / "again") == as_it_is
+    assert bool(made_dense) == (most > 3_000 * width)
+    monkeypatch.setattr(sparse_rows, "can_be_read", lambda _: False)
+    assert trained(tmp_path / "dense") == as_it_is
+    assert made_dense
