@@ -49,7 +49,7 @@ _ALARMS_INSTEAD = frozenset({
     "nonfinite",
 })  # fmt: skip
 # Findings, questions among them, whose advice is a lower learning rate, and a higher one.
-_TOWARDS_LOWER = frozenset({
+TOWARDS_LOWER = frozenset({
     "lr_too_high", "lr_jump", "loss_blowup", "nonfinite", "dead_units", "gain_ratio_low",
     "noise_dominated", "converged",
 })  # fmt: skip
@@ -147,7 +147,7 @@ def _beside(reading: _AnyReading, findings: Sequence[Finding]) -> _AnyReading:
     for finding in findings:
         alarm = finding.severity != "info" and finding.rule in _ALARMS_INSTEAD
         too_low = reading.factor < 1 / thresholds.COMPASS_ABOUT
-        opposite = (finding.rule in _TOWARDS_LOWER and too_low) or (
+        opposite = (finding.rule in TOWARDS_LOWER and too_low) or (
             finding.rule in _TOWARDS_HIGHER and reading.factor > 0 and not too_low
         )
         if alarm or opposite:

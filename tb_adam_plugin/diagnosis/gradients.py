@@ -11,7 +11,14 @@ from .conditions import RESUMED, at_every_step, too_few, too_few_steps
 from .recorded_run import Flags, Float64s, Indices, Values
 from .rule import Condition, Evidence, Persistence, Rule, Severity
 from .second_moment import alive_share
-from .signals import Signals, is_settled, median, median_of_all, recent_median
+from .signals import (
+    Signals,
+    is_loss_known,
+    is_settled,
+    median,
+    median_of_all,
+    recent_median,
+)
 from .stretches import in_a_row, lasting
 from .wording import decay, named, number, one_digit, percent, step
 
@@ -351,6 +358,9 @@ def _harms(e: Evidence) -> bool:
 
 
 def _spike_severity(e: Evidence) -> Severity:
+    # A loss that says nothing of progress cannot say what a spike did to it.
+    if e.signals.has_loss and not e.signals.loss_is_measure:
+        return "info"
     if _harms(e):
         return "error"
     # Where next to no loss is left, the gradients of other batches are next to nothing.
@@ -608,6 +618,8 @@ def _noise(signals: Signals) -> Condition | str:
         (np.abs(smooth) < thresholds.NOISE_COSINE)
         & (now > (1 - thresholds.NOISE_FALL) * before)
         & (now > thresholds.NOISE_LOSS_SHARE * signals.starting_loss)
+        & (now < thresholds.LOSS_GREW * signals.starting_loss)
+        & is_loss_known(signals)
         & (signals.median("update_to_weight_ratio", weights) > thresholds.NOISE_RATIO)
         & (run.step > since)
     )

@@ -410,38 +410,74 @@ def _loss_blowup(signals: Signals) -> Condition:
     return at_every_step(signals, signals.smooth_loss, _blew_up(signals), limit)
 
 
+def _went_wrong(signals: Signals) -> bool:
+    """Whether anything but a loss that grew says that training went wrong.
+
+    Where an agent earns more, or an opponent learns, a loss grows while training goes well.
+    """
+    high = signals.smooth_loss > thresholds.LOSS_GREW_FAR * np.abs(signals.first_loss)
+    if high.sum() >= thresholds.LOSS_BLOWUP_POINTS and high[-1:].any():
+        return True
+    too_fast, jumped = _too_high(signals), _jumped(signals)
+    if too_fast.holds.any() or (isinstance(jumped, Condition) and jumped.holds.any()):
+        return True
+    run = signals.run
+    if (signals.largest("nonfinite_count", np.arange(len(run.parameters))) > 0).any():
+        return True
+    rms = signals.median("weight_rms", signals.started_weights)
+    return bool((rms > thresholds.LOSS_GREW_WEIGHTS * rms[:1]).any())
+
+
 def _loss_blowup_severity(e: Evidence) -> Severity:
-    return "error" if e.signals.loss_is_measure else "info"
+    return "error" if e.signals.loss_is_measure and _went_wrong(e.signals) else "info"
 
 
 def _loss_blowup_message(e: Evidence) -> str:
-    question = (
-        ""
-        if e.signals.loss_is_measure
-        else " A loss that is near 0 or changes its sign, as in reinforcement learning, is no "
-        "measure of progress. Is this one?"
-    )
+    if not e.signals.loss_is_measure:
+        question = (
+            " A loss that is near 0 or changes its sign, as in reinforcement learning, is no "
+            "measure of progress. Is this one?"
+        )
+    elif _loss_blowup_severity(e) == "info":
+        question = (
+            " In reinforcement learning and adversarial training a loss may grow while training "
+            "goes well, and nothing else says that it does not. Is this such a loss?"
+        )
+    else:
+        question = ""
+    loss = e.signals.column("loss")
+    began = float(loss[np.isfinite(loss)][0])
     return (
         f"The loss (average of {thresholds.LOSS_AVERAGE_STEPS} steps) reached {number(e.value)} at "
-        f"step {step(e.worst_step)}; it began at {number(e.signals.first_loss)}.{question}"
+        f"step {step(e.worst_step)}; it began at {number(began)}.{question}"
     )
+
+
+def _never_fell(e: Evidence) -> bool:
+    """Whether no mean of several losses before was below the first one."""
+    loss = e.signals.column("loss")[e.signals.steps < e.first_step]
+    loss, many = loss[np.isfinite(loss)], thresholds.FIRST_LOSSES
+    if loss.size < many:
+        return False
+    lowest = float(np.lib.stride_tricks.sliding_window_view(loss, many).mean(axis=1).min())
+    return lowest >= float(loss[0]) - thresholds.LOSS_FELL * abs(float(loss[0]))
 
 
 def _loss_blowup_advice(e: Evidence) -> str:
     if not e.signals.loss_is_measure:
         return ""
+    if _loss_blowup_severity(e) == "info":
+        sign = " It never fell: is the sign of the loss right?" if _never_fell(e) else ""
+        return f"Judge by what training is for: return, samples, validation.{sign}"
     lr = e.signals.usual_lr(NONE, e.first_step)
     tried = (
         f"Try lr {number(one_digit(lr / 10))} instead of {number(lr)}"
         if lr > 0
         else "Divide the learning rate by 10"
     )
-    before = e.signals.smooth_loss[e.signals.steps < e.first_step]
-    first = _loss_before(e.signals)
-    fell = (before < first - thresholds.LOSS_FELL * abs(first)).any()
     return (
         f"{tried}, or clip the gradient norm; see what happened before step {step(e.first_step)}."
-        + ("" if fell else " It never fell: is the sign of the loss right?")
+        + (" It never fell: is the sign of the loss right?" if _never_fell(e) else "")
     )
 
 
@@ -450,6 +486,7 @@ LOSS_BLOWUP = Rule(
     title="Loss blew up",
     question="Did the loss blow up?",
     needs=("loss",),
+    uses=("weight_rms", "nonfinite_count", _RATIO),
     condition=_loss_blowup,
     persistence=Persistence(thresholds.LOSS_BLOWUP_POINTS),
     severity=_loss_blowup_severity,
@@ -509,7 +546,8 @@ def _moves_little(
         return RESUMED
     threshold = thresholds.LR_TOO_LOW_RATIO_ALONE
     loss = signals.at_records(signals.smooth_loss)
-    slow = loss > thresholds.LR_TOO_LOW_LOSS_SHARE * signals.starting_loss
+    start = signals.starting_loss
+    slow = (loss > thresholds.LR_TOO_LOW_LOSS_SHARE * start) & (loss < thresholds.LOSS_GREW * start)
     holds = (ratio < threshold) & (ratio > 0) & slow & counts
     matrices = signals.run.weights_or_matrices
     return Condition(

@@ -443,6 +443,21 @@ def rectification(signals: Signals) -> Float64s:
     return np.where(now > 5, rectified, 1.0)
 
 
+def is_loss_known(signals: Signals) -> Flags:
+    """Records near which there is a finite loss, bool ``[records]``.
+
+    The smoothed loss stays where it was when a loss has become NaN.
+    """
+    loss_steps = signals.steps[np.isfinite(signals.column("loss"))]
+    if not loss_steps.size:
+        return np.zeros(signals.run.step.shape, bool)
+    usual = float(np.median(np.diff(loss_steps))) if loss_steps.size > 1 else 0.0
+    place = np.searchsorted(loss_steps, signals.run.step, "right") - 1
+    since = signals.run.step - loss_steps[np.maximum(place, 0)]
+    near = since <= max(thresholds.LASTING_STEPS, 2 * usual)
+    return np.asarray((place >= 0) & near)
+
+
 def has_converged(signals: Signals) -> Flags:
     """Records at which the loss is next to nothing of what it was, bool ``[records]``."""
     # Far below 0 nothing is of what it was.

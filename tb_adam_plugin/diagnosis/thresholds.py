@@ -26,6 +26,8 @@ ZERO_START = 0.05
 # What has to last must not be a matter of a few steps.
 LASTING_STEPS = 20.0
 LOSS_AVERAGE_STEPS = 10
+# Of a loss above so many times the first one nothing is said that is about one that stands still.
+LOSS_GREW = 1.1
 # What is said of a learning rate is said of where it is at least this share of its peak.
 NEAR_PEAK = 0.5
 # Stretches of one rule that are closer than this share of the run are one finding.
@@ -63,6 +65,11 @@ LOSS_BLOWUP_MARGIN = 0.5
 LOSS_BLOWUP_POINTS = 10
 # That share of the averaged losses has to be so high, too: one of them may be an outlier.
 LOSS_BLOWUP_SHARE = 0.5
+# It is an alarm where it ends at so many times the first losses, or where something else says that
+# training went wrong: weights that grew to so many times their first size, say. Healthy: by up to
+# 2.6. In reinforcement and adversarial training a loss may grow while training goes well.
+LOSS_GREW_FAR = 10.0
+LOSS_GREW_WEIGHTS = 3.0
 # By so large a share of the first loss it has to fall before it is said to have fallen.
 LOSS_FELL = 0.02
 # Change of the loss against what the gradient promised, median of the last windows that have it.
