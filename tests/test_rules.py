@@ -1114,6 +1114,39 @@ def test_a_spike_is_not_judged_by_a_loss_that_is_no_measure() -> None:
     assert found(changed(*spike, column("loss", NAN)))["gradient_spike"].severity == "warning"
 
 
+def test_a_schedule_that_is_stepped_too_often_is_told_by_its_shape() -> None:
+    def advice(lr: Any) -> str:
+        return found(changed(column("lr", lr)))["lr_decayed_early"].advice
+
+    stairs = advice(lambda t: 1e-3 * 0.1 ** (t // 20))
+    assert "as with StepLR" in stairs and "once an epoch" in stairs
+    assert "T_max" not in stairs
+    exponential = advice(lambda t: 1e-3 * 0.95**t)
+    assert "as with ExponentialLR" in exponential and "once an epoch" in exponential
+    cosine = advice(lambda t: 5e-4 * (1 + np.cos(np.pi * np.minimum(t, 100) / 100)) + 1e-9)
+    assert "counted in epochs (StepLR, ExponentialLR) once an epoch" in cosine
+    assert "T_max or total_steps = 500 or more" in cosine
+    assert "as with" not in cosine
+
+
+def test_what_is_left_of_a_clipped_gradient_is_left_over() -> None:
+    assert "stale_gradient" in found(changed(column("stale_gradient_ratio", 0.02, from_step=2)))
+    assert "stale_gradient" not in found(changed(column("stale_gradient_ratio", 0.005)))
+
+
+def test_recurrent_layers_are_not_told_to_use_another_activation() -> None:
+    assert "ReLU" in found(changed(*VANISHING))["vanishing_gradient"].advice
+
+    def recurrent(run: RecordedRun) -> RecordedRun:
+        parameters = tuple(
+            replace(p, name=p.name.replace("layers", "lstm")) for p in run.parameters
+        )
+        return replace(run, parameters=parameters)
+
+    advice = found(changed(*VANISHING, recurrent))["vanishing_gradient"].advice
+    assert "ReLU" not in advice and "normalization, or a Xavier gain" in advice
+
+
 def test_nothing_is_said_of_a_loss_that_is_no_number_any_more() -> None:
     flat = column("loss", flat_loss)
     assert "plateau" in found(changed(flat))

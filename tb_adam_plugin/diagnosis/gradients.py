@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -582,6 +583,18 @@ def _rank_correlation(rows: Float64s) -> Float64s:
     return correlation
 
 
+def _vanishing_advice(e: Evidence) -> str:
+    run = e.signals.run
+    words = " ".join(f"{run.names[i]} {run.parameters[i].module}" for i in run.weights).lower()
+    # The gates of a recurrent layer are sigmoids, and stay so.
+    recurrent = re.search(r"lstm|gru|rnn|weight_[ih]h_l\d", words)
+    activation = "" if recurrent else "use ReLU or GELU instead of sigmoid or tanh, "
+    return (
+        f"Add residual connections or normalization, {activation}or a Xavier gain. Adam makes up "
+        "for it until √v̂ comes near eps: then lower eps."
+    )
+
+
 VANISHING = Rule(
     id="vanishing_gradient",
     title="Gradients vanish towards the first layers",
@@ -593,10 +606,7 @@ VANISHING = Rule(
         f"From the last layer to the first one the loss becomes {number(10**e.value)} times less "
         "sensitive to a relative change of the weights, layer by layer."
     ),
-    advice=lambda e: (
-        "Add residual connections or normalization, use ReLU or GELU instead of sigmoid or tanh, "
-        "or a Xavier gain. Adam makes up for it until √v̂ comes near eps: then lower eps."
-    ),
+    advice=_vanishing_advice,
     reference="Glorot & Bengio 2010, Understanding the difficulty of training deep networks",
     explains=("eps_dominates", "eps_influences", "plateau", "lr_too_low", "layer_imbalance"),
 )

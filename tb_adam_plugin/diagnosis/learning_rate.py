@@ -328,7 +328,8 @@ def _too_high_message(e: Evidence) -> str:
     seen = (
         f"In {step(thresholds.LR_TOO_HIGH_PATH_STEPS)} of the first steps (up to step "
         f"{step(e.worst_step)}) the updates of a typical weight matrix add up to "
-        f"{number(e.value)} times its size, one of them to {number(_largest_ratio(e))}"
+        f"{number(e.value)} times its size; the largest of them is {number(_largest_ratio(e))} "
+        "times its size"
     )
     if _too_high_severity(e) == "info":
         return f"{seen}. Some networks bear it: does the loss rise at first?"
@@ -636,6 +637,44 @@ def _steps_since(holds: Flags, steps: Float64s) -> Float64s:
     return np.where(holds, steps[last] - steps[first], 0.0)
 
 
+def _drops_in_steps(signals: Signals, until: float) -> bool:
+    """Whether the learning rate stood still and dropped several times up to a step, as StepLR."""
+    lr = signals.lr[(signals.steps > signals.warmup_end) & (signals.steps <= until)]
+    lr = lr[np.isfinite(lr) & (lr > 0)]
+    drops = np.count_nonzero(np.diff(lr) < 0)
+    return drops >= thresholds.STEP_LR_DROPS and lr.size >= thresholds.STEP_LR_STANDS * drops
+
+
+def _decays_by_a_factor(signals: Signals, until: float) -> bool:
+    """Whether every step multiplied the learning rate by the same factor, as ExponentialLR."""
+    lr = signals.lr[(signals.steps > signals.warmup_end) & (signals.steps <= until)]
+    lr = lr[np.isfinite(lr) & (lr > 0)]
+    factors = lr[1:] / lr[:-1]
+    if factors.size < thresholds.STEP_LR_DROPS or not (factors < 1).all():
+        return False
+    return bool(np.ptp(factors) < thresholds.EXPONENTIAL_LR_SPREAD * (1 - factors.mean()))
+
+
+def _decayed_advice(e: Evidence) -> str:
+    length = step(e.signals.run.length)
+    epochs = "Step a schedule that is counted in epochs (StepLR, ExponentialLR) once an epoch"
+    in_steps = f"T_max or total_steps = {length} or more"
+    if _drops_in_steps(e.signals, e.first_step):
+        return (
+            f"The learning rate stands still and drops by a factor, as with StepLR. {epochs}, not "
+            f"once a batch; or count its step_size in batches, so that it lasts {length} steps."
+        )
+    if _decays_by_a_factor(e.signals, e.first_step):
+        return (
+            "Every step multiplies the learning rate by the same factor, as with ExponentialLR, or "
+            f"StepLR of step_size 1. {epochs}, not once a batch; or take a gamma that lasts {length} steps."
+        )
+    return (
+        f"{epochs}, not once a batch. One that is counted in steps has to end with the training: "
+        f"{in_steps}, stepped once for each optimizer step."
+    )
+
+
 LR_DECAYED_EARLY = Rule(
     id="lr_decayed_early",
     title="Learning rate decayed too early",
@@ -650,10 +689,7 @@ LR_DECAYED_EARLY = Rule(
         f"{percent((e.last_step - e.first_step) / max(1.0, e.signals.run.last_step))} of the run "
         "moves almost nothing."
     ),
-    advice=lambda e: (
-        "Step the scheduler once for each optimizer step, and let it end with the training: "
-        f"T_max or total_steps = {step(e.signals.run.length)} or more."
-    ),
+    advice=_decayed_advice,
     reference="",
     explains=("lr_too_low", "lost_updates", "plateau", "noise_dominated", "bimodal_update"),
 )

@@ -98,6 +98,11 @@ LEAST_WARMUP = 5.0
 LR_DECAYED_TO = 0.01
 LR_DECAYED_SHARE = 0.3
 LR_DECAYED_POINTS = 5
+# A learning rate that drops at most at every second step, so many times, is that of StepLR. One
+# whose factors from step to step differ by so small a share of the drop is that of ExponentialLR.
+STEP_LR_DROPS = 2
+STEP_LR_STANDS = 2.0
+EXPONENTIAL_LR_SPREAD = 0.01
 
 # What a gradient adds to exp_avg is halved after 34 and 138 steps. Healthy: up to 0.95.
 BETA1_TOO_HIGH_ASKS = 0.98
@@ -110,7 +115,8 @@ LR_ZERO_STEPS = 3
 
 NO_GRADIENT_POINTS = 3
 # Norm of what .grad held before the first backward pass of a step, against that of the gradient.
-STALE_GRADIENT_RATIO = 0.1
+# Healthy: 0. Of a gradient that was clipped to a fiftieth a fiftieth is left.
+STALE_GRADIENT_RATIO = 0.01
 STALE_GRADIENT_STEPS = 3
 # Where that was not recorded: cosine of exp_avg and the next gradient, and gradient norm against
 # the first ones.
