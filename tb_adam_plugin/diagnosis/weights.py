@@ -492,8 +492,11 @@ WITHOUT_GRADIENT = Rule(
     severity="info",
     message=lambda e: (
         f"{named(e.names, e.signals.run.names)}: in the optimizer, but without a gradient at every "
-        "recorded step. Is it used in the forward pass, and its requires_grad True?"
+        "recorded step. Is its requires_grad False, or does the forward pass not use it?"
     ),
-    advice=lambda e: "If that is meant, leave it out of the optimizer.",
+    advice=lambda e: (
+        "If it is frozen on purpose, leave it out of the optimizer. Otherwise set "
+        "requires_grad_(True), and see that the forward pass uses it without detach()."
+    ),
     reference="",
 )
