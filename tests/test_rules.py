@@ -169,6 +169,7 @@ PLANTED: Mapping[str, Sequence[Change]] = {
     ],
     "stale_second_moment": [statistic("gradient_surprise", 0.01, from_step=100)],
     "clip_constant": [column("gradient_norm", 1.0)],
+    "warmup_not_over": [column("lr", lambda t: 1e-6 * t)],
     "l2_in_adam": [optimizer("Adam", decoupled_weight_decay=False)],
     "parameter_without_gradient": [
         statistic("zero_gradient_fraction", NAN, of=["layers.1.bias"]),
@@ -377,6 +378,12 @@ NEAR: Sequence[tuple[str, str, Sequence[Change]]] = [
         "converged",
         [*DECAY, column("loss", lambda t: 2.3 * np.exp(-t / 2))],
     ),
+    (
+        "warmup_not_over",
+        "at the start of a long run",
+        [column("lr", lambda t: 1e-6 * t), lambda run: replace(run, total_steps=5000)],
+    ),
+    ("warmup_not_over", "over", [column("lr", lambda t: 1e-6 * np.minimum(t, 400))]),
     ("lr_decayed_early", "at the end", [column("lr", 1e-6, from_step=400)]),
     ("lr_decayed_early", "not so low", [column("lr", 2e-5, from_step=200)]),
     (
@@ -1119,10 +1126,12 @@ def test_a_schedule_that_is_stepped_too_often_is_told_by_its_shape() -> None:
         return found(changed(column("lr", lr)))["lr_decayed_early"].advice
 
     stairs = advice(lambda t: 1e-3 * 0.1 ** (t // 20))
-    assert "as with StepLR" in stairs and "once an epoch" in stairs
+    assert "as with StepLR" in stairs
+    assert "once an epoch" in stairs
     assert "T_max" not in stairs
     exponential = advice(lambda t: 1e-3 * 0.95**t)
-    assert "as with ExponentialLR" in exponential and "once an epoch" in exponential
+    assert "as with ExponentialLR" in exponential
+    assert "once an epoch" in exponential
     cosine = advice(lambda t: 5e-4 * (1 + np.cos(np.pi * np.minimum(t, 100) / 100)) + 1e-9)
     assert "counted in epochs (StepLR, ExponentialLR) once an epoch" in cosine
     assert "T_max or total_steps = 500 or more" in cosine
@@ -1144,7 +1153,31 @@ def test_recurrent_layers_are_not_told_to_use_another_activation() -> None:
         return replace(run, parameters=parameters)
 
     advice = found(changed(*VANISHING, recurrent))["vanishing_gradient"].advice
-    assert "ReLU" not in advice and "normalization, or a Xavier gain" in advice
+    assert "ReLU" not in advice
+    assert "normalization, or a Xavier gain" in advice
+
+
+def test_a_warm_up_that_is_not_over_is_the_reason_why_nothing_is_judged() -> None:
+    diagnosis = diagnose(changed(column("lr", lambda t: 1e-6 * t)))
+    reasons = not_evaluated(diagnosis)
+    for rule in ("lr_too_low", "dead_units", "plateau", "eps_dominates"):
+        assert reasons[rule] == (
+            "the learning rate still rises at the last step (500), needs a settled one"
+        )
+    short = replace(changed(column("lr", lambda t: 1e-6 * t)), total_steps=500)
+    assert "warmup_not_over" in found(short)
+
+
+def test_recording_more_often_is_advised_by_an_option_that_was_not_given() -> None:
+    few = make_run(last=60)
+    assert "total_steps= or every_n_steps= records" in not_evaluated(diagnose(few))["lr_too_low"]
+    given = not_evaluated(diagnose(replace(few, total_steps=60)))["lr_too_low"]
+    assert given.endswith(": every_n_steps= records more often")
+    thinner = [column("every_n_steps", 10.0), column("wanted_every_n_steps", 1.0)]
+    for change in thinner:
+        few = change(few)
+    limited = not_evaluated(diagnose(few))["lr_too_low"]
+    assert limited.endswith(": a larger max_overhead= records more often")
 
 
 def test_nothing_is_said_of_a_loss_that_is_no_number_any_more() -> None:

@@ -39,6 +39,7 @@ _RATIO = "update_to_weight_ratio"
 
 CANNOT_BE_TOLD = "cannot be told"
 NOT_ENOUGH_DATA = "not enough data"
+STILL_RISES = "cannot be told: it still rises"
 
 # Alarms that say what is wrong with the learning rate, or why the cosine means nothing.
 _ALARMS_INSTEAD = frozenset({
@@ -199,6 +200,7 @@ def _readings(
     factors[~hidden & ~_is_borne_out(factors, ratio, growth)] = np.nan
     factors[~counts[kept]] = np.nan
     few = count_windows(signals.run.step, counts) < thresholds.COMPASS_WINDOWS
+    unread = STILL_RISES if signals.is_warming_up else NOT_ENOUGH_DATA
     if few:
         factors[:] = np.nan
     # The last record at which the learning rate was near its peak has the say.
@@ -208,7 +210,7 @@ def _readings(
     return [
         Reading(
             name,
-            NOT_ENOUGH_DATA if few else in_words(float(factors[last, i]), at_peak=decayed),
+            unread if few else in_words(float(factors[last, i]), at_peak=decayed),
             float(factors[last, i]),
             float(cosine[last, i]),
             step,

@@ -138,7 +138,7 @@ def _apply(rule: Rule, signals: Signals) -> list[Finding] | str:
     stretches = find_stretches(condition, rule.persistence, gap, most)
     if not stretches:
         # What has fired is said, however few records there are.
-        return too_few(condition, rule.persistence) or []
+        return too_few(condition, rule.persistence, signals) or []
     return [_finding(rule, _evidence(signals, condition, stretch)) for stretch in stretches]
 
 

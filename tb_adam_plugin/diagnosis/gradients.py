@@ -184,7 +184,7 @@ def _adding_up(signals: Signals) -> Condition | str:
         run.step, holds, cosine, thresholds.STALE_GRADIENT_COSINE, blame=lambda record: weights
     )
     points = Persistence(thresholds.STALE_GRADIENT_POINTS)
-    return replace(found, holds=lasting(found, points), lacking=too_few(found, points))
+    return replace(found, holds=lasting(found, points), lacking=too_few(found, points, signals))
 
 
 def _stale_gradient_message(e: Evidence) -> str:

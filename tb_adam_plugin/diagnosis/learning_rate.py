@@ -612,6 +612,39 @@ LR_TOO_LOW = Rule(
 )
 
 
+# --- rises all along ----------------------------------------------------------------------------
+
+
+def _warmup_not_over(signals: Signals) -> Condition | None:
+    """A learning rate that still rises at the last step, of a run that is no more at its start."""
+    last = signals.run.last_step
+    late = last >= thresholds.WARMUP_NOT_OVER_SHARE * signals.run.length
+    long = signals.run.total_steps > 0 or last >= thresholds.WARMUP_NOT_OVER_STEPS
+    if not (signals.is_warming_up and late and long):
+        return None
+    ends = np.array([signals.run.first_step, last])
+    return Condition(ends, np.ones(2, bool), np.full(2, last), 0.0)
+
+
+WARMUP_NOT_OVER = Rule(
+    id="warmup_not_over",
+    title="The warm-up is not over",
+    needs=("lr",),
+    condition=_warmup_not_over,
+    persistence=Persistence(),
+    severity="info",
+    message=lambda e: (
+        f"The learning rate still rises at step {step(e.last_step)}. What needs a settled one is "
+        "therefore not judged, among it whether the learning rate is too low."
+    ),
+    advice=lambda e: (
+        "If training ends here, the warm-up is longer than the run: give it 1 to 10 % of the steps "
+        "that there are."
+    ),
+    reference="",
+)
+
+
 # --- decayed too early --------------------------------------------------------------------------
 
 
@@ -667,7 +700,8 @@ def _decayed_advice(e: Evidence) -> str:
     if _decays_by_a_factor(e.signals, e.first_step):
         return (
             "Every step multiplies the learning rate by the same factor, as with ExponentialLR, or "
-            f"StepLR of step_size 1. {epochs}, not once a batch; or take a gamma that lasts {length} steps."
+            f"StepLR of step_size 1. {epochs}, not once a batch; or take a gamma that lasts "
+            f"{length} steps."
         )
     return (
         f"{epochs}, not once a batch. One that is counted in steps has to end with the training: "

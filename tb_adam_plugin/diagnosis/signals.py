@@ -209,7 +209,7 @@ class Signals:
             What somebody has chosen, and no value of a schedule on its way; NaN where that is not
             known: without a learning rate above 0, and where a warm-up has not ended.
         """
-        if self.warmup_end and self.warmup_end >= self.run.last_step:
+        if self.is_warming_up:
             return float("nan")
         end, values = max(step, self.warmup_end), self.run.hyperparameters.get("lr")
         groups = self.run.group_of[parameters]
@@ -232,6 +232,11 @@ class Signals:
         ended = np.flatnonzero(lr[1:] <= lr[:-1])
         end = int(ended[0]) if ended.size else lr.size - 1
         return float(step[end]) if end else 0.0
+
+    @cached_property
+    def is_warming_up(self) -> bool:
+        """Whether the learning rate still rises at the last step."""
+        return bool(self.warmup_end and self.warmup_end >= self.run.last_step)
 
     @cached_property
     def settled(self) -> float:

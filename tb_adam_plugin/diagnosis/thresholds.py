@@ -94,6 +94,10 @@ LR_TOO_LOW_MOST_RATIO = 1e-2
 # A warm-up takes 2/(1 - beta2) steps, or so large a share of the run.
 WARMUP_SHARE = 0.1
 LEAST_WARMUP = 5.0
+# A warm-up that goes on for so large a share of the run is said to, from so many steps on where it
+# is not known how many there will be.
+WARMUP_NOT_OVER_SHARE = 0.5
+WARMUP_NOT_OVER_STEPS = 100
 # Learning rate against its peak, for so large a share of the run.
 LR_DECAYED_TO = 0.01
 LR_DECAYED_SHARE = 0.3
