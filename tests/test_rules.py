@@ -1230,6 +1230,21 @@ def test_small_weights_that_the_loss_feels_are_a_question() -> None:
     assert found(unknown)["init_too_small"].severity == "error"
 
 
+def test_small_weights_that_train_are_a_question() -> None:
+    def small(scale: float, loss: float) -> Finding:
+        weights = statistic("weight_rms", scale / 8, of=MATRICES, only=[0])
+        silent = statistic("elasticity", 1e-5, only=[0])
+        return found(changed(weights, silent, column("loss", loss, from_step=100)))[
+            "init_too_small"
+        ]
+
+    asked = small(0.08, 1.0)
+    assert (asked.severity, asked.advice) == ("info", "")
+    assert "GPT-2" in asked.text
+    assert small(0.08, 2.3).severity == "error"
+    assert small(0.01, 1.0).severity == "error"
+
+
 def test_the_usual_deviation_is_not_too_large_at_a_large_fan_in() -> None:
     def wide(run: RecordedRun) -> RecordedRun:
         parameters = tuple(

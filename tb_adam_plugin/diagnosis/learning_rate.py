@@ -675,7 +675,8 @@ def _drops_in_steps(signals: Signals, until: float) -> bool:
     lr = signals.lr[(signals.steps > signals.warmup_end) & (signals.steps <= until)]
     lr = lr[np.isfinite(lr) & (lr > 0)]
     drops = np.count_nonzero(np.diff(lr) < 0)
-    return drops >= thresholds.STEP_LR_DROPS and lr.size >= thresholds.STEP_LR_STANDS * drops
+    often = drops >= thresholds.STEP_LR_DROPS
+    return bool(often and lr.size >= thresholds.STEP_LR_STANDS * drops)
 
 
 def _decays_by_a_factor(signals: Signals, until: float) -> bool:

@@ -212,6 +212,8 @@ INIT_TOO_SMALL = 0.1
 # Median elasticity of the first step, from which on signals arrive all the same, as in networks of
 # sines. Weights that are too small: up to 5e-5; healthy: from 0.03; sines: 1.4.
 INIT_ARRIVES = 0.01
+# Weights above this that train are asked about. Harmed: up to 0.02.
+INIT_MAY_TRAIN = 0.03
 INIT_TOO_LARGE = 2.0
 # As large language models begin, 0.02, whatever the fan-in: not too large by itself.
 INIT_USUAL_STD = 0.03
