@@ -169,6 +169,7 @@ PLANTED: Mapping[str, Sequence[Change]] = {
     ],
     "stale_second_moment": [statistic("gradient_surprise", 0.01, from_step=100)],
     "clip_constant": [column("gradient_norm", 1.0)],
+    "warmup_not_over": [column("lr", lambda t: 1e-6 * t)],
     "l2_in_adam": [optimizer("Adam", decoupled_weight_decay=False)],
     "parameter_without_gradient": [
         statistic("zero_gradient_fraction", NAN, of=["layers.1.bias"]),
@@ -377,6 +378,12 @@ NEAR: Sequence[tuple[str, str, Sequence[Change]]] = [
         "converged",
         [*DECAY, column("loss", lambda t: 2.3 * np.exp(-t / 2))],
     ),
+    (
+        "warmup_not_over",
+        "at the start of a long run",
+        [column("lr", lambda t: 1e-6 * t), lambda run: replace(run, total_steps=5000)],
+    ),
+    ("warmup_not_over", "over", [column("lr", lambda t: 1e-6 * np.minimum(t, 400))]),
     ("lr_decayed_early", "at the end", [column("lr", 1e-6, from_step=400)]),
     ("lr_decayed_early", "not so low", [column("lr", 2e-5, from_step=200)]),
     (
@@ -1063,6 +1070,126 @@ def test_nonfinite_loss_or_norm_between_records_is_found() -> None:
 # --- what is no alarm ---------------------------------------------------------------------------
 
 
+def test_a_loss_that_grows_is_an_alarm_only_where_something_else_went_wrong() -> None:
+    grows: list[Change] = [column("loss", lambda t: 18.0 + t / 20)]
+    asked = found(changed(*grows))["loss_blowup"]
+    assert (asked.severity, asked.title) == ("info", "Did the loss blow up?")
+    assert "In reinforcement learning and adversarial training" in asked.text
+    assert "Try lr" not in asked.advice
+    assert "plateau" not in found(changed(*grows))
+    grown = [*grows, statistic("weight_rms", 10.0, from_step=300)]
+    assert found(changed(*grown))["loss_blowup"].severity == "error"
+    jumped = [*grows, column("lr", 0.1, from_step=200)]
+    assert found(changed(*jumped))["loss_blowup"].severity == "error"
+    bad = [*grows, statistic("nonfinite_count", 3.0, of=["head.weight"], from_step=400)]
+    assert found(changed(*bad))["loss_blowup"].severity == "error"
+    too_fast = [*TOO_FAST, *grows]
+    assert found(changed(*too_fast))["loss_blowup"].severity == "error"
+    far = [column("loss", lambda t: 18.0 + t)]
+    assert found(changed(*far))["loss_blowup"].severity == "error"
+    came_down = [*far, column("loss", 40.0, from_step=400)]
+    assert found(changed(*came_down))["loss_blowup"].severity == "info"
+
+
+def test_a_loss_is_said_never_to_have_fallen_only_where_that_is_so() -> None:
+    grows = [column("loss", lambda t: 18.0 + t / 20)]
+    fell = [*grows, column("loss", 17.0, from_step=2, to_step=20)]
+    assert "never fell" in found(changed(*grows))["loss_blowup"].advice
+    assert "never fell" not in found(changed(*fell))["loss_blowup"].advice
+
+
+def test_a_loss_is_said_to_have_begun_with_the_first_one() -> None:
+    steps = [column("loss", 7.24, to_step=1), column("loss", 585.0, from_step=2, to_step=9)]
+    rose = found(changed(*steps, column("loss", 7000.0, from_step=10)))["loss_blowup"]
+    assert "it began at 7.2." in rose.text
+
+
+def test_no_two_findings_advise_opposite_learning_rates() -> None:
+    assert "Try lr 0.01" in found(changed(*SLOW))["lr_too_low"].advice
+    for other in ([column("loss", lambda t: 18.0 + t / 20)], PLANTED["dead_units"]):
+        findings = found(changed(*SLOW, *other))
+        assert "speaks against a higher" in findings["lr_too_low"].advice
+        assert "Try lr" not in findings["lr_too_low"].advice
+
+
+def test_a_spike_is_not_judged_by_a_loss_that_is_no_measure() -> None:
+    spike = [column("gradient_norm", 100.0, from_step=300, to_step=300)]
+    later = column("loss", 4.0, from_step=300)
+    assert found(changed(*spike, later))["gradient_spike"].severity == "error"
+    signed = [column("loss", lambda t: 0.3 * np.sin(t)), later]
+    assert found(changed(*spike, *signed))["gradient_spike"].severity == "info"
+    assert found(changed(*spike, column("loss", NAN)))["gradient_spike"].severity == "warning"
+
+
+def test_a_schedule_that_is_stepped_too_often_is_told_by_its_shape() -> None:
+    def advice(lr: Any) -> str:
+        return found(changed(column("lr", lr)))["lr_decayed_early"].advice
+
+    stairs = advice(lambda t: 1e-3 * 0.1 ** (t // 20))
+    assert "as with StepLR" in stairs
+    assert "once an epoch" in stairs
+    assert "T_max" not in stairs
+    exponential = advice(lambda t: 1e-3 * 0.95**t)
+    assert "as with ExponentialLR" in exponential
+    assert "once an epoch" in exponential
+    cosine = advice(lambda t: 5e-4 * (1 + np.cos(np.pi * np.minimum(t, 100) / 100)) + 1e-9)
+    assert "counted in epochs (StepLR, ExponentialLR) once an epoch" in cosine
+    assert "T_max or total_steps = 500 or more" in cosine
+    assert "as with" not in cosine
+
+
+def test_what_is_left_of_a_clipped_gradient_is_left_over() -> None:
+    assert "stale_gradient" in found(changed(column("stale_gradient_ratio", 0.02, from_step=2)))
+    assert "stale_gradient" not in found(changed(column("stale_gradient_ratio", 0.005)))
+
+
+def test_recurrent_layers_are_not_told_to_use_another_activation() -> None:
+    assert "ReLU" in found(changed(*VANISHING))["vanishing_gradient"].advice
+
+    def recurrent(run: RecordedRun) -> RecordedRun:
+        parameters = tuple(
+            replace(p, name=p.name.replace("layers", "lstm")) for p in run.parameters
+        )
+        return replace(run, parameters=parameters)
+
+    advice = found(changed(*VANISHING, recurrent))["vanishing_gradient"].advice
+    assert "ReLU" not in advice
+    assert "normalization, or a Xavier gain" in advice
+
+
+def test_a_warm_up_that_is_not_over_is_the_reason_why_nothing_is_judged() -> None:
+    diagnosis = diagnose(changed(column("lr", lambda t: 1e-6 * t)))
+    reasons = not_evaluated(diagnosis)
+    for rule in ("lr_too_low", "dead_units", "plateau", "eps_dominates"):
+        assert reasons[rule] == (
+            "the learning rate still rises at the last step (500), needs a settled one"
+        )
+    short = replace(changed(column("lr", lambda t: 1e-6 * t)), total_steps=500)
+    assert "warmup_not_over" in found(short)
+
+
+def test_recording_more_often_is_advised_by_an_option_that_was_not_given() -> None:
+    few = make_run(last=60)
+    assert "total_steps= or every_n_steps= records" in not_evaluated(diagnose(few))["lr_too_low"]
+    given = not_evaluated(diagnose(replace(few, total_steps=60)))["lr_too_low"]
+    assert given.endswith(": every_n_steps= records more often")
+    thinner = [column("every_n_steps", 10.0), column("wanted_every_n_steps", 1.0)]
+    for change in thinner:
+        few = change(few)
+    limited = not_evaluated(diagnose(few))["lr_too_low"]
+    assert limited.endswith(": a larger max_overhead= records more often")
+
+
+def test_nothing_is_said_of_a_loss_that_is_no_number_any_more() -> None:
+    flat = column("loss", flat_loss)
+    assert "plateau" in found(changed(flat))
+    lost = column("loss", NAN, from_step=100)
+    assert "plateau" not in found(changed(flat, lost))
+    assert "noise_dominated" not in found(changed(*NOISY, lost))
+    seldom = column("loss", lambda t: np.where(t % 50 == 1, 2.3, NAN))
+    assert "plateau" in found(changed(seldom))
+
+
 def test_a_loss_that_is_no_measure_is_asked_about() -> None:
     for loss in (
         [column("loss", lambda t: 0.3 * np.sin(t)), column("loss", 4.0, from_step=300)],
@@ -1101,6 +1228,21 @@ def test_small_weights_that_the_loss_feels_are_a_question() -> None:
     assert "networks of sines?" in asked.text
     unknown = changed(small, without("elasticity"))
     assert found(unknown)["init_too_small"].severity == "error"
+
+
+def test_small_weights_that_train_are_a_question() -> None:
+    def small(scale: float, loss: float) -> Finding:
+        weights = statistic("weight_rms", scale / 8, of=MATRICES, only=[0])
+        silent = statistic("elasticity", 1e-5, only=[0])
+        return found(changed(weights, silent, column("loss", loss, from_step=100)))[
+            "init_too_small"
+        ]
+
+    asked = small(0.08, 1.0)
+    assert (asked.severity, asked.advice) == ("info", "")
+    assert "GPT-2" in asked.text
+    assert small(0.08, 2.3).severity == "error"
+    assert small(0.01, 1.0).severity == "error"
 
 
 def test_the_usual_deviation_is_not_too_large_at_a_large_fan_in() -> None:

@@ -707,6 +707,7 @@ def test_learning_rate_compass_points_and_opens_with_the_keyboard(
         untold = panel.locator("li").nth(3)
         expect(untold).to_contain_text("cannot be told")
         expect(untold.locator(".pointer, path")).to_have_count(0)
+        expect(untold.locator(".gauge")).to_have_count(0)
         history = panel.locator(".compass-body > svg")
         expect(history).to_have_attribute(
             "aria-label", "History of the run: the best at step 100, 1/10 of the best at step 200"

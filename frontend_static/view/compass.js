@@ -68,26 +68,24 @@ export function Compass({ compass }) {
   </section>`;
 }
 
-/** A pointer on the scale; none where nothing can be told. @param {{name: string, reading: Needle, scale: Scale}} props */
+/** A pointer on the scale; neither where nothing can be told. @param {{name: string, reading: Needle, scale: Scale}} props */
 function Gauge({ name, reading, scale }) {
   const { factor, text } = reading;
+  if (factor === null) return html`<span></span>`; // the text beside it says why
   const [from, to] = scale.about.map((edge) => 100 * placeOf(edge, scale));
-  const meter =
-    factor === null
-      ? { role: 'img', 'aria-label': `Learning rate of ${name}: ${text}` }
-      : {
-          role: 'meter',
-          'aria-label': `Learning rate of ${name} over the best one`,
-          'aria-valuemin': scale.low,
-          'aria-valuemax': scale.high,
-          'aria-valuenow': factor,
-          'aria-valuetext': text,
-        };
+  const meter = {
+    role: 'meter',
+    'aria-label': `Learning rate of ${name} over the best one`,
+    'aria-valuemin': scale.low,
+    'aria-valuemax': scale.high,
+    'aria-valuenow': factor,
+    'aria-valuetext': text,
+  };
   const title = `${text}. Left: ${timesBest(scale.low)}; right: ${timesBest(scale.high)}`;
   return html`<span class="gauge" title=${title} ...${meter}>
     <i class="about" style="left:${from}%;width:${to - from}%"></i>
     ${scale.marks.map((mark) => html`<i key=${mark} class="notch" style="left:${100 * placeOf(mark, scale)}%"></i>`)}
-    ${factor !== null && html`<i class="pointer" style="left:${100 * placeOf(factor, scale)}%"></i>`}
+    <i class="pointer" style="left:${100 * placeOf(factor, scale)}%"></i>
   </span>`;
 }
 

@@ -39,6 +39,7 @@ _RATIO = "update_to_weight_ratio"
 
 CANNOT_BE_TOLD = "cannot be told"
 NOT_ENOUGH_DATA = "not enough data"
+STILL_RISES = "cannot be told: it still rises"
 
 # Alarms that say what is wrong with the learning rate, or why the cosine means nothing.
 _ALARMS_INSTEAD = frozenset({
@@ -49,7 +50,7 @@ _ALARMS_INSTEAD = frozenset({
     "nonfinite",
 })  # fmt: skip
 # Findings, questions among them, whose advice is a lower learning rate, and a higher one.
-_TOWARDS_LOWER = frozenset({
+TOWARDS_LOWER = frozenset({
     "lr_too_high", "lr_jump", "loss_blowup", "nonfinite", "dead_units", "gain_ratio_low",
     "noise_dominated", "converged",
 })  # fmt: skip
@@ -147,7 +148,7 @@ def _beside(reading: _AnyReading, findings: Sequence[Finding]) -> _AnyReading:
     for finding in findings:
         alarm = finding.severity != "info" and finding.rule in _ALARMS_INSTEAD
         too_low = reading.factor < 1 / thresholds.COMPASS_ABOUT
-        opposite = (finding.rule in _TOWARDS_LOWER and too_low) or (
+        opposite = (finding.rule in TOWARDS_LOWER and too_low) or (
             finding.rule in _TOWARDS_HIGHER and reading.factor > 0 and not too_low
         )
         if alarm or opposite:
@@ -199,6 +200,7 @@ def _readings(
     factors[~hidden & ~_is_borne_out(factors, ratio, growth)] = np.nan
     factors[~counts[kept]] = np.nan
     few = count_windows(signals.run.step, counts) < thresholds.COMPASS_WINDOWS
+    unread = STILL_RISES if signals.is_warming_up else NOT_ENOUGH_DATA
     if few:
         factors[:] = np.nan
     # The last record at which the learning rate was near its peak has the say.
@@ -208,7 +210,7 @@ def _readings(
     return [
         Reading(
             name,
-            NOT_ENOUGH_DATA if few else in_words(float(factors[last, i]), at_peak=decayed),
+            unread if few else in_words(float(factors[last, i]), at_peak=decayed),
             float(factors[last, i]),
             float(cosine[last, i]),
             step,

@@ -6,6 +6,7 @@ import numpy as np
 
 from . import thresholds
 from .recorded_run import Flags, Float64s, Indices, Values
+from .recording import thinned_records
 from .rule import Condition, Persistence
 from .signals import Signals
 from .windows import count_windows
@@ -13,7 +14,6 @@ from .wording import counted, step
 
 NONE: Indices = np.empty(0, np.intp)
 RESUMED = "the run was resumed, and its first steps were not recorded"
-MORE_OFTEN = "total_steps= or every_n_steps= records more often"
 
 
 def median_beyond(
@@ -126,13 +126,17 @@ def all_along(
     )
 
 
-def too_few(condition: Condition, persistence: Persistence) -> str:
+def too_few(condition: Condition, persistence: Persistence, signals: Signals) -> str:
     """Say that a rule which found nothing could not have found anything, or "".
 
     Args:
         condition: Of the rule.
         persistence: For how long it has to hold.
+        signals: The run.
     """
+    if signals.is_warming_up and condition.since >= signals.warmup_end:
+        last = step(signals.run.last_step)
+        return f"the learning rate still rises at the last step ({last}), needs a settled one"
     if condition.lacking:
         return condition.lacking
     if condition.known is None:
@@ -152,7 +156,19 @@ def too_few(condition: Condition, persistence: Persistence) -> str:
         return f"records of {width * windows} steps{after}, needs {width * needed}"
     few = f"{counted(records, 'record')}{after}, needs {needed}"
     apart = np.diff(condition.step[-4:])
-    return f"{few}: {MORE_OFTEN}" if apart.size and np.median(apart) > width else few
+    return f"{few}: {_more_often(signals)}" if apart.size and np.median(apart) > width else few
+
+
+def _more_often(signals: Signals) -> str:
+    """Say which option records more often."""
+    run = signals.run
+    if thinned_records(run):
+        options = "a larger max_overhead="
+    elif run.total_steps:
+        options = "every_n_steps="
+    else:
+        options = "total_steps= or every_n_steps="
+    return f"{options} records more often"
 
 
 def too_few_steps(signals: Signals, needed: int) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from . import thresholds
-from .compass import Compass, read_compass
+from .compass import TOWARDS_LOWER, Compass, read_compass
 from .conditions import too_few
 from .recorded_run import Indices, RecordedRun, in_order
 from .recording import thinned_records
@@ -75,7 +75,7 @@ def diagnose(
                 not_evaluated.append(NotEvaluated(rule.id, rule.title, found))
             else:
                 findings += found
-        explained = tuple(_with_causes(findings, rules))
+        explained = tuple(_with_causes(_of_one_mind(findings), rules))
         compass = read_compass(signals, explained) if with_compass else None
     recording = thinned_records(signals.run)
     return Diagnosis(explained, tuple(not_evaluated), compass, signals, recording)
@@ -138,7 +138,7 @@ def _apply(rule: Rule, signals: Signals) -> list[Finding] | str:
     stretches = find_stretches(condition, rule.persistence, gap, most)
     if not stretches:
         # What has fired is said, however few records there are.
-        return too_few(condition, rule.persistence) or []
+        return too_few(condition, rule.persistence, signals) or []
     return [_finding(rule, _evidence(signals, condition, stretch)) for stretch in stretches]
 
 
@@ -183,6 +183,20 @@ def _finding(rule: Rule, evidence: Evidence) -> Finding:
         evidence.value,
         evidence.threshold,
     )
+
+
+def _of_one_mind(findings: Sequence[Finding]) -> list[Finding]:
+    """Leave no two findings that would change the learning rate in opposite directions.
+
+    What says that steps are too short is a question, and asks without a value where another
+    finding says that they are too long.
+    """
+    lower = [f for f in findings if f.rule in TOWARDS_LOWER]
+    lower.sort(key=lambda finding: SEVERITIES.index(finding.severity))
+    if not lower:
+        return list(findings)
+    other = f"“{lower[0].title}” speaks against a higher learning rate: answer that first."
+    return [replace(f, advice=other) if f.rule == "lr_too_low" else f for f in findings]
 
 
 def _with_causes(findings: Sequence[Finding], rules: Sequence[Rule]) -> list[Finding]:

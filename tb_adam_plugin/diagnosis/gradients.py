@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,14 @@ from .conditions import RESUMED, at_every_step, too_few, too_few_steps
 from .recorded_run import Flags, Float64s, Indices, Values
 from .rule import Condition, Evidence, Persistence, Rule, Severity
 from .second_moment import alive_share
-from .signals import Signals, is_settled, median, median_of_all, recent_median
+from .signals import (
+    Signals,
+    is_loss_known,
+    is_settled,
+    median,
+    median_of_all,
+    recent_median,
+)
 from .stretches import in_a_row, lasting
 from .wording import decay, named, number, one_digit, percent, step
 
@@ -176,7 +184,7 @@ def _adding_up(signals: Signals) -> Condition | str:
         run.step, holds, cosine, thresholds.STALE_GRADIENT_COSINE, blame=lambda record: weights
     )
     points = Persistence(thresholds.STALE_GRADIENT_POINTS)
-    return replace(found, holds=lasting(found, points), lacking=too_few(found, points))
+    return replace(found, holds=lasting(found, points), lacking=too_few(found, points, signals))
 
 
 def _stale_gradient_message(e: Evidence) -> str:
@@ -351,6 +359,9 @@ def _harms(e: Evidence) -> bool:
 
 
 def _spike_severity(e: Evidence) -> Severity:
+    # A loss that says nothing of progress cannot say what a spike did to it.
+    if e.signals.has_loss and not e.signals.loss_is_measure:
+        return "info"
     if _harms(e):
         return "error"
     # Where next to no loss is left, the gradients of other batches are next to nothing.
@@ -572,6 +583,18 @@ def _rank_correlation(rows: Float64s) -> Float64s:
     return correlation
 
 
+def _vanishing_advice(e: Evidence) -> str:
+    run = e.signals.run
+    words = " ".join(f"{run.names[i]} {run.parameters[i].module}" for i in run.weights).lower()
+    # The gates of a recurrent layer are sigmoids, and stay so.
+    recurrent = re.search(r"lstm|gru|rnn|weight_[ih]h_l\d", words)
+    activation = "" if recurrent else "use ReLU or GELU instead of sigmoid or tanh, "
+    return (
+        f"Add residual connections or normalization, {activation}or a Xavier gain. Adam makes up "
+        "for it until √v̂ comes near eps: then lower eps."
+    )
+
+
 VANISHING = Rule(
     id="vanishing_gradient",
     title="Gradients vanish towards the first layers",
@@ -583,10 +606,7 @@ VANISHING = Rule(
         f"From the last layer to the first one the loss becomes {number(10**e.value)} times less "
         "sensitive to a relative change of the weights, layer by layer."
     ),
-    advice=lambda e: (
-        "Add residual connections or normalization, use ReLU or GELU instead of sigmoid or tanh, "
-        "or a Xavier gain. Adam makes up for it until √v̂ comes near eps: then lower eps."
-    ),
+    advice=_vanishing_advice,
     reference="Glorot & Bengio 2010, Understanding the difficulty of training deep networks",
     explains=("eps_dominates", "eps_influences", "plateau", "lr_too_low", "layer_imbalance"),
 )
@@ -608,6 +628,8 @@ def _noise(signals: Signals) -> Condition | str:
         (np.abs(smooth) < thresholds.NOISE_COSINE)
         & (now > (1 - thresholds.NOISE_FALL) * before)
         & (now > thresholds.NOISE_LOSS_SHARE * signals.starting_loss)
+        & (now < thresholds.LOSS_GREW * signals.starting_loss)
+        & is_loss_known(signals)
         & (signals.median("update_to_weight_ratio", weights) > thresholds.NOISE_RATIO)
         & (run.step > since)
     )

@@ -328,7 +328,8 @@ def _too_high_message(e: Evidence) -> str:
     seen = (
         f"In {step(thresholds.LR_TOO_HIGH_PATH_STEPS)} of the first steps (up to step "
         f"{step(e.worst_step)}) the updates of a typical weight matrix add up to "
-        f"{number(e.value)} times its size, one of them to {number(_largest_ratio(e))}"
+        f"{number(e.value)} times its size; the largest of them is {number(_largest_ratio(e))} "
+        "times its size"
     )
     if _too_high_severity(e) == "info":
         return f"{seen}. Some networks bear it: does the loss rise at first?"
@@ -410,38 +411,74 @@ def _loss_blowup(signals: Signals) -> Condition:
     return at_every_step(signals, signals.smooth_loss, _blew_up(signals), limit)
 
 
+def _went_wrong(signals: Signals) -> bool:
+    """Whether anything but a loss that grew says that training went wrong.
+
+    Where an agent earns more, or an opponent learns, a loss grows while training goes well.
+    """
+    high = signals.smooth_loss > thresholds.LOSS_GREW_FAR * np.abs(signals.first_loss)
+    if high.sum() >= thresholds.LOSS_BLOWUP_POINTS and high[-1:].any():
+        return True
+    too_fast, jumped = _too_high(signals), _jumped(signals)
+    if too_fast.holds.any() or (isinstance(jumped, Condition) and jumped.holds.any()):
+        return True
+    run = signals.run
+    if (signals.largest("nonfinite_count", np.arange(len(run.parameters))) > 0).any():
+        return True
+    rms = signals.median("weight_rms", signals.started_weights)
+    return bool((rms > thresholds.LOSS_GREW_WEIGHTS * rms[:1]).any())
+
+
 def _loss_blowup_severity(e: Evidence) -> Severity:
-    return "error" if e.signals.loss_is_measure else "info"
+    return "error" if e.signals.loss_is_measure and _went_wrong(e.signals) else "info"
 
 
 def _loss_blowup_message(e: Evidence) -> str:
-    question = (
-        ""
-        if e.signals.loss_is_measure
-        else " A loss that is near 0 or changes its sign, as in reinforcement learning, is no "
-        "measure of progress. Is this one?"
-    )
+    if not e.signals.loss_is_measure:
+        question = (
+            " A loss that is near 0 or changes its sign, as in reinforcement learning, is no "
+            "measure of progress. Is this one?"
+        )
+    elif _loss_blowup_severity(e) == "info":
+        question = (
+            " In reinforcement learning and adversarial training a loss may grow while training "
+            "goes well, and nothing else says that it does not. Is this such a loss?"
+        )
+    else:
+        question = ""
+    loss = e.signals.column("loss")
+    began = float(loss[np.isfinite(loss)][0])
     return (
         f"The loss (average of {thresholds.LOSS_AVERAGE_STEPS} steps) reached {number(e.value)} at "
-        f"step {step(e.worst_step)}; it began at {number(e.signals.first_loss)}.{question}"
+        f"step {step(e.worst_step)}; it began at {number(began)}.{question}"
     )
+
+
+def _never_fell(e: Evidence) -> bool:
+    """Whether no mean of several losses before was below the first one."""
+    loss = e.signals.column("loss")[e.signals.steps < e.first_step]
+    loss, many = loss[np.isfinite(loss)], thresholds.FIRST_LOSSES
+    if loss.size < many:
+        return False
+    lowest = float(np.lib.stride_tricks.sliding_window_view(loss, many).mean(axis=1).min())
+    return lowest >= float(loss[0]) - thresholds.LOSS_FELL * abs(float(loss[0]))
 
 
 def _loss_blowup_advice(e: Evidence) -> str:
     if not e.signals.loss_is_measure:
         return ""
+    if _loss_blowup_severity(e) == "info":
+        sign = " It never fell: is the sign of the loss right?" if _never_fell(e) else ""
+        return f"Judge by what training is for: return, samples, validation.{sign}"
     lr = e.signals.usual_lr(NONE, e.first_step)
     tried = (
         f"Try lr {number(one_digit(lr / 10))} instead of {number(lr)}"
         if lr > 0
         else "Divide the learning rate by 10"
     )
-    before = e.signals.smooth_loss[e.signals.steps < e.first_step]
-    first = _loss_before(e.signals)
-    fell = (before < first - thresholds.LOSS_FELL * abs(first)).any()
     return (
         f"{tried}, or clip the gradient norm; see what happened before step {step(e.first_step)}."
-        + ("" if fell else " It never fell: is the sign of the loss right?")
+        + (" It never fell: is the sign of the loss right?" if _never_fell(e) else "")
     )
 
 
@@ -450,6 +487,7 @@ LOSS_BLOWUP = Rule(
     title="Loss blew up",
     question="Did the loss blow up?",
     needs=("loss",),
+    uses=("weight_rms", "nonfinite_count", _RATIO),
     condition=_loss_blowup,
     persistence=Persistence(thresholds.LOSS_BLOWUP_POINTS),
     severity=_loss_blowup_severity,
@@ -509,7 +547,8 @@ def _moves_little(
         return RESUMED
     threshold = thresholds.LR_TOO_LOW_RATIO_ALONE
     loss = signals.at_records(signals.smooth_loss)
-    slow = loss > thresholds.LR_TOO_LOW_LOSS_SHARE * signals.starting_loss
+    start = signals.starting_loss
+    slow = (loss > thresholds.LR_TOO_LOW_LOSS_SHARE * start) & (loss < thresholds.LOSS_GREW * start)
     holds = (ratio < threshold) & (ratio > 0) & slow & counts
     matrices = signals.run.weights_or_matrices
     return Condition(
@@ -573,6 +612,39 @@ LR_TOO_LOW = Rule(
 )
 
 
+# --- rises all along ----------------------------------------------------------------------------
+
+
+def _warmup_not_over(signals: Signals) -> Condition | None:
+    """A learning rate that still rises at the last step, of a run that is no more at its start."""
+    last = signals.run.last_step
+    late = last >= thresholds.WARMUP_NOT_OVER_SHARE * signals.run.length
+    long = signals.run.total_steps > 0 or last >= thresholds.WARMUP_NOT_OVER_STEPS
+    if not (signals.is_warming_up and late and long):
+        return None
+    ends = np.array([signals.run.first_step, last])
+    return Condition(ends, np.ones(2, bool), np.full(2, last), 0.0)
+
+
+WARMUP_NOT_OVER = Rule(
+    id="warmup_not_over",
+    title="The warm-up is not over",
+    needs=("lr",),
+    condition=_warmup_not_over,
+    persistence=Persistence(),
+    severity="info",
+    message=lambda e: (
+        f"The learning rate still rises at step {step(e.last_step)}. What needs a settled one is "
+        "therefore not judged, among it whether the learning rate is too low."
+    ),
+    advice=lambda e: (
+        "If training ends here, the warm-up is longer than the run: give it 1 to 10 % of the steps "
+        "that there are."
+    ),
+    reference="",
+)
+
+
 # --- decayed too early --------------------------------------------------------------------------
 
 
@@ -598,6 +670,46 @@ def _steps_since(holds: Flags, steps: Float64s) -> Float64s:
     return np.where(holds, steps[last] - steps[first], 0.0)
 
 
+def _drops_in_steps(signals: Signals, until: float) -> bool:
+    """Whether the learning rate stood still and dropped several times up to a step, as StepLR."""
+    lr = signals.lr[(signals.steps > signals.warmup_end) & (signals.steps <= until)]
+    lr = lr[np.isfinite(lr) & (lr > 0)]
+    drops = np.count_nonzero(np.diff(lr) < 0)
+    often = drops >= thresholds.STEP_LR_DROPS
+    return bool(often and lr.size >= thresholds.STEP_LR_STANDS * drops)
+
+
+def _decays_by_a_factor(signals: Signals, until: float) -> bool:
+    """Whether every step multiplied the learning rate by the same factor, as ExponentialLR."""
+    lr = signals.lr[(signals.steps > signals.warmup_end) & (signals.steps <= until)]
+    lr = lr[np.isfinite(lr) & (lr > 0)]
+    factors = lr[1:] / lr[:-1]
+    if factors.size < thresholds.STEP_LR_DROPS or not (factors < 1).all():
+        return False
+    return bool(np.ptp(factors) < thresholds.EXPONENTIAL_LR_SPREAD * (1 - factors.mean()))
+
+
+def _decayed_advice(e: Evidence) -> str:
+    length = step(e.signals.run.length)
+    epochs = "Step a schedule that is counted in epochs (StepLR, ExponentialLR) once an epoch"
+    in_steps = f"T_max or total_steps = {length} or more"
+    if _drops_in_steps(e.signals, e.first_step):
+        return (
+            f"The learning rate stands still and drops by a factor, as with StepLR. {epochs}, not "
+            f"once a batch; or count its step_size in batches, so that it lasts {length} steps."
+        )
+    if _decays_by_a_factor(e.signals, e.first_step):
+        return (
+            "Every step multiplies the learning rate by the same factor, as with ExponentialLR, or "
+            f"StepLR of step_size 1. {epochs}, not once a batch; or take a gamma that lasts "
+            f"{length} steps."
+        )
+    return (
+        f"{epochs}, not once a batch. One that is counted in steps has to end with the training: "
+        f"{in_steps}, stepped once for each optimizer step."
+    )
+
+
 LR_DECAYED_EARLY = Rule(
     id="lr_decayed_early",
     title="Learning rate decayed too early",
@@ -612,10 +724,7 @@ LR_DECAYED_EARLY = Rule(
         f"{percent((e.last_step - e.first_step) / max(1.0, e.signals.run.last_step))} of the run "
         "moves almost nothing."
     ),
-    advice=lambda e: (
-        "Step the scheduler once for each optimizer step, and let it end with the training: "
-        f"T_max or total_steps = {step(e.signals.run.length)} or more."
-    ),
+    advice=_decayed_advice,
     reference="",
     explains=("lr_too_low", "lost_updates", "plateau", "noise_dominated", "bimodal_update"),
 )

@@ -7,7 +7,7 @@ import numpy as np
 from . import thresholds
 from .conditions import RESUMED, median_beyond
 from .rule import Condition, Persistence, Rule
-from .signals import Signals, has_converged
+from .signals import Signals, has_converged, is_loss_known
 from .wording import number, percent
 
 
@@ -19,7 +19,9 @@ def _plateau(signals: Signals) -> Condition | str:
     loss = signals.at_records(signals.smooth_loss)
     holds = (
         (loss > thresholds.PLATEAU_LOSS_SHARE * signals.starting_loss)
+        & (loss < thresholds.LOSS_GREW * signals.starting_loss)
         & (signals.starting_loss > 0)
+        & is_loss_known(signals)
         & (run.step > since)
     )
     value = loss / signals.starting_loss

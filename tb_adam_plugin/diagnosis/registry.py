@@ -55,6 +55,7 @@ RULES: tuple[Rule, ...] = (
     second_moment.STALE,
     progress.CONVERGED,
     gradients.CLIP_CONSTANT,
+    learning_rate.WARMUP_NOT_OVER,
     configuration.COUPLED_DECAY,
     configuration.FROZEN_PARAMETERS,
     weights.WITHOUT_GRADIENT,

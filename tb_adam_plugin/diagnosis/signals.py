@@ -209,7 +209,7 @@ class Signals:
             What somebody has chosen, and no value of a schedule on its way; NaN where that is not
             known: without a learning rate above 0, and where a warm-up has not ended.
         """
-        if self.warmup_end and self.warmup_end >= self.run.last_step:
+        if self.is_warming_up:
             return float("nan")
         end, values = max(step, self.warmup_end), self.run.hyperparameters.get("lr")
         groups = self.run.group_of[parameters]
@@ -232,6 +232,11 @@ class Signals:
         ended = np.flatnonzero(lr[1:] <= lr[:-1])
         end = int(ended[0]) if ended.size else lr.size - 1
         return float(step[end]) if end else 0.0
+
+    @cached_property
+    def is_warming_up(self) -> bool:
+        """Whether the learning rate still rises at the last step."""
+        return bool(self.warmup_end and self.warmup_end >= self.run.last_step)
 
     @cached_property
     def settled(self) -> float:
@@ -441,6 +446,21 @@ def rectification(signals: Signals) -> Float64s:
     now = end - 2 * step * beta2**step / (1 - beta2**step)
     rectified = np.sqrt((now - 4) * (now - 2) * end / ((end - 4) * (end - 2) * now))
     return np.where(now > 5, rectified, 1.0)
+
+
+def is_loss_known(signals: Signals) -> Flags:
+    """Records near which there is a finite loss, bool ``[records]``.
+
+    The smoothed loss stays where it was when a loss has become NaN.
+    """
+    loss_steps = signals.steps[np.isfinite(signals.column("loss"))]
+    if not loss_steps.size:
+        return np.zeros(signals.run.step.shape, bool)
+    usual = float(np.median(np.diff(loss_steps))) if loss_steps.size > 1 else 0.0
+    place = np.searchsorted(loss_steps, signals.run.step, "right") - 1
+    since = signals.run.step - loss_steps[np.maximum(place, 0)]
+    near = since <= max(thresholds.LASTING_STEPS, 2 * usual)
+    return np.asarray((place >= 0) & near)
 
 
 def has_converged(signals: Signals) -> Flags:

@@ -26,6 +26,8 @@ ZERO_START = 0.05
 # What has to last must not be a matter of a few steps.
 LASTING_STEPS = 20.0
 LOSS_AVERAGE_STEPS = 10
+# Of a loss above so many times the first one nothing is said that is about one that stands still.
+LOSS_GREW = 1.1
 # What is said of a learning rate is said of where it is at least this share of its peak.
 NEAR_PEAK = 0.5
 # Stretches of one rule that are closer than this share of the run are one finding.
@@ -63,6 +65,11 @@ LOSS_BLOWUP_MARGIN = 0.5
 LOSS_BLOWUP_POINTS = 10
 # That share of the averaged losses has to be so high, too: one of them may be an outlier.
 LOSS_BLOWUP_SHARE = 0.5
+# It is an alarm where it ends at so many times the first losses, or where something else says that
+# training went wrong: weights that grew to so many times their first size, say. Healthy: by up to
+# 2.6. In reinforcement and adversarial training a loss may grow while training goes well.
+LOSS_GREW_FAR = 10.0
+LOSS_GREW_WEIGHTS = 3.0
 # By so large a share of the first loss it has to fall before it is said to have fallen.
 LOSS_FELL = 0.02
 # Change of the loss against what the gradient promised, median of the last windows that have it.
@@ -87,10 +94,19 @@ LR_TOO_LOW_MOST_RATIO = 1e-2
 # A warm-up takes 2/(1 - beta2) steps, or so large a share of the run.
 WARMUP_SHARE = 0.1
 LEAST_WARMUP = 5.0
+# A warm-up that goes on for so large a share of the run is said to, from so many steps on where it
+# is not known how many there will be.
+WARMUP_NOT_OVER_SHARE = 0.5
+WARMUP_NOT_OVER_STEPS = 100
 # Learning rate against its peak, for so large a share of the run.
 LR_DECAYED_TO = 0.01
 LR_DECAYED_SHARE = 0.3
 LR_DECAYED_POINTS = 5
+# A learning rate that drops at most at every second step, so many times, is that of StepLR. One
+# whose factors from step to step differ by so small a share of the drop is that of ExponentialLR.
+STEP_LR_DROPS = 2
+STEP_LR_STANDS = 2.0
+EXPONENTIAL_LR_SPREAD = 0.01
 
 # What a gradient adds to exp_avg is halved after 34 and 138 steps. Healthy: up to 0.95.
 BETA1_TOO_HIGH_ASKS = 0.98
@@ -103,7 +119,8 @@ LR_ZERO_STEPS = 3
 
 NO_GRADIENT_POINTS = 3
 # Norm of what .grad held before the first backward pass of a step, against that of the gradient.
-STALE_GRADIENT_RATIO = 0.1
+# Healthy: 0. Of a gradient that was clipped to a fiftieth a fiftieth is left.
+STALE_GRADIENT_RATIO = 0.01
 STALE_GRADIENT_STEPS = 3
 # Where that was not recorded: cosine of exp_avg and the next gradient, and gradient norm against
 # the first ones.
@@ -195,6 +212,8 @@ INIT_TOO_SMALL = 0.1
 # Median elasticity of the first step, from which on signals arrive all the same, as in networks of
 # sines. Weights that are too small: up to 5e-5; healthy: from 0.03; sines: 1.4.
 INIT_ARRIVES = 0.01
+# Weights above this that train are asked about. Harmed: up to 0.02.
+INIT_MAY_TRAIN = 0.03
 INIT_TOO_LARGE = 2.0
 # As large language models begin, 0.02, whatever the fan-in: not too large by itself.
 INIT_USUAL_STD = 0.03

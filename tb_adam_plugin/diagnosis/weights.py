@@ -40,6 +40,13 @@ def _arrives(e: Evidence) -> bool:
     return bool((first > thresholds.INIT_ARRIVES).any())
 
 
+def _trains(e: Evidence) -> bool:
+    """Whether weights that are not far too small train: the loss has clearly fallen."""
+    loss = e.signals.smooth_loss[-1:]
+    fell = loss < thresholds.PLATEAU_LOSS_SHARE * e.signals.starting_loss
+    return e.value > thresholds.INIT_MAY_TRAIN and bool(fell.any())
+
+
 def _init_too_small_message(e: Evidence) -> str:
     seen = (
         f"A typical weight matrix starts with RMS · √fan-in = {number(e.value)}, where 0.6 to 1.4 "
@@ -49,6 +56,11 @@ def _init_too_small_message(e: Evidence) -> str:
         return (
             f"{seen}, and the loss feels it all the same. Is that meant, as in networks of sines?"
         )
+    if _trains(e):
+        return (
+            f"{seen}, and the loss falls all the same. Is that meant, as of a narrow network that "
+            "begins as GPT-2 does (std 0.02, less at the end of residual branches)?"
+        )
     return f"{seen}: signals and gradients shrink from layer to layer."
 
 
@@ -57,14 +69,14 @@ INIT_TOO_SMALL = Rule(
     title="Initial weights too small",
     question="Are the initial weights meant to be small?",
     needs=("weight_rms",),
-    uses=("elasticity",),
+    uses=("elasticity", "loss"),
     condition=lambda s: _first_scale(s, thresholds.INIT_TOO_SMALL, below=True),
     persistence=Persistence(),
-    severity=lambda e: "info" if _arrives(e) else "error",
+    severity=lambda e: "info" if _arrives(e) or _trains(e) else "error",
     message=_init_too_small_message,
     advice=lambda e: (
         ""
-        if _arrives(e)
+        if _arrives(e) or _trains(e)
         else "Initialize with std = gain / √fan-in (He: gain 1.4 for ReLU; Xavier: 1). Only the "
         "last layer of a residual branch may start at zero."
     ),
@@ -492,8 +504,11 @@ WITHOUT_GRADIENT = Rule(
     severity="info",
     message=lambda e: (
         f"{named(e.names, e.signals.run.names)}: in the optimizer, but without a gradient at every "
-        "recorded step. Is it used in the forward pass, and its requires_grad True?"
+        "recorded step. Is its requires_grad False, or does the forward pass not use it?"
     ),
-    advice=lambda e: "If that is meant, leave it out of the optimizer.",
+    advice=lambda e: (
+        "If it is frozen on purpose, leave it out of the optimizer. Otherwise set "
+        "requires_grad_(True), and see that the forward pass uses it without detach()."
+    ),
     reference="",
 )
