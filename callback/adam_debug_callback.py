@@ -307,6 +307,8 @@ class AdamDebugCallback:
     @step.setter
     def step(self, value: int) -> None:
         options.check_count("step", value, least=0, optional=False)
+        if value != self._step:
+            self._budget.begin_anew()
         self._step = value
         self._follows_optimizer = False
         self._step_is_known = True
@@ -476,6 +478,8 @@ class AdamDebugCallback:
         """The optimizer's own count is another one now, and its state may have another type."""
         self._step_is_known = not self._follows_optimizer
         self._step_is_first = True
+        if self._follows_optimizer:
+            self._budget.begin_anew()
         self._contained(_LOADING, "comparing a checkpoint", self._compare_storage)
 
     # --- one step ---

@@ -68,14 +68,18 @@ class OverheadBudget:
         if self._start is not None and not again:
             return
         self._start = step - 1
-        total = self._schedules[0].total_steps
-        if total is None:
+        last = self._schedules[0].last_step(self._start)
+        if last is None:
             self._horizons = [
                 (self._start + steps, share * ALLOWANCE_SECONDS)
                 for steps, share in _SHARES_OF_ALLOWANCE
             ]
         else:
-            self._horizons = [(total, ALLOWANCE_SECONDS)]
+            self._horizons = [(last, ALLOWANCE_SECONDS)]
+
+    def begin_anew(self) -> None:
+        """Let the next step be the first one: steps are counted from another number now."""
+        self._start = None
 
     def interval(self, step: int) -> int:
         """The interval that the schedules ask for at a step."""

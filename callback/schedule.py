@@ -18,12 +18,23 @@ class Schedule:
     The first steps decide whether a learning rate is too high, so they are looked at closely.
 
     Attributes:
-        every_n_steps: The interval, at least 1; None where it grows with the run.
-        total_steps: The number of the run's last step, or None.
+        every_n_steps: The interval, at least 1; None where it follows from the length of the run.
+        total_steps: How many steps the run will have, or None.
     """
 
     every_n_steps: int | None
     total_steps: int | None = None
+
+    def last_step(self, start: int = 0) -> int | None:
+        """Return the number of the last step, if it is known.
+
+        Args:
+            start: How many steps had been taken when the first one was looked at. Where the run is
+                over by then, ``total_steps`` is taken for the steps of this session.
+        """
+        if self.total_steps is None or self.total_steps > start:
+            return self.total_steps
+        return start + self.total_steps
 
     def interval(self, step: int, start: int = 0) -> int:
         """Return the interval at a step.
@@ -35,7 +46,9 @@ class Schedule:
         """
         if self.every_n_steps is not None:
             return self.every_n_steps
-        taken = step - start
+        last, taken = self.last_step(start), step - start
+        if last is not None:
+            return -(-(last - start) // _RECORDS_OF_A_RUN)
         return next((n for n in _INTERVALS if taken <= n * _RECORDS_OF_A_RUN), _INTERVALS[-1])
 
     def records(self, after: int, until: int, start: int = 0) -> float:
@@ -46,8 +59,8 @@ class Schedule:
             until: A later one.
             start: As in :meth:`interval`.
         """
-        if self.every_n_steps is not None:
-            return (until - after) / self.every_n_steps
+        if self.every_n_steps is not None or self.total_steps is not None:
+            return (until - after) / self.interval(until, start)
         found, low = 0.0, after
         for interval in _INTERVALS:
             high = max(low, min(until, start + interval * _RECORDS_OF_A_RUN))
@@ -66,7 +79,8 @@ class Schedule:
         return (
             step % (self.interval(step, start) * stretch) == 0
             or step & (step - 1) == 0
-            or step == self.total_steps
+            or (step - start) & (step - start - 1) == 0
+            or step == self.last_step(start)
         )
 
 
@@ -78,6 +92,4 @@ def choose(every_n_steps: int | None, total_steps: int | None) -> Schedule:
             known, and every step of a run of up to 200; else for one that grows from 1 to 50.
         total_steps: How many steps the run will have, or None.
     """
-    if every_n_steps is None and total_steps is not None:
-        every_n_steps = -(-total_steps // _RECORDS_OF_A_RUN)
     return Schedule(every_n_steps, total_steps)

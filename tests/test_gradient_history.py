@@ -20,6 +20,7 @@ from tb_adam_plugin.callback.gradient_history import (
     GradientHistory,
     SpikeDetector,
 )
+from tb_adam_plugin.callback.norms import partial_norms
 from tb_adam_plugin.diagnosis.gradients import _spike_excess
 from tb_adam_plugin.diagnosis.recorded_run import RecordedRun as DiagnosedRun
 from tb_adam_plugin.diagnosis.signals import Signals
@@ -244,3 +245,10 @@ def test_a_norm_between_records_is_right_where_float32_squares_are_not(
     assert [run.steps[s]["gradient_norm"] for s in range(1, 8)] == pytest.approx(
         [expected] * 7, rel=1e-6
     )
+
+
+def test_the_norm_of_a_strided_gradient_does_not_drift() -> None:
+    values = torch.full((60_000, 2), 0.1)
+    for strided in (values[:, 0], torch.tensor([0.1]).expand(60_000)):
+        norm = partial_norms(strided, torch.float32).double().norm()
+        assert float(norm) == pytest.approx(float(strided.double().norm()), rel=2e-6)

@@ -123,3 +123,30 @@ def test_an_optimizer_without_a_count_starts_at_zero(
         optimizer.load_state_dict(optimizer.state_dict())
         assert debug.step == 1
     assert sorted(read_run(tmp_path).statistics) == [1]
+
+
+def test_a_resumed_run_of_known_length_spreads_its_records_over_what_is_left() -> None:
+    chosen = schedule.choose(None, 40_000)
+    steps = [s for s in range(20_001, 40_001) if chosen.is_due(s, start=20_000)]
+    assert 200 <= len(steps) <= 220
+    assert steps[:7] == [20_001, 20_002, 20_004, 20_008, 20_016, 20_032, 20_064]
+    assert steps[-1] == 40_000
+
+
+@pytest.mark.parametrize("total", [1, 100, 300, 20_000])
+def test_a_length_that_is_over_already_is_that_of_the_session(total: int) -> None:
+    chosen = schedule.choose(None, total)
+    steps = [s for s in range(20_001, 20_001 + total) if chosen.is_due(s, start=20_000)]
+    assert min(total, 100) <= len(steps) <= 225
+    assert steps[-1] == 20_000 + total
+
+
+def test_a_counter_that_is_set_in_mid_run_begins_anew(tmp_path: Path) -> None:
+    weight = nn.Parameter(torch.ones(3))
+    optimizer = torch.optim.Adam([weight])
+    with AdamDebugCallback([("w", weight)], optimizer, log_dir=tmp_path, on_error="raise") as debug:
+        train(optimizer, weight, 10)
+        debug.step = 50_000
+        train(optimizer, weight, 10)
+    expected = [*range(1, 11), *range(50_001, 50_011)]
+    assert sorted(read_run(tmp_path).statistics) == expected

@@ -153,7 +153,8 @@ def too_few(condition: Condition, persistence: Persistence, signals: Signals) ->
     if windows >= needed:
         return ""
     if windows < records:
-        return f"records of {width * windows} steps{after}, needs {width * needed}"
+        seen = counted(records, "record")
+        return f"{seen} within {width * windows} steps{after}, needs {width * needed} steps"
     few = f"{counted(records, 'record')}{after}, needs {needed}"
     apart = np.diff(condition.step[-4:])
     return f"{few}: {_more_often(signals)}" if apart.size and np.median(apart) > width else few
