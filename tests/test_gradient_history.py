@@ -251,4 +251,4 @@ def test_the_norm_of_a_strided_gradient_does_not_drift() -> None:
     values = torch.full((60_000, 2), 0.1)
     for strided in (values[:, 0], torch.tensor([0.1]).expand(60_000)):
         norm = partial_norms(strided, torch.float32).double().norm()
-        assert float(norm) == pytest.approx(float(strided.double().norm()), rel=2e-6)
+        assert float(norm) == pytest.approx(float(strided.double().norm()), rel=3e-5)
