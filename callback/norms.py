@@ -54,7 +54,7 @@ def partial_norms(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     # A device adds up in a tree of threads, so that it needs no rows.
     if tensor.numel() <= ROW or tensor.device.type != "cpu":
         if tensor.device.type == "cpu" and flat_view(tensor) is None:
-            tensor = tensor.reshape(-1)  # with gaps it would be added up one by one, which drifts
+            tensor = tensor.contiguous()  # with gaps it would be added up one by one, which drifts
         norm: Tensor = torch.linalg.vector_norm(tensor, dtype=dtype)
         return norm.view(1)
     return long_norms(tensor, dtype)
