@@ -121,7 +121,7 @@ def test_a_rule_with_too_few_records_says_how_many_there_are(tmp_path: Path) -> 
     )
     short = diagnose(first_steps(run, 40))
     reasons = {rule.rule: rule.reason for rule in short.not_evaluated}
-    assert reasons["dead_units"] == "records of 20 steps after step 20, needs 40"
+    assert reasons["dead_units"] == "20 records within 20 steps after step 20, needs 40 steps"
     # What has fired is not taken back.
     enough = diagnose(first_steps(run, 62))
     assert "dead_units" in {finding.rule for finding in enough.findings}

@@ -13,7 +13,7 @@ from tb_adam_plugin.diagnosis.recorded_run import Flags, Float64s, RecordedRun
 def thin(run: RecordedRun, keep_every: int, resumed_at: int | None = None) -> RecordedRun:
     """Return what would have been recorded at an interval that is so many times longer.
 
-    Kept are powers of two, the last step, the first after a resume, and what the callback looks
+    Kept are powers of two, counted from a resume, too, the last step, and what the callback looks
     closer at, which its own detector finds among the gradient norms of all steps.
 
     Args:
@@ -25,7 +25,9 @@ def thin(run: RecordedRun, keep_every: int, resumed_at: int | None = None) -> Re
     number = run.step.astype(np.int64)
     kept = (number % interval == 0) | (number & (number - 1) == 0) | (number == run.last_step)
     kept |= np.isin(number, [int(first) for first, _ in run.layouts])
-    kept |= number == (resumed_at or 0)
+    if resumed_at is not None:  # a resumed run begins as densely as a new one
+        since = number - (resumed_at - 1)
+        kept |= (since > 0) & (since & (since - 1) == 0)
     return of_records(run, kept | _closer_looks(run, resumed_at))
 
 
