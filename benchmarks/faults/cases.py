@@ -1,6 +1,6 @@
 """Which runs there are: (task, fault or control, seed), in two halves.
 
-The halves share neither a task nor a seed. Thresholds began on the first alone; both have been read.
+The halves share neither a task nor a seed. Thresholds began on the first alone; both are read.
 """
 
 from __future__ import annotations
