@@ -7,6 +7,7 @@ import importlib
 import inspect
 import pydoc_data.topics
 import re
+import sys
 from collections import Counter
 from dataclasses import dataclass
 
@@ -151,7 +152,8 @@ def docstrings_text() -> str:
         for member in [module, *members]:
             texts[_own_doc(member)] = None
             if inspect.isclass(member):
-                texts.update((_own_doc(value), None) for value in vars(member).values())
+                own = (value for value in vars(member).values() if not _is_foreign(value))
+                texts.update((_own_doc(value), None) for value in own)
     return "\n".join(texts)
 
 
@@ -174,6 +176,12 @@ def modules_to_name(length: int, vocabulary: int) -> Examples:
     ]
     names = torch.cat([torch.full((len(piece),), i) for i, piece in enumerate(pieces)])
     return Examples(torch.cat(pieces), names, len(pieces))
+
+
+def _is_foreign(member: object) -> bool:
+    """Whether another package put it there: transformers adds methods to logging.Logger."""
+    module = getattr(member, "__module__", None)
+    return isinstance(module, str) and module.split(".")[0] not in sys.stdlib_module_names
 
 
 def _own_doc(member: object) -> str:
