@@ -23,7 +23,7 @@ from torch import nn
 
 from tb_adam_plugin.callback import AdamDebugCallback
 
-STEPS = 500
+STEPS = 1500  # more than all killed trainings come to, however fast they are
 CHECKPOINT_EVERY = 3
 # A step takes a few milliseconds, and until the first one some tens pass.
 _LONGEST_PAUSE, _STARTING = 0.01, 0.1
