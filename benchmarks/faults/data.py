@@ -7,6 +7,7 @@ import importlib
 import inspect
 import pydoc_data.topics
 import re
+import subprocess
 import sys
 from collections import Counter
 from dataclasses import dataclass
@@ -16,14 +17,7 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, loa
 from torch import Tensor
 from torch.nn import functional
 
-_DOCUMENTED_MODULES = (
-    "argparse", "asyncio", "collections", "concurrent.futures", "csv", "ctypes", "datetime",
-    "decimal", "difflib", "email.message", "enum", "fractions", "functools", "heapq", "http.client",
-    "inspect", "io", "itertools", "json", "logging", "mailbox", "math", "multiprocessing", "os",
-    "pathlib", "pickle", "random", "re", "shutil", "socket", "sqlite3", "statistics", "string",
-    "subprocess", "tarfile", "tempfile", "textwrap", "threading", "turtle", "typing",
-    "unittest.mock", "urllib.request", "xml.dom.minidom", "zipfile",
-)  # fmt: skip
+from faults import standard_library
 
 
 @dataclass(frozen=True)
@@ -142,25 +136,15 @@ def topics_text() -> str:
 
 @functools.cache
 def docstrings_text() -> str:
-    """The docstrings of Python's standard library: several hundred thousand characters."""
-    texts: dict[str, None] = {}
-    for name in _DOCUMENTED_MODULES:
-        module = importlib.import_module(name)
-        for public in getattr(module, "__all__", ()):
-            getattr(module, public)  # some are not there before somebody asks for them
-        members = [value for _, value in sorted(vars(module).items(), key=lambda item: item[0])]
-        for member in [module, *members]:
-            texts[_own_doc(member)] = None
-            if inspect.isclass(member):
-                own = (value for value in vars(member).values() if not _is_foreign(value))
-                texts.update((_own_doc(value), None) for value in own)
-    return "\n".join(texts)
+    """The docstrings of Python's standard library: about 715,000 characters."""
+    bare = [sys.executable, "-I", "-S", "-W", "ignore", standard_library.__file__]
+    return subprocess.run(bare, capture_output=True, check=True).stdout.decode()
 
 
 @functools.cache
 def sources() -> tuple[str, ...]:
     """The source of each of some modules of Python's standard library that are written in it."""
-    modules = [importlib.import_module(name) for name in _DOCUMENTED_MODULES]
+    modules = [importlib.import_module(name) for name in standard_library.MODULES]
     written = [m for m in modules if (getattr(m, "__file__", None) or "").endswith(".py")]
     return tuple(inspect.getsource(module) for module in written)
 
@@ -176,17 +160,6 @@ def modules_to_name(length: int, vocabulary: int) -> Examples:
     ]
     names = torch.cat([torch.full((len(piece),), i) for i, piece in enumerate(pieces)])
     return Examples(torch.cat(pieces), names, len(pieces))
-
-
-def _is_foreign(member: object) -> bool:
-    """Whether another package put it there: transformers adds methods to logging.Logger."""
-    module = getattr(member, "__module__", None)
-    return isinstance(module, str) and module.split(".")[0] not in sys.stdlib_module_names
-
-
-def _own_doc(member: object) -> str:
-    doc = getattr(member, "__doc__", None) if callable(member) or inspect.ismodule(member) else None
-    return inspect.cleandoc(doc) if isinstance(doc, str) else ""
 
 
 def characters(text: str, length: int) -> Examples:
