@@ -26,13 +26,13 @@ import torch
 from torch import Tensor
 
 from . import lasting_memory, sparse_rows
-from .norms import flat_view
+from .norms import flat_view, has_no_gaps
 from .optimizer_state.base import Source
 
 Total = Callable[[Tensor, torch.dtype], Tensor]
 ROW = 256
 LINE = 16
-BLOCK_ROWS = 768
+BLOCK_ROWS = 512
 
 _SEED = 0x5EED
 
@@ -108,7 +108,7 @@ class Block:
     _whole: list[_Piece]
     _parts: list[_Piece]
     _padded_rows: Tensor
-    _targets: dict[str, tuple[list[Tensor], list[Tensor]]] = field(default_factory=dict)
+    _targets: dict[str, list[Tensor]] = field(default_factory=dict)
 
 
 class Panel:
@@ -175,6 +175,7 @@ class Panel:
         self._orders = [_memory_order(parameter) for parameter in parameters]
         self._offsets: dict[tuple[str, int, int], tuple[tuple[int, ...], Tensor]] = {}
         self._scratch: dict[str, tuple[Tensor, Block | None]] = {}
+        self._whole: tuple[Tensor | None, Block | None] = (None, None)
         self._before: Tensor | None = None
         self._totals: dict[tuple[str, int], Tensor] = {}
         self._made: tuple[str, int, Tensor] | None = None
@@ -330,16 +331,10 @@ class Panel:
         tensors: Sequence[Source | None],
         total: Total | None,
     ) -> None:
-        targets = block._targets.get(quantity)
-        if targets is None:
-            targets = block._targets[quantity] = (
-                self._make_targets(block._whole, rows),
-                self._make_targets(block._parts, rows),
-            )
-        of_whole, of_parts = targets
+        of_parts = self._targets(block, quantity, block._parts, rows)
         try:
             if block._whole:
-                self._copy(quantity, block._whole, of_whole, tensors)
+                rows.copy_(self._copied(block, quantity, tensors))
             for piece, target in zip(block._parts, of_parts, strict=True):
                 source = tensors[piece.parameter]
                 if source is None:
@@ -370,6 +365,29 @@ class Panel:
             tensor = tensor.to_dense()
         self._made = (quantity, parameter, tensor)
         return tensor
+
+    def _copied(self, block: Block, quantity: str, tensors: Sequence[Source | None]) -> Tensor:
+        """Return the rows of a block with the tensors that are read whole; no others are filled.
+
+        All quantities come through the same memory: thousands of tensors have one target each.
+        """
+        rows, last_block = self._whole
+        if rows is None:
+            rows = self._zeros(max(b.rows for b in self.blocks))
+        elif last_block is not block:
+            rows.index_fill_(0, block._padded_rows, 0)  # another block has elements there
+        self._whole = (rows, block)
+        rows = rows[: block.rows]
+        self._copy(quantity, block._whole, self._targets(block, "", block._whole, rows), tensors)
+        return rows
+
+    def _targets(
+        self, block: Block, memory: str, pieces: Sequence[_Piece], rows: Tensor
+    ) -> list[Tensor]:
+        """Where in ``rows`` each piece goes; made once for each memory."""
+        if memory not in block._targets:
+            block._targets[memory] = self._make_targets(pieces, rows)
+        return block._targets[memory]
 
     def _copy(
         self,
@@ -565,7 +583,7 @@ def _elements_of(lines: Tensor, elements: int) -> int:
 
 def _memory_order(parameter: Tensor) -> tuple[int, ...] | None:
     """The strides of a parameter whose memory has no gaps; None for any other."""
-    return None if flat_view(parameter) is None else parameter.stride()
+    return parameter.stride() if has_no_gaps(parameter) else None
 
 
 def _contiguous(shape: Sequence[int]) -> tuple[int, ...]:

@@ -33,7 +33,7 @@ class _Segments:
     """
 
     starts: npt.NDArray[np.int64]
-    rows: npt.NDArray[np.int64]
+    rows: npt.NDArray[np.int32]
 
 
 class DeadRows:
@@ -49,8 +49,8 @@ class DeadRows:
         self._parameters = len(parameters)
         self._sampled = panel.sampled
         sampled = set(panel.sampled)
-        starts, rows = [0], [-1]
-        owners: list[int] = []
+        starts, rows = [np.array([0])], [np.array([-1])]
+        counts = np.zeros(len(parameters), np.int64)
         self._strided: list[int] = []  # whose rows do not lie one after the other
         for i, parameter in enumerate(parameters):
             if parameter.dim() < 2 or not parameter.numel() or i in sampled:
@@ -58,27 +58,33 @@ class DeadRows:
             if not _rows_are_runs(parameter):
                 self._strided.append(i)
                 continue
-            first = int(panel.first_rows[i]) * ROW
-            length = parameter.numel() // len(parameter)
-            starts += [*range(first, first + parameter.numel(), length), first + parameter.numel()]
-            rows += [*range(len(owners), len(owners) + len(parameter)), -1]
-            owners += [i] * len(parameter)
-        self._owners = np.array(owners, np.int64)
-        all_starts, all_rows = np.array(starts), np.array(rows)
+            first, count = int(panel.first_rows[i]) * ROW, len(parameter)
+            numbers = np.arange(count + 1)
+            starts.append(first + numbers * (parameter.numel() // count))
+            numbers += counts.sum()
+            numbers[-1] = -1
+            rows.append(numbers)
+            counts[i] = count
+        self._owners = np.repeat(np.arange(len(parameters), dtype=np.int32), counts)
+        all_starts, all_rows = np.concatenate(starts), np.concatenate(rows).astype(np.int32)
         self._segments = {
             block.first_row: _cut(all_starts, all_rows, block) for block in panel.blocks
         }
-        self._is_alive = np.zeros(len(owners), bool)
+        self._is_alive = np.zeros(len(self._owners), bool)
         self._on_device: list[tuple[_Segments, Tensor]] = []
 
-    def look_at(self, block: Block, gradient: Tensor) -> None:
-        """Look at the gradients of a block, ``[rows, ROW]``; does not wait for a device."""
+    def look_at(self, block: Block, gradient: Tensor, mask: Tensor) -> None:
+        """Look at the gradients of a block; does not wait for a device.
+
+        Args:
+            block: Of the panel.
+            gradient: ``[rows, ROW]``.
+            mask: bool, likewise; overwritten.
+        """
         segments = self._segments[block.first_row]
         if (segments.rows < 0).all():
             return
-        nonzero = compare(
-            "not_equal", gradient, 0, torch.empty_like(gradient, dtype=torch.bool)
-        ).view(-1)
+        nonzero = compare("not_equal", gradient, 0, mask).view(-1)
         if gradient.device.type != "cpu":
             running = torch.cumsum(nonzero, 0, dtype=torch.int32)
             ends = to_device(np.append(segments.starts[1:], len(nonzero)) - 1, gradient.device)
@@ -142,7 +148,7 @@ class DeadRows:
         self._is_alive[rows[rows >= 0]] = True
 
 
-def _cut(starts: npt.NDArray[np.int64], rows: npt.NDArray[np.int64], block: Block) -> _Segments:
+def _cut(starts: npt.NDArray[np.int64], rows: npt.NDArray[np.int32], block: Block) -> _Segments:
     """Return the part of all segments that lies in a block."""
     low, high = block.first_row * ROW, (block.first_row + block.rows) * ROW
     first = int(np.searchsorted(starts, low, side="right")) - 1
@@ -152,7 +158,7 @@ def _cut(starts: npt.NDArray[np.int64], rows: npt.NDArray[np.int64], block: Bloc
 
 def _rows_are_runs(parameter: Tensor) -> bool:
     """Whether rows follow one another in the order in which the elements are read."""
-    if norms.flat_view(parameter) is None:
+    if not norms.has_no_gaps(parameter):
         return True  # such a parameter is read in the order of its indices
     return len(parameter) == 1 or parameter.stride(0) == parameter.numel() // len(parameter)
 

@@ -7,6 +7,7 @@ tensor_shape.proto of TensorBoard) are fields in the order of their numbers, eac
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
@@ -52,28 +53,26 @@ def serialize(
         scalars: By tag.
         described: Tags whose content goes without saying.
     """
-    values = []
+    summary: list[bytes] = []
     for tagged in tensors:
         # Metadata on every value: without it on the first one that a reader meets, TensorBoard
         # shows nothing of the tag.
         metadata = _PLAIN if tagged.tag in described else _metadata_with(tagged.content)
-        tag = _field(_TAG, tagged.tag.encode())
-        values.append(_field(_VALUE, tag + _field(_TENSOR, _tensor(tagged.tensor)) + metadata))
+        tensor = _enclosed(_TENSOR, _tensor(tagged.tensor))
+        summary += _enclosed(_VALUE, [*_enclosed(_TAG, [tagged.tag.encode()]), *tensor, metadata])
+    summary.append(_scalars(scalars))
     event: bytes = event_pb2.Event(step=step, wall_time=wall_time).SerializeToString()
-    summary = b"".join(values) + _scalars(scalars)
-    return event + _field(_SUMMARY, summary) if summary else event
+    return b"".join([event, *(_enclosed(_SUMMARY, summary) if any(summary) else ())])
 
 
-def _tensor(array: npt.NDArray[Any]) -> bytes:
+def _tensor(array: npt.NDArray[Any]) -> list[bytes]:
     data = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
-    sizes = [_field(_DIM, _SIZE + _varint(size) if size else b"") for size in array.shape]
-    return b"".join(
-        [
-            _TYPES[array.dtype.str[1:]],
-            _field(_SHAPE, b"".join(sizes)) if sizes else b"",
-            _field(_CONTENT, data) if data else b"",
-        ]
-    )
+    sizes = [_enclosed(_DIM, [_SIZE + _varint(size)] if size else []) for size in array.shape]
+    return [
+        _TYPES[array.dtype.str[1:]],
+        *(_enclosed(_SHAPE, list(itertools.chain(*sizes))) if sizes else ()),
+        *(_enclosed(_CONTENT, [data]) if data else ()),
+    ]
 
 
 def _scalars(scalars: Mapping[str, float]) -> bytes:
@@ -102,8 +101,9 @@ def _metadata_with(content: bytes) -> bytes:
     return data
 
 
-def _field(key: bytes, value: bytes) -> bytes:
-    return b"".join((key, _varint(len(value)), value))
+def _enclosed(key: bytes, pieces: Sequence[bytes]) -> list[bytes]:
+    """A field that holds other pieces of the message; they are joined once, at the end."""
+    return [key, _varint(sum(map(len, pieces))), *pieces]
 
 
 def _varint(number: int) -> bytes:

@@ -18,6 +18,8 @@ from torch import Tensor
 
 from tb_adam_plugin import schema
 
+from . import lasting_memory
+
 COUNTS = schema.BINS + len(schema.SPECIAL)
 
 _SHIFT = 21
@@ -28,6 +30,9 @@ _NORMAL = 1 << (23 - _SHIFT)
 _INFINITE = 255 << (23 - _SHIFT)
 # Of more parameters a table of codes, 16 KB each, would be larger than the rows that it counts.
 _PARAMETERS_AT_ONCE = 64
+# Of so few the table is small enough to be made anew each time.
+_FEW_PARAMETERS = 8
+_CODES_AT_ONCE = 1 << 14
 _ZERO, _SUBNORMAL, _NEGATIVE_INFINITY, _POSITIVE_INFINITY, _NAN = range(schema.BINS, COUNTS)
 
 
@@ -40,7 +45,46 @@ def code_offsets(row_parameter: Tensor) -> Tensor:
     return (row_parameter * CODES + _CODES_PER_SIGN).to(torch.int32)[:, None].contiguous()
 
 
-def count_rows(rows: Tensor, offsets: Tensor, parameters: int, scratch: Tensor) -> Tensor:
+class CodeTable:
+    """Memory on the host for counting the codes of many parameters.
+
+    ``torch.bincount`` asks the allocator for an aligned megabyte each time. What is allocated
+    meanwhile leaves holes that are too small for the next one, and the process grows.
+    """
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        """Make room for as many parameters as are counted at once.
+
+        Args:
+            dtype: Of the counts, an integer type.
+        """
+        host = torch.device("cpu")
+        self._table = lasting_memory.zeros((_PARAMETERS_AT_ONCE * CODES,), dtype, host)
+        self._indices = lasting_memory.zeros((_CODES_AT_ONCE,), torch.int64, host)
+        self._ones = lasting_memory.zeros((_CODES_AT_ONCE,), dtype, host).fill_(1)
+
+    def count(self, codes: Tensor, length: int) -> Tensor:
+        """Return how often each of the codes from 0 on occurs, integer ``[length]``.
+
+        Args:
+            codes: int32, 1-D.
+            length: One more than the largest code.
+
+        Returns:
+            Valid until the next call.
+        """
+        if length <= _FEW_PARAMETERS * CODES:
+            return torch.bincount(codes, minlength=length)
+        table = self._table[:length].zero_()
+        for some in codes.split(_CODES_AT_ONCE):
+            indices = self._indices[: len(some)].copy_(some)
+            table.scatter_add_(0, indices, self._ones[: len(some)])
+        return table
+
+
+def count_rows(
+    rows: Tensor, offsets: Tensor, parameters: int, scratch: Tensor, table: CodeTable | None
+) -> Tensor:
     """Count the codes of a block's rows by parameter.
 
     Args:
@@ -48,18 +92,21 @@ def count_rows(rows: Tensor, offsets: Tensor, parameters: int, scratch: Tensor) 
         offsets: From :func:`code_offsets`.
         parameters: Number of parameters in the block.
         scratch: int32, shaped as ``rows``; overwritten.
+        table: Where rows of the host are counted; None for those of a device.
 
     Returns:
         Integer ``[parameters, CODES]``: negative codes ascending with magnitude, then positive.
+        Valid until the next call with the same table.
     """
     # An arithmetic shift: the codes of negative values are -1024 to -1, ascending with magnitude.
     codes = torch.bitwise_right_shift(rows.view(torch.int32), _SHIFT, out=scratch).add_(offsets)
-    table = _count(codes.view(-1), parameters * CODES).view(parameters, CODES)
+    count = _count_on_device if table is None else table.count
+    counts = count(codes.view(-1), parameters * CODES).view(parameters, CODES)
     # A NaN whose upper mantissa bits are zero has the code of infinity. Looking at that count would
     # wait for a device, so there such NaN are always looked for.
-    if rows.device.type != "cpu" or table.numpy()[:, _INFINITE::_CODES_PER_SIGN].any():
-        _separate_nan(table, rows, offsets)
-    return table
+    if table is None or counts.numpy()[:, _INFINITE::_CODES_PER_SIGN].any():
+        _separate_nan(counts, rows, offsets)
+    return counts
 
 
 def to_bins(
@@ -88,7 +135,8 @@ def to_bins(
         counts[:, per_sign - 1 : per_sign + 1] += below
         counts[:, 0 : schema.BINS : schema.BINS - 1] += above
     else:
-        counts[:, : schema.BINS] = negative[:, first:end] + positive[:, first:end]
+        of_bins = counts[:, : schema.BINS]
+        np.add(negative[:, first:end], positive[:, first:end], out=of_bins, casting="same_kind")
         counts[:, 0] += below.sum(1)
         counts[:, schema.BINS - 1] += above.sum(1)
     counts[:, _SUBNORMAL] = by_sign[:, :, :_NORMAL].sum((1, 2)).numpy()
@@ -141,12 +189,13 @@ def cuts(row_parameter: npt.NDArray[np.int64], device: torch.device) -> list[Cut
 
 
 class HistogramCounts:
-    """Histograms of all parameters of a device, filled block by block.
+    """Histograms of all parameters of a device, filled cut by cut.
 
     Of a parameter that is counted to its end only the counts that are not 0 are kept.
 
     Attributes:
         quantities: Of which there are histograms.
+        table: For :func:`count_rows`.
     """
 
     def __init__(
@@ -169,9 +218,13 @@ class HistogramCounts:
         self._counts: npt.NDArray[np.integer[Any]] = np.zeros(
             (0, len(self.quantities), COUNTS), self._type
         )
-        self._done: list[schema.SparseHistograms] = []
-        # The codes of the last parameter of the last block, which may go on in the next one.
+        self._parameters = len(elements)
+        self._ended: _Joined | None = None  # those of the parameters that are counted to their end
+        # The codes of the last parameter of the last cut, which may go on in the next block.
         self._unfinished: dict[int, tuple[int, npt.NDArray[np.integer[Any]]]] = {}
+        # The codes of a parameter are added to those of its earlier rows, in the table's type.
+        table_type = torch.int64 if self._type is np.int64 else torch.int32
+        self.table = CodeTable(table_type) if device.type == "cpu" else None
         self._codes: Tensor | None = None
         if device.type != "cpu":
             shape = (len(self.quantities), len(elements), CODES)
@@ -179,27 +232,26 @@ class HistogramCounts:
 
     def begin(self) -> None:
         """Begin with another step."""
-        self._done.clear()
         self._unfinished.clear()
+        self._ended = _Joined(self._parameters, len(self.quantities), self._type)
         if self._codes is not None:
             self._codes.zero_()
 
-    def begin_block(self, parameters: slice) -> None:
-        """Begin with a block.
+    def begin_cut(self, parameters: slice) -> None:
+        """Begin with a cut.
 
         Args:
             parameters: Those with a row in it.
         """
-        self._first = parameters.start
         if self._codes is None:
             self._clear(parameters.stop - parameters.start)
 
     def add(self, index: int, parameters: slice, table: Tensor) -> None:
-        """Add the codes of some of a block's parameters.
+        """Add the codes of a quantity of a cut.
 
         Args:
             index: Of the quantity.
-            parameters: Which, among all.
+            parameters: Those of the cut, among all.
             table: From :func:`count_rows`.
         """
         if self._codes is not None:
@@ -210,21 +262,20 @@ class HistogramCounts:
         if parameter == parameters.start:
             codes[0] += begun
         self._unfinished[index] = (parameters.stop - 1, codes[-1].copy())
-        here = slice(parameters.start - self._first, parameters.stop - self._first)
-        to_bins(codes, self.quantities[index], self._counts[here, index])
+        to_bins(codes, self.quantities[index], self._counts[: len(codes), index])
 
     @property
     def on_device(self) -> list[Tensor]:
         """What is to be copied to the host for :meth:`take_codes`."""
         return [] if self._codes is None else [self._codes]
 
-    def end_block(
+    def end_cut(
         self,
         zeros: Sequence[schema.Counts],
         padding: schema.Counts,
         is_there: npt.NDArray[np.bool_],
     ) -> None:
-        """Complete the histograms of the first parameters of a block, which end in it.
+        """Complete the histograms of the first parameters of a cut, which end in its block.
 
         Args:
             zeros: By quantity, as for :func:`separate_zeros`.
@@ -238,7 +289,8 @@ class HistogramCounts:
         for index, of_quantity in enumerate(zeros):
             separate_zeros(counts[:, index], of_quantity, padding)
             counts[~is_there[index], index] = 0
-        self._done.append(schema.SparseHistograms.of(counts))
+        assert self._ended is not None
+        self._ended.add(schema.SparseHistograms.of(counts))
 
     def take_codes(
         self,
@@ -251,7 +303,7 @@ class HistogramCounts:
 
         Args:
             on_host: Copy of what is in :attr:`on_device`.
-            zeros: See :meth:`end_block`, of all parameters.
+            zeros: See :meth:`end_cut`, of all parameters.
             padding: Likewise.
             is_there: Likewise.
         """
@@ -260,12 +312,13 @@ class HistogramCounts:
             self._clear(len(padding[some]))
             for index, quantity in enumerate(self.quantities):
                 to_bins(on_host[index, some], quantity, self._counts[:, index])
-            self.end_block([z[some] for z in zeros], padding[some], is_there[:, some])
+            self.end_cut([z[some] for z in zeros], padding[some], is_there[:, some])
 
     def take(self) -> schema.SparseHistograms:
-        """Return the histograms of all parameters."""
-        found = schema.SparseHistograms.joined(self._done)
-        self._done.clear()
+        """Return the histograms of all parameters, once after each :meth:`begin`."""
+        assert self._ended is not None
+        found = self._ended.histograms()
+        self._ended = None
         return found
 
     def _clear(self, parameters: int) -> None:
@@ -275,9 +328,28 @@ class HistogramCounts:
             self._counts[:parameters] = 0
 
 
-def _count(codes: Tensor, length: int) -> Tensor:
-    if codes.device.type == "cpu":
-        return torch.bincount(codes, minlength=length)
+class _Joined:
+    """Histograms that are put together as they come: parts to be joined would be there twice."""
+
+    def __init__(self, parameters: int, quantities: int, dtype: type[np.integer[Any]]) -> None:
+        self._bitmaps = np.empty((parameters, quantities, -(-COUNTS // 8)), np.uint8)
+        self._lengths = np.empty(parameters, np.int64)
+        self._values = bytearray()
+        self._dtype = dtype
+        self._count = 0
+
+    def add(self, some: schema.SparseHistograms) -> None:
+        here = slice(self._count, self._count + len(some.lengths))
+        self._bitmaps[here], self._lengths[here] = some.bitmaps, some.lengths
+        self._values += some.values.tobytes()
+        self._count = here.stop
+
+    def histograms(self) -> schema.SparseHistograms:
+        values = np.frombuffer(self._values, self._dtype)
+        return schema.SparseHistograms(self._bitmaps, values, self._lengths)
+
+
+def _count_on_device(codes: Tensor, length: int) -> Tensor:
     # torch.bincount waits for the device to learn the largest code.
     table = torch.zeros(length, dtype=torch.int32, device=codes.device)
     ones = torch.ones((), dtype=torch.int32, device=codes.device).expand(codes.shape)

@@ -582,7 +582,7 @@ class Measurement:
                 scratch[: statistics.SCRATCH],
                 self._masks[:, : block.rows],
             )
-            self._dead_rows.look_at(block, elements.gradient)
+            self._dead_rows.look_at(block, elements.gradient, self._masks[0, : block.rows])
             if self._before:
                 self._compare_with_exact(elements, entering, c, rows, out)
             for i, key in enumerate(others):
@@ -593,45 +593,43 @@ class Measurement:
                     for q in self._quantities
                 )
                 counted = [*standard, *(elements.others[key] for key in others)]
-                self._count(counts, block, self._cuts[index], counted)
-                if not counts.on_device:
-                    ended = self._ended_in(block)
-                    counts.end_block(
-                        self._zero_counts(self._rows.numpy(), zeros.numpy(), ended),
-                        self._padding[ended],
-                        is_there[:, ended],
-                    )
+                for cut in self._cuts[index]:
+                    self._count(counts, block, cut, counted)
+                    if not counts.on_device:
+                        ended = self._ended_in(block, cut)
+                        counts.end_cut(
+                            self._zero_counts(self._rows.numpy(), zeros.numpy(), ended),
+                            self._padding[ended],
+                            is_there[:, ended],
+                        )
 
     def _count(
         self,
         counts: histograms.HistogramCounts,
         block: Block,
-        cuts: Sequence[histograms.Cut],
+        cut: histograms.Cut,
         counted: Sequence[Tensor | None],
     ) -> None:
-        """Count the codes of a block's elements of each quantity."""
-        first = block.first_parameter
-        counts.begin_block(slice(first, first + block.parameters))
+        """Count the codes of the elements of each quantity in a cut of a block."""
+        parameters = _shifted(cut.parameters, block.first_parameter)
+        counts.begin_cut(parameters)
         for q, values in enumerate(counted):
-            if values is None:
-                continue
-            values = values.float()
-            for cut in cuts:
+            if values is not None:
                 table = histograms.count_rows(
-                    values[cut.rows],
+                    values[cut.rows].float(),
                     cut.offsets,
-                    cut.parameters.stop - cut.parameters.start,
+                    parameters.stop - parameters.start,
                     self._codes[cut.rows],
+                    counts.table,
                 )
-                parameters = slice(first + cut.parameters.start, first + cut.parameters.stop)
                 counts.add(q, parameters, table)
 
-    def _ended_in(self, block: Block) -> slice:
-        """Which parameters have their last row in a block."""
-        first = block.first_parameter
+    def _ended_in(self, block: Block, cut: histograms.Cut) -> slice:
+        """Which parameters of a cut have their last row in its block."""
+        parameters = _shifted(cut.parameters, block.first_parameter)
         end = block.first_row + block.rows
         stop = int(np.searchsorted(self._ends, end, side="right"))
-        return slice(first, max(first, stop))
+        return slice(parameters.start, min(max(parameters.start, stop), parameters.stop))
 
     def _zero_counts(
         self, rows: npt.NDArray[Any], others: npt.NDArray[Any], parameters: slice
@@ -762,6 +760,10 @@ def finished(sums: statistics.ParameterSums, counts: schema.SparseHistograms | N
 
 def _sources(states: Sequence[ParameterState | None], name: str) -> list[Source | None]:
     return [None if state is None else getattr(state, name) for state in states]
+
+
+def _shifted(indices: slice, by: int) -> slice:
+    return slice(indices.start + by, indices.stop + by)
 
 
 def _present(values: Sequence[object]) -> npt.NDArray[np.bool_]:

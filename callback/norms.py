@@ -27,17 +27,24 @@ SHORTEST_ROW = 64
 UNDERFLOW = 1e-30
 
 
-def flat_view(tensor: Tensor) -> Tensor | None:
-    """Return all elements of a tensor in the order of memory, 1-D, or None if that has gaps."""
+def has_no_gaps(tensor: Tensor) -> bool:
+    """Whether a tensor's elements lie side by side in memory, in whatever order."""
     if tensor.is_contiguous():
-        return tensor.view(-1)
+        return True
     dense = 1
     for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
         if size != 1:
             if stride != dense:
-                return None
+                return False
             dense *= size
-    return tensor.as_strided((tensor.numel(),), (1,))
+    return True
+
+
+def flat_view(tensor: Tensor) -> Tensor | None:
+    """Return all elements of a tensor in the order of memory, 1-D, or None if that has gaps."""
+    if tensor.is_contiguous():
+        return tensor.view(-1)
+    return tensor.as_strided((tensor.numel(),), (1,)) if has_no_gaps(tensor) else None
 
 
 def partial_norms(tensor: Tensor, dtype: torch.dtype) -> Tensor:
@@ -53,7 +60,7 @@ def partial_norms(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     """
     # A device adds up in a tree of threads, so that it needs no rows.
     if tensor.numel() <= ROW or tensor.device.type != "cpu":
-        if tensor.device.type == "cpu" and flat_view(tensor) is None:
+        if tensor.device.type == "cpu" and not has_no_gaps(tensor):
             tensor = tensor.contiguous()  # with gaps it would be added up one by one, which drifts
         norm: Tensor = torch.linalg.vector_norm(tensor, dtype=dtype)
         return norm.view(1)
@@ -238,7 +245,7 @@ def _norms_of_rows(flat: Tensor, dtype: torch.dtype) -> Tensor:
 
 def _is_read_in_place(tensor: Tensor, dtype: torch.dtype) -> bool:
     """Whether torch reads a tensor of the CPU without a copy of all of it, of ``dtype``."""
-    return tensor.dtype == dtype and flat_view(tensor) is not None
+    return tensor.dtype == dtype and has_no_gaps(tensor)
 
 
 def _chunks(tensor: Tensor) -> Iterator[Tensor]:

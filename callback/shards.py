@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from .capture import ROW, Part, chosen_elements
-from .norms import flat_view
+from .norms import has_no_gaps
 from .optimizer_state.base import ParameterState, Source
 
 Indices = npt.NDArray[np.int64]
@@ -225,7 +225,7 @@ class DTensorShard(Shard):
         sizes = [self.shape[d] for d in self._order]
         coordinates = dict(zip(self._order, np.unravel_index(elements, sizes), strict=True))
         strides = part.stride()
-        if flat_view(part) is None:  # then it is read in the order of its indices
+        if not has_no_gaps(part):  # then it is read in the order of its indices
             strides = torch.empty(part.shape, device="meta").stride()
         at = np.zeros(len(elements), np.int64)
         found = np.ones(len(elements), bool)

@@ -37,7 +37,7 @@ from tb_adam_plugin import schema
 
 from . import statistics
 from .capture import Panel
-from .norms import flat_view
+from .norms import has_no_gaps
 from .optimizer_state.base import (
     COEFFICIENTS,
     GroupSettings,
@@ -122,7 +122,7 @@ class SinglePass:
         self._device = parameters[0].device
         # Strides of a tensor that can be gone through in the order of memory.
         self._strides = [
-            torch.empty(p.shape, device="meta").stride() if flat_view(p) is None else p.stride()
+            p.stride() if has_no_gaps(p) else torch.empty(p.shape, device="meta").stride()
             for p in parameters
         ]
         elements = np.array([p.numel() for p in parameters], np.int64)

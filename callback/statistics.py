@@ -449,9 +449,11 @@ def finish(p: ParameterSums) -> npt.NDArray[np.float32]:
         columns = {**_measured(p, p.total), **_of_moments(p, p.total), **_of_request(p, p.total)}
     for name in columns.keys() - {"nonfinite_count", "update_rms_standard_error"}:
         columns[name] = np.where(p.elements == 0, np.nan, columns[name])
-    table = np.stack([columns[s.name] for s in schema.STATISTICS], axis=1)
+    table = np.empty((len(p.elements), len(schema.STATISTICS)), np.float32)
     with np.errstate(over="ignore"):
-        return table.astype(np.float32)
+        for i, statistic in enumerate(schema.STATISTICS):
+            table[:, i] = columns[statistic.name]
+    return table
 
 
 def _measured(p: ParameterSums, total: Mapping[str, Values]) -> dict[str, Values]:

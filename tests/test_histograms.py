@@ -62,6 +62,7 @@ def count_on_device(
         histograms.code_offsets(owners),
         len(parameters),
         torch.empty(matrix.shape, dtype=torch.int32),
+        histograms.CodeTable(torch.int32),
     ).numpy()
     zeros = np.array([int((values == 0).sum()) for values in padded])
     lengths = np.array([len(values) for values in parameters])
@@ -91,10 +92,25 @@ def test_histograms_equal_a_direct_count(
         assert row.tolist() == schema.count_values(values, quantity).tolist()
 
 
+@pytest.mark.parametrize("dtype", [torch.int32, torch.int64])
+@pytest.mark.parametrize("parameters", [1, 8, 9, 64])
+def test_codes_are_counted_in_memory_that_is_used_again(
+    parameters: int, dtype: torch.dtype
+) -> None:
+    table = histograms.CodeTable(dtype)
+    for elements in (1, 70_000, 16_384, 0):
+        codes = torch.randint(parameters * histograms.CODES, (elements,), dtype=torch.int32)
+        counts = table.count(codes, parameters * histograms.CODES)
+        expected = np.bincount(codes.numpy(), minlength=parameters * histograms.CODES)
+        assert counts.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("few", [0, 8])
 @pytest.mark.parametrize("at_once", [1, 2, 64])
 def test_a_parameter_goes_on_in_the_next_blocks(
-    at_once: int, monkeypatch: pytest.MonkeyPatch
+    at_once: int, few: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(histograms, "_FEW_PARAMETERS", few)
     monkeypatch.setattr(histograms, "_PARAMETERS_AT_ONCE", at_once)
     rows = torch.randn(12, 8) * torch.logspace(-30, 10, 12)[:, None]
     rows[3, 3], rows[7, 1], rows[11, 7] = 0, torch.nan, torch.inf
@@ -107,22 +123,24 @@ def test_a_parameter_goes_on_in_the_next_blocks(
         counts.begin()
         for first in range(0, 12, 4):
             of_block = owners[first : first + 4]
-            start, stop = int(of_block[0]), int(of_block[-1]) + 1
-            counts.begin_block(slice(start, stop))
+            start = int(of_block[0])
             for cut in histograms.cuts((of_block - start).numpy(), torch.device("cpu")):
                 table = histograms.count_rows(
                     rows[first : first + 4][cut.rows],
                     cut.offsets,
                     cut.parameters.stop - cut.parameters.start,
                     torch.empty(4, 8, dtype=torch.int32)[cut.rows],
+                    counts.table,
                 )
                 parameters = slice(start + cut.parameters.start, start + cut.parameters.stop)
+                counts.begin_cut(parameters)
                 for index in range(len(schema.QUANTITIES)):
                     counts.add(index, parameters, table.clone())
-            ended = np.flatnonzero(np.isin(ends, np.arange(first + 1, first + 5)))
-            zeros = [np.array([0, 1, 0, 0])[ended]] * len(schema.QUANTITIES)
-            is_there = np.ones((len(schema.QUANTITIES), len(ended)), bool)
-            counts.end_block(zeros, np.zeros(len(ended), np.int64), is_there)
+                here = np.arange(parameters.start, parameters.stop)
+                ended = here[ends[here] <= first + 4]
+                zeros = [np.array([0, 1, 0, 0])[ended]] * len(schema.QUANTITIES)
+                is_there = np.ones((len(schema.QUANTITIES), len(ended)), bool)
+                counts.end_cut(zeros, np.zeros(len(ended), np.int64), is_there)
         found = counts.take().dense()
         for parameter in range(4):
             values = rows[owners == parameter].numpy()

@@ -21,6 +21,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -34,6 +35,14 @@ from ..to_host import on_device
 GroupSettings = Mapping[str, Any]
 # A tensor, or what makes one: a quantized state is unpacked only while it is read.
 Source = Tensor | Callable[[], Tensor]
+
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+def _nothing() -> Mapping[str, Any]:
+    """One empty mapping for all: a record has thousands of states with four of them."""
+    return _NOTHING
 
 
 @dataclass(slots=True)  # frozen would take three times as long to make, and many are made
@@ -56,11 +65,11 @@ class ParameterState:
 
     exp_avg: Source | None = None
     exp_avg_sq: Source | None = None
-    others: Mapping[str, Source] = field(default_factory=dict)
-    masks: Mapping[str, Source] = field(default_factory=dict)
+    others: Mapping[str, Source] = field(default_factory=_nothing)
+    masks: Mapping[str, Source] = field(default_factory=_nothing)
     step: Tensor | float = 0
-    numbers: Mapping[str, Tensor | float] = field(default_factory=dict)
-    dtypes: Mapping[str, str] = field(default_factory=dict)
+    numbers: Mapping[str, Tensor | float] = field(default_factory=_nothing)
+    dtypes: Mapping[str, str] = field(default_factory=_nothing)
 
 
 @dataclass(frozen=True, slots=True)
