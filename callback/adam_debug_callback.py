@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 _DEFAULT_MAX_OVERHEAD = 0.01
 # Without a record the rows of steps wait in memory; not more of them than this.
 _MOST_WAITING_ROWS = 1000
+_STEPS_BETWEEN_BUDGETS = 16
 # After so many failures in a row the event file is given up.
 _FAILED_WRITES = 10
 
@@ -86,10 +87,11 @@ class AdamDebugCallback:
 
     Recorded on the schedule: the columns of :data:`tb_adam_plugin.schema.STATISTICS` and
     histograms of :data:`tb_adam_plugin.schema.QUANTITIES` for each parameter of the optimizer, and
-    each group's hyperparameters. Recorded at every step: the global gradient norm, the learning
-    rate, what :meth:`record` was given, times. Between records nothing is read from a device. When
-    the gradient norm jumps or is not finite, the norm of each parameter's gradient at the last 64
-    steps is written, and the next 16 steps are recorded in full.
+    each group's hyperparameters. Recorded at every step: the global gradient norm (less often where
+    it takes more time than ``max_overhead`` leaves), the learning rate, what :meth:`record` was
+    given, times. Between records nothing is read from a device. When the gradient norm jumps or is
+    not finite, the norm of each parameter's gradient at the last 64 steps is written, and the next
+    16 steps are recorded in full.
     """
 
     def __init__(
@@ -137,14 +139,13 @@ class AdamDebugCallback:
             normalized_update: Also make histograms of the update that Adam asks for before the
                 learning rate, m̂/(√v̂+ε).
             max_overhead: Largest share of the training time that the callback may take, after an
-                allowance of 10 seconds for the run (without ``total_steps`` for its first 1,000
-                steps): where it would take more, records are made less often, which the tab says.
-                All that it does counts, on the CPU the time that the thread ran; what the steps
-                between records take leaves them half of the share. 1 for no limit. By default 0.01
-                where the interval is the callback's choice, and no limit where ``every_n_steps`` is
-                given.
-            gradient_norm: Record the global gradient norm at every step, and look closer when it
-                jumps.
+                allowance of 10 seconds for the run: where it would take more, records are made
+                less often, and gradient norms computed, which the tab says. All that it does
+                counts, on the CPU the time that the thread ran; at least half of it is for
+                records. 1 for no limit. By default 0.01 where the interval is the callback's
+                choice, and no limit where ``every_n_steps`` is given.
+            gradient_norm: Record the global gradient norm at every step that there is time for,
+                and look closer when it jumps.
             loss_closure: Returns the loss of the current batch, without a backward pass. Called
                 before and after each step that is recorded, for the gain ratio: how much of what
                 the gradient promised the step has kept. Global random numbers, and the gradients,
@@ -209,7 +210,7 @@ class AdamDebugCallback:
         self._budget = OverheadBudget(
             None if max_overhead == 1 else max_overhead, (self._schedule, self._histogram_schedule)
         )
-        self._stretch = 1
+        self._stretch = self._norm_interval = 1
         self._history = GradientHistory() if gradient_norm else None
         self._stale_gradients = StaleGradients()
         self._gain: GainRatio | None = None
@@ -414,6 +415,8 @@ class AdamDebugCallback:
             self._running_steps += 1
             return
         start, busy = time.perf_counter(), self._busy_time()
+        if self._running_steps:  # an error ended the last one: did the optimizer count it?
+            self._step_is_known = not self._follows_optimizer
         self._running_steps = 1
         self._recording = False
         if self._unopened is not None and not self._contained(
@@ -505,6 +508,12 @@ class AdamDebugCallback:
         self._read_step_count()
         self._had_no_state = not self._optimizer.state
         step = self._step + 1
+        if step == 1 and self._recorder.replaces_records:
+            self._warn_once(
+                f"{self._recorder.log.location!r} has records of an earlier training, which this "
+                "one replaces from step 1 on. To keep both give each its own log_dir; to go on "
+                "from a checkpoint load the optimizer's state, too, or say initial_step="
+            )
         self._budget.begin_at(step)
         self._due = self._is_due(step)
         self._is_extra = self._due and not self._is_asked_for(step)
@@ -513,7 +522,7 @@ class AdamDebugCallback:
             self._follow_parameters()
             self._due = True
         self._squares_before = None
-        if self._overwrites_gradients and self._history is not None:
+        if self._overwrites_gradients and self._wants_norm(step):
             with torch.no_grad():
                 self._squares_before = self._norms.squares()
 
@@ -534,6 +543,9 @@ class AdamDebugCallback:
 
     def _looks_closer(self, step: int) -> bool:
         return self._history is not None and self._history.wants_detail(step)
+
+    def _wants_norm(self, step: int) -> bool:
+        return self._history is not None and step % self._norm_interval == 0
 
     def _begin_record(self) -> None:
         with torch.no_grad():
@@ -568,12 +580,15 @@ class AdamDebugCallback:
             self._contained(_RECORDS, "recording a step", self._end_record)
         self._norm = float("nan")
         history = self._history
-        if history is not None:
+        if history is not None and (self._record is not None or self._wants_norm(self._step)):
+            busy = self._busy_time()
             self._contained(
                 _NORMS,
                 "computing the gradient norm",
                 lambda: self._follow_gradients(history, skipped),
             )
+            if self._record is None:
+                self._budget.add_norm(self._busy_time() - busy)
         self._contained(_STALE, "looking for stale gradients", self._follow_stale_gradients)
         if self._gain is not None:
             self._contained(_GAIN, "evaluating loss_closure", self._end_gain)
@@ -655,6 +670,8 @@ class AdamDebugCallback:
         if self._budget.max_overhead is not None:
             self._recorder.rows.add("wanted_every_n_steps", interval)
             self._recorder.rows.add("max_overhead", self._budget.max_overhead)
+            if self._norm_interval > 1:
+                self._recorder.rows.add("gradient_norm_every_n_steps", self._norm_interval)
         self._recorder.end_step(
             self._step,
             time.time(),
@@ -745,8 +762,11 @@ class AdamDebugCallback:
         recorded, self._record = self._record is not None, None
         busy = self._busy_seconds + self._busy_time() - self._busy_since
         self._budget.add_own(self._step, busy, recorded=recorded, asked_for=not self._is_extra)
-        if recorded and self._shared is None:
-            self._stretch = self._budget.stretch(self._step)
+        if self._shared is None and (recorded or self._step % _STEPS_BETWEEN_BUDGETS == 0):
+            if recorded:
+                self._stretch = self._budget.stretch(self._step)
+            if self._history is not None:
+                self._norm_interval = self._budget.norm_interval(self._step)
 
     # --- one step of several processes ---
 

@@ -19,6 +19,8 @@ _WEIGHT_OF_NEWEST = 0.3
 # run of very short steps would have none.
 _LEAST_SHARE_OF_RECORDS = 0.5
 _LONGEST_STRETCH = 2.0**20
+# How seldom the gradient norm is computed at most, where steps take a fraction of a millisecond.
+_RAREST_NORM = 64
 # What takes so many times as long as usual is the machine's doing: a disk, or other programs.
 _MOST_TIMES_USUAL = 5.0
 
@@ -29,7 +31,8 @@ class OverheadBudget:
     Up to a *horizon*, which is ``total_steps`` or 200, 400 and then 1,000 steps, a run may take
     :data:`ALLOWANCE_SECONDS`, or a part of them, and ``max_overhead`` of the training time; what is
     left of that is spread evenly over the records that are left. After the last horizon
-    ``max_overhead`` alone counts.
+    ``max_overhead`` counts, and what is left of the seconds is spread over as many steps again.
+    Records are made less often where that is too little, and gradient norms computed.
     """
 
     def __init__(self, max_overhead: float | None, schedules: tuple[Schedule, ...]) -> None:
@@ -50,6 +53,9 @@ class OverheadBudget:
         self._spent_on_records = 0.0
         self._spent_between = 0.0
         self._steps_between = 0
+        self._spent_on_norms = 0.0
+        self._norms = 0
+        self._norm_interval = 1
         self._trained = 0.0
         self._owed = 0.0  # seconds of records that nobody asked for, after the horizon
 
@@ -94,6 +100,11 @@ class OverheadBudget:
         """Count what the callback took outside of steps."""
         self._spent += seconds
 
+    def add_norm(self, seconds: float) -> None:
+        """Say how much of what :meth:`add_own` counts between records was the gradient norm's."""
+        self._spent_on_norms += seconds
+        self._norms += 1
+
     def add_own(self, step: int, seconds: float, *, recorded: bool, asked_for: bool = True) -> None:
         """Count what the callback took of a step, whatever it did.
 
@@ -130,26 +141,79 @@ class OverheadBudget:
         """
         if self.max_overhead is None or not self._record.mean or not self._step.mean:
             return 1
-        between = self._spent_between / max(1, self._steps_between)  # rows are written now and then
+        bare, norm = self._between()  # rows are written now and then
+        between = bare + norm / self._norm_interval
         record = max(0.0, self._record.mean - between)
-        a_step = self._step.mean
-        share = self.max_overhead * a_step
-        horizon = next((one for one in self._horizons if step < one[0]), None)
+        share = self.max_overhead * self._step.mean
+        horizon = self._horizon(step)
         if horizon is not None:
-            end, allowance = horizon
-            left = end - step
+            left = horizon - step
+            seconds = self._seconds_left(step)
             shared = self.max_overhead * self._trained + share * left
-            others = self._spent - self._spent_on_records + between * left
-            may_take = max(allowance + shared - others, _LEAST_SHARE_OF_RECORDS * shared)
-            seconds = may_take - self._spent_on_records
-            wanted = max(s.records(step, end, self.start) for s in self._schedules)
-            needed = wanted * record / seconds if seconds > 0 else math.inf
+            seconds = max(
+                seconds - min(between * left, (1 - _LEAST_SHARE_OF_RECORDS) * seconds),
+                _LEAST_SHARE_OF_RECORDS * shared - self._spent_on_records,
+            )
+            needed = self._wanted(step, horizon) * record / seconds if seconds > 0 else math.inf
         else:
+            share += max(0.0, self._seconds_left(step)) / max(1, step - self.start)
             seconds = max(_LEAST_SHARE_OF_RECORDS * share, share - between)
             needed = record / (seconds * self.interval(step))
             if self._owed:
                 needed *= 2  # each interval makes up for one of them
-        return 1 if needed <= 1 else 1 << math.ceil(math.log2(min(needed, _LONGEST_STRETCH)))
+        return _power_of_two(needed, _LONGEST_STRETCH)
+
+    def norm_interval(self, step: int) -> int:
+        """Return how many steps apart the gradient norm is to be computed between records.
+
+        A power of two: 1 where there is time for each of them.
+
+        Args:
+            step: The last one.
+        """
+        if self.max_overhead is None or not self._step.mean or not self._norms:
+            return 1
+        bare, norm = self._between()
+        horizon = self._horizon(step)
+        a_step = self.max_overhead * self._step.mean
+        if horizon is not None:
+            a_step = self._seconds_left(step) / (horizon - step)
+            records = self._wanted(step, horizon) / (horizon - step)
+        else:
+            a_step += max(0.0, self._seconds_left(step)) / max(1, step - self.start)
+            records = 1 / self.interval(step)
+        kept = min(_LEAST_SHARE_OF_RECORDS * a_step, self._record.mean * records)
+        seconds = a_step - kept - bare
+        needed = norm / seconds if seconds > 0 else math.inf
+        self._norm_interval = _power_of_two(needed, _RAREST_NORM)
+        return self._norm_interval
+
+    def _horizon(self, step: int) -> int | None:
+        """The first one after a step, if there is one."""
+        return next((end for end, _ in self._horizons if step < end), None)
+
+    def _wanted(self, step: int, horizon: int) -> float:
+        """How many records the schedules ask for up to a horizon."""
+        return max(s.records(step, horizon, self.start) for s in self._schedules)
+
+    def _seconds_left(self, step: int) -> float:
+        """What may still be taken up to the next horizon, or at once after the last one."""
+        assert self.max_overhead is not None
+        end, allowance = next(
+            (one for one in self._horizons if step < one[0]), (step, self._horizons[-1][1])
+        )
+        time = self._trained + self._step.mean * (end - step)
+        return allowance + self.max_overhead * time - self._spent
+
+    def _between(self) -> tuple[float, float]:
+        """What a step between records takes without its gradient norm, and what the norm takes."""
+        norms = self._spent_on_norms
+        bare = max(0.0, self._spent_between - norms) / max(1, self._steps_between)
+        return bare, norms / max(1, self._norms)
+
+
+def _power_of_two(needed: float, most: float) -> int:
+    return 1 if needed <= 1 else 1 << math.ceil(math.log2(min(needed, most)))
 
 
 class _Average:

@@ -40,6 +40,11 @@ class Recorder:
         self.rows = StepScalars()
         self._failed_writes = 0
 
+    @property
+    def replaces_records(self) -> bool:
+        """Whether an earlier training has left records where this one writes."""
+        return self._claim is not None and self._claim.holds_records
+
     def end_step(self, step: int, wall_time: float, **columns: object) -> None:
         """Add the row of a step; see :meth:`.step_scalars.StepScalars.add_row`."""
         self.rows.add_row(

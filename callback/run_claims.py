@@ -39,6 +39,7 @@ _LOCK_FILE = ".adam_debug.lock"
 _BYTES_OF_RANK = 1 << 20
 # A process that gives up its last part holds the whole file for a moment, to delete it.
 _ATTEMPTS, _SECONDS_BETWEEN = 3, 0.01
+_MOST_DELETIONS = 1000
 # A disk that refuses as many locks refuses all of them.
 _MOST_PROCESSES = 1000
 
@@ -49,6 +50,7 @@ class RunClaim:
     Attributes:
         number: Which of the run's live callbacks this is, from 1.
         is_used: Whether something was written there.
+        holds_records: Whether an earlier training has left records there.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class RunClaim:
             self.number, self._rivals = self._entry.take(self._rank, self)
         if self._rivals:
             self.settle()
+        self.holds_records = log_dir is not None and _has_event_file(self.location)
 
     @property
     def may_become_free(self) -> bool:
@@ -211,7 +214,8 @@ class _RunFolder:
 
     def _lock_byte(self, byte: int, attempts: int) -> bool:
         """Lock a byte of the file; return False if another process has it."""
-        for attempt in range(attempts):
+        refused = 0
+        for _ in range(_MOST_DELETIONS):
             try:
                 if self._lock is None:
                     self._open_lock()
@@ -221,16 +225,19 @@ class _RunFolder:
             except OSError as error:
                 if error.errno not in (errno.EACCES, errno.EAGAIN) or self._lock is None:
                     return True  # no locks here
-                if attempt + 1 == attempts:
+                refused += 1
+                if refused == attempts:
                     return False
                 time.sleep(_SECONDS_BETWEEN)
             else:
                 if self._claims or _is_file_at(self._lock, self._path):
                     return True
             if not self._claims and not _is_file_at(self._lock, self._path):
-                os.close(self._lock)  # another process has deleted it between our two calls
+                # Another process has deleted it between our two calls: what is locked, or refused,
+                # is a file that nobody opens any more.
+                os.close(self._lock)
                 self._lock = None
-        return True
+        return False
 
     def _open_lock(self) -> None:
         if fcntl is None or self._path is None:
@@ -267,6 +274,16 @@ def _entry_of(run: str) -> _RunFolder:
     if entry is None or entry.is_gone:
         entry = _run_folders[key] = _RunFolder(key, path)
     return entry
+
+
+def _has_event_file(folder: str) -> bool:
+    if is_url(folder):
+        return False
+    try:
+        with os.scandir(folder) as entries:
+            return any("tfevents" in entry.name for entry in entries)
+    except (OSError, ValueError):
+        return False
 
 
 def _is_file_at(descriptor: int, path: str | None) -> bool:

@@ -493,12 +493,15 @@ def _of_moments(p: ParameterSums, total: Mapping[str, Values]) -> dict[str, Valu
     c = p.coefficients
     first_scale, second_scale = c["exp_avg_scale"], c["exp_avg_sq_scale"]
     zero_second = total["v=0"] - p.padding
+    from_before = total["v"] - c["exp_avg_sq_weight"] * total["g'²"]
+    # What is left where a difference of float32 numbers all but cancels is their rounding.
+    from_before = np.where(from_before < LEAST_BEFORE * total["v"], np.nan, from_before)
     v_before = np.where(
         p.begun,
         np.where(
             p.second_moment_before_is_known,
             total["v before"],
-            (total["v"] - c["exp_avg_sq_weight"] * total["g'²"]) / c["exp_avg_sq_decay"],
+            from_before / c["exp_avg_sq_decay"],
         ),
         np.nan,
     )

@@ -827,11 +827,14 @@ STEP_COLUMNS = (
 #                          parameter; the smallest since the step before
 #   wanted_every_n_steps   what every_n_steps would be without max_overhead
 #   max_overhead           largest share of the training time that recording may take
+#   gradient_norm_every_n_steps
+#                          where gradient_norm is known at multiples of this and at records alone
 OPTIONAL_STEP_COLUMNS = (
     "gain_ratio",
     "stale_gradient_ratio",
     "wanted_every_n_steps",
     "max_overhead",
+    "gradient_norm_every_n_steps",
 )
 
 

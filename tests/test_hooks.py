@@ -355,6 +355,29 @@ def test_a_nested_step_that_raises_leaves_the_next_one_whole(
 # --- wrappers ---
 
 
+def test_a_step_whose_later_hook_raises_is_counted(tmp_path: Path) -> None:
+    weight = nn.Parameter(torch.ones(4))
+    optimizer = torch.optim.Adam([weight])
+    raising = {3, 4}
+
+    def fail(*_: object) -> None:
+        if optimizer.state[weight]["step"].item() in raising:
+            raise ValueError("the trainer's own")
+
+    optimizer.register_step_post_hook(fail)  # before the callback's, which does not come then
+    with AdamDebugCallback(
+        [("weight", weight)], optimizer, log_dir=tmp_path, every_n_steps=1, on_error="raise"
+    ) as debug:
+        for _ in range(6):
+            with contextlib.suppress(ValueError):
+                take_step(weight, optimizer)
+        assert debug.step == 6
+    run = read_run(tmp_path)
+    assert {s: run.of(s, "weight")["state_step"] for s in run.statistics} == {
+        s: s for s in (1, 2, 5, 6)
+    }
+
+
 class AccelerateLike(torch.optim.Optimizer):
     """Is derived from Optimizer, but never initialised as one."""
 

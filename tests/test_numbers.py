@@ -301,6 +301,24 @@ def test_values_beyond_the_squares_of_float32_keep_their_size(tmp_path: Path) ->
     assert run.of(1, "huge")["nonfinite_count"] == 500
 
 
+@pytest.mark.parametrize(("beta2", "is_known"), [(0.0, False), (1e-9, False), (0.9, True)])
+def test_what_a_second_moment_was_is_not_known_where_nothing_of_it_is_left(
+    tmp_path: Path, beta2: float, is_known: bool
+) -> None:
+    torch.manual_seed(0)
+    weight = nn.Parameter(torch.ones(500))
+    optimizer = torch.optim.Adam([weight], betas=(0.9, beta2))
+    with AdamDebugCallback([("w", weight)], optimizer, log_dir=tmp_path, every_n_steps=1):
+        for _ in range(20):
+            weight.grad = torch.randn(500)
+            optimizer.step()
+    surprise = [read_run(tmp_path).of(step, "w")["gradient_surprise"] for step in range(2, 21)]
+    if is_known:
+        assert surprise == pytest.approx(np.ones(19), rel=0.3)
+    else:
+        assert np.isnan(surprise).all()
+
+
 def test_a_zero_weight_that_moves_has_an_infinite_ratio(tmp_path: Path) -> None:
     zero, resting, diverged = (nn.Parameter(torch.full((5,), w)) for w in (0.0, 0.0, 1.0))
     optimizer = torch.optim.Adam([zero, resting, diverged], lr=1e-3)

@@ -24,6 +24,9 @@ def recording_may_take_any_time() -> None:
     """Here it may not."""
 
 
+_AFTER_ALLOWANCE = 2000
+
+
 def budget(
     share: float | None,
     record: float,
@@ -31,15 +34,17 @@ def budget(
     *,
     every: int | None = 10,
     total: int | None = None,
-    after: int = 2000,
+    after: int = _AFTER_ALLOWANCE,
 ) -> OverheadBudget:
-    """A budget that has seen some steps, by default more than those of the allowance."""
+    """A budget that has seen some steps, by default until nothing is left of the allowance."""
     found = OverheadBudget(share, (Schedule(every, total),))
     found.begin_at(1)
     for number in range(1, after + 1):
         found.add_training(step)
         recorded = number in (1, 2, 4, 8, 16)
         found.add_own(number, record if recorded else 0.0, recorded=recorded)
+    if after == _AFTER_ALLOWANCE and share is not None:
+        found.add_outside(overhead.ALLOWANCE_SECONDS + share * step * after - 5 * record)
     return found
 
 
@@ -122,6 +127,51 @@ def test_steps_between_records_leave_them_half_of_the_share() -> None:
         return found.stretch(2240)
 
     assert [stretch(between) for between in (0.0, 0.004, 0.02, 1.0)] == [4, 8, 8, 8]
+
+
+@pytest.mark.parametrize(
+    ("norm", "interval"), [(0.0004, 1), (0.0006, 2), (0.0012, 4), (1.0, 64), (0.0, 1)]
+)
+def test_gradient_norms_are_left_out_where_the_share_is_too_small(
+    norm: float, interval: int
+) -> None:
+    # 1 % of a tenth of a second, half of that for records.
+    found = budget(0.01, 0.01, 0.1)
+    for step in range(2001, 2101):
+        found.add_norm(norm)
+        found.add_own(step, norm, recorded=False)
+    found.add_outside(-100 * norm)
+    assert found.norm_interval(2100) == interval
+    unlimited = budget(None, 0.01, 0.1)
+    unlimited.add_norm(1.0)
+    assert unlimited.norm_interval(2001) == 1
+
+
+@pytest.mark.parametrize("total", [None, 100_000])
+def test_steps_of_a_fraction_of_a_millisecond_keep_to_the_allowance(total: int | None) -> None:
+    """What was measured of two small layers: steps of 0.3 ms, norms of 0.1, records of 3."""
+    found = OverheadBudget(0.01, (Schedule(None, total),))
+    found.begin_at(1)
+    stretch = interval = records = norms = 0
+    spent = 0.0
+    for step in range(1, 100_001):
+        schedule = Schedule(None, total)
+        recorded = schedule.is_due(step, max(1, stretch))
+        took = 0.003 if recorded else 0.00002
+        records += recorded
+        if not recorded and step % max(1, interval) == 0:
+            norms += 1
+            took += 0.0001
+            found.add_norm(0.0001)
+        spent += took
+        found.add_training(0.0003)
+        found.add_own(step, took, recorded=recorded)
+        if recorded or step % 16 == 0:
+            stretch = found.stretch(step) if recorded else stretch
+            interval = found.norm_interval(step)
+    assert spent <= 10 + 0.01 * 30 + 0.1
+    assert records >= (200 if total else 400)
+    assert norms > 20_000
 
 
 def test_longer_intervals_make_up_for_a_closer_look() -> None:

@@ -49,7 +49,34 @@ def test_the_sentence_names_the_steps_the_intervals_and_the_option() -> None:
     )
     until_now = thinned_records(recorded([1, 4, 4, 4, 4], [1, 1, 1, 1, 2], 0.5))
     assert "fewer from step 2 on: more would have taken over 50 % of" in until_now
-    assert "max_overhead=1, or" in until_now
+    assert until_now.endswith("give AdamDebugCallback max_overhead=1, which is no limit.")
+
+
+def test_closer_looks_at_jumps_are_no_records_of_the_schedule() -> None:
+    run = recorded([1.0] * 4 + [8.0] * 196, [1.0] * 200, 0.01)
+    jump = np.arange(101.0, 165.0)
+    said = thinned_records(replace(run, step=np.union1d(run.step, jump)))
+    assert said.startswith("85 records where about 200 were asked for, fewer from step 5 on: ")
+
+
+def test_a_part_without_records_is_told_though_the_first_steps_have_many() -> None:
+    run = recorded([1.0] * 400 + [40.0] * 80, [1.0] * 400 + [4.0] * 80, 0.01)
+    assert thinned_records(run).startswith("2 records where about 20 were asked for from step 401")
+    short = recorded([1.0] * 400 + [40.0] * 40, [1.0] * 400 + [4.0] * 40, 0.01)
+    assert thinned_records(short) == ""
+
+
+def test_gradient_norms_that_were_left_out_are_told() -> None:
+    run = recorded([1.0] * 100, [1.0] * 100, 0.01)
+    columns = {
+        **run.every_step,
+        "gradient_norm_every_n_steps": np.repeat([np.nan, 4.0], [20, 80]),
+    }
+    said = thinned_records(replace(run, every_step=columns))
+    assert said.startswith("the gradient norm of about every 4th step from step 21 on: more would")
+    columns["every_n_steps"] = np.repeat([1.0, 10.0], [20, 80])
+    said = thinned_records(replace(run, step=run.step[:20], every_step=columns))
+    assert said.startswith("20 records where about 100 were asked for, fewer from step 21 on; the")
 
 
 @pytest.mark.parametrize(

@@ -188,6 +188,42 @@ def test_remote_folders_are_told_apart_in_one_process(
     assert folders == {"/bucket/gan/adam_debug", "/bucket/gan/adam_debug_2"}
 
 
+def test_records_that_are_replaced_are_spoken_of(tmp_path: Path) -> None:
+    first = Trained(3, log_dir=tmp_path)
+    first.train(4)
+    first.debug.close()
+    resumed = Trained(3, log_dir=tmp_path)
+    resumed.optimizer.load_state_dict(first.optimizer.state_dict())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        resumed.train(2)
+    resumed.debug.close()
+    forgotten = Trained(3, log_dir=tmp_path)
+    with pytest.warns(UserWarning, match="of an earlier training, which this one replaces") as told:
+        forgotten.train(2)
+    forgotten.debug.close()
+    assert len(told) == 1
+    assert str(tmp_path) in str(told[0].message)
+
+
+@LOCKS
+def test_a_lock_file_that_others_delete_gives_no_place_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at: list[bool] = []
+
+    def deleted_at_first(*_: object) -> bool:
+        looked_at.append(len(looked_at) >= 20)
+        return looked_at[-1]
+
+    monkeypatch.setattr(run_claims, "_is_file_at", deleted_at_first)
+    claim = RunClaim(tmp_path, None)
+    assert claim.number == 1
+    assert claim._entry._lock is not None
+    assert looked_at[-1]
+    claim.release()
+
+
 def test_a_closed_callback_gives_its_place_back(tmp_path: Path) -> None:
     with no_warning():
         for _ in range(3):

@@ -98,8 +98,16 @@ def _nonfinite_steps(signals: Signals) -> Float64s:
             known = np.flatnonzero(np.isfinite(values))
             bad |= np.isinf(values)
             if name == "gradient_norm":
-                bad |= np.isnan(values) & (np.arange(values.size) > known[0])
+                bad |= np.isnan(values) & (np.arange(values.size) > known[0]) & _has_norm(signals)
     return signals.steps[bad]
+
+
+def _has_norm(signals: Signals) -> Flags:
+    """At which steps the gradient norm was computed, where that was not at all of them."""
+    interval = signals.column("gradient_norm_every_n_steps")
+    left_out = (interval > 1) & (np.mod(signals.steps, interval) != 0)
+    has_norm: Flags = ~left_out | np.isin(signals.steps, signals.run.step)
+    return has_norm
 
 
 def _first_nonfinite(signals: Signals) -> Indices:
