@@ -10,12 +10,18 @@ from pathlib import Path
 from setuptools import setup
 
 ROOT = Path(__file__).parent
-PACKAGES = {
+# Where the code lies. Two folders of the top level are parts of the package.
+SOURCES = {
     "tb_adam_plugin": "tb_adam_plugin",
-    "tb_adam_plugin.diagnosis": "tb_adam_plugin/diagnosis",
     "tb_adam_plugin.callback": "callback",
-    "tb_adam_plugin.callback.optimizer_state": "callback/optimizer_state",
     "tb_adam_plugin.frontend_static": "frontend_static",
+}
+PACKAGES = {
+    ".".join([package, *folder.relative_to(ROOT / source).parts]): folder.relative_to(
+        ROOT
+    ).as_posix()
+    for package, source in SOURCES.items()
+    for folder in sorted({ROOT / source, *(f.parent for f in (ROOT / source).rglob("__init__.py"))})
 }
 VERSION = re.search(
     r'^__version__ = "(.+)"$',

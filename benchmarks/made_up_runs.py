@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tb_adam_plugin import schema
-from tb_adam_plugin.callback.event_log import EventLog
+from tb_adam_plugin.callback.write.event_log import EventLog
 from tb_adam_plugin.schema import Columns, Group, Layout, Parameter
 
 START = 1_767_225_600.0  # wall time of step 0

@@ -76,7 +76,8 @@ def train(model: str, way: str, dtype: str) -> None:
     torch.set_num_threads(1)
     callback: Any = None
     if way != "torch":
-        from tb_adam_plugin.callback import AdamDebugCallback, event_file  # noqa: F401
+        from tb_adam_plugin.callback import AdamDebugCallback
+        from tb_adam_plugin.callback.write import event_file  # noqa: F401
 
         callback = AdamDebugCallback
     warm_up()

@@ -1,7 +1,7 @@
 """The callback: attaches to an optimizer, decides when to record, contains failures, detaches.
 
-What is recorded of a step is :mod:`.parameter_records`' business, and what is written
-:mod:`.recorder`'s.
+What is recorded of a step is :mod:`.steps.parameter_records`' business, and what is written
+:mod:`.write.output`'s.
 """
 
 from __future__ import annotations
@@ -26,27 +26,30 @@ from torch.utils.hooks import RemovableHandle
 
 from tb_adam_plugin import schema
 
-from . import options, schedule, state_storage, uncounted_steps
-from .capture import CaptureError
-from .distributed import Copies, Said, find_place, is_alone
-from .gain_ratio import GainRatio
-from .gradient_history import GradientHistory
-from .naming import listed
-from .norms import GradientNorms, Squares
+from .attach import options
+from .attach.naming import listed
+from .optimizer_state import storage
 from .optimizer_state.base import as_number
 from .optimizer_state.registry import adapter_for
-from .overhead import OverheadBudget
-from .parameter_records import ParameterRecords, StepRecord
-from .recorder import NoLog, Recorder
-from .run_claims import RunClaim
-from .shared_steps import SharedSteps, Trouble
-from .stale_gradients import StaleGradients
-from .step_scalars import Scalar, StepRows
+from .probes import uncounted_steps
+from .probes.gain_ratio import GainRatio
+from .probes.stale_gradients import StaleGradients
+from .ranks.ranks import Copies, Said, find_place, is_alone
+from .ranks.shared_steps import SharedSteps, Trouble
+from .read.norms import GradientNorms, Squares
+from .read.panel import CaptureError
+from .schedule import intervals
+from .schedule.gradient_history import GradientHistory
+from .schedule.overhead import OverheadBudget
+from .steps.parameter_records import ParameterRecords, StepRecord
+from .write.output import NoLog, Recorder
+from .write.run_claims import RunClaim
+from .write.step_rows import Scalar, StepRows
 
 if TYPE_CHECKING:
     from tb_adam_plugin.diagnosis.rule import Finding
 
-    from .live_diagnosis import LiveDiagnosis
+    from .steps.live_diagnosis import LiveDiagnosis
 
 _DEFAULT_MAX_OVERHEAD = 0.01
 # Without a record the rows of steps wait in memory; not more of them than this.
@@ -198,11 +201,11 @@ class AdamDebugCallback:
         self._steps_taken = self._state.steps_taken
         self._is_closed = False
         self._is_on_cuda = self._is_on_device = False
-        self._schedule = schedule.choose(every_n_steps, total_steps)
+        self._schedule = intervals.choose(every_n_steps, total_steps)
         self._histogram_schedule = (
             self._schedule
             if histograms_every_n_steps is None
-            else schedule.choose(histograms_every_n_steps, total_steps)
+            else intervals.choose(histograms_every_n_steps, total_steps)
         )
         if max_overhead is None and every_n_steps is None:
             max_overhead = _DEFAULT_MAX_OVERHEAD
@@ -227,7 +230,9 @@ class AdamDebugCallback:
         self._shared: SharedSteps | None = None
         writes = not place.is_silent and (place.ranks is None or place.ranks.is_first)
         if on_finding is not None and writes:
-            from .live_diagnosis import LiveDiagnosis  # rules are loaded only where they are wanted
+            from .steps.live_diagnosis import (
+                LiveDiagnosis,  # rules are loaded only where they are wanted
+            )
 
             self._live = LiveDiagnosis(total_steps)
         self._step = initial_step or 0
@@ -952,10 +957,10 @@ class AdamDebugCallback:
             self._counts_steps = taken is not None
 
     def _look_at(self, state_dict: dict[str, Any]) -> None:
-        self._types_in_checkpoint = state_storage.types_by_key(state_dict["state"].values())
+        self._types_in_checkpoint = storage.types_by_key(state_dict["state"].values())
 
     def _compare_storage(self) -> None:
-        loaded = state_storage.types_by_key(self._optimizer.state.values())
+        loaded = storage.types_by_key(self._optimizer.state.values())
         for key, types in self._types_in_checkpoint.items():
             if key != "step" and key in loaded and loaded[key] != types:
                 self._warn_once(

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from .adam_debug_callback import AdamDebugCallback
-from .naming import named_parameters
-from .norms import GradientNorms
+from .attach.naming import named_parameters
+from .read.norms import GradientNorms
 
 _STEPS_IN_CHECKPOINT = "adam_debug_steps"
 

@@ -195,7 +195,7 @@ def _cause(finding: Finding) -> str:
 def _demonstrate(options: argparse.Namespace) -> int:
     try:
         # Only this command needs the training side, and torch.
-        demonstrations = importlib.import_module("tb_adam_plugin.callback.demonstrations")
+        demonstrations = importlib.import_module("tb_adam_plugin.callback.demo.demonstrations")
     except ImportError as error:
         return _refuse(f"the demonstrations need torch, which cannot be imported: {error}")
     if options.list:

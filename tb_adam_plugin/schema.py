@@ -903,7 +903,7 @@ def parse_tag(tag: str) -> Tag | None:
 
 @dataclass(frozen=True, slots=True)
 class TaggedTensor:
-    """One summary: what :mod:`tb_adam_plugin.callback.event_log` writes.
+    """One summary: what :mod:`tb_adam_plugin.callback.write.event_log` writes.
 
     Attributes:
         tag: Where it belongs.

@@ -16,6 +16,7 @@ settings.load_profile("without deadline")
 @pytest.fixture(autouse=True)
 def recording_may_take_any_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no decision depend on how busy the machine is; tests of the budget override this."""
-    overhead = sys.modules.get("tb_adam_plugin.callback.overhead")  # without torch it is not there
+    # Without torch it is not there.
+    overhead = sys.modules.get("tb_adam_plugin.callback.schedule.overhead")
     if overhead is not None:
         monkeypatch.setattr(overhead, "ALLOWANCE_SECONDS", math.inf)

@@ -25,9 +25,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from tb_adam_plugin.callback import AdamDebugCallback, overhead
+from tb_adam_plugin.callback import AdamDebugCallback
 from tb_adam_plugin.callback.optimizer_state.adam import AdamState
-from tb_adam_plugin.callback.schedule import Schedule
+from tb_adam_plugin.callback.schedule import overhead
+from tb_adam_plugin.callback.schedule.intervals import Schedule
 
 STEPS = 11
 JUMP = 39
@@ -499,7 +500,7 @@ class _Failing(AdamState):
     def state_of(self, parameter: Tensor, group: Any) -> Any:
         state = super().state_of(parameter, group)
         if self._part == "read" and self._calls >= self._at and parameter is self._parameter:
-            from tb_adam_plugin.callback.capture import CaptureError
+            from tb_adam_plugin.callback.read.panel import CaptureError
 
             raise CaptureError("wide.weight", RuntimeError("this one fails"))
         return state

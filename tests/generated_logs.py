@@ -21,8 +21,8 @@ import numpy.typing as npt
 from event_files import scalar_event, write_events
 
 from tb_adam_plugin import schema
-from tb_adam_plugin.callback.event_log import EventLog
-from tb_adam_plugin.callback.gradient_history import DETAILED_STEPS, KEPT_STEPS
+from tb_adam_plugin.callback.schedule.gradient_history import DETAILED_STEPS, KEPT_STEPS
+from tb_adam_plugin.callback.write.event_log import EventLog
 from tb_adam_plugin.schema import Columns, Group, Layout, Parameter, Unoptimized
 
 START = 1_767_225_600.0  # wall time of step 0

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tb_adam_plugin import schema
-from tb_adam_plugin.callback.event_log import EventLog
+from tb_adam_plugin.callback.write.event_log import EventLog
 from tb_adam_plugin.schema import (
     Columns,
     Group,

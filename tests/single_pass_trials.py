@@ -19,11 +19,12 @@ from torch.optim import SGD, Adadelta, Adam, Adamax, AdamW, NAdam, Optimizer, RM
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tb_adam_plugin import schema
-from tb_adam_plugin.callback import single_pass, to_host
-from tb_adam_plugin.callback.measurement import Measured, Measurement
+from tb_adam_plugin.callback.attach.watched_parameters import Watched
+from tb_adam_plugin.callback.measure.gpu import single_pass
+from tb_adam_plugin.callback.measure.gpu.single_pass import Reduced
+from tb_adam_plugin.callback.measure.measurement import Measured, Measurement
+from tb_adam_plugin.callback.memory import to_host
 from tb_adam_plugin.callback.optimizer_state.registry import adapter_for
-from tb_adam_plugin.callback.single_pass import Reduced
-from tb_adam_plugin.callback.watched_parameters import Watched
 
 # So that a tensor of a few thousand elements has several chunks of several tiles.
 TILE, TILES = 2048, 2
@@ -330,9 +331,9 @@ def main(results: Path) -> None:
     """Run all trials in Triton's interpreter."""
     import triton.language as tl
 
-    from tb_adam_plugin.callback import triton_kernels
+    from tb_adam_plugin.callback.measure.gpu import kernels as gpu_kernels
 
-    kernels: Any = triton_kernels
+    kernels: Any = gpu_kernels
     kernels.TILE, kernels.CHUNK = TILE, TILE * TILES
     kernels._TILE, kernels._CHUNK = tl.constexpr(TILE), tl.constexpr(TILE * TILES)
     patch_language_once()
@@ -352,9 +353,9 @@ def compile_for_gpus() -> None:
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from tb_adam_plugin.callback import triton_kernels
+    from tb_adam_plugin.callback.measure.gpu import kernels as gpu_kernels
 
-    kernels: Any = triton_kernels
+    kernels: Any = gpu_kernels
     pointers = {
         "chunk_parameter": "*i32", "table": "*i64", "numbers": "*fp32", "values": "*fp32",
         "counts": "*i32", "alive": "*u8", "steps": "*fp32", "parameters": "i32", "chunks": "i32",

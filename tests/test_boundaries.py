@@ -22,6 +22,12 @@ PLUGIN = sorted(
     path for folder in ("", "diagnosis") for path in (ROOT / "tb_adam_plugin" / folder).glob("*.py")
 )
 CALLBACK = sorted((ROOT / "callback").rglob("*.py"))
+# The rooms of the callback from the top floor down: none imports one above it. "" is the folder
+# itself, whose modules users import.
+ROOMS = (
+    "demo", "", "steps", "ranks", "measure", "schedule", "attach", "shards", "probes", "write",
+    "read", "optimizer_state", "memory",
+)  # fmt: skip
 SCRIPTS = sorted((ROOT / "frontend_static").rglob("*.js"))
 STYLES = sorted((ROOT / "frontend_static").rglob("*.css"))
 
@@ -189,6 +195,34 @@ def test_no_file_of_the_callback_names_anything_of_a_server(path: Path) -> None:
     names = list(imported_names(path, package))
     assert [name for name in names if is_within(name, NOT_FOR_THE_CALLBACK)] == []
     assert [name for name in names if is_within(name, ("callback", "frontend_static"))] == []
+
+
+def room_of(module: str) -> str:
+    """Which room of the callback a module is in, by its dotted name below the callback's."""
+    room = module.partition(".")[0]
+    return room if room in ROOMS else ""
+
+
+@pytest.mark.parametrize(
+    "path", CALLBACK, ids=lambda path: path.relative_to(ROOT / "callback").as_posix()
+)
+def test_no_room_of_the_callback_imports_one_above_it(path: Path) -> None:
+    inside = path.relative_to(ROOT / "callback")
+    package = ".".join(["tb_adam_plugin.callback", *inside.parent.parts])
+    own = room_of(".".join(inside.with_suffix("").parts))
+    for name in imported_names(path, package):
+        if name.startswith("tb_adam_plugin.callback."):
+            below = name.removeprefix("tb_adam_plugin.callback.")
+            assert ROOMS.index(room_of(below)) >= ROOMS.index(own), name
+
+
+def test_every_folder_of_the_callback_is_a_room_that_says_what_it_is_for() -> None:
+    folders = {path.parent for path in CALLBACK if path.parent != ROOT / "callback"}
+    assert {folder.relative_to(ROOT / "callback").parts[0] for folder in folders} == {*ROOMS} - {""}
+    for folder in folders:
+        assert ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8")))
+    own = [path for path in CALLBACK if path.parent == ROOT / "callback"]
+    assert len(own) <= 6
 
 
 # --- JavaScript ---------------------------------------------------------------------------------

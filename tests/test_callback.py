@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from tb_adam_plugin import schema
 from tb_adam_plugin.callback import AdamDebugCallback
-from tb_adam_plugin.callback.gradient_history import KEPT_STEPS
+from tb_adam_plugin.callback.schedule.gradient_history import KEPT_STEPS
 
 
 def make() -> tuple[nn.Module, torch.optim.Optimizer]:

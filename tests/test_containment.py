@@ -21,10 +21,10 @@ from torch import nn
 
 from tb_adam_plugin import schema
 from tb_adam_plugin.callback import AdamDebugCallback
-from tb_adam_plugin.callback.capture import Panel
-from tb_adam_plugin.callback.event_log import EventLog
-from tb_adam_plugin.callback.measurement import Measurement
-from tb_adam_plugin.callback.norms import GradientNorms
+from tb_adam_plugin.callback.measure.measurement import Measurement
+from tb_adam_plugin.callback.read.norms import GradientNorms
+from tb_adam_plugin.callback.read.panel import Panel
+from tb_adam_plugin.callback.write.event_log import EventLog
 
 Failure = Callable[[], Exception]
 

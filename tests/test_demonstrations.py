@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from tb_adam_plugin import cli
-from tb_adam_plugin.callback.demonstration_training import Settings, train
-from tb_adam_plugin.callback.demonstrations import DEMONSTRATIONS, THEMES, Demonstration
+from tb_adam_plugin.callback.demo.demonstrations import DEMONSTRATIONS, THEMES, Demonstration
+from tb_adam_plugin.callback.demo.training import Settings, train
 from tb_adam_plugin.diagnosis.registry import RULES
 from tb_adam_plugin.run_data import Run, load_runs
 
@@ -127,6 +127,6 @@ def test_without_a_name_the_command_trains_them_all(
 def test_without_torch_the_command_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(sys.modules, "tb_adam_plugin.callback.demonstrations", None)
+    monkeypatch.setitem(sys.modules, "tb_adam_plugin.callback.demo.demonstrations", None)
     assert cli.main(["demo", str(tmp_path)]) == 2
     assert "need torch" in capsys.readouterr().err

@@ -22,7 +22,7 @@ import pytest
 import torch
 from recorded_run import RecordedRun, read_run
 
-from tb_adam_plugin.callback.distributed import SAID
+from tb_adam_plugin.callback.ranks.ranks import SAID
 from tb_adam_plugin.run_data import load_runs
 
 TOLERANCE = 2e-6

@@ -29,8 +29,8 @@ from tensorboard.compat.tensorflow_stub.io import gfile
 from torch.utils.tensorboard import SummaryWriter
 
 from tb_adam_plugin import schema
-from tb_adam_plugin.callback import own_writer
-from tb_adam_plugin.callback.event_log import EventLog
+from tb_adam_plugin.callback.write import run_folder_writer
+from tb_adam_plugin.callback.write.event_log import EventLog
 
 LAYOUT = make_layout()
 STATISTICS = f"adam_debug/statistics/{LAYOUT.id}"
@@ -194,7 +194,7 @@ def test_a_killed_process_leaves_all_that_was_flushed(tmp_path: Path) -> None:
 def test_leaving_without_close_loses_nothing(tmp_path: Path, end: str, on_a_thread: bool) -> None:
     script = f"""
     if {on_a_thread}:
-        own_writer._SLOW_SECONDS = -1.0
+        run_folder_writer._SLOW_SECONDS = -1.0
     log = EventLog(folder)
     write_steps(log, range(1, 51))
     {end}
@@ -241,7 +241,7 @@ def test_closing_twice_is_fine_and_writing_afterwards_is_not(tmp_path: Path) -> 
 def test_a_forked_child_leaves_the_file_to_its_parent(tmp_path: Path, on_a_thread: bool) -> None:
     script = f"""
     if {on_a_thread}:
-        own_writer._SLOW_SECONDS = -1.0
+        run_folder_writer._SLOW_SECONDS = -1.0
     log = EventLog(folder)
     write_steps(log, range(1, 11))
     child = os.fork()
@@ -344,7 +344,7 @@ def test_a_deleted_folder_is_an_error_that_names_the_file(tmp_path: Path) -> Non
 def test_a_local_disk_that_is_slow_again_and_again_is_written_on_a_thread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(own_writer, "_SLOW_SECONDS", -1.0)
+    monkeypatch.setattr(run_folder_writer, "_SLOW_SECONDS", -1.0)
     log = EventLog(tmp_path)
     write_steps(log, range(1, 3))
     assert not writer_threads()
@@ -401,7 +401,7 @@ class GatedFileSystem(MemoryFileSystem):  # type: ignore[misc]
 def remote(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[GatedFileSystem]]:
     """An open remote file system, written to without pauses."""
     fsspec.register_implementation("gated", GatedFileSystem, clobber=True)
-    monkeypatch.setattr(own_writer, "_SECONDS_BETWEEN_REMOTE_WRITES", 0.0)
+    monkeypatch.setattr(run_folder_writer, "_SECONDS_BETWEEN_REMOTE_WRITES", 0.0)
     GatedFileSystem.store.clear()
     GatedFileSystem.broken = False
     GatedFileSystem.gate.set()
@@ -450,7 +450,7 @@ def test_a_slow_remote_folder_does_not_hold_up_training(
 def test_a_full_queue_gives_up_histograms_first_and_counts_what_is_lost(
     remote: type[GatedFileSystem], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(own_writer, "_QUEUE_BYTES", 40_000)
+    monkeypatch.setattr(run_folder_writer, "_QUEUE_BYTES", 40_000)
     log = EventLog("gated://bucket/exp1")
     remote.gate.clear()
     remote.waiting.clear()

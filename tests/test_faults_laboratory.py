@@ -37,7 +37,7 @@ from faults.thinned import thin
 from faults.training import Outcome
 from faults.ways_to_record import WAYS, Way, fingerprint, options_of
 
-from tb_adam_plugin.callback import gradient_history, schedule
+from tb_adam_plugin.callback.schedule import gradient_history, intervals
 from tb_adam_plugin.diagnosis.compass import Reading
 from tb_adam_plugin.diagnosis.diagnose import diagnose
 from tb_adam_plugin.diagnosis.registry import RULES
@@ -384,7 +384,7 @@ def test_the_digest_of_what_is_recorded_changes_with_the_code(
         patched.setattr(gradient_history, "DETAILED_STEPS", 4)
         assert all(anew(way) != before[way] for way in WAYS)
     with monkeypatch.context() as patched:
-        patched.setattr(schedule, "_RECORDS_OF_A_RUN", 100)
+        patched.setattr(intervals, "_RECORDS_OF_A_RUN", 100)
         assert anew("default") != before["default"]
         assert anew("every-5") == before["every-5"]
     assert {way: anew(way) for way in WAYS} == before

@@ -13,7 +13,8 @@ import torch
 from recorded_run import read_run
 from torch import Tensor, nn
 
-from tb_adam_plugin.callback import AdamDebugCallback, gain_ratio
+from tb_adam_plugin.callback import AdamDebugCallback
+from tb_adam_plugin.callback.probes import gain_ratio
 
 Loss = Callable[[], Tensor]
 STEPS = 6

@@ -14,13 +14,13 @@ from recorded_run import RecordedRun, read_run
 from torch import nn
 
 from tb_adam_plugin.callback import AdamDebugCallback
-from tb_adam_plugin.callback.gradient_history import (
+from tb_adam_plugin.callback.read.norms import partial_norms
+from tb_adam_plugin.callback.schedule.gradient_history import (
     DETAILED_STEPS,
     KEPT_STEPS,
     GradientHistory,
     SpikeDetector,
 )
-from tb_adam_plugin.callback.norms import partial_norms
 from tb_adam_plugin.diagnosis.gradients import _spike_excess
 from tb_adam_plugin.diagnosis.recorded_run import RecordedRun as DiagnosedRun
 from tb_adam_plugin.diagnosis.signals import Signals

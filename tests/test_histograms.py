@@ -15,7 +15,8 @@ from recorded_run import read_run
 from torch import nn
 
 from tb_adam_plugin import schema
-from tb_adam_plugin.callback import AdamDebugCallback, histograms
+from tb_adam_plugin.callback import AdamDebugCallback
+from tb_adam_plugin.callback.measure import histograms
 
 QUANTITY = {quantity.name: quantity for quantity in schema.QUANTITIES}
 

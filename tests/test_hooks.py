@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch._dynamo.utils import counters
 
 from tb_adam_plugin import schema
-from tb_adam_plugin.callback import AdamDebugCallback, uncounted_steps
+from tb_adam_plugin.callback import AdamDebugCallback
+from tb_adam_plugin.callback.probes import uncounted_steps
 from tb_adam_plugin.run_data import load_runs
 
 Optimizers = Callable[..., torch.optim.Optimizer]

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from tb_adam_plugin.callback.naming import listed, named_parameters, owners, plain_names
-from tb_adam_plugin.callback.watched_parameters import find_parameters
+from tb_adam_plugin.callback.attach.naming import listed, named_parameters, owners, plain_names
+from tb_adam_plugin.callback.attach.watched_parameters import find_parameters
 
 
 def names_of(model: nn.Module) -> list[str]:

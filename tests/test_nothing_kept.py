@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from tb_adam_plugin.callback import AdamDebugCallback
-from tb_adam_plugin.callback.gradient_history import GradientHistory
+from tb_adam_plugin.callback.schedule.gradient_history import GradientHistory
 
 MOST = 1024
 Made = tuple[nn.Module, torch.optim.Optimizer, Callable[[], Tensor]]
@@ -268,7 +268,7 @@ def test_a_hook_that_fails_keeps_no_gradient(
     def fail(tensor: Tensor) -> Tensor:
         raise RuntimeError(f"norm of {len(tensor)}")
 
-    monkeypatch.setattr("tb_adam_plugin.callback.stale_gradients._norm", fail)
+    monkeypatch.setattr("tb_adam_plugin.callback.probes.stale_gradients._norm", fail)
     training.loss().backward()  # the gradients of the step before are still there
     assert training.debug._stale_gradients._error is not None
     gradients = Storages(training.gradients())

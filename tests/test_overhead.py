@@ -12,11 +12,12 @@ import torch
 from recorded_run import RecordedRun, read_run
 from torch import nn
 
-from tb_adam_plugin.callback import AdamDebugCallback, adam_debug_callback, overhead
-from tb_adam_plugin.callback.event_log import EventLog
-from tb_adam_plugin.callback.overhead import OverheadBudget
-from tb_adam_plugin.callback.parameter_records import ParameterRecords
-from tb_adam_plugin.callback.schedule import Schedule
+from tb_adam_plugin.callback import AdamDebugCallback, adam_debug_callback
+from tb_adam_plugin.callback.schedule import overhead
+from tb_adam_plugin.callback.schedule.intervals import Schedule
+from tb_adam_plugin.callback.schedule.overhead import OverheadBudget
+from tb_adam_plugin.callback.steps.parameter_records import ParameterRecords
+from tb_adam_plugin.callback.write.event_log import EventLog
 
 
 @pytest.fixture(autouse=True)

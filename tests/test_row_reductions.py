@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from tb_adam_plugin.callback import row_reductions
-from tb_adam_plugin.callback.row_reductions import Relation
+from tb_adam_plugin.callback.measure import row_reductions
+from tb_adam_plugin.callback.measure.row_reductions import Relation
 
 
 @pytest.mark.parametrize("columns", [1, 8, 13, 256, 2040, 2048])

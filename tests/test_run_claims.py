@@ -23,8 +23,9 @@ from in_process import EXPERIMENT, read_folder
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
-from tb_adam_plugin.callback import AdamDebugCallback, run_claims
-from tb_adam_plugin.callback.run_claims import RunClaim
+from tb_adam_plugin.callback import AdamDebugCallback
+from tb_adam_plugin.callback.write import run_claims
+from tb_adam_plugin.callback.write.run_claims import RunClaim
 from tb_adam_plugin.event_data import EventData
 from tb_adam_plugin.run_data import Run, load_runs
 from tb_adam_plugin.store import Store

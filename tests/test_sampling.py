@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from tb_adam_plugin import schema
 from tb_adam_plugin.callback import AdamDebugCallback
-from tb_adam_plugin.callback.capture import LINE, ROW, Panel
-from tb_adam_plugin.callback.measurement import Measurement
+from tb_adam_plugin.callback.attach.watched_parameters import Watched
+from tb_adam_plugin.callback.measure.measurement import Measurement
 from tb_adam_plugin.callback.optimizer_state.registry import adapter_for
-from tb_adam_plugin.callback.watched_parameters import Watched
+from tb_adam_plugin.callback.read.panel import LINE, ROW, Panel
 
 MOST = 4096
 

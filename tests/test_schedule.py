@@ -7,11 +7,12 @@ import torch
 from recorded_run import read_run
 from torch import nn
 
-from tb_adam_plugin.callback import AdamDebugCallback, schedule
+from tb_adam_plugin.callback import AdamDebugCallback
+from tb_adam_plugin.callback.schedule import intervals
 
 
 def due(every_n_steps: int | None, total_steps: int | None, up_to: int) -> list[int]:
-    chosen = schedule.choose(every_n_steps, total_steps)
+    chosen = intervals.choose(every_n_steps, total_steps)
     return [step for step in range(1, up_to + 1) if chosen.is_due(step)]
 
 
@@ -41,12 +42,12 @@ def test_a_run_of_known_length_gets_at_least_a_hundred_records(total: int) -> No
     if total <= 200:
         assert steps == list(range(1, total + 1))
     # About as many as the budget reckons with.
-    wanted = schedule.choose(None, total).records(0, total)
+    wanted = intervals.choose(None, total).records(0, total)
     assert wanted - 1 <= len(steps) <= wanted + 12
 
 
 def test_records_of_an_interval_that_grows_are_counted() -> None:
-    growing = schedule.choose(None, None)
+    growing = intervals.choose(None, None)
     for after, until, start in ((0, 1000, 0), (150, 5000, 0), (5000, 9000, 0), (70, 1070, 50)):
         steps = range(after + 1, until + 1)
         powers = [s for s in steps if s & (s - 1) == 0]
@@ -126,7 +127,7 @@ def test_an_optimizer_without_a_count_starts_at_zero(
 
 
 def test_a_resumed_run_of_known_length_spreads_its_records_over_what_is_left() -> None:
-    chosen = schedule.choose(None, 40_000)
+    chosen = intervals.choose(None, 40_000)
     steps = [s for s in range(20_001, 40_001) if chosen.is_due(s, start=20_000)]
     assert 200 <= len(steps) <= 220
     assert steps[:7] == [20_001, 20_002, 20_004, 20_008, 20_016, 20_032, 20_064]
@@ -135,7 +136,7 @@ def test_a_resumed_run_of_known_length_spreads_its_records_over_what_is_left() -
 
 @pytest.mark.parametrize("total", [1, 100, 300, 20_000])
 def test_a_length_that_is_over_already_is_that_of_the_session(total: int) -> None:
-    chosen = schedule.choose(None, total)
+    chosen = intervals.choose(None, total)
     steps = [s for s in range(20_001, 20_001 + total) if chosen.is_due(s, start=20_000)]
     assert min(total, 100) <= len(steps) <= 225
     assert steps[-1] == 20_000 + total

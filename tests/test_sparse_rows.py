@@ -10,7 +10,8 @@ import torch
 from recorded_run import read_run
 from torch import Tensor, nn
 
-from tb_adam_plugin.callback import AdamDebugCallback, norms, sparse_rows
+from tb_adam_plugin.callback import AdamDebugCallback
+from tb_adam_plugin.callback.read import norms, sparse_rows
 
 
 def gradient_of(shape: tuple[int, ...], rows: int, dtype: torch.dtype) -> Tensor:

@@ -16,7 +16,8 @@ from recorded_run import read_run
 from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounterWithBackend
 
-from tb_adam_plugin.callback import AdamDebugCallback, stale_gradients
+from tb_adam_plugin.callback import AdamDebugCallback
+from tb_adam_plugin.callback.probes import stale_gradients
 
 STEPS = 7
 SMALL = "small"

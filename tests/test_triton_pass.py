@@ -21,7 +21,7 @@ import single_pass_trials
 from single_pass_trials import QUANTITIES, TRIALS, Step
 
 from tb_adam_plugin import schema
-from tb_adam_plugin.callback import statistics
+from tb_adam_plugin.callback.measure import row_values
 from tb_adam_plugin.callback.optimizer_state.base import COEFFICIENTS
 
 pytest.importorskip("triton")
@@ -37,7 +37,7 @@ FITTING = [name for name in TRIALS if name not in REFUSED]
 ROUNDING = {"(d-r)²": "r²", "(m-exact)²": "exact m²", "(v-exact)²": "exact v²"}
 # Sums whose terms may cancel, with what bounds them.
 PRODUCTS = {"d·b": ("d²", "b²"), "m·g'": ("m²", "g'²")}
-COUNTS = {name for name in statistics.ROW_VALUES if any(sign in name for sign in "=≠≈<")} | {
+COUNTS = {name for name in row_values.ROW_VALUES if any(sign in name for sign in "=≠≈<")} | {
     "v frozen"
 }
 
@@ -75,7 +75,7 @@ def test_row_values_are_those_of_torch(trials: dict[str, list[Step]], name: str)
             without_padding(dict(reduced.total), reduced.padding, reduced.numbers)
             for reduced in step.reduced
         )
-        for value in statistics.ROW_VALUES:
+        for value in row_values.ROW_VALUES:
             with np.errstate(all="ignore"):
                 a, b, tolerance = comparable(value, expected, found)
             np.testing.assert_allclose(b, a, rtol=tolerance, atol=tolerance / 10, err_msg=value)
@@ -169,7 +169,7 @@ def test_an_optimizer_that_does_not_fit_is_measured_all_the_same(
 ) -> None:
     for step in trials[name]:
         assert step.refusal == REFUSED[name]
-        for value in statistics.ROW_VALUES:
+        for value in row_values.ROW_VALUES:
             expected, found = (reduced.total[value] for reduced in step.reduced)
             np.testing.assert_array_equal(found, expected, err_msg=value)
 
@@ -191,10 +191,10 @@ WITHOUT_TRITON = """
 import sys
 import torch
 import tb_adam_plugin.callback
-from tb_adam_plugin.callback import single_pass
+from tb_adam_plugin.callback.measure.gpu import single_pass
 import single_pass_trials
 
-assert "tb_adam_plugin.callback.triton_kernels" not in sys.modules
+assert "tb_adam_plugin.callback.measure.gpu.kernels" not in sys.modules
 for name in [name for name in sys.modules if name.partition(".")[0] == "triton"]:
     del sys.modules[name]
 sys.modules["triton"] = None  # as where it is not installed

@@ -18,8 +18,8 @@ from small_pictures import save_small_picture
 from tab_page import launch, open_tab
 from tensorboard_process import running_tensorboard
 
-from tb_adam_plugin.callback import demonstrations
-from tb_adam_plugin.callback.demonstrations import DEMONSTRATIONS, THEMES, Demonstration
+from tb_adam_plugin.callback.demo import demonstrations
+from tb_adam_plugin.callback.demo.demonstrations import DEMONSTRATIONS, THEMES, Demonstration
 from tb_adam_plugin.run_data import Run, load_runs
 
 GALLERY = Path(__file__).parents[1] / "docs" / "gallery"

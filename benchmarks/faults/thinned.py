@@ -6,7 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from tb_adam_plugin.callback.gradient_history import DETAILED_STEPS, SpikeDetector
+from tb_adam_plugin.callback.schedule.gradient_history import (
+    DETAILED_STEPS,
+    SpikeDetector,
+)
 from tb_adam_plugin.diagnosis.recorded_run import Flags, Float64s, RecordedRun
 
 

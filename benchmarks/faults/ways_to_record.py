@@ -15,7 +15,8 @@ from unittest import mock
 import torch
 from torch import nn
 
-from tb_adam_plugin.callback import AdamDebugCallback, overhead, schedule
+from tb_adam_plugin.callback import AdamDebugCallback
+from tb_adam_plugin.callback.schedule import intervals, overhead
 from tb_adam_plugin.run_data import load_runs
 
 Way = Literal["default", "every-5"]
@@ -42,7 +43,7 @@ def options_of(way: Way, steps: int) -> dict[str, Any]:
 
 def interval_of(way: Way, steps: int) -> int:
     """Return how many steps lie between records of a run of so many steps."""
-    return schedule.choose(options_of(way, steps).get("every_n_steps"), steps).interval(1)
+    return intervals.choose(options_of(way, steps).get("every_n_steps"), steps).interval(1)
 
 
 @contextlib.contextmanager

@@ -30,7 +30,7 @@ from torch.optim import Optimizer
 
 from tb_adam_plugin import schema
 
-from ..to_host import on_device
+from ..memory.to_host import on_device
 
 GroupSettings = Mapping[str, Any]
 # A tensor, or what makes one: a quantized state is unpacked only while it is read.

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..to_host import on_device
+from ..memory.to_host import on_device
 from .adam import adam_moments
 from .ademamix import AdEMAMixFormula, warmed_up_alpha
 from .base import (

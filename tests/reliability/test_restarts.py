@@ -20,8 +20,8 @@ from in_process import EXPERIMENT, PluginClient, read_folder, unpack
 from tensorboard_process import TensorBoard, running_tensorboard, wait_until
 
 from tb_adam_plugin import schema
-from tb_adam_plugin.callback import event_file
-from tb_adam_plugin.callback.event_log import EventLog
+from tb_adam_plugin.callback.write import event_file
+from tb_adam_plugin.callback.write.event_log import EventLog
 from tb_adam_plugin.event_data import EventData
 from tb_adam_plugin.log_folder import LogFolder
 from tb_adam_plugin.store import Store

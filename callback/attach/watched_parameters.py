@@ -1,0 +1,232 @@
+"""Which parameters are recorded: those of the optimizer, under their names in the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import UninitializedParameter
+
+from tb_adam_plugin import schema
+
+from ..optimizer_state.base import OptimizerState
+from ..optimizer_state.storage import type_name
+from ..read.real_numbers import as_real
+from ..shards.shards import Shard
+from .naming import NamedParameters, listed, named_parameters, owners
+from .other_optimizers import other_optimizers
+
+# Each block and each tag has its cost in training, and whoever opens one parameter reads a block.
+_PARAMETERS_PER_BLOCK = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """One parameter that the optimizer updates.
+
+    Attributes:
+        name: As in the layout.
+        parameter: The tensor itself.
+        group: Index of its parameter group.
+        shard: What of it this process has, where it is spread over several; else None.
+        module: Class name of the module that it belongs to; "" if unknown.
+    """
+
+    name: str
+    parameter: Tensor
+    group: int
+    shard: Shard | None = None
+    module: str = ""
+
+    @property
+    def shape(self) -> torch.Size:
+        """Of the whole parameter, as it is read."""
+        return as_real(self.parameter).shape if self.shard is None else self.shard.shape
+
+    def local(self) -> Tensor:
+        """Return the elements that are here."""
+        return self.parameter if self.shard is None else self.shard.local(self.parameter)
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """What there is to record, and what a user should hear about it.
+
+    Attributes:
+        watched: The recorded parameters, in the optimizer's order.
+        unoptimized: Parameters of the model that are in no group, with the tensors.
+        notices: Sentences to warn with.
+    """
+
+    watched: tuple[Watched, ...]
+    unoptimized: tuple[tuple[str, Tensor], ...]
+    notices: tuple[str, ...]
+
+    def layout(
+        self,
+        state: OptimizerState,
+        elements_read: Sequence[int],
+        quantities: Sequence[schema.Quantity],
+        storage: Sequence[Mapping[str, str]],
+    ) -> schema.Layout:
+        """Describe the rows of the records.
+
+        Args:
+            state: Of the optimizer.
+            elements_read: Of each parameter.
+            quantities: Those that have histograms.
+            storage: In what types each group's state is stored.
+        """
+        # Asked anew: another optimizer may have been made since.
+        trainable = [parameter for _, parameter in self.unoptimized if parameter.requires_grad]
+        others = other_optimizers(trainable, [w.parameter for w in self.watched])
+        elsewhere = dict(zip(map(id, trainable), others, strict=True))
+        return schema.Layout(
+            parameters=tuple(
+                schema.Parameter(
+                    w.name, tuple(w.shape), type_name(w.parameter), read, w.group, w.module
+                )
+                for w, read in zip(self.watched, elements_read, strict=True)
+            ),
+            groups=tuple(
+                schema.Group(
+                    type(state.optimizer).__name__,
+                    state.options(group),
+                    tuple(dict.fromkeys(state.undefined_in(group))),
+                    state.meanings,
+                    stored,
+                )
+                for group, stored in zip(state.optimizer.param_groups, storage, strict=True)
+            ),
+            statistics=tuple(statistic.name for statistic in schema.STATISTICS),
+            quantities=tuple(quantities),
+            unoptimized=tuple(
+                schema.Unoptimized(
+                    name,
+                    tuple(parameter.shape),
+                    parameter.requires_grad,
+                    elsewhere.get(id(parameter), ""),
+                )
+                for name, parameter in self.unoptimized
+            ),
+            parameters_per_block=_PARAMETERS_PER_BLOCK,
+        )
+
+    def fingerprint(self, state: OptimizerState) -> tuple[object, ...]:
+        """Everything a layout depends on, cheap to compare: a difference calls for a new one."""
+        return (
+            [[id(p) for p in group["params"]] for group in state.optimizer.param_groups],
+            [state.options(group) for group in state.optimizer.param_groups],
+            [
+                (w.parameter.dtype, w.parameter.device, w.parameter.shape)
+                if w.shard is None
+                else w.local().data_ptr()
+                for w in self.watched
+            ],
+            [parameter.requires_grad for _, parameter in self.unoptimized],
+        )
+
+
+def find_parameters(
+    model: nn.Module | Iterable[tuple[str, Tensor]],
+    groups: Sequence[Mapping[str, Any]],
+    excluded: Container[str] = (),
+    shard_of: Callable[[str, Tensor], Shard] | None = None,
+) -> Parameters:
+    """Match the parameters of a model with those of an optimizer's groups.
+
+    Args:
+        model: A module, or pairs of name and parameter.
+        groups: Of the optimizer.
+        excluded: Names of parameters that are not to be recorded.
+        shard_of: Tells what of a parameter of this name is here, in sharded training.
+
+    Raises:
+        TypeError: If ``model`` is neither a module nor pairs of name and parameter.
+        ValueError: If the two have no parameter in common, or a parameter cannot be read.
+    """
+    pairs = named_parameters(model)
+    name_of = {id(parameter): name for name, parameter in pairs}
+    names = set(name_of.values())
+    module_of = owners(model) if isinstance(model, nn.Module) else {}
+    watched: list[Watched] = []
+    unnamed: list[str] = []
+    skipped: list[str] = []
+    for g, group in enumerate(groups):
+        for i, parameter in enumerate(group["params"]):
+            name = name_of.get(id(parameter), "")
+            if id(parameter) not in name_of:
+                name = _unused(f"group{g}.parameter{i}", names)
+                unnamed.append(name)
+            if name in excluded:
+                continue
+            is_whole = shard_of is None or not parameter.is_complex()
+            if _is_readable(name, parameter) and is_whole:
+                shard = None if shard_of is None else shard_of(name, parameter)
+                module = module_of.get(id(parameter), "")
+                watched.append(Watched(name, parameter, g, shard, module))
+            else:
+                skipped.append(f"{name} ({type_name(parameter)})")
+    if len(unnamed) == sum(len(group["params"]) for group in groups):
+        raise ValueError(
+            f"optimizer has none of the model's parameters ({_described(pairs)}): pass the model "
+            "and the optimizer that trains it"
+        )
+    if not watched:
+        raise ValueError(
+            "optimizer has no dense floating-point parameter, and only such ones can be recorded: "
+            f"{listed(skipped)}"
+        )
+    optimized = {id(p) for group in groups for p in group["params"]}
+    unoptimized = tuple((n, p) for n, p in pairs if id(p) not in optimized)
+    own = [w.parameter for w in watched]
+    notices = tuple(_notices(unnamed, skipped, unoptimized, own))
+    return Parameters(tuple(watched), unoptimized, notices)
+
+
+def _notices(
+    unnamed: list[str],
+    skipped: list[str],
+    unoptimized: tuple[tuple[str, Tensor], ...],
+    own: list[Tensor],
+) -> Iterable[str]:
+    if unnamed:
+        yield f"the optimizer has parameters that are not in the model: {listed(unnamed)}"
+    if skipped:
+        yield f"only dense floating-point parameters are recorded, not {listed(skipped)}"
+    trainable = [(name, parameter) for name, parameter in unoptimized if parameter.requires_grad]
+    elsewhere = other_optimizers([parameter for _, parameter in trainable], own)
+    forgotten = [n for (n, _), other in zip(trainable, elsewhere, strict=True) if not other]
+    if forgotten:
+        yield (
+            f"no parameter group of the optimizer holds {listed(forgotten)}: no step will change "
+            "them (add them to the optimizer, or set requires_grad=False if that is meant)"
+        )
+
+
+def _unused(name: str, names: Container[str]) -> str:
+    """Return a name that no parameter of the model has, the same one each time."""
+    while name in names:
+        name += " (unnamed)"
+    return name
+
+
+def _is_readable(name: str, parameter: Tensor) -> bool:
+    if isinstance(parameter, UninitializedParameter):
+        raise ValueError(f"parameter {name} has no shape yet: run the model once before")
+    if parameter.is_meta:
+        raise ValueError(f"parameter {name} is on the meta device: materialise the model before")
+    if parameter.device.type == "mps":
+        raise ValueError(
+            f"parameter {name} is on mps, which has no float64 to add up in: train on the CPU or "
+            "on CUDA, or leave the callback out"
+        )
+    is_number = parameter.is_floating_point() or parameter.is_complex()
+    return is_number and parameter.layout == torch.strided
+
+
+def _described(pairs: NamedParameters) -> str:
+    return listed((name for name, _ in pairs), most=3) or "it has no parameters"

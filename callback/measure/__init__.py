@@ -1,0 +1,1 @@
+"""Reduces the tensors of a step to statistics and histograms."""

@@ -1,0 +1,169 @@
+"""Which rows of a parameter, along its first dimension, have no gradient at all.
+
+A row is what makes one output: a unit, a channel, an entry of an embedding. Rows of parameters that
+are read whole are found among the elements that are read. A sampled parameter shows few elements
+of a row, so its rows are told by their norms, which the norm of all elements is made of anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ..memory.to_host import to_device
+from ..read import norms, sparse_rows
+from ..read.panel import ROW, Block, Panel
+from .row_reductions import compare
+
+Values = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class _Segments:
+    """Runs of a block's elements that belong to one row, or to none.
+
+    Attributes:
+        starts: Where each begins, ascending from 0.
+        rows: Index of the row among all rows that are looked at; -1 for none.
+    """
+
+    starts: npt.NDArray[np.int64]
+    rows: npt.NDArray[np.int32]
+
+
+class DeadRows:
+    """Counts them, step by step."""
+
+    def __init__(self, parameters: Sequence[Tensor], panel: Panel) -> None:
+        """Find the rows.
+
+        Args:
+            parameters: Those of ``panel``.
+            panel: What is read of them.
+        """
+        self._parameters = len(parameters)
+        self._sampled = panel.sampled
+        sampled = set(panel.sampled)
+        starts, rows = [np.array([0])], [np.array([-1])]
+        counts = np.zeros(len(parameters), np.int64)
+        self._strided: list[int] = []  # whose rows do not lie one after the other
+        for i, parameter in enumerate(parameters):
+            if parameter.dim() < 2 or not parameter.numel() or i in sampled:
+                continue
+            if not _rows_are_runs(parameter):
+                self._strided.append(i)
+                continue
+            first, count = int(panel.first_rows[i]) * ROW, len(parameter)
+            numbers = np.arange(count + 1)
+            starts.append(first + numbers * (parameter.numel() // count))
+            numbers += counts.sum()
+            numbers[-1] = -1
+            rows.append(numbers)
+            counts[i] = count
+        self._owners = np.repeat(np.arange(len(parameters), dtype=np.int32), counts)
+        all_starts, all_rows = np.concatenate(starts), np.concatenate(rows).astype(np.int32)
+        self._segments = {
+            block.first_row: _cut(all_starts, all_rows, block) for block in panel.blocks
+        }
+        self._is_alive = np.zeros(len(self._owners), bool)
+        self._on_device: list[tuple[_Segments, Tensor]] = []
+
+    def look_at(self, block: Block, gradient: Tensor, mask: Tensor) -> None:
+        """Look at the gradients of a block; does not wait for a device.
+
+        Args:
+            block: Of the panel.
+            gradient: ``[rows, ROW]``.
+            mask: bool, likewise; overwritten.
+        """
+        segments = self._segments[block.first_row]
+        if (segments.rows < 0).all():
+            return
+        nonzero = compare("not_equal", gradient, 0, mask).view(-1)
+        if gradient.device.type != "cpu":
+            running = torch.cumsum(nonzero, 0, dtype=torch.int32)
+            ends = to_device(np.append(segments.starts[1:], len(nonzero)) - 1, gradient.device)
+            counts = torch.diff(running[ends], prepend=running.new_zeros(1))
+            self._on_device.append((segments, counts))
+        else:
+            self._note(segments, np.logical_or.reduceat(nonzero.numpy(), segments.starts))
+
+    def counts(self) -> Tensor:
+        """Return what :meth:`fractions` needs of what lies on a device: int32, 1-D, or nothing."""
+        found = [counts for _, counts in self._on_device]
+        return torch.cat(found) if found else torch.zeros(0, dtype=torch.int32, device="cpu")
+
+    def fractions(
+        self,
+        counts: npt.NDArray[np.int32],
+        gradients: Sequence[Tensor | None],
+        partial_norms: Sequence[npt.NDArray[np.floating]],
+    ) -> Values:
+        """Return the share of rows without gradient since the last call, ``[parameters]``.
+
+        Args:
+            counts: From :meth:`counts`, on the host.
+            gradients: Of the parameters.
+            partial_norms: From :func:`..read.norms.row_norms`, of each sampled parameter.
+
+        Returns:
+            NaN for a parameter of less than two dimensions and for one without a gradient.
+        """
+        ends = np.cumsum([len(segments.rows) for segments, _ in self._on_device])
+        parts_of_blocks = np.split(counts > 0, ends[:-1])
+        for (segments, _), has_gradient in zip(self._on_device, parts_of_blocks, strict=False):
+            self._note(segments, has_gradient)
+        self._on_device.clear()
+        fractions = np.full(self._parameters, np.nan)
+        rows = np.bincount(self._owners, minlength=len(fractions))
+        alive = np.bincount(self._owners[self._is_alive], minlength=len(fractions))
+        known = rows > 0
+        fractions[known] = 1 - alive[known] / rows[known]
+        self._is_alive[:] = False
+        for i, parts in zip(self._sampled, partial_norms, strict=True):
+            gradient = gradients[i]
+            if gradient is not None and gradient.dim() >= 2:
+                has_row_norms = (
+                    len(parts) == len(gradient)
+                    if gradient.is_sparse
+                    else norms.has_row_norms(gradient)
+                )
+                fractions[i] = (
+                    np.mean(parts == 0) if has_row_norms else _count_dead(gradient) / len(gradient)
+                )
+        for i in self._strided:
+            gradient = gradients[i]
+            if gradient is not None:
+                fractions[i] = _count_dead(gradient) / len(gradient)
+        fractions[[gradient is None for gradient in gradients]] = np.nan
+        return fractions
+
+    def _note(self, segments: _Segments, has_gradient: npt.NDArray[np.bool_]) -> None:
+        rows = segments.rows[has_gradient]
+        self._is_alive[rows[rows >= 0]] = True
+
+
+def _cut(starts: npt.NDArray[np.int64], rows: npt.NDArray[np.int32], block: Block) -> _Segments:
+    """Return the part of all segments that lies in a block."""
+    low, high = block.first_row * ROW, (block.first_row + block.rows) * ROW
+    first = int(np.searchsorted(starts, low, side="right")) - 1
+    end = int(np.searchsorted(starts, high))
+    return _Segments(np.maximum(starts[first:end] - low, 0), rows[first:end])
+
+
+def _rows_are_runs(parameter: Tensor) -> bool:
+    """Whether rows follow one another in the order in which the elements are read."""
+    if not norms.has_no_gaps(parameter):
+        return True  # such a parameter is read in the order of its indices
+    return len(parameter) == 1 or parameter.stride(0) == parameter.numel() // len(parameter)
+
+
+def _count_dead(gradient: Tensor) -> int:
+    if gradient.is_sparse:
+        return sparse_rows.count_dead(gradient)
+    return int((gradient == 0).flatten(1).all(1).sum())

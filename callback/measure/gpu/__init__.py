@@ -1,0 +1,1 @@
+"""All tensors of a device in one pass, by a Triton kernel."""

@@ -1,0 +1,367 @@
+"""Histograms of float32 values by the bits of the float: no logarithm, no range of the data.
+
+The upper 11 bits of a float32 (sign, exponent, top two mantissa bits) are a code, and a bin is a
+code. So one shift and one count serve all parameters of a block. On the device the codes are
+counted, on the host the counts of codes become bins. :func:`tb_adam_plugin.schema.count_values`
+says what a histogram is; these functions equal it exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from tb_adam_plugin import schema
+
+from ..memory import lasting
+
+COUNTS = schema.BINS + len(schema.SPECIAL)
+
+_SHIFT = 21
+CODES = 1 << (32 - _SHIFT)
+_CODES_PER_SIGN = CODES // 2
+# Codes of one sign: below _NORMAL zero and subnormals, from _INFINITE on infinity and NaN.
+_NORMAL = 1 << (23 - _SHIFT)
+_INFINITE = 255 << (23 - _SHIFT)
+# Of more parameters a table of codes, 16 KB each, would be larger than the rows that it counts.
+_PARAMETERS_AT_ONCE = 64
+# Of so few the table is small enough to be made anew each time.
+_FEW_PARAMETERS = 8
+_CODES_AT_ONCE = 1 << 14
+_ZERO, _SUBNORMAL, _NEGATIVE_INFINITY, _POSITIVE_INFINITY, _NAN = range(schema.BINS, COUNTS)
+
+
+def code_offsets(row_parameter: Tensor) -> Tensor:
+    """Return what :func:`count_rows` adds to a row's codes: int32 ``[rows, 1]``.
+
+    Args:
+        row_parameter: Index of each row's parameter within the block, ``[rows]``.
+    """
+    return (row_parameter * CODES + _CODES_PER_SIGN).to(torch.int32)[:, None].contiguous()
+
+
+class CodeTable:
+    """Memory on the host for counting the codes of many parameters.
+
+    ``torch.bincount`` asks the allocator for an aligned megabyte each time. What is allocated
+    meanwhile leaves holes that are too small for the next one, and the process grows.
+    """
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        """Make room for as many parameters as are counted at once.
+
+        Args:
+            dtype: Of the counts, an integer type.
+        """
+        host = torch.device("cpu")
+        self._table = lasting.zeros((_PARAMETERS_AT_ONCE * CODES,), dtype, host)
+        self._indices = lasting.zeros((_CODES_AT_ONCE,), torch.int64, host)
+        self._ones = lasting.zeros((_CODES_AT_ONCE,), dtype, host).fill_(1)
+
+    def count(self, codes: Tensor, length: int) -> Tensor:
+        """Return how often each of the codes from 0 on occurs, integer ``[length]``.
+
+        Args:
+            codes: int32, 1-D.
+            length: One more than the largest code.
+
+        Returns:
+            Valid until the next call.
+        """
+        if length <= _FEW_PARAMETERS * CODES:
+            return torch.bincount(codes, minlength=length)
+        table = self._table[:length].zero_()
+        for some in codes.split(_CODES_AT_ONCE):
+            indices = self._indices[: len(some)].copy_(some)
+            table.scatter_add_(0, indices, self._ones[: len(some)])
+        return table
+
+
+def count_rows(
+    rows: Tensor, offsets: Tensor, parameters: int, scratch: Tensor, table: CodeTable | None
+) -> Tensor:
+    """Count the codes of a block's rows by parameter.
+
+    Args:
+        rows: float32 ``[rows, n]``, contiguous. Padding must be +0.
+        offsets: From :func:`code_offsets`.
+        parameters: Number of parameters in the block.
+        scratch: int32, shaped as ``rows``; overwritten.
+        table: Where rows of the host are counted; None for those of a device.
+
+    Returns:
+        Integer ``[parameters, CODES]``: negative codes ascending with magnitude, then positive.
+        Valid until the next call with the same table.
+    """
+    # An arithmetic shift: the codes of negative values are -1024 to -1, ascending with magnitude.
+    codes = torch.bitwise_right_shift(rows.view(torch.int32), _SHIFT, out=scratch).add_(offsets)
+    count = _count_on_device if table is None else table.count
+    counts = count(codes.view(-1), parameters * CODES).view(parameters, CODES)
+    # A NaN whose upper mantissa bits are zero has the code of infinity. Looking at that count would
+    # wait for a device, so there such NaN are always looked for.
+    if table is None or counts.numpy()[:, _INFINITE::_CODES_PER_SIGN].any():
+        _separate_nan(counts, rows, offsets)
+    return counts
+
+
+def to_bins(
+    codes: npt.NDArray[np.integer[Any]], quantity: schema.Quantity, counts: npt.NDArray[Any]
+) -> None:
+    """Turn counts of codes into histograms.
+
+    Args:
+        codes: From :func:`count_rows`, on the host, ``[parameters, CODES]``.
+        quantity: Whose bins.
+        counts: Integer ``[parameters, COUNTS]`` in the order of the wire, overwritten. Zeros are
+            counted as subnormal, whose code they share, until :func:`separate_zeros`.
+    """
+    table = codes.reshape(-1, 2, _CODES_PER_SIGN)
+    negative, positive = table[:, 0], table[:, 1]
+    per_sign = schema.BINS // 2 if quantity.signed else schema.BINS
+    first = (quantity.lowest_exponent + 127) * schema.BINS_PER_OCTAVE
+    end = first + per_sign
+    # Of long runs torch makes sums several times faster than NumPy.
+    by_sign = torch.from_numpy(table)
+    below = by_sign[:, :, _NORMAL:first].sum(2).numpy()
+    above = by_sign[:, :, end:_INFINITE].sum(2).numpy()
+    if quantity.signed:
+        counts[:, :per_sign] = negative[:, first:end][:, ::-1]
+        counts[:, per_sign : schema.BINS] = positive[:, first:end]
+        counts[:, per_sign - 1 : per_sign + 1] += below
+        counts[:, 0 : schema.BINS : schema.BINS - 1] += above
+    else:
+        of_bins = counts[:, : schema.BINS]
+        np.add(negative[:, first:end], positive[:, first:end], out=of_bins, casting="same_kind")
+        counts[:, 0] += below.sum(1)
+        counts[:, schema.BINS - 1] += above.sum(1)
+    counts[:, _SUBNORMAL] = by_sign[:, :, :_NORMAL].sum((1, 2)).numpy()
+    counts[:, _NEGATIVE_INFINITY : _POSITIVE_INFINITY + 1] = table[:, :, _INFINITE]
+    counts[:, _NAN] = by_sign[:, :, _INFINITE + 1 :].sum((1, 2)).numpy()
+
+
+def separate_zeros(counts: npt.NDArray[Any], zeros: schema.Counts, padding: schema.Counts) -> None:
+    """Tell zeros from the smallest subnormal numbers, and leave out the padding.
+
+    Args:
+        counts: From :func:`to_bins`, ``[parameters, COUNTS]``, changed in place.
+        zeros: How many of a parameter's row elements are zero, padding included, ``[parameters]``.
+        padding: How many of its row elements are padding, ``[parameters]``.
+    """
+    counts[:, _ZERO] = zeros - padding
+    counts[:, _SUBNORMAL] -= zeros
+
+
+class Cut(NamedTuple):
+    """Some of a block's rows, whose codes are counted together.
+
+    Attributes:
+        rows: Within the block.
+        parameters: Those of the rows, within the block.
+        offsets: From :func:`code_offsets`.
+    """
+
+    rows: slice
+    parameters: slice
+    offsets: Tensor
+
+
+def cuts(row_parameter: npt.NDArray[np.int64], device: torch.device) -> list[Cut]:
+    """Cut a block into rows of so few parameters that the tables of their codes are small.
+
+    Args:
+        row_parameter: Index of each row's parameter within the block, ``[rows]``, ascending from 0.
+        device: Of the rows. Where that is not the CPU there is one cut: each would be a launch.
+    """
+    parameters = int(row_parameter[-1]) + 1
+    most = _PARAMETERS_AT_ONCE if device.type == "cpu" else parameters
+    found = []
+    for first in range(0, parameters, most):
+        last = min(first + most, parameters)
+        start, stop = np.searchsorted(row_parameter, (first, last)).tolist()
+        owners = torch.from_numpy(row_parameter[start:stop] - first).to(device)
+        found.append(Cut(slice(start, stop), slice(first, last), code_offsets(owners)))
+    return found
+
+
+class HistogramCounts:
+    """Histograms of all parameters of a device, filled cut by cut.
+
+    Of a parameter that is counted to its end only the counts that are not 0 are kept.
+
+    Attributes:
+        quantities: Of which there are histograms.
+        table: For :func:`count_rows`.
+    """
+
+    def __init__(
+        self,
+        quantities: Sequence[schema.Quantity],
+        elements: npt.NDArray[np.int64],
+        device: torch.device,
+    ) -> None:
+        """Make room.
+
+        Args:
+            quantities: What is counted.
+            elements: How many elements of each parameter are read, padding included.
+            device: Where :func:`count_rows` counts.
+        """
+        self.quantities = tuple(quantities)
+        # No count is larger than the elements that are read, and of many parameters these are many.
+        most = int(elements.max(initial=0))
+        self._type = next(t for t in (np.int16, np.int32, np.int64) if most <= np.iinfo(t).max)
+        self._counts: npt.NDArray[np.integer[Any]] = np.zeros(
+            (0, len(self.quantities), COUNTS), self._type
+        )
+        self._parameters = len(elements)
+        self._ended: _Joined | None = None  # those of the parameters that are counted to their end
+        # The codes of the last parameter of the last cut, which may go on in the next block.
+        self._unfinished: dict[int, tuple[int, npt.NDArray[np.integer[Any]]]] = {}
+        # The codes of a parameter are added to those of its earlier rows, in the table's type.
+        table_type = torch.int64 if self._type is np.int64 else torch.int32
+        self.table = CodeTable(table_type) if device.type == "cpu" else None
+        self._codes: Tensor | None = None
+        if device.type != "cpu":
+            shape = (len(self.quantities), len(elements), CODES)
+            self._codes = torch.zeros(shape, dtype=torch.int32, device=device)
+
+    def begin(self) -> None:
+        """Begin with another step."""
+        self._unfinished.clear()
+        self._ended = _Joined(self._parameters, len(self.quantities), self._type)
+        if self._codes is not None:
+            self._codes.zero_()
+
+    def begin_cut(self, parameters: slice) -> None:
+        """Begin with a cut.
+
+        Args:
+            parameters: Those with a row in it.
+        """
+        if self._codes is None:
+            self._clear(parameters.stop - parameters.start)
+
+    def add(self, index: int, parameters: slice, table: Tensor) -> None:
+        """Add the codes of a quantity of a cut.
+
+        Args:
+            index: Of the quantity.
+            parameters: Those of the cut, among all.
+            table: From :func:`count_rows`.
+        """
+        if self._codes is not None:
+            self._codes[index, parameters] += table
+            return
+        codes = table.numpy()
+        parameter, begun = self._unfinished.get(index, (-1, codes[0]))
+        if parameter == parameters.start:
+            codes[0] += begun
+        self._unfinished[index] = (parameters.stop - 1, codes[-1].copy())
+        to_bins(codes, self.quantities[index], self._counts[: len(codes), index])
+
+    @property
+    def on_device(self) -> list[Tensor]:
+        """What is to be copied to the host for :meth:`take_codes`."""
+        return [] if self._codes is None else [self._codes]
+
+    def end_cut(
+        self,
+        zeros: Sequence[schema.Counts],
+        padding: schema.Counts,
+        is_there: npt.NDArray[np.bool_],
+    ) -> None:
+        """Complete the histograms of the first parameters of a cut, which end in its block.
+
+        Args:
+            zeros: By quantity, as for :func:`separate_zeros`.
+            padding: See there.
+            is_there: Which have the quantity, ``[quantities, parameters]``; the others have no
+                counts.
+        """
+        if not len(padding):
+            return
+        counts = self._counts[: len(padding)]
+        for index, of_quantity in enumerate(zeros):
+            separate_zeros(counts[:, index], of_quantity, padding)
+            counts[~is_there[index], index] = 0
+        assert self._ended is not None
+        self._ended.add(schema.SparseHistograms.of(counts))
+
+    def take_codes(
+        self,
+        on_host: npt.NDArray[Any],
+        zeros: Sequence[schema.Counts],
+        padding: schema.Counts,
+        is_there: npt.NDArray[np.bool_],
+    ) -> None:
+        """Complete the histograms that were counted on a device.
+
+        Args:
+            on_host: Copy of what is in :attr:`on_device`.
+            zeros: See :meth:`end_cut`, of all parameters.
+            padding: Likewise.
+            is_there: Likewise.
+        """
+        for first in range(0, len(padding), _PARAMETERS_AT_ONCE):
+            some = slice(first, first + _PARAMETERS_AT_ONCE)
+            self._clear(len(padding[some]))
+            for index, quantity in enumerate(self.quantities):
+                to_bins(on_host[index, some], quantity, self._counts[:, index])
+            self.end_cut([z[some] for z in zeros], padding[some], is_there[:, some])
+
+    def take(self) -> schema.SparseHistograms:
+        """Return the histograms of all parameters, once after each :meth:`begin`."""
+        assert self._ended is not None
+        found = self._ended.histograms()
+        self._ended = None
+        return found
+
+    def _clear(self, parameters: int) -> None:
+        if len(self._counts) < parameters:
+            self._counts = np.zeros((parameters, len(self.quantities), COUNTS), self._type)
+        else:
+            self._counts[:parameters] = 0
+
+
+class _Joined:
+    """Histograms that are put together as they come: parts to be joined would be there twice."""
+
+    def __init__(self, parameters: int, quantities: int, dtype: type[np.integer[Any]]) -> None:
+        self._bitmaps = np.empty((parameters, quantities, -(-COUNTS // 8)), np.uint8)
+        self._lengths = np.empty(parameters, np.int64)
+        self._values = bytearray()
+        self._dtype = dtype
+        self._count = 0
+
+    def add(self, some: schema.SparseHistograms) -> None:
+        here = slice(self._count, self._count + len(some.lengths))
+        self._bitmaps[here], self._lengths[here] = some.bitmaps, some.lengths
+        self._values += some.values.tobytes()
+        self._count = here.stop
+
+    def histograms(self) -> schema.SparseHistograms:
+        values = np.frombuffer(self._values, self._dtype)
+        return schema.SparseHistograms(self._bitmaps, values, self._lengths)
+
+
+def _count_on_device(codes: Tensor, length: int) -> Tensor:
+    # torch.bincount waits for the device to learn the largest code.
+    table = torch.zeros(length, dtype=torch.int32, device=codes.device)
+    ones = torch.ones((), dtype=torch.int32, device=codes.device).expand(codes.shape)
+    return table.index_add_(0, codes, ones)
+
+
+def _separate_nan(table: Tensor, rows: Tensor, offsets: Tensor) -> None:
+    """Move the NaN with the code of infinity to the next code, which only NaN have."""
+    owner = torch.div(offsets[:, 0], CODES, rounding_mode="floor")
+    for sign, infinity in enumerate((-torch.inf, torch.inf)):
+        code = sign * _CODES_PER_SIGN + _INFINITE
+        in_rows = (rows == infinity).sum(1).to(table.dtype)
+        infinite = torch.zeros_like(table[:, code]).index_add_(0, owner, in_rows)
+        table[:, code + 1] += table[:, code] - infinite
+        table[:, code] = infinite

@@ -1,0 +1,158 @@
+"""In what types an optimizer stores its state, and what these types can hold."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from .base import ParameterState, Source
+
+Flags = npt.NDArray[np.bool_]
+
+_WIDE = (torch.float32, torch.float64, torch.complex64, torch.complex128)
+_HALF = (torch.bfloat16, torch.float16)
+_MADE = "made"
+_Kind = torch.dtype | str | None
+
+
+class Storage(NamedTuple):
+    """How the state of one parameter is stored. Equal where nothing about that has changed.
+
+    A tensor is known by its type, what is made on demand as "made", what is missing as None.
+
+    Attributes:
+        exp_avg: The first moment.
+        exp_avg_sq: The second one.
+        others: Further tensors by their key.
+        named: Types that the adapter names, because the tensors do not show them: see
+            :attr:`.base.ParameterState.dtypes`.
+    """
+
+    exp_avg: _Kind
+    exp_avg_sq: _Kind
+    others: tuple[tuple[str, _Kind], ...]
+    named: tuple[tuple[str, str], ...]
+
+
+def storage_of(states: Sequence[ParameterState | None]) -> tuple[Storage | None, ...]:
+    """Look at the states of some parameters; None before the first step."""
+    return tuple([None if s is None else _storage_of(s) for s in states])
+
+
+def _storage_of(s: ParameterState) -> Storage:
+    first, second = _kind(s.exp_avg), _kind(s.exp_avg_sq)
+    if not s.others and not s.dtypes:
+        return _moments_alone(first, second)
+    others = tuple([(key, _kind(source)) for key, source in s.others.items()])
+    return Storage(first, second, others, tuple(s.dtypes.items()))
+
+
+@functools.lru_cache(maxsize=64)
+def _moments_alone(exp_avg: _Kind, exp_avg_sq: _Kind) -> Storage:
+    """There are few of them, so that the comparison of many is one of identities."""
+    return Storage(exp_avg, exp_avg_sq, (), ())
+
+
+class StoredState:
+    """The types of the moments of ``K`` parameters.
+
+    Attributes:
+        rounds_exp_avg: Whether exp_avg is stored in less than float32, bool ``[K]``.
+        rounds_exp_avg_sq: Likewise.
+        makes_exp_avg: Whether exp_avg is no tensor but made of what is stored, bool ``[K]``.
+        makes_exp_avg_sq: Likewise.
+        halves_exp_avg_sq: Whether exp_avg_sq is stored in a half-precision type, bool ``[K]``.
+        smallest_normal: Smallest normal number of the type of exp_avg_sq, float64 ``[K]``.
+    """
+
+    def __init__(self, storage: Sequence[Storage | None]) -> None:
+        """Look at what :func:`storage_of` found."""
+        first = [None if s is None else s.exp_avg for s in storage]
+        second = [None if s is None else s.exp_avg_sq for s in storage]
+        self._second = second
+        self.rounds_exp_avg = np.array([_rounds(kind) for kind in first])
+        self.rounds_exp_avg_sq = np.array([_rounds(kind) for kind in second])
+        self.makes_exp_avg = np.array([kind == _MADE for kind in first])
+        self.makes_exp_avg_sq = np.array([kind == _MADE for kind in second])
+        self.halves_exp_avg_sq = np.array([kind in _HALF for kind in second])
+        self.smallest_normal = np.array([_smallest_normal(kind) for kind in second])
+
+    def stores_exp_avg_sq_as(self, dtype: torch.dtype) -> Flags:
+        """Which parameters have exp_avg_sq in a type, bool ``[K]``."""
+        return np.array([kind == dtype for kind in self._second])
+
+
+@functools.lru_cache(maxsize=16)
+def stored_state(storage: tuple[Storage | None, ...]) -> StoredState:
+    """Return the types of the moments; those of the same storage are looked at once."""
+    return StoredState(storage)
+
+
+def storage_types(storage: Iterable[Storage | None]) -> Mapping[str, str]:
+    """Say how each tensor of some states is stored: by its name, types joined by commas."""
+    types: dict[str, set[str]] = {}
+    for s in set(storage) - {None}:
+        assert s is not None
+        named = dict(s.named)
+        for name, kind in (("exp_avg", s.exp_avg), ("exp_avg_sq", s.exp_avg_sq), *s.others):
+            if name in named:
+                types.setdefault(name, set()).add(named[name])
+            elif isinstance(kind, torch.dtype):
+                types.setdefault(name, set()).add(_dtype_name(kind))
+    return _joined(types)
+
+
+def joined_types(several: Sequence[Mapping[str, str]]) -> Mapping[str, str]:
+    """Join what :func:`storage_types` says of one group in several processes."""
+    types: dict[str, set[str]] = {}
+    for of_one in several:
+        for name, listed in of_one.items():
+            types.setdefault(name, set()).update(listed.split(", "))
+    return _joined(types)
+
+
+def types_by_key(states: Iterable[Mapping[str, Any]]) -> Mapping[str, str]:
+    """Say in what types an optimizer's own state, or that of a checkpoint, is stored, by its keys.
+
+    Args:
+        states: Of the parameters.
+    """
+    types: dict[str, set[str]] = {}
+    for state in states:
+        for key, value in state.items():
+            if isinstance(value, Tensor):
+                types.setdefault(key, set()).add(type_name(value))
+    return _joined(types)
+
+
+def type_name(tensor: Tensor) -> str:
+    """Return the name of a tensor's type, as ``float32``."""
+    return _dtype_name(tensor.dtype)
+
+
+def _dtype_name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _joined(types: Mapping[str, set[str]]) -> Mapping[str, str]:
+    return {key: ", ".join(sorted(found)) for key, found in sorted(types.items())}
+
+
+def _kind(source: Source | None) -> _Kind:
+    if isinstance(source, Tensor):
+        return source.dtype
+    return None if source is None else _MADE
+
+
+def _rounds(kind: _Kind) -> bool:
+    return kind is not None and kind not in _WIDE  # also what is stored in another form
+
+
+def _smallest_normal(kind: _Kind) -> float:
+    return torch.finfo(kind if isinstance(kind, torch.dtype) else torch.float32).tiny

@@ -1,0 +1,153 @@
+"""Gradients of earlier steps that are still there: what a missing ``zero_grad()`` leaves.
+
+One small parameter is watched. Whenever a gradient comes, a hook compares what ``.grad`` holds by
+then with what comes. Of one step the smallest ratio counts: where micro-batches are added up on
+purpose, the first of them found nothing, and what another loss left may have been cleared since.
+"""
+
+from __future__ import annotations
+
+import traceback
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ..write.step_rows import Scalar
+from .uncounted_steps import is_captured
+
+# After so many steps without a gradient another parameter is watched, and so many are tried.
+_MOST_IDLE_STEPS = 4
+_MOST_TRIED = 4
+# The gradient of fewer elements is next to nothing now and then, by chance.
+_LEAST_ELEMENTS = 64
+
+
+class StaleGradients:
+    """Watches the gradient of one parameter by a hook, which waits for no device."""
+
+    def __init__(self) -> None:
+        """Watch nothing yet."""
+        self._parameter: Tensor | None = None
+        self._handle: Any = None
+        self._tried: list[weakref.ref[Tensor]] = []
+        self._ratio: Scalar | None = None
+        self._idle_steps = 0
+        self._error: Exception | None = None
+
+    @property
+    def wants_parameter(self) -> bool:
+        """Whether :meth:`watch` is to be called."""
+        return self._parameter is None and len(self._tried) < _MOST_TRIED
+
+    def watch(
+        self, parameters: Sequence[Tensor], squared_gradients: npt.NDArray[np.float64]
+    ) -> bool:
+        """Watch a small parameter whose gradient is not zero; return whether there is one.
+
+        Args:
+            parameters: Of the optimizer.
+            squared_gradients: Σg² of each.
+        """
+        tried = {id(reference()) for reference in self._tried}
+        candidates = [
+            parameter
+            for parameter, square in zip(parameters, squared_gradients.tolist(), strict=True)
+            if square > 0 and id(parameter) not in tried and _can_be_watched(parameter)
+        ]
+        if candidates:
+            self._parameter = min(candidates, key=_unfitness)
+            self._tried.append(weakref.ref(self._parameter))
+            self._handle = self._parameter.register_hook(_hook_of(self))
+        return bool(candidates)
+
+    def take(self) -> Scalar | None:
+        """Return the ratio of the step that ends; None where no gradient came by a backward pass.
+
+        Returns:
+            0 where there was nothing; a 0-dim tensor where something lay in ``.grad``.
+
+        Raises:
+            Exception: What went wrong in the hook, which keeps it to itself.
+        """
+        error, self._error = self._error, None
+        if error is not None:
+            self.close()
+            raise error
+        ratio, self._ratio = self._ratio, None
+        self._idle_steps = 0 if ratio is not None else self._idle_steps + 1
+        if self._parameter is not None and self._idle_steps >= _MOST_IDLE_STEPS:
+            self.close()
+        return ratio
+
+    def close(self) -> None:
+        """Watch nothing any more."""
+        if self._handle is not None:
+            self._handle.remove()
+        self._handle = self._parameter = self._ratio = None
+        self._idle_steps = 0
+
+    def _compare(self, gradient: Tensor) -> None:
+        assert self._parameter is not None
+        left = self._parameter.grad
+        if left is None:
+            self._ratio = 0.0
+        elif self._ratio is None or isinstance(self._ratio, Tensor):
+            with torch.no_grad():
+                ratio = _norm(left) / _norm(gradient)
+                self._ratio = ratio if self._ratio is None else torch.fmin(self._ratio, ratio)
+
+
+def _hook_of(watching: StaleGradients) -> Callable[[Tensor], None]:
+    """A hook that keeps nothing alive, is not compiled, not stored, and raises nothing."""
+    reference = weakref.ref(watching)
+
+    def hook(gradient: Tensor) -> None:
+        watches = reference()
+        if watches is None or watches._error is not None:
+            return
+        if gradient.is_cuda and is_captured():
+            return
+        try:
+            watches._compare(gradient)
+        except Exception as error:
+            # Not this frame, nor the others' tensors: both gradients would stay alive.
+            trace = error.__traceback__
+            traceback.clear_frames(trace)
+            watches._error = error.with_traceback(trace and trace.tb_next)
+
+    # A hook that is not marked as such makes a warning of every copy of its tensor.
+    marked: Callable[[Tensor], None] = torch.utils.hooks.unserializable_hook(
+        torch.compiler.disable(hook)
+    )
+    return marked
+
+
+def _unfitness(parameter: Tensor) -> tuple[bool, int]:
+    """Orders parameters: the smallest large enough, then the largest of the others."""
+    elements = parameter.numel()
+    too_small = elements < _LEAST_ELEMENTS
+    return too_small, -elements if too_small else elements
+
+
+def _can_be_watched(parameter: Tensor) -> bool:
+    """Whether gradients of a parameter come through its hooks, as they are added up."""
+    gradient = parameter.grad
+    return (
+        gradient is not None
+        and gradient.layout == torch.strided
+        and parameter.requires_grad
+        and parameter.is_leaf
+        # Sharded: the gradient that comes is not the one that is kept.
+        and not hasattr(parameter, "to_local")
+    )
+
+
+def _norm(tensor: Tensor) -> Tensor:
+    wide = torch.promote_types(tensor.dtype, torch.float32)
+    norm: Tensor = torch.linalg.vector_norm(tensor, dtype=wide)
+    return norm

@@ -1,0 +1,1 @@
+"""Who says what to whom, where several processes train one model."""

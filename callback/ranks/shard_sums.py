@@ -1,0 +1,288 @@
+"""The sums of a step of sharded parameters: packed, added up over all processes, unpacked.
+
+Two arrays of float64 hold what one process has found: what is added up, and what the largest of
+counts. Sums of squares, counts and histograms add; every number that all processes know alike, and
+every flag, is a largest one. Small counts share a float64, which is exact up to 2^53.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from tb_adam_plugin import schema
+
+from ..measure import histograms, row_values
+from ..measure.measurement import Sums
+from ..optimizer_state.base import COEFFICIENTS
+from ..read.panel import ROW, chosen_elements
+from ..shards.shards import Shard
+
+Values = npt.NDArray[np.float64]
+
+_ADDED = tuple(name for name in row_values.ROW_VALUES if name not in row_values.MAXIMA)
+_LARGEST = tuple(name for name in row_values.ROW_VALUES if name in row_values.MAXIMA)
+_EXACT = ("b²", "g²", "m²", "v")
+_FLAGS = (
+    "has_gradient", "has_exp_avg", "has_exp_avg_sq", "knows_update", "begun",
+    "second_moment_before_is_known", "rounds_exp_avg", "rounds_exp_avg_sq", "halves_exp_avg_sq",
+)  # fmt: skip
+_ADDED_ROWS = len(_ADDED) + len(_EXACT) + 4 + len(_LARGEST)
+_LARGEST_ROWS = len(_LARGEST) + 1 + len(COEFFICIENTS) + len(_FLAGS)
+_EXACT_BITS = 53  # of a float64
+
+
+class Packed(NamedTuple):
+    """What one process has found of a step, or all of them together.
+
+    Attributes:
+        added: To be added up, float64, 1-D.
+        largest: Of which the largest counts, float64, 1-D.
+    """
+
+    added: Values
+    largest: Values
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """Rows of a sampled parameter: its index, and where they begin and end among all of these."""
+
+    parameter: int
+    start: int
+    end: int
+
+
+class ShardSums:
+    """Packs the sums of the parameters of one :class:`..measure.measurement.Measurement`.
+
+    All processes must have the same parameters in the same order.
+
+    Attributes:
+        elements_read: How many elements of each parameter all processes read, int64.
+    """
+
+    def __init__(self, shards: Sequence[Shard], most: int | None, ranks: int) -> None:
+        """Work out the whole parameters.
+
+        Args:
+            shards: Of the parameters.
+            most: See :class:`..read.panel.Panel`.
+            ranks: Number of processes.
+        """
+        self._shards = shards
+        self._here = np.array([shard.is_here for shard in shards])
+        self._elements = np.array([shard.elements for shard in shards], np.int64)
+        chosen = [chosen_elements(shard.elements, most) for shard in shards]
+        self.elements_read = np.array(
+            [n if c is None else len(c) for n, c in zip(self._elements, chosen, strict=True)],
+            np.int64,
+        )
+        self._rows = np.maximum(1, -(-self.elements_read // ROW))
+        ends = np.cumsum([0 if c is None else r for c, r in zip(chosen, self._rows, strict=True)])
+        self._samples = [
+            _Sample(i, int(end - self._rows[i]), int(end))
+            for i, end in enumerate(ends)
+            if chosen[i] is not None
+        ]
+        self._shares_rows = [i for i, shard in enumerate(shards) if shard.cuts_rows]
+        self._bits_of_count = int(self.elements_read.max()).bit_length()
+        self._bits_of_rank = ranks.bit_length()
+
+    def pack(self, sums: Sums, quantities: Sequence[str], names: Sequence[str]) -> Packed:
+        """Pack what is here; NaN everywhere if that fails, because the others are waiting for it.
+
+        Args:
+            sums: Of the step.
+            quantities: Names of the histograms in ``sums``.
+            names: Those of all processes.
+        """
+        try:
+            return self._pack(sums, quantities, names)
+        except Exception:
+            k = len(self._shards)
+            added = _ADDED_ROWS * k + sum(s.end - s.start for s in self._samples)
+            for i in self._shares_rows:
+                added += _joined(self._shards[i].shape[0], self._bits_of_rank)
+            if sums.counts is not None:
+                added += _joined(k * len(names) * histograms.COUNTS, self._bits_of_count)
+            return Packed(np.full(added, np.nan), np.full(_LARGEST_ROWS * k, np.nan))
+
+    def _pack(self, sums: Sums, quantities: Sequence[str], names: Sequence[str]) -> Packed:
+        p = sums.of
+        largest = np.stack([p.total[name] for name in _LARGEST])
+        lost = np.isnan(largest)
+        dead = np.rint(p.dead_row_fraction * [shard.rows_here for shard in self._shards])
+        table = np.stack(
+            [
+                *(p.total[name] for name in _ADDED),
+                *(p.exact[name] for name in _EXACT),
+                p.gradient_fourth_powers,
+                p.nonfinite,
+                p.padding,
+                np.nan_to_num(dead),
+                *lost,
+            ]
+        )
+        parts = [np.where(self._here, table, 0.0).ravel(), sums.row_squares]
+        parts += [_join(alive, self._bits_of_rank) for alive in sums.alive]
+        if sums.counts is not None:
+            counts = np.zeros((len(self._shards), len(names), histograms.COUNTS), np.int64)
+            places = [names.index(name) for name in quantities]
+            counts[:, places] = sums.counts.dense()
+            counts[~self._here] = 0
+            parts.append(_join(counts.ravel(), self._bits_of_count))
+        numbers = np.stack(
+            [
+                *np.where(lost, -np.inf, largest),
+                p.state_step,
+                *(p.coefficients[name] for name in COEFFICIENTS),
+                *(getattr(p, name).astype(np.float64) for name in _FLAGS),
+            ]
+        )
+        known = self._here & ~np.isnan(numbers)
+        return Packed(np.concatenate(parts), np.where(known, numbers, -np.inf).ravel())
+
+    def unpack(
+        self, taken: Taker, loss: float, with_counts: bool, quantities: int
+    ) -> tuple[row_values.ParameterSums, schema.SparseHistograms | None]:
+        """Return the sums of the whole parameters, and their histograms.
+
+        Args:
+            taken: What all processes found; these parameters' is next.
+            loss: Of the step.
+            with_counts: Whether there are histograms.
+            quantities: How many a parameter.
+        """
+        k = len(self._shards)
+        rows = iter(taken.added(_ADDED_ROWS, k))
+        total = {name: next(rows) for name in _ADDED}
+        exact = {name: next(rows) for name in _EXACT}
+        fourth_powers, nonfinite, padding, dead = (next(rows) for _ in range(4))
+        lost = {name: next(rows) > 0 for name in _LARGEST}
+        squares = taken.added(sum(s.end - s.start for s in self._samples))
+        alive = {
+            i: _split(taken.added(_joined(n, self._bits_of_rank)), self._bits_of_rank, n) > 0
+            for i in self._shares_rows
+            for n in (self._shards[i].shape[0],)
+        }
+        counts = None
+        if with_counts:
+            shape = (k, quantities, histograms.COUNTS)
+            n = int(np.prod(shape))
+            joined = taken.added(_joined(n, self._bits_of_count))
+            dense = _split(joined, self._bits_of_count, n).reshape(shape)
+            counts = schema.SparseHistograms.of(dense)
+        numbers = iter(taken.largest(_LARGEST_ROWS, k))
+        for name in _LARGEST:
+            found = next(numbers)
+            total[name] = np.where(lost[name], np.nan, np.where(found == -np.inf, 0.0, found))
+        step, *columns = (
+            np.where(values == -np.inf, np.nan, values)
+            for values in (next(numbers) for _ in range(1 + len(COEFFICIENTS)))
+        )
+        flags = {name: next(numbers) > 0 for name in _FLAGS}
+        return row_values.ParameterSums(
+            total=total,
+            update_spread=self._spread(squares),
+            gradient_fourth_powers=fourth_powers,
+            dead_row_fraction=self._dead_rows(dead, alive, flags["has_gradient"]),
+            loss=loss,
+            rows=self._rows,
+            elements=self._elements,
+            elements_read=self.elements_read,
+            padding=padding.astype(np.int64),
+            exact=exact,
+            nonfinite=nonfinite,
+            state_step=step,
+            coefficients=dict(zip(COEFFICIENTS, columns, strict=True)),
+            **flags,
+        ), counts
+
+    def _spread(self, squares: Values) -> Values:
+        """:func:`..measure.row_values.update_spread`; what is read whole has no sampling error."""
+        spread = np.zeros(len(self._shards))
+        for s in self._samples:
+            row_elements = np.full(s.end - s.start, ROW, np.int64)
+            row_elements[-1] = self.elements_read[s.parameter] - ROW * (len(row_elements) - 1)
+            spread[s.parameter] = row_values.update_spread(
+                squares[s.start : s.end], np.zeros(1, np.int64), row_elements
+            )[0]
+        return spread
+
+    def _dead_rows(
+        self, dead: Values, alive: dict[int, npt.NDArray[np.bool_]], has_gradient: Any
+    ) -> Values:
+        fractions = np.full(len(self._shards), np.nan)
+        for i, shard in enumerate(self._shards):
+            if len(shard.shape) > 1 and shard.elements and has_gradient[i]:
+                rows = shard.shape[0]
+                fractions[i] = 1 - alive[i].sum() / rows if i in alive else dead[i] / rows
+        return fractions
+
+
+def joined(parts: Sequence[Packed]) -> Packed:
+    """Put what was packed of several measurements one after the other, and that it is all there."""
+    is_intact = not any(np.isnan(part.largest).any() for part in parts)
+    return Packed(
+        np.concatenate([*(part.added for part in parts), [float(is_intact)]]),
+        np.concatenate([part.largest for part in parts]),
+    )
+
+
+def check_intact(packed: Packed, ranks: int) -> None:
+    """Check that all processes have packed something.
+
+    Raises:
+        RuntimeError: If one could not.
+    """
+    if packed.added[-1] != ranks:
+        raise RuntimeError("a rank could not pack what it has measured")
+
+
+class Taker:
+    """Hands out two arrays piece by piece."""
+
+    def __init__(self, packed: Packed) -> None:
+        """Start at the beginning of both."""
+        self._packed = packed
+        self._at = [0, 0]
+
+    def added(self, *shape: int) -> Values:
+        """Return the next numbers of what was added up."""
+        return self._take(0, shape)
+
+    def largest(self, *shape: int) -> Values:
+        """Return the next ones of the largest."""
+        return self._take(1, shape)
+
+    def _take(self, which: int, shape: tuple[int, ...]) -> Values:
+        start = self._at[which]
+        self._at[which] = end = start + int(np.prod(shape))
+        return self._packed[which][start:end].reshape(shape)
+
+
+def _joined(count: int, bits: int) -> int:
+    """How many float64 hold ``count`` numbers of so many bits."""
+    return -(-count // (_EXACT_BITS // bits))
+
+
+def _join(values: npt.NDArray[Any], bits: int) -> Values:
+    """Put several numbers into each float64, such that their sums have room, too."""
+    fields = _EXACT_BITS // bits
+    padded = np.zeros((fields, _joined(len(values), bits)), np.int64)
+    padded.reshape(-1)[: len(values)] = values
+    together: Values = (padded << (bits * np.arange(fields))[:, None]).sum(0).astype(np.float64)
+    return together
+
+
+def _split(joined: Values, bits: int, count: int) -> npt.NDArray[np.int64]:
+    """Undo :func:`_join`."""
+    fields = _EXACT_BITS // bits
+    shifted = joined.astype(np.int64) >> (bits * np.arange(fields))[:, None]
+    numbers: npt.NDArray[np.int64] = (shifted & ((1 << bits) - 1)).reshape(-1)[:count]
+    return numbers

@@ -1,0 +1,263 @@
+"""Norms over all elements of tensors, exact enough at any size.
+
+On the CPU one float32 accumulator drifts: the norm of 4 million equal values comes out 1e-3 too
+large. So long tensors are added up in rows, and the rows in float64. Rows are also what several
+threads can share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ..memory.to_host import on_device, to_device
+from .real_numbers import as_real
+
+Squares = Tensor | npt.NDArray[np.float64]
+
+ROW = 1 << 16
+CHUNK = 1 << 20
+# Rows shorter than this cost more than the elements in them.
+SHORTEST_ROW = 64
+# Below this a sum of float32 squares may have lost small ones.
+UNDERFLOW = 1e-30
+
+
+def has_no_gaps(tensor: Tensor) -> bool:
+    """Whether a tensor's elements lie side by side in memory, in whatever order."""
+    if tensor.is_contiguous():
+        return True
+    dense = 1
+    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
+        if size != 1:
+            if stride != dense:
+                return False
+            dense *= size
+    return True
+
+
+def flat_view(tensor: Tensor) -> Tensor | None:
+    """Return all elements of a tensor in the order of memory, 1-D, or None if that has gaps."""
+    if tensor.is_contiguous():
+        return tensor.view(-1)
+    return tensor.as_strided((tensor.numel(),), (1,)) if has_no_gaps(tensor) else None
+
+
+def partial_norms(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return L2 norms of the parts of a tensor: their squares add up to Σx².
+
+    Args:
+        tensor: Strided, floating point.
+        dtype: In which values are squared: float32, or float64 for a float64 tensor.
+
+    Returns:
+        ``[parts]`` of that dtype, on the tensor's device. Not finite where an element is not, or
+        where squares are too large for ``dtype``.
+    """
+    # A device adds up in a tree of threads, so that it needs no rows.
+    if tensor.numel() <= ROW or tensor.device.type != "cpu":
+        if tensor.device.type == "cpu" and not has_no_gaps(tensor):
+            tensor = tensor.contiguous()  # with gaps it would be added up one by one, which drifts
+        norm: Tensor = torch.linalg.vector_norm(tensor, dtype=dtype)
+        return norm.view(1)
+    return long_norms(tensor, dtype)
+
+
+def long_norms(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return the L2 norms of rows of 65,536 elements; else as :func:`partial_norms`."""
+    if _is_read_in_place(tensor, dtype):
+        flat = flat_view(tensor)
+        assert flat is not None
+        return _norms_of_rows(flat, dtype)
+    return torch.cat([_norms_of_rows(chunk, dtype) for chunk in _chunks(tensor)])
+
+
+def has_row_norms(tensor: Tensor) -> bool:
+    """Whether :func:`row_norms` gives one norm for each index of the first dimension."""
+    if tensor.dim() < 2 or not tensor.numel() or not tensor.is_contiguous():
+        return False
+    return SHORTEST_ROW <= tensor.numel() // len(tensor) <= ROW
+
+
+def row_norms(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return L2 norms along the first dimension where those rows are of a useful length.
+
+    A row of elements below 1e-23 has the norm 0, because squares underflow. Else, and by the same
+    arguments, as :func:`partial_norms`.
+    """
+    if not has_row_norms(tensor):
+        return partial_norms(tensor, dtype)
+    rows = tensor.view(len(tensor), -1)
+    if tensor.device.type != "cpu" or _is_read_in_place(tensor, dtype):
+        norms: Tensor = torch.linalg.vector_norm(rows, dim=1, dtype=dtype)
+        return norms
+    parts = rows.split(max(1, CHUNK // rows.shape[1]))
+    return torch.cat([torch.linalg.vector_norm(part, dim=1, dtype=dtype) for part in parts])
+
+
+def partial_sums(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return sums of the parts of a tensor that add up to Σx; else as :func:`partial_norms`."""
+    # torch.sum adds pairwise, so that one part is exact enough.
+    if tensor.device.type != "cpu" or tensor.numel() <= ROW or tensor.dtype == dtype:
+        return torch.sum(tensor, dtype=dtype).view(1)
+    return torch.stack([torch.sum(chunk, dtype=dtype) for chunk in _chunks(tensor)])
+
+
+class GradientNorms:
+    """Σg² of every parameter, at every step: launches work on the device and waits for none.
+
+    Attributes:
+        parameters: Their number.
+    """
+
+    def __init__(
+        self,
+        parameters: Sequence[Tensor],
+        fetch: Callable[[], Sequence[Tensor | None]] | None = None,
+    ) -> None:
+        """Look at the gradients of ``parameters``.
+
+        Args:
+            parameters: Of the optimizer.
+            fetch: Returns the gradients instead, of which only a part may be here.
+        """
+        self._parameters = parameters
+        self._fetch = fetch
+        self._order: tuple[list[int], torch.device, Tensor] | None = None
+        self.parameters = len(parameters)
+
+    def squares(self) -> tuple[Squares, tuple[bool, ...]]:
+        """Return the sums, and which parameters have a gradient.
+
+        Returns:
+            float64 ``[parameters]``: an array where all gradients are on the CPU, else a tensor of
+            the first device that a parameter is on. And a flag for each.
+        """
+        kinds: dict[tuple[torch.device, torch.dtype], list[int]] = {}
+        found = self._fetch() if self._fetch else [p.grad for p in self._parameters]
+        gradients = [None if gradient is None else _stored_values(gradient) for gradient in found]
+        for i, gradient in enumerate(gradients):
+            if gradient is not None:
+                kinds.setdefault((gradient.device, gradient.dtype), []).append(i)
+        present = tuple([gradient is not None for gradient in found])
+        if any(device.type != "cpu" for device, _ in kinds):
+            return self._squares_on_device(gradients, list(kinds.values())), present
+        sums = np.zeros(self.parameters)
+        for indices in kinds.values():
+            _add_up_on_cpu(_chosen(gradients, indices), indices, sums)
+        _correct(sums, gradients)
+        return sums, present
+
+    def _squares_on_device(
+        self, gradients: Sequence[Tensor | None], kinds: Sequence[Sequence[int]]
+    ) -> Tensor:
+        """Σg² of each parameter, on the first device that any of them is on."""
+        parts = [_norms_on_device(_chosen(gradients, indices)) for indices in kinds]
+        devices = (tensor.device for tensor in (*self._parameters, *parts))
+        device = next((d for d in devices if d.type != "cpu"), parts[0].device)
+        squares = [on_device(part, device).to(torch.float64).square_() for part in parts]
+        order = [i for indices in kinds for i in indices]
+        if order == list(range(self.parameters)):
+            return squares[0] if len(squares) == 1 else torch.cat(squares)
+        # A list of indices would be copied to the device at every step, and waited for.
+        if self._order is None or self._order[0] != order or self._order[1] != device:
+            place = np.full(self.parameters, len(order))
+            place[order] = np.arange(len(order))
+            self._order = order, device, to_device(place, device)
+        nothing = torch.zeros(1, dtype=torch.float64, device=device)
+        return torch.index_select(torch.cat([*squares, nothing]), 0, self._order[2])
+
+
+def count_nonfinite(tensor: Tensor) -> int:
+    """Count the elements that are NaN or infinite. Waits for the device."""
+    return sum(int((~torch.isfinite(part)).sum()) for part in _chunks(tensor))
+
+
+def sum_of_squares_in_double(tensor: Tensor) -> float:
+    """Return Σx² of a tensor whose squares leave the range of float32. Waits for the device."""
+    return sum(float(part.double().square().sum()) for part in _chunks(tensor))
+
+
+def _stored_values(gradient: Tensor) -> Tensor:
+    """Return the numbers that a gradient of any layout and type stores: strided and real."""
+    if gradient.layout != torch.strided:
+        gradient = (gradient.coalesce() if gradient.is_sparse else gradient).values()
+    return as_real(gradient)
+
+
+def _chosen(gradients: Sequence[Tensor | None], indices: Sequence[int]) -> list[Tensor]:
+    return [gradient for i in indices if (gradient := gradients[i]) is not None]
+
+
+def _norms_on_device(gradients: list[Tensor]) -> Tensor:
+    dtype = torch.float64 if gradients[0].dtype == torch.float64 else torch.float32
+    return torch.stack(torch._foreach_norm(gradients, 2.0, dtype=dtype))
+
+
+def _add_up_on_cpu(
+    gradients: list[Tensor], indices: Sequence[int], sums: npt.NDArray[np.float64]
+) -> None:
+    """Put Σg² of gradients into ``sums`` at ``indices``."""
+    dtype = torch.float64 if gradients[0].dtype == torch.float64 else torch.float32
+    short, of_short = [], []
+    for i, gradient in zip(indices, gradients, strict=True):
+        if gradient.numel() <= ROW:
+            short.append(gradient)
+            of_short.append(i)
+        else:
+            sums[i] = _squares(partial_norms(gradient, dtype)).sum()
+    if short:
+        # On the CPU an operation of torch costs more than the arithmetic in it.
+        norms = torch._foreach_norm(short, 2.0, dtype=dtype)
+        sums[of_short] = _squares(torch.stack(norms))
+
+
+def _correct(sums: npt.NDArray[np.float64], gradients: Sequence[Tensor | None]) -> None:
+    """Add up anew, in float64, where the squares of float32 are too large or too small for it."""
+    wrong = np.isinf(sums)
+    if sums.sum() < UNDERFLOW:
+        wrong[:] = True
+    for i in np.flatnonzero(wrong).tolist():
+        gradient = gradients[i]
+        if gradient is not None:
+            sums[i] = sum_of_squares_in_double(gradient)
+
+
+def _squares(norms: Tensor) -> npt.NDArray[np.float64]:
+    with np.errstate(over="ignore"):
+        squares: npt.NDArray[np.float64] = np.square(norms.numpy(), dtype=np.float64)
+        return squares
+
+
+def _norms_of_rows(flat: Tensor, dtype: torch.dtype) -> Tensor:
+    """Norms of rows of ``ROW`` elements, and of the rest."""
+    whole = flat.numel() // ROW * ROW
+    rows, rest = flat[:whole].view(-1, ROW), flat[whole:]
+    norms = torch.empty(len(rows) + 1, dtype=dtype, device=flat.device)
+    torch.linalg.vector_norm(rows, dim=1, dtype=dtype, out=norms[:-1])
+    torch.linalg.vector_norm(rest, dim=0, dtype=dtype, out=norms[-1])
+    return norms
+
+
+def _is_read_in_place(tensor: Tensor, dtype: torch.dtype) -> bool:
+    """Whether torch reads a tensor of the CPU without a copy of all of it, of ``dtype``."""
+    return tensor.dtype == dtype and has_no_gaps(tensor)
+
+
+def _chunks(tensor: Tensor) -> Iterator[Tensor]:
+    """Cut up what is about to be copied; 1-D, in any order."""
+    flat = flat_view(tensor)
+    if flat is not None:
+        yield from flat.split(CHUNK)
+    elif tensor.numel() <= CHUNK:
+        yield tensor.reshape(-1)
+    elif (row := tensor.numel() // len(tensor)) > CHUNK:
+        for part in tensor:
+            yield from _chunks(part)
+    else:
+        for part in tensor.split(CHUNK // row):
+            yield part.reshape(-1)

@@ -1,0 +1,197 @@
+"""Gradient norms of the last steps, parameter by parameter, for the case that something happens.
+
+Between records only the norms are known, and they are kept on the device. When the global norm
+jumps or is not finite, those of the last steps are handed out to be written, and the next steps are
+to be recorded in full: so what led to a spike is there, however seldom records are made.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from tb_adam_plugin.diagnosis import thresholds
+
+from ..memory.to_host import send_to_host
+from ..read.norms import Squares
+from ..write.step_rows import Scalar
+
+KEPT_STEPS = 64
+DETAILED_STEPS = 16
+
+_LEAST_STEPS = 16
+# The standard deviation of a normal distribution is this many median absolute deviations.
+_ROBUST_SCALE = 1.4826
+
+
+class SpikeDetector:
+    """Tells an unusual norm from the ones before it, by what the rule about spikes asks for.
+
+    So what that rule speaks of has had its closer look, and what it calls usual has cost none.
+    """
+
+    def __init__(self) -> None:
+        """Start without norms."""
+        self._logarithms: deque[float] = deque(maxlen=thresholds.SPIKE_WINDOW)
+        self._quiet_steps = _LEAST_STEPS  # since the last unusual one
+        self._largest = 0.0  # since it was quiet
+
+    def is_unusual(self, norm: float) -> bool:
+        """Look at the norm of the next step.
+
+        Of several unusual ones in a row the first counts, and each that is larger than all before.
+        """
+        is_finite = math.isfinite(norm)
+        unusual = not is_finite or self._is_spike(norm)
+        size = norm if is_finite else math.inf
+        if self._quiet_steps >= _LEAST_STEPS:
+            self._largest = 0.0
+        counts = unusual and size > self._largest
+        if unusual:
+            self._largest = max(self._largest, size)
+        self._quiet_steps = 0 if unusual else self._quiet_steps + 1
+        if is_finite and norm > 0:
+            self._logarithms.append(math.log(norm))
+        return counts
+
+    def _is_spike(self, norm: float) -> bool:
+        known = self._logarithms
+        least = math.log(thresholds.SPIKE_LEAST_FACTOR)
+        # Medians are needed only of the few steps that could be spikes at all.
+        if norm <= 0 or len(known) < _LEAST_STEPS or math.log(norm) - min(known) <= least:
+            return False
+        usual = _median(sorted(known))
+        deviation = _ROBUST_SCALE * _median(sorted(abs(one - usual) for one in known))
+        limit = thresholds.SPIKE_DEVIATIONS * (deviation + thresholds.SPIKE_LEAST_DEVIATION)
+        return math.log(norm) - usual > max(limit, least)
+
+
+def _median(ordered: Sequence[float]) -> float:
+    return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
+
+
+class _Step(NamedTuple):
+    number: int
+    squares: Squares
+    present: Sequence[bool]
+    skipped: Tensor | None
+
+
+class GradientHistory:
+    """The last steps' norms, and whether the next steps call for a closer look."""
+
+    def __init__(self) -> None:
+        """Start without steps."""
+        self._detector = SpikeDetector()
+        self._steps: deque[_Step] = deque(maxlen=KEPT_STEPS)
+        self._on_their_way: deque[tuple[Tensor, torch.cuda.Event]] = deque()
+        self._detailed_until = 0
+        self._is_due = False
+
+    def add(
+        self,
+        number: int,
+        squares: Squares,
+        present: Sequence[bool],
+        skipped: Tensor | None = None,
+        before_clip: Scalar = float("nan"),
+    ) -> Scalar:
+        """Keep a step.
+
+        Args:
+            number: Of the step, if no step since the last :meth:`renumber` was skipped.
+            squares: Σg² of each parameter, float64 ``[parameters]``; kept, not copied.
+            present: Which parameters had a gradient.
+            skipped: On a device, whether the optimizer left this step out.
+            before_clip: The global norm before clipping, where it is known: it shows the jump.
+
+        Returns:
+            The global norm. On a device a 0-dim tensor: it is looked at when it has arrived, which
+            may be a step or two later. This never waits.
+        """
+        if skipped is not None:  # the trainer's own, which it may free or write to
+            skipped = skipped.detach().reshape(()).clone()
+        self._steps.append(_Step(number, squares, present, skipped))
+        norm: Scalar = (
+            squares.sum().sqrt() if isinstance(squares, Tensor) else math.sqrt(squares.sum())
+        )
+        # A scaler probes for the largest scale: gradients that it rejects are nothing unusual.
+        seen = before_clip if isinstance(before_clip, Tensor) or before_clip >= 0 else norm
+        if isinstance(seen, Tensor) and skipped is not None and seen.device != skipped.device:
+            seen = norm
+        looked_at = seen if skipped is None else torch.where(skipped > 0, 0.0, seen)
+        if isinstance(looked_at, Tensor) and looked_at.is_cuda:
+            on_host, arrived = send_to_host(looked_at)
+            assert arrived is not None
+            self._on_their_way.append((on_host, arrived))
+            while self._on_their_way and self._on_their_way[0][1].query():
+                self._look_at(number, float(self._on_their_way.popleft()[0]))
+        else:
+            self._look_at(number, float(looked_at))
+        return norm
+
+    @property
+    def is_due(self) -> bool:
+        """Whether something has happened, so that :meth:`take` has an answer."""
+        return self._is_due
+
+    def wants_detail(self, step: int) -> bool:
+        """Whether a step is to be recorded whatever the schedule says."""
+        return step <= self._detailed_until
+
+    def clear(self) -> None:
+        """Forget the kept steps: their parameters are other ones now."""
+        self._steps.clear()
+        self._is_due = False
+
+    def renumber(self, skipped: int) -> None:
+        """Leave out the steps that turned out to be skipped, and number the others accordingly.
+
+        Waits for the device, if there are any.
+
+        Args:
+            skipped: How many steps since the last call were skipped, kept or not.
+        """
+        if not skipped:
+            return
+        final: list[_Step] = []
+        for step in reversed(self._steps):  # from the last one, before which all skipped ones lie
+            if step.skipped is not None and bool(step.skipped):
+                skipped -= 1
+            else:
+                final.append(step._replace(number=step.number - skipped, skipped=None))
+        self._steps.clear()
+        self._steps.extend(reversed(final))
+
+    def take(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]] | None:
+        """Return the kept steps if something has happened, and forget them. Waits for the device.
+
+        Returns:
+            Step numbers ``[steps]`` and gradient norms ``[steps, parameters]``, NaN without a
+            gradient; or None.
+        """
+        if not self._is_due:
+            return None
+        steps = list(self._steps)
+        self.clear()
+        if not steps:
+            return None
+        on_device = [step.squares for step in steps if isinstance(step.squares, Tensor)]
+        arrived = iter(torch.stack(on_device).cpu().numpy() if on_device else ())
+        table = np.sqrt(
+            [next(arrived) if isinstance(s.squares, Tensor) else s.squares for s in steps]
+        )
+        table[~np.array([step.present for step in steps])] = np.nan
+        return np.array([step.number for step in steps], np.int64), table
+
+    def _look_at(self, step: int, norm: float) -> None:
+        if self._detector.is_unusual(norm):
+            self._is_due = True
+            self._detailed_until = step + DETAILED_STEPS

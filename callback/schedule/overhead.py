@@ -1,0 +1,232 @@
+"""Keeps what recording costs below a share of the training time, by recording less often."""
+
+from __future__ import annotations
+
+import math
+
+from .intervals import Schedule
+
+# What a short run may take, whatever its share: without that it would have too few records to tell
+# anything, and nobody wants these seconds saved.
+ALLOWANCE_SECONDS = 10.0
+
+# Where the length of a run is not known: how much of that the first so many steps may take, so that
+# a run that ends soon has its records, too.
+_SHARES_OF_ALLOWANCE = ((200, 0.6), (400, 0.8), (1000, 1.0))
+
+_WEIGHT_OF_NEWEST = 0.3
+# What the steps between records take counts first, but records keep this much of the share: else a
+# run of very short steps would have none.
+_LEAST_SHARE_OF_RECORDS = 0.5
+_LONGEST_STRETCH = 2.0**20
+# How seldom the gradient norm is computed at most, where steps take a fraction of a millisecond.
+_RAREST_NORM = 64
+# What takes so many times as long as usual is the machine's doing: a disk, or other programs.
+_MOST_TIMES_USUAL = 5.0
+
+
+class OverheadBudget:
+    """Learns what a record costs and how long a step takes.
+
+    Up to a *horizon*, which is ``total_steps`` or 200, 400 and then 1,000 steps, a run may take
+    :data:`ALLOWANCE_SECONDS`, or a part of them, and ``max_overhead`` of the training time; what is
+    left of that is spread evenly over the records that are left. After the last horizon
+    ``max_overhead`` counts, and what is left of the seconds is spread over as many steps again.
+    Records are made less often where that is too little, and gradient norms computed.
+    """
+
+    def __init__(self, max_overhead: float | None, schedules: tuple[Schedule, ...]) -> None:
+        """Start without measurements.
+
+        Args:
+            max_overhead: Largest share of the training time that the callback may take; None for
+                any.
+            schedules: That ask for records.
+        """
+        self.max_overhead = max_overhead
+        self._schedules = schedules
+        self._start: int | None = None
+        self._horizons: list[tuple[int, float]] = []  # with the seconds allowed up to there
+        self._record = _Average(forgets_first=True)  # it allocates the memory
+        self._step = _Average()
+        self._spent = 0.0
+        self._spent_on_records = 0.0
+        self._spent_between = 0.0
+        self._steps_between = 0
+        self._spent_on_norms = 0.0
+        self._norms = 0
+        self._norm_interval = 1
+        self._trained = 0.0
+        self._owed = 0.0  # seconds of records that nobody asked for, after the horizon
+
+    @property
+    def start(self) -> int:
+        """How many steps had been taken before the first one that was seen."""
+        return self._start or 0
+
+    def begin_at(self, step: int, *, again: bool = False) -> None:
+        """Say which step comes first; later calls do nothing, unless they say so.
+
+        Args:
+            step: Its number.
+            again: Whether an earlier call was mistaken.
+        """
+        if self._start is not None and not again:
+            return
+        self._start = step - 1
+        last = self._schedules[0].last_step(self._start)
+        if last is None:
+            self._horizons = [
+                (self._start + steps, share * ALLOWANCE_SECONDS)
+                for steps, share in _SHARES_OF_ALLOWANCE
+            ]
+        else:
+            self._horizons = [(last, ALLOWANCE_SECONDS)]
+
+    def begin_anew(self) -> None:
+        """Let the next step be the first one: steps are counted from another number now."""
+        self._start = None
+
+    def interval(self, step: int) -> int:
+        """The interval that the schedules ask for at a step."""
+        return min(schedule.interval(step, self.start) for schedule in self._schedules)
+
+    def add_training(self, seconds: float) -> None:
+        """Count a step of training, without what the callback did in it."""
+        self._trained += seconds
+        self._step.add(seconds)
+
+    def add_outside(self, seconds: float) -> None:
+        """Count what the callback took outside of steps."""
+        self._spent += seconds
+
+    def add_norm(self, seconds: float) -> None:
+        """Say how much of what :meth:`add_own` counts between records was the gradient norm's."""
+        self._spent_on_norms += seconds
+        self._norms += 1
+
+    def add_own(self, step: int, seconds: float, *, recorded: bool, asked_for: bool = True) -> None:
+        """Count what the callback took of a step, whatever it did.
+
+        Args:
+            step: Its number.
+            seconds: All of it: hooks, norms, a record, writing. Of a record that takes many times
+                as long as usual only a part counts.
+            recorded: Whether it made a record.
+            asked_for: Whether the schedules asked for that, rather than a jump of the gradient.
+        """
+        if not recorded:
+            self._spent += seconds
+            self._spent_between += seconds
+            self._steps_between += 1
+            return
+        if self._record.mean:
+            seconds = min(seconds, _MOST_TIMES_USUAL * self._record.mean)
+        self._record.add(seconds)
+        self._spent += seconds
+        self._spent_on_records += seconds
+        if step > self._horizons[-1][0]:
+            if not asked_for:
+                self._owed += seconds
+            elif self._owed:
+                self._owed = max(0.0, self._owed - seconds)
+
+    def stretch(self, step: int) -> int:
+        """Return how many times longer than wanted the interval between records is to be.
+
+        A power of two, so that the steps of a longer interval are among those of a shorter one.
+
+        Args:
+            step: The last one.
+        """
+        if self.max_overhead is None or not self._record.mean or not self._step.mean:
+            return 1
+        bare, norm = self._between()  # rows are written now and then
+        between = bare + norm / self._norm_interval
+        record = max(0.0, self._record.mean - between)
+        share = self.max_overhead * self._step.mean
+        horizon = self._horizon(step)
+        if horizon is not None:
+            left = horizon - step
+            seconds = self._seconds_left(step)
+            shared = self.max_overhead * self._trained + share * left
+            seconds = max(
+                seconds - min(between * left, (1 - _LEAST_SHARE_OF_RECORDS) * seconds),
+                _LEAST_SHARE_OF_RECORDS * shared - self._spent_on_records,
+            )
+            needed = self._wanted(step, horizon) * record / seconds if seconds > 0 else math.inf
+        else:
+            share += max(0.0, self._seconds_left(step)) / max(1, step - self.start)
+            seconds = max(_LEAST_SHARE_OF_RECORDS * share, share - between)
+            needed = record / (seconds * self.interval(step))
+            if self._owed:
+                needed *= 2  # each interval makes up for one of them
+        return _power_of_two(needed, _LONGEST_STRETCH)
+
+    def norm_interval(self, step: int) -> int:
+        """Return how many steps apart the gradient norm is to be computed between records.
+
+        A power of two: 1 where there is time for each of them.
+
+        Args:
+            step: The last one.
+        """
+        if self.max_overhead is None or not self._step.mean or not self._norms:
+            return 1
+        bare, norm = self._between()
+        horizon = self._horizon(step)
+        a_step = self.max_overhead * self._step.mean
+        if horizon is not None:
+            a_step = self._seconds_left(step) / (horizon - step)
+            records = self._wanted(step, horizon) / (horizon - step)
+        else:
+            a_step += max(0.0, self._seconds_left(step)) / max(1, step - self.start)
+            records = 1 / self.interval(step)
+        kept = min(_LEAST_SHARE_OF_RECORDS * a_step, self._record.mean * records)
+        seconds = a_step - kept - bare
+        needed = norm / seconds if seconds > 0 else math.inf
+        self._norm_interval = _power_of_two(needed, _RAREST_NORM)
+        return self._norm_interval
+
+    def _horizon(self, step: int) -> int | None:
+        """The first one after a step, if there is one."""
+        return next((end for end, _ in self._horizons if step < end), None)
+
+    def _wanted(self, step: int, horizon: int) -> float:
+        """How many records the schedules ask for up to a horizon."""
+        return max(s.records(step, horizon, self.start) for s in self._schedules)
+
+    def _seconds_left(self, step: int) -> float:
+        """What may still be taken up to the next horizon, or at once after the last one."""
+        assert self.max_overhead is not None
+        end, allowance = next(
+            (one for one in self._horizons if step < one[0]), (step, self._horizons[-1][1])
+        )
+        time = self._trained + self._step.mean * (end - step)
+        return allowance + self.max_overhead * time - self._spent
+
+    def _between(self) -> tuple[float, float]:
+        """What a step between records takes without its gradient norm, and what the norm takes."""
+        norms = self._spent_on_norms
+        bare = max(0.0, self._spent_between - norms) / max(1, self._steps_between)
+        return bare, norms / max(1, self._norms)
+
+
+def _power_of_two(needed: float, most: float) -> int:
+    return 1 if needed <= 1 else 1 << math.ceil(math.log2(min(needed, most)))
+
+
+class _Average:
+    """Of seconds, the newest of which weigh most."""
+
+    def __init__(self, *, forgets_first: bool = False) -> None:
+        self.mean = 0.0
+        self._count = 0
+        self._forgets_first = forgets_first
+
+    def add(self, seconds: float) -> None:
+        self._count += 1
+        if self._count == 1 and self._forgets_first:
+            return
+        change = seconds - self.mean
+        self.mean = seconds if not self.mean else self.mean + _WEIGHT_OF_NEWEST * change

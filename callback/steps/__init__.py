@@ -1,0 +1,1 @@
+"""One step from its beginning to its record."""

@@ -1,0 +1,94 @@
+"""Rows and records on their way to the event file. Lives until the file is closed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from tb_adam_plugin import schema
+
+from .event_log import EventLog
+from .run_claims import RunClaim
+from .step_rows import StepRows, StepScalars
+
+
+class NoLog:
+    """The log of a process for which another one writes, or that has not begun to."""
+
+    dropped_records = 0
+
+    def __init__(self, location: str = "(another process writes)") -> None:
+        """Say who writes, or where."""
+        self.location = location
+
+    def write(self, *_: object) -> None:
+        """Do nothing."""
+
+    def flush(self) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class Recorder:
+    """The callback's output. It does not know the callback, so that it can outlive it."""
+
+    def __init__(self, log: EventLog | NoLog, claim: RunClaim | None = None) -> None:
+        """Write to ``log``, and give the place back that it is in when it is closed."""
+        self.log = log
+        self._claim = claim
+        self.rows = StepScalars()
+        self._failed_writes = 0
+
+    @property
+    def replaces_records(self) -> bool:
+        """Whether an earlier training has left records where this one writes."""
+        return self._claim is not None and self._claim.holds_records
+
+    def end_step(self, step: int, wall_time: float, **columns: object) -> None:
+        """Add the row of a step; see :meth:`.step_rows.StepScalars.add_row`."""
+        self.rows.add_row(
+            step=step,
+            wall_time=wall_time,
+            dropped_records=self.log.dropped_records + self._failed_writes,
+            **columns,  # type: ignore[arg-type]
+        )
+
+    def write(
+        self,
+        rows: StepRows,
+        tensors: Sequence[schema.TaggedTensor] = (),
+        scalars: Mapping[str, float] = {},
+    ) -> None:
+        """Write rows and, with them, a record of the last one's step.
+
+        Args:
+            rows: From :attr:`rows`; without any, nothing is written.
+            tensors: Of the record.
+            scalars: Ordinary ones by tag.
+
+        Raises:
+            OSError: If the log cannot be written. What was to be written is counted as dropped.
+        """
+        if not len(rows.table):
+            return
+        last = dict(zip(rows.columns.names, rows.table[-1].tolist(), strict=True))
+        steps = schema.steps_tensor(rows.columns, rows.table)
+        try:
+            self.log.write(int(last["step"]), last["wall_time"], [steps, *tensors], scalars)
+        except OSError:
+            self._failed_writes += 1
+            raise
+        if self._claim is not None:
+            self._claim.is_used = True
+
+    def close(self) -> None:
+        """Write what waits and close the log. Calling it again does nothing."""
+        try:
+            self.write(self.rows.take())
+        finally:
+            try:
+                self.log.close()
+            finally:
+                if self._claim is not None:
+                    self._claim.release()
