@@ -8,9 +8,9 @@ Users need :class:`AdamDebugCallback` alone::
     ...  # train as ever
     debug.close()
 
-The folders are the way of a step: ``attach`` and ``optimizer_state`` (what there is) → ``schedule``
-(whether it is recorded) → ``read`` (what is read) → ``measure`` (what is computed) → ``steps`` (what
-becomes a record) → ``write`` (what is written).
+The folders are the way of a step: ``attach`` and ``optimizer_state`` (what there is) →
+``schedule`` (whether it is recorded) → ``read`` (what is read) → ``measure`` (what is computed) →
+``steps`` (what becomes a record) → ``write`` (what is written).
 """
 
 from __future__ import annotations

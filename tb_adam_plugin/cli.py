@@ -27,8 +27,8 @@ from tb_adam_plugin.diagnosis.rule import SEVERITIES, Finding
 from tb_adam_plugin.diagnosis.wording import number
 from tb_adam_plugin.run_data import Run, load_runs
 from tb_adam_plugin.schema import FormatError
+from tb_adam_plugin.serving.views import compass_fields, finding_fields
 from tb_adam_plugin.untrusted_text import cell_text, printable
-from tb_adam_plugin.views import compass_fields, finding_fields
 
 _FAILED = 1
 _UNUSABLE = 2

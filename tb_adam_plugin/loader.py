@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tensorboard.plugins import base_plugin
 
 if TYPE_CHECKING:
-    from tb_adam_plugin.plugin import AdamDebugPlugin
+    from tb_adam_plugin.serving.plugin import AdamDebugPlugin
 
 # TensorBoard keeps 100 (or, with its Python loader, 10) records of a tag unless told otherwise.
 # The number is bounded because the kept records lie in its memory.
@@ -39,7 +39,7 @@ class AdamDebugLoader(base_plugin.TBLoader):
             context: TensorBoard's ``TBContext``.
         """
         try:
-            from tb_adam_plugin.plugin import AdamDebugPlugin
+            from tb_adam_plugin.serving.plugin import AdamDebugPlugin
 
             return AdamDebugPlugin(context)
         except Exception as error:

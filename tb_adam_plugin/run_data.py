@@ -21,12 +21,12 @@ import numpy.typing as npt
 from tb_adam_plugin import schema
 from tb_adam_plugin.diagnosis.diagnose import Diagnosis, diagnose
 from tb_adam_plugin.diagnosis.rule import Finding
-from tb_adam_plugin.event_data import EventData, Experiment
-from tb_adam_plugin.log_folder import LogFolder
-from tb_adam_plugin.run_listing import Run as _Listed
+from tb_adam_plugin.reading.event_data import EventData, Experiment
+from tb_adam_plugin.reading.log_folder import LogFolder
+from tb_adam_plugin.reading.run_for_rules import recorded_run
+from tb_adam_plugin.reading.run_listing import Run as _Listed
+from tb_adam_plugin.reading.store import HistogramRecords, NamedRecords, Store
 from tb_adam_plugin.schema import Parameter
-from tb_adam_plugin.store import HistogramRecords, NamedRecords, Store
-from tb_adam_plugin.stored_run import recorded_run
 
 _ALL = Experiment(None, "")
 

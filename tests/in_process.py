@@ -15,8 +15,8 @@ from tensorboard.backend.event_processing import data_provider, plugin_event_mul
 from tensorboard.plugins import base_plugin
 from werkzeug.test import Client, TestResponse
 
-from tb_adam_plugin.event_data import Experiment
 from tb_adam_plugin.loader import AdamDebugLoader
+from tb_adam_plugin.reading.event_data import Experiment
 
 PREFIX = "/data/plugin/adam_debug/"
 EXPERIMENT = Experiment(context.RequestContext(), "")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tb_adam_plugin import __version__
-from tb_adam_plugin.assets import Assets
+from tb_adam_plugin.serving.assets import Assets
 
 
 @pytest.fixture

@@ -19,8 +19,14 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PLUGIN = sorted(
-    path for folder in ("", "diagnosis") for path in (ROOT / "tb_adam_plugin" / folder).glob("*.py")
+    path
+    for folder in ("", "diagnosis", "reading", "serving")
+    for path in (ROOT / "tb_adam_plugin" / folder).glob("*.py")
 )
+# Its rooms, likewise; what is no folder is a module.
+PLUGIN_ROOMS = (
+    "loader", "cli", "run_data", "serving", "reading", "diagnosis", "untrusted_text", "schema", "",
+)  # fmt: skip
 CALLBACK = sorted((ROOT / "callback").rglob("*.py"))
 # The rooms of the callback from the top floor down: none imports one above it. "" is the folder
 # itself, whose modules users import.
@@ -197,23 +203,39 @@ def test_no_file_of_the_callback_names_anything_of_a_server(path: Path) -> None:
     assert [name for name in names if is_within(name, ("callback", "frontend_static"))] == []
 
 
-def room_of(module: str) -> str:
-    """Which room of the callback a module is in, by its dotted name below the callback's."""
-    room = module.partition(".")[0]
-    return room if room in ROOMS else ""
+def check_floors(path: Path, folder: Path, package: str, rooms: tuple[str, ...]) -> None:
+    """Check that a file of a package imports nothing of a room above its own."""
+
+    def floor(module: str) -> int:
+        room = module.partition(".")[0]
+        return rooms.index(room if room in rooms else "")
+
+    inside = path.relative_to(folder)
+    own = floor(".".join(inside.with_suffix("").parts))
+    for name in imported_names(path, ".".join([package, *inside.parent.parts])):
+        if name.startswith(f"{package}."):
+            assert floor(name.removeprefix(f"{package}.")) >= own, name
 
 
 @pytest.mark.parametrize(
     "path", CALLBACK, ids=lambda path: path.relative_to(ROOT / "callback").as_posix()
 )
 def test_no_room_of_the_callback_imports_one_above_it(path: Path) -> None:
-    inside = path.relative_to(ROOT / "callback")
-    package = ".".join(["tb_adam_plugin.callback", *inside.parent.parts])
-    own = room_of(".".join(inside.with_suffix("").parts))
-    for name in imported_names(path, package):
-        if name.startswith("tb_adam_plugin.callback."):
-            below = name.removeprefix("tb_adam_plugin.callback.")
-            assert ROOMS.index(room_of(below)) >= ROOMS.index(own), name
+    check_floors(path, ROOT / "callback", "tb_adam_plugin.callback", ROOMS)
+
+
+@pytest.mark.parametrize(
+    "path", PLUGIN, ids=lambda path: path.relative_to(ROOT / "tb_adam_plugin").as_posix()
+)
+def test_no_room_of_the_plugin_imports_one_above_it(path: Path) -> None:
+    check_floors(path, ROOT / "tb_adam_plugin", "tb_adam_plugin", PLUGIN_ROOMS)
+
+
+def test_every_folder_of_the_plugin_is_a_room() -> None:
+    packages = (ROOT / "tb_adam_plugin").glob("*/__init__.py")
+    found = {path.parent.name for path in packages if not path.parent.is_symlink()}
+    assert found == {path.parent.name for path in PLUGIN} - {"tb_adam_plugin"}
+    assert found <= {*PLUGIN_ROOMS}
 
 
 def test_every_folder_of_the_callback_is_a_room_that_says_what_it_is_for() -> None:

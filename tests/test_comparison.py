@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tb_adam_plugin.comparison import Positioned, compare
+from tb_adam_plugin.reading.comparison import Positioned, compare
 
 
 def positioned(

@@ -12,9 +12,9 @@ from event_files import make_layout, write_run
 from in_process import EXPERIMENT, read_folder
 from tensorboard import errors
 
-from tb_adam_plugin.event_data import EventData, UnreadableError
-from tb_adam_plugin.records import Series, decode_statistics
-from tb_adam_plugin.run_listing import Run
+from tb_adam_plugin.reading.event_data import EventData, UnreadableError
+from tb_adam_plugin.reading.records import Series, decode_statistics
+from tb_adam_plugin.reading.run_listing import Run
 
 LAYOUT = make_layout()
 TAG = f"adam_debug/statistics/{LAYOUT.id}"
@@ -97,7 +97,7 @@ def test_what_has_not_changed_is_not_read_again() -> None:
 
 
 def test_a_series_that_grew_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tb_adam_plugin.event_data._REUSE", 0)
+    monkeypatch.setattr("tb_adam_plugin.reading.event_data._REUSE", 0)
     provider = Provider()
     events = EventData(provider)
     assert read(events).step.size == 3
@@ -109,7 +109,7 @@ def test_a_listing_that_took_long_is_used_again_for_longer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = 0.0
-    monkeypatch.setattr("tb_adam_plugin.event_data.time.monotonic", lambda: now)
+    monkeypatch.setattr("tb_adam_plugin.reading.event_data.time.monotonic", lambda: now)
     provider = Provider()
     events = EventData(provider)
     listing = provider.list_tensors
@@ -132,7 +132,7 @@ def test_a_listing_that_took_long_is_used_again_for_longer(
 def test_an_answer_too_large_is_asked_for_as_a_sample_and_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tb_adam_plugin.event_data._ANSWER_BYTES", 24 * 50)
+    monkeypatch.setattr("tb_adam_plugin.reading.event_data._ANSWER_BYTES", 24 * 50)
     provider = Provider(steps=100)
     provider.largest_answer = 60
     events = EventData(provider)
@@ -143,7 +143,7 @@ def test_an_answer_too_large_is_asked_for_as_a_sample_and_told(
 
 
 def test_a_wrong_guess_of_what_fits_is_halved(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tb_adam_plugin.event_data._ANSWER_BYTES", 24 * 90)
+    monkeypatch.setattr("tb_adam_plugin.reading.event_data._ANSWER_BYTES", 24 * 90)
     provider = Provider(steps=100)
     provider.largest_answer = 60
     assert read(EventData(provider)).step.size == 45

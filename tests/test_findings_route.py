@@ -15,11 +15,11 @@ from in_process import EXPERIMENT, PluginClient, read_folder
 
 from tb_adam_plugin import schema
 from tb_adam_plugin.diagnosis.registry import RULES
-from tb_adam_plugin.event_data import EventData
-from tb_adam_plugin.findings_cache import FindingsCache
+from tb_adam_plugin.reading.event_data import EventData
+from tb_adam_plugin.reading.run_for_rules import recorded_run
+from tb_adam_plugin.reading.store import Store
 from tb_adam_plugin.run_data import load_runs
-from tb_adam_plugin.store import Store
-from tb_adam_plugin.stored_run import recorded_run
+from tb_adam_plugin.serving.findings_cache import FindingsCache
 
 # What the tab reads of a finding, as types.d.ts says.
 FIELDS: dict[str, Any] = {

@@ -32,7 +32,7 @@ def test_flags_of_another_tensorboard_do_no_harm(
 def test_a_plugin_that_does_not_import_hides_the_tab(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setitem(sys.modules, "tb_adam_plugin.plugin", None)
+    monkeypatch.setitem(sys.modules, "tb_adam_plugin.serving.plugin", None)
     with caplog.at_level(logging.ERROR):
         assert AdamDebugLoader().load(None) is None
     (record,) = caplog.records

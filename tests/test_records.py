@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tb_adam_plugin import schema
-from tb_adam_plugin.records import (
+from tb_adam_plugin.reading.records import (
     Series,
     decode_block,
     decode_blocks,

@@ -26,9 +26,9 @@ from torch.utils.tensorboard import SummaryWriter
 from tb_adam_plugin.callback import AdamDebugCallback
 from tb_adam_plugin.callback.write import run_claims
 from tb_adam_plugin.callback.write.run_claims import RunClaim
-from tb_adam_plugin.event_data import EventData
+from tb_adam_plugin.reading.event_data import EventData
+from tb_adam_plugin.reading.store import Store
 from tb_adam_plugin.run_data import Run, load_runs
-from tb_adam_plugin.store import Store
 
 IN_USE = "is in use by another AdamDebugCallback"
 LOCKS = pytest.mark.skipif(sys.platform == "win32", reason="no POSIX locks")

@@ -17,10 +17,10 @@ from event_files import (
 )
 from in_process import EXPERIMENT, read_folder
 
-from tb_adam_plugin.event_data import EventData
-from tb_adam_plugin.log_folder import LogFolder
+from tb_adam_plugin.reading.event_data import EventData
+from tb_adam_plugin.reading.log_folder import LogFolder
+from tb_adam_plugin.reading.store import Store
 from tb_adam_plugin.run_data import load_runs
-from tb_adam_plugin.store import Store
 
 LAYOUT = make_layout()
 

@@ -6,7 +6,7 @@ import pytest
 from event_files import STEPS, make_layout
 
 from tb_adam_plugin import schema
-from tb_adam_plugin.run_listing import Scalar, describe_runs, join_layouts, run_name
+from tb_adam_plugin.reading.run_listing import Scalar, describe_runs, join_layouts, run_name
 from tb_adam_plugin.schema import Layout, Quantity
 
 

@@ -11,10 +11,10 @@ import pytest
 from event_files import START, counts_of, make_layout, statistics_of, write_run
 from in_process import EXPERIMENT, read_folder
 
-from tb_adam_plugin.event_data import EventData
-from tb_adam_plugin.log_folder import LogFolder
+from tb_adam_plugin.reading.event_data import EventData
+from tb_adam_plugin.reading.log_folder import LogFolder
+from tb_adam_plugin.reading.store import Store
 from tb_adam_plugin.run_data import load_runs
-from tb_adam_plugin.store import Store
 
 FIRST = make_layout(["layer0.weight", "layer0.bias"])
 SECOND = make_layout(["layer1.weight"], elements=16)

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tb_adam_plugin.series_cache import SeriesCache
+from tb_adam_plugin.reading.series_cache import SeriesCache
 
 
 class Loads:

@@ -25,13 +25,13 @@ from in_process import EXPERIMENT, read_folder, unpack
 from tensorboard_process import TensorBoard, running_tensorboard, wait_until
 
 from tb_adam_plugin import schema
-from tb_adam_plugin.event_data import EventData
-from tb_adam_plugin.log_folder import LogFolder
-from tb_adam_plugin.records import standing
+from tb_adam_plugin.reading.event_data import EventData
+from tb_adam_plugin.reading.log_folder import LogFolder
+from tb_adam_plugin.reading.records import standing
+from tb_adam_plugin.reading.run_listing import Run
+from tb_adam_plugin.reading.store import Store
 from tb_adam_plugin.run_data import load_runs
-from tb_adam_plugin.run_listing import Run
 from tb_adam_plugin.schema import Columns, Layout
-from tb_adam_plugin.store import Store
 
 Provider = Callable[[Path], Any]
 

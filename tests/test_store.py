@@ -21,8 +21,8 @@ from in_process import EXPERIMENT, read_folder
 from tensorboard import errors
 
 from tb_adam_plugin import schema
-from tb_adam_plugin.event_data import EventData
-from tb_adam_plugin.store import Axis, Store
+from tb_adam_plugin.reading.event_data import EventData
+from tb_adam_plugin.reading.store import Axis, Store
 
 OLD = make_layout(["conv.weight", "conv.bias"])
 NEW = make_layout(["head.weight", "conv.weight"], statistics=["update_rms", "rms_t"])
@@ -177,7 +177,7 @@ def test_damaged_records_are_skipped_and_become_a_message_of_the_run(tmp_path: P
 def test_the_revision_changes_with_new_data_and_only_then(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tb_adam_plugin.event_data._REUSE", 0)
+    monkeypatch.setattr("tb_adam_plugin.reading.event_data._REUSE", 0)
     layout = write_run(tmp_path / "exp1" / "adam_debug", [1, 2])
     provider = read_folder(tmp_path)
     store = Store(EventData(provider))

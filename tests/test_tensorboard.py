@@ -43,7 +43,7 @@ import sys
 
 class Broken:
     def find_spec(self, name, path=None, target=None):
-        if name == "tb_adam_plugin.plugin":
+        if name == "tb_adam_plugin.serving.plugin":
             raise ImportError("broken on purpose")
 
 sys.meta_path.insert(0, Broken())

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tb_adam_plugin.thinning import (
+from tb_adam_plugin.reading.thinning import (
     column_bounds,
     evenly_spread,
     latest_of_columns,

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from in_process import unpack
 
-from tb_adam_plugin import schema, views
-from tb_adam_plugin.run_listing import Message, describe_runs
+from tb_adam_plugin import schema
+from tb_adam_plugin.reading.run_listing import Message, describe_runs
+from tb_adam_plugin.reading.store import HistogramRecords, Runs, StatisticRecords
 from tb_adam_plugin.schema import Group, Layout, Parameter, Unoptimized
-from tb_adam_plugin.store import HistogramRecords, Runs, StatisticRecords
+from tb_adam_plugin.serving import views
 
 ARRAYS = st.dictionaries(
     st.text(max_size=20),

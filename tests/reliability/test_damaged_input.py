@@ -35,7 +35,7 @@ from tensorboard_process import running_tensorboard, wait_until
 from werkzeug.test import TestResponse
 
 from tb_adam_plugin import schema
-from tb_adam_plugin.log_folder import LogFolder
+from tb_adam_plugin.reading.log_folder import LogFolder
 from tb_adam_plugin.schema import Columns, FormatError, Layout
 
 CONTENTS, BLOCKS, FILES, HYPOTHESIS_FILES, RUNS, SERVED_RUNS = 4900, 1500, 2000, 500, 900, 100

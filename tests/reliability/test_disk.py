@@ -21,9 +21,9 @@ from tensorboard.backend.event_processing.event_file_loader import RawEventFileL
 
 from tb_adam_plugin import schema
 from tb_adam_plugin.callback import AdamDebugCallback
-from tb_adam_plugin.event_data import EventData
+from tb_adam_plugin.reading.event_data import EventData
+from tb_adam_plugin.reading.store import Store
 from tb_adam_plugin.run_data import load_runs
-from tb_adam_plugin.store import Store
 
 Fill = Callable[[bool], None]
 

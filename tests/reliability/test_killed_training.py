@@ -17,10 +17,10 @@ from tensorboard.compat.proto import event_pb2
 from training_to_kill import STEPS
 
 from tb_adam_plugin import schema
-from tb_adam_plugin.event_data import EventData
-from tb_adam_plugin.log_folder import LogFolder
+from tb_adam_plugin.reading.event_data import EventData
+from tb_adam_plugin.reading.log_folder import LogFolder
+from tb_adam_plugin.reading.store import Store
 from tb_adam_plugin.run_data import load_runs
-from tb_adam_plugin.store import Store
 
 KILLS = 100
 SEED = 0

@@ -22,9 +22,9 @@ from tensorboard_process import TensorBoard, running_tensorboard, wait_until
 from tb_adam_plugin import schema
 from tb_adam_plugin.callback.write import event_file
 from tb_adam_plugin.callback.write.event_log import EventLog
-from tb_adam_plugin.event_data import EventData
-from tb_adam_plugin.log_folder import LogFolder
-from tb_adam_plugin.store import Store
+from tb_adam_plugin.reading.event_data import EventData
+from tb_adam_plugin.reading.log_folder import LogFolder
+from tb_adam_plugin.reading.store import Store
 
 RESTARTS = 50
 LENGTH, BACK = 10, 4  # each writes so many steps, and resumes so many before the last one

@@ -20,7 +20,7 @@ from playwright.sync_api import Browser
 from tab_page import open_tab
 from tensorboard_process import running_tensorboard, wait_until
 
-from tb_adam_plugin.log_folder import LogFolder
+from tb_adam_plugin.reading.log_folder import LogFolder
 from tb_adam_plugin.untrusted_text import cell_text, printable
 
 MARKUP = (

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from tb_adam_plugin.records import Series
+from tb_adam_plugin.reading.records import Series
 
 Flags = npt.NDArray[np.bool_]
 

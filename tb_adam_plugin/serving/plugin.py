@@ -13,11 +13,12 @@ from tensorboard.plugins import base_plugin
 from werkzeug import Request, Response
 from werkzeug.exceptions import HTTPException
 
-from tb_adam_plugin import schema, views
-from tb_adam_plugin.assets import Assets
-from tb_adam_plugin.event_data import EventData, Experiment, UnreadableError
-from tb_adam_plugin.findings_cache import FindingsCache
-from tb_adam_plugin.store import AXES, Store
+from tb_adam_plugin import schema
+from tb_adam_plugin.reading.event_data import EventData, Experiment, UnreadableError
+from tb_adam_plugin.reading.store import AXES, Store
+from tb_adam_plugin.serving import views
+from tb_adam_plugin.serving.assets import Assets
+from tb_adam_plugin.serving.findings_cache import FindingsCache
 from tb_adam_plugin.untrusted_text import printable
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ import numpy.typing as npt
 from tensorboard import errors
 
 from tb_adam_plugin import schema
-from tb_adam_plugin.comparison import Positioned, compare
-from tb_adam_plugin.event_data import EventData, Experiment
-from tb_adam_plugin.records import (
+from tb_adam_plugin.reading.comparison import Positioned, compare
+from tb_adam_plugin.reading.event_data import EventData, Experiment
+from tb_adam_plugin.reading.records import (
     Float64s,
     Series,
     damaged_records,
@@ -27,10 +27,10 @@ from tb_adam_plugin.records import (
     decode_steps,
     merge_steps,
 )
-from tb_adam_plugin.run_listing import Message, PartSteps, Run, join_layouts
+from tb_adam_plugin.reading.run_listing import Message, PartSteps, Run, join_layouts
+from tb_adam_plugin.reading.sessions import Standing
+from tb_adam_plugin.reading.thinning import RATIO, evenly_spread
 from tb_adam_plugin.schema import FormatError, Layout, Parameter, Quantity, Tag
-from tb_adam_plugin.sessions import Standing
-from tb_adam_plugin.thinning import RATIO, evenly_spread
 
 _MAX_NAMED = 20
 # Seconds by which the clocks of machines that train together may differ.
@@ -118,9 +118,8 @@ class HistogramRecords:
 class Store:
     """Answers questions about the logged data. Safe to use from several threads.
 
-    Every method raises :class:`~tb_adam_plugin.event_data.UnreadableError` if TensorBoard cannot
-    read the data, and ``tensorboard.errors.NotFoundError`` if there is no such run or no such
-    thing in it.
+    Every method raises :class:`.event_data.UnreadableError` if TensorBoard cannot read the data,
+    and ``tensorboard.errors.NotFoundError`` if there is no such run or no such thing in it.
     """
 
     def __init__(self, events: EventData) -> None:

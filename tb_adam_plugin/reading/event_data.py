@@ -18,9 +18,9 @@ from tensorboard import errors
 from tensorboard.data import provider
 
 from tb_adam_plugin import schema
-from tb_adam_plugin.records import Series, decode_scalars
-from tb_adam_plugin.run_listing import Message, Run, TimeSeries, describe_runs, folder_of
-from tb_adam_plugin.series_cache import SeriesCache
+from tb_adam_plugin.reading.records import Series, decode_scalars
+from tb_adam_plugin.reading.run_listing import Message, Run, TimeSeries, describe_runs, folder_of
+from tb_adam_plugin.reading.series_cache import SeriesCache
 
 _Answer = TypeVar("_Answer")
 

@@ -19,10 +19,10 @@ from tb_adam_plugin.diagnosis.compass import Compass, GainReading, Reading
 from tb_adam_plugin.diagnosis.diagnose import Diagnosis
 from tb_adam_plugin.diagnosis.registry import RULES
 from tb_adam_plugin.diagnosis.rule import Finding
-from tb_adam_plugin.records import Float64s
-from tb_adam_plugin.run_listing import Message, Run
-from tb_adam_plugin.store import HistogramRecords, NamedRecords, Runs, StatisticRecords
-from tb_adam_plugin.thinning import (
+from tb_adam_plugin.reading.records import Float64s
+from tb_adam_plugin.reading.run_listing import Message, Run
+from tb_adam_plugin.reading.store import HistogramRecords, NamedRecords, Runs, StatisticRecords
+from tb_adam_plugin.reading.thinning import (
     MIDDLES,
     RATIO,
     column_bounds,

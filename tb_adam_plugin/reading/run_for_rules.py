@@ -6,9 +6,9 @@ import numpy as np
 
 from tb_adam_plugin.diagnosis.recorded_run import Float64s, GradientNorms, RecordedRun, Values
 from tb_adam_plugin.diagnosis.registry import STATISTICS_NEEDED
-from tb_adam_plugin.event_data import Experiment
-from tb_adam_plugin.run_listing import Run
-from tb_adam_plugin.store import NamedRecords, Store
+from tb_adam_plugin.reading.event_data import Experiment
+from tb_adam_plugin.reading.run_listing import Run
+from tb_adam_plugin.reading.store import NamedRecords, Store
 
 # Tags under which a training loss is logged beside our run, without case: the first one counts.
 _LOSS_TAGS = (
@@ -22,7 +22,7 @@ def recorded_run(store: Store, experiment: Experiment, name: str) -> RecordedRun
 
     Raises:
         tensorboard.errors.NotFoundError: If there is no such run.
-        tb_adam_plugin.event_data.UnreadableError: If TensorBoard cannot read the data.
+        tb_adam_plugin.reading.event_data.UnreadableError: If TensorBoard cannot read the data.
     """
     run = store.run(experiment, name)
     layout = run.layout

@@ -1,8 +1,8 @@
 """The event files of a folder as a data provider, for reading without TensorBoard running.
 
 TensorBoard's own Python reader checks every byte in a Python loop (5 MB/s); this one uses a C
-library. It answers the four questions that :mod:`tb_adam_plugin.event_data` asks. Damaged ends of
-files, and records that are no events, are left out.
+library. It answers the four questions that :mod:`.event_data` asks. Damaged ends of files, and
+records that are no events, are left out.
 """
 
 from __future__ import annotations

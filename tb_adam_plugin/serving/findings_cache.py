@@ -6,9 +6,9 @@ import threading
 from collections import OrderedDict
 
 from tb_adam_plugin.diagnosis.diagnose import Diagnosis, diagnose
-from tb_adam_plugin.event_data import Experiment
-from tb_adam_plugin.store import Store
-from tb_adam_plugin.stored_run import recorded_run
+from tb_adam_plugin.reading.event_data import Experiment
+from tb_adam_plugin.reading.run_for_rules import recorded_run
+from tb_adam_plugin.reading.store import Store
 
 # What was computed of a run of 1,000 parameters and 2,000 records takes some 100 MB.
 _KEPT_RUNS = 8
@@ -28,7 +28,7 @@ class FindingsCache:
 
         Raises:
             tensorboard.errors.NotFoundError: If there is no such run.
-            tb_adam_plugin.event_data.UnreadableError: If TensorBoard cannot read the data.
+            tb_adam_plugin.reading.event_data.UnreadableError: If TensorBoard cannot read the data.
         """
         key = (experiment.id, run)
         version = self._store.version(experiment, run)

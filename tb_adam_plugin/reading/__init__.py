@@ -1,0 +1,1 @@
+"""From event files, or what TensorBoard hands out, to the records of a run."""

@@ -1,0 +1,1 @@
+"""The routes of the tab: queries, answers, and the files of the tab itself."""
