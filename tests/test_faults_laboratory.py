@@ -15,27 +15,29 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from faults import confusion, data, data_of_series_4, scan
 from faults.__main__ import main as faults_main
-from faults.cases import Case, case_named, cases_of
-from faults.compass_table import compass_rows, count_needles
-from faults.diagnosed_runs import (
+from faults.runs import scan
+from faults.runs.cases import Case, case_named, cases_of
+from faults.runs.faults import FAULTS, Fault
+from faults.runs.settings import OPTIMIZERS, Settings, make_optimizer
+from faults.runs.training import Outcome
+from faults.runs.ways_to_record import WAYS, Way, fingerprint, options_of
+from faults.tasks import data, more_data
+from faults.tasks.tasks import SGD_WITHOUT_MOMENTUM, Task, tasks_of
+from faults.verdict import confusion
+from faults.verdict.compass_table import compass_rows, count_needles
+from faults.verdict.diagnosed_runs import (
     DiagnosedRun,
     best_losses,
     diagnose_run,
     progress_of,
     rank_of,
 )
-from faults.faults import FAULTS, Fault
-from faults.recordings import Wanted, record_missing, wanted_runs
-from faults.replay import advised_change, first_advice, verdict
-from faults.report import report
-from faults.settings import OPTIMIZERS, Settings, make_optimizer
-from faults.side_by_side import common, differences, side_by_side
-from faults.tasks import SGD_WITHOUT_MOMENTUM, Task, tasks_of
-from faults.thinned import thin
-from faults.training import Outcome
-from faults.ways_to_record import WAYS, Way, fingerprint, options_of
+from faults.verdict.recordings import Wanted, record_missing, wanted_runs
+from faults.verdict.replay import advised_change, first_advice, verdict
+from faults.verdict.report import report
+from faults.verdict.side_by_side import common, differences, side_by_side
+from faults.verdict.thinned import thin
 
 from tb_adam_plugin.callback.schedule import gradient_history, intervals
 from tb_adam_plugin.diagnosis.compass import Reading
@@ -496,7 +498,7 @@ def test_a_fault_is_found_in_its_event_file_and_a_healthy_run_is_quiet(
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of members of `typing`
 def test_what_is_learned_is_the_same_in_every_process() -> None:
     code = (
-        "import torch; from faults import data, data_of_series_4 as newer; "
+        "import torch; from faults.tasks import data, more_data as newer; "
         "examples = newer.scipy_parts_to_name(20, 4096); "
         "print(len(data.docstrings_text()), int(examples.inputs.sum()), len(examples.inputs))"
     )
@@ -508,7 +510,7 @@ def test_what_is_learned_is_the_same_in_every_process() -> None:
         ).stdout
         for seed in ("1", "2")
     }  # fmt: skip
-    examples = data_of_series_4.scipy_parts_to_name(20, 4096)
+    examples = more_data.scipy_parts_to_name(20, 4096)
     here = len(data.docstrings_text()), int(examples.inputs.sum()), len(examples.inputs)
     assert said == {" ".join(map(str, here)) + "\n"}
 

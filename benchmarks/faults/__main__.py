@@ -16,15 +16,15 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from .cases import HALVES, Case, cases_of
-from .confusion import false_alarms
-from .diagnosed_runs import DiagnosedRun, best_losses, diagnose_run
-from .recordings import Wanted, record_missing, wanted_runs
-from .replay import replay_advice
-from .report import described, listed, report
-from .side_by_side import common, differences, side_by_side
-from .tasks import Half
-from .ways_to_record import WAYS, Way, interval_of
+from faults.runs.cases import HALVES, Case, cases_of
+from faults.runs.ways_to_record import WAYS, Way, interval_of
+from faults.tasks.tasks import Half
+from faults.verdict.confusion import false_alarms
+from faults.verdict.diagnosed_runs import DiagnosedRun, best_losses, diagnose_run
+from faults.verdict.recordings import Wanted, record_missing, wanted_runs
+from faults.verdict.replay import replay_advice
+from faults.verdict.report import described, listed, report
+from faults.verdict.side_by_side import common, differences, side_by_side
 
 _say = functools.partial(print, file=sys.stderr, flush=True)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .data_of_series_4 import pictures_of_shapes
+from faults.tasks.more_data import pictures_of_shapes
 
 
 def signal_cnn() -> nn.Sequential:

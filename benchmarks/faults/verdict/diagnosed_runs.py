@@ -7,17 +7,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from faults.runs.cases import Case
+from faults.runs.faults import Fault
+from faults.runs.training import Outcome
+from faults.verdict.recordings import Wanted
+from faults.verdict.thinned import of_records, thin
 from tb_adam_plugin.diagnosis.compass import Reading
 from tb_adam_plugin.diagnosis.diagnose import diagnose
 from tb_adam_plugin.diagnosis.recorded_run import RecordedRun
 from tb_adam_plugin.diagnosis.rule import Finding
 from tb_adam_plugin.run_data import load_runs
-
-from .cases import Case
-from .faults import Fault
-from .recordings import Wanted
-from .thinned import of_records, thin
-from .training import Outcome
 
 # A run that makes less than this share of the progress of the best run of its task was harmed.
 UNHARMED = 0.9

@@ -17,7 +17,7 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, loa
 from torch import Tensor
 from torch.nn import functional
 
-from faults import standard_library
+from faults.tasks import standard_library
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Time to diagnose a large run: as a whole, and for one more record.
 
-    python benchmarks/diagnosis.py --parameters 1000 --records 2000
+    python benchmarks/cost/diagnosis.py --parameters 1000 --records 2000
 
 Three runs of made-up statistics: a healthy one, one with much wrong in its second half, and one
 with bad numbers all over. What is measured is the diagnosis alone, from arrays to findings.

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from . import confusion
-from .compass_table import compass_rows
-from .diagnosed_runs import UNHARMED, DiagnosedRun
-from .replay import Replay
-from .tasks import Half
+from faults.tasks.tasks import Half
+from faults.verdict import confusion
+from faults.verdict.compass_table import compass_rows
+from faults.verdict.diagnosed_runs import UNHARMED, DiagnosedRun
+from faults.verdict.replay import Replay
 
 
 def report(half: Half, runs: Sequence[DiagnosedRun], replays: Sequence[Replay] | None) -> str:

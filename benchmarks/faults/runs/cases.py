@@ -12,12 +12,12 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from .controls import CONTROLS, Control
-from .faults import FAULTS, Fault
-from .settings import Settings
-from .tasks import Half, Series, Task, series_of, tasks_of
-from .training import Outcome, Training
-from .ways_to_record import Way
+from faults.runs.controls import CONTROLS, Control
+from faults.runs.faults import FAULTS, Fault
+from faults.runs.settings import Settings
+from faults.tasks.tasks import Half, Series, Task, series_of, tasks_of
+from faults.runs.training import Outcome, Training
+from faults.runs.ways_to_record import Way
 
 HALVES: tuple[Half, ...] = ("tuning", "reporting")
 _FIRST_SEED: dict[Series, int] = {1: 1, 2: 10_001, 3: 20_001, 4: 30_001}

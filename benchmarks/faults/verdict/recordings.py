@@ -13,10 +13,10 @@ from pathlib import Path
 
 import torch
 
-from .cases import Case, case_named
-from .settings import Settings
-from .training import Outcome
-from .ways_to_record import Way, fingerprint
+from faults.runs.cases import Case, case_named
+from faults.runs.settings import Settings
+from faults.runs.training import Outcome
+from faults.runs.ways_to_record import Way, fingerprint
 
 _OUTCOME, _RECIPE, _CODE = "outcome.json", "recipe.txt", "recorded_by.txt"
 

@@ -15,7 +15,7 @@ import zlib
 import torch
 from torch import Tensor
 
-from .data import Examples
+from faults.tasks.data import Examples
 
 _SOURCES = (
     "ast", "calendar", "cmd", "configparser", "copy", "dis", "doctest", "ftplib", "gzip", "imaplib",

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from tb_adam_plugin.callback import AdamDebugCallback
 
-from .settings import Settings, make_optimizer
-from .tasks import Task
-from .ways_to_record import Way, any_clock, options_of
+from faults.runs.settings import Settings, make_optimizer
+from faults.tasks.tasks import Task
+from faults.runs.ways_to_record import Way, any_clock, options_of
 
 _JUDGED_EXAMPLES = 512
 

@@ -4,7 +4,7 @@ Three kinds of training, 200 and 300 steps each, with ``total_steps`` and withou
 records, the seconds that the callback counted, and those that its run took longer than the same run
 without it. Both take turns, round by round, each in a process of its own.
 
-    python benchmarks/default_run.py --rounds 5
+    python benchmarks/cost/default_run.py --rounds 5
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from torch.nn import functional
 from tb_adam_plugin.callback import AdamDebugCallback
 from tb_adam_plugin.run_data import Run, load_runs
 
-EXAMPLE = Path(__file__).parents[1] / "examples" / "train_cnn.py"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "train_cnn.py"
 STEPS = (200, 300)
 
 Loss = Callable[[], Tensor]

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .settings import Settings, usual_settings
-from .tasks import Series, Task
-from .training import Training
+from faults.runs.settings import Settings, usual_settings
+from faults.tasks.tasks import Series, Task
+from faults.runs.training import Training
 
 # When something happens in the middle of a run: after this share of its steps.
 _MIDDLE = 0.5

@@ -1,6 +1,6 @@
 """Look for the learning rate of every optimizer in every task, by the losses alone.
 
-    PYTHONPATH=benchmarks python -m faults.scan --jobs 2
+    PYTHONPATH=benchmarks python -m faults.runs.scan --jobs 2
 
 Each runs with a constant learning rate for the usual steps of the task, without the callback, from
 a seed that no case has. The grid is 1, 3, 10, 30 ... and grows until its best is inside. Printed is
@@ -21,9 +21,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .settings import Settings, usual_settings
-from .tasks import SGD_WITHOUT_MOMENTUM, TASKS, Task, tasks_of
-from .training import Recorder, Training
+from faults.runs.settings import Settings, usual_settings
+from faults.tasks.tasks import SGD_WITHOUT_MOMENTUM, TASKS, Task, tasks_of
+from faults.runs.training import Recorder, Training
 
 ALMOST = 0.98
 _SEED = 90_001

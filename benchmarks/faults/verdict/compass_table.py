@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .confusion import Share
-from .controls import CONTROLS, Control
-from .diagnosed_runs import DiagnosedRun
-from .faults import Fault
-from .settings import usual_settings
+from faults.runs.controls import CONTROLS, Control
+from faults.runs.faults import Fault
+from faults.runs.settings import usual_settings
+from faults.verdict.confusion import Share
+from faults.verdict.diagnosed_runs import DiagnosedRun
 
 # A reading is near if it is off by at most this factor, half a decade.
 NEAR = math.sqrt(10)

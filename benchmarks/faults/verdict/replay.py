@@ -8,12 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from faults.runs.settings import Settings
+from faults.runs.ways_to_record import Way
+from faults.verdict.diagnosed_runs import DiagnosedRun, best_losses, progress_of
+from faults.verdict.recordings import Wanted, record_missing, wanted_runs
 from tb_adam_plugin.diagnosis.rule import Finding
-
-from .diagnosed_runs import DiagnosedRun, best_losses, progress_of
-from .recordings import Wanted, record_missing, wanted_runs
-from .settings import Settings
-from .ways_to_record import Way
 
 Verdict = Literal["improved", "same", "worse"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 
-from . import confusion
-from .compass_table import count_needles
-from .confusion import ALARMING, Share
-from .diagnosed_runs import DiagnosedRun
+from faults.verdict import confusion
+from faults.verdict.compass_table import count_needles
+from faults.verdict.confusion import ALARMING, Share
+from faults.verdict.diagnosed_runs import DiagnosedRun
 
 # Rules that read a setting, a count, or what is so at every step: nothing of what they say depends
 # on how much of a statistic was recorded, so that they name their faults with a few records, too.

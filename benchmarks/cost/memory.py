@@ -4,7 +4,7 @@ Each model is trained in three ways: with torch alone; with the callback importe
 with a record at every step. Ways take turns, round by round. What the callback takes is the third
 less the second; what its imports take, the second less the first.
 
-    python benchmarks/memory.py --rounds 3
+    python benchmarks/cost/memory.py --rounds 3
 
 Gradients are made anew at every step and dropped after it, as ``zero_grad()`` does, so that one
 that stays alive shows. Linux alone: peaks are read from ``/proc``.

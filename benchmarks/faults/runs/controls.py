@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from .faults import changed
-from .settings import Settings, usual_settings
-from .tasks import Series, Task
-from .training import Training
+from faults.runs.faults import changed
+from faults.runs.settings import Settings, usual_settings
+from faults.tasks.tasks import Series, Task
+from faults.runs.training import Training
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional
 
-from . import data, data_of_series_4, models, models_of_series_4
-from .data import Examples
+from faults.tasks import data, models, more_data, more_models
+from faults.tasks.data import Examples
 
 Half = Literal["tuning", "reporting"]
 # Tasks among which faults and controls were dealt out together. The second and the third were the
@@ -150,17 +150,17 @@ def _character_transformer() -> nn.Module:
 
 @functools.cache
 def _character_names() -> Examples:
-    return data.characters(data_of_series_4.names_of_characters(), _LENGTH)
+    return data.characters(more_data.names_of_characters(), _LENGTH)
 
 
 @functools.cache
 def _numpy_words() -> Examples:
-    return data.words(data_of_series_4.numpy_docstrings(), 8, _VOCABULARY)
+    return data.words(more_data.numpy_docstrings(), 8, _VOCABULARY)
 
 
 @functools.cache
 def _other_source_characters() -> Examples:
-    return data.characters(data_of_series_4.other_sources(), _LENGTH)
+    return data.characters(more_data.other_sources(), _LENGTH)
 
 
 def _elman() -> nn.Module:
@@ -168,15 +168,15 @@ def _elman() -> nn.Module:
 
 
 def _tied_transformer() -> nn.Module:
-    return models_of_series_4.TiedTransformer(_other_source_characters().classes, _LENGTH, 48)
+    return more_models.TiedTransformer(_other_source_characters().classes, _LENGTH, 48)
 
 
 def _ratings() -> Examples:
-    return data_of_series_4.ratings(_USERS, _ITEMS)
+    return more_data.ratings(_USERS, _ITEMS)
 
 
 def _scipy_parts() -> Examples:
-    return data_of_series_4.scipy_parts_to_name(40, _BUCKETS)
+    return more_data.scipy_parts_to_name(40, _BUCKETS)
 
 
 _USERS, _ITEMS, _BUCKETS = 500, 300, 3000
@@ -313,7 +313,7 @@ TASKS: tuple[Task, ...] = (
         matrix="hidden.weight", relu_layer="hidden", batch_size=64, steps=300,
     ),
     Task(
-        "signal_cnn", 4, data_of_series_4.signals, models_of_series_4.signal_cnn,
+        "signal_cnn", 4, more_data.signals, more_models.signal_cnn,
         _scanned(
             0.003, nadam=0.01, radam=0.03, rmsprop=0.003, adagrad=0.03, adamax=0.01, lion=0.001,
             sgd=0.1,
@@ -321,7 +321,7 @@ TASKS: tuple[Task, ...] = (
         matrix="2.weight", relu_layer="5", float16=True,
     ),
     Task(
-        "unet", 4, data_of_series_4.pictures_to_clean, lambda: models_of_series_4.UNet(8),
+        "unet", 4, more_data.pictures_to_clean, lambda: more_models.UNet(8),
         _scanned(
             0.01, nadam=0.003, radam=0.03, rmsprop=0.001, adagrad=0.03, adamax=0.03, lion=0.001,
             sgd=0.03, sgd_without_momentum=0.03,
@@ -338,7 +338,7 @@ TASKS: tuple[Task, ...] = (
     ),
     Task(
         "gated_convolutions", 4, _numpy_words,
-        lambda: models_of_series_4.GatedConvolutions(_VOCABULARY, 32, 3),
+        lambda: more_models.GatedConvolutions(_VOCABULARY, 32, 3),
         _scanned(
             0.01, nadam=0.01, radam=0.03, rmsprop=0.01, adagrad=0.1, adamax=0.1, lion=0.003,
             sgd=0.3, sgd_without_momentum=1,
@@ -355,8 +355,8 @@ TASKS: tuple[Task, ...] = (
         matrix="blocks.0.narrow.weight", batch_size=16, steps=250,
     ),
     Task(
-        "deep_sets", 4, data_of_series_4.sets_to_describe,
-        lambda: models_of_series_4.DeepSets(48),
+        "deep_sets", 4, more_data.sets_to_describe,
+        lambda: more_models.DeepSets(48),
         _scanned(
             0.01, nadam=0.01, radam=0.03, rmsprop=0.01, adagrad=0.1, adamax=0.03, lion=0.003,
             sgd=0.1,
@@ -365,19 +365,19 @@ TASKS: tuple[Task, ...] = (
     ),
     Task(
         "matrix_factorization", 4, _ratings,
-        lambda: models_of_series_4.MatrixFactorization(_USERS, _ITEMS, 8),
+        lambda: more_models.MatrixFactorization(_USERS, _ITEMS, 8),
         _scanned(0.03, nadam=0.01, radam=0.03, rmsprop=0.01, adagrad=0.3, adamax=0.1),
         matrix="items.weight", large_embedding=True, float16=True, batch_size=128, steps=800,
     ),
     Task(
         "bag_of_trigrams", 4, _scipy_parts,
-        lambda: models_of_series_4.BagOfTrigrams(_BUCKETS, 24, _scipy_parts().classes),
+        lambda: more_models.BagOfTrigrams(_BUCKETS, 24, _scipy_parts().classes),
         _scanned(0.03, nadam=0.03, radam=0.1, rmsprop=0.03, adagrad=0.3, adamax=0.3, lion=0.01),
         matrix="output.weight", large_embedding=True, steps=400,
     ),
     Task(
-        "pretrained_cnn", 4, lambda: data_of_series_4.pictures_of_shapes(4),
-        models_of_series_4.pretrained_cnn,
+        "pretrained_cnn", 4, lambda: more_data.pictures_of_shapes(4),
+        more_models.pretrained_cnn,
         _scanned(
             0.01, nadam=0.01, radam=0.03, rmsprop=0.003, adagrad=0.03, adamax=0.01, lion=0.001,
             sgd=0.03, sgd_without_momentum=0.1,
@@ -385,7 +385,7 @@ TASKS: tuple[Task, ...] = (
         matrix="4.weight", relu_layer="5",
     ),
     Task(
-        "robot_arm", 4, data_of_series_4.robot_arm, lambda: models.deep_mlp(_ARM),
+        "robot_arm", 4, more_data.robot_arm, lambda: models.deep_mlp(_ARM),
         _scanned(
             0.003, nadam=0.003, radam=0.003, rmsprop=0.0003, adagrad=0.01, adamax=0.01,
             lion=0.0003, sgd=0.01, sgd_without_momentum=0.03,
@@ -394,7 +394,7 @@ TASKS: tuple[Task, ...] = (
         deep_sigmoid=lambda: models.mlp(_ARM, nn.Sigmoid),
     ),
     Task(
-        "spirals", 4, data_of_series_4.spirals, lambda: models.mlp(_SPIRALS, nn.Tanh),
+        "spirals", 4, more_data.spirals, lambda: models.mlp(_SPIRALS, nn.Tanh),
         _scanned(
             0.003, nadam=0.003, radam=0.01, rmsprop=0.003, adagrad=0.03, adamax=0.01, lion=0.001,
             sgd=0.03, sgd_without_momentum=0.3,
@@ -403,7 +403,7 @@ TASKS: tuple[Task, ...] = (
         deep_sigmoid=lambda: models.mlp(_SPIRALS, nn.Sigmoid),
     ),
     Task(
-        "graph_network", 4, data_of_series_4.graphs, lambda: models_of_series_4.GraphNetwork(32),
+        "graph_network", 4, more_data.graphs, lambda: more_models.GraphNetwork(32),
         _scanned(
             0.01, nadam=0.01, radam=0.01, rmsprop=0.01, adagrad=0.1, adamax=0.01, lion=0.01,
             sgd=0.1, sgd_without_momentum=0.1,

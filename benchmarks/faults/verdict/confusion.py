@@ -7,10 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from faults.runs.faults import Fault
+from faults.verdict.diagnosed_runs import DiagnosedRun
 from tb_adam_plugin.diagnosis.registry import RULES
-
-from .diagnosed_runs import DiagnosedRun
-from .faults import Fault
 
 # Ids of the rules that can do more than ask.
 ALARMING = {rule.id for rule in RULES if rule.severity != "info"}

@@ -3,7 +3,7 @@
 All members run by turns, round by round; a ratio is the median of the rounds' ratios. So what else
 the machine does falls on all of them.
 
-    python benchmarks/logged_step.py --model resnet18 --rounds 9
+    python benchmarks/cost/logged_step.py --model resnet18 --rounds 9
 """
 
 from __future__ import annotations

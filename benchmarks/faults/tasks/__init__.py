@@ -1,0 +1,1 @@
+"""What is learned: data, networks, and the tasks that join them."""
