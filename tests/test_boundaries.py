@@ -20,12 +20,13 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PLUGIN = sorted(
     path
-    for folder in ("", "diagnosis", "reading", "serving")
+    for folder in ("", "commands", "diagnosis", "reading", "schema", "serving")
     for path in (ROOT / "tb_adam_plugin" / folder).glob("*.py")
 )
 # Its rooms, likewise; what is no folder is a module.
 PLUGIN_ROOMS = (
-    "loader", "cli", "run_data", "serving", "reading", "diagnosis", "untrusted_text", "schema", "",
+    "loader", "cli", "commands", "run_data", "serving", "reading", "diagnosis", "untrusted_text",
+    "schema", "tfrecord", "",
 )  # fmt: skip
 CALLBACK = sorted((ROOT / "callback").rglob("*.py"))
 # The rooms of the callback from the top floor down: none imports one above it. "" is the folder
@@ -45,6 +46,8 @@ PLUGIN_MODULES = [
 SHARED_MODULES = {
     "tb_adam_plugin",
     "tb_adam_plugin.schema",
+    *(m for m in PLUGIN_MODULES if m.startswith("tb_adam_plugin.schema.")),
+    "tb_adam_plugin.tfrecord",
     # What is a jump of the gradient is one number for the callback and for the rules.
     "tb_adam_plugin.diagnosis",
     "tb_adam_plugin.diagnosis.thresholds",
@@ -126,6 +129,21 @@ def test_the_schema_needs_numpy_alone(tmp_path: Path) -> None:
     loaded = run_python(tmp_path, LOADED_BY, "numpy", "tb_adam_plugin.schema")
     packages = {name.partition(".")[0] for name in loaded["tb_adam_plugin.schema"]}
     assert packages - set(sys.stdlib_module_names) <= {"tb_adam_plugin", "numpy"}
+
+
+def test_a_module_of_the_schema_leaves_its_face_alone() -> None:
+    """The face imports them all, and the other way round would be a circle."""
+    for path in (ROOT / "tb_adam_plugin" / "schema").glob("*.py"):
+        if path.stem != "__init__":
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.ImportFrom):
+                    assert node.module not in ("tb_adam_plugin", "tb_adam_plugin.schema"), path.name
+
+
+def test_the_framing_of_records_needs_the_checksums_alone(tmp_path: Path) -> None:
+    loaded = run_python(tmp_path, LOADED_BY, "tb_adam_plugin.tfrecord")
+    packages = {name.partition(".")[0] for name in loaded["tb_adam_plugin.tfrecord"]}
+    assert packages - set(sys.stdlib_module_names) <= {"tb_adam_plugin", "google_crc32c"}
 
 
 def test_the_plugin_loads_neither_torch_nor_the_callback(tmp_path: Path) -> None:
