@@ -95,7 +95,7 @@ def test_the_overview_of_a_range_includes_both_ends(
     first: int, last: int, steps: list[int]
 ) -> None:
     values = np.arange(8, dtype=np.float32).reshape(4, 2)
-    header, arrays = unpack(overview("r", "update_rms", records(values), 9, first, last))
+    header, arrays = unpack(overview("r", "update_rms", records(values), 9, (first, last)))
     assert header["total"]["steps"] == len(steps)
     assert arrays["first_step"].tolist() == steps
     assert arrays["values"].shape == (2, len(steps))
@@ -114,7 +114,7 @@ def test_the_overview_says_where_nothing_was_logged(columns: int) -> None:
 def test_the_overview_of_a_range_that_was_all_logged_needs_no_mask() -> None:
     logged = np.array([[False], [True], [True]])
     found = records(np.ones((3, 1), np.float32), logged=logged)
-    _, arrays = unpack(overview("r", "update_rms", found, 9, 2, 3))
+    _, arrays = unpack(overview("r", "update_rms", found, 9, (2, 3)))
     assert "logged" not in arrays
 
 

@@ -8,6 +8,7 @@ from tensorboard import errors
 
 from tb_adam_plugin.reading.run import Run
 from tb_adam_plugin.schema import Parameter
+from tb_adam_plugin.untrusted_text import quoted
 
 _MAX_NAMED = 20
 
@@ -19,7 +20,7 @@ def require(name: str, kind: str, run: str, known: Collection[str]) -> None:
         tensorboard.errors.NotFoundError: With what there is instead.
     """
     if name not in known:
-        raise errors.NotFoundError(f"run {run} has no {kind} {shown(name)}; {choice(known)}")
+        raise errors.NotFoundError(f"run {run} has no {kind} {quoted(name)}; {choice(known)}")
 
 
 def require_parameter(name: str, run: Run) -> Parameter:
@@ -36,8 +37,3 @@ def choice(known: Collection[str]) -> str:
     if len(known) > _MAX_NAMED:
         return f"there are {len(known)}"
     return "there is: " + ", ".join(known)
-
-
-def shown(name: str) -> str:
-    """Return a name as a message may quote it."""
-    return repr(name if len(name) <= 100 else name[:100] + "…")

@@ -18,7 +18,7 @@ from tb_adam_plugin.reading.event_data import EventData, Experiment
 from tb_adam_plugin.reading.gradient_norms import gradient_rms
 from tb_adam_plugin.reading.joined_steps import join_steps, steps_of_part
 from tb_adam_plugin.reading.merged_steps import merge_steps, rows_of
-from tb_adam_plugin.reading.not_found import choice, require, require_parameter, shown
+from tb_adam_plugin.reading.not_found import choice, require, require_parameter
 from tb_adam_plugin.reading.records import (
     Series,
     decode_blocks,
@@ -32,6 +32,7 @@ from tb_adam_plugin.reading.sessions import Standing
 from tb_adam_plugin.reading.stored_histograms import places_of, unpack_histograms
 from tb_adam_plugin.reading.thinning import RATIO
 from tb_adam_plugin.schema import Layout, Tag
+from tb_adam_plugin.untrusted_text import quoted
 
 # Seconds by which the clocks of machines that train together may differ.
 _CLOCKS_DIFFER = 10.0
@@ -234,7 +235,7 @@ class Store:
         """Return an ordinary scalar series beside our runs, float32 ``[1, points]``."""
         listed = self._events.listing(experiment).scalars
         if run not in listed:
-            raise errors.NotFoundError(f"no scalars in a run {shown(run)}; {choice(listed)}")
+            raise errors.NotFoundError(f"no scalars in a run {quoted(run)}; {choice(listed)}")
         require(tag, "scalar", run, listed[run])
         series = self._events.scalars(experiment, run, tag, listed[run][tag])
         return NamedRecords(series.step, series.wall_time, (tag,), series.values)
@@ -290,7 +291,7 @@ class Store:
         """Return what a run holds."""
         runs = {found.run: found for found in self._events.listing(experiment).runs}
         if run not in runs:
-            raise errors.NotFoundError(f"no run {shown(run)} with our data; {choice(runs)}")
+            raise errors.NotFoundError(f"no run {quoted(run)} with our data; {choice(runs)}")
         return self._standing_run(experiment, runs[run])
 
     def _standing_run(self, experiment: Experiment, run: Run) -> Run:

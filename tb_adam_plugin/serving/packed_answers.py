@@ -34,8 +34,7 @@ def overview(
     statistic: str,
     records: StatisticRecords,
     columns: int,
-    from_step: float = -math.inf,
-    to_step: float = math.inf,
+    within: tuple[float, float] = (-math.inf, math.inf),
     since: float = -math.inf,
     against: str | None = None,
     crowded: Crowded = "worst",
@@ -47,14 +46,13 @@ def overview(
         statistic: Its name.
         records: The statistic of all parameters, or how it compares with that of another run.
         columns: At most so many; where fewer steps were logged, each has a column of its own.
-        from_step: The first step to consider.
-        to_step: The last step to consider.
+        within: The first and the last step to consider.
         since: Leave out the steps up to this one, which the asker has already.
         against: The run that ``records`` are compared with.
         crowded: What a column of several steps holds.
     """
-    start = int(np.searchsorted(records.step, from_step, "left"))
-    end = max(start, int(np.searchsorted(records.step, to_step, "right")))
+    start = int(np.searchsorted(records.step, within[0], "left"))
+    end = max(start, int(np.searchsorted(records.step, within[1], "right")))
     middle = MIDDLES.get(statistic) if against is None else _middle_of_comparison(statistic)
     # Infinite where the weight was zero before the step, as a bias is at its first one.
     infinity_is_usual = against is None and statistic == RATIO

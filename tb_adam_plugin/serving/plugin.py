@@ -19,8 +19,8 @@ from tb_adam_plugin.reading.store import AXES, Store
 from tb_adam_plugin.serving import json_answers, packed_answers
 from tb_adam_plugin.serving.assets import Assets
 from tb_adam_plugin.serving.findings_cache import FindingsCache
-from tb_adam_plugin.serving.query import Query, shown
-from tb_adam_plugin.untrusted_text import printable
+from tb_adam_plugin.serving.query import Query
+from tb_adam_plugin.untrusted_text import printable, quoted
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -115,7 +115,7 @@ class AdamDebugPlugin(base_plugin.TBPlugin):
                 difference=packed_answers.compares_by_difference(statistic),
             )
         answer = packed_answers.overview(
-            run, statistic, records, columns, first, last, since, against, crowded
+            run, statistic, records, columns, (first, last), since, against, crowded
         )
         return _respond(request, answer, _PACKED)
 
@@ -175,7 +175,7 @@ class AdamDebugPlugin(base_plugin.TBPlugin):
         path = request.path.partition(_STATIC)[2]
         asset = self._assets.read(path)
         if asset is None:
-            raise errors.NotFoundError(f"no file {shown(path)}; reload the page")
+            raise errors.NotFoundError(f"no file {quoted(path)}; reload the page")
         response: Response = http_util.Respond(
             request, asset.content, asset.content_type, expires=asset.expires
         )
@@ -190,7 +190,7 @@ def _answer(handler: Callable[[Request], Response], request: Request) -> Respons
     """Answer a request; whatever goes wrong becomes one sentence of plain text."""
     try:
         if request.method not in ("GET", "HEAD"):
-            return _fail(request, 405, f"{shown(request.method)} is not allowed here, only GET")
+            return _fail(request, 405, f"{quoted(request.method)} is not allowed here, only GET")
         return handler(request)
     except errors.PublicError as error:
         return _fail(request, error.http_code, str(error))

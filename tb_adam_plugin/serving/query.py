@@ -8,7 +8,7 @@ from typing import TypeVar
 from tensorboard import errors
 from werkzeug import Request
 
-_MAX_SHOWN = 100
+from tb_adam_plugin.untrusted_text import quoted
 
 _Value = TypeVar("_Value", bound=str)
 
@@ -23,7 +23,7 @@ class Query:
             if name not in allowed:
                 choice = f"expected {', '.join(allowed)}" if allowed else "expected none"
                 raise errors.InvalidArgumentError(
-                    f"unknown query parameter {shown(name)}; {choice}"
+                    f"unknown query parameter {quoted(name)}; {choice}"
                 )
 
     def texts(self, name: str) -> list[str]:
@@ -50,7 +50,7 @@ class Query:
         text = self.text(name, values[0])
         if text not in values:
             raise errors.InvalidArgumentError(
-                f"{name} must be one of {', '.join(values)}, got {shown(text)}"
+                f"{name} must be one of {', '.join(values)}, got {quoted(text)}"
             )
         return values[values.index(text)]
 
@@ -62,11 +62,6 @@ class Query:
         whole = text.isascii() and text.isdigit() and len(text) <= len(str(high))
         if not whole or not low <= int(text) <= high:
             raise errors.InvalidArgumentError(
-                f"{name} must be a whole number from {low} to {high}, got {shown(text)}"
+                f"{name} must be a whole number from {low} to {high}, got {quoted(text)}"
             )
         return int(text)
-
-
-def shown(text: str) -> str:
-    """Return a text that a request brought as an answer may quote it."""
-    return repr(text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "…")
