@@ -17,7 +17,7 @@ from tb_adam_plugin.reading.thinning import evenly_spread
 from tb_adam_plugin.schema import FormatError, Parameter, Quantity, Tag
 
 
-class Place(NamedTuple):
+class BlockPlace(NamedTuple):
     """Where the blocks of a tag hold the histograms of a parameter.
 
     Attributes:
@@ -31,22 +31,22 @@ class Place(NamedTuple):
     parameters: int
 
 
-def places_of(parameter: str, run: Run) -> dict[Tag, Place]:
+def places_of(parameter: str, run: Run) -> dict[Tag, BlockPlace]:
     """Return where the histograms of a parameter are stored, by tag, the newest layout first."""
-    places: dict[Tag, Place] = {}
+    places: dict[Tag, BlockPlace] = {}
     for id_, row in run.layout.rows_of(parameter).items():
         layout = run.layout.layouts[id_]
         block, row_in_block, parameters = layout.block_of(row)
         tag = Tag("histograms", id_, block)
         if tag in run.tags:
-            places[tag] = Place(layout.quantities, row_in_block, parameters)
+            places[tag] = BlockPlace(layout.quantities, row_in_block, parameters)
     return places
 
 
 def unpack_histograms(
     parameter: Parameter,
     quantities: tuple[Quantity, ...],
-    places: Mapping[Tag, Place],
+    places: Mapping[Tag, BlockPlace],
     logs: Mapping[Tag, Series],
     columns: int,
     since: float,
@@ -90,7 +90,7 @@ def unpack_histograms(
 
 
 def _decode_blocks(
-    series: Series, rows: Indices, place: Place, wanted: tuple[Quantity, ...]
+    series: Series, rows: Indices, place: BlockPlace, wanted: tuple[Quantity, ...]
 ) -> tuple[dict[int, schema.Counts], str]:
     decode = partial(
         decode_block,
