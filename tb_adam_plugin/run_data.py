@@ -21,11 +21,12 @@ import numpy.typing as npt
 from tb_adam_plugin import schema
 from tb_adam_plugin.diagnosis.diagnose import Diagnosis, diagnose
 from tb_adam_plugin.diagnosis.rule import Finding
+from tb_adam_plugin.reading.answers import HistogramRecords, NamedRecords
 from tb_adam_plugin.reading.event_data import EventData, Experiment
 from tb_adam_plugin.reading.log_folder import LogFolder
+from tb_adam_plugin.reading.run import Run as _Listed
 from tb_adam_plugin.reading.run_for_rules import recorded_run
-from tb_adam_plugin.reading.run_listing import Run as _Listed
-from tb_adam_plugin.reading.store import HistogramRecords, NamedRecords, Store
+from tb_adam_plugin.reading.store import Store
 from tb_adam_plugin.schema import Parameter
 
 _ALL = Experiment(None, "")

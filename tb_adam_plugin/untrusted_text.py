@@ -1,9 +1,10 @@
-"""Names from files of others, made harmless for a terminal and for a spreadsheet."""
+"""Names from files and requests of others, harmless for a message, a terminal, a spreadsheet."""
 
 from __future__ import annotations
 
 # With these a cell becomes a formula, in the spreadsheets that there are.
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+_MOST_QUOTED = 100
 
 
 def printable(text: str) -> str:
@@ -23,3 +24,8 @@ def cell_text(text: str) -> str:
     Source: CSV Injection, OWASP, https://owasp.org/www-community/attacks/CSV_Injection.
     """
     return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+
+
+def quoted(text: str) -> str:
+    """Return a text in quotation marks, at most 100 letters of it."""
+    return repr(text if len(text) <= _MOST_QUOTED else text[:_MOST_QUOTED] + "…")

@@ -1,6 +1,6 @@
 """One made-up step and its exact bytes, as they are kept for every version of the format.
 
-``python tests/golden_format.py`` writes the file of the version that ``schema.py`` now has. Bytes
+``python tests/golden_format.py`` writes the file of the version that ``schema`` now has. Bytes
 that changed are another format: raise ``schema.VERSION`` first, unless no release wrote the old
 ones. Files of older versions stay as they are, and readable.
 """

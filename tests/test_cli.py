@@ -17,8 +17,9 @@ from event_files import event, make_layout, step_tensors, write_events
 from synthetic_runs import changed, column, make_run, statistic
 from torch import nn
 
-from tb_adam_plugin import cli, schema
+from tb_adam_plugin import schema
 from tb_adam_plugin.callback import AdamDebugCallback
+from tb_adam_plugin.commands.diagnose import print_table
 from tb_adam_plugin.diagnosis.diagnose import diagnose
 from tb_adam_plugin.run_data import Run, load_runs
 
@@ -77,7 +78,7 @@ def test_a_cosine_that_is_none_is_left_out(capsys: pytest.CaptureFixture[str]) -
     )
     diagnosis = diagnose(run)
     stored = SimpleNamespace(findings=lambda: diagnosis.findings, diagnosis=diagnosis)
-    cli._print_table(cast(Run, stored), "run")
+    print_table(cast(Run, stored), "run")
     told = "  learning rate: cannot be told: there is no cosine where the learning rate was near"
     assert told in capsys.readouterr().out  # without a "(cosine"
 
@@ -91,7 +92,7 @@ def test_a_consequence_names_its_cause_by_its_title(capsys: pytest.CaptureFixtur
     diagnosis = diagnose(run)
     assert {"lr_too_high"} == {f.consequence_of for f in diagnosis.findings[1:]}
     stored = SimpleNamespace(findings=lambda: diagnosis.findings, diagnosis=diagnosis)
-    cli._print_table(cast(Run, stored), "run")
+    print_table(cast(Run, stored), "run")
     printed = capsys.readouterr().out
     assert "a consequence of “Learning rate too high”" in printed
     assert "lr_too_high" not in printed
@@ -100,7 +101,7 @@ def test_a_consequence_names_its_cause_by_its_title(capsys: pytest.CaptureFixtur
 def test_why_a_learning_rate_cannot_be_told_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     diagnosis = diagnose(changed(statistic("momentum_gradient_cosine", 0.3)))
     stored = SimpleNamespace(findings=lambda: diagnosis.findings, diagnosis=diagnosis)
-    cli._print_table(cast(Run, stored), "run")
+    print_table(cast(Run, stored), "run")
     said = "cannot be told (cosine 0.3): the size of the updates does not bear the cosine out"
     assert f"  learning rate: {said}\n" in capsys.readouterr().out
 
@@ -110,7 +111,7 @@ def test_rules_that_were_not_evaluated_are_said_with_the_reason(
 ) -> None:
     diagnosis = diagnose(make_run(last=60))
     stored = SimpleNamespace(findings=lambda: diagnosis.findings, diagnosis=diagnosis)
-    cli._print_table(cast(Run, stored), "run")
+    print_table(cast(Run, stored), "run")
     printed = " ".join(capsys.readouterr().out.split())
     reason = "5 records after step 20, needs 8: total_steps= or every_n_steps= records more often"
     assert printed.startswith("run: nothing found")

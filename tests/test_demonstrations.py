@@ -15,6 +15,7 @@ import torch
 from tb_adam_plugin import cli
 from tb_adam_plugin.callback.demo.demonstrations import DEMONSTRATIONS, THEMES, Demonstration
 from tb_adam_plugin.callback.demo.training import Settings, train
+from tb_adam_plugin.commands import demo
 from tb_adam_plugin.diagnosis.registry import RULES
 from tb_adam_plugin.run_data import Run, load_runs
 
@@ -121,7 +122,7 @@ def test_without_a_name_the_command_trains_them_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trained: list[tuple[object, ...]] = []
-    monkeypatch.setattr(cli, "_train_both", lambda *arguments: trained.append(arguments[1:]))
+    monkeypatch.setattr(demo, "_train_both", lambda *arguments: trained.append(arguments[1:]))
     assert cli.main(["demo", str(tmp_path)]) == 0
     assert trained == [(d, tmp_path / d.name) for d in DEMONSTRATIONS]
 

@@ -14,7 +14,7 @@ from tensorboard import errors
 
 from tb_adam_plugin.reading.event_data import EventData, UnreadableError
 from tb_adam_plugin.reading.records import Series, decode_statistics
-from tb_adam_plugin.reading.run_listing import Run
+from tb_adam_plugin.reading.run import Run
 
 LAYOUT = make_layout()
 TAG = f"adam_debug/statistics/{LAYOUT.id}"

@@ -12,6 +12,7 @@ from in_process import PluginClient
 
 from tb_adam_plugin import schema
 from tb_adam_plugin.run_data import load_runs
+from tb_adam_plugin.schema.content import read_content
 
 DOCUMENT = (Path(__file__).parents[1] / "docs/format.md").read_text(encoding="utf-8")
 RUN = "other_language/adam_debug"
@@ -64,4 +65,4 @@ def test_the_tables_name_what_the_format_has() -> None:
     row = schema.Parameter("w", (), "float32", 1, 0, "Linear")
     held = schema.Unoptimized("v", (), True, "SGD")
     layout = schema.Layout((row,), (), (), (), (held,))
-    assert sorted(listed) == sorted(schema._read_content(layout.content()))
+    assert sorted(listed) == sorted(read_content(layout.content()))

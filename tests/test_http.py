@@ -241,7 +241,7 @@ def test_an_unexpected_failure_is_one_sentence_and_a_log_entry(
     def fail(*_: object) -> str:
         raise ZeroDivisionError("internal detail")
 
-    monkeypatch.setattr("tb_adam_plugin.serving.views.summary", fail)
+    monkeypatch.setattr("tb_adam_plugin.serving.json_answers.summary", fail)
     with caplog.at_level(logging.ERROR):
         answer = client.open("summary")
     assert answer.status_code == 500

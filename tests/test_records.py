@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tb_adam_plugin import schema
+from tb_adam_plugin.reading.merged_steps import merge_steps
 from tb_adam_plugin.reading.records import (
     Series,
     decode_block,
@@ -17,7 +18,6 @@ from tb_adam_plugin.reading.records import (
     decode_statistics,
     decode_steps,
     last_of_each_step,
-    merge_steps,
 )
 
 LAYOUT = make_layout()

@@ -6,7 +6,10 @@ import pytest
 from event_files import STEPS, make_layout
 
 from tb_adam_plugin import schema
-from tb_adam_plugin.reading.run_listing import Scalar, describe_runs, join_layouts, run_name
+from tb_adam_plugin.reading.joined_layouts import join_layouts
+from tb_adam_plugin.reading.run import Scalar
+from tb_adam_plugin.reading.run_listing import describe_runs
+from tb_adam_plugin.reading.run_parts import run_name
 from tb_adam_plugin.schema import Layout, Quantity
 
 

@@ -28,7 +28,7 @@ from tb_adam_plugin import schema
 from tb_adam_plugin.reading.event_data import EventData
 from tb_adam_plugin.reading.log_folder import LogFolder
 from tb_adam_plugin.reading.records import standing
-from tb_adam_plugin.reading.run_listing import Run
+from tb_adam_plugin.reading.run import Run
 from tb_adam_plugin.reading.store import Store
 from tb_adam_plugin.run_data import load_runs
 from tb_adam_plugin.schema import Columns, Layout

@@ -15,10 +15,12 @@ from hypothesis.extra import numpy as hnp
 from in_process import unpack
 
 from tb_adam_plugin import schema
-from tb_adam_plugin.reading.run_listing import Message, describe_runs
-from tb_adam_plugin.reading.store import HistogramRecords, Runs, StatisticRecords
+from tb_adam_plugin.reading.answers import HistogramRecords, Runs, StatisticRecords
+from tb_adam_plugin.reading.run import Message
+from tb_adam_plugin.reading.run_listing import describe_runs
 from tb_adam_plugin.schema import Group, Layout, Parameter, Unoptimized
-from tb_adam_plugin.serving import views
+from tb_adam_plugin.serving import json_answers, packing
+from tb_adam_plugin.serving.packed_answers import histograms, overview
 
 ARRAYS = st.dictionaries(
     st.text(max_size=20),
@@ -39,7 +41,7 @@ def test_packed_arrays_come_back_bit_for_bit(
     arrays: dict[str, npt.NDArray[Any]], fields: dict[str, Any]
 ) -> None:
     fields.pop("arrays", None)
-    header, found = unpack(views.pack(fields, arrays))
+    header, found = unpack(packing.pack(fields, arrays))
     assert header == fields
     assert list(found) == list(arrays)
     for name, array in arrays.items():
@@ -49,19 +51,19 @@ def test_packed_arrays_come_back_bit_for_bit(
 
 
 def test_the_first_bytes_are_as_documented() -> None:
-    answer = views.pack({"a": 1}, {"x": np.array([1, 2], np.uint8)})
+    answer = packing.pack({"a": 1}, {"x": np.array([1, 2], np.uint8)})
     text = b'{"a":1,"arrays":[{"name":"x","dtype":"uint8","shape":[2],"offset":80}]}'
     assert answer == b"ADBG" + struct.pack("<I", 72) + text.ljust(72) + b"\1\2" + bytes(6)
 
 
 def test_other_dtypes_are_refused() -> None:
     with pytest.raises(ValueError, match="array x is int64, expected one of"):
-        views.pack({}, {"x": np.array([1])})
+        packing.pack({}, {"x": np.array([1])})
 
 
 def test_the_overview_has_one_column_a_step_where_they_fit() -> None:
     values = np.arange(6, dtype=np.float32).reshape(3, 2)
-    header, arrays = unpack(views.overview("r", "update_rms", records(values), 10))
+    header, arrays = unpack(overview("r", "update_rms", records(values), 10))
     assert header == {
         "run": "r",
         "statistic": "update_rms",
@@ -77,7 +79,7 @@ def test_the_overview_has_one_column_a_step_where_they_fit() -> None:
 
 def test_the_overview_thins_out_to_the_worst() -> None:
     values = np.array([[1e-3], [5e-3], [1e-3], [1e-6], [1e-3]], np.float32)
-    header, arrays = unpack(views.overview("r", "update_to_weight_ratio", records(values), 2))
+    header, arrays = unpack(overview("r", "update_to_weight_ratio", records(values), 2))
     assert header["total"]["steps"] == 5
     assert arrays["values"].tolist() == [[np.float32(5e-3), np.float32(1e-6)]]
     assert arrays["first_step"].tolist() == [1, 3]
@@ -93,7 +95,7 @@ def test_the_overview_of_a_range_includes_both_ends(
     first: int, last: int, steps: list[int]
 ) -> None:
     values = np.arange(8, dtype=np.float32).reshape(4, 2)
-    header, arrays = unpack(views.overview("r", "update_rms", records(values), 9, first, last))
+    header, arrays = unpack(overview("r", "update_rms", records(values), 9, (first, last)))
     assert header["total"]["steps"] == len(steps)
     assert arrays["first_step"].tolist() == steps
     assert arrays["values"].shape == (2, len(steps))
@@ -103,7 +105,7 @@ def test_the_overview_of_a_range_includes_both_ends(
 def test_the_overview_says_where_nothing_was_logged(columns: int) -> None:
     values = np.ones((4, 2), np.float32)
     logged = np.array([[True, False], [True, False], [True, True], [True, False]])
-    _, arrays = unpack(views.overview("r", "update_rms", records(values, logged=logged), columns))
+    _, arrays = unpack(overview("r", "update_rms", records(values, logged=logged), columns))
     expected = [[1, 1], [0, 1]] if columns == 2 else [[1, 1, 1, 1], [0, 0, 1, 0]]
     assert arrays["logged"].tolist() == expected
     assert (np.isnan(arrays["values"]) == (arrays["logged"] == 0)).all()
@@ -112,7 +114,7 @@ def test_the_overview_says_where_nothing_was_logged(columns: int) -> None:
 def test_the_overview_of_a_range_that_was_all_logged_needs_no_mask() -> None:
     logged = np.array([[False], [True], [True]])
     found = records(np.ones((3, 1), np.float32), logged=logged)
-    _, arrays = unpack(views.overview("r", "update_rms", found, 9, 2, 3))
+    _, arrays = unpack(overview("r", "update_rms", found, 9, (2, 3)))
     assert "logged" not in arrays
 
 
@@ -121,9 +123,9 @@ def test_steps_written_anew_by_a_restart_show_in_what_is_earlier() -> None:
     wall_time = before.wall_time.copy()
     wall_time[1:3] = 500, 501  # steps 2 and 3 were run again
     after = replace(before, wall_time=wall_time)
-    known, _ = unpack(views.overview("r", "update_rms", before, 9))
-    same, _ = unpack(views.overview("r", "update_rms", before, 9, since=4))
-    changed, _ = unpack(views.overview("r", "update_rms", after, 9, since=4))
+    known, _ = unpack(overview("r", "update_rms", before, 9))
+    same, _ = unpack(overview("r", "update_rms", before, 9, since=4))
+    changed, _ = unpack(overview("r", "update_rms", after, 9, since=4))
     assert same["earlier"] == known["total"]
     assert changed["earlier"] != known["total"]
 
@@ -131,7 +133,7 @@ def test_steps_written_anew_by_a_restart_show_in_what_is_earlier() -> None:
 def test_ratios_to_another_run_thin_out_to_the_furthest_from_one() -> None:
     values = np.array([[1.2], [0.2], [1.5], [2.0]], np.float32)
     header, arrays = unpack(
-        views.overview("r", "update_to_weight_ratio", records(values), 1, against="other")
+        overview("r", "update_to_weight_ratio", records(values), 1, against="other")
     )
     assert header["against"] == "other"
     assert arrays["values"].tolist() == [[np.float32(0.2)]]
@@ -142,7 +144,7 @@ def test_the_overview_of_a_large_model_takes_less_than_half_a_second() -> None:
     times = []
     for _ in range(3):
         start = time.perf_counter()
-        _, arrays = unpack(views.overview("r", "update_to_weight_ratio", records(values), 1024))
+        _, arrays = unpack(overview("r", "update_to_weight_ratio", records(values), 1024))
         times.append(time.perf_counter() - start)
     assert arrays["values"].shape == (1000, 1024)
     assert min(times) < 0.5
@@ -158,7 +160,7 @@ def histogram_records(values: list[list[float]], quantity: schema.Quantity) -> H
 @pytest.mark.parametrize("quantity", schema.QUANTITIES[:2])
 def test_histograms_are_cut_to_the_used_bins(quantity: schema.Quantity) -> None:
     values = [[1e-3, 2e-3, 0.0, np.nan], [1e-4, 1e-3, np.inf, -np.inf], [0.0, 0.0, 0.0, 1e-41]]
-    header, arrays = unpack(views.histograms("r", histogram_records(values, quantity)))
+    header, arrays = unpack(histograms("r", histogram_records(values, quantity)))
     assert header == {
         "run": "r",
         "parameter": "w",
@@ -183,7 +185,7 @@ def test_histograms_are_cut_to_the_used_bins(quantity: schema.Quantity) -> None:
 
 def test_a_histogram_of_zeros_alone_has_no_bins() -> None:
     quantity = schema.QUANTITIES[0]
-    _, arrays = unpack(views.histograms("r", histogram_records([[0.0, 0.0]], quantity)))
+    _, arrays = unpack(histograms("r", histogram_records([[0.0, 0.0]], quantity)))
     assert arrays["exp_avg/counts"].shape == (1, 0)
     assert arrays["exp_avg/edges"].shape == (1,)
     assert arrays["exp_avg/special"].tolist() == [[2, 0, 0, 0, 0]]
@@ -212,7 +214,7 @@ def test_the_summary_is_strict_json_whatever_the_names_and_options() -> None:
         max_wall_time = 6.5
 
     (run,), _ = describe_runs({"exp1": {f"adam_debug/statistics/{layout.id}": Listed()}}, {})
-    found = json.loads(views.summary(Runs((run,), (Message("error", "oh"),), "abc")))
+    found = json.loads(json_answers.summary(Runs((run,), (Message("error", "oh"),), "abc")))
     assert found["runs"] == [
         {
             "run": "exp1",

@@ -1,7 +1,6 @@
-"""An event file of our own: its name, its records, and where they are written.
+"""An event file of our own: its name, its first record, and where it is written.
 
-TensorBoard's own writer computes checksums in a Python loop (5 MB/s, holding the GIL) and opens a
-local file anew for every record. Here the checksum is C and a local file stays open.
+TensorBoard's own writer opens a local file anew for every record. Here it stays open.
 """
 
 from __future__ import annotations
@@ -11,15 +10,15 @@ import itertools
 import os
 import re
 import socket
-import struct
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from io import FileIO
 from typing import Any, Protocol
 
-import google_crc32c
 from tensorboard.compat.proto import event_pb2
+
+from tb_adam_plugin.tfrecord import to_record
 
 _FILE_NUMBER = itertools.count()
 _NAME = "events.out.tfevents."
@@ -57,12 +56,6 @@ def create(folder: str) -> EventFile:
 def is_url(path: str) -> bool:
     """Tell whether a path is for TensorBoard's file layer rather than the local disk."""
     return "://" in path
-
-
-def to_record(data: bytes) -> bytes:
-    """Frame one record as TFRecord files do: length, its checksum, data, their checksum."""
-    length = struct.pack("<Q", len(data))
-    return b"".join([length, _masked_checksum(length), data, _masked_checksum(data)])
 
 
 class LocalFile:
@@ -220,11 +213,6 @@ def _first_record() -> bytes:
     event = event_pb2.Event(wall_time=time.time(), file_version="brain.Event:2")
     event.source_metadata.writer = "tb_adam_plugin.callback.write.event_log"
     return to_record(event.SerializeToString())
-
-
-def _masked_checksum(data: bytes) -> bytes:
-    crc = google_crc32c.value(data)
-    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
 
 
 def _with_path(error: OSError, path: str) -> OSError:

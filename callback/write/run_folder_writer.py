@@ -7,6 +7,7 @@ import time
 from contextlib import suppress
 
 from ... import schema
+from ...tfrecord import to_record
 from . import event_file
 from .writer_thread import BackgroundWriter
 
@@ -58,7 +59,7 @@ class OwnWriter:
         Raises:
             OSError: If it is written at once and cannot be.
         """
-        record = event_file.to_record(event)
+        record = to_record(event)
         if self._background is not None:
             return self._background.offer(record, share_of_queue)
         started = time.perf_counter()

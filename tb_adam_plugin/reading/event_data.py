@@ -19,7 +19,9 @@ from tensorboard.data import provider
 
 from tb_adam_plugin import schema
 from tb_adam_plugin.reading.records import Series, decode_scalars
-from tb_adam_plugin.reading.run_listing import Message, Run, TimeSeries, describe_runs, folder_of
+from tb_adam_plugin.reading.run import Message, Run, TimeSeries
+from tb_adam_plugin.reading.run_listing import describe_runs
+from tb_adam_plugin.reading.run_parts import folder_of
 from tb_adam_plugin.reading.series_cache import SeriesCache
 
 _Answer = TypeVar("_Answer")

@@ -208,58 +208,6 @@ def standing(step: Float64s) -> Indices:
     return np.flatnonzero(step < np.append(lowest_from[1:], np.inf)[: step.size])
 
 
-def merge_steps(
-    series: Sequence[Series], parts: Sequence[str] = ()
-) -> tuple[Float64s, Float64s, list[tuple[Indices, Indices]]]:
-    """Put series of several layouts onto one axis; of equal steps the latest by wall time wins.
-
-    Args:
-        series: One for each layout.
-        parts: To which part of the run each of them belongs, if it has several: equal steps of
-            different parts stand beside one another.
-
-    Returns:
-        The steps and wall times of the axis and, for each series, the rows that it contributes and
-        where on the axis they belong.
-    """
-    if not series:
-        return np.empty(0), np.empty(0), []
-    if len(set(parts)) > 1:
-        return _merge_parts(series, parts)
-    if len(series) == 1:
-        rows = np.arange(series[0].step.size)
-        return series[0].step, series[0].wall_time, [(rows, rows)]
-    step = np.concatenate([s.step for s in series])
-    wall_time = np.concatenate([s.wall_time for s in series])
-    by_time = np.argsort(wall_time, kind="stable")
-    chosen = by_time[last_of_each_step(step[by_time])]
-    ends = np.cumsum([s.step.size for s in series])
-    placements = []
-    for s, end in zip(series, ends.tolist(), strict=True):
-        positions = np.flatnonzero((chosen >= end - s.step.size) & (chosen < end))
-        placements.append((chosen[positions] - (end - s.step.size), positions))
-    return step[chosen], wall_time[chosen], placements
-
-
-def _merge_parts(
-    series: Sequence[Series], parts: Sequence[str]
-) -> tuple[Float64s, Float64s, list[tuple[Indices, Indices]]]:
-    placements: dict[int, tuple[Indices, Float64s]] = {}
-    axes = []
-    for part in dict.fromkeys(parts):
-        members = [i for i, of in enumerate(parts) if of == part]
-        step, wall_time, own = merge_steps([series[i] for i in members])
-        axes.append((step, wall_time))
-        placements |= {i: (rows, step[at]) for i, (rows, at) in zip(members, own, strict=True)}
-    joined = np.unique(np.concatenate([step for step, _ in axes]))
-    latest = np.full(joined.shape, -np.inf)
-    for step, wall_time in axes:
-        at = np.searchsorted(joined, step)
-        latest[at] = np.fmax(latest[at], wall_time)
-    placed = [(rows, np.searchsorted(joined, at)) for _, (rows, at) in sorted(placements.items())]
-    return joined, latest, placed
-
-
 def damaged_records(steps: Sequence[int], reason: str) -> str:
     """Return one sentence about records that were left out, or "" for none."""
     if not steps:

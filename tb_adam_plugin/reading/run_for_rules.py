@@ -6,9 +6,10 @@ import numpy as np
 
 from tb_adam_plugin.diagnosis.recorded_run import Float64s, GradientNorms, RecordedRun, Values
 from tb_adam_plugin.diagnosis.registry import STATISTICS_NEEDED
+from tb_adam_plugin.reading.answers import NamedRecords
 from tb_adam_plugin.reading.event_data import Experiment
-from tb_adam_plugin.reading.run_listing import Run
-from tb_adam_plugin.reading.store import NamedRecords, Store
+from tb_adam_plugin.reading.run import Run
+from tb_adam_plugin.reading.store import Store
 
 # Tags under which a training loss is logged beside our run, without case: the first one counts.
 _LOSS_TAGS = (

@@ -1,11 +1,11 @@
-"""The plugin's face to TensorBoard: routes, query parsing, errors. ``http_api.md`` describes it."""
+"""The plugin's face to TensorBoard: routes, answers, errors. ``http_api.md`` describes it."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from tensorboard import errors, plugin_util
 from tensorboard.backend import http_util
@@ -16,19 +16,17 @@ from werkzeug.exceptions import HTTPException
 from tb_adam_plugin import schema
 from tb_adam_plugin.reading.event_data import EventData, Experiment, UnreadableError
 from tb_adam_plugin.reading.store import AXES, Store
-from tb_adam_plugin.serving import views
+from tb_adam_plugin.serving import json_answers, packed_answers
 from tb_adam_plugin.serving.assets import Assets
 from tb_adam_plugin.serving.findings_cache import FindingsCache
-from tb_adam_plugin.untrusted_text import printable
+from tb_adam_plugin.serving.query import Query
+from tb_adam_plugin.untrusted_text import printable, quoted
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
 _STATIC = "/static/"
 _MAX_STEP = 2**53 - 1  # what float64, and so the tab, can count to
-_MAX_SHOWN = 100
-
-_Value = TypeVar("_Value", bound=str)
 
 _logger = logging.getLogger(__name__)
 
@@ -79,22 +77,24 @@ class AdamDebugPlugin(base_plugin.TBPlugin):
         }
 
     def _summary(self, request: Request) -> Response:
-        _Query(request, ())
-        return _respond(request, views.summary(self._store.runs(_experiment(request))), _JSON)
+        Query(request, ())
+        runs = self._store.runs(_experiment(request))
+        return _respond(request, json_answers.summary(runs), _JSON)
 
     def _revision(self, request: Request) -> Response:
-        _Query(request, ())
-        return _respond(request, views.revision(self._store.runs(_experiment(request))), _JSON)
+        Query(request, ())
+        runs = self._store.runs(_experiment(request))
+        return _respond(request, json_answers.revision(runs), _JSON)
 
     def _overview(self, request: Request) -> Response:
-        query = _Query(
+        query = Query(
             request,
             ("run", "statistic", "columns", "crowded", "from", "to", "since", "against", "axis"),
         )
         run = query.text("run")
         statistic = query.text("statistic", "update_to_weight_ratio")
         columns = query.number("columns", 1024, 1, 4096)
-        crowded = query.choice("crowded", views.CROWDED)
+        crowded = query.choice("crowded", packed_answers.CROWDED)
         first = query.number("from", 0, 0, _MAX_STEP)
         last = query.number("to", _MAX_STEP, 0, _MAX_STEP)
         if first > last:
@@ -112,51 +112,51 @@ class AdamDebugPlugin(base_plugin.TBPlugin):
                 statistic,
                 against,
                 axis,
-                difference=views.compares_by_difference(statistic),
+                difference=packed_answers.compares_by_difference(statistic),
             )
-        answer = views.overview(
-            run, statistic, records, columns, first, last, since, against, crowded
+        answer = packed_answers.overview(
+            run, statistic, records, columns, (first, last), since, against, crowded
         )
         return _respond(request, answer, _PACKED)
 
     def _series(self, request: Request) -> Response:
-        query = _Query(request, ("run", "parameter", "since"))
+        query = Query(request, ("run", "parameter", "since"))
         run, parameter = query.text("run"), query.text("parameter")
         since = query.number("since", -1, 0, _MAX_STEP)
         records = self._store.parameter(_experiment(request), run, parameter)
-        return _respond(request, views.series(run, parameter, records, since), _PACKED)
+        return _respond(request, packed_answers.series(run, parameter, records, since), _PACKED)
 
     def _steps(self, request: Request) -> Response:
-        query = _Query(request, ("run", "since"))
+        query = Query(request, ("run", "since"))
         run, since = query.text("run"), query.number("since", -1, 0, _MAX_STEP)
         records = self._store.steps(_experiment(request), run)
-        return _respond(request, views.steps(run, records, since), _PACKED)
+        return _respond(request, packed_answers.steps(run, records, since), _PACKED)
 
     def _gradient_norms(self, request: Request) -> Response:
-        query = _Query(request, ("run", "parameter", "columns", "since"))
+        query = Query(request, ("run", "parameter", "columns", "since"))
         run = query.text("run")
         parameter = query.text("parameter", "") or None
         columns = query.number("columns", 1024, 1, 4096)
         since = query.number("since", -1, 0, _MAX_STEP)
         records = self._store.gradient_norms(_experiment(request), run, parameter)
-        answer = views.gradient_norms(run, parameter, records, columns, since)
+        answer = packed_answers.gradient_norms(run, parameter, records, columns, since)
         return _respond(request, answer, _PACKED)
 
     def _scalar(self, request: Request) -> Response:
-        query = _Query(request, ("run", "tag", "since"))
+        query = Query(request, ("run", "tag", "since"))
         run, tag = query.text("run"), query.text("tag")
         since = query.number("since", -1, 0, _MAX_STEP)
         records = self._store.scalar(_experiment(request), run, tag)
-        return _respond(request, views.scalar(run, tag, records, since), _PACKED)
+        return _respond(request, packed_answers.scalar(run, tag, records, since), _PACKED)
 
     def _hyperparameters(self, request: Request) -> Response:
-        query = _Query(request, ("run", "since"))
+        query = Query(request, ("run", "since"))
         run, since = query.text("run"), query.number("since", -1, 0, _MAX_STEP)
         records = self._store.hyperparameters(_experiment(request), run)
-        return _respond(request, views.hyperparameters(run, records, since), _PACKED)
+        return _respond(request, packed_answers.hyperparameters(run, records, since), _PACKED)
 
     def _histograms(self, request: Request) -> Response:
-        query = _Query(request, ("run", "parameter", "quantity", "columns", "since"))
+        query = Query(request, ("run", "parameter", "quantity", "columns", "since"))
         run, parameter = query.text("run"), query.text("parameter")
         quantities = query.texts("quantity")
         columns = query.number("columns", 256, 1, 2000)
@@ -164,18 +164,18 @@ class AdamDebugPlugin(base_plugin.TBPlugin):
         records = self._store.histograms(
             _experiment(request), run, parameter, quantities, columns, since
         )
-        return _respond(request, views.histograms(run, records), _PACKED)
+        return _respond(request, packed_answers.histograms(run, records), _PACKED)
 
     def _findings(self, request: Request) -> Response:
-        run = _Query(request, ("run",)).text("run")
+        run = Query(request, ("run",)).text("run")
         diagnosis = self._findings_of.get(_experiment(request), run)
-        return _respond(request, views.findings(run, diagnosis), _JSON)
+        return _respond(request, json_answers.findings(run, diagnosis), _JSON)
 
     def _static(self, request: Request) -> Response:
         path = request.path.partition(_STATIC)[2]
         asset = self._assets.read(path)
         if asset is None:
-            raise errors.NotFoundError(f"no file {_shown(path)}; reload the page")
+            raise errors.NotFoundError(f"no file {quoted(path)}; reload the page")
         response: Response = http_util.Respond(
             request, asset.content, asset.content_type, expires=asset.expires
         )
@@ -186,64 +186,11 @@ _JSON = "application/json"
 _PACKED = "application/octet-stream"
 
 
-class _Query:
-    """The query string of a request, read strictly."""
-
-    def __init__(self, request: Request, allowed: Collection[str]) -> None:
-        self._arguments = request.args
-        for name in request.args:
-            if name not in allowed:
-                choice = f"expected {', '.join(allowed)}" if allowed else "expected none"
-                raise errors.InvalidArgumentError(
-                    f"unknown query parameter {_shown(name)}; {choice}"
-                )
-
-    def texts(self, name: str) -> list[str]:
-        """Return all values of a parameter: at least one, none empty, none twice."""
-        values = self._arguments.getlist(name)
-        if not values:
-            raise errors.InvalidArgumentError(f"the query parameter {name} is missing")
-        if "" in values:
-            raise errors.InvalidArgumentError(f"the query parameter {name} is empty")
-        if len(set(values)) < len(values):
-            raise errors.InvalidArgumentError(f"the query parameter {name} names something twice")
-        return values
-
-    def text(self, name: str, default: str | None = None) -> str:
-        """Return the one value of a parameter."""
-        if default is not None and name not in self._arguments:
-            return default
-        if len(self._arguments.getlist(name)) > 1:
-            raise errors.InvalidArgumentError(f"the query parameter {name} is given more than once")
-        return self.texts(name)[0]
-
-    def choice(self, name: str, values: tuple[_Value, ...]) -> _Value:
-        """Return the one value of a parameter that is one of a few; the first unless given."""
-        text = self.text(name, values[0])
-        if text not in values:
-            raise errors.InvalidArgumentError(
-                f"{name} must be one of {', '.join(values)}, got {_shown(text)}"
-            )
-        return values[values.index(text)]
-
-    def number(self, name: str, default: int, low: int, high: int) -> int:
-        """Return the one value of a parameter that is a whole number, or a default."""
-        if name not in self._arguments:
-            return default
-        text = self.text(name)
-        whole = text.isascii() and text.isdigit() and len(text) <= len(str(high))
-        if not whole or not low <= int(text) <= high:
-            raise errors.InvalidArgumentError(
-                f"{name} must be a whole number from {low} to {high}, got {_shown(text)}"
-            )
-        return int(text)
-
-
 def _answer(handler: Callable[[Request], Response], request: Request) -> Response:
     """Answer a request; whatever goes wrong becomes one sentence of plain text."""
     try:
         if request.method not in ("GET", "HEAD"):
-            return _fail(request, 405, f"{_shown(request.method)} is not allowed here, only GET")
+            return _fail(request, 405, f"{quoted(request.method)} is not allowed here, only GET")
         return handler(request)
     except errors.PublicError as error:
         return _fail(request, error.http_code, str(error))
@@ -276,7 +223,3 @@ def _experiment(request: Request) -> Experiment:
     return Experiment(
         plugin_util.context(request.environ), plugin_util.experiment_id(request.environ)
     )
-
-
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "…")

@@ -1,0 +1,71 @@
+"""``adam-debug demo``: small trainings with one fault each, and with its fix."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import warnings
+from pathlib import Path
+from typing import Any
+
+from tb_adam_plugin.commands.diagnose import heading
+from tb_adam_plugin.commands.exit_codes import refuse
+from tb_adam_plugin.run_data import load_runs
+
+
+def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command and its options."""
+    parser = commands.add_parser(
+        "demo",
+        help="train small runs with one fault each, and with its fix",
+        description="Train small runs with one fault each, and again with the fix, and say what "
+        "the rules find in them. All of them take a minute or two; needs torch.",
+        epilog="Exit codes: 0 done; 2 torch is missing, a NAME is unknown, or the folder cannot be "
+        "written.",
+    )
+    parser.add_argument("logdir", metavar="LOGDIR", nargs="?", default="runs/adam_debug_demo")
+    parser.add_argument("names", metavar="NAME", nargs="*", help="a fault; all of them by default")
+    parser.add_argument("--list", action="store_true", help="name the faults, and train nothing")
+    parser.set_defaults(command=demonstrate, trains=True)
+
+
+def demonstrate(options: argparse.Namespace) -> int:
+    """Train what was asked for, say what became of it, and return the exit code."""
+    try:
+        # Only this command needs the training side, and torch.
+        demonstrations = importlib.import_module("tb_adam_plugin.callback.demo.demonstrations")
+    except ImportError as error:
+        return refuse(f"the demonstrations need torch, which cannot be imported: {error}")
+    if options.list:
+        for theme, shown in demonstrations.THEMES.items():
+            print(theme)
+            for demonstration in shown:
+                print(f"  {demonstration.name:<27}  {demonstration.title}")
+        return 0
+    known = {demonstration.name: demonstration for demonstration in demonstrations.DEMONSTRATIONS}
+    unknown = [name for name in options.names if name not in known]
+    if unknown:
+        return refuse(f"no fault is called {', '.join(unknown)}: adam-debug demo --list")
+    log_dir = Path(options.logdir)
+    if log_dir.exists() and any(log_dir.iterdir()):
+        return refuse(f"{log_dir} is not empty: name a folder that is new or empty")
+    try:
+        for name in dict.fromkeys(options.names or known):
+            _train_both(demonstrations, known[name], log_dir / name)
+    except OSError as error:
+        return refuse(str(error))
+    print(f"\nSee them with: tensorboard --logdir {log_dir}")
+    return 0
+
+
+def _train_both(demonstrations: Any, demonstration: Any, folder: Path) -> None:
+    """Train with the fault and with the fix, and say what became of it."""
+    with warnings.catch_warnings():  # some faults are warned of, and that is the point
+        warnings.simplefilter("ignore", UserWarning)
+        losses = demonstrations.train_both(demonstration, folder)
+    print(f"{demonstration.title}: {folder}")
+    faulty = next(run for run in load_runs(folder) if run.name.startswith("fault"))
+    for finding in faulty.findings():
+        if finding.consequence_of is None and finding.severity != "info":
+            print(heading(finding))
+    print(f"  the fix: {demonstration.change}; loss {losses[0]:.3g} → {losses[1]:.3g}")

@@ -1,0 +1,16 @@
+"""What ``adam-debug`` ends with: 0 where all went well."""
+
+from __future__ import annotations
+
+import sys
+
+from tb_adam_plugin.untrusted_text import printable
+
+FAILED = 1  # a run has what --fail-on asks for
+UNUSABLE = 2  # as argparse ends where the command was not understood
+
+
+def refuse(reason: str) -> int:
+    """Say why a command cannot do what it was asked to, and return the exit code for that."""
+    print(f"adam-debug: {printable(reason)}", file=sys.stderr)
+    return UNUSABLE

@@ -1,0 +1,55 @@
+"""The row of every optimizer step: of one part of a run, and of all parts together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tb_adam_plugin.reading.answers import NamedRecords
+from tb_adam_plugin.reading.merged_steps import merge_steps, rows_of
+from tb_adam_plugin.reading.records import Series
+from tb_adam_plugin.reading.run import PartSteps
+
+
+def steps_of_part(
+    tags: Sequence[PartSteps], logs: Sequence[Series], names: tuple[str, ...]
+) -> NamedRecords:
+    """Return the steps of one part of a run.
+
+    Args:
+        tags: The steps tags of the part.
+        logs: What is stored of each.
+        names: The columns to return; NaN where a tag does not have one.
+    """
+    step, wall_time, placements = merge_steps(logs)
+    values = np.full((len(names), step.size), np.nan)
+    for tag, series, (rows, positions) in zip(tags, logs, placements, strict=True):
+        cells = np.ix_(rows_of(tag.columns.names, names), positions)
+        values[cells] = series.values[:, rows]
+    return NamedRecords(step, wall_time, names, values)
+
+
+def join_steps(parts: Sequence[NamedRecords], names: tuple[str, ...]) -> NamedRecords:
+    """Join the steps of the parts of a run.
+
+    Each has gradients of its own, whose squared norms add up where all parts have the step. Of
+    other columns the first part that has one counts.
+    """
+    step = np.unique(np.concatenate([part.step for part in parts]))
+    wall_time = np.full(step.shape, np.nan)
+    values = np.full((len(names), step.size), np.nan)
+    squares = np.zeros(step.shape)
+    seen = np.zeros(step.shape, np.intp)
+    norm = names.index("gradient_norm") if "gradient_norm" in names else None
+    for part in parts:
+        at = np.searchsorted(step, part.step)
+        wall_time[at] = np.fmax(wall_time[at], part.wall_time)
+        values[:, at] = np.where(np.isnan(values[:, at]), part.values, values[:, at])
+        seen[at] += 1
+        if norm is not None:
+            with np.errstate(over="ignore"):
+                squares[at] += part.values[norm] ** 2
+    if norm is not None:
+        values[norm] = np.where(seen == len(parts), np.sqrt(squares), np.nan)
+    return NamedRecords(step, wall_time, names, values)

@@ -1,0 +1,157 @@
+"""What one run holds, as far as that is known without reading a tensor."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal, NamedTuple, Protocol
+
+from tb_adam_plugin.reading.joined_layouts import JoinedLayout, join_layouts, union
+from tb_adam_plugin.schema import Columns, Tag
+
+
+class TimeSeries(Protocol):
+    """What TensorBoard's data provider lists about one tag."""
+
+    @property
+    def max_step(self) -> int:
+        """Largest step."""
+
+    @property
+    def max_wall_time(self) -> float:
+        """Latest wall time, seconds since the epoch."""
+
+    @property
+    def plugin_content(self) -> bytes:
+        """The content of the tag's first summary."""
+
+
+class Message(NamedTuple):
+    """A sentence to show to the user."""
+
+    severity: Literal["warning", "error"]
+    text: str
+
+
+class Scalar(NamedTuple):
+    """Name of an ordinary scalar series."""
+
+    run: str
+    tag: str
+
+
+class PartSteps(NamedTuple):
+    """The steps of another part of a run.
+
+    Attributes:
+        run: TensorBoard's name of the part.
+        id: Of the steps tag.
+        columns: Its columns.
+        series: What is listed of it.
+    """
+
+    run: str
+    id: str
+    columns: Columns
+    series: TimeSeries
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run with our data.
+
+    Attributes:
+        run: TensorBoard's name of it.
+        name: What to show; the run folder that a SummaryWriter would use.
+        layout: Its layouts as one.
+        tags: Our readable series.
+        hyperparameters: Columns of the hyperparameters tag of each layout id.
+        steps: Columns of each steps tag by its id, the newest first.
+        gradient_norms: Columns of each gradient norms tag by its id, the newest first.
+        scalars: Ordinary scalar series of the same training.
+        messages: What could not be understood.
+        homes: TensorBoard's names of the other parts that :attr:`tags` are in.
+        part_steps: The steps of the other parts.
+        number: Which of the callbacks that wrote into one folder at the same time, from 1.
+        ended: What was written until then, seconds since the epoch, was another model's.
+        last_step: Where that is known: the last step of those that are not another model's.
+    """
+
+    run: str
+    name: str
+    layout: JoinedLayout
+    tags: Mapping[Tag, TimeSeries]
+    hyperparameters: Mapping[str, Columns]
+    steps: Mapping[str, Columns]
+    gradient_norms: Mapping[str, Columns] = field(default_factory=dict)
+    scalars: tuple[Scalar, ...] = ()
+    messages: tuple[Message, ...] = ()
+    homes: Mapping[Tag, str] = field(default_factory=dict)
+    part_steps: tuple[PartSteps, ...] = ()
+    number: int = 1
+    ended: float = -math.inf
+    last_step: int | None = None
+
+    @property
+    def step_columns(self) -> tuple[str, ...]:
+        """Columns of the steps, those of all tags."""
+        others = (part.columns.names for part in self.part_steps)
+        return union([*(columns.names for columns in self.steps.values()), *others])
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """TensorBoard's names of all parts, the first one's first."""
+        return tuple(dict.fromkeys([self.run, *self.homes.values()]))
+
+    def home(self, tag: Tag) -> str:
+        """Return TensorBoard's name of the part that a tag is in."""
+        return self.homes.get(tag, self.run)
+
+    @property
+    def last(self) -> tuple[int, float]:
+        """Last step and latest wall time of all that was logged."""
+        series = [*self.tags.values(), *(part.series for part in self.part_steps)]
+        times = [s.max_wall_time for s in series if math.isfinite(s.max_wall_time)]
+        last = max(s.max_step for s in series) if self.last_step is None else self.last_step
+        return last, max(times, default=0.0)
+
+    def steps_by_part(self) -> dict[str, list[PartSteps]]:
+        """Return the steps tags of each part, by TensorBoard's name of it, the first part first."""
+        own = [
+            PartSteps(self.run, id_, columns, self.tags[Tag("steps", id_)])
+            for id_, columns in self.steps.items()
+        ]
+        by_part: dict[str, list[PartSteps]] = {self.run: own}
+        for part in self.part_steps:
+            by_part.setdefault(part.run, []).append(part)
+        return by_part
+
+    def without_parts(self, over: Container[str]) -> Run:
+        """Return the run without some of its parts, which TensorBoard names so."""
+        tags = {tag: series for tag, series in self.tags.items() if self.home(tag) not in over}
+        kept = {tag.id for tag in tags if tag.kind == "statistics"}
+        layouts = {id_: layout for id_, layout in self.layout.layouts.items() if id_ in kept}
+        return replace(
+            self,
+            layout=join_layouts(layouts),
+            tags=tags,
+            gradient_norms={
+                id_: columns
+                for id_, columns in self.gradient_norms.items()
+                if Tag("gradient_norms", id_) in tags
+            },
+            homes={tag: home for tag, home in self.homes.items() if home not in over},
+            part_steps=tuple(part for part in self.part_steps if part.run not in over),
+        )
+
+    def without_layouts(self, over: Container[str], ended: float) -> Run:
+        """Return the run without some of its layouts.
+
+        Args:
+            over: Their ids.
+            ended: As :attr:`ended`.
+        """
+        layouts = {id_: layout for id_, layout in self.layout.layouts.items() if id_ not in over}
+        tags = {tag: series for tag, series in self.tags.items() if tag.id not in over}
+        return replace(self, layout=join_layouts(layouts), tags=tags, ended=ended)

@@ -1,0 +1,136 @@
+"""The wire format: what the training side writes and the plugin reads. NumPy only.
+
+Every summary belongs to plugin ``adam_debug`` and holds one little-endian tensor. The first
+summary of a tag in an event file carries a JSON *content* that says what the tensor's rows and
+columns are, so that a reader needs nothing else:
+
+=========================================  ==============================  =====================
+tag                                        tensor of one event             content
+=========================================  ==============================  =====================
+``adam_debug/statistics/<layout>``         float32 [parameters, statistics]  :class:`Layout`
+``adam_debug/hyperparameters/<layout>``    float64 [groups, columns]       :class:`Columns`
+``adam_debug/histograms/<layout>/<i>``     uint8 [bytes], one block        :class:`HistogramSource`
+``adam_debug/steps/<columns>``             float64 [steps, columns]        :class:`Columns`
+``adam_debug/gradient_norms/<columns>``    float64 [steps, 1 + parameters]   :class:`Columns`
+=========================================  ==============================  =====================
+
+``<layout>`` and ``<columns>`` are short hashes of the content itself. A change in mid-run (an
+unfrozen layer, a new scalar) therefore starts a new tag and never changes the meaning of an old
+one. The event's step is the optimizer step; of ``steps`` it is the step of the last row.
+
+Readers sort by step and let the last of several equal steps win: restarts overlap.
+"""
+
+from tb_adam_plugin.schema.blocks import (
+    MOST_PARAMETERS_PER_BLOCK,
+    SparseHistograms,
+    decode_histograms,
+    encode_histograms,
+)
+from tb_adam_plugin.schema.catalogue import (
+    STATISTIC_BY_NAME,
+    STATISTICS,
+    Statistic,
+)
+from tb_adam_plugin.schema.columns import (
+    HYPERPARAMETERS,
+    OPTIONAL_STEP_COLUMNS,
+    STEP_COLUMNS,
+    Columns,
+    HistogramSource,
+)
+from tb_adam_plugin.schema.content import (
+    VERSION,
+    FormatError,
+    NewerVersionError,
+    short_hash,
+)
+from tb_adam_plugin.schema.folders import (
+    PART_FOLDER,
+    RUN_FOLDER,
+    Part,
+    numbered_folder,
+    part_of,
+)
+from tb_adam_plugin.schema.layout import (
+    Group,
+    Layout,
+    Option,
+    Parameter,
+    Unoptimized,
+)
+from tb_adam_plugin.schema.quantities import (
+    BINS,
+    BINS_PER_OCTAVE,
+    OPTIONAL_QUANTITIES,
+    QUANTITIES,
+    SPECIAL,
+    Counts,
+    Quantity,
+    bin_edges,
+    count_values,
+    state_quantity,
+)
+from tb_adam_plugin.schema.tags import (
+    PLUGIN_NAME,
+    Kind,
+    Tag,
+    parse_tag,
+)
+from tb_adam_plugin.schema.tensors import (
+    TaggedTensor,
+    gradient_norms_tensor,
+    histogram_tensors,
+    hyperparameters_tensor,
+    statistics_tensor,
+    steps_tensor,
+)
+
+__all__ = [
+    "BINS",
+    "BINS_PER_OCTAVE",
+    "HYPERPARAMETERS",
+    "MOST_PARAMETERS_PER_BLOCK",
+    "OPTIONAL_QUANTITIES",
+    "OPTIONAL_STEP_COLUMNS",
+    "PART_FOLDER",
+    "PLUGIN_NAME",
+    "QUANTITIES",
+    "RUN_FOLDER",
+    "SPECIAL",
+    "STATISTICS",
+    "STATISTIC_BY_NAME",
+    "STEP_COLUMNS",
+    "VERSION",
+    "Columns",
+    "Counts",
+    "FormatError",
+    "Group",
+    "HistogramSource",
+    "Kind",
+    "Layout",
+    "NewerVersionError",
+    "Option",
+    "Parameter",
+    "Part",
+    "Quantity",
+    "SparseHistograms",
+    "Statistic",
+    "Tag",
+    "TaggedTensor",
+    "Unoptimized",
+    "bin_edges",
+    "count_values",
+    "decode_histograms",
+    "encode_histograms",
+    "gradient_norms_tensor",
+    "histogram_tensors",
+    "hyperparameters_tensor",
+    "numbered_folder",
+    "parse_tag",
+    "part_of",
+    "short_hash",
+    "state_quantity",
+    "statistics_tensor",
+    "steps_tensor",
+]

@@ -1,0 +1,91 @@
+"""Names of columns, and of what a histograms tag holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tb_adam_plugin.schema.content import VERSION, FormatError, canonical, read_content, short_hash
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Names of a matrix's columns."""
+
+    names: tuple[str, ...]
+
+    def content(self) -> bytes:
+        """Return the names as canonical JSON."""
+        return canonical({"version": VERSION, "columns": list(self.names)})
+
+    @property
+    def id(self) -> str:
+        """A hash of the content."""
+        return short_hash(self.content())
+
+    @staticmethod
+    def from_content(content: bytes) -> Columns:
+        """Read the names from the content of a tag.
+
+        Raises:
+            NewerVersionError: If a newer version wrote it.
+            FormatError: If there are no names in it.
+        """
+        names = read_content(content).get("columns")
+        if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
+            raise FormatError("the content names no columns")
+        return Columns(tuple(names))
+
+
+HYPERPARAMETERS = Columns(("lr", "beta1", "beta2", "eps", "weight_decay"))
+
+# One row for every optimizer step. Scalars that the user records follow these columns by name.
+#   wall_time              seconds since the epoch, at the end of the step
+#   gradient_norm          L2 norm over all parameters; NaN when switched off
+#   lr                     of the first parameter group, as this step used it
+#   callback_milliseconds  what the callback cost this step, the writing of the step before included
+#   dropped_records        records given up so far because the disk did not keep up
+#   skipped_steps          steps so far that a gradient scaler made the optimizer leave out
+#   every_n_steps          interval of the records, which max_overhead may have lengthened
+STEP_COLUMNS = (
+    "step",
+    "wall_time",
+    "gradient_norm",
+    "lr",
+    "callback_milliseconds",
+    "dropped_records",
+    "skipped_steps",
+    "every_n_steps",
+)
+# Columns that are there where there is something to record, among the user's.
+#   gain_ratio             change of the loss on the same batch over Σ g·Δw, at recorded steps
+#   stale_gradient_ratio   norm of what .grad still held over that of the gradient that came, of one
+#                          parameter; the smallest since the step before
+#   wanted_every_n_steps   what every_n_steps would be without max_overhead
+#   max_overhead           largest share of the training time that recording may take
+#   gradient_norm_every_n_steps
+#                          where gradient_norm is known at multiples of this and at records alone
+OPTIONAL_STEP_COLUMNS = (
+    "gain_ratio",
+    "stale_gradient_ratio",
+    "wanted_every_n_steps",
+    "max_overhead",
+    "gradient_norm_every_n_steps",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class HistogramSource:
+    """Which parameters a histograms tag belongs to, for readers that see no layout."""
+
+    parameters: tuple[str, ...]
+    quantities: tuple[str, ...]
+
+    def content(self) -> bytes:
+        """Return the fields as canonical JSON."""
+        return canonical(
+            {
+                "version": VERSION,
+                "parameters": list(self.parameters),
+                "quantities": list(self.quantities),
+            }
+        )

@@ -1,0 +1,266 @@
+"""What the rows of the statistics and the histograms are: parameters and their groups."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from tb_adam_plugin.schema.blocks import MOST_PARAMETERS_PER_BLOCK
+from tb_adam_plugin.schema.columns import HistogramSource
+from tb_adam_plugin.schema.content import VERSION, FormatError, canonical, read_content, short_hash
+from tb_adam_plugin.schema.quantities import Quantity
+from tb_adam_plugin.schema.tags import Tag
+
+Option = bool | int | float | str | None
+
+_MOST_ELEMENTS = 2**63 - 1  # of one tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One row: a parameter tensor that the optimizer updates.
+
+    Attributes:
+        name: As ``model.named_parameters()`` says it.
+        shape: Of the whole tensor.
+        dtype: Of the weight, without ``torch.``.
+        elements_read: How many elements the histograms and the sampled statistics cover; equal to
+            :attr:`elements` where every one is read.
+        group: Index into :attr:`Layout.groups`.
+        module: Class name of the module that it belongs to, as ``Embedding``; "" if unknown.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    elements_read: int
+    group: int
+    module: str = ""
+
+    @property
+    def elements(self) -> int:
+        """Number of elements of the whole tensor."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One parameter group of the optimizer.
+
+    Attributes:
+        optimizer: Class name, as ``AdamW``.
+        options: Settings that are no numbers over time: ``amsgrad``, ``maximize``,
+            ``decoupled_weight_decay``, ``foreach``, ``fused``, ``capturable`` …
+        undefined: Statistics and quantities that this optimizer does not have. Their cells are NaN.
+        meanings: What a quantity is in this optimizer where its name alone would mislead.
+        storage: In what types the tensors of the state are stored, by quantity; several are joined
+            by commas.
+    """
+
+    optimizer: str
+    options: Mapping[str, Option]
+    undefined: tuple[str, ...] = ()
+    meanings: Mapping[str, str] = field(default_factory=dict)
+    storage: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Unoptimized:
+    """A parameter of the model that no group holds, so that no step of the optimizer changes it.
+
+    Attributes:
+        name: In the model.
+        shape: Of the whole parameter.
+        trainable: Whether it requires a gradient.
+        other_optimizer: Class name of another optimizer that holds it; "" if none was found.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    trainable: bool
+    other_optimizer: str = ""
+
+
+@dataclass(frozen=True)  # no slots: what is derived from it is computed once
+class Layout:
+    """What the rows and columns of the statistics, and the histograms, are.
+
+    Attributes:
+        parameters: Rows.
+        groups: Of the optimizer.
+        statistics: Columns, by name.
+        quantities: Of which there are histograms.
+        unoptimized: What no step changes.
+        parameters_per_block: How many parameters, one after the other, share a histograms tag.
+    """
+
+    parameters: tuple[Parameter, ...]
+    groups: tuple[Group, ...]
+    statistics: tuple[str, ...]
+    quantities: tuple[Quantity, ...]
+    unoptimized: tuple[Unoptimized, ...] = ()
+    parameters_per_block: int = 1
+
+    def content(self) -> bytes:
+        """Return the layout as canonical JSON."""
+        return self._content
+
+    @cached_property
+    def id(self) -> str:
+        """The layout's name within tags: a hash of its content."""
+        return short_hash(self._content)
+
+    @cached_property
+    def _content(self) -> bytes:
+        return canonical(
+            {
+                "version": VERSION,
+                "parameters": [
+                    [p.name, list(p.shape), p.dtype, p.elements_read, p.group]
+                    for p in self.parameters
+                ],
+                "groups": [
+                    [
+                        g.optimizer,
+                        dict(g.options),
+                        list(g.undefined),
+                        dict(g.meanings),
+                        dict(g.storage),
+                    ]
+                    for g in self.groups
+                ],
+                "statistics": list(self.statistics),
+                "quantities": [[q.name, q.signed, q.lowest_exponent] for q in self.quantities],
+                "unoptimized": [[u.name, list(u.shape), u.trainable] for u in self.unoptimized],
+                "parameters_per_block": self.parameters_per_block,
+                **(
+                    {"modules": modules}
+                    if any(modules := [p.module for p in self.parameters])
+                    else {}
+                ),
+                **(
+                    {"other_optimizers": others}
+                    if any(others := [u.other_optimizer for u in self.unoptimized])
+                    else {}
+                ),
+            }
+        )
+
+    @cached_property
+    def histogram_tags(self) -> list[tuple[str, bytes]]:
+        """Tag and content of each block of histograms."""
+        quantities = tuple(q.name for q in self.quantities)
+        names = [p.name for p in self.parameters]
+        return [
+            (
+                str(Tag("histograms", self.id, i)),
+                HistogramSource(
+                    tuple(names[first : first + self.parameters_per_block]), quantities
+                ).content(),
+            )
+            for i, first in enumerate(range(0, len(names), self.parameters_per_block))
+        ]
+
+    def block_of(self, row: int) -> tuple[int, int, int]:
+        """Say where the histograms of a parameter are stored.
+
+        Args:
+            row: Of the parameter.
+
+        Returns:
+            The block, the place of the parameter in it, and how many parameters share it.
+        """
+        block, place = divmod(row, self.parameters_per_block)
+        first = block * self.parameters_per_block
+        return block, place, min(self.parameters_per_block, len(self.parameters) - first)
+
+    @staticmethod
+    def from_content(content: bytes) -> Layout:
+        """Read a layout from the content of its tag.
+
+        Raises:
+            NewerVersionError: If a newer version wrote it.
+            FormatError: If it is no layout.
+        """
+        fields = read_content(content)
+        try:
+            modules = fields.get("modules") or [""] * len(fields["parameters"])
+            others = fields.get("other_optimizers") or [""] * len(fields["unoptimized"])
+            layout = Layout(
+                tuple(
+                    Parameter(
+                        str(name), _shape(shape), str(dtype), int(read), int(group), str(module)
+                    )
+                    for (name, shape, dtype, read, group), module in zip(
+                        fields["parameters"], modules, strict=True
+                    )
+                ),
+                tuple(
+                    Group(
+                        str(optimizer),
+                        _options(options),
+                        tuple(map(str, undefined)),
+                        _texts(meanings),
+                        _texts(storage),
+                    )
+                    for optimizer, options, undefined, meanings, storage in fields["groups"]
+                ),
+                tuple(map(str, fields["statistics"])),
+                tuple(
+                    Quantity(str(name), bool(signed), int(lowest))
+                    for name, signed, lowest in fields["quantities"]
+                ),
+                tuple(
+                    Unoptimized(str(name), _shape(shape), bool(trainable), str(other))
+                    for (name, shape, trainable), other in zip(
+                        fields["unoptimized"], others, strict=True
+                    )
+                ),
+                int(fields.get("parameters_per_block", 1)),  # version 1 has none
+            )
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise FormatError(f"not a layout: {error!r}") from error
+        _check(layout)
+        return layout
+
+
+def _check(layout: Layout) -> None:
+    """Refuse what no training has, before anything is allocated for it."""
+    if any(not 0 <= p.group < len(layout.groups) for p in layout.parameters):
+        raise FormatError("not a layout: a parameter names a group that does not exist")
+    if any(not 0 <= p.elements_read <= _MOST_ELEMENTS for p in layout.parameters):
+        raise FormatError("not a layout: a number of elements that are read is out of range")
+    for named in (layout.parameters, layout.quantities):
+        if len({item.name for item in named}) < len(named):
+            raise FormatError("not a layout: a name stands for two parameters or quantities")
+    if not 1 <= layout.parameters_per_block <= MOST_PARAMETERS_PER_BLOCK:
+        raise FormatError("not a layout: the number of parameters in a block is wrong")
+    if any(abs(q.lowest_exponent) > 150 for q in layout.quantities):
+        raise FormatError("not a layout: a quantity's bins lie outside float32")
+
+
+def _options(value: Any) -> dict[str, Option]:
+    options = dict(value)
+    for name, option in options.items():
+        if not isinstance(name, str) or not isinstance(option, Option):
+            raise TypeError(f"option {name!r} is {option!r}")
+    return options
+
+
+def _texts(value: Any) -> dict[str, str]:
+    return {str(name): str(text) for name, text in dict(value).items()}
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    shape = tuple(int(n) for n in value)
+    elements = 1
+    for n in shape:
+        if n < 0:
+            raise ValueError(f"negative size {n} in a shape")
+        elements *= n
+        if elements > _MOST_ELEMENTS:  # looked at with each size: the product stays short
+            raise ValueError("a shape of 2^63 elements or more")
+    return shape

@@ -1,0 +1,179 @@
+"""Records and diagnoses into the answers that are JSON. Pure functions."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+from tb_adam_plugin import __version__, schema
+from tb_adam_plugin.diagnosis import thresholds
+from tb_adam_plugin.diagnosis.compass import Compass, GainReading, Reading
+from tb_adam_plugin.diagnosis.diagnose import Diagnosis
+from tb_adam_plugin.diagnosis.registry import RULES
+from tb_adam_plugin.diagnosis.rule import Finding
+from tb_adam_plugin.reading.answers import Runs
+from tb_adam_plugin.reading.run import Message, Run
+from tb_adam_plugin.reading.thinning import evenly_spread
+from tb_adam_plugin.serving.packing import json_text
+
+# Points of the compass' history.
+_COMPASS_COLUMNS = 256
+_MODULE_COLUMNS = 64
+
+
+def summary(runs: Runs) -> str:
+    """Return the JSON of the ``summary`` route."""
+    return json_text(
+        {
+            "version": __version__,
+            "revision": runs.revision,
+            "runs": [_run(run) for run in runs.runs],
+            "statistics": [dataclasses.asdict(s) for s in schema.STATISTICS],
+            "messages": _messages(runs.messages),
+            "rules": [rule.id for rule in RULES],
+        }
+    )
+
+
+def findings(run: str, diagnosis: Diagnosis) -> str:
+    """Return the JSON of the ``findings`` route."""
+    return json_text(
+        {
+            "findings": [finding_fields(run, finding) for finding in diagnosis.findings],
+            "not_evaluated": [dataclasses.asdict(rule) for rule in diagnosis.not_evaluated],
+            "compass": None if diagnosis.compass is None else compass_fields(diagnosis.compass),
+            "recording": diagnosis.recording,
+        }
+    )
+
+
+def compass_fields(compass: Compass) -> dict[str, Any]:
+    """Return the readings of the learning-rate compass as JSON can say them."""
+    return {
+        **_reading(compass.run, _COMPASS_COLUMNS),
+        "text": compass.run.full_text,
+        "gain": None if compass.gain is None else _gain_reading(compass.gain),
+        "modules": [
+            {"name": reading.name, **_reading(reading, _MODULE_COLUMNS)}
+            for reading in compass.modules
+        ],
+        "calibration": {
+            "tasks": thresholds.COMPASS_TASKS,
+            "records": thresholds.COMPASS_WINDOWS,
+            "about": thresholds.COMPASS_ABOUT,
+            "cosines": thresholds.COMPASS_COSINES,
+            "factors": [_number(factor) for factor in thresholds.COMPASS_FACTORS],
+            "first_steps": thresholds.LR_TOO_HIGH_STEPS,
+            "path_steps": thresholds.LR_TOO_HIGH_PATH_STEPS,
+            "paths": thresholds.COMPASS_PATHS,
+            "path_factors": thresholds.COMPASS_PATH_FACTORS,
+            "gain_records": thresholds.GAIN_RATIO_WINDOWS,
+            "gain_ratios": thresholds.COMPASS_GAIN_RATIOS,
+            "gain_factors": [_number(factor) for factor in thresholds.COMPASS_GAIN_FACTORS],
+        },
+    }
+
+
+def _reading(reading: Reading, columns: int) -> dict[str, Any]:
+    return {
+        "text": reading.text,
+        "factor": _number(reading.factor),
+        "cosine": _number(reading.cosine),
+        **_history(reading, columns),
+    }
+
+
+def _gain_reading(reading: GainReading) -> dict[str, Any]:
+    return {
+        "text": reading.text,
+        "factor": _number(reading.factor),
+        "gain_ratio": _number(reading.gain_ratio),
+        **_history(reading, _COMPASS_COLUMNS),
+    }
+
+
+def _history(reading: Reading | GainReading, columns: int) -> dict[str, Any]:
+    kept = evenly_spread(reading.step.size, columns)
+    return {
+        "steps": reading.step[kept].tolist(),
+        "factors": [_number(value) for value in reading.factors[kept].tolist()],
+    }
+
+
+def _number(value: float) -> float | None:
+    """A number with four digits that count, or None for NaN and infinity."""
+    return float(f"{value:.4g}") if math.isfinite(value) else None
+
+
+def finding_fields(run: str, finding: Finding) -> dict[str, Any]:
+    """Return a finding as JSON can say it."""
+    return {
+        "id": f"{finding.rule}-{finding.first_step:.0f}",
+        "run": run,
+        "rule": finding.rule,
+        "severity": finding.severity,
+        "title": finding.title,
+        "text": finding.text,
+        "advice": finding.advice,
+        "reference": finding.reference,
+        "parameters": finding.parameters,
+        "from": finding.first_step,
+        "to": finding.last_step,
+        "at": finding.worst_step,
+        "value": _number(finding.value),
+        "threshold": finding.threshold,
+        "consequence_of": finding.consequence_of,
+    }
+
+
+def revision(runs: Runs) -> str:
+    """Return the JSON of the ``revision`` route."""
+    return json_text({"revision": runs.revision})
+
+
+def _run(run: Run) -> dict[str, Any]:
+    layout = run.layout
+    last_step, last_wall_time = run.last
+    return {
+        "run": run.run,
+        "name": run.name,
+        "last_step": last_step,
+        "last_wall_time": last_wall_time,
+        "parameters": [
+            {
+                "name": p.name,
+                "shape": p.shape,
+                "dtype": p.dtype,
+                "elements": p.elements,
+                "elements_read": p.elements_read,
+                "group": p.group,
+            }
+            for p in layout.parameters
+        ],
+        "groups": [
+            {
+                "optimizer": group.optimizer,
+                "options": {name: _finite(value) for name, value in group.options.items()},
+                "undefined": group.undefined,
+                "meanings": group.meanings,
+                "storage": group.storage,
+            }
+            for group in layout.groups
+        ],
+        "unoptimized": [dataclasses.asdict(u) for u in layout.newest.unoptimized],
+        "statistics": layout.statistics,
+        "quantities": [{"name": q.name, "signed": q.signed} for q in layout.quantities],
+        "step_columns": run.step_columns,
+        "gradient_norms": bool(run.gradient_norms),
+        "scalars": [scalar._asdict() for scalar in run.scalars],
+        "messages": _messages(run.messages),
+    }
+
+
+def _messages(messages: tuple[Message, ...]) -> list[dict[str, str]]:
+    return [message._asdict() for message in messages]
+
+
+def _finite(value: Any) -> Any:
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
