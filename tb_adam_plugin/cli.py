@@ -16,7 +16,7 @@ import math
 import sys
 import textwrap
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -160,12 +160,18 @@ def _print_table(run: Run, name: str) -> None:
     if run.diagnosis.compass is not None:
         reading, gain = run.diagnosis.compass.run, run.diagnosis.compass.gain
         cosine = f" (cosine {number(reading.cosine)})" if math.isfinite(reading.cosine) else ""
-        print(f"  learning rate: {reading.text}{cosine}")
+        why = f": {reading.why}" if reading.why else ""
+        print(f"  learning rate: {reading.text}{cosine}{why}")
         if gain is not None:
             print(f"  by the gain ratio: {gain.text} ({number(gain.gain_ratio)})")
+    titles = {finding.rule: finding.title for finding in reversed(findings)}
     for finding in findings:
         print(f"  {finding.severity:<7}  {_when(finding):<16}  {finding.title}")
-        for text in (finding.text, finding.advice and f"→ {finding.advice}", _cause(finding)):
+        for text in (
+            finding.text,
+            finding.advice and f"→ {finding.advice}",
+            _cause(finding, titles),
+        ):
             for line in textwrap.wrap(printable(text), _TEXT_WIDTH - 11):
                 print(f"           {line}")
     skipped = run.diagnosis.not_evaluated
@@ -185,8 +191,9 @@ def _when(finding: Finding) -> str:
     return f"step {first}" if first == last else f"steps {first}-{last}"
 
 
-def _cause(finding: Finding) -> str:
-    return f"a consequence of {finding.consequence_of}" if finding.consequence_of else ""
+def _cause(finding: Finding, titles: Mapping[str, str]) -> str:
+    cause = finding.consequence_of
+    return f"a consequence of “{titles.get(cause, cause)}”" if cause else ""
 
 
 # --- demo ---------------------------------------------------------------------------------------

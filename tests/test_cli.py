@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from event_files import event, make_layout, step_tensors, write_events
-from synthetic_runs import changed, make_run, statistic
+from synthetic_runs import changed, column, make_run, statistic
 from torch import nn
 
 from tb_adam_plugin import cli, schema
@@ -78,7 +78,31 @@ def test_a_cosine_that_is_none_is_left_out(capsys: pytest.CaptureFixture[str]) -
     diagnosis = diagnose(run)
     stored = SimpleNamespace(findings=lambda: diagnosis.findings, diagnosis=diagnosis)
     cli._print_table(cast(Run, stored), "run")
-    assert "  learning rate: cannot be told\n" in capsys.readouterr().out  # without a "(cosine"
+    told = "  learning rate: cannot be told: there is no cosine where the learning rate was near"
+    assert told in capsys.readouterr().out  # without a "(cosine"
+
+
+def test_a_consequence_names_its_cause_by_its_title(capsys: pytest.CaptureFixture[str]) -> None:
+    run = changed(
+        statistic("update_to_weight_ratio", 0.246, to_step=16),
+        statistic("momentum_gradient_cosine", 0.3, from_step=2),
+        column("loss", 50.0, from_step=30),
+    )
+    diagnosis = diagnose(run)
+    assert {"lr_too_high"} == {f.consequence_of for f in diagnosis.findings[1:]}
+    stored = SimpleNamespace(findings=lambda: diagnosis.findings, diagnosis=diagnosis)
+    cli._print_table(cast(Run, stored), "run")
+    printed = capsys.readouterr().out
+    assert "a consequence of “Learning rate too high”" in printed
+    assert "lr_too_high" not in printed
+
+
+def test_why_a_learning_rate_cannot_be_told_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    diagnosis = diagnose(changed(statistic("momentum_gradient_cosine", 0.3)))
+    stored = SimpleNamespace(findings=lambda: diagnosis.findings, diagnosis=diagnosis)
+    cli._print_table(cast(Run, stored), "run")
+    said = "cannot be told (cosine 0.3): the size of the updates does not bear the cosine out"
+    assert f"  learning rate: {said}\n" in capsys.readouterr().out
 
 
 def test_rules_that_were_not_evaluated_are_said_with_the_reason(

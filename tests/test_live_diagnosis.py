@@ -194,6 +194,23 @@ def test_what_comes_back_is_told_again() -> None:
     assert [f.rule for f in add_norm(live, 80, 60.0)] == ["gradient_spike"]
 
 
+def test_what_is_about_a_setting_is_told_once_wherever_it_is_worst() -> None:
+    live = LiveDiagnosis(None)
+    told, worst = [], []
+    for step, ratio in ((1, 0.1), (10, 0.1), (25, 0.15), (40, 0.15)):
+        statistics = np.full((1, len(NAMES)), 0.01, np.float32)
+        statistics[0, NAMES.index("weight_rms")] = 0.1
+        statistics[0, NAMES.index("update_to_weight_ratio")] = ratio
+        hyperparameters = np.array([[1e-3, 0.9, 0.999, 1e-8, 0.01]])
+        names = schema.HYPERPARAMETERS.names
+        found = live.add_record(LAYOUT, step, float(step), statistics, names, hyperparameters)
+        told += [(step, f.rule) for f in found if f.rule == "lr_too_high"]
+        assert live._diagnosis is not None
+        worst += [f.first_step for f in live._diagnosis.findings if f.rule == "lr_too_high"]
+    assert worst == [1, 16, 31]  # past where it was seen before, each time
+    assert told == [(10, "lr_too_high")]
+
+
 def test_another_layout_starts_anew() -> None:
     live = LiveDiagnosis(1000)
     add(live, 1)

@@ -44,10 +44,33 @@ def flat_loss(steps: Any) -> Any:
     return np.full(np.shape(steps), 2.3)
 
 
-def profile(decades: float) -> list[float]:
-    """Gradient RMS of six weights of one RMS each, so that sensitivity grows with depth."""
+def profile(decades: float, last: float = 0.0) -> list[float]:
+    """Gradient RMS of six weights of one RMS each, so that sensitivity grows with depth.
+
+    Args:
+        decades: From the first to the last.
+        last: By how many more the last one alone stands apart.
+    """
     elements = [4096] * 5 + [640]
-    return [10 ** (decades * i / 5) / n for i, n in enumerate(elements)]
+    return [10 ** (decades * i / 5 + last * (i == 5)) / n for i, n in enumerate(elements)]
+
+
+def recurrent(module: str, name: str = "rnn.weight_hh_l0") -> Change:
+    """Make the fourth weight one of a recurrent layer."""
+
+    def change(run: RecordedRun) -> RecordedRun:
+        parameters = (
+            replace(p, name=name, shape=(256, 64), module=module)
+            if p.name == "layers.3.weight"
+            else p
+            for p in run.parameters
+        )
+        return replace(run, parameters=tuple(parameters))
+
+    return change
+
+
+DEAD_GATES: list[Change] = [statistic("dead_row_fraction", 0.95, of=["layers.3.weight"])]
 
 
 _LOW_BETA2 = hyperparameter("beta2", 0.3)
@@ -109,6 +132,7 @@ ZERO: list[Change] = [
 VANISHING: list[Change] = [
     statistic("gradient_rms", profile(3.0), of=MATRICES),
     statistic("weight_rms", 1.0, of=MATRICES, from_step=2),
+    column("loss", flat_loss),
 ]
 
 
@@ -148,6 +172,7 @@ PLANTED: Mapping[str, Sequence[Change]] = {
     "beta2_too_low": [statistic("second_moment_flicker", 0.4), _LOW_BETA2],
     "lr_too_high": TOO_FAST,
     "beta1_too_high": [hyperparameter("beta1", 0.999)],
+    "weight_decay_overshoots": [hyperparameter("weight_decay", 1500.0)],
     "weight_decay_too_strong": DECAY,
     "lr_decayed_early": [column("lr", 1e-6, from_step=200)],
     "clip_always": CLIPPED,
@@ -174,7 +199,10 @@ PLANTED: Mapping[str, Sequence[Change]] = {
     "parameter_without_gradient": [
         statistic("zero_gradient_fraction", NAN, of=["layers.1.bias"]),
     ],
-    "rare_rows": [statistic("dead_row_fraction", 0.95, of=["embedding.weight"])],
+    "rare_rows": [
+        statistic("dead_row_fraction", 0.95, of=["embedding.weight"]),
+        hyperparameter("weight_decay", 0.5),
+    ],
     "bimodal_update": [statistic("update_bimodality", 0.6)],
     "plateau": [column("loss", flat_loss)],
 }
@@ -364,6 +392,16 @@ NEAR: Sequence[tuple[str, str, Sequence[Change]]] = [
     ),
     ("lr_too_high", "later", [statistic("update_to_weight_ratio", 0.2, from_step=60)]),
     ("lr_too_high", "biases alone", [statistic("update_to_weight_ratio", 0.2, of=BIASES)]),
+    ("weight_decay_overshoots", "shrinks", [hyperparameter("weight_decay", 990.0)]),
+    (
+        "weight_decay_overshoots",
+        "passes through the moments",
+        [
+            hyperparameter("weight_decay", 1500.0),
+            optimizer("Adam", decoupled_weight_decay=False),
+        ],
+    ),
+    ("weight_decay_too_strong", "overshoots", [*DECAY, hyperparameter("weight_decay", 1500.0)]),
     ("weight_decay_too_strong", "weaker", [statistic("weight_decay_ratio", 0.4)]),
     ("weight_decay_too_strong", "first steps", [statistic("weight_decay_ratio", 3.0, to_step=20)]),
     (
@@ -399,6 +437,8 @@ NEAR: Sequence[tuple[str, str, Sequence[Change]]] = [
     ("dead_units", "as in healthy networks", [statistic("dead_row_fraction", 0.5)]),
     ("dead_units", "few units", [statistic("dead_row_fraction", 0.75, of=["head.weight"])]),
     ("dead_units", "embedding", [statistic("dead_row_fraction", 0.9, of=["embedding.weight"])]),
+    ("dead_units", "gates of an LSTM", [*DEAD_GATES, recurrent("LSTM")]),
+    ("dead_units", "gates of what is not known", [*DEAD_GATES, recurrent("")]),
     ("dead_units", "short", [statistic("dead_row_fraction", 0.9, only=range(9, 16))]),
     ("dead_units", "first steps", [statistic("dead_row_fraction", 0.9, to_step=20)]),
     (
@@ -410,6 +450,11 @@ NEAR: Sequence[tuple[str, str, Sequence[Change]]] = [
         "vanishing_gradient",
         "not layer by layer",
         [*VANISHING, statistic("gradient_rms", 1.0, of=["layers.1.weight", "layers.2.weight"])],
+    ),
+    (
+        "vanishing_gradient",
+        "the last one stands apart",
+        [*VANISHING, statistic("gradient_rms", profile(0.6, last=2.0), of=MATRICES)],
     ),
     (
         "vanishing_gradient",
@@ -530,8 +575,25 @@ NEAR: Sequence[tuple[str, str, Sequence[Change]]] = [
         [statistic("zero_gradient_fraction", 1.0, of=["layers.1.weight"])],
     ),
     ("parameter_without_gradient", "nothing has one", [statistic("zero_gradient_fraction", 1.0)]),
-    ("rare_rows", "other weights", [statistic("dead_row_fraction", 0.95, of=LAYERS)]),
-    ("rare_rows", "most are used", [statistic("dead_row_fraction", 0.7, of=["embedding.weight"])]),
+    (
+        "rare_rows",
+        "other weights",
+        [statistic("dead_row_fraction", 0.95, of=LAYERS), hyperparameter("weight_decay", 0.5)],
+    ),
+    (
+        "rare_rows",
+        "most are used",
+        [
+            statistic("dead_row_fraction", 0.7, of=["embedding.weight"]),
+            hyperparameter("weight_decay", 0.5),
+        ],
+    ),
+    ("rare_rows", "decay takes next to nothing", PLANTED["rare_rows"][:1]),
+    (
+        "rare_rows",
+        "no decay",
+        [*PLANTED["rare_rows"], hyperparameter("weight_decay", 0.0)],
+    ),
     ("bimodal_update", "healthy", [statistic("update_bimodality", 0.08)]),
     ("bimodal_update", "first steps", [statistic("update_bimodality", 1.0, to_step=20)]),
     (
@@ -1271,7 +1333,8 @@ def test_rows_of_what_may_be_a_table_are_asked_about() -> None:
     rare = [statistic("dead_row_fraction", 1.0, of=["layers.3.weight"])]
     assert found(changed(*rare))["dead_units"].severity == "error"
     assert found(changed(*rare, renamed("prototypes")))["dead_units"].severity == "info"
-    assert set(found(changed(*rare, renamed("vq.codebook")))) == {"rare_rows"}
+    decaying = hyperparameter("weight_decay", 0.5)
+    assert set(found(changed(*rare, decaying, renamed("vq.codebook")))) == {"rare_rows"}
 
 
 def test_eps_of_adadelta_is_not_judged() -> None:
@@ -1305,6 +1368,207 @@ def test_a_parameter_that_another_optimizer_holds_is_no_alarm() -> None:
 
 def test_steps_that_nobody_counts_are_no_alarm() -> None:
     assert found(changed(statistic("state_step", NAN))) == {}
+
+
+# --- what has ended, and what is no fault -------------------------------------------------------
+
+
+def test_gradients_that_vanish_while_the_loss_falls_are_a_question() -> None:
+    still = found(changed(*VANISHING))["vanishing_gradient"]
+    assert (still.severity, still.title) == ("warning", "Gradients vanish towards the first layers")
+    assert "becomes 1000 times less sensitive" in still.text
+    falls = found(changed(*VANISHING[:2]))["vanishing_gradient"]
+    assert (falls.severity, falls.title[-1]) == ("info", "?")
+    assert "It falls all the same, from 2.3 to 0.28." in falls.text
+    healed = statistic("gradient_rms", 1e-3, of=MATRICES, from_step=200)
+    ended = found(changed(*VANISHING[:2], healed))["vanishing_gradient"]
+    assert (ended.severity, ended.last_step, ended.advice) == ("info", 190, "")
+    assert "Up to step 190 the loss was less sensitive" in ended.text
+    assert "That has ended, and the loss fell from 2.3 to 0.83 meanwhile." in ended.text
+    late = found(changed(*VANISHING, healed))["vanishing_gradient"]
+    assert late.severity == "warning"
+    assert "layer by layer up to step 190, where that ended." in late.text
+
+
+def test_gradients_that_vanish_twice_are_one_finding() -> None:
+    healed = statistic("gradient_rms", 1e-3, of=MATRICES, from_step=200, to_step=300)
+    findings = diagnose(changed(*VANISHING, healed)).findings
+    (vanishing,) = (f for f in findings if f.rule == "vanishing_gradient")
+    assert (vanishing.first_step, vanishing.last_step) == (1, 500)
+
+
+def test_gradients_vanish_as_a_consequence_of_a_high_learning_rate() -> None:
+    findings = found(changed(*TOO_FAST, *VANISHING))
+    assert findings["lr_too_high"].consequence_of is None
+    assert findings["vanishing_gradient"].consequence_of == "lr_too_high"
+
+
+def test_rows_of_a_recurrent_layer_without_gates_are_units() -> None:
+    for module, name in (("RNN", "rnn.weight_hh_l0"), ("RNNCell", "cell.weight_ih")):
+        assert "dead_units" in found(changed(*DEAD_GATES, recurrent(module, name)))
+    for module, name in (("GRUCell", "cell.weight_ih"), ("MyLSTM", "lstm.hidden.weight")):
+        assert "dead_units" not in found(changed(*DEAD_GATES, recurrent(module, name)))
+
+
+def test_units_that_learn_again_are_spoken_of_in_the_past() -> None:
+    def dead(to_step: float) -> Finding:
+        gone = statistic("dead_row_fraction", 0.75, of=["layers.3.weight"], to_step=to_step)
+        return found(changed(gone))["dead_units"]
+
+    assert "from step 30 to 200: they learned nothing meanwhile." in dead(200).text
+    assert "they learn nothing any more." in dead(460).text  # as near to the end as one stretch is
+
+
+def test_a_question_that_has_ended_does_not_silence_the_compass() -> None:
+    slow = statistic("momentum_gradient_cosine", 0.1), statistic("update_to_weight_ratio", 1.5e-3)
+
+    def reading(to_step: float) -> str:
+        gone = statistic("dead_row_fraction", 0.75, of=["layers.3.weight"], to_step=to_step)
+        diagnosis = diagnose(changed(*slow, gone))
+        assert diagnosis.findings[0].title == "Are these units dead?"
+        assert diagnosis.compass is not None
+        return diagnosis.compass.run.text
+
+    assert reading(200) == "about 3× too low"
+    assert reading(500) == "no reading: see “Are these units dead?” first"
+
+
+def test_what_may_be_no_fault_is_no_cause() -> None:
+    stale = statistic("gradient_surprise", 0.01, from_step=100)
+
+    def cause(fraction: float) -> str | None:
+        dead = statistic("dead_row_fraction", fraction, of=["layers.3.weight"])
+        return found(changed(stale, dead))["stale_second_moment"].consequence_of
+
+    assert cause(0.75) is None
+    assert cause(0.95) == "dead_units"
+
+
+def test_decay_that_overshoots_is_said_as_what_it_does() -> None:
+    grows = diagnose(
+        changed(
+            hyperparameter("weight_decay", 2500.0),
+            *DECAY,
+            *PLANTED["gradient_spike"],
+            column("loss", 50.0, from_step=100),
+            statistic("nonfinite_count", 3.0, of=["head.weight"], from_step=400),
+        )
+    )
+    first, *others = grows.findings
+    assert (first.rule, first.severity) == ("weight_decay_overshoots", "error")
+    assert "by 1 - lr · weight_decay = 1 - 1e-3 · 2500 = -1.5" in first.text
+    assert first.text.endswith("change sign at every step, and grow.")
+    assert first.advice.startswith("Try a weight_decay of 0.01 to 0.1")
+    assert {f.rule for f in others} == {"gradient_spike", "loss_blowup", "nonfinite"}
+    assert {f.consequence_of for f in others} == {"weight_decay_overshoots"}
+    flips = found(changed(hyperparameter("weight_decay", 1500.0)))["weight_decay_overshoots"]
+    assert "= -0.5: weights change sign at every step, and forget what they hold." in flips.text
+    assert grows.compass is not None
+    assert grows.compass.run.text == "no reading: see “Weight decay overshoots” first"
+
+
+def test_decay_of_one_group_overshoots_by_itself() -> None:
+    finding = found(changed(hyperparameter("weight_decay", 1500.0, group=1)))
+    assert finding["weight_decay_overshoots"].parameters == tuple(BIASES)
+    jumped = [hyperparameter("lr", 200.0, from_step=200), column("lr", 200.0, from_step=200)]
+    findings = found(changed(*jumped))
+    assert findings["weight_decay_overshoots"].consequence_of == "lr_jump"
+    assert "Lower the learning rate (200)" in findings["weight_decay_overshoots"].advice
+
+
+def test_decay_mainly_shrinks_weights_only_where_the_update_is_along_them() -> None:
+    along = statistic("update_weight_cosine", -0.95)
+    assert "mainly shrinks" in found(changed(*DECAY, along))["weight_decay_too_strong"].text
+    balanced = found(changed(*DECAY, hyperparameter("weight_decay", 200.0)))
+    said = "what a step adds is gone again after about 5 steps."
+    assert said in balanced["weight_decay_too_strong"].text
+    coupled = optimizer("Adam", decoupled_weight_decay=False)
+    assert "takes away again" in found(changed(*DECAY, coupled))["weight_decay_too_strong"].text
+
+
+def test_no_clip_limit_is_taken_from_what_has_diverged() -> None:
+    diverged = [
+        column("gradient_norm", lambda t: 1e13 * np.exp(0.2 * (t % 3)), from_step=100),
+        column("loss", 1e9, from_step=100),
+    ]
+    spike = found(changed(*diverged))["gradient_spike"]
+    assert "Clip the gradient norm to 2 (twice the median)" in spike.advice
+    # What lasts from the start is still limited by the steps before the loss blew up.
+    clipped = [
+        column("gradient_norm", 1e-3),
+        column("gradient_norm_before_clip", 40.0),
+        column("gradient_norm_before_clip", 1e13, from_step=200),
+        column("loss", 1e9, from_step=200),
+        statistic("epsilon_10_fraction", 0.9),
+    ]
+    assert "Try max_norm 80, twice" in found(changed(*clipped))["clip_always"].advice
+
+
+def test_updates_of_one_size_say_nothing_where_beta2_makes_them() -> None:
+    signs = [*PLANTED["bimodal_update"], hyperparameter("beta2", 0.0)]
+    assert "bimodal_update" not in found(changed(*signs))
+    assert "beta2 is 0" in not_evaluated(diagnose(changed(*signs)))["bimodal_update"]
+    low = [*PLANTED["bimodal_update"], *PLANTED["beta2_too_low"], hyperparameter("beta2", 0.6)]
+    assert found(changed(*low))["bimodal_update"].consequence_of == "beta2_too_low"
+
+
+def test_the_first_steps_that_are_named_are_those_of_the_finding() -> None:
+    first = statistic("update_to_weight_ratio", 0.01, to_step=8)
+    later = statistic("update_to_weight_ratio", 0.246, from_step=10, to_step=20)
+    finding = found(changed(first, later))["lr_too_high"]
+    assert (finding.first_step, finding.last_step) == (11, 20)
+    assert finding.text.startswith("Over the 10 steps up to step 20 the updates")
+    at_once = statistic("update_to_weight_ratio", 0.5, to_step=8)
+    fast = found(changed(lambda _: make_run(every=1), at_once))["lr_too_high"]
+    assert (fast.first_step, fast.last_step) == (1, 10)
+    assert fast.text.startswith("Over the first 10 steps the updates")
+
+
+def test_a_loss_that_rose_a_little_gets_the_value_of_the_compass() -> None:
+    bearable = statistic("update_to_weight_ratio", 0.2, to_step=16)
+    rose = column("loss", 2.3 * 1.2, from_step=2, to_step=12)
+    diagnosis = diagnose(changed(bearable, rose))
+    (asked,) = diagnosis.findings
+    assert asked.title == "Is the learning rate too high?"
+    assert "and the loss rose at first, to 2.8." in asked.text
+    assert asked.advice.startswith("Try lr 1e-4 instead of 1e-3, or a warm-up")
+    assert diagnosis.compass is not None
+    assert diagnosis.compass.run.text == "about 10× too high"
+    # And where it did not, neither has a value.
+    other = diagnose(changed(bearable))
+    assert other.findings[0].advice.startswith("If the loss rises at first, try a third of it")
+    assert other.compass is not None
+    assert other.compass.run.text == "cannot be told"
+
+
+def test_nothing_is_about_right_beside_the_question_whether_it_is_too_high() -> None:
+    bearable = statistic("update_to_weight_ratio", 0.09, to_step=16)
+    agree = statistic("momentum_gradient_cosine", 0.06)
+    diagnosis = diagnose(changed(bearable, agree))
+    assert [f.rule for f in diagnosis.findings] == ["lr_too_high"]
+    assert diagnosis.compass is not None
+    assert diagnosis.compass.run.text == "no reading: see “Is the learning rate too high?” first"
+
+
+def test_clipping_begins_with_the_first_step_of_its_window() -> None:
+    for rule in ("clip_always", "clip_constant"):
+        whole = found(changed(*PLANTED[rule]))[rule]
+        assert (whole.first_step, whole.last_step) == (1, 500), rule
+    since = [column("gradient_norm_before_clip", 1.0, to_step=200)]
+    later = found(changed(*CLIPPED, *since))["clip_always"]
+    assert 199 <= later.first_step <= 202  # of a window 95 % have to be clipped
+    # A window and nineteen more steps are as many as it needs, two of a window not clipped.
+    for last, known in ((67, True), (66, False)):
+        short = [column("gradient_norm_before_clip", 1.0, from_step=last + 1)]
+        assert ("clip_always" in found(changed(*CLIPPED, *short))) == known
+
+
+def test_rare_rows_are_asked_about_where_decay_moves_them() -> None:
+    rare = PLANTED["rare_rows"][:1]
+    taken = found(changed(*PLANTED["rare_rows"]))["rare_rows"]
+    assert "weight decay has taken 22 % of a row that was never used" in taken.text
+    coupled = found(changed(*rare, optimizer("Adam", decoupled_weight_decay=False)))["rare_rows"]
+    assert "weight decay moves them by full steps" in coupled.text
 
 
 # --- what is advised ----------------------------------------------------------------------------
@@ -1406,7 +1670,8 @@ def test_an_embedding_is_known_by_its_module_or_else_by_its_name() -> None:
 
         return change
 
-    assert set(found(changed(of_module("EmbeddingBag"), rare))) == {"rare_rows"}
+    decaying = hyperparameter("weight_decay", 0.5)
+    assert set(found(changed(of_module("EmbeddingBag"), rare, decaying))) == {"rare_rows"}
     assert set(found(changed(of_module(""), rare))) == {"dead_units"}
     patches = [*PLANTED["rare_rows"], lambda run: replace(run, parameters=tuple(
         replace(p, module="Conv2d") for p in run.parameters))]  # fmt: skip

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from tb_adam_plugin import schema
 from tb_adam_plugin.diagnosis.diagnose import Diagnosis, diagnose
 from tb_adam_plugin.diagnosis.recorded_run import RecordedRun
-from tb_adam_plugin.diagnosis.registry import STATISTICS_NEEDED
+from tb_adam_plugin.diagnosis.registry import RULES, STATISTICS_NEEDED
 from tb_adam_plugin.diagnosis.rule import SEVERITIES, Finding
 
 from ..write.step_rows import StepRows
@@ -21,6 +21,8 @@ from ..write.step_rows import StepRows
 _MOST_RECORDS = 512
 _MOST_STEPS = 65_536
 _KEPT_AT_START = 16
+# Rules about a setting, which does not end where its steps do.
+_ONCE = frozenset(rule.id for rule in RULES if rule.once)
 
 
 class LiveDiagnosis:
@@ -106,11 +108,9 @@ class LiveDiagnosis:
 
     def _is_new(self, finding: Finding) -> bool:
         rank, told = SEVERITIES.index(finding.severity), self._told.get(finding.rule)
-        if (
-            told is not None
-            and rank >= told
-            and finding.first_step <= self._seen.get(finding.rule, -np.inf)
-        ):
+        seen = self._seen.get(finding.rule, -np.inf)
+        goes_on = finding.first_step <= seen or (finding.rule in _ONCE and seen > -np.inf)
+        if told is not None and rank >= told and goes_on:
             return False
         self._told[finding.rule] = rank if told is None else min(rank, told)
         return True

@@ -15,8 +15,9 @@ import { html, icon, useState } from './ui.js';
  * @property {number[]} marks what was calibrated between the ends
  */
 
-const WHAT =
-  'Gradients that agree with exp_avg say that steps could be longer. Roughly, and about the training loss only.';
+const LONGER = 'Gradients that agree with exp_avg say that steps could be longer.';
+const SHORTER = 'First updates that moved the weights far, while the loss rose, say that steps should be shorter.';
+const ROUGHLY = 'Roughly, and about the training loss only.';
 const BLIND =
   'Above the best learning rate the cosine says nothing: “too high” is read from the size of the first updates alone.';
 const GAIN =
@@ -27,9 +28,10 @@ const [WIDTH, HEIGHT] = [100, 24];
 export function Compass({ compass }) {
   const [open, setOpen] = useState(false);
   const scale = scaleOf(compass.calibration);
+  const what = basisOf(compass, scale);
   return html`<section class="compass" aria-label="Learning-rate compass">
     <div class="compass-head">
-      <button title=${`${WHAT} ${BLIND}`} aria-expanded=${open} onClick=${() => setOpen(!open)}>
+      <button title=${`${what} ${BLIND}`} aria-expanded=${open} onClick=${() => setOpen(!open)}>
         ${icon(open ? 'down' : 'right')}<span>Learning rate: ${compass.text}</span>
       </button>
       <${Gauge} name="the run" reading=${compass} scale=${scale} />
@@ -51,7 +53,7 @@ export function Compass({ compass }) {
           html`<p>${GAIN}</p>
             <${History} name="the run by the gain ratio" reading=${compass.gain} scale=${scale} />`
         }
-        <p>${WHAT} On small data judge by the validation loss first.</p>
+        <p>${what} On small data judge by the validation loss first.</p>
         <ul>
           ${compass.modules.map(
             (reading) => html`<li key=${reading.name}>
@@ -66,6 +68,12 @@ export function Compass({ compass }) {
       </div>`
     }
   </section>`;
+}
+
+/** What a reading goes by. @param {Pick<Needle, 'factor'>} reading @param {Scale} scale */
+export function basisOf({ factor }, { about: [low, high] }) {
+  const basis = [factor !== null && factor >= high ? [] : [LONGER], factor !== null && factor <= low ? [] : [SHORTER]];
+  return [...basis.flat(), ROUGHLY].join(' ');
 }
 
 /** A pointer on the scale; neither where nothing can be told. @param {{name: string, reading: Needle, scale: Scale}} props */

@@ -38,6 +38,11 @@ _COSINE = "momentum_gradient_cosine"
 _RATIO = "update_to_weight_ratio"
 
 CANNOT_BE_TOLD = "cannot be told"
+# Why.
+FADED = "gradients have become small beside √v̂"
+BORNE = "the first updates were large, and no loss rose"
+NOT_BORNE_OUT = "the size of the updates does not bear the cosine out"
+NO_COSINE = "there is no cosine where the learning rate was near its peak"
 NOT_ENOUGH_DATA = "not enough data"
 STILL_RISES = "cannot be told: it still rises"
 
@@ -47,7 +52,7 @@ _ALARMS_INSTEAD = frozenset({
     "eps_rounds_to_zero", "second_moment_underflow", "steps_skipped", "init_too_small",
     "init_too_large", "lr_too_high", "lr_decayed_early", "lost_updates", "weight_decay_too_strong",
     "beta1_too_high", "eps_dominates", "eps_influences", "second_moment_frozen", "loss_blowup",
-    "nonfinite",
+    "nonfinite", "weight_decay_overshoots",
 })  # fmt: skip
 # Findings, questions among them, whose advice is a lower learning rate, and a higher one.
 TOWARDS_LOWER = frozenset({
@@ -68,6 +73,7 @@ class Reading:
         cosine: Of exp_avg and the next gradient, median of the last records.
         step: float64 ``[records]``: those of the history.
         factors: float64 ``[records]``: the needle over time, NaN where nothing can be told.
+        why: Why it cannot be told, in a few words; "" where it can, or the text says it.
     """
 
     name: str
@@ -76,6 +82,12 @@ class Reading:
     cosine: float
     step: Float64s
     factors: Float64s
+    why: str = ""
+
+    @property
+    def full_text(self) -> str:
+        """The text, and why it cannot be told."""
+        return f"{self.text}: {self.why}" if self.why else self.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +146,7 @@ def read_compass(signals: Signals, findings: Sequence[Finding] = ()) -> Compass 
     modules = tuple(_readings(signals, list(by_module), members, kept))
     gain = _gain_reading(signals)
     return Compass(
-        _beside(run, findings),
+        _beside(run, findings, at_run=True),
         tuple(_beside(reading, findings) for reading in modules),
         gain and _beside(gain, findings),
     )
@@ -143,18 +155,29 @@ def read_compass(signals: Signals, findings: Sequence[Finding] = ()) -> Compass 
 _AnyReading = TypeVar("_AnyReading", Reading, GainReading)
 
 
-def _beside(reading: _AnyReading, findings: Sequence[Finding]) -> _AnyReading:
-    """A reading, or none where a finding says more, or the opposite."""
+def _beside(
+    reading: _AnyReading, findings: Sequence[Finding], *, at_run: bool = False
+) -> _AnyReading:
+    """A reading, or none where a finding says more, or the opposite.
+
+    Args:
+        reading: Of the run or of a block.
+        findings: Beside it.
+        at_run: Whether it is read of the same weights as the findings are about.
+    """
     for finding in findings:
         alarm = finding.severity != "info" and finding.rule in _ALARMS_INSTEAD
         too_low = reading.factor < 1 / thresholds.COMPASS_ABOUT
         opposite = (finding.rule in TOWARDS_LOWER and too_low) or (
             finding.rule in _TOWARDS_HIGHER and reading.factor > 0 and not too_low
         )
-        if alarm or opposite:
+        right = reading.factor > 0 and off_by(reading.factor) < thresholds.COMPASS_ABOUT
+        doubted = at_run and finding.rule == "lr_too_high" and right
+        if alarm or opposite or doubted:
             nothing = np.full(reading.factors.shape, np.nan)
             text = f"no reading: see “{finding.title}” first"
-            return replace(reading, text=text, factor=float("nan"), factors=nothing)
+            silent = replace(reading, text=text, factor=float("nan"), factors=nothing)
+            return replace(silent, why="") if isinstance(silent, Reading) else silent
     return reading
 
 
@@ -192,13 +215,17 @@ def _readings(
     ratio = _recent(signals, counts, _medians(signals, _RATIO, members), kept)
     growth = _recent(signals, counts, _growth(signals, members), kept)
     factors = factor_of_cosine(cosine)
-    factors[surprise < thresholds.LR_TOO_LOW_SURPRISE] = np.nan  # training is done, not slow
+    faded = surprise < thresholds.LR_TOO_LOW_SURPRISE
+    factors[faded] = np.nan  # training is done, not slow
     early = _early_factors(signals, members)
     # Large first updates fill v, which hides the learning rate for long. Some networks bear them.
     hidden = (early > thresholds.COMPASS_ABOUT) & ~(cosine > thresholds.COMPASS_COSINES[1])
-    factors = np.where(hidden, early if _loss_rose(signals) else np.nan, factors)
+    factors = np.where(hidden, early if loss_rose(signals) else np.nan, factors)
     factors[~hidden & ~_is_borne_out(factors, ratio, growth)] = np.nan
     factors[~counts[kept]] = np.nan
+    why = np.select(
+        [np.isnan(cosine), hidden, faded], [NO_COSINE, BORNE, FADED], default=NOT_BORNE_OUT
+    )
     few = count_windows(signals.run.step, counts) < thresholds.COMPASS_WINDOWS
     unread = STILL_RISES if signals.is_warming_up else NOT_ENOUGH_DATA
     if few:
@@ -215,20 +242,34 @@ def _readings(
             float(cosine[last, i]),
             step,
             factors[:, i],
+            "" if few or factors[last, i] > 0 else str(why[last, i]),
         )
         for i, name in enumerate(names)
     ]
 
 
-def _loss_rose(signals: Signals) -> bool:
+def loss_rose(signals: Signals) -> bool:
     """Whether the loss rose in the first steps, as it does where they were too long."""
+    return highest_early_loss(signals) > 0
+
+
+def highest_early_loss(signals: Signals) -> float:
+    """What the loss rose to in the first steps, a mean of several; 0 if it did not rise."""
     early = signals.steps <= signals.warmup_end + thresholds.LR_TOO_HIGH_STEPS
     loss = signals.column("loss")[early]
     later, steps = loss[1:][~np.isnan(loss[1:])], thresholds.LR_TOO_HIGH_LOSS_STEPS
     if later.size < steps:
-        return False
-    highest = np.lib.stride_tricks.sliding_window_view(later, steps).mean(axis=1).max()
-    return bool(highest > thresholds.COMPASS_LOSS_ROSE * loss[0] > 0)
+        return 0.0
+    highest = float(np.lib.stride_tricks.sliding_window_view(later, steps).mean(axis=1).max())
+    return highest if highest > thresholds.COMPASS_LOSS_ROSE * loss[0] > 0 else 0.0
+
+
+def factor_of_first_steps(signals: Signals) -> float:
+    """Times too high that the run's needle says by the first steps; NaN where it says nothing."""
+    if not signals.is_known(_COSINE) or not loss_rose(signals):
+        return float("nan")
+    factor = float(_early_factors(signals, [signals.run.weights_or_matrices])[0])
+    return rounded(factor) if factor > thresholds.COMPASS_ABOUT else float("nan")
 
 
 def _counted(signals: Signals) -> Flags:
@@ -306,12 +347,20 @@ def in_words(factor: float, *, at_peak: bool = False) -> str:
     """
     if not factor > 0:
         return CANNOT_BE_TOLD
-    off = max(factor, 1 / factor)
     where = " at its peak" if at_peak else ""
-    if off < thresholds.COMPASS_ABOUT:
+    if off_by(factor) < thresholds.COMPASS_ABOUT:
         return f"about right{where}"
-    rounded = next((n for n in (3, 10, 30) if off < n * np.sqrt(3)), 100)
-    return f"about {rounded}× too {'high' if factor > 1 else 'low'}{where}"
+    return f"about {rounded(factor):.0f}× too {'high' if factor > 1 else 'low'}{where}"
+
+
+def off_by(factor: float) -> float:
+    """How many times the best learning rate is away, whichever side it is on."""
+    return max(factor, 1 / factor)
+
+
+def rounded(factor: float) -> float:
+    """The same, as the gauge says it."""
+    return next((n for n in (3.0, 10.0, 30.0) if off_by(factor) < n * np.sqrt(3)), 100.0)
 
 
 def _recent(signals: Signals, counts: Flags, values: Values, kept: Indices) -> Float64s:

@@ -21,6 +21,7 @@ from .rule import (
     NotEvaluated,
     Rule,
     Severity,
+    is_over,
     together,
 )
 from .signals import Signals
@@ -76,7 +77,8 @@ def diagnose(
             else:
                 findings += found
         explained = tuple(_with_causes(_of_one_mind(findings), rules))
-        compass = read_compass(signals, explained) if with_compass else None
+        speaking = [finding for finding in explained if not _has_ended(finding, rules, signals)]
+        compass = read_compass(signals, speaking) if with_compass else None
     recording = thinned_records(signals.run)
     return Diagnosis(explained, tuple(not_evaluated), compass, signals, recording)
 
@@ -185,6 +187,13 @@ def _finding(rule: Rule, evidence: Evidence) -> Finding:
     )
 
 
+def _has_ended(finding: Finding, rules: Sequence[Rule], signals: Signals) -> bool:
+    """Whether a question is about what is over; what is about a setting does not end."""
+    once = {rule.id for rule in rules if rule.once}
+    over = finding.severity == "info" and is_over(finding.last_step, signals.run)
+    return over and finding.rule not in once
+
+
 def _of_one_mind(findings: Sequence[Finding]) -> list[Finding]:
     """Leave no two findings that would change the learning rate in opposite directions.
 
@@ -202,9 +211,11 @@ def _of_one_mind(findings: Sequence[Finding]) -> list[Finding]:
 def _with_causes(findings: Sequence[Finding], rules: Sequence[Rule]) -> list[Finding]:
     """Say what explains what; a cause is as severe as the worst of its consequences.
 
-    A question explains no alarm, and comes after all of them.
+    A question explains no alarm, and comes after all of them. One that asks whether there is a
+    fault at all explains nothing.
     """
     explains = {rule.id: rule.explains for rule in rules}
+    questions = {(rule.id, rule.question) for rule in rules if rule.question}
     explained: list[Finding] = []
     for finding in _causes_first(findings, explains):
         cause = next(
@@ -214,6 +225,7 @@ def _with_causes(findings: Sequence[Finding], rules: Sequence[Rule]) -> list[Fin
                 if finding.rule in explains[other.rule]
                 and other.first_step <= finding.last_step
                 and (other.severity != "info" or finding.severity == "info")
+                and (other.rule, other.title) not in questions
             ),
             None,
         )

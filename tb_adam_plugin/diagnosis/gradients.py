@@ -402,7 +402,8 @@ def _spike_message(e: Evidence) -> str:
     where = f" in {named(e.names, s.run.names)}" if e.names else ""
     several = f" {e.points} steps of this kind; the largest:" if e.points > 1 else ""
     beta2 = s.hyperparameter_now("beta2")
-    memory = f" for up to {1 / (1 - beta2):,.0f} steps" if 0 < beta2 < 1 else ""
+    # One that forgets at once is not too large for long.
+    memory = f" for up to {1 / (1 - beta2):,.0f} steps" if 0.5 < beta2 < 1 else ""
     follows = (
         "Clipping left the optimizer no more than usual."
         if _is_clipped(e)
@@ -412,12 +413,23 @@ def _spike_message(e: Evidence) -> str:
     return f"{several} Step {step(e.worst_step)} had a gradient {size}{where}. {follows}".strip()
 
 
+def _blew_up_at(signals: Signals) -> float:
+    """The first step of which the loss or the norm says that training had gone; else infinity.
+
+    What gradients are like from there on is no measure of what they should be.
+    """
+    gone = signals.steps[signals.smooth_loss > signals.blowup_limit]
+    bad = _nonfinite_steps(signals)
+    return float(min(gone.min(initial=np.inf), bad.min(initial=np.inf)))
+
+
 def _spike_advice(e: Evidence) -> str:
     batch = f"Look at the batch of step {step(e.worst_step)}."
     if _is_clipped(e):
         return batch
     norm = e.signals.column("gradient_norm")
-    usual = norm[np.isfinite(norm) & (norm > 0)]
+    before = norm[e.signals.steps < min(e.first_step, _blew_up_at(e.signals))]
+    usual = before[np.isfinite(before) & (before > 0)]
     here = norm[e.signals.steps == e.worst_step]
     limit = one_digit(2 * float(np.median(usual))) if usual.size else float("nan")
     # One weight may spike while the norm of all of them is as usual: no limit would touch that.
@@ -470,14 +482,25 @@ def _clip_always(signals: Signals) -> Condition | str:
     share = np.zeros(coefficient.shape)
     share[window - 1 :] = (views < 1 - 1e-3).mean(axis=1)
     holds = (share > thresholds.CLIP_SHARE) & (middle < thresholds.CLIP_COEFFICIENT)
+    holds = _in_windows(holds, window)
     return at_every_step(signals, middle, holds, thresholds.CLIP_COEFFICIENT, below=True)
+
+
+def _in_windows(ends: Flags, window: int) -> Flags:
+    """Which steps are in windows of so many steps whose last one is marked, enough in a row."""
+    kept = in_a_row(ends, thresholds.CLIP_POINTS)
+    begun = np.cumsum(np.append(kept[window - 1 :], np.zeros(window - 1, bool)))
+    before = np.append(np.zeros(window, begun.dtype), begun[:-window])
+    found: Flags = begun > before
+    return found
 
 
 def _clip_advice(e: Evidence) -> str:
     if _clip_severity(e) == "info":
         return "Adam and its kin do not mind, as long as eps is small beside √v̂."
     norm, after = _norm_before_clip(e.signals), e.signals.column("gradient_norm")
-    usual, clipped = norm[np.isfinite(norm)], after[e.signals.steps == e.worst_step]
+    clipped = after[e.signals.steps == e.worst_step]
+    usual = norm[np.isfinite(norm) & (e.signals.steps < _blew_up_at(e.signals))]
     wanted = one_digit(2 * float(np.median(usual))) if usual.size else float("nan")
     value = f" {number(wanted)}" if np.isfinite(wanted) and (clipped < wanted).any() else " of"
     comma = "," if value != " of" else ""
@@ -506,7 +529,7 @@ CLIP_ALWAYS = Rule(
     needs=("gradient_norm_before_clip", "gradient_norm"),
     uses=("epsilon_10_fraction", "zero_second_moment_fraction"),
     condition=_clip_always,
-    persistence=Persistence(thresholds.CLIP_POINTS),
+    persistence=Persistence(),
     once=True,
     severity=_clip_severity,
     message=lambda e: (
@@ -535,7 +558,7 @@ def _clip_constant(signals: Signals) -> Condition | str | None:
     value, holds = np.zeros(norm.shape), np.zeros(norm.shape, bool)
     value[ends + window - 1] = high
     holds[ends + window - 1] = (high > 0) & (high - low < spread * high)
-    return at_every_step(signals, value, holds, spread)
+    return at_every_step(signals, value, _in_windows(holds, window), spread)
 
 
 CLIP_CONSTANT = Rule(
@@ -543,7 +566,8 @@ CLIP_CONSTANT = Rule(
     title="Is every step clipped?",
     needs=("gradient_norm",),
     condition=_clip_constant,
-    persistence=Persistence(thresholds.CLIP_POINTS),
+    persistence=Persistence(),
+    once=True,
     severity="info",
     message=lambda e: (
         f"The gradient norm is {number(e.value)} at every step, as when each one is clipped. By "
@@ -568,7 +592,9 @@ def _vanishing(signals: Signals) -> Condition | None:
         decades = profile[:, -1] - profile[:, 0]
         correlation = _rank_correlation(profile)
         whole = ~np.isnan(profile).any(axis=1)
-        found = whole & (correlation > thresholds.VANISHING_CORRELATION)
+        largest = np.diff(profile, axis=1).max(axis=1)
+        gradual = largest < thresholds.VANISHING_LARGEST_STEP * decades
+        found = whole & gradual & (correlation > thresholds.VANISHING_CORRELATION)
         return np.where(found, decades, np.nan)
 
     decades = signals.by_record("vanishing", compute)
@@ -591,7 +617,45 @@ def _rank_correlation(rows: Float64s) -> Float64s:
     return correlation
 
 
+def _losses_of(e: Evidence) -> tuple[float, float]:
+    """The loss at first, and the averaged one where a stretch ends; NaN where unknown."""
+    signals = e.signals
+    known = signals.smooth_loss[signals.steps <= e.last_step]
+    known = known[np.isfinite(known)]
+    return signals.first_loss, float(known[-1]) if known.size else float("nan")
+
+
+def _vanishing_severity(e: Evidence) -> Severity:
+    """A question where the loss falls all the same."""
+    first, last = _losses_of(e)
+    return "info" if 0 < last < thresholds.VANISHING_LOSS_SHARE * first else "warning"
+
+
+def _vanishing_message(e: Evidence) -> str:
+    times, (first, last) = number(10**e.value), _losses_of(e)
+    if _vanishing_severity(e) == "warning":
+        became = "became" if e.is_over else "becomes"
+        when = f" up to step {step(e.last_step)}, where that ended" if e.is_over else ""
+        return (
+            f"From the last layer to the first one the loss {became} {times} times less sensitive "
+            f"to a relative change of the weights, layer by layer{when}."
+        )
+    fell = f"from {number(first)} to {number(last)}"
+    if e.is_over:
+        return (
+            f"Up to step {step(e.last_step)} the loss was less sensitive to a relative change of "
+            f"the weights the nearer these were to the input, up to {times} times. That has ended, "
+            f"and the loss fell {fell} meanwhile."
+        )
+    return (
+        f"From the last layer to the first one the loss becomes {times} times less sensitive to a "
+        f"relative change of the weights, layer by layer. It falls all the same, {fell}."
+    )
+
+
 def _vanishing_advice(e: Evidence) -> str:
+    if _vanishing_severity(e) == "info":
+        return "" if e.is_over else "Nothing has to change as long as the loss falls."
     run = e.signals.run
     words = " ".join(f"{run.names[i]} {run.parameters[i].module}" for i in run.weights).lower()
     # The gates of a recurrent layer are sigmoids, and stay so.
@@ -606,14 +670,13 @@ def _vanishing_advice(e: Evidence) -> str:
 VANISHING = Rule(
     id="vanishing_gradient",
     title="Gradients vanish towards the first layers",
+    question="Do gradients vanish towards the first layers?",
     needs=("gradient_rms", "weight_rms"),
     condition=_vanishing,
     persistence=Persistence(thresholds.VANISHING_POINTS),
-    severity="warning",
-    message=lambda e: (
-        f"From the last layer to the first one the loss becomes {number(10**e.value)} times less "
-        "sensitive to a relative change of the weights, layer by layer."
-    ),
+    once=True,
+    severity=_vanishing_severity,
+    message=_vanishing_message,
     advice=_vanishing_advice,
     reference="Glorot & Bengio 2010, Understanding the difficulty of training deep networks",
     explains=("eps_dominates", "eps_influences", "plateau", "lr_too_low", "layer_imbalance"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from . import thresholds
+from .compass import factor_of_first_steps, highest_early_loss
 from .conditions import NONE, RESUMED, at_every_step, too_few_steps
 from .recorded_run import Flags, Float64s, Indices
 from .rule import Condition, Evidence, Persistence, Rule, Severity
@@ -167,7 +168,7 @@ LR_JUMP = Rule(
     reference="",
     explains=(
         "lr_too_high", "loss_blowup", "gradient_spike", "dead_units", "nonfinite", "plateau",
-        "weight_decay_too_strong", "stale_second_moment", "no_gradient",
+        "weight_decay_too_strong", "weight_decay_overshoots", "stale_second_moment", "no_gradient",
     ),
 )  # fmt: skip
 
@@ -185,16 +186,25 @@ def _too_high(signals: Signals) -> Condition:
         step, _ratio_of_gradients(signals)[early], thresholds.LR_TOO_HIGH_PATH_STEPS
     )
 
-    def blame(record: int) -> Indices:
-        row = signals.statistic(_RATIO)[record, weights]
-        fast: Indices = weights[row >= np.median(row)]
-        return fast
-
     most, steps = _most(signals), thresholds.LR_TOO_HIGH_PATH_STEPS
     lacking = RESUMED if signals.run.first_step > thresholds.FIRST_STEP else ""
     if not lacking and signals.run.last_step < steps:
         lacking = f"{counted(int(signals.run.last_step), 'step')}, needs {steps}"
-    return Condition(step, path > share * most, path, most, blame=blame, lacking=lacking)
+    if not (path > share * most).any():
+        return Condition(step, path > share * most, path, most, lacking=lacking)
+    # What is said is said of those of these steps over which it is most.
+    worst = int(np.argmax(np.where(path > share * most, path, -np.inf)))
+    first = max(signals.run.first_step, step[worst] - steps + 1)
+
+    def blame(point: int) -> Indices:
+        row = signals.statistic(_RATIO)[worst, weights]
+        fast: Indices = weights[row >= np.median(row)]
+        return fast
+
+    ends = np.unique([first, step[worst]])
+    values = np.where(ends < step[worst], 0.0, path[worst])
+    holds = np.ones(ends.shape, bool)
+    return Condition(ends, holds, values, most, blame=blame, lacking=lacking)
 
 
 def _most(signals: Signals) -> float:
@@ -287,7 +297,12 @@ def _too_high_advice(e: Evidence) -> str:
     warm_up = _longer_warmup(e.signals)
     if _too_high_severity(e) == "info":
         or_warm_up = f", or a warm-up{warm_up}" if warm_up is not None else ""
-        return f"If the loss rises at first, try a third of it{or_warm_up}."
+        away = factor_of_first_steps(e.signals)  # what the compass says
+        if not away > 0:
+            return f"If the loss rises at first, try a third of it{or_warm_up}."
+        if not lr > 0:
+            return f"Divide the learning rate by {away:.0f}{or_warm_up}."
+        return f"Try lr {number(one_digit(lr / away))} instead of {number(lr)}{or_warm_up}."
     or_warm_up = f" Or warm the learning rate up{warm_up}." if warm_up is not None else ""
     ratio = _largest_ratio(e)
     if not factor > 0:
@@ -325,13 +340,17 @@ def _warmup_steps(signals: Signals) -> float:
 
 
 def _too_high_message(e: Evidence) -> str:
+    steps = counted(int(e.last_step - e.first_step) + 1, "step")
+    first = e.first_step <= thresholds.FIRST_STEP
     seen = (
-        f"In {step(thresholds.LR_TOO_HIGH_PATH_STEPS)} of the first steps (up to step "
-        f"{step(e.worst_step)}) the updates of a typical weight matrix add up to "
-        f"{number(e.value)} times its size; the largest of them is {number(_largest_ratio(e))} "
-        "times its size"
+        f"Over the {f'first {steps}' if first else f'{steps} up to step {step(e.last_step)}'} the "
+        f"updates of a typical weight matrix add up to {number(e.value)} times its size; the "
+        f"largest of them is {number(_largest_ratio(e))} times its size"
     )
     if _too_high_severity(e) == "info":
+        if factor_of_first_steps(e.signals) > 0:
+            rose_to = number(highest_early_loss(e.signals))
+            return f"{seen}, and the loss rose at first, to {rose_to}. Some networks bear it."
         return f"{seen}. Some networks bear it: does the loss rise at first?"
     if e.value <= e.threshold:
         rose_to = number(_rose_to(e.signals))
@@ -358,6 +377,7 @@ LR_TOO_HIGH = Rule(
         "loss_blowup", "dead_units", "nonfinite", "gradient_spike", "weight_decay_too_strong",
         "init_too_large", "plateau", "noise_dominated", "layer_imbalance", "stale_second_moment",
         "oscillation", "lost_updates", "second_moment_frozen", "gain_ratio_low",
+        "vanishing_gradient",
     ),
     uses=("weight_decay_ratio",),
 )  # fmt: skip

@@ -8,7 +8,7 @@ from . import thresholds
 from .conditions import RESUMED, median_beyond
 from .rule import Condition, Persistence, Rule
 from .signals import Signals, has_converged, is_loss_known
-from .wording import number, percent
+from .wording import decay, number, percent
 
 
 def _plateau(signals: Signals) -> Condition | str:
@@ -77,17 +77,26 @@ CONVERGED = Rule(
 )
 
 
+def _bimodal(signals: Signals) -> Condition | str:
+    beta2 = signals.hyperparameter_now("beta2")
+    if beta2 < thresholds.BIMODAL_LEAST_BETA2:
+        return (
+            f"beta2 is {decay(beta2)}: the size of an update does not say whether gradients agree"
+        )
+    return median_beyond(
+        signals,
+        "update_bimodality",
+        thresholds.BIMODAL_SHARE,
+        signals.run.weights_or_matrices,
+        since=signals.settled,
+    )
+
+
 BIMODAL_UPDATE = Rule(
     id="bimodal_update",
     title="Updates are of one size",
     needs=("update_bimodality",),
-    condition=lambda s: median_beyond(
-        s,
-        "update_bimodality",
-        thresholds.BIMODAL_SHARE,
-        s.run.weights_or_matrices,
-        since=s.settled,
-    ),
+    condition=_bimodal,
     persistence=Persistence(thresholds.BIMODAL_POINTS),
     severity="info",
     message=lambda e: (

@@ -22,6 +22,9 @@ _EMBEDDING_WORDS = ("emb", "wte", "wpe", "lookup", "codebook")
 # Parts of a last name that say a matrix mixes features.
 _WEIGHT_WORDS = ("weight", "kernel", "proj", "lora", "w")
 _MIXING_MODULES = ("linear", "conv", "attention", "rnn", "lstm", "gru")
+# How PyTorch calls the weights of recurrent layers, and those of them whose rows are units.
+_RECURRENT_WEIGHTS = ("weight_ih", "weight_hh")
+_WITHOUT_GATES = ("rnn", "rnncell")
 _LEAST_MATRIX = 64
 # The first steps of a warm-up have a learning rate of 0.
 _LEAST_RECORDS_AT_REST = 3
@@ -206,6 +209,19 @@ def is_embedding(parameter: Parameter) -> bool:
     if any(word in module for word in _MIXING_MODULES):
         return False
     return "embedding" in module or any(w in parameter.name.lower() for w in _EMBEDDING_WORDS)
+
+
+def is_gates(parameter: Parameter) -> bool:
+    """Whether the rows of a matrix are the gates of a recurrent layer, and no units of it.
+
+    Those of an LSTM or a GRU are, and what has the names of their weights and is not known to
+    belong to a layer without gates.
+    """
+    module = parameter.module.lower()
+    if "lstm" in module or "gru" in module:
+        return True
+    last = parameter.name.rsplit(".", 1)[-1]
+    return last.startswith(_RECURRENT_WEIGHTS) and module not in _WITHOUT_GATES
 
 
 def may_be_table(parameter: Parameter) -> bool:

@@ -25,6 +25,7 @@ RULES: tuple[Rule, ...] = (
     configuration.TYPE_CHANGED,
     configuration.NOT_COUNTED,
     configuration.EPS_ROUNDS_TO_ZERO,
+    weights.WEIGHT_DECAY_OVERSHOOTS,
     second_moment.UNDERFLOW,
     gradients.GRADIENT_SCALE,
     gradient_scaler.STEPS_SKIPPED,

@@ -8,7 +8,8 @@ from typing import Literal
 
 import numpy as np
 
-from .recorded_run import Flags, Float64s, Indices, Values
+from . import thresholds
+from .recorded_run import Flags, Float64s, Indices, RecordedRun, Values
 from .signals import Signals
 
 Severity = Literal["error", "warning", "info"]
@@ -88,6 +89,17 @@ class Evidence:
     value: float
     threshold: float
     points: int
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it ended well before the run does."""
+        return is_over(self.last_step, self.signals.run)
+
+
+def is_over(last_step: float, run: RecordedRun) -> bool:
+    """Whether what ended at a step is over: stretches that are closer than that are one."""
+    gap = max(thresholds.MERGE_SHARE * (run.last_step - run.first_step), thresholds.WINDOW_STEPS)
+    return bool(run.last_step - last_step > gap)
 
 
 @dataclass(frozen=True, slots=True)

@@ -212,6 +212,7 @@ BETA2_TOO_LOW = Rule(
         "state_reset",
         "stale_second_moment",
         "gradient_scale",
+        "bimodal_update",
     ),
 )
 
@@ -343,8 +344,9 @@ STALE = Rule(
     persistence=Persistence(thresholds.STALE_POINTS),
     severity="info",
     message=lambda e: (
-        f"Gradients are {number(1 / e.value)} times smaller than what exp_avg_sq "
-        "remembers, and so are the steps. Was there a burst of large gradients before?"
+        f"Gradients {'were' if e.is_over else 'are'} {number(1 / e.value)} times smaller than what "
+        f"exp_avg_sq {'remembered' if e.is_over else 'remembers'}, and so "
+        f"{'were' if e.is_over else 'are'} the steps. Was there a burst of large gradients before?"
     ),
     advice=_stale_advice,
     reference="Bai et al. 2025, Adaptive preconditioners trigger loss spikes in Adam",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
 from . import thresholds
 from .conditions import NONE, RESUMED, all_along, each_beyond, median_beyond
-from .recorded_run import Flags, Float64s, Indices, Values, may_be_table
+from .recorded_run import Flags, Float64s, Indices, Values, is_gates, may_be_table
 from .rule import Condition, Evidence, Persistence, Rule, Severity
 from .signals import Signals, has_converged, is_settled, median, median_of_all
 from .windows import count_windows
@@ -198,6 +199,98 @@ LOST_UPDATES = Rule(
 # --- weight decay -------------------------------------------------------------------------------
 
 
+def _decays_apart(signals: Signals, group: int) -> bool:
+    """Whether the weight decay of a group does not pass through the gradient."""
+    of = signals.run.groups[group]
+    return bool(of.options.get("decoupled_weight_decay")) or "AdamW" in of.optimizer
+
+
+def _taken_at_a_step(signals: Signals) -> Float64s:
+    """Lr · weight_decay, float64 ``[records, groups]``; NaN where decay is not decoupled."""
+    run = signals.run
+    lr, decay = run.hyperparameters.get("lr"), run.hyperparameters.get("weight_decay")
+    if lr is None or decay is None or lr.shape != decay.shape:
+        return np.full((run.step.size, len(run.groups)), np.nan)
+    apart = [g < len(run.groups) and _decays_apart(signals, g) for g in range(lr.shape[1])]
+    return np.where(apart, lr * decay, np.nan)
+
+
+def _overshooting(signals: Signals) -> Condition | None:
+    run, taken = signals.run, _taken_at_a_step(signals)
+    used = np.isin(np.arange(taken.shape[1]), run.group_of)
+    beyond = (taken > thresholds.WEIGHT_DECAY_OVERSHOOTS) & np.isfinite(taken) & used
+    if not taken.size:
+        return None
+
+    def blame(record: int) -> Indices:
+        return np.flatnonzero(np.isin(run.group_of, np.flatnonzero(beyond[record])))
+
+    most = np.where(beyond, taken, 0.0).max(axis=1)
+    known = np.ones(run.step.shape, bool)
+    return Condition(
+        run.step,
+        np.asarray(beyond.any(axis=1)),
+        most,
+        thresholds.WEIGHT_DECAY_OVERSHOOTS,
+        blame=blame,
+        known=known,
+    )
+
+
+def _overshooting_group(e: Evidence) -> tuple[float, float]:
+    """The learning rate and the weight decay where it is worst."""
+    run, group = e.signals.run, int(e.signals.run.group_of[e.parameters[0]])
+    record = int(np.searchsorted(run.step, e.worst_step))
+    values = (run.hyperparameters[name][record, group] for name in ("lr", "weight_decay"))
+    lr, decay = map(float, values)
+    return lr, decay
+
+
+def _overshooting_message(e: Evidence) -> str:
+    lr, decay = _overshooting_group(e)
+    follows = (
+        "grow" if e.value > 2 * thresholds.WEIGHT_DECAY_OVERSHOOTS else "forget what they hold"
+    )
+    return (
+        f"Whatever the gradient, each step multiplies {named(e.names, e.signals.run.names)} by "
+        f"1 - lr · weight_decay = 1 - {number(lr)} · {number(decay)} = {number(1 - e.value)}: "
+        f"weights change sign at every step, and {follows}."
+    )
+
+
+def _overshooting_advice(e: Evidence) -> str:
+    lr, decay = _overshooting_group(e)
+    low, high = thresholds.WEIGHT_DECAY_USUAL
+    if decay <= high:
+        return f"Lower the learning rate ({number(lr)}): lr · weight_decay has to be far below 1."
+    return (
+        f"Try a weight_decay of {number(low)} to {number(high)}: lr · weight_decay, which a step "
+        "takes of a weight, has to be far below 1."
+    )
+
+
+WEIGHT_DECAY_OVERSHOOTS = Rule(
+    id="weight_decay_overshoots",
+    title="Weight decay overshoots",
+    needs=("weight_decay", "lr"),
+    condition=_overshooting,
+    persistence=Persistence(),
+    once=True,
+    severity="error",
+    message=_overshooting_message,
+    advice=_overshooting_advice,
+    reference="Loshchilov & Hutter 2019, Decoupled weight decay regularization",
+    explains=(
+        "weight_decay_too_strong", "gradient_spike", "loss_blowup", "nonfinite", "lr_too_high",
+        "lr_too_low", "plateau", "noise_dominated", "dead_units", "vanishing_gradient",
+        "eps_dominates", "eps_influences", "stale_second_moment", "layer_imbalance",
+        "init_too_large", "gradient_scale", "lost_updates", "bimodal_update", "gain_ratio_low",
+        "second_moment_frozen", "second_moment_underflow", "clip_always", "converged",
+        "beta2_too_low",
+    ),
+)  # fmt: skip
+
+
 def _weight_decay(signals: Signals) -> Condition | None:
     run = signals.run
     decaying = _decaying(signals)
@@ -238,12 +331,14 @@ def _decaying(signals: Signals) -> list[Indices]:
 
 def _decay_of(signals: Signals, parameters: Indices) -> Float64s:
     """Median weight decay against the update, float64 ``[records]``; NaN where it is no fault."""
+    run, taken = signals.run, _taken_at_a_step(signals)
 
     def compute(part: slice) -> Float64s:
         ratio = signals.statistic("weight_decay_ratio")[part][:, parameters]
         zero = signals.statistic("zero_gradient_fraction")[part][:, parameters]
-        # Without a gradient decay is all there is.
-        return median(np.where(zero < 1, ratio, np.nan))
+        # Without a gradient decay is all there is; one that overshoots does not shrink anything.
+        beyond = taken[part][:, run.group_of[parameters]] > thresholds.WEIGHT_DECAY_OVERSHOOTS
+        return median(np.where((zero < 1) & ~beyond, ratio, np.nan))
 
     ratio = signals.by_record(("decay", parameters.tobytes()), compute)
     if not signals.is_known("epsilon_fraction"):
@@ -265,10 +360,22 @@ def _weight_decay_severity(e: Evidence) -> Severity:
 
 
 def _is_decoupled(e: Evidence) -> bool:
-    run = e.signals.run
     first = int(e.parameters[0]) if e.parameters.size else 0
-    option = run.option("decoupled_weight_decay", first)
-    return bool(option) or "AdamW" in run.optimizer_of(first)
+    return _decays_apart(e.signals, int(e.signals.run.group_of[first]))
+
+
+def _weight_decay_message(e: Evidence) -> str:
+    of = "the rest of the update" if _is_decoupled(e) else "the gradient"
+    seen = f"Weight decay is {number(e.value)} times {of} (step {step(e.worst_step)})"
+    if not _alignment(e) <= thresholds.WEIGHT_DECAY_COSINE:
+        return f"{seen}: the update mainly shrinks the weights."
+    # Both balance, and the update is not along the weights.
+    group = int(e.signals.run.group_of[e.parameters[0]]) if e.parameters.size else 0
+    record = int(np.searchsorted(e.signals.run.step, e.worst_step))
+    taken = float(_taken_at_a_step(e.signals)[record, group])
+    if 0 < taken <= 1:
+        return f"{seen}: what a step adds is gone again after about {number(1 / taken)} steps."
+    return f"{seen}: it takes away again what training adds."
 
 
 def _weight_decay_advice(e: Evidence) -> str:
@@ -301,11 +408,7 @@ WEIGHT_DECAY = Rule(
     condition=_weight_decay,
     persistence=Persistence(thresholds.WEIGHT_DECAY_POINTS),
     severity=_weight_decay_severity,
-    message=lambda e: (
-        f"Weight decay is {number(e.value)} times "
-        + ("the rest of the update" if _is_decoupled(e) else "the gradient")
-        + f" (step {step(e.worst_step)}): the update mainly shrinks the weights."
-    ),
+    message=_weight_decay_message,
     advice=_weight_decay_advice,
     reference=(
         "Kosson et al. 2023, Rotational equilibrium; "
@@ -387,7 +490,9 @@ LAYER_IMBALANCE = Rule(
 
 def _dead_units(signals: Signals) -> Condition | None:
     if signals.is_known("dead_row_fraction"):
-        name, parameters = "dead_row_fraction", signals.run.weights
+        # A gate that stays shut is a sigmoid far from 0, which no other activation can replace.
+        units = [i for i in signals.run.weights if not is_gates(signals.run.parameters[i])]
+        name, parameters = "dead_row_fraction", np.array(units, np.intp)
     else:
         # One element of a bias is one unit.
         name, parameters = "zero_gradient_fraction", _biases(signals)
@@ -426,6 +531,18 @@ def _dead_units_advice(e: Evidence) -> str:
     )
 
 
+def _dead_units_message(e: Evidence) -> str:
+    after = (
+        "they learned nothing meanwhile. Since then they have gradients again."
+        if e.is_over
+        else "they learn nothing any more."
+    )
+    return (
+        f"Up to {percent(e.value)} of the units of {named(e.names, e.signals.run.names)} got no "
+        f"gradient at all from step {step(e.first_step)} to {step(e.last_step)}: {after}"
+    )
+
+
 DEAD_UNITS = Rule(
     id="dead_units",
     title="Dead units",
@@ -435,11 +552,7 @@ DEAD_UNITS = Rule(
     condition=_dead_units,
     persistence=Persistence(thresholds.DEAD_UNITS_POINTS, thresholds.LASTING_STEPS),
     severity=_dead_units_severity,
-    message=lambda e: (
-        f"Up to {percent(e.value)} of the units of {named(e.names, e.signals.run.names)} got no "
-        f"gradient at all from step {step(e.first_step)} to {step(e.last_step)}: they learn "
-        "nothing any more."
-    ),
+    message=_dead_units_message,
     advice=_dead_units_advice,
     reference="Lu et al. 2019, Dying ReLU and initialization",
     explains=("eps_dominates", "eps_influences", "plateau", "layer_imbalance", "lr_too_low",
@@ -447,22 +560,64 @@ DEAD_UNITS = Rule(
 )  # fmt: skip
 
 
+def _rare_rows(signals: Signals) -> Condition | None:
+    found = each_beyond(
+        signals, "dead_row_fraction", thresholds.RARE_ROWS_FRACTION, signals.run.embeddings
+    )
+    if found is None:
+        return None
+    # Without decay, and with that of a short run, nothing comes of it.
+    columns = signals.run.group_of[np.asarray(found.parameters, np.intp)]
+    taken = _taken_so_far(signals)[:, columns]
+    return replace(found, holds=found.holds & (taken > thresholds.RARE_ROWS_DECAY))
+
+
+def _taken_so_far(signals: Signals) -> Float64s:
+    """Σ lr · weight_decay up to each record, float64 ``[records, groups]``.
+
+    Infinity where decay passes through the moments, which make a full step of it.
+    """
+    run = signals.run
+    lr, decay = run.hyperparameters.get("lr"), run.hyperparameters.get("weight_decay")
+    if lr is None or decay is None or lr.shape != decay.shape:
+        return np.zeros((run.step.size, len(run.groups)))
+    since = np.diff(run.step, prepend=min(run.first_step - 1, run.step[0]))[:, None]
+    a_step = np.where(np.isfinite(lr * decay), lr * decay, 0.0)
+    through = [
+        g < len(run.groups)
+        and "exp_avg_sq_root" not in run.groups[g].undefined
+        and not _decays_apart(signals, g)
+        for g in range(lr.shape[1])
+    ]
+    taken: Float64s = np.cumsum(a_step * since, axis=0)
+    return np.where(np.array(through) & (taken > 0), np.inf, taken)
+
+
+def _rare_rows_message(e: Evidence) -> str:
+    taken = float(_taken_so_far(e.signals)[-1, e.signals.run.group_of[e.parameters[0]]])
+    does = (
+        "moves them by full steps"
+        if np.isinf(taken)
+        else f"has taken {percent(1 - math.exp(-taken))} of a row that was never used"
+    )
+    return (
+        f"Up to {percent(e.value)} of the rows of {named(e.names, e.signals.run.names)} get no "
+        f"gradient at a step, and weight decay {does}. Is that meant?"
+    )
+
+
 RARE_ROWS = Rule(
     id="rare_rows",
     title="Most rows of an embedding get no gradient",
     needs=("dead_row_fraction",),
-    condition=lambda s: each_beyond(
-        s, "dead_row_fraction", thresholds.RARE_ROWS_FRACTION, s.run.embeddings
-    ),
+    condition=_rare_rows,
     persistence=Persistence(thresholds.RARE_ROWS_POINTS, thresholds.LASTING_STEPS),
+    once=True,
     severity="info",
-    message=lambda e: (
-        f"Up to {percent(e.value)} of the rows of {named(e.names, e.signals.run.names)} get no "
-        "gradient at a step, and exp_avg moves them for some steps all the same. Is that meant?"
-    ),
+    message=_rare_rows_message,
     advice=lambda e: (
-        "SparseAdam, or an optimizer that skips such rows; beta2 of 0.95 to 0.99 for embeddings; "
-        "no weight decay on them."
+        "A parameter group of their own without weight decay for embeddings, or an optimizer that "
+        "skips such rows, as SparseAdam."
     ),
     reference=(
         "Kunstner et al. 2024, Heavy-tailed class imbalance and why Adam outperforms gradient "

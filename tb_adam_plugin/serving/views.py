@@ -100,6 +100,7 @@ def compass_fields(compass: Compass) -> dict[str, Any]:
     """Return the readings of the learning-rate compass as JSON can say them."""
     return {
         **_reading(compass.run, _COMPASS_COLUMNS),
+        "text": compass.run.full_text,
         "gain": None if compass.gain is None else _gain_reading(compass.gain),
         "modules": [
             {"name": reading.name, **_reading(reading, _MODULE_COLUMNS)}

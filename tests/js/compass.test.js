@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 
-import { describeHistory, historyPath, placeOf, scaleOf, timesBest } from '../../frontend_static/view/compass.js';
+import { basisOf, describeHistory, historyPath, placeOf, scaleOf, timesBest } from '../../frontend_static/view/compass.js';
 
 const calibration = {
   tasks: 17,
@@ -23,6 +23,16 @@ const reading = (steps, factors) => ({ text: '', factor: null, cosine: null, ste
 
 test('the scale reaches from the lowest to the highest factor that was calibrated', () => {
   assert.deepEqual(scale, { low: 0.01, high: 100, about: [0.4, 2.5], marks: [0.1, 0.3333, 1, 3] });
+});
+
+test('what a reading goes by is that of its side', () => {
+  const [low, right, high, none] = [0.1, 1, 10, null].map((factor) => basisOf({ factor }, scale));
+  assert.match(low, /steps could be longer/);
+  assert.doesNotMatch(low, /shorter/);
+  assert.match(high, /steps should be shorter/);
+  assert.doesNotMatch(high, /longer/);
+  assert.equal(right, none);
+  assert.match(right, /longer.*shorter.*the training loss only/);
 });
 
 test('places are logarithmic and stay on the scale', () => {
