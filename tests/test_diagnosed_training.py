@@ -95,6 +95,24 @@ def test_nothing_is_found_in_a_healthy_training(tmp_path: Path) -> None:
     assert train(tmp_path) == {}
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_a_bias_next_to_zero_is_no_alarm_in_the_smallest_of_models(
+    tmp_path: Path, seed: int
+) -> None:
+    torch.manual_seed(seed)
+    model = nn.Linear(8, 1)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+    with AdamDebugCallback(model, optimizer, log_dir=tmp_path, total_steps=20) as debug:
+        for _ in range(20):
+            optimizer.zero_grad()
+            loss = model(torch.randn(32, 8)).square().mean()
+            loss.backward()
+            debug.record(loss=loss)
+            optimizer.step()
+    (run,) = load_runs(tmp_path)
+    assert [f.rule for f in run.findings() if f.severity != "info"] == []
+
+
 @pytest.mark.parametrize(
     ("rule", "fault"),
     [

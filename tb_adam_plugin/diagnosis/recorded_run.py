@@ -111,11 +111,12 @@ class RecordedRun:
 
     @cached_property
     def weights_or_matrices(self) -> Indices:
-        """The weights; every matrix, or every parameter, of a run that has none."""
+        """The weights; every matrix, a small one too, or every parameter, of a run without."""
         everything = np.arange(len(self.parameters))
-        return next(
-            x for x in (self.weights, self.matrices, everything) if x.size or x is everything
-        )
+        # A bias of one element may be next to 0, and any step is long beside it.
+        small = np.flatnonzero([len(p.shape) >= 2 for p in self.parameters])
+        chosen = (self.weights, self.matrices, small, everything)
+        return next(x for x in chosen if x.size or x is everything)
 
     @cached_property
     def main_group(self) -> int:
