@@ -3,6 +3,7 @@
 # make lint    the quick checks alone
 # make oldest  tests of the plugin with the oldest versions of what it needs, without torch
 # make format  let ruff put the code in order
+# make reference the API reference into build/reference
 # make lock    write down anew what CI installs: .ci/python.lock and package-lock.json
 # make clean   remove what make made here; runs and data stay
 #
@@ -24,7 +25,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # CI installs what was tested last; everybody else what setup.py allows.
 CONSTRAINT := $(if $(CI),-c .ci/python.lock)
 
-.PHONY: demo test lint oldest format javascript lock clean
+.PHONY: demo test lint oldest format javascript reference lock clean
 
 demo: $(VENV)/.examples-installed
 	rm -rf runs/demo
@@ -50,6 +51,9 @@ format: $(VENV)/.test-installed
 javascript: node_modules/.installed
 	npm run --silent check
 	npm run --silent test
+
+reference: $(VENV)/.test-installed
+	$(BIN)/python -m sphinx --fail-on-warning -b html docs/reference build/reference
 
 lock:
 	rm -rf $(VENV) node_modules package-lock.json
