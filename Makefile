@@ -3,6 +3,8 @@
 # make lint    the quick checks alone
 # make oldest  tests of the plugin with the oldest versions of what it needs, without torch
 # make format  let ruff put the code in order
+# make reference the API reference into build/reference
+# make lock    write down anew what CI installs: .ci/python.lock and package-lock.json
 # make clean   remove what make made here; runs and data stay
 #
 # All of them install what they need into one virtual environment (VENV=.venv, made with
@@ -14,13 +16,16 @@ PORT ?= 6006
 
 BIN := $(VENV)/bin
 OLDEST := $(VENV)/oldest
-MADE_FROM := setup.py pyproject.toml
+MADE_FROM := setup.py pyproject.toml .ci/python.lock
 TESTS_WITHOUT_TORCH := assets comparison diagnose event_data format_document http \
   http_api_document loader records rules run_data run_listing schema series_cache store \
   tensorboard thinning views
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test lint oldest format javascript clean
+# CI installs what was tested last; everybody else what setup.py allows.
+CONSTRAINT := $(if $(CI),-c .ci/python.lock)
+
+.PHONY: demo test lint oldest format javascript reference lock clean
 
 demo: $(VENV)/.examples-installed
 	rm -rf runs/demo
@@ -47,6 +52,17 @@ javascript: node_modules/.installed
 	npm run --silent check
 	npm run --silent test
 
+reference: $(VENV)/.test-installed
+	$(BIN)/python -m sphinx --fail-on-warning -b html docs/reference build/reference
+
+lock:
+	rm -rf $(VENV) node_modules package-lock.json
+	$(MAKE) CI= $(VENV)/.test-installed
+	echo '# What CI installs, by pip. Renewed by `make lock`; setup.py has the bounds for users.' \
+	  > .ci/python.lock
+	$(BIN)/python -m pip list --format=freeze --exclude-editable | grep -v '^pip==' >> .ci/python.lock
+	npm install --package-lock-only --no-audit --no-fund
+
 clean:
 	rm -rf .venv node_modules build dist *.egg-info .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -63,11 +79,11 @@ $(BIN)/python:
 # another build of torch than its own.
 $(VENV)/.examples-installed: $(MADE_FROM) | $(BIN)/python
 	@echo "Installing torch, TensorBoard and the rest into $(VENV): about 6 GB on Linux"
-	$(BIN)/python -m pip install -e '.[examples]'
+	$(BIN)/python -m pip install $(CONSTRAINT) -e '.[examples]'
 	@touch $@
 
 $(VENV)/.test-installed: $(MADE_FROM) | $(BIN)/python
-	$(BIN)/python -m pip install -e '.[examples,test]'
+	$(BIN)/python -m pip install $(CONSTRAINT) -e '.[examples,test]'
 	@touch $@ $(VENV)/.examples-installed
 
 $(OLDEST)/.installed: tests/oldest_versions.txt $(MADE_FROM) | $(BIN)/python
@@ -79,7 +95,7 @@ $(VENV)/.browser-installed: .ci/install_tools | $(VENV)/.test-installed
 	.ci/install_tools browser $(VENV)
 	@touch $@
 
-node_modules/.installed: package.json
+node_modules/.installed: package.json package-lock.json
 	.ci/install_tools node
-	npm install --no-package-lock --no-audit --no-fund
+	npm ci --no-audit --no-fund
 	@touch $@

@@ -61,6 +61,7 @@ TEST = [
     "pytest-xdist>=3.6",
     "ruff>=0.9",
     "tensorboardX>=2.6.2",
+    "sphinx>=7.3",
     "twine>=5",
 ]
 
