@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 
 from tb_adam_plugin import __version__
+from tb_adam_plugin.diagnosis.engine.wording import number
 from tb_adam_plugin.diagnosis.rule import SEVERITIES, Finding
-from tb_adam_plugin.diagnosis.wording import number
 from tb_adam_plugin.run_data import Run, load_runs
 from tb_adam_plugin.schema import FormatError
 from tb_adam_plugin.serving.views import compass_fields, finding_fields

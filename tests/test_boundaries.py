@@ -20,7 +20,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PLUGIN = sorted(
     path
-    for folder in ("", "diagnosis", "reading", "serving")
+    for folder in ("", "diagnosis", "diagnosis/engine", "diagnosis/rules", "reading", "serving")
     for path in (ROOT / "tb_adam_plugin" / folder).glob("*.py")
 )
 # Its rooms, likewise; what is no folder is a module.
@@ -47,7 +47,8 @@ SHARED_MODULES = {
     "tb_adam_plugin.schema",
     # What is a jump of the gradient is one number for the callback and for the rules.
     "tb_adam_plugin.diagnosis",
-    "tb_adam_plugin.diagnosis.thresholds",
+    "tb_adam_plugin.diagnosis.engine",
+    "tb_adam_plugin.diagnosis.engine.thresholds",
 }
 
 NOT_FOR_THE_PLUGIN = ("torch", "tb_adam_plugin.callback")
@@ -232,10 +233,12 @@ def test_no_room_of_the_plugin_imports_one_above_it(path: Path) -> None:
 
 
 def test_every_folder_of_the_plugin_is_a_room() -> None:
-    packages = (ROOT / "tb_adam_plugin").glob("*/__init__.py")
-    found = {path.parent.name for path in packages if not path.parent.is_symlink()}
-    assert found == {path.parent.name for path in PLUGIN} - {"tb_adam_plugin"}
-    assert found <= {*PLUGIN_ROOMS}
+    root = ROOT / "tb_adam_plugin"
+    packages = [*root.glob("*/__init__.py"), *root.glob("*/*/__init__.py")]
+    found = {path.parent.relative_to(root) for path in packages}
+    found -= {folder for folder in found if (root / folder.parts[0]).is_symlink()}
+    assert found == {path.parent.relative_to(root) for path in PLUGIN} - {Path()}
+    assert {folder.parts[0] for folder in found} <= {*PLUGIN_ROOMS}
 
 
 def test_every_folder_of_the_callback_is_a_room_that_says_what_it_is_for() -> None:

@@ -15,13 +15,13 @@ from synthetic_runs import HEALTHY, Change, changed, column, make_run, statistic
 from test_rules import PLANTED
 
 from tb_adam_plugin import schema
-from tb_adam_plugin.diagnosis import wording
 from tb_adam_plugin.diagnosis.diagnose import diagnose
-from tb_adam_plugin.diagnosis.recorded_run import GradientNorms, RecordedRun
-from tb_adam_plugin.diagnosis.registry import RULES, STATISTICS_NEEDED
-from tb_adam_plugin.diagnosis.rule import Condition, Persistence
-from tb_adam_plugin.diagnosis.signals import Signals, median, recent_median
-from tb_adam_plugin.diagnosis.stretches import find_stretches
+from tb_adam_plugin.diagnosis.engine import wording
+from tb_adam_plugin.diagnosis.engine.recorded_run import GradientNorms, RecordedRun
+from tb_adam_plugin.diagnosis.engine.rule import Condition, Persistence
+from tb_adam_plugin.diagnosis.engine.signals import Signals, median, recent_median
+from tb_adam_plugin.diagnosis.engine.stretches import find_stretches
+from tb_adam_plugin.diagnosis.rules.registry import RULES, STATISTICS_NEEDED
 from tb_adam_plugin.schema import Group
 
 NONSENSE = re.compile(r"(?<![a-z])(nan|inf|infinite)(?![a-z])|-0(?![.\d])|\de\+", re.IGNORECASE)

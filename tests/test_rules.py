@@ -28,10 +28,11 @@ from synthetic_runs import (
 )
 
 from tb_adam_plugin.diagnosis.diagnose import Diagnosis, diagnose
-from tb_adam_plugin.diagnosis.recorded_run import RecordedRun
-from tb_adam_plugin.diagnosis.registry import RULES
-from tb_adam_plugin.diagnosis.rule import Finding, Rule
-from tb_adam_plugin.diagnosis.signals import Signals, sum_over_steps
+from tb_adam_plugin.diagnosis.engine.recorded_run import RecordedRun
+from tb_adam_plugin.diagnosis.engine.rule import Rule
+from tb_adam_plugin.diagnosis.engine.signals import Signals, sum_over_steps
+from tb_adam_plugin.diagnosis.rule import Finding
+from tb_adam_plugin.diagnosis.rules.registry import RULES
 
 LAYERS = [f"layers.{i}.weight" for i in range(5)]
 MATRICES = [*LAYERS, "head.weight"]

@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from tb_adam_plugin import schema
 from tb_adam_plugin.diagnosis.diagnose import Diagnosis, diagnose
-from tb_adam_plugin.diagnosis.recorded_run import RecordedRun
-from tb_adam_plugin.diagnosis.registry import RULES, STATISTICS_NEEDED
+from tb_adam_plugin.diagnosis.engine.recorded_run import RecordedRun
 from tb_adam_plugin.diagnosis.rule import SEVERITIES, Finding
+from tb_adam_plugin.diagnosis.rules.registry import RULES, STATISTICS_NEEDED
 
 from ..write.step_rows import StepRows
 

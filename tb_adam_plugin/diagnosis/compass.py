@@ -2,9 +2,9 @@
 
 Towards "too low" it is the cosine of exp_avg and the next gradient: gradients that agree say that
 steps could be longer. Towards "too high" that cosine says nothing, so that the size of the first
-updates has the say; see :data:`.thresholds.COMPASS_COSINES` for the calibration behind both. Where
-the gain ratio was recorded, it is a second needle, which sees both sides and owes nothing to the
-first.
+updates has the say; see :data:`.engine.thresholds.COMPASS_COSINES` for the calibration behind both.
+Where the gain ratio was recorded, it is a second needle, which sees both sides and owes nothing to
+the first.
 
 A cosine near 0 is that of the best learning rate, and that of small batches at any. So the needle
 rests where other numbers do not bear it out, where a finding beside it says what is wrong or points
@@ -20,10 +20,10 @@ from typing import TypeVar
 
 import numpy as np
 
-from . import thresholds
-from .recorded_run import Flags, Float64s, Indices, Values
-from .rule import Finding
-from .signals import (
+from .engine import thresholds
+from .engine.recorded_run import Flags, Float64s, Indices, Values
+from .engine.rule import Finding
+from .engine.signals import (
     Signals,
     is_near_peak,
     is_settled,
@@ -32,7 +32,7 @@ from .signals import (
     rectification,
     sum_over_steps,
 )
-from .windows import count_windows
+from .engine.windows import count_windows
 
 _COSINE = "momentum_gradient_cosine"
 _RATIO = "update_to_weight_ratio"

@@ -7,13 +7,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from . import thresholds
 from .compass import TOWARDS_LOWER, Compass, read_compass
-from .conditions import too_few
-from .recorded_run import Indices, RecordedRun, in_order
-from .recording import thinned_records
-from .registry import RULES
-from .rule import (
+from .engine import thresholds
+from .engine.conditions import too_few
+from .engine.recorded_run import Indices, RecordedRun, in_order
+from .engine.recording import thinned_records
+from .engine.rule import (
     SEVERITIES,
     Condition,
     Evidence,
@@ -24,8 +23,9 @@ from .rule import (
     is_over,
     together,
 )
-from .signals import Signals
-from .stretches import Stretch, find_stretches
+from .engine.signals import Signals
+from .engine.stretches import Stretch, find_stretches
+from .rules.registry import RULES
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from tb_adam_plugin import __version__, schema
-from tb_adam_plugin.diagnosis import thresholds
 from tb_adam_plugin.diagnosis.compass import Compass, GainReading, Reading
 from tb_adam_plugin.diagnosis.diagnose import Diagnosis
-from tb_adam_plugin.diagnosis.registry import RULES
+from tb_adam_plugin.diagnosis.engine import thresholds
 from tb_adam_plugin.diagnosis.rule import Finding
+from tb_adam_plugin.diagnosis.rules.registry import RULES
 from tb_adam_plugin.reading.records import Float64s
 from tb_adam_plugin.reading.run_listing import Message, Run
 from tb_adam_plugin.reading.store import HistogramRecords, NamedRecords, Runs, StatisticRecords

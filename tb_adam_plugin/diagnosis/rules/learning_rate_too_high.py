@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from . import thresholds
-from .compass import factor_of_first_steps, highest_early_loss
-from .conditions import NONE, RESUMED, at_every_step, too_few_steps
-from .recorded_run import Flags, Float64s, Indices
-from .rule import Condition, Evidence, Persistence, Rule, Severity
-from .signals import (
-    Signals,
-    is_near_peak,
-    median_of_all,
-    rectification,
-    sum_over_steps,
-)
-from .stretches import lasting
-from .windows import count_windows
-from .wording import counted, named, number, one_digit, percent, step
+from ..compass import factor_of_first_steps, highest_early_loss
+from ..engine import thresholds
+from ..engine.conditions import NONE, RESUMED, at_every_step, too_few_steps
+from ..engine.recorded_run import Flags, Float64s, Indices
+from ..engine.rule import Condition, Evidence, Persistence, Rule, Severity
+from ..engine.signals import Signals, is_near_peak, median_of_all, rectification, sum_over_steps
+from ..engine.stretches import lasting
+from ..engine.windows import count_windows
+from ..engine.wording import counted, named, number, one_digit, percent, step
 
 _RATIO = "update_to_weight_ratio"
 _COSINE = "momentum_gradient_cosine"

@@ -7,12 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from . import thresholds
-from .conditions import RESUMED, at_every_step, too_few, too_few_steps
-from .recorded_run import Flags, Float64s, Indices, Values
-from .rule import Condition, Evidence, Persistence, Rule, Severity
-from .second_moment import alive_share
-from .signals import (
+from ..engine import thresholds
+from ..engine.conditions import RESUMED, at_every_step, too_few, too_few_steps
+from ..engine.recorded_run import Flags, Float64s, Indices, Values
+from ..engine.rule import Condition, Evidence, Persistence, Rule, Severity
+from ..engine.signals import (
     Signals,
     is_loss_known,
     is_settled,
@@ -20,8 +19,9 @@ from .signals import (
     median_of_all,
     recent_median,
 )
-from .stretches import in_a_row, lasting
-from .wording import decay, named, number, one_digit, percent, step
+from ..engine.stretches import in_a_row, lasting
+from ..engine.wording import decay, named, number, one_digit, percent, step
+from .beta2 import alive_share
 
 # --- none ---------------------------------------------------------------------------------------
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from . import thresholds
-from .conditions import at_every_step
-from .recorded_run import Float64s
-from .rule import Condition, Evidence, Persistence, Rule, Severity
-from .signals import Signals
-from .wording import number, percent, step
+from ..engine import thresholds
+from ..engine.conditions import at_every_step
+from ..engine.recorded_run import Float64s
+from ..engine.rule import Condition, Evidence, Persistence, Rule, Severity
+from ..engine.signals import Signals
+from ..engine.wording import number, percent, step
 
 
 def _skipped(signals: Signals) -> Float64s:

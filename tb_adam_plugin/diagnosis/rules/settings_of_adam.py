@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from . import thresholds
-from .conditions import all_along
-from .recorded_run import Indices
-from .rule import Condition, Evidence, Persistence, Rule, Severity
-from .signals import Signals
-from .wording import decay, named, number, step
+from ..engine import thresholds
+from ..engine.conditions import all_along
+from ..engine.recorded_run import Indices
+from ..engine.rule import Condition, Evidence, Persistence, Rule, Severity
+from ..engine.signals import Signals
+from ..engine.wording import decay, named, number, step
 
 # Optimizers whose weight_decay is added to the gradient unless an option says otherwise.
 _COUPLED = frozenset({"Adam", "NAdam", "RAdam", "Adamax"})

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from . import thresholds
-from .conditions import each_beyond, median_beyond
-from .learning_rate import warmup
-from .recorded_run import Flags, Float64s
-from .rule import Condition, Evidence, Persistence, Rule
-from .signals import Signals, has_converged, median
-from .wording import counted, decade_below, decay, named, number, percent, step
+from ..engine import thresholds
+from ..engine.conditions import each_beyond, median_beyond
+from ..engine.recorded_run import Flags, Float64s
+from ..engine.rule import Condition, Evidence, Persistence, Rule
+from ..engine.signals import Signals, has_converged, median
+from ..engine.wording import counted, decade_below, decay, named, number, percent, step
+from .learning_rate_too_high import warmup
 
 # --- lost or reset ------------------------------------------------------------------------------
 

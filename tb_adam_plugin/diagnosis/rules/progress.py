@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from . import thresholds
-from .conditions import RESUMED, median_beyond
-from .rule import Condition, Persistence, Rule
-from .signals import Signals, has_converged, is_loss_known
-from .wording import decay, number, percent
+from ..engine import thresholds
+from ..engine.conditions import RESUMED, median_beyond
+from ..engine.rule import Condition, Persistence, Rule
+from ..engine.signals import Signals, has_converged, is_loss_known
+from ..engine.wording import decay, number, percent
 
 
 def _plateau(signals: Signals) -> Condition | str:

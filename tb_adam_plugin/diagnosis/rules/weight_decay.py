@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from . import thresholds
-from .conditions import NONE, RESUMED, all_along, each_beyond, median_beyond
-from .recorded_run import Flags, Float64s, Indices, Values, is_gates, may_be_table
-from .rule import Condition, Evidence, Persistence, Rule, Severity
-from .signals import Signals, has_converged, is_settled, median, median_of_all
-from .windows import count_windows
-from .wording import counted, named, number, one_digit, percent, step
+from ..engine import thresholds
+from ..engine.conditions import NONE, RESUMED, all_along, each_beyond, median_beyond
+from ..engine.recorded_run import Flags, Float64s, Indices, Values, is_gates, may_be_table
+from ..engine.rule import Condition, Evidence, Persistence, Rule, Severity
+from ..engine.signals import Signals, has_converged, is_settled, median, median_of_all
+from ..engine.windows import count_windows
+from ..engine.wording import counted, named, number, one_digit, percent, step
 
 # --- first scale --------------------------------------------------------------------------------
 
