@@ -17,9 +17,10 @@ from test_rules import PLANTED
 from tb_adam_plugin import schema
 from tb_adam_plugin.diagnosis.diagnose import diagnose
 from tb_adam_plugin.diagnosis.engine import wording
+from tb_adam_plugin.diagnosis.engine.over_time import median, recent_median
 from tb_adam_plugin.diagnosis.engine.recorded_run import GradientNorms, RecordedRun
 from tb_adam_plugin.diagnosis.engine.rule import Condition, Persistence
-from tb_adam_plugin.diagnosis.engine.signals import Signals, median, recent_median
+from tb_adam_plugin.diagnosis.engine.signals import Signals
 from tb_adam_plugin.diagnosis.engine.stretches import find_stretches
 from tb_adam_plugin.diagnosis.rules.registry import RULES, STATISTICS_NEEDED
 from tb_adam_plugin.schema import Group

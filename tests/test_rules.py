@@ -28,9 +28,10 @@ from synthetic_runs import (
 )
 
 from tb_adam_plugin.diagnosis.diagnose import Diagnosis, diagnose
+from tb_adam_plugin.diagnosis.engine.over_time import sum_over_steps
 from tb_adam_plugin.diagnosis.engine.recorded_run import RecordedRun
 from tb_adam_plugin.diagnosis.engine.rule import Rule
-from tb_adam_plugin.diagnosis.engine.signals import Signals, sum_over_steps
+from tb_adam_plugin.diagnosis.engine.signals import Signals
 from tb_adam_plugin.diagnosis.rule import Finding
 from tb_adam_plugin.diagnosis.rules.registry import RULES
 

@@ -3,66 +3,88 @@
 from __future__ import annotations
 
 from ..engine.rule import Rule, together
-from . import (
-    beta2,
-    gradient_spike,
-    learning_rate_too_high,
-    progress,
-    settings_of_adam,
-    skipped_steps,
-    weight_decay,
-)
+from .beta2 import BETA2_TOO_LOW, STALE
+from .bimodal_update import BIMODAL_UPDATE
+from .changed_types import TYPE_CHANGED
+from .clipping import CLIP_ALWAYS, CLIP_CONSTANT
+from .dead_units import DEAD_UNITS
+from .epsilon import EPS_DOMINATES, EPS_INFLUENCES
+from .gain_ratio import GAIN_RATIO_LOW
+from .gradient_scale import GRADIENT_SCALE
+from .gradient_spike import GRADIENT_SPIKE
+from .initial_weights import INIT_TOO_LARGE, INIT_TOO_SMALL
+from .layer_imbalance import LAYER_IMBALANCE
+from .learning_rate_jump import LR_JUMP
+from .learning_rate_schedule import LR_DECAYED_EARLY, LR_ZERO, WARMUP_NOT_OVER
+from .learning_rate_too_high import LR_TOO_HIGH
+from .learning_rate_too_low import LR_TOO_LOW
+from .loss_blowup import LOSS_BLOWUP
+from .lost_state import STATE_RESET
+from .lost_updates import LOST_UPDATES
+from .missing_gradient import NO_GRADIENT, WITHOUT_GRADIENT
+from .noise import NOISE
+from .nonfinite import NONFINITE
+from .parameters_left_out import FROZEN_PARAMETERS, NOT_IN_OPTIMIZER
+from .progress import CONVERGED, PLATEAU
+from .rare_rows import RARE_ROWS
+from .settings_of_adam import BETA1_TOO_HIGH, COUPLED_DECAY, EPS_ROUNDS_TO_ZERO
+from .skipped_steps import STEPS_SKIPPED
+from .stale_gradient import STALE_GRADIENT
+from .step_counter import NOT_COUNTED
+from .stored_precision import FROZEN, UNDERFLOW
+from .vanishing_gradient import VANISHING
+from .weight_decay import WEIGHT_DECAY, WEIGHT_DECAY_OVERSHOOTS
 
 RULES: tuple[Rule, ...] = (
     # What is certain.
-    learning_rate_too_high.LR_ZERO,
-    settings_of_adam.NOT_IN_OPTIMIZER,
-    gradient_spike.NO_GRADIENT,
-    gradient_spike.STALE_GRADIENT,
-    learning_rate_too_high.LR_JUMP,
-    beta2.BETA2_TOO_LOW,
-    beta2.STATE_RESET,
-    settings_of_adam.TYPE_CHANGED,
-    settings_of_adam.NOT_COUNTED,
-    settings_of_adam.EPS_ROUNDS_TO_ZERO,
-    weight_decay.WEIGHT_DECAY_OVERSHOOTS,
-    beta2.UNDERFLOW,
-    gradient_spike.GRADIENT_SCALE,
-    skipped_steps.STEPS_SKIPPED,
+    LR_ZERO,
+    NOT_IN_OPTIMIZER,
+    NO_GRADIENT,
+    STALE_GRADIENT,
+    LR_JUMP,
+    BETA2_TOO_LOW,
+    STATE_RESET,
+    TYPE_CHANGED,
+    NOT_COUNTED,
+    EPS_ROUNDS_TO_ZERO,
+    WEIGHT_DECAY_OVERSHOOTS,
+    UNDERFLOW,
+    GRADIENT_SCALE,
+    STEPS_SKIPPED,
     # Where the run starts, and how fast it goes.
-    weight_decay.INIT_TOO_SMALL,
-    weight_decay.INIT_TOO_LARGE,
-    learning_rate_too_high.LR_TOO_HIGH,
-    learning_rate_too_high.LR_DECAYED_EARLY,
-    weight_decay.LOST_UPDATES,
-    weight_decay.WEIGHT_DECAY,
-    gradient_spike.CLIP_ALWAYS,
+    INIT_TOO_SMALL,
+    INIT_TOO_LARGE,
+    LR_TOO_HIGH,
+    LR_DECAYED_EARLY,
+    LOST_UPDATES,
+    WEIGHT_DECAY,
+    CLIP_ALWAYS,
     # The state.
-    settings_of_adam.BETA1_TOO_HIGH,
-    weight_decay.DEAD_UNITS,
-    gradient_spike.VANISHING,
-    beta2.EPS_DOMINATES,
-    beta2.EPS_INFLUENCES,
-    beta2.FROZEN,
+    BETA1_TOO_HIGH,
+    DEAD_UNITS,
+    VANISHING,
+    EPS_DOMINATES,
+    EPS_INFLUENCES,
+    FROZEN,
     # Symptoms.
-    gradient_spike.GRADIENT_SPIKE,
-    learning_rate_too_high.LOSS_BLOWUP,
-    gradient_spike.NONFINITE,
-    weight_decay.LAYER_IMBALANCE,
-    learning_rate_too_high.LR_TOO_LOW,
+    GRADIENT_SPIKE,
+    LOSS_BLOWUP,
+    NONFINITE,
+    LAYER_IMBALANCE,
+    LR_TOO_LOW,
     # Questions.
-    learning_rate_too_high.GAIN_RATIO_LOW,
-    gradient_spike.NOISE,
-    beta2.STALE,
-    progress.CONVERGED,
-    gradient_spike.CLIP_CONSTANT,
-    learning_rate_too_high.WARMUP_NOT_OVER,
-    settings_of_adam.COUPLED_DECAY,
-    settings_of_adam.FROZEN_PARAMETERS,
-    weight_decay.WITHOUT_GRADIENT,
-    weight_decay.RARE_ROWS,
-    progress.BIMODAL_UPDATE,
-    progress.PLATEAU,
+    GAIN_RATIO_LOW,
+    NOISE,
+    STALE,
+    CONVERGED,
+    CLIP_CONSTANT,
+    WARMUP_NOT_OVER,
+    COUPLED_DECAY,
+    FROZEN_PARAMETERS,
+    WITHOUT_GRADIENT,
+    RARE_ROWS,
+    BIMODAL_UPDATE,
+    PLATEAU,
 )
 
 # What has to be read of a run.
