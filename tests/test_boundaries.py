@@ -27,6 +27,9 @@ PLUGIN = sorted(
 PLUGIN_ROOMS = (
     "loader", "cli", "run_data", "serving", "reading", "diagnosis", "untrusted_text", "schema", "",
 )  # fmt: skip
+# Within the diagnosis rules ask, and the engine computes; "" are the doors.
+DIAGNOSIS = [path for path in PLUGIN if "diagnosis" in path.parts]
+DIAGNOSIS_ROOMS = ("", "rules", "engine")
 CALLBACK = sorted((ROOT / "callback").rglob("*.py"))
 # The rooms of the callback from the top floor down: none imports one above it. "" is the folder
 # itself, whose modules users import.
@@ -230,6 +233,29 @@ def test_no_room_of_the_callback_imports_one_above_it(path: Path) -> None:
 )
 def test_no_room_of_the_plugin_imports_one_above_it(path: Path) -> None:
     check_floors(path, ROOT / "tb_adam_plugin", "tb_adam_plugin", PLUGIN_ROOMS)
+
+
+@pytest.mark.parametrize(
+    "path", DIAGNOSIS, ids=lambda path: path.relative_to(ROOT / "tb_adam_plugin").as_posix()
+)
+def test_no_room_of_the_diagnosis_imports_one_above_it(path: Path) -> None:
+    folder = ROOT / "tb_adam_plugin" / "diagnosis"
+    check_floors(path, folder, "tb_adam_plugin.diagnosis", DIAGNOSIS_ROOMS)
+
+
+def test_numbers_of_a_rule_are_its_own() -> None:
+    """A rule may ask what another one asks, but has its thresholds from nowhere else."""
+    package = "tb_adam_plugin.diagnosis.rules"
+    for path in DIAGNOSIS:
+        if path.parent.name == "rules" and path.stem != "registry":
+            for name in imported_names(path, package):
+                if name.startswith(f"{package}."):
+                    assert name.rpartition(".")[2].islower(), f"{path.name}: {name}"
+
+
+def test_numbers_that_several_files_share_import_nothing() -> None:
+    path = ROOT / "tb_adam_plugin" / "diagnosis" / "engine" / "thresholds.py"
+    assert {*imported_names(path, "")} == {"__future__", "__future__.annotations"}
 
 
 def test_every_folder_of_the_plugin_is_a_room() -> None:

@@ -25,7 +25,7 @@ from .engine.first_steps import early_factors, loss_rose, off_by, rounded
 from .engine.over_time import median_by_block, recent_median
 from .engine.phases import is_near_peak, is_settled, rectification
 from .engine.recorded_run import Flags, Float64s, Indices, Values
-from .engine.rule import Finding
+from .engine.rule import Finding, Rule
 from .engine.signals import COSINE, RATIO, Signals
 from .engine.windows import count_windows
 
@@ -59,26 +59,6 @@ NOT_BORNE_OUT = "the size of the updates does not bear the cosine out"
 NO_COSINE = "there is no cosine where the learning rate was near its peak"
 NOT_ENOUGH_DATA = "not enough data"
 STILL_RISES = "cannot be told: it still rises"
-
-
-# Alarms that say what is wrong with the learning rate, or why the cosine means nothing.
-_ALARMS_INSTEAD = frozenset({
-    "lr_zero", "no_gradient", "stale_gradient", "lr_jump", "beta2_too_low", "step_not_counted",
-    "eps_rounds_to_zero", "second_moment_underflow", "steps_skipped", "init_too_small",
-    "init_too_large", "lr_too_high", "lr_decayed_early", "lost_updates", "weight_decay_too_strong",
-    "beta1_too_high", "eps_dominates", "eps_influences", "second_moment_frozen", "loss_blowup",
-    "nonfinite", "weight_decay_overshoots",
-})  # fmt: skip
-
-
-# Findings, questions among them, whose advice is a lower learning rate, and a higher one.
-TOWARDS_LOWER = frozenset({
-    "lr_too_high", "lr_jump", "loss_blowup", "nonfinite", "dead_units", "gain_ratio_low",
-    "noise_dominated", "converged",
-})  # fmt: skip
-
-
-_TOWARDS_HIGHER = frozenset({"lr_too_low", "lost_updates"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +123,15 @@ class Compass:
     gain: GainReading | None = None
 
 
-def read_compass(signals: Signals, findings: Sequence[Finding] = ()) -> Compass | None:
+def read_compass(
+    signals: Signals, findings: Sequence[Finding], rules: Sequence[Rule]
+) -> Compass | None:
     """Return the readings of a run; None where the optimizer has no first moment, or no record.
 
     Args:
         signals: The run.
         findings: What the rules say about it: the needle does not contradict them.
+        rules: That they are of.
     """
     if not signals.is_known(COSINE):
         return None
@@ -164,10 +147,12 @@ def read_compass(signals: Signals, findings: Sequence[Finding] = ()) -> Compass 
     (run,) = _readings(signals, [""], [weights], every)
     modules = tuple(_readings(signals, list(by_module), members, kept))
     gain = _gain_reading(signals)
+    of = {rule.id: rule for rule in rules}
+    said = [(finding, of[finding.rule]) for finding in findings]
     return Compass(
-        _beside(run, findings, at_run=True),
-        tuple(_beside(reading, findings) for reading in modules),
-        gain and _beside(gain, findings),
+        _beside(run, said, at_run=True),
+        tuple(_beside(reading, said) for reading in modules),
+        gain and _beside(gain, said),
     )
 
 
@@ -175,23 +160,23 @@ _AnyReading = TypeVar("_AnyReading", Reading, GainReading)
 
 
 def _beside(
-    reading: _AnyReading, findings: Sequence[Finding], *, at_run: bool = False
+    reading: _AnyReading, findings: Sequence[tuple[Finding, Rule]], *, at_run: bool = False
 ) -> _AnyReading:
     """A reading, or none where a finding says more, or the opposite.
 
     Args:
         reading: Of the run or of a block.
-        findings: Beside it.
+        findings: Beside it, each with its rule.
         at_run: Whether it is read of the same weights as the findings are about.
     """
-    for finding in findings:
-        alarm = finding.severity != "info" and finding.rule in _ALARMS_INSTEAD
+    for finding, rule in findings:
+        alarm = finding.severity != "info" and rule.silences_compass
         too_low = reading.factor < 1 / thresholds.ABOUT_RIGHT
-        opposite = (finding.rule in TOWARDS_LOWER and too_low) or (
-            finding.rule in _TOWARDS_HIGHER and reading.factor > 0 and not too_low
+        opposite = (rule.moves_lr == "down" and too_low) or (
+            rule.moves_lr == "up" and reading.factor > 0 and not too_low
         )
         right = reading.factor > 0 and off_by(reading.factor) < thresholds.ABOUT_RIGHT
-        doubted = at_run and finding.rule == "lr_too_high" and right
+        doubted = at_run and rule.id == "lr_too_high" and right
         if alarm or opposite or doubted:
             nothing = np.full(reading.factors.shape, np.nan)
             text = f"no reading: see “{finding.title}” first"

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from .engine.rule import SEVERITIES, Finding, NotEvaluated, Severity
+from .engine.rule import SEVERITIES, Finding, NotEvaluated, Severity, worst_severity
 
-__all__ = ["SEVERITIES", "Finding", "NotEvaluated", "Severity"]
+__all__ = ["SEVERITIES", "Finding", "NotEvaluated", "Severity", "worst_severity"]

@@ -16,6 +16,11 @@ Severity = Literal["error", "warning", "info"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
 
 
+def worst_severity(*severities: Severity) -> Severity:
+    """The worst of some severities."""
+    return min(severities, key=SEVERITIES.index)
+
+
 @dataclass(frozen=True, slots=True)
 class Condition:
     """Where a rule holds.
@@ -91,6 +96,17 @@ class Evidence:
     points: int
 
     @property
+    def worst_record(self) -> int:
+        """Index of the record at which it was worst, or of the next one where that has none."""
+        return int(np.searchsorted(self.signals.run.step, self.worst_step))
+
+    @property
+    def at_worst(self) -> Flags:
+        """Which step of every step it was worst at, bool ``[steps]``."""
+        here: Flags = self.signals.steps == self.worst_step
+        return here
+
+    @property
     def is_over(self) -> bool:
         """Whether it ended well before the run does."""
         return is_over(self.last_step, self.signals.run)
@@ -123,6 +139,9 @@ class Rule:
         question: The title where the severity comes out as "info"; "" for the same one.
         once: Whether it is about a setting, so that all its stretches are one finding, with one
             value to try.
+        moves_lr: Which way its advice moves the learning rate, as a question too; "" for neither.
+        silences_compass: Whether an alarm of it says what is wrong with the learning rate, or why
+            the compass cannot tell.
     """
 
     id: str
@@ -139,6 +158,8 @@ class Rule:
     uses: tuple[str, ...] = ()
     question: str = ""
     once: bool = False
+    moves_lr: Literal["down", "up", ""] = ""
+    silences_compass: bool = False
 
 
 def together(names: str | tuple[str, ...]) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from . import thresholds
 from .over_time import median, moving_average, recent_median
 from .recorded_run import Float64s, Indices, RecordedRun, Values, fan_in
+from .worst import worst_of_row
 
 # Statistics that many speak of.
 RATIO = "update_to_weight_ratio"
@@ -108,11 +109,7 @@ class Signals:
 
         def compute(part: slice) -> Float64s:
             values = self.statistic(name)[part][:, parameters]
-            if not values.shape[1]:
-                return np.full(len(values), np.nan)
-            values = np.where(np.isfinite(values), values, np.nan)
-            largest: Float64s = np.fmax.reduce(values, axis=1).astype(np.float64)
-            return largest
+            return worst_of_row(np.where(np.isfinite(values), values, np.nan))
 
         return self.by_record(("largest", name, parameters.tobytes()), compute)
 

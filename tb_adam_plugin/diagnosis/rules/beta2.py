@@ -81,6 +81,7 @@ BETA2_TOO_LOW = Rule(
         "gradient_scale",
         "bimodal_update",
     ),
+    silences_compass=True,
 )
 
 

@@ -54,7 +54,7 @@ def _clip_advice(e: Evidence) -> str:
     if _clip_severity(e) == "info":
         return "Adam and its kin do not mind, as long as eps is small beside √v̂."
     norm, after = e.signals.norm_before_clip, e.signals.column("gradient_norm")
-    clipped = after[e.signals.steps == e.worst_step]
+    clipped = after[e.at_worst]
     usual = norm[np.isfinite(norm) & (e.signals.steps < blew_up_at(e.signals))]
     wanted = one_digit(2 * float(np.median(usual))) if usual.size else float("nan")
     value = f" {number(wanted)}" if np.isfinite(wanted) and (clipped < wanted).any() else " of"

@@ -88,4 +88,5 @@ DEAD_UNITS = Rule(
     reference="Lu et al. 2019, Dying ReLU and initialization",
     explains=("eps_dominates", "eps_influences", "plateau", "layer_imbalance", "lr_too_low",
               "vanishing_gradient", "stale_second_moment", "noise_dominated"),
+    moves_lr="down",
 )  # fmt: skip

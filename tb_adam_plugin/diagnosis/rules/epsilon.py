@@ -37,9 +37,8 @@ def _eps_condition(signals: Signals, name: str) -> Condition | str:
 
 
 def _eps_advice(e: Evidence) -> str:
-    run = e.signals.run
     roots = e.signals.statistic("exp_avg_sq_root")
-    record = int(np.searchsorted(run.step, e.worst_step))
+    record = e.worst_record
     values = roots[record, e.parameters] if e.parameters.size else np.empty(0)
     values = values[np.isfinite(values) & (values > 0)]
     eps = e.signals.hyperparameter_now("eps")
@@ -72,6 +71,7 @@ EPS_DOMINATES = Rule(
     explains=("eps_influences", *_EPS_EXPLAINS),
     once=True,
     uses=("zero_second_moment_fraction", "exp_avg_sq_root"),
+    silences_compass=True,
 )
 
 
@@ -91,4 +91,5 @@ EPS_INFLUENCES = Rule(
     explains=_EPS_EXPLAINS,
     once=True,
     uses=("zero_second_moment_fraction", "exp_avg_sq_root"),
+    silences_compass=True,
 )

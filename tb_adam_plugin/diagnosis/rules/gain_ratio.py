@@ -47,4 +47,5 @@ GAIN_RATIO_LOW = Rule(
     ),
     advice=lambda e: "Try lr / 3, and see whether the loss falls faster.",
     reference="Nocedal & Wright 2006, Numerical Optimization, chapter 4",
+    moves_lr="down",
 )

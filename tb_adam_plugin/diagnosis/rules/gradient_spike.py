@@ -116,14 +116,14 @@ def _spike_severity(e: Evidence) -> Severity:
     # Where next to no loss is left, the gradients of other batches are next to nothing.
     s = e.signals
     exhausted = s.smooth_loss < thresholds.CONVERGED_LOSS_SHARE * s.starting_loss
-    return "info" if exhausted[s.steps == e.worst_step].any() or _is_clipped(e) else "warning"
+    return "info" if exhausted[e.at_worst].any() or _is_clipped(e) else "warning"
 
 
 def _is_clipped(e: Evidence) -> bool:
     """Whether clipping left nothing of a spike for the optimizer to see."""
     s = e.signals
     after, before = s.column("gradient_norm"), s.norm_before_clip
-    here = s.steps == e.worst_step
+    here = e.at_worst
     usual = after[s.steps < e.first_step][-thresholds.SPIKE_WINDOW :]
     limit = thresholds.SPIKE_LEAST_FACTOR * median_of_all(usual)
     return bool((here & (after < before) & (after < limit)).any())
@@ -132,7 +132,7 @@ def _is_clipped(e: Evidence) -> bool:
 def _spike_message(e: Evidence) -> str:
     s = e.signals
     norm = s.norm_before_clip
-    here = norm[s.steps == e.worst_step]
+    here = norm[e.at_worst]
     before = norm[s.steps < e.worst_step][-thresholds.SPIKE_WINDOW :]
     before = before[np.isfinite(before)]
     factor = float(here[0] / np.median(before)) if here.size and before.size else 0.0
@@ -161,7 +161,7 @@ def _spike_advice(e: Evidence) -> str:
     norm = e.signals.column("gradient_norm")
     before = norm[e.signals.steps < min(e.first_step, blew_up_at(e.signals))]
     usual = before[np.isfinite(before) & (before > 0)]
-    here = norm[e.signals.steps == e.worst_step]
+    here = norm[e.at_worst]
     limit = one_digit(2 * float(np.median(usual))) if usual.size else float("nan")
     # One weight may spike while the norm of all of them is as usual: no limit would touch that.
     touched = not (here <= limit).any()

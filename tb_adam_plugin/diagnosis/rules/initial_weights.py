@@ -95,6 +95,7 @@ INIT_TOO_SMALL = Rule(
         "lr_too_high", "vanishing_gradient", "dead_units", "plateau", "layer_imbalance",
         "eps_dominates", "eps_influences", "noise_dominated", "gradient_spike", "lr_too_low",
     ),
+    silences_compass=True,
 )  # fmt: skip
 
 
@@ -144,4 +145,5 @@ INIT_TOO_LARGE = Rule(
         "vanishing_gradient", "layer_imbalance", "stale_second_moment", "plateau",
     ),
     uses=("weight_absmax",),
+    silences_compass=True,
 )  # fmt: skip

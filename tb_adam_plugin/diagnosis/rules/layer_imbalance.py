@@ -46,7 +46,7 @@ def _imbalance(signals: Signals) -> Condition | None:
 
 def _imbalance_message(e: Evidence) -> str:
     signals = e.signals
-    record = int(np.searchsorted(signals.run.step, e.worst_step))
+    record = e.worst_record
     ratios = signals.statistic("update_to_weight_ratio")[record]
     typical = float(signals.median("update_to_weight_ratio", signals.started_weights)[record])
     faster = median_of_all(ratios[e.parameters]) > typical

@@ -9,6 +9,7 @@ from ..engine.recorded_run import Flags, Float64s, Indices
 from ..engine.rule import Condition, Evidence, Persistence, Rule
 from ..engine.signals import Signals
 from ..engine.wording import named, number, step
+from ..engine.worst import worst_of_row
 
 # The learning rate of a step against that of the step before, and against the highest so far.
 LEAST_JUMP = 5.0
@@ -45,7 +46,7 @@ def _group_jumped(signals: Signals) -> Condition | None:
         return jumped
 
     any_holds = np.asarray(holds.any(axis=1))
-    highest = np.fmax.reduce(rise, axis=1)
+    highest = worst_of_row(rise)
     known = np.ones(run.step.shape, bool)
     return Condition(run.step, any_holds, highest, LEAST_JUMP, blame=blame, known=known)
 
@@ -75,7 +76,7 @@ def _jumped_message(e: Evidence) -> str:
     run, before = e.signals.run, _lr_before(e)
     of = f" of {named(e.names, run.names)}" if e.names else ""
     after, where = before * e.value, f"in one step, at step {step(e.worst_step)}"
-    record = int(np.searchsorted(run.step, e.worst_step))
+    record = e.worst_record
     # Of other groups than the first lr is known at the records only.
     if (e.names or run.main_group) and 0 < record < run.step.size:
         known = e.signals.lr_of(e.parameters, run.step[record])
@@ -114,4 +115,6 @@ LR_JUMP = Rule(
         "lr_too_high", "loss_blowup", "gradient_spike", "dead_units", "nonfinite", "plateau",
         "weight_decay_too_strong", "weight_decay_overshoots", "stale_second_moment", "no_gradient",
     ),
+    moves_lr="down",
+    silences_compass=True,
 )  # fmt: skip

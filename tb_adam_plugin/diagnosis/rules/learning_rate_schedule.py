@@ -66,6 +66,7 @@ LR_ZERO = Rule(
         "noise_dominated",
         "bimodal_update",
     ),
+    silences_compass=True,
 )
 
 
@@ -178,4 +179,5 @@ LR_DECAYED_EARLY = Rule(
     advice=_decayed_advice,
     reference="",
     explains=("lr_too_low", "lost_updates", "plateau", "noise_dominated", "bimodal_update"),
+    silences_compass=True,
 )

@@ -14,6 +14,7 @@ from ..engine.rule import Condition, Evidence, Persistence, Rule, Severity
 from ..engine.signals import RATIO, Signals
 from ..engine.warmup import warmup, warmup_steps
 from ..engine.wording import counted, number, one_digit, step
+from ..engine.worst import worst_point
 from .gain_ratio import overshoots
 
 # What the median update-to-weight ratio of the matrices adds up to over so many steps, in the first
@@ -50,7 +51,7 @@ def too_high(signals: Signals) -> Condition:
     if not (path > share * most).any():
         return Condition(step, path > share * most, path, most, lacking=lacking)
     # What is said is said of those of these steps over which it is most.
-    worst = int(np.argmax(np.where(path > share * most, path, -np.inf)))
+    (worst,) = worst_point(path > share * most, path)
     first = max(signals.run.first_step, step[worst] - steps + 1)
 
     def blame(point: int) -> Indices:
@@ -222,4 +223,6 @@ LR_TOO_HIGH = Rule(
         "vanishing_gradient",
     ),
     uses=("weight_decay_ratio",),
+    moves_lr="down",
+    silences_compass=True,
 )  # fmt: skip

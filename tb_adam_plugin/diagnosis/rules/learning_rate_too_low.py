@@ -130,4 +130,5 @@ LR_TOO_LOW = Rule(
     once=True,
     explains=("plateau", "bimodal_update"),
     uses=("gradient_surprise",),
+    moves_lr="up",
 )

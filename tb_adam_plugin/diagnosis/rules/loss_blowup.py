@@ -112,4 +112,6 @@ LOSS_BLOWUP = Rule(
     advice=_loss_blowup_advice,
     reference="",
     explains=("dead_units", "nonfinite", "plateau", "stale_second_moment", "layer_imbalance"),
+    moves_lr="down",
+    silences_compass=True,
 )

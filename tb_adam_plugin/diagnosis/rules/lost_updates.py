@@ -66,4 +66,6 @@ LOST_UPDATES = Rule(
               "noise_dominated", "bimodal_update"),
     uses=("zero_gradient_fraction",),
     once=True,
+    moves_lr="up",
+    silences_compass=True,
 )  # fmt: skip

@@ -82,4 +82,5 @@ NOISE = Rule(
     advice=lambda e: "Verify labels and inputs; then try a batch four times as large, or lr / 3.",
     reference="McCandlish et al. 2018, An empirical model of large-batch training",
     explains=("plateau",),
+    moves_lr="down",
 )

@@ -68,4 +68,6 @@ NONFINITE = Rule(
     advice=_nonfinite_advice,
     reference="",
     explains=("plateau", "loss_blowup", "gradient_spike"),
+    moves_lr="down",
+    silences_compass=True,
 )

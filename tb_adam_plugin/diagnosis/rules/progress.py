@@ -80,4 +80,5 @@ CONVERGED = Rule(
         "learning rate, more weight decay or augmentation."
     ),
     reference="",
+    moves_lr="down",
 )

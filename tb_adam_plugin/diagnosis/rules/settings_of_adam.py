@@ -106,6 +106,7 @@ BETA1_TOO_HIGH = Rule(
     ),
     advice=lambda e: f"Try beta1 0.9 instead of {decay(_beta1(e))}.",
     reference="Kingma & Ba 2015, Adam: A method for stochastic optimization, section 6.4",
+    silences_compass=True,
 )
 
 
@@ -142,4 +143,5 @@ EPS_ROUNDS_TO_ZERO = Rule(
     ),
     reference="Micikevicius et al. 2018, Mixed precision training",
     explains=("nonfinite", "second_moment_underflow", "plateau", "loss_blowup"),
+    silences_compass=True,
 )

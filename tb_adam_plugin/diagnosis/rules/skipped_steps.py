@@ -77,4 +77,5 @@ STEPS_SKIPPED = Rule(
     reference="Micikevicius et al. 2018, Mixed precision training",
     explains=("plateau", "lr_too_low", "noise_dominated", "eps_dominates", "eps_influences"),
     uses=("skipped_steps", "loss_scale"),
+    silences_compass=True,
 )

@@ -79,4 +79,5 @@ STALE_GRADIENT = Rule(
         "lr_too_low", "bimodal_update", "plateau", "loss_blowup", "lr_too_high", "gradient_scale",
         "gradient_spike", "dead_units", "weight_decay_too_strong", "stale_second_moment",
     ),
+    silences_compass=True,
 )  # fmt: skip

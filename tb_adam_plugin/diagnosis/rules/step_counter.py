@@ -42,4 +42,5 @@ NOT_COUNTED = Rule(
     ),
     reference="",
     explains=("lr_too_high", "lr_too_low"),
+    silences_compass=True,
 )

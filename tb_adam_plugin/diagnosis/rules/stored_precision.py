@@ -44,6 +44,7 @@ UNDERFLOW = Rule(
     reference="Micikevicius et al. 2018, Mixed precision training",
     explains=("nonfinite", "lost_updates", "eps_dominates", "eps_influences", "loss_blowup",
               "lr_too_high", "layer_imbalance", "second_moment_frozen"),
+    silences_compass=True,
 )  # fmt: skip
 
 
@@ -80,4 +81,5 @@ FROZEN = Rule(
     advice=_frozen_advice,
     reference="Zamirai et al. 2020, Revisiting BFloat16 training",
     explains=("lr_too_low", "stale_second_moment"),
+    silences_compass=True,
 )

@@ -14,6 +14,7 @@ from ..engine.rule import Condition, Evidence, Persistence, Rule, Severity
 from ..engine.signals import Signals
 from ..engine.weight_decay import decays_apart, taken_at_a_step
 from ..engine.wording import named, number, one_digit, step
+from ..engine.worst import worst_of_row
 
 STRONG_POINTS = 5
 SHRINKING_COSINE = 0.85
@@ -35,7 +36,7 @@ def _overshooting(signals: Signals) -> Condition | None:
     def blame(record: int) -> Indices:
         return np.flatnonzero(np.isin(run.group_of, np.flatnonzero(beyond[record])))
 
-    most = np.where(beyond, taken, 0.0).max(axis=1)
+    most = worst_of_row(np.where(beyond, taken, np.nan))
     known = np.ones(run.step.shape, bool)
     return Condition(
         run.step,
@@ -50,7 +51,7 @@ def _overshooting(signals: Signals) -> Condition | None:
 def _overshooting_group(e: Evidence) -> tuple[float, float]:
     """The learning rate and the weight decay where it is worst."""
     run, group = e.signals.run, int(e.signals.run.group_of[e.parameters[0]])
-    record = int(np.searchsorted(run.step, e.worst_step))
+    record = e.worst_record
     values = (run.hyperparameters[name][record, group] for name in ("lr", "weight_decay"))
     lr, decay = map(float, values)
     return lr, decay
@@ -96,6 +97,7 @@ WEIGHT_DECAY_OVERSHOOTS = Rule(
         "second_moment_frozen", "second_moment_underflow", "clip_always", "converged",
         "beta2_too_low",
     ),
+    silences_compass=True,
 )  # fmt: skip
 
 
@@ -106,7 +108,7 @@ def _weight_decay(signals: Signals) -> Condition | None:
         return None
     threshold = thresholds.STRONG_DECAY_RATIO
     parts = [_decay_of(signals, parameters) for parameters in decaying]
-    ratio = np.fmax.reduce(parts)
+    ratio = worst_of_row(np.stack(parts, axis=1))
     parameters = np.concatenate(decaying)
 
     def blame(record: int) -> Indices:
@@ -158,7 +160,7 @@ def _decay_of(signals: Signals, parameters: Indices) -> Float64s:
 
 def _alignment(e: Evidence) -> float:
     """Median |cos(update, weight)| where decay was strongest; 1 if the update is decay alone."""
-    record = int(np.searchsorted(e.signals.run.step, e.worst_step))
+    record = e.worst_record
     cosines = np.abs(e.signals.statistic("update_weight_cosine")[record, e.parameters])
     return float(np.median(cosines)) if cosines.size else float("nan")
 
@@ -179,7 +181,7 @@ def _weight_decay_message(e: Evidence) -> str:
         return f"{seen}: the update mainly shrinks the weights."
     # Both balance, and the update is not along the weights.
     group = int(e.signals.run.group_of[e.parameters[0]]) if e.parameters.size else 0
-    record = int(np.searchsorted(e.signals.run.step, e.worst_step))
+    record = e.worst_record
     taken = float(taken_at_a_step(e.signals)[record, group])
     if 0 < taken <= 1:
         return f"{seen}: what a step adds is gone again after about {number(1 / taken)} steps."
@@ -226,4 +228,5 @@ WEIGHT_DECAY = Rule(
               "eps_dominates", "eps_influences", "stale_second_moment"),
     uses=("update_weight_cosine", "epsilon_fraction"),
     once=True,
+    silences_compass=True,
 )  # fmt: skip
