@@ -51,6 +51,7 @@ GROWTH = 3.0
 RATIO_TOO_LOW = 5e-3
 # Points of the history of a block.
 COLUMNS = 24
+
 CANNOT_BE_TOLD = "cannot be told"
 # Why.
 FADED = "gradients have become small beside √v̂"

@@ -7,6 +7,7 @@ from ..engine.rule import Condition, Persistence, Rule
 from ..engine.signals import Signals
 from ..engine.wording import decay, percent
 
+# Share of the elements with |m̂/(√v̂+ε)| near 1, median of the matrices. Usual: below 0.08.
 BIMODAL_SHARE = 0.3
 # Below it an update is nearly m / |g|: of gradients without any direction in common 0.17 of the
 # elements are near 1 at beta2 = 0.5 without a first moment, 0.27 at 0.3, and all of them at 0.

@@ -9,7 +9,9 @@ from ..engine.rule import Condition, Evidence, Persistence, Rule
 from ..engine.signals import Signals
 from ..engine.wording import decade_below, number, percent
 
+# No smaller ε than this is advised.
 LEAST_EPS = 1e-12
+# So many windows in a row have more than SHARE_BELOW_EPS of the elements near ε.
 EPS_POINTS = 5
 # Without bias correction v is too small at first: √v is 0.6 of what it will be after this share of
 # 1/(1 - alpha) steps.

@@ -15,7 +15,7 @@ from ..engine.wording import counted, number, percent, step
 # is not known how many there will be.
 RISING_SHARE = 0.5
 RISING_STEPS = 100
-# It has to stay there for so large a share of the run.
+# For so large a share of the run the learning rate stays below DECAYED_TO of its peak.
 DECAYED_SHARE = 0.3
 DECAYED_POINTS = 5
 # A learning rate that drops at most at every second step, so many times, is that of StepLR. One

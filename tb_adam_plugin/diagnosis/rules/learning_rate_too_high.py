@@ -17,20 +17,21 @@ from ..engine.wording import counted, number, one_digit, step
 from ..engine.worst import worst_point
 from .gain_ratio import overshoots
 
-# What the median update-to-weight ratio of the matrices adds up to over so many steps, in the first
-# ones. Healthy: up to 2 (a bag of words, at the highest learning rate of its scan), with Adamax up
+# What the median update-to-weight ratio of the matrices adds up to over PATH_STEPS of the first
+# steps. Healthy: up to 2 (a bag of words, at the highest learning rate of its scan), with Adamax up
 # to 3.4. A learning rate 30 to 100 times too high: from 0.4, in two of three runs from 2.2.
 MOST_PATH = 2.2
 # Of an optimizer whose denominator only grows.
 MOST_PATH_SHRINKING = 8.0
 # From this share of it on the rule asks. Healthy: up to it in about nine runs of ten.
 SHARE_ASKS = 0.36
-# If the loss rose to so many times the first one (mean of so many steps) and stayed above it, this
-# share is enough, which no healthy run had where the loss did so.
+# If the loss rose to so many times the first one (mean of EARLY_LOSS_STEPS) and stayed above it,
+# this share is enough, which no healthy run had where the loss did so.
 SHARE_WHERE_LOSS_ROSE = 0.2
 LOSS_ROSE = 1.5
 # In trials 0.09 was seen at 3 times the best learning rate, 0.33 at 10 times, 0.68 at 100 times.
 FAR_TOO_HIGH_RATIO = 0.25
+# The largest ratio after the change that is advised, and what a learning rate is divided by.
 TARGET_RATIO = 0.06
 FACTORS = (3.0, 10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4)
 

@@ -16,13 +16,16 @@ from ..engine.wording import number, one_digit
 # Cosine of exp_avg and the next gradient: 0 at the best learning rate, 0.22 at a tenth of it, 0.78
 # at a hundredth (medians of 17 tasks).
 LEAST_COSINE = 0.35
+# A learning rate is not too low where updates are larger than this beside the weights.
 MOST_RATIO = 2e-3
 # Without a first moment: the ratio, and the loss against the first one. RMSprop, healthy: from
 # 4.2e-3; a hundredth of the learning rate: up to 1.1e-4.
 MOST_RATIO_ALONE = 5e-4
 SLOW_LOSS_SHARE = 0.8
+# So many windows in a row, after the first part of the run, in which gradients agree for a while.
 TOO_LOW_POINTS = 8
 START_SHARE = 0.1
+# Above it ten times the learning rate is not enough.
 FAR_TOO_LOW_COSINE = 0.7
 # No longer steps than these are advised.
 LONGEST_ADVISED_RATIO = 1e-2

@@ -13,6 +13,7 @@ from ..engine.wording import number, one_digit, step
 from .learning_rate_jump import jumped
 from .learning_rate_too_high import too_high
 
+# The averaged loss is above the limit at so many steps in a row.
 BLOWUP_POINTS = 10
 # It is an alarm where it ends at so many times the first losses, or where something else says that
 # training went wrong: weights that grew to so many times their first size, say. Healthy: by up to

@@ -12,6 +12,7 @@ from ..engine.wording import counted, named, step
 
 # Cosine of exp_avg and gradient right after a state's first step is 1.
 RESET_COSINE = 0.999
+# A state is lost as a whole: so large a share of the parameters begins anew at one record.
 RESET_SHARE = 0.5
 
 

@@ -15,6 +15,7 @@ LOST_FRACTION_HALF = 0.3
 LOST_POINTS = 5
 # As many elements without a gradient, as dead units leave, account for that many lost updates.
 ZERO_GRADIENTS = 0.5
+
 _HALF = ("float16", "bfloat16")
 
 

@@ -11,6 +11,7 @@ from ..engine.signals import Signals
 from ..engine.windows import count_windows
 from ..engine.wording import counted, named, step
 
+# So many windows without any gradient, and so many that are known of a parameter that has none.
 NO_GRADIENT_POINTS = 3
 WITHOUT_GRADIENT_POINTS = 3
 

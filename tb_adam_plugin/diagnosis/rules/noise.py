@@ -13,13 +13,18 @@ from ..engine.rule import Condition, Persistence, Rule
 from ..engine.signals import Signals
 from ..engine.wording import percent
 
+# Cosine of exp_avg and the next gradient, either way, median of AVERAGE_WINDOWS: no direction is
+# shared.
 MOST_COSINE = 0.2
 # The mean loss of the last quarter of the steps against that of their second fifth falls by less
 # than this. Healthy: by 2.1 % and more in 274 of 275 runs; random labels: by up to 0.9 % in five of
 # six. The frequencies of random labels are learned early.
 LEAST_FALL = 0.015
+# Of the first loss more is left than where labels were learned.
 LOSS_SHARE = 0.3
+# The weights move: with a learning rate of next to nothing no loss falls.
 LEAST_RATIO = 1e-4
+# From this share of the run on there are steps before to compare with.
 START_SHARE = 0.4
 AVERAGE_WINDOWS = 10
 NOISE_POINTS = 8

@@ -11,8 +11,10 @@ from ..engine.rule import Condition, Persistence, Rule
 from ..engine.signals import Signals
 from ..engine.wording import number, percent
 
+# Gradient against √v̂ before the step, where the loss is exhausted, too.
 CONVERGED_SURPRISE = 0.1
 CONVERGED_POINTS = 5
+# From this share of the run on a loss above PLATEAU_LOSS_SHARE of the first one stands still.
 PLATEAU_START_SHARE = 0.5
 PLATEAU_POINTS = 8
 

@@ -14,6 +14,7 @@ from ..engine.signals import Signals
 from ..engine.weight_decay import taken_so_far
 from ..engine.wording import named, percent
 
+# Share of the rows of an embedding that get no gradient at a step.
 RARE_FRACTION = 0.8
 RARE_POINTS = 5
 # What weight decay has taken from a row that never has a gradient, Σ lr · weight_decay: at the

@@ -22,6 +22,7 @@ LEFT_STEPS = 3
 ADDING_UP_COSINE = 0.9
 ADDING_UP_GROWTH = 3.0
 ADDING_UP_POINTS = 5
+
 _LEFT = "stale_gradient_ratio"
 
 

@@ -16,6 +16,8 @@ from ..engine.weight_decay import decays_apart, taken_at_a_step
 from ..engine.wording import named, number, one_digit, step
 from ..engine.worst import worst_of_row
 
+# So many windows in a row above STRONG_DECAY_RATIO. It is an alarm where the update is along the
+# weights; what is advised brings the ratio down to the target, by no larger a factor.
 STRONG_POINTS = 5
 SHRINKING_COSINE = 0.85
 TARGET_RATIO = 0.1
