@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tb_adam_plugin.diagnosis.recorded_run import GradientNorms, RecordedRun
+from tb_adam_plugin.diagnosis.engine.recorded_run import GradientNorms, RecordedRun
 from tb_adam_plugin.schema import Group, Layout, Parameter, Unoptimized
 
 Array = npt.NDArray[Any]

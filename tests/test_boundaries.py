@@ -28,6 +28,9 @@ PLUGIN_ROOMS = (
     "loader", "cli", "commands", "run_data", "serving", "reading", "diagnosis", "untrusted_text",
     "schema", "tfrecord", "",
 )  # fmt: skip
+# Within the diagnosis rules ask, and the engine computes; "" are the doors.
+DIAGNOSIS = [path for path in PLUGIN if "diagnosis" in path.parts]
+DIAGNOSIS_ROOMS = ("", "rules", "engine")
 CALLBACK = sorted((ROOT / "callback").rglob("*.py"))
 # The rooms of the callback from the top floor down: none imports one above it. "" is the folder
 # itself, whose modules users import.
@@ -67,7 +70,8 @@ SHARED_MODULES = {
     "tb_adam_plugin.tfrecord",
     # What is a jump of the gradient is one number for the callback and for the rules.
     "tb_adam_plugin.diagnosis",
-    "tb_adam_plugin.diagnosis.thresholds",
+    "tb_adam_plugin.diagnosis.engine",
+    "tb_adam_plugin.diagnosis.engine.thresholds",
 }
 
 NOT_FOR_THE_PLUGIN = ("torch", "tb_adam_plugin.callback")
@@ -282,6 +286,29 @@ def test_every_folder_of_the_plugin_is_a_room_that_says_what_it_is_for() -> None
         assert ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8")))
     own = [path for path in PLUGIN if path.parent == top]
     assert len(own) <= 7
+
+
+@pytest.mark.parametrize(
+    "path", DIAGNOSIS, ids=lambda path: path.relative_to(ROOT / "tb_adam_plugin").as_posix()
+)
+def test_no_room_of_the_diagnosis_imports_one_above_it(path: Path) -> None:
+    folder = ROOT / "tb_adam_plugin" / "diagnosis"
+    check_floors(path, folder, "tb_adam_plugin.diagnosis", DIAGNOSIS_ROOMS)
+
+
+def test_numbers_of_a_rule_are_its_own() -> None:
+    """A rule may ask what another one asks, but has its thresholds from nowhere else."""
+    package = "tb_adam_plugin.diagnosis.rules"
+    for path in DIAGNOSIS:
+        if path.parent.name == "rules" and path.stem != "registry":
+            for name in imported_names(path, package):
+                if name.startswith(f"{package}."):
+                    assert name.rpartition(".")[2].islower(), f"{path.name}: {name}"
+
+
+def test_numbers_that_several_files_share_import_nothing() -> None:
+    path = ROOT / "tb_adam_plugin" / "diagnosis" / "engine" / "thresholds.py"
+    assert {*imported_names(path, "")} == {"__future__", "__future__.annotations"}
 
 
 def test_every_folder_of_the_callback_is_a_room_that_says_what_it_is_for() -> None:

@@ -10,7 +10,7 @@ from synthetic_runs import Change, changed, column, make_run, statistic
 
 from tb_adam_plugin.diagnosis.compass import Compass, factor_of_cosine, in_words, module_of
 from tb_adam_plugin.diagnosis.diagnose import diagnose
-from tb_adam_plugin.diagnosis.recorded_run import RecordedRun
+from tb_adam_plugin.diagnosis.engine.recorded_run import RecordedRun
 
 NAN = float("nan")
 

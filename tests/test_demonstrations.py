@@ -16,7 +16,7 @@ from tb_adam_plugin import cli
 from tb_adam_plugin.callback.demo.demonstrations import DEMONSTRATIONS, THEMES, Demonstration
 from tb_adam_plugin.callback.demo.training import Settings, train
 from tb_adam_plugin.commands import demo
-from tb_adam_plugin.diagnosis.registry import RULES
+from tb_adam_plugin.diagnosis.rules.registry import RULES
 from tb_adam_plugin.run_data import Run, load_runs
 
 Trains = Callable[[Settings], tuple[float, Run]]

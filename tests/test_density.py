@@ -16,7 +16,7 @@ from torch import nn
 
 from tb_adam_plugin.callback import AdamDebugCallback
 from tb_adam_plugin.diagnosis.diagnose import Diagnosis, diagnose
-from tb_adam_plugin.diagnosis.recorded_run import RecordedRun
+from tb_adam_plugin.diagnosis.engine.recorded_run import RecordedRun
 from tb_adam_plugin.run_data import load_runs
 
 _STEPS = 240

@@ -15,17 +15,52 @@ from synthetic_runs import HEALTHY, Change, changed, column, make_run, statistic
 from test_rules import PLANTED
 
 from tb_adam_plugin import schema
-from tb_adam_plugin.diagnosis import wording
 from tb_adam_plugin.diagnosis.diagnose import diagnose
-from tb_adam_plugin.diagnosis.recorded_run import GradientNorms, RecordedRun
-from tb_adam_plugin.diagnosis.registry import RULES, STATISTICS_NEEDED
-from tb_adam_plugin.diagnosis.rule import Condition, Persistence
-from tb_adam_plugin.diagnosis.signals import Signals, median, recent_median
-from tb_adam_plugin.diagnosis.stretches import find_stretches
+from tb_adam_plugin.diagnosis.engine import wording
+from tb_adam_plugin.diagnosis.engine.over_time import median, recent_median
+from tb_adam_plugin.diagnosis.engine.recorded_run import GradientNorms, RecordedRun
+from tb_adam_plugin.diagnosis.engine.rule import Condition, Persistence, worst_severity
+from tb_adam_plugin.diagnosis.engine.signals import Signals
+from tb_adam_plugin.diagnosis.engine.stretches import find_stretches
+from tb_adam_plugin.diagnosis.engine.worst import worst_of_row, worst_point
+from tb_adam_plugin.diagnosis.rules.registry import RULES, STATISTICS_NEEDED
 from tb_adam_plugin.schema import Group
 
 NONSENSE = re.compile(r"(?<![a-z])(nan|inf|infinite)(?![a-z])|-0(?![.\d])|\de\+", re.IGNORECASE)
 NASTY = (math.nan, math.inf, -math.inf, 0.0, -0.0, -1.0, 1e-45, 1e38, 0.5)
+
+
+# --- what is worst ------------------------------------------------------------------------------
+
+
+def test_the_worst_point_is_the_first_largest_number_that_holds() -> None:
+    value = np.array([[9.0, 2.0], [math.inf, 3.0], [3.0, math.nan]])
+    holds = np.array([[False, True], [True, True], [True, True]])
+    assert worst_point(holds, value) == (1, 1)
+    assert worst_point(holds, value, lowest_is_worst=True) == (0, 1)
+
+
+def test_what_is_no_number_is_worst_where_nothing_else_holds() -> None:
+    value = np.array([1.0, math.inf, 2.0, math.nan])
+    assert worst_point(np.array([False, True, False, True]), value) == (1,)
+    assert worst_point(np.array([False, False, False, True]), value) == (3,)
+    # Below a threshold infinity is the best there is, and still no number is worst.
+    holds = np.array([False, True, False, True])
+    assert worst_point(holds, value, lowest_is_worst=True) == (3,)
+
+
+def test_the_worst_of_a_row_is_the_largest_that_is_known() -> None:
+    rows = np.array([[1.0, math.nan, 3.0], [math.nan] * 3, [2.0, math.inf, 0.0]], np.float32)
+    found = worst_of_row(rows)
+    assert found.dtype == np.float64
+    np.testing.assert_array_equal(found, [3.0, math.nan, math.inf])
+    np.testing.assert_array_equal(worst_of_row(np.empty((2, 0))), [math.nan] * 2)
+
+
+def test_the_worst_severity_is_that_of_an_error() -> None:
+    assert worst_severity("info", "error", "warning") == "error"
+    assert worst_severity("info", "warning") == "warning"
+    assert worst_severity("info") == "info"
 
 
 # --- a run that grows ---------------------------------------------------------------------------

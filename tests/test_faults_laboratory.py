@@ -42,8 +42,8 @@ from faults.verdict.thinned import thin
 from tb_adam_plugin.callback.schedule import gradient_history, intervals
 from tb_adam_plugin.diagnosis.compass import Reading
 from tb_adam_plugin.diagnosis.diagnose import diagnose
-from tb_adam_plugin.diagnosis.registry import RULES
 from tb_adam_plugin.diagnosis.rule import Finding, Severity
+from tb_adam_plugin.diagnosis.rules.registry import RULES
 from tb_adam_plugin.run_data import load_runs
 
 TUNING, REPORTING = cases_of("tuning"), cases_of("reporting")

@@ -14,7 +14,7 @@ from generated_logs import Run, write_run
 from in_process import EXPERIMENT, PluginClient, read_folder
 
 from tb_adam_plugin import schema
-from tb_adam_plugin.diagnosis.registry import RULES
+from tb_adam_plugin.diagnosis.rules.registry import RULES
 from tb_adam_plugin.reading.event_data import EventData
 from tb_adam_plugin.reading.run_for_rules import recorded_run
 from tb_adam_plugin.reading.store import Store

@@ -21,9 +21,9 @@ from tb_adam_plugin.callback.schedule.gradient_history import (
     GradientHistory,
     SpikeDetector,
 )
-from tb_adam_plugin.diagnosis.gradients import _spike_excess
-from tb_adam_plugin.diagnosis.recorded_run import RecordedRun as DiagnosedRun
-from tb_adam_plugin.diagnosis.signals import Signals
+from tb_adam_plugin.diagnosis.engine.recorded_run import RecordedRun as DiagnosedRun
+from tb_adam_plugin.diagnosis.engine.signals import Signals
+from tb_adam_plugin.diagnosis.rules.gradient_spike import _spike_excess
 
 STEPS = 2000
 

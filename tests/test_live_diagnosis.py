@@ -16,8 +16,8 @@ from tb_adam_plugin.callback import AdamDebugCallback
 from tb_adam_plugin.callback.steps import live_diagnosis as live_module
 from tb_adam_plugin.callback.steps.live_diagnosis import LiveDiagnosis
 from tb_adam_plugin.callback.write.step_rows import StepRows
-from tb_adam_plugin.diagnosis.registry import RULES
 from tb_adam_plugin.diagnosis.rule import Finding
+from tb_adam_plugin.diagnosis.rules.registry import RULES
 from tb_adam_plugin.run_data import load_runs
 
 

@@ -17,8 +17,8 @@ from torch import nn
 from tb_adam_plugin import cli
 from tb_adam_plugin.callback import AdamDebugCallback
 from tb_adam_plugin.callback.schedule import overhead
-from tb_adam_plugin.diagnosis.recorded_run import RecordedRun
-from tb_adam_plugin.diagnosis.recording import thinned_records
+from tb_adam_plugin.diagnosis.engine.recorded_run import RecordedRun
+from tb_adam_plugin.diagnosis.engine.recording import thinned_records
 from tb_adam_plugin.run_data import load_runs
 
 

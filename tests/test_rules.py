@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -27,11 +29,14 @@ from synthetic_runs import (
     without_column,
 )
 
+from tb_adam_plugin.diagnosis import rules
 from tb_adam_plugin.diagnosis.diagnose import Diagnosis, diagnose
-from tb_adam_plugin.diagnosis.recorded_run import RecordedRun
-from tb_adam_plugin.diagnosis.registry import RULES
-from tb_adam_plugin.diagnosis.rule import Finding, Rule
-from tb_adam_plugin.diagnosis.signals import Signals, sum_over_steps
+from tb_adam_plugin.diagnosis.engine.over_time import sum_over_steps
+from tb_adam_plugin.diagnosis.engine.recorded_run import RecordedRun
+from tb_adam_plugin.diagnosis.engine.rule import Rule
+from tb_adam_plugin.diagnosis.engine.signals import Signals
+from tb_adam_plugin.diagnosis.rule import Finding
+from tb_adam_plugin.diagnosis.rules.registry import RULES
 
 LAYERS = [f"layers.{i}.weight" for i in range(5)]
 MATRICES = [*LAYERS, "head.weight"]
@@ -647,6 +652,17 @@ def test_every_rule_has_a_run_that_it_is_for_and_one_that_just_misses_it() -> No
     assert len(set(ids)) == len(ids)
     assert set(PLANTED) == set(ids)
     assert {rule for rule, _, _ in NEAR} | {"nonfinite"} == set(ids)
+
+
+def test_every_rule_of_every_file_is_in_the_registry() -> None:
+    of_files = []
+    for file in pkgutil.iter_modules(rules.__path__):
+        if file.name != "registry":
+            module = importlib.import_module(f"{rules.__name__}.{file.name}")
+            own = [value for value in vars(module).values() if isinstance(value, Rule)]
+            assert own, f"{file.name} has no rule"
+            of_files += own
+    assert sorted(r.id for r in of_files) == sorted(r.id for r in RULES)
 
 
 @pytest.mark.parametrize("rule", PLANTED)

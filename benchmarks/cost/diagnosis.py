@@ -17,8 +17,8 @@ from dataclasses import replace
 import numpy as np
 
 from tb_adam_plugin.diagnosis.diagnose import diagnose
-from tb_adam_plugin.diagnosis.recorded_run import RecordedRun
-from tb_adam_plugin.diagnosis.registry import STATISTICS_NEEDED
+from tb_adam_plugin.diagnosis.engine.recorded_run import RecordedRun
+from tb_adam_plugin.diagnosis.rules.registry import STATISTICS_NEEDED
 from tb_adam_plugin.schema import Group, Parameter
 
 _FRACTIONS = ("fraction", "cosine", "ratio", "bimodality", "flicker", "count")

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from tb_adam_plugin.diagnosis import thresholds
+from tb_adam_plugin.diagnosis.engine import thresholds
 
 from ..memory.to_host import send_to_host
 from ..read.norms import Squares

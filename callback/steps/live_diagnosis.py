@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from tb_adam_plugin import schema
 from tb_adam_plugin.diagnosis.diagnose import Diagnosis, diagnose
-from tb_adam_plugin.diagnosis.recorded_run import RecordedRun
-from tb_adam_plugin.diagnosis.registry import RULES, STATISTICS_NEEDED
-from tb_adam_plugin.diagnosis.rule import SEVERITIES, Finding
+from tb_adam_plugin.diagnosis.engine.recorded_run import RecordedRun
+from tb_adam_plugin.diagnosis.rule import Finding, Severity, worst_severity
+from tb_adam_plugin.diagnosis.rules.registry import RULES, STATISTICS_NEEDED
 
 from ..write.step_rows import StepRows
 
@@ -40,7 +40,7 @@ class LiveDiagnosis:
         self._records = _Table(_MOST_RECORDS)
         self._steps = _Table(_MOST_STEPS)
         self._diagnosis: Diagnosis | None = None
-        self._told: dict[str, int] = {}  # rank of the worst severity of each rule
+        self._told: dict[str, Severity] = {}  # the worst of each rule
         self._seen: dict[str, float] = {}  # last step of each rule's findings
 
     def add_rows(self, rows: StepRows) -> None:
@@ -107,12 +107,13 @@ class LiveDiagnosis:
         return new
 
     def _is_new(self, finding: Finding) -> bool:
-        rank, told = SEVERITIES.index(finding.severity), self._told.get(finding.rule)
+        told = self._told.get(finding.rule)
+        worst = worst_severity(finding.severity, told or finding.severity)
         seen = self._seen.get(finding.rule, -np.inf)
         goes_on = finding.first_step <= seen or (finding.rule in _ONCE and seen > -np.inf)
-        if told is not None and rank >= told and goes_on:
+        if worst == told and goes_on:
             return False
-        self._told[finding.rule] = rank if told is None else min(rank, told)
+        self._told[finding.rule] = worst
         return True
 
     def _run(self, layout: schema.Layout) -> RecordedRun:

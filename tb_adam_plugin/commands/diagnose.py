@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 
 from tb_adam_plugin.commands.exit_codes import FAILED
 from tb_adam_plugin.diagnosis.compass import Compass
+from tb_adam_plugin.diagnosis.engine.wording import number
 from tb_adam_plugin.diagnosis.rule import SEVERITIES, Finding, NotEvaluated
-from tb_adam_plugin.diagnosis.wording import number
 from tb_adam_plugin.run_data import Run
 from tb_adam_plugin.serving.json_answers import compass_fields, finding_fields
 from tb_adam_plugin.untrusted_text import printable

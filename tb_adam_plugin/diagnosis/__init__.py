@@ -1,5 +1,6 @@
 """Findings from recorded statistics. NumPy only; no torch, no TensorBoard.
 
-:mod:`.recorded_run` is what rules read, :mod:`.rule` what a rule is, :mod:`.registry` lists them in
-order of precedence, :mod:`.thresholds` holds every number, and :mod:`.diagnose` applies them.
+:mod:`.engine.recorded_run` is what rules read and :mod:`.engine.rule` what a rule is. Each of
+:mod:`.rules` asks one question, with its own thresholds; :mod:`.rules.registry` lists them in order
+of precedence. :mod:`.diagnose` applies them, and :mod:`.compass` reads the learning rate.
 """

@@ -2,9 +2,9 @@
 
 Towards "too low" it is the cosine of exp_avg and the next gradient: gradients that agree say that
 steps could be longer. Towards "too high" that cosine says nothing, so that the size of the first
-updates has the say; see :data:`.thresholds.COMPASS_COSINES` for the calibration behind both. Where
-the gain ratio was recorded, it is a second needle, which sees both sides and owes nothing to the
-first.
+updates has the say; :data:`COSINES` and :data:`.engine.first_steps.PATHS` are the calibration
+behind both. Where the gain ratio was recorded, it is a second needle, which sees both sides and
+owes nothing to the first.
 
 A cosine near 0 is that of the best learning rate, and that of small batches at any. So the needle
 rests where other numbers do not bear it out, where a finding beside it says what is wrong or points
@@ -20,22 +20,37 @@ from typing import TypeVar
 
 import numpy as np
 
-from . import thresholds
-from .recorded_run import Flags, Float64s, Indices, Values
-from .rule import Finding
-from .signals import (
-    Signals,
-    is_near_peak,
-    is_settled,
-    median,
-    recent_median,
-    rectification,
-    sum_over_steps,
-)
-from .windows import count_windows
+from .engine import thresholds
+from .engine.first_steps import early_factors, loss_rose, off_by, rounded
+from .engine.over_time import median_by_block, recent_median
+from .engine.phases import is_near_peak, is_settled, rectification
+from .engine.recorded_run import Flags, Float64s, Indices, Values
+from .engine.rule import Finding, Rule
+from .engine.signals import COSINE, RATIO, Signals
+from .engine.windows import count_windows
 
-_COSINE = "momentum_gradient_cosine"
-_RATIO = "update_to_weight_ratio"
+# Median cosine of exp_avg and the next gradient at the end of runs with a learning rate so many
+# times the usual one: Adam, AdamW, AMSGrad and NAdam on the tasks of the laboratory's tuning half.
+# Above the best one it says nothing more. Near the medians, and such that most readings are within
+# half a decade.
+TASKS = 26
+COSINES = (0.0, 0.04, 0.12, 0.25, 0.58, 0.88)
+FACTORS = (1.0, 1 / 2, 1 / 3, 1 / 10, 1 / 30, 1 / 100)
+# Gain ratio, likewise, of 17 other tasks. Further off it differs too little from run to run. More
+# than this is the promise of a gradient that was clipped, or a coarse loss.
+GAIN_RATIOS = (0.59, 0.68, 0.84, 0.93, 0.966)
+GAIN_FACTORS = (10.0, 3.0, 1.0, 1 / 3, 1 / 10)
+GAIN_MOST = 1.1
+WINDOWS = 9
+# What the update-to-weight ratio has to be for a reading of "about right", and how far the weights
+# may have grown by then. Healthy: 8e-4 to 1.2e-2, and by up to 2.6.
+RATIOS = (7e-4, 1.2e-2)
+GROWTH = 3.0
+# For "f times too low" it has to be below so much over the root of f: where gradients agree, a step
+# is longer for the same learning rate. 100 times too low: up to 3.4e-4.
+RATIO_TOO_LOW = 5e-3
+# Points of the history of a block.
+COLUMNS = 24
 
 CANNOT_BE_TOLD = "cannot be told"
 # Why.
@@ -45,21 +60,6 @@ NOT_BORNE_OUT = "the size of the updates does not bear the cosine out"
 NO_COSINE = "there is no cosine where the learning rate was near its peak"
 NOT_ENOUGH_DATA = "not enough data"
 STILL_RISES = "cannot be told: it still rises"
-
-# Alarms that say what is wrong with the learning rate, or why the cosine means nothing.
-_ALARMS_INSTEAD = frozenset({
-    "lr_zero", "no_gradient", "stale_gradient", "lr_jump", "beta2_too_low", "step_not_counted",
-    "eps_rounds_to_zero", "second_moment_underflow", "steps_skipped", "init_too_small",
-    "init_too_large", "lr_too_high", "lr_decayed_early", "lost_updates", "weight_decay_too_strong",
-    "beta1_too_high", "eps_dominates", "eps_influences", "second_moment_frozen", "loss_blowup",
-    "nonfinite", "weight_decay_overshoots",
-})  # fmt: skip
-# Findings, questions among them, whose advice is a lower learning rate, and a higher one.
-TOWARDS_LOWER = frozenset({
-    "lr_too_high", "lr_jump", "loss_blowup", "nonfinite", "dead_units", "gain_ratio_low",
-    "noise_dominated", "converged",
-})  # fmt: skip
-_TOWARDS_HIGHER = frozenset({"lr_too_low", "lost_updates"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,14 +124,17 @@ class Compass:
     gain: GainReading | None = None
 
 
-def read_compass(signals: Signals, findings: Sequence[Finding] = ()) -> Compass | None:
+def read_compass(
+    signals: Signals, findings: Sequence[Finding], rules: Sequence[Rule]
+) -> Compass | None:
     """Return the readings of a run; None where the optimizer has no first moment, or no record.
 
     Args:
         signals: The run.
         findings: What the rules say about it: the needle does not contradict them.
+        rules: That they are of.
     """
-    if not signals.is_known(_COSINE):
+    if not signals.is_known(COSINE):
         return None
     weights = signals.run.weights_or_matrices
     by_module: dict[str, list[int]] = {}
@@ -139,16 +142,18 @@ def read_compass(signals: Signals, findings: Sequence[Finding] = ()) -> Compass 
         by_module.setdefault(module_of(signals.run.names[i]), []).append(i)
     members = [np.array(rows, np.intp) for rows in by_module.values()]
     every = np.arange(signals.run.step.size)
-    kept = np.unique(np.linspace(0, every.size - 1, thresholds.COMPASS_COLUMNS).astype(np.intp))
+    kept = np.unique(np.linspace(0, every.size - 1, COLUMNS).astype(np.intp))
     counted = np.flatnonzero(_counted(signals))
     kept = np.union1d(kept, counted[-1:])
     (run,) = _readings(signals, [""], [weights], every)
     modules = tuple(_readings(signals, list(by_module), members, kept))
     gain = _gain_reading(signals)
+    of = {rule.id: rule for rule in rules}
+    said = [(finding, of[finding.rule]) for finding in findings]
     return Compass(
-        _beside(run, findings, at_run=True),
-        tuple(_beside(reading, findings) for reading in modules),
-        gain and _beside(gain, findings),
+        _beside(run, said, at_run=True),
+        tuple(_beside(reading, said) for reading in modules),
+        gain and _beside(gain, said),
     )
 
 
@@ -156,23 +161,23 @@ _AnyReading = TypeVar("_AnyReading", Reading, GainReading)
 
 
 def _beside(
-    reading: _AnyReading, findings: Sequence[Finding], *, at_run: bool = False
+    reading: _AnyReading, findings: Sequence[tuple[Finding, Rule]], *, at_run: bool = False
 ) -> _AnyReading:
     """A reading, or none where a finding says more, or the opposite.
 
     Args:
         reading: Of the run or of a block.
-        findings: Beside it.
+        findings: Beside it, each with its rule.
         at_run: Whether it is read of the same weights as the findings are about.
     """
-    for finding in findings:
-        alarm = finding.severity != "info" and finding.rule in _ALARMS_INSTEAD
-        too_low = reading.factor < 1 / thresholds.COMPASS_ABOUT
-        opposite = (finding.rule in TOWARDS_LOWER and too_low) or (
-            finding.rule in _TOWARDS_HIGHER and reading.factor > 0 and not too_low
+    for finding, rule in findings:
+        alarm = finding.severity != "info" and rule.silences_compass
+        too_low = reading.factor < 1 / thresholds.ABOUT_RIGHT
+        opposite = (rule.moves_lr == "down" and too_low) or (
+            rule.moves_lr == "up" and reading.factor > 0 and not too_low
         )
-        right = reading.factor > 0 and off_by(reading.factor) < thresholds.COMPASS_ABOUT
-        doubted = at_run and finding.rule == "lr_too_high" and right
+        right = reading.factor > 0 and off_by(reading.factor) < thresholds.ABOUT_RIGHT
+        doubted = at_run and rule.id == "lr_too_high" and right
         if alarm or opposite or doubted:
             nothing = np.full(reading.factors.shape, np.nan)
             text = f"no reading: see “{finding.title}” first"
@@ -210,23 +215,23 @@ def _readings(
     """
     step = signals.run.step[kept]
     counts = _counted(signals)
-    cosine = _recent(signals, counts, _medians(signals, _COSINE, members), kept)
+    cosine = _recent(signals, counts, _medians(signals, COSINE, members), kept)
     surprise = _recent(signals, counts, _medians(signals, "gradient_surprise", members), kept)
-    ratio = _recent(signals, counts, _medians(signals, _RATIO, members), kept)
+    ratio = _recent(signals, counts, _medians(signals, RATIO, members), kept)
     growth = _recent(signals, counts, _growth(signals, members), kept)
     factors = factor_of_cosine(cosine)
-    faded = surprise < thresholds.LR_TOO_LOW_SURPRISE
+    faded = surprise < thresholds.FADED_SURPRISE
     factors[faded] = np.nan  # training is done, not slow
-    early = _early_factors(signals, members)
+    early = early_factors(signals, members)
     # Large first updates fill v, which hides the learning rate for long. Some networks bear them.
-    hidden = (early > thresholds.COMPASS_ABOUT) & ~(cosine > thresholds.COMPASS_COSINES[1])
+    hidden = (early > thresholds.ABOUT_RIGHT) & ~(cosine > COSINES[1])
     factors = np.where(hidden, early if loss_rose(signals) else np.nan, factors)
     factors[~hidden & ~_is_borne_out(factors, ratio, growth)] = np.nan
     factors[~counts[kept]] = np.nan
     why = np.select(
         [np.isnan(cosine), hidden, faded], [NO_COSINE, BORNE, FADED], default=NOT_BORNE_OUT
     )
-    few = count_windows(signals.run.step, counts) < thresholds.COMPASS_WINDOWS
+    few = count_windows(signals.run.step, counts) < WINDOWS
     unread = STILL_RISES if signals.is_warming_up else NOT_ENOUGH_DATA
     if few:
         factors[:] = np.nan
@@ -248,30 +253,6 @@ def _readings(
     ]
 
 
-def loss_rose(signals: Signals) -> bool:
-    """Whether the loss rose in the first steps, as it does where they were too long."""
-    return highest_early_loss(signals) > 0
-
-
-def highest_early_loss(signals: Signals) -> float:
-    """What the loss rose to in the first steps, a mean of several; 0 if it did not rise."""
-    early = signals.steps <= signals.warmup_end + thresholds.LR_TOO_HIGH_STEPS
-    loss = signals.column("loss")[early]
-    later, steps = loss[1:][~np.isnan(loss[1:])], thresholds.LR_TOO_HIGH_LOSS_STEPS
-    if later.size < steps:
-        return 0.0
-    highest = float(np.lib.stride_tricks.sliding_window_view(later, steps).mean(axis=1).max())
-    return highest if highest > thresholds.COMPASS_LOSS_ROSE * loss[0] > 0 else 0.0
-
-
-def factor_of_first_steps(signals: Signals) -> float:
-    """Times too high that the run's needle says by the first steps; NaN where it says nothing."""
-    if not signals.is_known(_COSINE) or not loss_rose(signals):
-        return float("nan")
-    factor = float(_early_factors(signals, [signals.run.weights_or_matrices])[0])
-    return rounded(factor) if factor > thresholds.COMPASS_ABOUT else float("nan")
-
-
 def _counted(signals: Signals) -> Flags:
     """Records that the needle reads: settled, and of steps of the learning rate's full length."""
     full = rectification(signals) > thresholds.NEAR_PEAK
@@ -286,10 +267,10 @@ def _is_borne_out(factors: Float64s, ratio: Float64s, growth: Float64s) -> Flags
         ratio: Update-to-weight ratio, of the same shape.
         growth: RMS of the weights over that of the first ones, likewise; NaN where unknown.
     """
-    least, most = thresholds.COMPASS_RATIOS
-    too_low = factors < 1 / thresholds.COMPASS_ABOUT
-    slow = ratio < thresholds.COMPASS_RATIO_TOO_LOW * np.sqrt(factors)
-    usual = (ratio > least) & (ratio < most) & ~(growth > thresholds.COMPASS_GROWTH)
+    least, most = RATIOS
+    too_low = factors < 1 / thresholds.ABOUT_RIGHT
+    slow = ratio < RATIO_TOO_LOW * np.sqrt(factors)
+    usual = (ratio > least) & (ratio < most) & ~(growth > GROWTH)
     return np.where(np.isnan(ratio), True, np.where(too_low, slow, usual))
 
 
@@ -309,32 +290,22 @@ def _medians(signals: Signals, statistic: str, members: list[Indices]) -> Values
     """Median of a statistic over each block, float32 ``[records, blocks]``."""
     key = ("blocks", statistic, tuple(rows.tobytes() for rows in members))
     return signals.by_record(
-        key, lambda part: _by_block(signals.statistic(statistic)[part], members)
+        key, lambda part: median_by_block(signals.statistic(statistic)[part], members)
     )
-
-
-def _by_block(values: Values, members: list[Indices]) -> Values:
-    found = np.empty((len(values), len(members)), np.float32)
-    single = np.array([rows.size == 1 for rows in members])
-    alone = [int(rows[0]) for rows in members if rows.size == 1]
-    found[:, single] = values[:, alone]
-    for i in np.flatnonzero(~single):
-        found[:, i] = median(values[:, members[i]])
-    return found
 
 
 def factor_of_cosine(cosine: Float64s) -> Float64s:
     """Learning rate over the best one, from the cosine; NaN stays NaN."""
-    logs = np.interp(cosine, thresholds.COMPASS_COSINES, np.log(thresholds.COMPASS_FACTORS))
+    logs = np.interp(cosine, COSINES, np.log(FACTORS))
     factors: Float64s = np.where(np.isnan(cosine), np.nan, np.exp(logs))
     return factors
 
 
 def factor_of_gain_ratio(ratio: Float64s) -> Float64s:
     """Learning rate over the best one, from the gain ratio; NaN where that is implausible."""
-    logs = np.log(thresholds.COMPASS_GAIN_FACTORS)
-    found = np.exp(np.interp(ratio, thresholds.COMPASS_GAIN_RATIOS, logs))
-    factors: Float64s = np.where(ratio <= thresholds.COMPASS_GAIN_MOST, found, np.nan)
+    logs = np.log(GAIN_FACTORS)
+    found = np.exp(np.interp(ratio, GAIN_RATIOS, logs))
+    factors: Float64s = np.where(ratio <= GAIN_MOST, found, np.nan)
     return factors
 
 
@@ -348,19 +319,9 @@ def in_words(factor: float, *, at_peak: bool = False) -> str:
     if not factor > 0:
         return CANNOT_BE_TOLD
     where = " at its peak" if at_peak else ""
-    if off_by(factor) < thresholds.COMPASS_ABOUT:
+    if off_by(factor) < thresholds.ABOUT_RIGHT:
         return f"about right{where}"
     return f"about {rounded(factor):.0f}× too {'high' if factor > 1 else 'low'}{where}"
-
-
-def off_by(factor: float) -> float:
-    """How many times the best learning rate is away, whichever side it is on."""
-    return max(factor, 1 / factor)
-
-
-def rounded(factor: float) -> float:
-    """The same, as the gauge says it."""
-    return next((n for n in (3.0, 10.0, 30.0) if off_by(factor) < n * np.sqrt(3)), 100.0)
 
 
 def _recent(signals: Signals, counts: Flags, values: Values, kept: Indices) -> Float64s:
@@ -380,31 +341,7 @@ def _recent(signals: Signals, counts: Flags, values: Values, kept: Indices) -> F
     at = np.flatnonzero(counts[kept])
     if at.size:
         place = np.searchsorted(counted, kept[at])
-        windows = thresholds.COMPASS_WINDOWS
+        windows = WINDOWS
         step = signals.run.step[counted]
         found[at] = recent_median(step, values[counted], windows, place, windows // 2)
     return found
-
-
-def _early_factors(signals: Signals, members: list[Indices]) -> Float64s:
-    """Learning rate over the best one, from how far the first steps move the weights; else 1.
-
-    Returns:
-        float64 ``[blocks]``.
-    """
-    run = signals.run
-    if not run.step.size or run.step[0] > thresholds.FIRST_STEP:
-        return np.ones(len(members))
-    ratio = run.statistics.get(_RATIO)
-    early = run.step <= signals.warmup_end + thresholds.LR_TOO_HIGH_STEPS
-    if ratio is None or early.sum() < 2:
-        return np.ones(len(members))
-    resting = np.setdiff1d(np.arange(len(run.parameters)), signals.started_weights)
-    first = ratio[early].copy()
-    first[:, resting] = np.nan
-    paths = sum_over_steps(
-        run.step[early], _by_block(first, members), thresholds.LR_TOO_HIGH_PATH_STEPS
-    )
-    logs = np.log(thresholds.COMPASS_PATH_FACTORS)
-    factors: Float64s = np.exp(np.interp(paths.max(axis=0), thresholds.COMPASS_PATHS, logs))
-    return factors

@@ -7,14 +7,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from . import thresholds
-from .compass import TOWARDS_LOWER, Compass, read_compass
-from .conditions import too_few
-from .recorded_run import Indices, RecordedRun, in_order
-from .recording import thinned_records
-from .registry import RULES
-from .rule import (
-    SEVERITIES,
+from .compass import Compass, read_compass
+from .engine import thresholds
+from .engine.conditions import too_few
+from .engine.recorded_run import Indices, RecordedRun, in_order
+from .engine.recording import thinned_records
+from .engine.rule import (
     Condition,
     Evidence,
     Finding,
@@ -23,9 +21,11 @@ from .rule import (
     Severity,
     is_over,
     together,
+    worst_severity,
 )
-from .signals import Signals
-from .stretches import Stretch, find_stretches
+from .engine.signals import Signals
+from .engine.stretches import Stretch, find_stretches
+from .rules.registry import RULES
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +76,9 @@ def diagnose(
                 not_evaluated.append(NotEvaluated(rule.id, rule.title, found))
             else:
                 findings += found
-        explained = tuple(_with_causes(_of_one_mind(findings), rules))
+        explained = tuple(_with_causes(_of_one_mind(findings, rules), rules))
         speaking = [finding for finding in explained if not _has_ended(finding, rules, signals)]
-        compass = read_compass(signals, speaking) if with_compass else None
+        compass = read_compass(signals, speaking, rules) if with_compass else None
     recording = thinned_records(signals.run)
     return Diagnosis(explained, tuple(not_evaluated), compass, signals, recording)
 
@@ -194,17 +194,19 @@ def _has_ended(finding: Finding, rules: Sequence[Rule], signals: Signals) -> boo
     return over and finding.rule not in once
 
 
-def _of_one_mind(findings: Sequence[Finding]) -> list[Finding]:
+def _of_one_mind(findings: Sequence[Finding], rules: Sequence[Rule]) -> list[Finding]:
     """Leave no two findings that would change the learning rate in opposite directions.
 
     What says that steps are too short is a question, and asks without a value where another
     finding says that they are too long.
     """
-    lower = [f for f in findings if f.rule in TOWARDS_LOWER]
-    lower.sort(key=lambda finding: SEVERITIES.index(finding.severity))
+    down = {rule.id for rule in rules if rule.moves_lr == "down"}
+    lower = [f for f in findings if f.rule in down]
     if not lower:
         return list(findings)
-    other = f"“{lower[0].title}” speaks against a higher learning rate: answer that first."
+    worst = worst_severity(*(f.severity for f in lower))
+    title = next(f.title for f in lower if f.severity == worst)
+    other = f"“{title}” speaks against a higher learning rate: answer that first."
     return [replace(f, advice=other) if f.rule == "lr_too_low" else f for f in findings]
 
 
@@ -240,9 +242,9 @@ def _with_causes(findings: Sequence[Finding], rules: Sequence[Rule]) -> list[Fin
     worst: dict[str | None, Severity] = {}
     for finding in explained:
         of = finding.consequence_of
-        worst[of] = min(worst.get(of, "info"), finding.severity, key=SEVERITIES.index)
+        worst[of] = worst_severity(worst.get(of, "info"), finding.severity)
     raised = [
-        replace(f, severity=min(f.severity, worst[f.rule], key=SEVERITIES.index))
+        replace(f, severity=worst_severity(f.severity, worst[f.rule]))
         if f.rule in worst and f.severity != "info"
         else f
         for f in explained

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from tb_adam_plugin.diagnosis.recorded_run import Float64s, GradientNorms, RecordedRun, Values
-from tb_adam_plugin.diagnosis.registry import STATISTICS_NEEDED
+from tb_adam_plugin.diagnosis.engine.recorded_run import (
+    Float64s,
+    GradientNorms,
+    RecordedRun,
+    Values,
+)
+from tb_adam_plugin.diagnosis.rules.registry import STATISTICS_NEEDED
 from tb_adam_plugin.reading.answers import NamedRecords
 from tb_adam_plugin.reading.event_data import Experiment
 from tb_adam_plugin.reading.run import Run

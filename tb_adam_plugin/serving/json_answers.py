@@ -7,11 +7,12 @@ import math
 from typing import Any
 
 from tb_adam_plugin import __version__, schema
-from tb_adam_plugin.diagnosis import thresholds
+from tb_adam_plugin.diagnosis import compass as needle
 from tb_adam_plugin.diagnosis.compass import Compass, GainReading, Reading
 from tb_adam_plugin.diagnosis.diagnose import Diagnosis
-from tb_adam_plugin.diagnosis.registry import RULES
+from tb_adam_plugin.diagnosis.engine import first_steps, thresholds
 from tb_adam_plugin.diagnosis.rule import Finding
+from tb_adam_plugin.diagnosis.rules.registry import RULES
 from tb_adam_plugin.reading.answers import Runs
 from tb_adam_plugin.reading.run import Message, Run
 from tb_adam_plugin.reading.thinning import evenly_spread
@@ -59,18 +60,18 @@ def compass_fields(compass: Compass) -> dict[str, Any]:
             for reading in compass.modules
         ],
         "calibration": {
-            "tasks": thresholds.COMPASS_TASKS,
-            "records": thresholds.COMPASS_WINDOWS,
-            "about": thresholds.COMPASS_ABOUT,
-            "cosines": thresholds.COMPASS_COSINES,
-            "factors": [_number(factor) for factor in thresholds.COMPASS_FACTORS],
-            "first_steps": thresholds.LR_TOO_HIGH_STEPS,
-            "path_steps": thresholds.LR_TOO_HIGH_PATH_STEPS,
-            "paths": thresholds.COMPASS_PATHS,
-            "path_factors": thresholds.COMPASS_PATH_FACTORS,
+            "tasks": needle.TASKS,
+            "records": needle.WINDOWS,
+            "about": thresholds.ABOUT_RIGHT,
+            "cosines": needle.COSINES,
+            "factors": [_number(factor) for factor in needle.FACTORS],
+            "first_steps": thresholds.EARLY_STEPS,
+            "path_steps": thresholds.PATH_STEPS,
+            "paths": first_steps.PATHS,
+            "path_factors": first_steps.PATH_FACTORS,
             "gain_records": thresholds.GAIN_RATIO_WINDOWS,
-            "gain_ratios": thresholds.COMPASS_GAIN_RATIOS,
-            "gain_factors": [_number(factor) for factor in thresholds.COMPASS_GAIN_FACTORS],
+            "gain_ratios": needle.GAIN_RATIOS,
+            "gain_factors": [_number(factor) for factor in needle.GAIN_FACTORS],
         },
     }
 

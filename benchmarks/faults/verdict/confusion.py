@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from faults.runs.faults import Fault
 from faults.verdict.diagnosed_runs import DiagnosedRun
-from tb_adam_plugin.diagnosis.registry import RULES
+from tb_adam_plugin.diagnosis.rules.registry import RULES
 
 # Ids of the rules that can do more than ask.
 ALARMING = {rule.id for rule in RULES if rule.severity != "info"}

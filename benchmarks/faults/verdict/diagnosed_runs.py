@@ -14,7 +14,7 @@ from faults.verdict.recordings import Wanted
 from faults.verdict.thinned import of_records, thin
 from tb_adam_plugin.diagnosis.compass import Reading
 from tb_adam_plugin.diagnosis.diagnose import diagnose
-from tb_adam_plugin.diagnosis.recorded_run import RecordedRun
+from tb_adam_plugin.diagnosis.engine.recorded_run import RecordedRun
 from tb_adam_plugin.diagnosis.rule import Finding
 from tb_adam_plugin.run_data import load_runs
 

@@ -10,7 +10,7 @@ from tb_adam_plugin.callback.schedule.gradient_history import (
     DETAILED_STEPS,
     SpikeDetector,
 )
-from tb_adam_plugin.diagnosis.recorded_run import Flags, Float64s, RecordedRun
+from tb_adam_plugin.diagnosis.engine.recorded_run import Flags, Float64s, RecordedRun
 
 
 def thin(run: RecordedRun, keep_every: int, resumed_at: int | None = None) -> RecordedRun:

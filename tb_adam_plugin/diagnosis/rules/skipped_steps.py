@@ -1,15 +1,21 @@
-"""The rule about a gradient scaler: it leaves steps out, and the run stands still."""
+"""Does a gradient scaler leave steps out, so that the run stands still?"""
 
 from __future__ import annotations
 
 import numpy as np
 
-from . import thresholds
-from .conditions import at_every_step
-from .recorded_run import Float64s
-from .rule import Condition, Evidence, Persistence, Rule, Severity
-from .signals import Signals
-from .wording import number, percent, step
+from ..engine import thresholds
+from ..engine.conditions import at_every_step
+from ..engine.recorded_run import Float64s
+from ..engine.rule import Condition, Evidence, Persistence, Rule, Severity
+from ..engine.signals import Signals
+from ..engine.wording import number, percent, step
+
+# Steps that a gradient scaler left out, of so many that were taken and those. It tries a larger
+# scale every 2,000 steps, which costs one.
+SKIPPED_WINDOW = 50
+SKIPPED_SHARE = 0.1
+SKIPPED_MOST = 0.5
 
 
 def _skipped(signals: Signals) -> Float64s:
@@ -29,7 +35,7 @@ def _skipped(signals: Signals) -> Float64s:
 
 def _steps_skipped(signals: Signals) -> Condition | None:
     skipped = _skipped(signals)
-    window = thresholds.SKIPPED_WINDOW
+    window = SKIPPED_WINDOW
     if skipped.size < window:
         return None
     sums = np.cumsum(np.append(0.0, skipped))
@@ -38,12 +44,12 @@ def _steps_skipped(signals: Signals) -> Condition | None:
     # A scaler begins with a large scale and has to find the right one.
     begun = signals.steps - window >= max(signals.run.first_step, thresholds.LEAST_GRACE)
     share = lately / (lately + window)
-    holds = (share > thresholds.SKIPPED_SHARE) & begun
-    return at_every_step(signals, share, holds, thresholds.SKIPPED_SHARE)
+    holds = (share > SKIPPED_SHARE) & begun
+    return at_every_step(signals, share, holds, SKIPPED_SHARE)
 
 
 def _severity(e: Evidence) -> Severity:
-    return "error" if e.value > thresholds.SKIPPED_MOST else "warning"
+    return "error" if e.value > SKIPPED_MOST else "warning"
 
 
 def _message(e: Evidence) -> str:
@@ -71,4 +77,5 @@ STEPS_SKIPPED = Rule(
     reference="Micikevicius et al. 2018, Mixed precision training",
     explains=("plateau", "lr_too_low", "noise_dominated", "eps_dominates", "eps_influences"),
     uses=("skipped_steps", "loss_scale"),
+    silences_compass=True,
 )

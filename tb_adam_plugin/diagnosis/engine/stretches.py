@@ -10,6 +10,7 @@ from . import thresholds
 from .recorded_run import Flags, Float64s, Indices, Values
 from .rule import Condition, Persistence
 from .windows import window_of
+from .worst import worst_point
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,17 +67,12 @@ def find_stretches(
     for part in np.split(points, breaks + 1):
         inside = slice(int(part[0]), int(part[-1]) + 1)
         kept = kept_at[inside]
-        badness = -value[inside] if condition.lowest_is_worst else value[inside]
-        badness = np.where(np.isnan(badness), np.inf, badness)  # what is no number is worst
-        # A number says more than infinity, where there is one.
-        finite = kept & np.isfinite(value[inside])
-        worst = np.where(finite if finite.any() else kept, badness, -np.inf)
-        row, column = np.unravel_index(int(np.argmax(worst)), worst.shape)
+        row, column = worst_point(kept, value[inside], lowest_is_worst=condition.lowest_is_worst)
         found.append(
             Stretch(
                 inside.start,
                 inside.stop - 1,
-                inside.start + int(row),
+                inside.start + row,
                 np.empty(0, np.intp) if single else columns[kept.any(axis=0)],
                 float(value[inside][row, column]),
                 int(kept.any(axis=1).sum()),

@@ -1,21 +1,29 @@
-"""Rules about how far training has come: they explain more than they accuse."""
+"""How far has training come? These explain more than they accuse."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from . import thresholds
-from .conditions import RESUMED, median_beyond
-from .rule import Condition, Persistence, Rule
-from .signals import Signals, has_converged, is_loss_known
-from .wording import decay, number, percent
+from ..engine import thresholds
+from ..engine.conditions import RESUMED, median_beyond
+from ..engine.phases import has_converged, is_loss_known
+from ..engine.rule import Condition, Persistence, Rule
+from ..engine.signals import Signals
+from ..engine.wording import number, percent
+
+# Gradient against √v̂ before the step, where the loss is exhausted, too.
+CONVERGED_SURPRISE = 0.1
+CONVERGED_POINTS = 5
+# From this share of the run on a loss above PLATEAU_LOSS_SHARE of the first one stands still.
+PLATEAU_START_SHARE = 0.5
+PLATEAU_POINTS = 8
 
 
 def _plateau(signals: Signals) -> Condition | str:
     if np.isnan(signals.starting_loss):
         return RESUMED
     run = signals.run
-    since = max(signals.settled, thresholds.PLATEAU_START_SHARE * run.length)
+    since = max(signals.settled, PLATEAU_START_SHARE * run.length)
     loss = signals.at_records(signals.smooth_loss)
     holds = (
         (loss > thresholds.PLATEAU_LOSS_SHARE * signals.starting_loss)
@@ -33,7 +41,7 @@ PLATEAU = Rule(
     title="The loss hardly falls",
     needs=("loss", "step"),
     condition=_plateau,
-    persistence=Persistence(thresholds.PLATEAU_POINTS, thresholds.LASTING_STEPS),
+    persistence=Persistence(PLATEAU_POINTS, thresholds.LASTING_STEPS),
     severity="info",
     message=lambda e: (
         f"In the second half of the run the loss is still {percent(e.value)} of what it was at "
@@ -50,7 +58,7 @@ def _converged(signals: Signals) -> Condition | str:
     return median_beyond(
         signals,
         "gradient_surprise",
-        thresholds.CONVERGED_SURPRISE,
+        CONVERGED_SURPRISE,
         signals.run.weights_or_matrices,
         has_converged(signals),
         below=True,
@@ -62,7 +70,7 @@ CONVERGED = Rule(
     title="The training loss is exhausted",
     needs=("gradient_surprise", "loss"),
     condition=_converged,
-    persistence=Persistence(thresholds.CONVERGED_POINTS),
+    persistence=Persistence(CONVERGED_POINTS),
     severity="info",
     message=lambda e: (
         f"The loss is below {percent(thresholds.CONVERGED_LOSS_SHARE)} of what it was and "
@@ -74,35 +82,5 @@ CONVERGED = Rule(
         "learning rate, more weight decay or augmentation."
     ),
     reference="",
-)
-
-
-def _bimodal(signals: Signals) -> Condition | str:
-    beta2 = signals.hyperparameter_now("beta2")
-    if beta2 < thresholds.BIMODAL_LEAST_BETA2:
-        return (
-            f"beta2 is {decay(beta2)}: the size of an update does not say whether gradients agree"
-        )
-    return median_beyond(
-        signals,
-        "update_bimodality",
-        thresholds.BIMODAL_SHARE,
-        signals.run.weights_or_matrices,
-        since=signals.settled,
-    )
-
-
-BIMODAL_UPDATE = Rule(
-    id="bimodal_update",
-    title="Updates are of one size",
-    needs=("update_bimodality",),
-    condition=_bimodal,
-    persistence=Persistence(thresholds.BIMODAL_POINTS),
-    severity="info",
-    message=lambda e: (
-        f"{percent(e.value)} of the elements have |m̂/(√v̂+ε)| near 1 (usual: below 8 %): their "
-        "gradients agree from step to step. Is the learning rate too low, or do gradients add up?"
-    ),
-    advice=lambda e: "",
-    reference="Molybog et al. 2023, A theory on Adam instability in large-scale machine learning",
+    moves_lr="down",
 )

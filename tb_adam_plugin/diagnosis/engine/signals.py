@@ -14,8 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from . import thresholds
-from .recorded_run import Flags, Float64s, Indices, RecordedRun, Values, fan_in
-from .windows import window_of
+from .over_time import median, moving_average, recent_median
+from .recorded_run import Float64s, Indices, RecordedRun, Values, fan_in
+from .worst import worst_of_row
+
+# Statistics that many speak of.
+RATIO = "update_to_weight_ratio"
+COSINE = "momentum_gradient_cosine"
 
 _Part = TypeVar("_Part", bound=npt.NDArray[Any])
 
@@ -104,13 +109,25 @@ class Signals:
 
         def compute(part: slice) -> Float64s:
             values = self.statistic(name)[part][:, parameters]
-            if not values.shape[1]:
-                return np.full(len(values), np.nan)
-            values = np.where(np.isfinite(values), values, np.nan)
-            largest: Float64s = np.fmax.reduce(values, axis=1).astype(np.float64)
-            return largest
+            return worst_of_row(np.where(np.isfinite(values), values, np.nan))
 
         return self.by_record(("largest", name, parameters.tobytes()), compute)
+
+    def alive_share(self, name: str) -> Float64s:
+        """Median share of the elements with v > 0 whose √v̂ is small, float64 ``[records]``.
+
+        Args:
+            name: Of the statistic: below which multiple of eps.
+        """
+
+        def compute(part: slice) -> Float64s:
+            matrices = self.run.weights_or_matrices
+            zero = self.statistic("zero_second_moment_fraction")[part][:, matrices]
+            zero = np.where(np.isnan(zero), 0, zero)
+            share = (self.statistic(name)[part][:, matrices] - zero) / (1 - zero)
+            return median(share)
+
+        return self.by_record(("alive share", name), compute)
 
     @cached_property
     def _nothing(self) -> Values:
@@ -146,6 +163,12 @@ class Signals:
     def steps(self) -> Float64s:
         """Every step, float64 ``[steps]``."""
         return self.run.every_step.get("step", np.empty(0))
+
+    @property
+    def norm_before_clip(self) -> Float64s:
+        """Gradient norm of every step, that before clipping where it was recorded."""
+        before = self.column("gradient_norm_before_clip")
+        return before if np.isfinite(before).any() else self.column("gradient_norm")
 
     def at_records(self, values: Float64s) -> Float64s:
         """Values of every step at the records: the last known one at or before each."""
@@ -305,170 +328,13 @@ class Signals:
     @cached_property
     def blowup_limit(self) -> float:
         """The loss above which training has blown up; NaN without a loss."""
-        factor, margin = thresholds.LOSS_BLOWUP_FACTOR, thresholds.LOSS_BLOWUP_MARGIN
+        factor, margin = thresholds.BLOWUP_FACTOR, thresholds.BLOWUP_MARGIN
         return self.first_loss + (factor - 1) * abs(self.first_loss) + margin
 
     @cached_property
     def smooth_loss(self) -> Float64s:
         """Moving average of the loss, float64 ``[steps]``; NaN before the first."""
         return moving_average(self.column("loss"), thresholds.LOSS_AVERAGE_STEPS)
-
-
-def median(values: Values | Float64s) -> Float64s:
-    """Median of each row over the values that are no NaN; NaN where there is none."""
-    if not values.size:
-        return np.full(len(values), np.nan)
-    ordered = np.sort(values, axis=1)  # NaN last
-    known = (~np.isnan(ordered)).sum(axis=1)
-    rows = np.arange(len(ordered))
-    low = ordered[rows, np.maximum(known - 1, 0) // 2].astype(np.float64)
-    high = ordered[rows, np.minimum(known // 2, values.shape[1] - 1)].astype(np.float64)
-    with np.errstate(invalid="ignore"):
-        return np.where(known > 0, (low + high) / 2, np.nan)
-
-
-def median_of_all(values: Values | Float64s) -> float:
-    """Median of the values that are no NaN; NaN if there is none."""
-    return float(median(values.reshape(1, -1))[0])
-
-
-def recent_median(
-    step: Float64s,
-    values: Values | Float64s,
-    windows: int,
-    at: Indices | None = None,
-    least: int | None = None,
-) -> Float64s:
-    """Median of the records of the last windows, see :mod:`.windows`, up to each of some records.
-
-    Args:
-        step: float64 ``[records]``, ascending.
-        values: ``[records]`` or ``[records, columns]``; NaN is left out.
-        windows: How many.
-        at: Indices of the records at which it is wanted; all by default.
-        least: In how many of the windows there has to be a value; all by default.
-
-    Returns:
-        float64 ``[at]`` or ``[at, columns]``; NaN where there are fewer windows.
-    """
-    records = np.arange(len(values)) if at is None else at
-    if not records.size:
-        return np.full((0, *values.shape[1:]), np.nan)
-    columns = values.reshape(len(values), -1)
-    window = window_of(step)
-    first = np.searchsorted(window, window[records] - windows + 1)
-    most = int((records - first + 1).max(initial=1))
-    place = records[:, None] - np.arange(most)
-    inside = place >= first[:, None]
-    chosen = np.where(inside[..., None], columns[np.maximum(place, 0)], np.nan)
-    # In how many windows there is one: where the last known one is in another window.
-    known, within = ~np.isnan(chosen), window[np.maximum(place, 0)]
-    seen = np.zeros((records.size, columns.shape[1]), np.intp)
-    latest = np.full(seen.shape, -1, np.intp)
-    for i in range(most):
-        new = known[:, i] & (latest != within[:, i, None])
-        seen += new
-        latest = np.where(new, within[:, i, None], latest)
-    middle = median(chosen.swapaxes(1, 2).reshape(-1, most)).reshape(seen.shape)
-    found: Float64s = np.where(seen >= (windows if least is None else least), middle, np.nan)
-    return found.reshape(records.size, *values.shape[1:])
-
-
-def moving_average(values: Float64s, steps: int) -> Float64s:
-    """Exponential moving average that steps over NaN: float64, of the shape of ``values``."""
-    known = np.flatnonzero(~np.isnan(values))
-    averages = np.full(values.shape, np.nan)
-    if not known.size:
-        return averages
-    # What is older than this weighs less than a float64 can tell.
-    decay = (1 - 1 / steps) ** np.arange(40 * steps)
-    found = np.convolve(values[known] - values[known[0]], decay / steps)[: known.size]
-    last = np.searchsorted(known, np.arange(values.size), "right") - 1
-    averages[last >= 0] = values[known[0]] + found[last[last >= 0]]
-    return averages
-
-
-def sum_over_steps(step: Float64s, value: Float64s | Values, steps: int) -> Float64s:
-    """Sum of values over the last steps up to each record, float64 of the shape of ``value``.
-
-    Args:
-        step: float64 ``[records]``, ascending.
-        value: At those steps, ``[records]`` or ``[records, columns]``; between them it is taken to
-            lie on a line, and what is not finite counts as nothing.
-        steps: How many are summed up.
-    """
-    if not step.size:
-        return np.zeros(value.shape)
-    # In closed form: a damaged step number may be any number of steps away.
-    known = np.where(np.isfinite(value), value, 0).astype(np.float64)
-    gap, rise = _upright(np.diff(step), known), np.diff(known, axis=0)
-    sums = np.cumsum(np.concatenate([known[:1], gap * known[:-1] + rise * (gap + 1) / 2]), axis=0)
-    slope = np.concatenate([rise / gap, np.zeros_like(known[:1])])
-    start = step - steps
-    record = np.searchsorted(step, start, "right") - 1
-    after = _upright(start - step[record], known)
-    before = sums[record] + after * known[record] + slope[record] * after * (after + 1) / 2
-    summed: Float64s = sums - np.where(_upright(record, known) >= 0, before, 0.0)
-    return summed
-
-
-def _upright(numbers: npt.NDArray[Any], like: Float64s) -> npt.NDArray[Any]:
-    """Give an array of one axis as many as another one has."""
-    return numbers.reshape(-1, *(1,) * (like.ndim - 1))
-
-
-def is_settled(signals: Signals) -> Flags:
-    """Which records come after the grace at the start, bool ``[records]``."""
-    return signals.run.step > signals.settled
-
-
-def is_near_peak(signals: Signals) -> Flags:
-    """Records at which the learning rate is at least half of its peak so far, bool ``[records]``.
-
-    Where it is not known they all are.
-    """
-    lr = signals.at_records(signals.lr)
-    return ~(lr < thresholds.NEAR_PEAK * signals.peak_lr)
-
-
-def rectification(signals: Signals) -> Float64s:
-    """What RAdam multiplies its steps by, a warm-up of its own; 1 for other optimizers.
-
-    Liu et al. 2020, On the variance of the adaptive learning rate and beyond, algorithm 2.
-
-    Returns:
-        float64 ``[records]``.
-    """
-    step, beta2 = signals.run.step, signals.hyperparameter_now("beta2")
-    if not 0 < beta2 < 1 or any(group.optimizer != "RAdam" for group in signals.run.groups):
-        return np.ones(step.shape)
-    end = 2 / (1 - beta2) - 1
-    now = end - 2 * step * beta2**step / (1 - beta2**step)
-    rectified = np.sqrt((now - 4) * (now - 2) * end / ((end - 4) * (end - 2) * now))
-    return np.where(now > 5, rectified, 1.0)
-
-
-def is_loss_known(signals: Signals) -> Flags:
-    """Records near which there is a finite loss, bool ``[records]``.
-
-    The smoothed loss stays where it was when a loss has become NaN.
-    """
-    loss_steps = signals.steps[np.isfinite(signals.column("loss"))]
-    if not loss_steps.size:
-        return np.zeros(signals.run.step.shape, bool)
-    usual = float(np.median(np.diff(loss_steps))) if loss_steps.size > 1 else 0.0
-    place = np.searchsorted(loss_steps, signals.run.step, "right") - 1
-    since = signals.run.step - loss_steps[np.maximum(place, 0)]
-    near = since <= max(thresholds.LASTING_STEPS, 2 * usual)
-    return np.asarray((place >= 0) & near)
-
-
-def has_converged(signals: Signals) -> Flags:
-    """Records at which the loss is next to nothing of what it was, bool ``[records]``."""
-    # Far below 0 nothing is of what it was.
-    now = np.abs(signals.at_records(signals.smooth_loss))
-    converged: Flags = now < thresholds.CONVERGED_LOSS_SHARE * signals.starting_loss
-    return converged
 
 
 def _common_records(earlier: RecordedRun, run: RecordedRun) -> int:

@@ -1,0 +1,63 @@
+"""At which records a run is settled, near its peak, done."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from . import thresholds
+from .recorded_run import Flags, Float64s
+from .signals import Signals
+
+
+def is_settled(signals: Signals) -> Flags:
+    """Which records come after the grace at the start, bool ``[records]``."""
+    return signals.run.step > signals.settled
+
+
+def is_near_peak(signals: Signals) -> Flags:
+    """Records at which the learning rate is at least half of its peak so far, bool ``[records]``.
+
+    Where it is not known they all are.
+    """
+    lr = signals.at_records(signals.lr)
+    return ~(lr < thresholds.NEAR_PEAK * signals.peak_lr)
+
+
+def rectification(signals: Signals) -> Float64s:
+    """What RAdam multiplies its steps by, a warm-up of its own; 1 for other optimizers.
+
+    Liu et al. 2020, On the variance of the adaptive learning rate and beyond, algorithm 2.
+
+    Returns:
+        float64 ``[records]``.
+    """
+    step, beta2 = signals.run.step, signals.hyperparameter_now("beta2")
+    if not 0 < beta2 < 1 or any(group.optimizer != "RAdam" for group in signals.run.groups):
+        return np.ones(step.shape)
+    end = 2 / (1 - beta2) - 1
+    now = end - 2 * step * beta2**step / (1 - beta2**step)
+    rectified = np.sqrt((now - 4) * (now - 2) * end / ((end - 4) * (end - 2) * now))
+    return np.where(now > 5, rectified, 1.0)
+
+
+def is_loss_known(signals: Signals) -> Flags:
+    """Records near which there is a finite loss, bool ``[records]``.
+
+    The smoothed loss stays where it was when a loss has become NaN.
+    """
+    loss_steps = signals.steps[np.isfinite(signals.column("loss"))]
+    if not loss_steps.size:
+        return np.zeros(signals.run.step.shape, bool)
+    usual = float(np.median(np.diff(loss_steps))) if loss_steps.size > 1 else 0.0
+    place = np.searchsorted(loss_steps, signals.run.step, "right") - 1
+    since = signals.run.step - loss_steps[np.maximum(place, 0)]
+    near = since <= max(thresholds.LASTING_STEPS, 2 * usual)
+    return np.asarray((place >= 0) & near)
+
+
+def has_converged(signals: Signals) -> Flags:
+    """Records at which the loss is next to nothing of what it was, bool ``[records]``."""
+    # Far below 0 nothing is of what it was.
+    now = np.abs(signals.at_records(signals.smooth_loss))
+    converged: Flags = now < thresholds.CONVERGED_LOSS_SHARE * signals.starting_loss
+    return converged

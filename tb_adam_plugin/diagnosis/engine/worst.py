@@ -1,0 +1,46 @@
+"""What is worst: the point that a finding tells of, and the value of several groups at a record.
+
+A finding compares with a threshold, so that only points that hold are looked at, and a number says
+more in a sentence than infinity. A cell of the tab's heat map stands for what was logged in a few
+steps, healthy or not, and shows first of all what is no number:
+:func:`tb_adam_plugin.reading.thinning.worst_of_columns`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .recorded_run import Flags, Float64s, Values
+
+
+def worst_point(
+    holds: Flags, value: Float64s | Values, *, lowest_is_worst: bool = False
+) -> tuple[int, ...]:
+    """Return where a value is worst among the points that hold, the first of several.
+
+    Args:
+        holds: bool, of the shape of ``value``; somewhere True.
+        value: What is compared. Where there is a number, it says more than infinity or NaN;
+            otherwise what is no number is worst.
+        lowest_is_worst: Whether small values are.
+
+    Returns:
+        An index for each axis.
+    """
+    badness = -value if lowest_is_worst else value
+    badness = np.where(np.isnan(badness), np.inf, badness)
+    finite = holds & np.isfinite(value)
+    worst = np.where(finite if finite.any() else holds, badness, -np.inf)
+    return tuple(int(i) for i in np.unravel_index(int(np.argmax(worst)), worst.shape))
+
+
+def worst_of_row(values: Float64s | Values) -> Float64s:
+    """The largest value of each row that is known, float64 ``[rows]``; NaN where none is.
+
+    Args:
+        values: ``[rows, columns]``.
+    """
+    if not values.shape[1]:
+        return np.full(len(values), np.nan)
+    worst: Float64s = np.fmax.reduce(values, axis=1).astype(np.float64)
+    return worst

@@ -1,0 +1,126 @@
+"""Does exp_avg_sq remember too little, or too much?"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..engine import thresholds
+from ..engine.conditions import median_beyond
+from ..engine.phases import has_converged
+from ..engine.rule import Condition, Evidence, Persistence, Rule
+from ..engine.signals import Signals
+from ..engine.wording import decay, number, percent
+
+# Change of log √v̂ from step to step. Healthy: up to 0.07; β2 = 0.5 and less: 0.33 and more.
+MOST_FLICKER = 0.2
+FLICKER_POINTS = 5
+# A higher beta2 does not flicker by itself: there something else is wrong.
+TOO_LOW_AT_MOST = 0.9
+# Gradient against √v̂ before the step: v remembers gradients that are long gone.
+STALE_SURPRISE = 0.1
+STALE_POINTS = 5
+
+
+def _beta2_advice(e: Evidence) -> str:
+    beta2 = e.signals.hyperparameter_now("beta2")
+    if not 0 <= beta2 < 1:
+        return "Raise the decay of the average of squared gradients to 0.95 or more."
+    return (
+        f"Try beta2 0.95 (large batches, language models) to 0.999 instead of {decay(beta2)}: "
+        f"change of √v̂ from step to step {percent(e.value)} → about {percent(0.71 * 0.05)} or "
+        "less. Keep beta2 ≥ beta1."
+    )
+
+
+def _beta2_message(e: Evidence) -> str:
+    beta2 = e.signals.hyperparameter_now("beta2")
+    memory = f" forgets in {1 / (1 - beta2):.1f} steps" if 0 <= beta2 < 1 else " forgets at once"
+    return (
+        f"exp_avg_sq{memory}: √v̂ changes by {percent(e.value)} from one step to the next, so that "
+        "every element's step size jitters."
+    )
+
+
+def _beta2_too_low(signals: Signals) -> Condition:
+    beta2 = signals.hyperparameter_now("beta2")
+    high = beta2 > TOO_LOW_AT_MOST
+    # It may not be long before the loss is infinite, and a low beta2 is soon an average.
+    return median_beyond(
+        signals,
+        "second_moment_flicker",
+        MOST_FLICKER,
+        signals.run.weights_or_matrices,
+        np.full(signals.run.step.shape, not high),
+        since=2 / (1 - beta2) if beta2 < 1 and not high else signals.settled,
+    )
+
+
+BETA2_TOO_LOW = Rule(
+    id="beta2_too_low",
+    title="beta2 too low",
+    needs=("second_moment_flicker",),
+    condition=_beta2_too_low,
+    persistence=Persistence(FLICKER_POINTS),
+    once=True,
+    severity="error",
+    message=_beta2_message,
+    advice=_beta2_advice,
+    reference="Zhang et al. 2022, Adam can converge without any modification on update rules",
+    explains=(
+        "gradient_spike",
+        "loss_blowup",
+        "layer_imbalance",
+        "lr_too_high",
+        "lost_updates",
+        "nonfinite",
+        "dead_units",
+        "plateau",
+        "second_moment_underflow",
+        "state_reset",
+        "stale_second_moment",
+        "gradient_scale",
+        "bimodal_update",
+    ),
+    silences_compass=True,
+)
+
+
+def _stale(signals: Signals) -> Condition:
+    weights = signals.run.weights_or_matrices
+    some = signals.median("gradient_surprise", weights) > 0
+    return median_beyond(
+        signals,
+        "gradient_surprise",
+        STALE_SURPRISE,
+        weights,
+        ~has_converged(signals) & some,
+        below=True,
+        since=signals.settled,
+    )
+
+
+def _stale_advice(e: Evidence) -> str:
+    clip = "Clipping the gradient norm keeps a burst out"
+    beta2 = e.signals.hyperparameter_now("beta2")
+    if not thresholds.BETA2_FORGETS < beta2 < 1:
+        return f"{clip}."
+    lower = decay(thresholds.BETA2_FORGETS)
+    return f"{clip}, and beta2 {lower} instead of {decay(beta2)} forgets it sooner."
+
+
+STALE = Rule(
+    id="stale_second_moment",
+    title="exp_avg_sq remembers larger gradients",
+    needs=("gradient_surprise", "loss"),
+    condition=_stale,
+    persistence=Persistence(STALE_POINTS),
+    severity="info",
+    message=lambda e: (
+        f"Gradients {'were' if e.is_over else 'are'} {number(1 / e.value)} times smaller than what "
+        f"exp_avg_sq {'remembered' if e.is_over else 'remembers'}, and so "
+        f"{'were' if e.is_over else 'are'} the steps. Was there a burst of large gradients before?"
+    ),
+    advice=_stale_advice,
+    reference="Bai et al. 2025, Adaptive preconditioners trigger loss spikes in Adam",
+    explains=("converged",),
+)

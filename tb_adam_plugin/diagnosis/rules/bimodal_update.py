@@ -1,0 +1,46 @@
+"""Are all updates of one size?"""
+
+from __future__ import annotations
+
+from ..engine.conditions import median_beyond
+from ..engine.rule import Condition, Persistence, Rule
+from ..engine.signals import Signals
+from ..engine.wording import decay, percent
+
+# Share of the elements with |m̂/(√v̂+ε)| near 1, median of the matrices. Usual: below 0.08.
+BIMODAL_SHARE = 0.3
+# Below it an update is nearly m / |g|: of gradients without any direction in common 0.17 of the
+# elements are near 1 at beta2 = 0.5 without a first moment, 0.27 at 0.3, and all of them at 0.
+LEAST_BETA2 = 0.5
+BIMODAL_POINTS = 8
+
+
+def _bimodal(signals: Signals) -> Condition | str:
+    beta2 = signals.hyperparameter_now("beta2")
+    if beta2 < LEAST_BETA2:
+        return (
+            f"beta2 is {decay(beta2)}: the size of an update does not say whether gradients agree"
+        )
+    return median_beyond(
+        signals,
+        "update_bimodality",
+        BIMODAL_SHARE,
+        signals.run.weights_or_matrices,
+        since=signals.settled,
+    )
+
+
+BIMODAL_UPDATE = Rule(
+    id="bimodal_update",
+    title="Updates are of one size",
+    needs=("update_bimodality",),
+    condition=_bimodal,
+    persistence=Persistence(BIMODAL_POINTS),
+    severity="info",
+    message=lambda e: (
+        f"{percent(e.value)} of the elements have |m̂/(√v̂+ε)| near 1 (usual: below 8 %): their "
+        "gradients agree from step to step. Is the learning rate too low, or do gradients add up?"
+    ),
+    advice=lambda e: "",
+    reference="Molybog et al. 2023, A theory on Adam instability in large-scale machine learning",
+)

@@ -1,0 +1,73 @@
+"""Did the type of weights or state change?"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..engine.recorded_run import Indices
+from ..engine.rule import Condition, Evidence, Persistence, Rule
+from ..engine.signals import Signals
+from ..engine.wording import named, step
+
+
+def _type_changes(signals: Signals) -> list[tuple[float, str, Indices]]:
+    """Steps at which a stored type changed, what changed, and of which parameters."""
+    run = signals.run
+    place = {name: i for i, name in enumerate(run.names)}
+    changes = []
+    for (_, old), (start, new) in zip(run.layouts, run.layouts[1:], strict=False):
+        before = {p.name: (p.dtype, old.groups[p.group].storage) for p in old.parameters}
+        texts: dict[str, list[int]] = {}
+        for p in new.parameters:
+            if p.name not in before or p.name not in place:
+                continue
+            dtype, storage = before[p.name]
+            pairs = [("weights", dtype, p.dtype)] + [
+                (key, storage[key], now)
+                for key, now in new.groups[p.group].storage.items()
+                if key in storage
+            ]
+            for what, was, now in pairs:
+                if was != now:
+                    texts.setdefault(f"{what} from {was} to {now}", []).append(place[p.name])
+        changes += [(start, text, np.array(rows, np.intp)) for text, rows in texts.items()]
+    return changes
+
+
+def _type_changed(signals: Signals) -> Condition | None:
+    changes = _type_changes(signals)
+    if not changes:
+        return None
+    steps = np.unique(np.array([start for start, _, _ in changes], np.float64))
+
+    def blame(point: int) -> Indices:
+        return np.unique(np.concatenate([r for s, _, r in changes if s == steps[point]]))
+
+    ones = np.ones(steps.shape)
+    return Condition(steps, ones > 0, ones, 0.0, blame=blame)
+
+
+def _type_changed_message(e: Evidence) -> str:
+    texts = [t for s, t, _ in _type_changes(e.signals) if s == e.worst_step]
+    return (
+        f"At step {step(e.worst_step)} the stored type changed: {', '.join(dict.fromkeys(texts))} "
+        f"({named(e.names, e.signals.run.names)}). load_state_dict casts the state to the type of "
+        "the weights."
+    )
+
+
+TYPE_CHANGED = Rule(
+    id="state_type_changed",
+    title="The type of weights or state changed",
+    needs=("step",),
+    condition=_type_changed,
+    persistence=Persistence(),
+    severity="warning",
+    message=_type_changed_message,
+    advice=lambda e: (
+        "Give the model its type before the optimizer is made and its state is loaded, the same as "
+        "when the checkpoint was written."
+    ),
+    reference="",
+    explains=("second_moment_underflow", "second_moment_frozen", "lost_updates", "nonfinite"),
+)

@@ -1,0 +1,92 @@
+"""Are there units that never get a gradient any more?"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..engine import thresholds
+from ..engine.conditions import NONE, each_beyond
+from ..engine.recorded_run import Indices, is_gates, may_be_table
+from ..engine.rule import Condition, Evidence, Persistence, Rule, Severity
+from ..engine.signals import Signals
+from ..engine.wording import named, number, one_digit, percent, step
+
+# Share of rows without any gradient, and the margin for layers of few rows, over √rows: one and a
+# half standard deviations of a share. Healthy networks with ReLU: up to 0.5 of 48, and 8 of 12.
+DEAD_FRACTION = 0.55
+NARROW_MARGIN = 0.75
+DEAD_POINTS = 8
+# An alarm. Healthy: up to 0.81, without harm, as networks of three quarters of dead units train.
+ALARM_FRACTION = 0.9
+ALL_DEAD = 0.999
+
+
+def _dead_units(signals: Signals) -> Condition | None:
+    if signals.is_known("dead_row_fraction"):
+        # A gate that stays shut is a sigmoid far from 0, which no other activation can replace.
+        units = [i for i in signals.run.weights if not is_gates(signals.run.parameters[i])]
+        name, parameters = "dead_row_fraction", np.array(units, np.intp)
+    else:
+        # One element of a bias is one unit.
+        name, parameters = "zero_gradient_fraction", _biases(signals)
+    rows = np.array([signals.run.parameters[i].shape[0] for i in parameters])
+    most = DEAD_FRACTION + NARROW_MARGIN / np.sqrt(rows)
+    # No layer is so narrow that all of its units may be dead.
+    limits = np.minimum(most, ALL_DEAD).astype(np.float32)
+    return each_beyond(signals, name, DEAD_FRACTION, parameters, limits, signals.settled)
+
+
+def _biases(signals: Signals) -> Indices:
+    parameters = signals.run.parameters
+    chosen = [len(p.shape) == 1 and p.name.endswith("bias") for p in parameters]
+    return np.flatnonzero(chosen)
+
+
+def _dead_units_severity(e: Evidence) -> Severity:
+    parameters = e.signals.run.parameters
+    if all(may_be_table(parameters[i]) for i in e.parameters):
+        return "info"  # whose rows have a gradient where they are looked up
+    if e.value >= ALL_DEAD:
+        return "error"
+    return "warning" if e.value > ALARM_FRACTION else "info"
+
+
+def _dead_units_advice(e: Evidence) -> str:
+    lr = e.signals.usual_lr(NONE, e.first_step)
+    smaller = f"lr {number(one_digit(lr / 3))} instead of {number(lr)}" if lr > 0 else "lr / 3"
+    if _dead_units_severity(e) == "info" and e.value >= ALL_DEAD:
+        return ""
+    return (
+        f"See whether a bias or the learning rate jumped before step {step(e.first_step)}. Try "
+        f"LeakyReLU or GELU, {smaller}, or initialize these units again."
+    )
+
+
+def _dead_units_message(e: Evidence) -> str:
+    after = (
+        "they learned nothing meanwhile. Since then they have gradients again."
+        if e.is_over
+        else "they learn nothing any more."
+    )
+    return (
+        f"Up to {percent(e.value)} of the units of {named(e.names, e.signals.run.names)} got no "
+        f"gradient at all from step {step(e.first_step)} to {step(e.last_step)}: {after}"
+    )
+
+
+DEAD_UNITS = Rule(
+    id="dead_units",
+    title="Dead units",
+    question="Are these units dead?",
+    needs=(),
+    needs_any=("dead_row_fraction", "zero_gradient_fraction"),
+    condition=_dead_units,
+    persistence=Persistence(DEAD_POINTS, thresholds.LASTING_STEPS),
+    severity=_dead_units_severity,
+    message=_dead_units_message,
+    advice=_dead_units_advice,
+    reference="Lu et al. 2019, Dying ReLU and initialization",
+    explains=("eps_dominates", "eps_influences", "plateau", "layer_imbalance", "lr_too_low",
+              "vanishing_gradient", "stale_second_moment", "noise_dominated"),
+    moves_lr="down",
+)  # fmt: skip

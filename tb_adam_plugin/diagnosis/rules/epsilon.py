@@ -1,0 +1,97 @@
+"""Is eps felt in the denominator?"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..engine import thresholds
+from ..engine.rule import Condition, Evidence, Persistence, Rule
+from ..engine.signals import Signals
+from ..engine.wording import decade_below, number, percent
+
+# No smaller ε than this is advised.
+LEAST_EPS = 1e-12
+# So many windows in a row have more than SHARE_BELOW_EPS of the elements near ε.
+EPS_POINTS = 5
+# Without bias correction v is too small at first: √v is 0.6 of what it will be after this share of
+# 1/(1 - alpha) steps.
+UNCORRECTED_SHARE = 0.5
+
+
+def _eps_condition(signals: Signals, name: str) -> Condition | str:
+    run = signals.run
+    if all(run.optimizer_of(int(i)) == "Adadelta" for i in run.weights_or_matrices):
+        return "the eps of Adadelta stands under the root, and sets the size of its first steps"
+    value, since = signals.alive_share(name), signals.settled
+    if not np.isnan(signals.uncorrected_alpha):
+        shortest = UNCORRECTED_SHARE / (1 - signals.uncorrected_alpha)
+        since = max(since, shortest)
+    return Condition(
+        run.step,
+        (value > thresholds.SHARE_BELOW_EPS) & (run.step > since),
+        value,
+        thresholds.SHARE_BELOW_EPS,
+        since=since,
+        blame=lambda record: run.weights_or_matrices[
+            signals.statistic(name)[record, run.weights_or_matrices] > thresholds.SHARE_BELOW_EPS
+        ],
+    )
+
+
+def _eps_advice(e: Evidence) -> str:
+    roots = e.signals.statistic("exp_avg_sq_root")
+    record = e.worst_record
+    values = roots[record, e.parameters] if e.parameters.size else np.empty(0)
+    values = values[np.isfinite(values) & (values > 0)]
+    eps = e.signals.hyperparameter_now("eps")
+    smaller = "If the gradients are small because the loss is scaled down, scale it back instead."
+    if not values.size:
+        return f"Lower ε. {smaller}"
+    wanted = max(LEAST_EPS, decade_below(float(np.median(values)) / 100))
+    root = number(float(np.median(values)))
+    if not wanted < eps:  # where it is not known, there is nothing to say that it would be lower
+        return f"√v̂ is about {root}: see why the gradients are as small. {smaller}"
+    return f"Try eps {number(wanted)} instead of {number(eps)}: √v̂ is about {root}. {smaller}"
+
+
+_EPS_EXPLAINS = ("lr_too_low", "plateau", "bimodal_update", "noise_dominated")
+
+
+EPS_DOMINATES = Rule(
+    id="eps_dominates",
+    title="eps dominates the denominator",
+    needs=("epsilon_fraction",),
+    condition=lambda s: _eps_condition(s, "epsilon_fraction"),
+    persistence=Persistence(EPS_POINTS),
+    severity="error",
+    message=lambda e: (
+        f"eps is larger than √v̂ in {percent(e.value)} of the elements: there the optimizer is "
+        "gradient descent with lr / eps, and no longer adapts."
+    ),
+    advice=_eps_advice,
+    reference="Wortsman et al. 2023, Small-scale proxies for large-scale Transformer instabilities",
+    explains=("eps_influences", *_EPS_EXPLAINS),
+    once=True,
+    uses=("zero_second_moment_fraction", "exp_avg_sq_root"),
+    silences_compass=True,
+)
+
+
+EPS_INFLUENCES = Rule(
+    id="eps_influences",
+    title="eps is felt in the denominator",
+    needs=("epsilon_10_fraction",),
+    condition=lambda s: _eps_condition(s, "epsilon_10_fraction"),
+    persistence=Persistence(EPS_POINTS),
+    severity="warning",
+    message=lambda e: (
+        f"√v̂ is less than ten times eps in {percent(e.value)} of the elements: eps makes their "
+        "steps shorter by 10 % and more."
+    ),
+    advice=_eps_advice,
+    reference="Choi et al. 2019, On empirical comparisons of optimizers for deep learning",
+    explains=_EPS_EXPLAINS,
+    once=True,
+    uses=("zero_second_moment_fraction", "exp_avg_sq_root"),
+    silences_compass=True,
+)

@@ -1,0 +1,198 @@
+"""Is a gradient far larger than those before it, and did that do harm?"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..engine import thresholds
+from ..engine.blowup import blew_up_at
+from ..engine.conditions import too_few_steps
+from ..engine.over_time import median, median_of_all
+from ..engine.phases import is_settled
+from ..engine.recorded_run import Float64s, Indices
+from ..engine.rule import Condition, Evidence, Persistence, Rule, Severity
+from ..engine.signals import Signals
+from ..engine.wording import decay, named, number, one_digit, step
+
+# Gradient against √v̂ before the step, in any matrix. Healthy: up to 11; planted spikes: from 65.
+SURPRISE = 15.0
+# The median loss after a spike, without the first third of so many steps, against that of as many
+# before it: the spike did harm.
+HARM_STEPS = 30.0
+HARM_FACTOR = 1.2
+HARM_MARGIN = 0.05
+
+
+def _spike_excess(signals: Signals) -> Float64s:
+    """How much a step's norm exceeds its limit, on a logarithmic scale: a spike above 0."""
+    norm = signals.norm_before_clip
+    excess = np.full(norm.shape, -np.inf)
+    window = thresholds.SPIKE_WINDOW
+    logs = np.where((norm > 0) & np.isfinite(norm), np.log(np.where(norm > 0, norm, 1)), np.nan)
+    if norm.size <= window // 2:
+        return excess
+    least = np.log(thresholds.SPIKE_LEAST_FACTOR)
+    padded = np.concatenate([np.full(window, np.nan), logs])
+    before = np.lib.stride_tricks.sliding_window_view(padded, window)[:-1]
+    # Medians are needed only of the few steps that could be spikes at all.
+    lowest = np.fmin.reduce(before, axis=1)
+    candidates = np.flatnonzero(logs - lowest > least)
+    enough = np.isfinite(before[candidates]).sum(axis=1) >= window // 2
+    candidates = candidates[enough]
+    usual = before[candidates]
+    middle = median(usual)
+    deviation = 1.4826 * median(np.abs(usual - middle[:, None]))
+    limit = np.maximum(
+        thresholds.SPIKE_DEVIATIONS * (deviation + thresholds.SPIKE_LEAST_DEVIATION), least
+    )
+    excess[candidates] = logs[candidates] - middle - limit
+    return excess
+
+
+def _gradient_spike(signals: Signals) -> Condition:
+    run = signals.run
+    excess = _spike_excess(signals)
+    surprise = signals.largest("gradient_surprise", run.weights_or_matrices)
+    surprised = (surprise > SURPRISE) & is_settled(signals)
+    step = np.union1d(signals.steps, run.step)
+    value = np.full(step.shape, -np.inf)
+    value[np.searchsorted(step, signals.steps)] = excess
+    at = np.searchsorted(step, run.step[surprised])
+    value[at] = np.maximum(value[at], np.log(surprise[surprised] / SURPRISE))
+
+    def blame(point: int) -> Indices:
+        return _spiking(signals, float(step[point]))
+
+    usual, settled = thresholds.SPIKE_WINDOW // 2, run.step > signals.settled
+    lacking = ""
+    if not (settled & ~np.isnan(surprise)).any() and signals.steps.size <= usual:
+        lacking = too_few_steps(signals, usual + 1)
+    return Condition(step, value > 0, value, 0.0, blame=blame, lacking=lacking)
+
+
+def _spiking(signals: Signals, step: float) -> Indices:
+    """Parameters whose own gradient was unusual at a step, as far as that is known."""
+    run = signals.run
+    norms = run.gradient_norms
+    if norms is not None and (norms.step == step).any():
+        row = norms.norms[norms.step == step][0]
+        usual = median(norms.norms[norms.step < step][-thresholds.SPIKE_WINDOW :].T)
+        place = {name: i for i, name in enumerate(run.names)}
+        return np.array(
+            [
+                place[norms.names[i]]
+                for i in np.flatnonzero(row > thresholds.SPIKE_LEAST_FACTOR * usual)
+                if norms.names[i] in place
+            ],
+            np.intp,
+        )
+    record = np.flatnonzero(run.step == step)
+    surprise = signals.statistic("gradient_surprise")
+    if not record.size:
+        return np.empty(0, np.intp)
+    return np.flatnonzero(surprise[record[0]] > SURPRISE)
+
+
+def _harms(e: Evidence) -> bool:
+    """Whether the loss was higher after a spike than before; the spike's own does not count."""
+    loss, step = e.signals.column("loss"), e.signals.steps
+    many, after = HARM_STEPS, step - e.worst_step
+    known = ~np.isnan(loss)
+    before = loss[known & (step < e.first_step)][-int(many) :]
+    later = loss[known & (after > many / 3) & (after <= many)]
+    if not before.size or not later.size:
+        return False
+    usual = float(np.median(before))
+    limit = usual + (HARM_FACTOR - 1) * abs(usual) + HARM_MARGIN
+    return not float(np.median(later)) <= limit
+
+
+def _spike_severity(e: Evidence) -> Severity:
+    # A loss that says nothing of progress cannot say what a spike did to it.
+    if e.signals.has_loss and not e.signals.loss_is_measure:
+        return "info"
+    if _harms(e):
+        return "error"
+    # Where next to no loss is left, the gradients of other batches are next to nothing.
+    s = e.signals
+    exhausted = s.smooth_loss < thresholds.CONVERGED_LOSS_SHARE * s.starting_loss
+    return "info" if exhausted[e.at_worst].any() or _is_clipped(e) else "warning"
+
+
+def _is_clipped(e: Evidence) -> bool:
+    """Whether clipping left nothing of a spike for the optimizer to see."""
+    s = e.signals
+    after, before = s.column("gradient_norm"), s.norm_before_clip
+    here = e.at_worst
+    usual = after[s.steps < e.first_step][-thresholds.SPIKE_WINDOW :]
+    limit = thresholds.SPIKE_LEAST_FACTOR * median_of_all(usual)
+    return bool((here & (after < before) & (after < limit)).any())
+
+
+def _spike_message(e: Evidence) -> str:
+    s = e.signals
+    norm = s.norm_before_clip
+    here = norm[e.at_worst]
+    before = norm[s.steps < e.worst_step][-thresholds.SPIKE_WINDOW :]
+    before = before[np.isfinite(before)]
+    factor = float(here[0] / np.median(before)) if here.size and before.size else 0.0
+    if thresholds.SPIKE_LEAST_FACTOR <= factor < np.inf:
+        size = f"{number(factor)} times the usual"
+    else:  # the norm of all of it is nothing unusual
+        size = f"{number(SURPRISE * float(np.exp(e.value)))} times √v̂"
+    where = f" in {named(e.names, s.run.names)}" if e.names else ""
+    several = f" {e.points} steps of this kind; the largest:" if e.points > 1 else ""
+    beta2 = s.hyperparameter_now("beta2")
+    # One that forgets at once is not too large for long.
+    memory = f" for up to {1 / (1 - beta2):,.0f} steps" if 0.5 < beta2 < 1 else ""
+    follows = (
+        "Clipping left the optimizer no more than usual."
+        if _is_clipped(e)
+        else f"exp_avg carries it on for ten steps; then √v̂ is too large and steps are too small"
+        f"{memory}."
+    )
+    return f"{several} Step {step(e.worst_step)} had a gradient {size}{where}. {follows}".strip()
+
+
+def _spike_advice(e: Evidence) -> str:
+    batch = f"Look at the batch of step {step(e.worst_step)}."
+    if _is_clipped(e):
+        return batch
+    norm = e.signals.column("gradient_norm")
+    before = norm[e.signals.steps < min(e.first_step, blew_up_at(e.signals))]
+    usual = before[np.isfinite(before) & (before > 0)]
+    here = norm[e.at_worst]
+    limit = one_digit(2 * float(np.median(usual))) if usual.size else float("nan")
+    # One weight may spike while the norm of all of them is as usual: no limit would touch that.
+    touched = not (here <= limit).any()
+    advice = []
+    if touched:
+        to = f" to {number(limit)} (twice the median)" if 0 < limit < np.inf else ""
+        advice.append(f"Clip the gradient norm{to}")
+    beta2 = e.signals.hyperparameter_now("beta2")
+    if 0.97 < beta2 < 1:
+        lower = f"beta2 {decay(thresholds.BETA2_FORGETS)} instead of {decay(beta2)}"
+        advice.append(f"or {lower}" if touched else f"Try {lower}")
+    return f"{', '.join(advice)}. {batch}" if advice else batch
+
+
+GRADIENT_SPIKE = Rule(
+    id="gradient_spike",
+    title="Gradient spike",
+    question="Does this gradient spike matter?",
+    needs=(),
+    needs_any=("gradient_norm", "gradient_surprise"),
+    condition=_gradient_spike,
+    persistence=Persistence(),
+    severity=_spike_severity,
+    message=_spike_message,
+    advice=_spike_advice,
+    reference="Wortsman et al. 2023, Stable and low-precision training (StableAdamW)",
+    explains=(
+        "loss_blowup",
+        "stale_second_moment",
+        "nonfinite",
+        "dead_units",
+        "weight_decay_too_strong",
+    ),
+)

@@ -1,0 +1,120 @@
+"""Did the learning rate jump above what it was before?"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..engine.conditions import at_every_step, too_few_steps
+from ..engine.recorded_run import Flags, Float64s, Indices
+from ..engine.rule import Condition, Evidence, Persistence, Rule
+from ..engine.signals import Signals
+from ..engine.wording import named, number, step
+from ..engine.worst import worst_of_row
+
+# The learning rate of a step against that of the step before, and against the highest so far.
+LEAST_JUMP = 5.0
+ABOVE_PEAK = 1.5
+
+
+def jumped(signals: Signals) -> Condition | str | None:
+    """Where the learning rate is far above that of the step before, and above its peak so far."""
+    steps, lr = signals.steps, signals.lr
+    if lr.size < 2:
+        return too_few_steps(signals, 2)
+    rise: Float64s = _rise_above_peak(lr[:, None])[:, 0]
+    holds: Flags = (rise > LEAST_JUMP) & (steps > signals.warmup_end + 1)
+    if holds.any():
+        return at_every_step(signals, rise, holds, LEAST_JUMP)
+    return _group_jumped(signals)
+
+
+def _group_jumped(signals: Signals) -> Condition | None:
+    """The same in groups of which only the learning rate of records is known."""
+    run = signals.run
+    lr = run.hyperparameters.get("lr")
+    if lr is None or len(lr) < 3:
+        return None
+    # What rises from record to record is a warm-up.
+    rising = np.diff(lr, axis=0, prepend=np.nan) > 0
+    after_rest = np.append(np.zeros((1, lr.shape[1]), bool), ~rising[:-1], axis=0)
+    after_rest[1] = False
+    rise = np.where(after_rest, _rise_above_peak(lr), np.nan)
+    holds = rise > LEAST_JUMP
+
+    def blame(record: int) -> Indices:
+        jumped: Indices = np.flatnonzero(np.isin(run.group_of, np.flatnonzero(holds[record])))
+        return jumped
+
+    any_holds = np.asarray(holds.any(axis=1))
+    highest = worst_of_row(rise)
+    known = np.ones(run.step.shape, bool)
+    return Condition(run.step, any_holds, highest, LEAST_JUMP, blame=blame, known=known)
+
+
+def _rise_above_peak(lr: Float64s) -> Float64s:
+    """Learning rate over that of the row before, ``[rows, groups]``; NaN up to the peak so far.
+
+    A schedule with restarts returns to its peak; what exceeds the peak is no schedule.
+    """
+    before = lr[:-1]
+    highest = np.fmax.accumulate(before, axis=0)
+    above = (before > 0) & (lr[1:] > ABOVE_PEAK * highest)
+    rise = np.full(lr.shape, np.nan)
+    rise[1:] = np.where(above, lr[1:] / np.where(above, before, 1), np.nan)
+    return rise
+
+
+def _lr_before(e: Evidence) -> float:
+    if e.parameters.size:
+        records = e.signals.run.step[e.signals.run.step < e.worst_step]
+        return e.signals.lr_of(e.parameters, float(records[-1]))
+    lr = e.signals.lr[e.signals.steps < e.worst_step]
+    return float(lr[-1]) if lr.size else float("nan")
+
+
+def _jumped_message(e: Evidence) -> str:
+    run, before = e.signals.run, _lr_before(e)
+    of = f" of {named(e.names, run.names)}" if e.names else ""
+    after, where = before * e.value, f"in one step, at step {step(e.worst_step)}"
+    record = e.worst_record
+    # Of other groups than the first lr is known at the records only.
+    if (e.names or run.main_group) and 0 < record < run.step.size:
+        known = e.signals.lr_of(e.parameters, run.step[record])
+        if 0 < known < np.inf:
+            after = known
+            where = f"between steps {step(run.step[record - 1])} and {step(run.step[record])}"
+    if not (0 < before < np.inf and after < np.inf):  # some other group's
+        return f"The learning rate{of} rose {where}, and was never as high before."
+    return (
+        f"The learning rate{of} rose {number(after / before)}-fold {where}, from {number(before)} "
+        f"to {number(after)}, and was never as high before."
+    )
+
+
+def _jumped_advice(e: Evidence) -> str:
+    # Of the steps before, the highest: the one right before may be that of a schedule's end.
+    usual = e.signals.usual_lr(e.parameters, np.nextafter(e.worst_step, 0))
+    back = f"Go back to lr {number(usual)}. " if usual > 0 else ""
+    return (
+        f"{back}Look for scheduler.step() called in the wrong place, a scheduler made anew on "
+        "resume, or a learning rate set by hand."
+    )
+
+
+LR_JUMP = Rule(
+    id="lr_jump",
+    title="Learning rate jumped",
+    needs=("lr",),
+    condition=jumped,
+    persistence=Persistence(),
+    severity="error",
+    message=_jumped_message,
+    advice=_jumped_advice,
+    reference="",
+    explains=(
+        "lr_too_high", "loss_blowup", "gradient_spike", "dead_units", "nonfinite", "plateau",
+        "weight_decay_too_strong", "weight_decay_overshoots", "stale_second_moment", "no_gradient",
+    ),
+    moves_lr="down",
+    silences_compass=True,
+)  # fmt: skip

@@ -1,0 +1,183 @@
+"""Does the schedule fit the run? At 0 all along, still rising at the end, ended too early."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..engine import thresholds
+from ..engine.conditions import at_every_step
+from ..engine.recorded_run import Flags, Float64s
+from ..engine.rule import Condition, Evidence, Persistence, Rule
+from ..engine.signals import Signals
+from ..engine.wording import counted, number, percent, step
+
+# A warm-up that goes on for so large a share of the run is said to, from so many steps on where it
+# is not known how many there will be.
+RISING_SHARE = 0.5
+RISING_STEPS = 100
+# For so large a share of the run the learning rate stays below DECAYED_TO of its peak.
+DECAYED_SHARE = 0.3
+DECAYED_POINTS = 5
+# A learning rate that drops at most at every second step, so many times, is that of StepLR. One
+# whose factors from step to step differ by so small a share of the drop is that of ExponentialLR.
+STEP_LR_DROPS = 2
+STEP_LR_STANDS = 2.0
+EXPONENTIAL_LR_SPREAD = 0.01
+# A learning rate of 0 at so many steps is no first step of a warm-up.
+ZERO_STEPS = 3
+
+
+def _zero(signals: Signals) -> Condition | str | None:
+    """A learning rate of 0 in every group, from the first step to the last one so far."""
+    run, lr = signals.run, signals.lr
+    of_groups = run.hyperparameters.get("lr", np.full((0, 0), np.nan))
+    known = np.concatenate([lr[~np.isnan(lr)], of_groups[~np.isnan(of_groups)]])
+    if not known.size or (known != 0).any():
+        return None
+    steps = max(signals.steps.size, run.step.size)
+    if steps < ZERO_STEPS:
+        return f"{counted(steps, 'step')}, needs {ZERO_STEPS}"
+    ends = np.array([run.first_step, run.last_step])
+    return Condition(ends, np.ones(2, bool), np.zeros(2), 0.0)
+
+
+LR_ZERO = Rule(
+    id="lr_zero",
+    title="The learning rate is 0: nothing is trained",
+    needs=("lr",),
+    condition=_zero,
+    persistence=Persistence(),
+    severity="error",
+    message=lambda e: (
+        f"The learning rate was 0 in every parameter group at every step, from step "
+        f"{step(e.first_step)} to step {step(e.last_step)}: no weight has changed."
+    ),
+    advice=lambda e: (
+        "A warm-up that begins at 0 stays there until scheduler.step() is called, after each "
+        "optimizer.step(). In a resumed run, see whether the schedule had ended before. Otherwise "
+        "give the optimizer a learning rate above 0."
+    ),
+    reference="",
+    explains=(
+        "frozen",
+        "lr_too_low",
+        "lost_updates",
+        "plateau",
+        "noise_dominated",
+        "bimodal_update",
+    ),
+    silences_compass=True,
+)
+
+
+def _warmup_not_over(signals: Signals) -> Condition | None:
+    """A learning rate that still rises at the last step, of a run that is no more at its start."""
+    last = signals.run.last_step
+    late = last >= RISING_SHARE * signals.run.length
+    long = signals.run.total_steps > 0 or last >= RISING_STEPS
+    if not (signals.is_warming_up and late and long):
+        return None
+    ends = np.array([signals.run.first_step, last])
+    return Condition(ends, np.ones(2, bool), np.full(2, last), 0.0)
+
+
+WARMUP_NOT_OVER = Rule(
+    id="warmup_not_over",
+    title="The warm-up is not over",
+    needs=("lr",),
+    condition=_warmup_not_over,
+    persistence=Persistence(),
+    severity="info",
+    message=lambda e: (
+        f"The learning rate still rises at step {step(e.last_step)}. What needs a settled one is "
+        "therefore not judged, among it whether the learning rate is too low."
+    ),
+    advice=lambda e: (
+        "If training ends here, the warm-up is longer than the run: give it 1 to 10 % of the steps "
+        "that there are."
+    ),
+    reference="",
+)
+
+
+def _decayed(signals: Signals) -> Condition | None:
+    steps, lr = signals.steps, signals.lr
+    if not steps.size:
+        return None
+    share = lr / np.fmax.accumulate(lr)
+    low = share < thresholds.DECAYED_TO
+    lengths = _steps_since(low, steps)
+    enough = DECAYED_SHARE * signals.run.length
+    return at_every_step(
+        signals, share, low & (lengths >= enough), thresholds.DECAYED_TO, below=True
+    )
+
+
+def _steps_since(holds: Flags, steps: Float64s) -> Float64s:
+    """For each point, how many steps the run of points that it is in lasts in all."""
+    n = len(holds)
+    index = np.arange(n)
+    first = np.maximum.accumulate(np.where(holds, 0, index + 1)).clip(max=n - 1)
+    last = np.minimum.accumulate(np.where(holds, n - 1, index - 1)[::-1])[::-1].clip(min=0)
+    return np.where(holds, steps[last] - steps[first], 0.0)
+
+
+def _drops_in_steps(signals: Signals, until: float) -> bool:
+    """Whether the learning rate stood still and dropped several times up to a step, as StepLR."""
+    lr = signals.lr[(signals.steps > signals.warmup_end) & (signals.steps <= until)]
+    lr = lr[np.isfinite(lr) & (lr > 0)]
+    drops = np.count_nonzero(np.diff(lr) < 0)
+    often = drops >= STEP_LR_DROPS
+    return bool(often and lr.size >= STEP_LR_STANDS * drops)
+
+
+def _decays_by_a_factor(signals: Signals, until: float) -> bool:
+    """Whether every step multiplied the learning rate by the same factor, as ExponentialLR."""
+    lr = signals.lr[(signals.steps > signals.warmup_end) & (signals.steps <= until)]
+    lr = lr[np.isfinite(lr) & (lr > 0)]
+    factors = lr[1:] / lr[:-1]
+    if factors.size < STEP_LR_DROPS or not (factors < 1).all():
+        return False
+    return bool(np.ptp(factors) < EXPONENTIAL_LR_SPREAD * (1 - factors.mean()))
+
+
+def _decayed_advice(e: Evidence) -> str:
+    length = step(e.signals.run.length)
+    epochs = "Step a schedule that is counted in epochs (StepLR, ExponentialLR) once an epoch"
+    in_steps = f"T_max or total_steps = {length} or more"
+    if _drops_in_steps(e.signals, e.first_step):
+        return (
+            f"The learning rate stands still and drops by a factor, as with StepLR. {epochs}, not "
+            f"once a batch; or count its step_size in batches, so that it lasts {length} steps."
+        )
+    if _decays_by_a_factor(e.signals, e.first_step):
+        return (
+            "Every step multiplies the learning rate by the same factor, as with ExponentialLR, or "
+            f"StepLR of step_size 1. {epochs}, not once a batch; or take a gamma that lasts "
+            f"{length} steps."
+        )
+    return (
+        f"{epochs}, not once a batch. One that is counted in steps has to end with the training: "
+        f"{in_steps}, stepped once for each optimizer step."
+    )
+
+
+LR_DECAYED_EARLY = Rule(
+    id="lr_decayed_early",
+    title="Learning rate decayed too early",
+    needs=("lr",),
+    condition=_decayed,
+    persistence=Persistence(DECAYED_POINTS),
+    severity="warning",
+    message=lambda e: (
+        f"From step {step(e.first_step)} on the learning rate is below "
+        f"{percent(e.threshold)} of its peak of {number(e.signals.peak_lr)}, and training went on "
+        f"to step {step(e.last_step)}: "
+        f"{percent((e.last_step - e.first_step) / max(1.0, e.signals.run.last_step))} of the run "
+        "moves almost nothing."
+    ),
+    advice=_decayed_advice,
+    reference="",
+    explains=("lr_too_low", "lost_updates", "plateau", "noise_dominated", "bimodal_update"),
+    silences_compass=True,
+)

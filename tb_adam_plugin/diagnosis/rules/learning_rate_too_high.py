@@ -1,0 +1,229 @@
+"""Is the learning rate too high? First updates that leave little of the initial weights."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..engine import thresholds
+from ..engine.blowup import blew_up
+from ..engine.conditions import NONE, RESUMED
+from ..engine.first_steps import factor_of_first_steps, highest_early_loss
+from ..engine.over_time import sum_over_steps
+from ..engine.recorded_run import Float64s, Indices
+from ..engine.rule import Condition, Evidence, Persistence, Rule, Severity
+from ..engine.signals import RATIO, Signals
+from ..engine.warmup import warmup, warmup_steps
+from ..engine.wording import counted, number, one_digit, step
+from ..engine.worst import worst_point
+from .gain_ratio import overshoots
+
+# What the median update-to-weight ratio of the matrices adds up to over PATH_STEPS of the first
+# steps. Healthy: up to 2 (a bag of words, at the highest learning rate of its scan), with Adamax up
+# to 3.4. A learning rate 30 to 100 times too high: from 0.4, in two of three runs from 2.2.
+MOST_PATH = 2.2
+# Of an optimizer whose denominator only grows.
+MOST_PATH_SHRINKING = 8.0
+# From this share of it on the rule asks. Healthy: up to it in about nine runs of ten.
+SHARE_ASKS = 0.36
+# If the loss rose to so many times the first one (mean of EARLY_LOSS_STEPS) and stayed above it,
+# this share is enough, which no healthy run had where the loss did so.
+SHARE_WHERE_LOSS_ROSE = 0.2
+LOSS_ROSE = 1.5
+# In trials 0.09 was seen at 3 times the best learning rate, 0.33 at 10 times, 0.68 at 100 times.
+FAR_TOO_HIGH_RATIO = 0.25
+# The largest ratio after the change that is advised, and what a learning rate is divided by.
+TARGET_RATIO = 0.06
+FACTORS = (3.0, 10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4)
+
+
+def too_high(signals: Signals) -> Condition:
+    """Where first updates add up to so much that little is left of the weights."""
+    early = signals.run.step <= signals.warmup_end + thresholds.EARLY_STEPS
+    step = signals.run.step[early]
+    weights, share = signals.started_weights, SHARE_ASKS
+    if _rose_to(signals) > 0:
+        share = SHARE_WHERE_LOSS_ROSE
+    path = sum_over_steps(step, _ratio_of_gradients(signals)[early], thresholds.PATH_STEPS)
+
+    most, steps = _most(signals), thresholds.PATH_STEPS
+    lacking = RESUMED if signals.run.first_step > thresholds.FIRST_STEP else ""
+    if not lacking and signals.run.last_step < steps:
+        lacking = f"{counted(int(signals.run.last_step), 'step')}, needs {steps}"
+    if not (path > share * most).any():
+        return Condition(step, path > share * most, path, most, lacking=lacking)
+    # What is said is said of those of these steps over which it is most.
+    (worst,) = worst_point(path > share * most, path)
+    first = max(signals.run.first_step, step[worst] - steps + 1)
+
+    def blame(point: int) -> Indices:
+        row = signals.statistic(RATIO)[worst, weights]
+        fast: Indices = weights[row >= np.median(row)]
+        return fast
+
+    ends = np.unique([first, step[worst]])
+    values = np.where(ends < step[worst], 0.0, path[worst])
+    holds = np.ones(ends.shape, bool)
+    return Condition(ends, holds, values, most, blame=blame, lacking=lacking)
+
+
+def _most(signals: Signals) -> float:
+    """What the ratio may add up to."""
+    if _adds_up_squares(signals):
+        return MOST_PATH_SHRINKING
+    alpha = signals.uncorrected_alpha
+    if np.isnan(alpha):
+        return MOST_PATH
+    # The first steps are longer by 1/√(1 - αᵗ), whatever the learning rate.
+    steps = np.arange(1, thresholds.PATH_STEPS + 1)
+    return MOST_PATH * float(np.mean(1 / np.sqrt(1 - alpha**steps)))
+
+
+def _rose_to(signals: Signals) -> float:
+    """What the loss rose to in the first steps, a mean of several; infinity if it is not finite.
+
+    0 if it did not rise, or came down again in the second half of these steps.
+    """
+    if signals.run.first_step > thresholds.FIRST_STEP or not signals.loss_is_measure:
+        return 0.0
+    early = signals.steps <= signals.warmup_end + thresholds.EARLY_STEPS
+    loss, first = signals.column("loss")[early][1:], _loss_before(signals)
+    loss, steps = loss[~np.isnan(loss)], thresholds.EARLY_LOSS_STEPS
+    if loss.size < 2 * steps or np.isnan(first):
+        return 0.0
+    highest = float(np.lib.stride_tricks.sliding_window_view(loss, steps).mean(axis=1).max())
+    rose = highest > LOSS_ROSE * first > 0
+    # Optimizers without bias correction begin with a long step, and the loss soon recovers.
+    stayed = float(np.median(loss[loss.size // 2 :])) > first
+    return highest if rose and stayed else 0.0
+
+
+def _loss_before(signals: Signals) -> float:
+    """The loss of the first step, which no update has touched; NaN if there is none."""
+    return float(signals.column("loss")[0]) if signals.steps.size else float("nan")
+
+
+def _ratio_of_gradients(signals: Signals) -> Float64s:
+    """Median update-to-weight ratio, float64 ``[records]``; NaN where weight decay makes it."""
+    weights = signals.started_weights
+    ratio = signals.median(RATIO, weights)
+    if not signals.is_known("weight_decay_ratio"):
+        return ratio
+    decay = signals.median("weight_decay_ratio", weights)
+    return np.where(decay > thresholds.STRONG_DECAY_RATIO, np.nan, ratio)
+
+
+def _adds_up_squares(signals: Signals) -> bool:
+    """Whether the denominator only grows (Adagrad): first steps are large and soon are not."""
+    undefined = [set(group.undefined) for group in signals.run.groups]
+    return all("rms_t" in u and "exp_avg_sq_root" not in u for u in undefined)
+
+
+def _largest_ratio(e: Evidence, *, corrected: bool = False) -> float:
+    """The largest median update-to-weight ratio up to where the sum was largest.
+
+    Args:
+        e: Of the rule.
+        corrected: As it would be if the bias of the second moment were corrected.
+    """
+    step, alpha = e.signals.run.step, e.signals.uncorrected_alpha
+    ratio = _ratio_of_gradients(e.signals)
+    if corrected and not np.isnan(alpha):
+        ratio = ratio * np.sqrt(1 - alpha ** np.maximum(step, 1))
+    ratio = ratio[step <= e.worst_step]
+    known = ratio[np.isfinite(ratio)]
+    return float(known.max()) if known.size else float("nan")
+
+
+def _too_high_severity(e: Evidence) -> Severity:
+    if e.value <= e.threshold and not _rose_to(e.signals):
+        return "info"
+    far = _largest_ratio(e) > FAR_TOO_HIGH_RATIO
+    gone = e.signals.loss_is_measure and blew_up(e.signals).any()
+    return "error" if far or overshoots(e.signals) or gone else "warning"
+
+
+def _too_high_factor(e: Evidence) -> float:
+    """What to divide the learning rate by; NaN where no factor within reason is enough."""
+    enough = _largest_ratio(e, corrected=True) / TARGET_RATIO
+    if _too_high_severity(e) == "error":
+        enough = max(enough, FACTORS[1])
+    factors = FACTORS
+    return next((factor for factor in factors if factor >= enough), float("nan"))
+
+
+def _too_high_advice(e: Evidence) -> str:
+    lr, factor = e.signals.usual_lr(NONE, e.worst_step), _too_high_factor(e)
+    warm_up = _longer_warmup(e.signals)
+    if _too_high_severity(e) == "info":
+        or_warm_up = f", or a warm-up{warm_up}" if warm_up is not None else ""
+        away = factor_of_first_steps(e.signals)  # what the compass says
+        if not away > 0:
+            return f"If the loss rises at first, try a third of it{or_warm_up}."
+        if not lr > 0:
+            return f"Divide the learning rate by {away:.0f}{or_warm_up}."
+        return f"Try lr {number(one_digit(lr / away))} instead of {number(lr)}{or_warm_up}."
+    or_warm_up = f" Or warm the learning rate up{warm_up}." if warm_up is not None else ""
+    ratio = _largest_ratio(e)
+    if not factor > 0:
+        least = number(TARGET_RATIO)
+        now = f" ({number(lr)})" if lr > 0 else ""
+        return f"Lower the learning rate{now} until no update-to-weight ratio is above {least}."
+    if not lr > 0:
+        return f"Divide the learning rate by {factor:.0f}.{or_warm_up}"
+    wanted = one_digit(lr / factor)
+    return (
+        f"Try lr {number(wanted)} instead of {number(lr)}: update-to-weight ratio "
+        f"{number(ratio)} → about {number(ratio * wanted / lr)}.{or_warm_up}"
+    )
+
+
+def _longer_warmup(signals: Signals) -> str | None:
+    """The same; None where there is a warm-up as long already."""
+    steps, now = warmup_steps(signals), signals.warmup_end
+    return None if now and not steps > now else warmup(signals)
+
+
+def _too_high_message(e: Evidence) -> str:
+    steps = counted(int(e.last_step - e.first_step) + 1, "step")
+    first = e.first_step <= thresholds.FIRST_STEP
+    seen = (
+        f"Over the {f'first {steps}' if first else f'{steps} up to step {step(e.last_step)}'} the "
+        f"updates of a typical weight matrix add up to {number(e.value)} times its size; the "
+        f"largest of them is {number(_largest_ratio(e))} times its size"
+    )
+    if _too_high_severity(e) == "info":
+        if factor_of_first_steps(e.signals) > 0:
+            rose_to = number(highest_early_loss(e.signals))
+            return f"{seen}, and the loss rose at first, to {rose_to}. Some networks bear it."
+        return f"{seen}. Some networks bear it: does the loss rise at first?"
+    if e.value <= e.threshold:
+        rose_to = number(_rose_to(e.signals))
+        return (
+            f"{seen}, and the loss rose from {number(_loss_before(e.signals))} to {rose_to} and "
+            "stayed above."
+        )
+    return f"{seen}: little is left of the initial weights."
+
+
+LR_TOO_HIGH = Rule(
+    id="lr_too_high",
+    title="Learning rate too high",
+    question="Is the learning rate too high?",
+    needs=(RATIO,),
+    condition=too_high,
+    persistence=Persistence(),
+    severity=_too_high_severity,
+    message=_too_high_message,
+    advice=_too_high_advice,
+    reference="Cohen et al. 2022, Adaptive gradient methods at the edge of stability",
+    once=True,
+    explains=(
+        "loss_blowup", "dead_units", "nonfinite", "gradient_spike", "weight_decay_too_strong",
+        "init_too_large", "plateau", "noise_dominated", "layer_imbalance", "stale_second_moment",
+        "oscillation", "lost_updates", "second_moment_frozen", "gain_ratio_low",
+        "vanishing_gradient",
+    ),
+    uses=("weight_decay_ratio",),
+    moves_lr="down",
+    silences_compass=True,
+)  # fmt: skip

@@ -1,0 +1,137 @@
+"""Is the learning rate too low? Gradients that agree from step to step, and small updates."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..engine import thresholds
+from ..engine.conditions import NONE, RESUMED
+from ..engine.over_time import median_of_all
+from ..engine.phases import is_near_peak, rectification
+from ..engine.recorded_run import Flags, Float64s, Indices
+from ..engine.rule import Condition, Evidence, Persistence, Rule
+from ..engine.signals import COSINE, RATIO, Signals
+from ..engine.wording import number, one_digit
+
+# Cosine of exp_avg and the next gradient: 0 at the best learning rate, 0.22 at a tenth of it, 0.78
+# at a hundredth (medians of 17 tasks).
+LEAST_COSINE = 0.35
+# A learning rate is not too low where updates are larger than this beside the weights.
+MOST_RATIO = 2e-3
+# Without a first moment: the ratio, and the loss against the first one. RMSprop, healthy: from
+# 4.2e-3; a hundredth of the learning rate: up to 1.1e-4.
+MOST_RATIO_ALONE = 5e-4
+SLOW_LOSS_SHARE = 0.8
+# So many windows in a row, after the first part of the run, in which gradients agree for a while.
+TOO_LOW_POINTS = 8
+START_SHARE = 0.1
+# Above it ten times the learning rate is not enough.
+FAR_TOO_LOW_COSINE = 0.7
+# No longer steps than these are advised.
+LONGEST_ADVISED_RATIO = 1e-2
+
+
+def _too_low(signals: Signals) -> Condition | str:
+    run = signals.run
+    matrices = run.weights_or_matrices
+    ratio = signals.median(RATIO, matrices) / rectification(signals)
+    since = max(signals.settled, START_SHARE * run.length)
+    # At a learning rate that has decayed gradients agree, and that says nothing of its peak.
+    counts = (run.step > since) & is_near_peak(signals)
+    if not signals.is_known(COSINE):
+        return _moves_little(signals, ratio, counts, since)
+    cosine = signals.median(COSINE, matrices)
+    surprise = signals.median("gradient_surprise", matrices)
+    # Where gradients have faded against their past, training is done rather than slow.
+    still_learning = ~(surprise < thresholds.FADED_SURPRISE)
+    holds = (cosine > LEAST_COSINE) & (ratio < MOST_RATIO) & (ratio > 0) & still_learning & counts
+
+    def blame(record: int) -> Indices:
+        row = signals.statistic(COSINE)[record, matrices]
+        agreeing: Indices = matrices[row > LEAST_COSINE]
+        return agreeing
+
+    return Condition(
+        run.step,
+        holds,
+        cosine,
+        LEAST_COSINE,
+        matrices,
+        blame=blame,
+        since=since,
+        known=~np.isnan(cosine) & counts,
+    )
+
+
+def _moves_little(
+    signals: Signals, ratio: Float64s, counts: Flags, since: float
+) -> Condition | str:
+    """Where the optimizer has no first moment: weights hardly move, and the loss hardly falls."""
+    if np.isnan(signals.starting_loss):
+        return RESUMED
+    threshold = MOST_RATIO_ALONE
+    loss = signals.at_records(signals.smooth_loss)
+    start = signals.starting_loss
+    slow = (loss > SLOW_LOSS_SHARE * start) & (loss < thresholds.LOSS_GREW * start)
+    holds = (ratio < threshold) & (ratio > 0) & slow & counts
+    matrices = signals.run.weights_or_matrices
+    return Condition(
+        signals.run.step,
+        holds,
+        ratio,
+        threshold,
+        lowest_is_worst=True,
+        blame=lambda _: matrices,
+        since=since,
+        known=~np.isnan(ratio) & counts,
+    )
+
+
+def _too_low_advice(e: Evidence) -> str:
+    run = e.signals.run
+    inside = (run.step >= e.first_step) & (run.step <= e.last_step)
+    cosine = median_of_all(e.signals.median(COSINE, run.weights_or_matrices)[inside])
+    ratio = median_of_all(e.signals.median(RATIO, run.weights_or_matrices)[inside])
+    most = 30 if cosine > FAR_TOO_LOW_COSINE else 10
+    longest = LONGEST_ADVISED_RATIO / ratio
+    factor = next((f for f in (30, 10) if f <= min(most, longest)), 3)
+    lr = e.signals.usual_lr(NONE, e.last_step)
+    note = "On small data judge by the validation loss first: this speaks of the training loss."
+    if not lr > 0:
+        return f"Raise the learning rate {factor}-fold. {note}"
+    wanted = one_digit(lr * factor)
+    return (
+        f"Try lr {number(wanted)} instead of {number(lr)}: update-to-weight ratio "
+        f"{number(ratio)} → about {number(ratio * wanted / lr)}. {note}"
+    )
+
+
+def _too_low_message(e: Evidence) -> str:
+    if not e.signals.is_known(COSINE):
+        return (
+            f"A step moves a typical weight matrix by {number(e.value)} of its size, and the loss "
+            "hardly falls. Is the learning rate too low? Fine-tuning may look the same, and "
+            "without a first moment there is nothing else to tell it by."
+        )
+    return (
+        f"Each gradient points where the ones before it pointed: their cosine with exp_avg reaches "
+        f"{number(e.value)}, and is about 0 at the best learning rate. Are the steps too short?"
+    )
+
+
+LR_TOO_LOW = Rule(
+    id="lr_too_low",
+    title="Is the learning rate too low?",
+    needs=(RATIO,),
+    needs_any=(COSINE, "loss"),
+    condition=_too_low,
+    persistence=Persistence(TOO_LOW_POINTS, thresholds.LASTING_STEPS),
+    severity="info",
+    message=_too_low_message,
+    advice=_too_low_advice,
+    reference="Baydin et al. 2018, Online learning rate adaptation with hypergradient descent",
+    once=True,
+    explains=("plateau", "bimodal_update"),
+    uses=("gradient_surprise",),
+    moves_lr="up",
+)

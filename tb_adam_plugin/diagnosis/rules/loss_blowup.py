@@ -1,0 +1,118 @@
+"""Did the loss blow up, and does anything else say that training went wrong?"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..engine import thresholds
+from ..engine.blowup import blew_up
+from ..engine.conditions import NONE, at_every_step
+from ..engine.rule import Condition, Evidence, Persistence, Rule, Severity
+from ..engine.signals import RATIO, Signals
+from ..engine.wording import number, one_digit, step
+from .learning_rate_jump import jumped
+from .learning_rate_too_high import too_high
+
+# The averaged loss is above the limit at so many steps in a row.
+BLOWUP_POINTS = 10
+# It is an alarm where it ends at so many times the first losses, or where something else says that
+# training went wrong: weights that grew to so many times their first size, say. Healthy: by up to
+# 2.6. In reinforcement and adversarial training a loss may grow while training goes well.
+GREW_FAR = 10.0
+WEIGHTS_GREW = 3.0
+# By so large a share of the first loss it has to fall before it is said to have fallen.
+FELL = 0.02
+
+
+def _loss_blowup(signals: Signals) -> Condition:
+    limit = signals.blowup_limit
+    return at_every_step(signals, signals.smooth_loss, blew_up(signals), limit)
+
+
+def _went_wrong(signals: Signals) -> bool:
+    """Whether anything but a loss that grew says that training went wrong.
+
+    Where an agent earns more, or an opponent learns, a loss grows while training goes well.
+    """
+    high = signals.smooth_loss > GREW_FAR * np.abs(signals.first_loss)
+    if high.sum() >= BLOWUP_POINTS and high[-1:].any():
+        return True
+    too_fast, jump = too_high(signals), jumped(signals)
+    if too_fast.holds.any() or (isinstance(jump, Condition) and jump.holds.any()):
+        return True
+    run = signals.run
+    if (signals.largest("nonfinite_count", np.arange(len(run.parameters))) > 0).any():
+        return True
+    rms = signals.median("weight_rms", signals.started_weights)
+    return bool((rms > WEIGHTS_GREW * rms[:1]).any())
+
+
+def _loss_blowup_severity(e: Evidence) -> Severity:
+    return "error" if e.signals.loss_is_measure and _went_wrong(e.signals) else "info"
+
+
+def _loss_blowup_message(e: Evidence) -> str:
+    if not e.signals.loss_is_measure:
+        question = (
+            " A loss that is near 0 or changes its sign, as in reinforcement learning, is no "
+            "measure of progress. Is this one?"
+        )
+    elif _loss_blowup_severity(e) == "info":
+        question = (
+            " In reinforcement learning and adversarial training a loss may grow while training "
+            "goes well, and nothing else says that it does not. Is this such a loss?"
+        )
+    else:
+        question = ""
+    loss = e.signals.column("loss")
+    began = float(loss[np.isfinite(loss)][0])
+    return (
+        f"The loss (average of {thresholds.LOSS_AVERAGE_STEPS} steps) reached {number(e.value)} at "
+        f"step {step(e.worst_step)}; it began at {number(began)}.{question}"
+    )
+
+
+def _never_fell(e: Evidence) -> bool:
+    """Whether no mean of several losses before was below the first one."""
+    loss = e.signals.column("loss")[e.signals.steps < e.first_step]
+    loss, many = loss[np.isfinite(loss)], thresholds.FIRST_LOSSES
+    if loss.size < many:
+        return False
+    lowest = float(np.lib.stride_tricks.sliding_window_view(loss, many).mean(axis=1).min())
+    return lowest >= float(loss[0]) - FELL * abs(float(loss[0]))
+
+
+def _loss_blowup_advice(e: Evidence) -> str:
+    if not e.signals.loss_is_measure:
+        return ""
+    if _loss_blowup_severity(e) == "info":
+        sign = " It never fell: is the sign of the loss right?" if _never_fell(e) else ""
+        return f"Judge by what training is for: return, samples, validation.{sign}"
+    lr = e.signals.usual_lr(NONE, e.first_step)
+    tried = (
+        f"Try lr {number(one_digit(lr / 10))} instead of {number(lr)}"
+        if lr > 0
+        else "Divide the learning rate by 10"
+    )
+    return (
+        f"{tried}, or clip the gradient norm; see what happened before step {step(e.first_step)}."
+        + (" It never fell: is the sign of the loss right?" if _never_fell(e) else "")
+    )
+
+
+LOSS_BLOWUP = Rule(
+    id="loss_blowup",
+    title="Loss blew up",
+    question="Did the loss blow up?",
+    needs=("loss",),
+    uses=("weight_rms", "nonfinite_count", RATIO),
+    condition=_loss_blowup,
+    persistence=Persistence(BLOWUP_POINTS),
+    severity=_loss_blowup_severity,
+    message=_loss_blowup_message,
+    advice=_loss_blowup_advice,
+    reference="",
+    explains=("dead_units", "nonfinite", "plateau", "stale_second_moment", "layer_imbalance"),
+    moves_lr="down",
+    silences_compass=True,
+)

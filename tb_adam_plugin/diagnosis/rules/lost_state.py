@@ -1,0 +1,78 @@
+"""Was the optimizer's state lost in the middle of the run?"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..engine.recorded_run import Flags
+from ..engine.rule import Condition, Evidence, Persistence, Rule
+from ..engine.signals import Signals
+from ..engine.warmup import warmup
+from ..engine.wording import counted, named, step
+
+# Cosine of exp_avg and gradient right after a state's first step is 1.
+RESET_COSINE = 0.999
+# A state is lost as a whole: so large a share of the parameters begins anew at one record.
+RESET_SHARE = 0.5
+
+
+def _state_reset(signals: Signals) -> Condition:
+    """Records at which the moments had only just begun, although there were some before."""
+    run = signals.run
+
+    def compute(part: slice) -> Flags:
+        cosine = signals.statistic("gradient_exp_avg_cosine")[part]
+        before = signals.statistic("momentum_gradient_cosine")[part]
+        surprise = signals.statistic("gradient_surprise")[part]
+        began: Flags = (cosine >= RESET_COSINE) & np.isnan(before) & np.isnan(surprise)
+        # A state is lost as a whole; numbers overflow in one parameter or another.
+        concerned = ~np.isnan(cosine) | (signals.statistic("zero_gradient_fraction")[part] < 1)
+        share = began.sum(axis=1) / np.maximum(1, concerned.sum(axis=1))
+        began &= (share > RESET_SHARE)[:, None]
+        return began
+
+    began = signals.by_record("state began", compute)
+    fewer = signals.by_record("fewer steps", lambda part: signals.change("state_step", part) < 0)
+    some = np.flatnonzero(began[1:].any(axis=0) | fewer.any(axis=0))
+    known = ~np.isnan(signals.statistic("momentum_gradient_cosine")[:, some])
+    holds = began[:, some]
+    holds[1:] &= np.logical_or.accumulate(known, axis=0)[:-1]
+    holds[:1] = False
+    holds |= fewer[:, some]
+    lacking = "" if run.step.size > 1 else f"{counted(run.step.size, 'record')}, needs 2"
+    return Condition(
+        run.step,
+        holds,
+        holds.astype(np.float64),
+        0.0,
+        some,
+        known=np.ones(run.step.shape, bool),
+        lacking=lacking,
+    )
+
+
+def _state_reset_advice(e: Evidence) -> str:
+    return (
+        "Load the optimizer's state together with the weights. If it is gone, warm the learning "
+        f"rate up again{warmup(e.signals)}."
+    )
+
+
+STATE_RESET = Rule(
+    id="state_reset",
+    title="Optimizer state was lost",
+    needs=(),
+    needs_any=("state_step", "momentum_gradient_cosine"),
+    condition=_state_reset,
+    persistence=Persistence(),
+    severity="error",
+    message=lambda e: (
+        f"At step {step(e.worst_step)} the moments of {named(e.names, e.signals.run.names)} "
+        "started from nothing in the middle of the run: the next updates are steps of the full "
+        "learning rate in the direction of the sign of each gradient."
+    ),
+    advice=_state_reset_advice,
+    reference="Ma & Yarats 2021, On the adequacy of untuned warmup for adaptive optimization",
+    explains=("gradient_spike", "loss_blowup"),
+    uses=("gradient_exp_avg_cosine", "gradient_surprise", "zero_gradient_fraction"),
+)

@@ -1,0 +1,103 @@
+"""Does a gradient reach every parameter?"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..engine.conditions import all_along
+from ..engine.recorded_run import Flags, Values
+from ..engine.rule import Condition, Persistence, Rule
+from ..engine.signals import Signals
+from ..engine.windows import count_windows
+from ..engine.wording import counted, named, step
+
+# So many windows without any gradient, and so many that are known of a parameter that has none.
+NO_GRADIENT_POINTS = 3
+WITHOUT_GRADIENT_POINTS = 3
+
+
+def _no_gradient(signals: Signals) -> Condition:
+    run = signals.run
+    zero = signals.by_record(
+        "no gradient",
+        lambda part: _all_zero_or_absent(
+            signals.statistic("zero_gradient_fraction")[part], signals.statistic("weight_rms")[part]
+        ),
+    )
+    return Condition(run.step, zero, np.ones(zero.shape), 1.0, np.arange(len(run.parameters)))
+
+
+def _all_zero_or_absent(zero_fraction: Values, weight: Values) -> Flags:
+    """Records at which no parameter has a gradient that is not zero."""
+    logged = ~np.isnan(weight)
+    nothing = (zero_fraction == 1) | np.isnan(zero_fraction)
+    found: Flags = logged.any(axis=1) & (nothing | ~logged).all(axis=1)
+    return found
+
+
+NO_GRADIENT = Rule(
+    id="no_gradient",
+    title="No gradient reaches any parameter",
+    needs=("weight_rms",),
+    uses=("zero_gradient_fraction",),
+    condition=_no_gradient,
+    persistence=Persistence(NO_GRADIENT_POINTS),
+    severity="error",
+    message=lambda e: (
+        f"From step {step(e.first_step)} on the gradient of every parameter is missing or exactly "
+        "zero: the loss does not depend on them."
+    ),
+    advice=lambda e: (
+        "Look for detach(), no_grad(), argmax or a loss of the wrong tensor between the "
+        "parameters and backward(); see that backward() comes after zero_grad() and before step()."
+    ),
+    reference="",
+    explains=(
+        "dead_units", "lr_too_low", "plateau", "eps_dominates", "eps_influences",
+        "weight_decay_too_strong", "noise_dominated",
+    ),
+    silences_compass=True,
+)  # fmt: skip
+
+
+def _without_gradient(signals: Signals) -> Condition | str | None:
+    """Parameters that had no gradient at any record, except weights, which are dead units."""
+    run = signals.run
+
+    def compute(part: slice) -> Flags:
+        zero = signals.statistic("zero_gradient_fraction")[part]
+        logged = ~np.isnan(signals.statistic("weight_rms")[part])
+        moved: Flags = logged & (zero < 1)
+        return moved
+
+    moved = signals.by_record("has gradient", compute)
+    windows = count_windows(run.step, np.ones(run.step.shape, bool))
+    if windows < WITHOUT_GRADIENT_POINTS:
+        records = counted(run.step.size, "record")
+        return f"{records}, needs {WITHOUT_GRADIENT_POINTS}"
+    if not moved.any():
+        return None  # where nothing has one, that is another rule
+    absent = np.flatnonzero(~moved[-1])
+    absent = absent[~moved[:, absent].any(axis=0)]
+    missing = np.isnan(signals.statistic("zero_gradient_fraction")[:, absent]).all(axis=0)
+    absent = absent[missing | ~np.isin(absent, run.weights)]
+    return all_along(signals, absent)
+
+
+WITHOUT_GRADIENT = Rule(
+    id="parameter_without_gradient",
+    title="A parameter never gets a gradient",
+    needs=("zero_gradient_fraction", "weight_rms"),
+    condition=_without_gradient,
+    persistence=Persistence(),
+    severity="info",
+    message=lambda e: (
+        f"{named(e.names, e.signals.run.names)}: in the optimizer, but without a gradient at every "
+        "recorded step. Is its requires_grad False, or does the forward pass not use it?"
+    ),
+    advice=lambda e: (
+        "If it is frozen on purpose, leave it out of the optimizer. Otherwise set "
+        "requires_grad_(True), and see that the forward pass uses it without detach()."
+    ),
+    reference="",
+)

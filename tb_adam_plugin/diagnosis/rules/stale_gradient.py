@@ -1,0 +1,84 @@
+"""Do gradients add up from step to step, without zero_grad()?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from ..engine import thresholds
+from ..engine.conditions import RESUMED, at_every_step, too_few, too_few_steps
+from ..engine.rule import Condition, Evidence, Persistence, Rule
+from ..engine.signals import Signals
+from ..engine.stretches import in_a_row, lasting
+from ..engine.wording import number
+
+# Norm of what .grad held before the first backward pass of a step, against that of the gradient.
+# Healthy: 0. Of a gradient that was clipped to a fiftieth a fiftieth is left.
+LEFT_RATIO = 0.01
+LEFT_STEPS = 3
+# Where that was not recorded: cosine of exp_avg and the next gradient, and gradient norm against
+# the first ones.
+ADDING_UP_COSINE = 0.9
+ADDING_UP_GROWTH = 3.0
+ADDING_UP_POINTS = 5
+
+_LEFT = "stale_gradient_ratio"
+
+
+def _stale_gradient(signals: Signals) -> Condition | str:
+    left = signals.column(_LEFT)
+    if not np.isfinite(left).any():
+        return _adding_up(signals)
+    if signals.steps.size < LEFT_STEPS:
+        return too_few_steps(signals, LEFT_STEPS)
+    holds = in_a_row(left > LEFT_RATIO, LEFT_STEPS)
+    return at_every_step(signals, left, holds, LEFT_RATIO)
+
+
+def _adding_up(signals: Signals) -> Condition | str:
+    """Where gradients look as if they added up."""
+    run = signals.run
+    norm = signals.norm_before_clip
+    first = norm[np.isfinite(norm)][: thresholds.FIRST_LOSSES]
+    if not first.size or signals.run.first_step > thresholds.FIRST_STEP:
+        return RESUMED
+    growth = signals.at_records(norm) / float(np.median(first))
+    weights = run.weights_or_matrices
+    cosine = signals.median("momentum_gradient_cosine", weights)
+    holds = (cosine > ADDING_UP_COSINE) & (growth > ADDING_UP_GROWTH)
+    found = Condition(run.step, holds, cosine, ADDING_UP_COSINE, blame=lambda record: weights)
+    points = Persistence(ADDING_UP_POINTS)
+    return replace(found, holds=lasting(found, points), lacking=too_few(found, points, signals))
+
+
+def _stale_gradient_message(e: Evidence) -> str:
+    seen = (
+        f"When the gradient of a step came, .grad held up to {number(e.value)} times its norm "
+        "already"
+        if np.isfinite(e.signals.column(_LEFT)).any()
+        else f"The cosine of exp_avg and the next gradient is {number(e.value)} while the gradient "
+        "norm grows"
+    )
+    return f"{seen}: each step still contains the gradients of the steps before."
+
+
+STALE_GRADIENT = Rule(
+    id="stale_gradient",
+    title="Gradients add up from step to step",
+    needs=(),
+    needs_any=(_LEFT, ("momentum_gradient_cosine", "gradient_norm")),
+    condition=_stale_gradient,
+    persistence=Persistence(),
+    severity="error",
+    message=_stale_gradient_message,
+    advice=lambda e: (
+        "Call optimizer.zero_grad() once for each optimizer step, before the first backward()."
+    ),
+    reference="",
+    explains=(
+        "lr_too_low", "bimodal_update", "plateau", "loss_blowup", "lr_too_high", "gradient_scale",
+        "gradient_spike", "dead_units", "weight_decay_too_strong", "stale_second_moment",
+    ),
+    silences_compass=True,
+)  # fmt: skip

@@ -1,0 +1,46 @@
+"""Does the optimizer's step counter count?"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..engine.rule import Condition, Persistence, Rule
+from ..engine.signals import Signals
+from ..engine.wording import named, number
+
+
+def _not_counted(signals: Signals) -> Condition | None:
+    """Parameters with a gradient whose state counts no step between two records."""
+    run = signals.run
+    still = signals.by_record(
+        "stands still",
+        lambda part: (
+            (signals.change("state_step", part) == 0)
+            & (signals.statistic("zero_gradient_fraction")[part] < 1)
+        ),
+    )
+    some = np.flatnonzero(still.any(axis=0))
+    counts = signals.statistic("state_step")[:, some]
+    known = np.arange(run.step.size) > 0
+    return Condition(run.step, still[:, some], counts, 0.0, some, known=known)
+
+
+NOT_COUNTED = Rule(
+    id="step_not_counted",
+    title="The optimizer's step counter stands still",
+    needs=("state_step", "zero_gradient_fraction"),
+    condition=_not_counted,
+    persistence=Persistence(2),
+    severity="warning",
+    message=lambda e: (
+        f"{named(e.names, e.signals.run.names)}: the state's step stays at {number(e.value)} while "
+        "steps are taken, so that the bias correction, and the size of the steps, is wrong."
+    ),
+    advice=lambda e: (
+        "Look for a step tensor shared between parameters, replaced by load_state_dict, or a state "
+        "restored before every step."
+    ),
+    reference="",
+    explains=("lr_too_high", "lr_too_low"),
+    silences_compass=True,
+)

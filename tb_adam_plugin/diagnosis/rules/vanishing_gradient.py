@@ -1,0 +1,130 @@
+"""Do gradients vanish towards the first layers?"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from ..engine.recorded_run import Float64s
+from ..engine.rule import Condition, Evidence, Persistence, Rule, Severity
+from ..engine.signals import Signals
+from ..engine.wording import number, step
+
+# Elasticity of the first weight against the last one, in decades, and rank correlation with depth.
+# Healthy: up to 1.8 for so many points but in two runs; sigmoids all the way: from 2.2.
+LEAST_DECADES = 1.8
+LEAST_CORRELATION = 0.85
+LEAST_WEIGHTS = 4
+# The largest step from a weight to the next one, as a share of all decades: where one weight alone
+# stands apart, as the output matrix of a language model while it learns the frequencies of words,
+# nothing vanishes layer by layer. Sigmoids all the way, median of the records: up to 0.43;
+# language models: from 0.66.
+LARGEST_STEP = 0.55
+# The loss where it ends, against the first one: below it training goes on all the same. Sigmoids
+# all the way: from 0.91; healthy: up to 0.62, of LSTMs, in whose first layers gradients grow by and
+# by.
+TRAINS_LOSS_SHARE = 0.8
+VANISHING_POINTS = 4
+
+
+def _vanishing(signals: Signals) -> Condition | None:
+    weights = signals.run.weights
+    if weights.size < LEAST_WEIGHTS:
+        return None
+
+    def compute(part: slice) -> Float64s:
+        profile = np.log10(signals.sensitivity(weights)[part].astype(np.float64))
+        profile[~np.isfinite(profile)] = np.nan
+        decades = profile[:, -1] - profile[:, 0]
+        correlation = _rank_correlation(profile)
+        whole = ~np.isnan(profile).any(axis=1)
+        largest = np.diff(profile, axis=1).max(axis=1)
+        gradual = largest < LARGEST_STEP * decades
+        found = whole & gradual & (correlation > LEAST_CORRELATION)
+        return np.where(found, decades, np.nan)
+
+    decades = signals.by_record("vanishing", compute)
+    return Condition(
+        signals.run.step,
+        decades > LEAST_DECADES,
+        decades,
+        LEAST_DECADES,
+        blame=lambda record: weights[: max(1, weights.size // 2)],
+        known=np.ones(decades.shape, bool),
+    )
+
+
+def _rank_correlation(rows: Float64s) -> Float64s:
+    """Spearman's rank correlation of each row with the order of its columns."""
+    n = rows.shape[1]
+    ranks = np.argsort(np.argsort(rows, axis=1), axis=1)
+    squares = ((ranks - np.arange(n)) ** 2).sum(axis=1)
+    correlation: Float64s = 1 - 6 * squares / (n * (n**2 - 1))
+    return correlation
+
+
+def _losses_of(e: Evidence) -> tuple[float, float]:
+    """The loss at first, and the averaged one where a stretch ends; NaN where unknown."""
+    signals = e.signals
+    known = signals.smooth_loss[signals.steps <= e.last_step]
+    known = known[np.isfinite(known)]
+    return signals.first_loss, float(known[-1]) if known.size else float("nan")
+
+
+def _vanishing_severity(e: Evidence) -> Severity:
+    """A question where the loss falls all the same."""
+    first, last = _losses_of(e)
+    return "info" if 0 < last < TRAINS_LOSS_SHARE * first else "warning"
+
+
+def _vanishing_message(e: Evidence) -> str:
+    times, (first, last) = number(10**e.value), _losses_of(e)
+    if _vanishing_severity(e) == "warning":
+        became = "became" if e.is_over else "becomes"
+        when = f" up to step {step(e.last_step)}, where that ended" if e.is_over else ""
+        return (
+            f"From the last layer to the first one the loss {became} {times} times less sensitive "
+            f"to a relative change of the weights, layer by layer{when}."
+        )
+    fell = f"from {number(first)} to {number(last)}"
+    if e.is_over:
+        return (
+            f"Up to step {step(e.last_step)} the loss was less sensitive to a relative change of "
+            f"the weights the nearer these were to the input, up to {times} times. That has ended, "
+            f"and the loss fell {fell} meanwhile."
+        )
+    return (
+        f"From the last layer to the first one the loss becomes {times} times less sensitive to a "
+        f"relative change of the weights, layer by layer. It falls all the same, {fell}."
+    )
+
+
+def _vanishing_advice(e: Evidence) -> str:
+    if _vanishing_severity(e) == "info":
+        return "" if e.is_over else "Nothing has to change as long as the loss falls."
+    run = e.signals.run
+    words = " ".join(f"{run.names[i]} {run.parameters[i].module}" for i in run.weights).lower()
+    # The gates of a recurrent layer are sigmoids, and stay so.
+    recurrent = re.search(r"lstm|gru|rnn|weight_[ih]h_l\d", words)
+    activation = "" if recurrent else "use ReLU or GELU instead of sigmoid or tanh, "
+    return (
+        f"Add residual connections or normalization, {activation}or a Xavier gain. Adam makes up "
+        "for it until √v̂ comes near eps: then lower eps."
+    )
+
+
+VANISHING = Rule(
+    id="vanishing_gradient",
+    title="Gradients vanish towards the first layers",
+    question="Do gradients vanish towards the first layers?",
+    needs=("gradient_rms", "weight_rms"),
+    condition=_vanishing,
+    persistence=Persistence(VANISHING_POINTS),
+    once=True,
+    severity=_vanishing_severity,
+    message=_vanishing_message,
+    advice=_vanishing_advice,
+    reference="Glorot & Bengio 2010, Understanding the difficulty of training deep networks",
+    explains=("eps_dominates", "eps_influences", "plateau", "lr_too_low", "layer_imbalance"),
+)
