@@ -16,8 +16,9 @@ from ..attach.watched_parameters import Parameters, find_parameters
 from ..measure.measurement import Measured, Measurement, States, Sums, finished
 from ..optimizer_state.base import OptimizerState
 from ..optimizer_state.storage import Storage, joined_types, storage_types
-from ..ranks.ranks import Place, Ranks
-from ..ranks.shard_sums import ShardSums, Taker, check_intact, joined
+from ..ranks.placement import Placement
+from ..ranks.ranks import Ranks
+from ..ranks.shard_sums import PackedReader, ShardSums, check_intact, joined
 from ..shards.shards import LocalGradients
 
 # Fewer elements than this of one parameter say too little of it.
@@ -62,7 +63,7 @@ class ParameterRecords:
         state: OptimizerState,
         max_sampled_elements: int | None,
         quantities: Sequence[schema.Quantity],
-        place: Place,
+        placement: Placement,
     ) -> None:
         """Find the parameters and choose the elements to read.
 
@@ -72,10 +73,10 @@ class ParameterRecords:
             state: Its adapter.
             max_sampled_elements: See :class:`..read.panel.Panel`.
             quantities: Those to make histograms of, beside further tensors of the state.
-            place: What of the parameters is here.
+            placement: What of the parameters is here.
         """
         self._model = model
-        self._place = place
+        self._placement = placement
         self._quantities = quantities
         self._optimizer = optimizer
         self._state = state
@@ -117,7 +118,7 @@ class ParameterRecords:
         self.release()
         self.parameters = Parameters((), (), ())
         self.followed, self.gradients = [], None
-        del self._model, self._optimizer, self._state
+        del self._model, self._optimizer, self._state, self._placement
 
     def exclude(self, name: str) -> bool:
         """Record a parameter no more; return whether others are left."""
@@ -192,11 +193,11 @@ class ParameterRecords:
         if not ranks.is_first:
             return None
         check_intact(of_all, ranks.size)
-        taker = Taker(of_all)
+        reader = PackedReader(of_all)
         measured = []
         for part, sums in zip(self._shard_sums, self._sums, strict=True):
             with_counts = sums.counts is not None
-            whole = part.unpack(taker, sums.of.loss, with_counts, len(everywhere))
+            whole = part.unpack(reader, sums.of.loss, with_counts, len(everywhere))
             measured.append(finished(*whole))
         return self._record(measured)
 
@@ -231,8 +232,8 @@ class ParameterRecords:
         return parts[0] if len(parts) == 1 else np.concatenate(parts)[self._order]
 
     def _rebuild(self) -> None:
-        groups = self._place.groups or self._optimizer.param_groups
-        parameters = find_parameters(self._model, groups, self._excluded, self._place.shard_of)
+        groups = self._placement.groups or self._optimizer.param_groups
+        parameters = find_parameters(self._model, groups, self._excluded, self._placement.shard_of)
         known = {id(w.parameter) for w in parameters.watched}
         self.followed = [
             *(w.parameter for w in parameters.watched),
@@ -253,7 +254,7 @@ class ParameterRecords:
             )
             for indices in kinds.values()
         ]
-        ranks = self._place.ranks
+        ranks = self._placement.ranks
         self._shard_sums = (
             []
             if ranks is None
@@ -277,7 +278,7 @@ class ParameterRecords:
         self.notices: Sequence[str] = (*parameters.notices, *notice)
 
     def _local_gradients(self, parameters: Parameters) -> LocalGradients | None:
-        shard_of = self._place.shard_of
+        shard_of = self._placement.shard_of
         if shard_of is None:
             return None
         shards = [w.shard for w in parameters.watched if w.shard is not None]
