@@ -227,20 +227,21 @@ class AdamDebugCallback:
         for handle in self._handles:
             handle.remove()
         self._handles = []
-        if self._is_closed or self._placement.is_silent:
+        if self._is_closed:
             return
-        self._steps.close()
-        optimizer = self._parameters.optimizer
-        if _WATCHING.get(optimizer, _nobody)() is self:
-            del _WATCHING[optimizer]
-        if self._close_recorder.detach() is not None:
-            recorder = self._output.recorder
-            self._failures.run(WRITING, "closing the event file", recorder.close)
+        if not self._placement.is_silent:
+            self._steps.close()
+            optimizer = self._parameters.optimizer
+            if _WATCHING.get(optimizer, _nobody)() is self:
+                del _WATCHING[optimizer]
+            if self._close_recorder.detach() is not None:
+                recorder = self._output.recorder
+                self._failures.run(WRITING, "closing the event file", recorder.close)
+            self._steps.release()
+            self._parameters.release()
         # Keep nothing of the training alive: this object may outlive the model.
         self._is_closed = True
-        self._agenda.release(optimizer)
-        self._steps.release()
-        self._parameters.release()
+        self._agenda.release()
         self._placement = replace(self._placement, groups=None, shard_of=None)
 
     def __enter__(self) -> AdamDebugCallback:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable
 
-from torch.optim import Optimizer
-
+from ..optimizer_state.base import OptimizerState
 from ..optimizer_state.registry import adapter_for
 from ..schedule.gradient_history import GradientHistory
 from ..schedule.intervals import Schedule
@@ -24,18 +23,19 @@ class StepCount:
         is_exact: Whether the count is known, which it may not be in other processes.
     """
 
-    def __init__(self, steps_taken: Callable[[], int | None], initial_step: int | None) -> None:
+    def __init__(self, state: OptimizerState, initial_step: int | None) -> None:
         """Start.
 
         Args:
-            steps_taken: Reads the optimizer's own count, None where it has none.
+            state: Of the optimizer, whose own count it reads where there is one.
             initial_step: The user's count; None to follow the optimizer's.
         """
         self.number = initial_step or 0
         self.follows_optimizer = initial_step is None
         self.is_exact = not self.follows_optimizer
         self._is_known = not self.follows_optimizer
-        self._steps_taken = steps_taken
+        self._optimizer = weakref.ref(state.optimizer)
+        self._steps_taken: Callable[[], int | None] = state.steps_taken
 
     def set(self, number: int) -> None:
         """Follow the user's count from now on."""
@@ -60,9 +60,9 @@ class StepCount:
         """Ask the optimizer the next time: its count may be another one now."""
         self._is_known = not self.follows_optimizer
 
-    def release(self, optimizer: Optimizer) -> None:
+    def release(self) -> None:
         """Keep the optimizer alive no longer, and ask it as long as it is."""
-        reference = weakref.ref(optimizer)
+        reference = self._optimizer
 
         def steps_taken() -> int | None:
             found = reference()
@@ -148,9 +148,9 @@ class Agenda:
         if self.count.follows_optimizer:
             self.budget.begin_anew()
 
-    def release(self, optimizer: Optimizer) -> None:
+    def release(self) -> None:
         """Keep nothing of the training alive."""
-        self.count.release(optimizer)
+        self.count.release()
         self.history = None
 
     def _asks_for_histograms(self, step: int) -> bool:

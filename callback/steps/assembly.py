@@ -59,7 +59,7 @@ def agenda_of(arguments: Arguments, state: OptimizerState) -> Agenda:
     histograms_every = arguments.histograms_every_n_steps
     schedule = intervals.choose(every_n_steps, total_steps)
     return Agenda(
-        StepCount(state.steps_taken, arguments.initial_step),
+        StepCount(state, arguments.initial_step),
         schedule,
         schedule if histograms_every is None else intervals.choose(histograms_every, total_steps),
         arguments.overhead_limit,
