@@ -148,25 +148,25 @@ class ShardSums:
         return Packed(np.concatenate(parts), np.where(known, numbers, -np.inf).ravel())
 
     def unpack(
-        self, reader: PackedReader, loss: float, with_counts: bool, quantities: int
+        self, taken: PackedReader, loss: float, with_counts: bool, quantities: int
     ) -> tuple[row_values.ParameterSums, schema.SparseHistograms | None]:
         """Return the sums of the whole parameters, and their histograms.
 
         Args:
-            reader: Of what all processes found; these parameters' is next.
+            taken: Reads what all processes found; these parameters' is next.
             loss: Of the step.
             with_counts: Whether there are histograms.
             quantities: How many a parameter.
         """
         k = len(self._shards)
-        rows = iter(reader.added(_ADDED_ROWS, k))
+        rows = iter(taken.added(_ADDED_ROWS, k))
         total = {name: next(rows) for name in _ADDED}
         exact = {name: next(rows) for name in _EXACT}
         fourth_powers, nonfinite, padding, dead = (next(rows) for _ in range(4))
         lost = {name: next(rows) > 0 for name in _LARGEST}
-        squares = reader.added(sum(s.end - s.start for s in self._samples))
+        squares = taken.added(sum(s.end - s.start for s in self._samples))
         alive = {
-            i: _split(reader.added(_joined(n, self._bits_of_rank)), self._bits_of_rank, n) > 0
+            i: _split(taken.added(_joined(n, self._bits_of_rank)), self._bits_of_rank, n) > 0
             for i in self._shares_rows
             for n in (self._shards[i].shape[0],)
         }
@@ -174,10 +174,10 @@ class ShardSums:
         if with_counts:
             shape = (k, quantities, histograms.COUNTS)
             n = int(np.prod(shape))
-            joined = reader.added(_joined(n, self._bits_of_count))
+            joined = taken.added(_joined(n, self._bits_of_count))
             dense = _split(joined, self._bits_of_count, n).reshape(shape)
             counts = schema.SparseHistograms.of(dense)
-        numbers = iter(reader.largest(_LARGEST_ROWS, k))
+        numbers = iter(taken.largest(_LARGEST_ROWS, k))
         for name in _LARGEST:
             found = next(numbers)
             total[name] = np.where(lost[name], np.nan, np.where(found == -np.inf, 0.0, found))

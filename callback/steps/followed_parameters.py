@@ -13,7 +13,7 @@ from .parameter_records import ParameterRecords
 
 
 class FollowedParameters:
-    """What is known of the parameters that there are now. Alone in this to hold the optimizer.
+    """The optimizer, and what is known of the parameters that it has now.
 
     Attributes:
         optimizer: Whose steps are recorded.

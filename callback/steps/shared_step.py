@@ -133,14 +133,13 @@ class SharedStep:
 
     @torch.no_grad()
     def _measure(self, message: dict[str, Scalar]) -> None:
-        records = self._parameters.records
-        records.measure(
+        is_changed = self._parameters.records.measure(
             bool(message["histograms"]),
             self._output.recorder.rows.upcoming("loss"),
             self._agenda.count.number,
         )
         message["measured"] = 1.0
-        message["changed"] = float(records.is_changed)
+        message["changed"] = float(is_changed)
 
     @torch.no_grad()
     def _add_up(self, message: dict[str, Scalar]) -> None:
