@@ -332,11 +332,13 @@ class Worker:
             )
             _delay(debug, delay)
             if self.rank == self.ranks - 1:
-                debug._state = debug._records._state = _Failing(optimizer, part, at, model)
-                for measurement in debug._records._measurements:
-                    measurement._state = debug._state
+                parameters = debug._parameters
+                state = _Failing(optimizer, part, at, model)
+                parameters.state = parameters.records._state = state
+                for measurement in parameters.records._measurements:
+                    measurement._state = state
                 if part == "schedule":
-                    debug._schedule = _FailingSchedule(1)
+                    debug._agenda.schedule = _FailingSchedule(1)
             raised = ""
             try:
                 for step in range(1, 9 + delay):
@@ -345,7 +347,7 @@ class Worker:
                     optimizer.step()
             except RuntimeError as error:
                 raised = str(error)
-            enabled = debug._enabled
+            enabled = debug._agenda.enabled
             debug.close()
             return {"enabled": enabled, "raised": raised}
 
@@ -366,7 +368,7 @@ class Worker:
             debug = t.run(model, t.optimizer(model.parameters()), folder)
         finally:
             overhead.ALLOWANCE_SECONDS = allowance
-        return {"stretch": debug._stretch if debug else 0}
+        return {"stretch": debug._agenda.stretch if debug else 0}
 
     def different_options(self, folder: Path) -> None:
         model = fsdp2()
@@ -388,12 +390,12 @@ class Worker:
             def write(*_: object) -> None:
                 raise OSError(28, "No space left on device")
 
-            debug._recorder.log.write = write  # type: ignore[method-assign,assignment]
+            debug._output.recorder.log.write = write  # type: ignore[method-assign,assignment]
         for step in range(1, 16):
             optimizer.zero_grad()
             backward(model, step)
             optimizer.step()
-        enabled = debug._enabled
+        enabled = debug._agenda.enabled
         debug.close()
         return {"enabled": enabled}
 
@@ -425,7 +427,7 @@ class Worker:
             for p, gradient in zip(model.parameters(), gradients, strict=True):
                 p.grad = gradient
             optimizer.step()
-        enabled = debug._enabled
+        enabled = debug._agenda.enabled
         debug.close()
         return {"enabled": enabled}
 
@@ -507,8 +509,8 @@ class _Failing(AdamState):
 
 
 def _delay(debug: AdamDebugCallback, steps: int) -> None:
-    if debug._place.ranks is not None:
-        debug._place.ranks.delay = steps
+    if debug._placement.ranks is not None:
+        debug._placement.ranks.delay = steps
 
 
 def _stage_gradients(stage: nn.Module, step: int) -> None:
@@ -518,7 +520,7 @@ def _stage_gradients(stage: nn.Module, step: int) -> None:
 
 
 def _collectives(debug: AdamDebugCallback | None) -> dict[str, Any]:
-    ranks = debug._place.ranks if debug is not None else None
+    ranks = debug._placement.ranks if debug is not None else None
     return {} if ranks is None else {"collectives": ranks.collectives, "bytes": ranks.bytes}
 
 

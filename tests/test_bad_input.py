@@ -100,9 +100,8 @@ def test_a_forgotten_parameter_is_warned_about_by_name(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match=r"holds 1\.weight: no step") as caught:
         debug = AdamDebugCallback(model, optimizer, log_dir=tmp_path)
     assert len(caught) == 1  # bias is frozen on purpose
-    assert {
-        name: parameter.requires_grad for name, parameter in debug._records.parameters.unoptimized
-    } == {
+    unoptimized = debug._parameters.records.parameters.unoptimized
+    assert {name: parameter.requires_grad for name, parameter in unoptimized} == {
         "1.weight": True,
         "1.bias": False,
     }
@@ -115,7 +114,7 @@ def test_a_parameter_that_is_not_in_the_model_gets_a_name_and_a_warning(tmp_path
     optimizer = torch.optim.Adam([{"params": list(model.parameters())}, {"params": [extra]}])
     with pytest.warns(UserWarning, match=r"not in the model: group1\.parameter0"):
         debug = AdamDebugCallback(model, optimizer, log_dir=tmp_path)
-    assert [w.name for w in debug._records.parameters.watched] == [
+    assert [w.name for w in debug._parameters.records.parameters.watched] == [
         "weight",
         "bias",
         "group1.parameter0",

@@ -489,7 +489,7 @@ def test_a_failure_warns_once_and_training_goes_on(tmp_path: Path) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError("no more memory")
 
-    debug._records._measurements[0].panel.read = fail  # type: ignore[method-assign, assignment]
+    debug._parameters.records._measurements[0].panel.read = fail  # type: ignore[method-assign, assignment]
     with pytest.warns(UserWarning, match=r"step 3.*RuntimeError: no more memory.*training goes on"):
         step()
     before = weight.detach().clone()
@@ -544,10 +544,10 @@ def test_a_failure_is_raised_where_that_is_asked_for(tmp_path: Path) -> None:
     def fail(*_: object) -> None:
         raise OSError("disk full")
 
-    debug._recorder.write = fail  # type: ignore
+    debug._output.recorder.write = fail  # type: ignore
     with pytest.raises(OSError, match="disk full"):
         train(model, optimizer, 1)
-    debug._recorder.write = lambda *_: None  # type: ignore
+    debug._output.recorder.write = lambda *_: None  # type: ignore
     debug.close()
 
 

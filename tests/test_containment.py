@@ -149,7 +149,7 @@ def test_the_memory_that_was_too_much_is_free_before_the_smaller_one_is_taken(
 ) -> None:
     run = Run(tmp_path, max_sampled_elements=1600)
     run.train(1)
-    old = weakref.ref(run.debug._records._measurements[0].panel)
+    old = weakref.ref(run.debug._parameters.records._measurements[0].panel)
     alive: list[bool] = []
     original = Measurement.__init__
 
@@ -294,8 +294,8 @@ def test_the_steps_that_a_device_skipped_are_subtracted_even_if_writing_fails(
 ) -> None:
     run = Run(tmp_path, every_n_steps=1000)
     run.train(3)
-    run.debug._step += 1
-    run.debug._add_row(0.0, torch.tensor(1.0))
+    run.debug._agenda.count.number += 1
+    run.debug._output._add_row(float("nan"), torch.tensor(1.0))
     fail_while(monkeypatch, EventLog, "write", lambda _: OSError("full"))
     with pytest.warns(UserWarning, match="full"):
         run.debug.flush()

@@ -29,6 +29,7 @@ from tb_adam_plugin.callback.attach.watched_parameters import find_parameters
 from tb_adam_plugin.callback.memory import to_host
 from tb_adam_plugin.callback.probes.gain_ratio import GainRatio
 from tb_adam_plugin.callback.read.norms import GradientNorms
+from tb_adam_plugin.callback.steps.step import Step
 from tb_adam_plugin.callback.write.step_rows import StepScalars
 
 CALLBACK = Path(__file__).parents[1] / "callback"
@@ -373,16 +374,16 @@ def test_nothing_is_done_in_a_captured_graph(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     training = Captured(tmp_path / "with", monkeypatch)
-    training.debug._is_on_cuda = True
+    training.debug._parameters.is_on_cuda = True
     training.step()
     training.is_capturing = True
     with pytest.warns(UserWarning, match="a CUDA graph is being captured") as caught:
         noted = [training.step(), training.step()]
     assert len(caught) == 1
-    training.debug._is_on_cuda = False  # the same steps without hooks
+    training.debug._parameters.is_on_cuda = False  # the same steps without hooks
     for handle in training.debug._handles:
         handle.remove()
-    training.debug._enabled = False
+    training.debug._agenda.enabled = False
     alone = training.step()
     assert noted == [alone, alone]
 
@@ -391,7 +392,7 @@ def test_records_go_on_after_a_captured_graph(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     training = Captured(tmp_path, monkeypatch)
-    training.debug._is_on_cuda = True
+    training.debug._parameters.is_on_cuda = True
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for is_capturing in (False, True, True, False, False):
@@ -406,7 +407,8 @@ def test_a_backward_pass_in_a_captured_graph_is_left_alone(
 ) -> None:
     training = Captured(tmp_path, monkeypatch)
     training.step()
-    stale = training.debug._stale_gradients
+    assert isinstance(training.debug._steps, Step)
+    stale = training.debug._steps.stale_gradients
     parameter = stale._parameter
     assert parameter is not None
     on_cuda: Any = SimpleNamespace(is_cuda=True)

@@ -22,7 +22,7 @@ import pytest
 import torch
 from recorded_run import RecordedRun, read_run
 
-from tb_adam_plugin.callback.ranks.ranks import SAID
+from tb_adam_plugin.callback.ranks.ranks import MESSAGE_FIELDS
 from tb_adam_plugin.run_data import load_runs
 
 TOLERANCE = 2e-6
@@ -389,4 +389,4 @@ def test_the_documented_program_records_one_run(processes: Callable[[int], Proce
 
 def test_the_page_says_what_a_step_costs(processes: Callable[[int], Processes]) -> None:
     page = (Path(__file__).parents[1] / "docs/distributed.md").read_text(encoding="utf-8")
-    assert f"| {8 * len(SAID)} + 24 P |" in page
+    assert f"| {8 * len(MESSAGE_FIELDS)} + 24 P |" in page

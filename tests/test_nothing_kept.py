@@ -21,6 +21,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 from tb_adam_plugin.callback import AdamDebugCallback
 from tb_adam_plugin.callback.schedule.gradient_history import GradientHistory
+from tb_adam_plugin.callback.steps.step import Step
 
 MOST = 1024
 Made = tuple[nn.Module, torch.optim.Optimizer, Callable[[], Tensor]]
@@ -242,7 +243,7 @@ def test_a_record_that_fails_keeps_nothing(
     training = Training(plain()(), tmp_path, on_error="warn", **OPTIONS[options])
     training.step()
     training.optimizer.zero_grad(set_to_none=True)
-    panel = training.debug._records._measurements[0].panel
+    panel = training.debug._parameters.records._measurements[0].panel
 
     def fail(*_: Any, **__: Any) -> None:
         kept = [*training.gradients(), *training.state()]
@@ -255,7 +256,7 @@ def test_a_record_that_fails_keeps_nothing(
     training.optimizer.zero_grad(set_to_none=True)
     training.optimizer.load_state_dict(copy.deepcopy(training.optimizer.state_dict()))
     assert gradients.alive() == state.alive() == 0
-    assert training.debug._records._measurements == []  # nor memory of our own
+    assert training.debug._parameters.records._measurements == []  # nor memory of our own
     training.debug.close()
 
 
@@ -270,7 +271,8 @@ def test_a_hook_that_fails_keeps_no_gradient(
 
     monkeypatch.setattr("tb_adam_plugin.callback.probes.stale_gradients._norm", fail)
     training.loss().backward()  # the gradients of the step before are still there
-    assert training.debug._stale_gradients._error is not None
+    assert isinstance(training.debug._steps, Step)
+    assert training.debug._steps.stale_gradients._error is not None
     gradients = Storages(training.gradients())
     training.optimizer.zero_grad(set_to_none=True)
     assert gradients.alive() == 0
@@ -369,7 +371,7 @@ def test_a_tensor_of_another_shape_is_refused(tmp_path: Path) -> None:
         every_n_steps=1,
         max_sampled_elements=MOST,
     )
-    measurement = debug._records._measurements[0]
+    measurement = debug._parameters.records._measurements[0]
     with pytest.raises(RuntimeError, match=r"parameter w: a tensor of shape \(80, 60\)"):
         measurement.panel.read(
             measurement.panel.blocks[0], "weight", [weights[0].data, weights[1].data.T]
@@ -407,7 +409,7 @@ def alive(references):
 for _ in range(4):
     model(torch.randn(3, 64)).square().mean().backward()
     optimizer.step()
-    assert debug._records.gradients is not None
+    assert debug._parameters.records.gradients is not None
     gradients = storages(p.grad for p in model.parameters())
     assert alive(gradients) == 4
     optimizer.zero_grad(set_to_none=True)

@@ -12,10 +12,11 @@ import torch
 from recorded_run import RecordedRun, read_run
 from torch import nn
 
-from tb_adam_plugin.callback import AdamDebugCallback, adam_debug_callback
+from tb_adam_plugin.callback import AdamDebugCallback
 from tb_adam_plugin.callback.schedule import overhead
 from tb_adam_plugin.callback.schedule.intervals import Schedule
 from tb_adam_plugin.callback.schedule.overhead import OverheadBudget
+from tb_adam_plugin.callback.steps import own_time
 from tb_adam_plugin.callback.steps.parameter_records import ParameterRecords
 from tb_adam_plugin.callback.write.event_log import EventLog
 
@@ -250,7 +251,7 @@ def train(
 ) -> RecordedRun:
     """Train with steps of 0.1 s; a record takes as long as it is said to, at three places."""
     clock = Clock()
-    monkeypatch.setattr(adam_debug_callback, "time", clock)
+    monkeypatch.setattr(own_time, "time", clock)
 
     def slowly(owner: type, name: str, seconds: float) -> None:
         original = getattr(owner, name)

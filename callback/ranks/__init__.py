@@ -1,1 +1,1 @@
-"""Who says what to whom, where several processes train one model."""
+"""Who records what, and what the processes that train one model tell one another."""

@@ -148,12 +148,12 @@ class ShardSums:
         return Packed(np.concatenate(parts), np.where(known, numbers, -np.inf).ravel())
 
     def unpack(
-        self, taken: Taker, loss: float, with_counts: bool, quantities: int
+        self, taken: PackedReader, loss: float, with_counts: bool, quantities: int
     ) -> tuple[row_values.ParameterSums, schema.SparseHistograms | None]:
         """Return the sums of the whole parameters, and their histograms.
 
         Args:
-            taken: What all processes found; these parameters' is next.
+            taken: Reads what all processes found; these parameters' is next.
             loss: Of the step.
             with_counts: Whether there are histograms.
             quantities: How many a parameter.
@@ -244,8 +244,8 @@ def check_intact(packed: Packed, ranks: int) -> None:
         raise RuntimeError("a rank could not pack what it has measured")
 
 
-class Taker:
-    """Hands out two arrays piece by piece."""
+class PackedReader:
+    """Reads what was packed piece by piece."""
 
     def __init__(self, packed: Packed) -> None:
         """Start at the beginning of both."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -13,12 +13,14 @@ from torch.optim import Optimizer
 from tb_adam_plugin import schema
 
 from ..attach.watched_parameters import Parameters, find_parameters
-from ..measure.measurement import Measured, Measurement, States, Sums, finished
+from ..measure.measurement import Measured, Measurement
 from ..optimizer_state.base import OptimizerState
-from ..optimizer_state.storage import Storage, joined_types, storage_types
-from ..ranks.ranks import Place, Ranks
-from ..ranks.shard_sums import ShardSums, Taker, check_intact, joined
+from ..ranks.placement import Placement
+from ..ranks.ranks import Ranks
+from ..ranks.shard_sums import ShardSums
 from ..shards.shards import LocalGradients
+from .current_layout import CurrentLayout
+from .shared_measurements import SharedMeasurements
 
 # Fewer elements than this of one parameter say too little of it.
 _LEAST_SAMPLED_ELEMENTS = 256
@@ -48,11 +50,9 @@ class ParameterRecords:
     """Measures the steps of all parameters of an optimizer.
 
     Attributes:
-        notices: Sentences that the user should be warned with since the last rebuild.
         parameters: The recorded parameters.
         followed: Those, then the optimizer's other ones.
         gradients: Of the followed parameters, where processes share them; else None.
-        layout: Of the last record; None before the first one.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class ParameterRecords:
         state: OptimizerState,
         max_sampled_elements: int | None,
         quantities: Sequence[schema.Quantity],
-        place: Place,
+        placement: Placement,
     ) -> None:
         """Find the parameters and choose the elements to read.
 
@@ -72,24 +72,33 @@ class ParameterRecords:
             state: Its adapter.
             max_sampled_elements: See :class:`..read.panel.Panel`.
             quantities: Those to make histograms of, beside further tensors of the state.
-            place: What of the parameters is here.
+            placement: What of the parameters is here.
         """
         self._model = model
-        self._place = place
-        self._quantities = quantities
+        self._placement = placement
         self._optimizer = optimizer
         self._state = state
         self._max_sampled_elements = max_sampled_elements
         self._excluded: set[str] = set()
-        self.layout: schema.Layout | None = None
-        self._storage: list[Storage | None] = []
+        self._quantities = quantities
+        self._current = CurrentLayout(quantities)
         self._measurements: list[Measurement] = []
-        self._shard_sums: list[ShardSums] = []
-        self._sums: list[Sums] = []
+        self._shared: SharedMeasurements | None = None
         self.followed: list[torch.Tensor] = []
         self.parameters = Parameters((), (), ())
         self.gradients: LocalGradients | None = None
         self._rebuild()
+
+    @property
+    def layout(self) -> schema.Layout | None:
+        """Of the last record; None before the first one."""
+        return self._current.layout
+
+    @property
+    def notices(self) -> Sequence[str]:
+        """Sentences that the user should be warned with."""
+        notice = () if self._state.notice is None else (self._state.notice,)
+        return (*self.parameters.notices, *notice)
 
     def refresh(self) -> bool:
         """Find out whether there is something else to record than before; return whether so."""
@@ -110,14 +119,15 @@ class ParameterRecords:
 
     def release(self) -> None:
         """Let go of the memory: nothing is recorded any more."""
-        self._measurements, self._shard_sums, self._sums = [], [], []
+        self._measurements, self._shared = [], None
 
     def forget(self) -> None:
         """Let go of the model and the optimizer, too; nothing but the layout can be asked for."""
         self.release()
         self.parameters = Parameters((), (), ())
         self.followed, self.gradients = [], None
-        del self._model, self._optimizer, self._state
+        self._current.forget()
+        del self._model, self._optimizer, self._state, self._placement
 
     def exclude(self, name: str) -> bool:
         """Record a parameter no more; return whether others are left."""
@@ -144,67 +154,51 @@ class ParameterRecords:
             step: Its number.
         """
         states = [measurement.states() for measurement in self._measurements]
-        self._describe(states)
+        storage = [storage for part in states for storage in part.storage]
+        others = self._current.describe(self._state, storage)
         parts = [
-            measurement.after_step(with_histograms, self._others, of_measurement, loss, step)
+            measurement.after_step(with_histograms, others, of_measurement, loss, step)
             for measurement, of_measurement in zip(self._measurements, states, strict=True)
         ]
         return self._record(parts)
 
-    def measure(self, with_histograms: bool, loss: float | torch.Tensor, step: int) -> None:
+    def measure(self, with_histograms: bool, loss: float | torch.Tensor, step: int) -> bool:
         """Measure what is here of the step since :meth:`before_step`, for :meth:`share`.
 
         The arguments are those of :meth:`after_step`.
+
+        Returns:
+            Whether the state of the optimizer has other tensors here than before.
         """
-        states = [measurement.states() for measurement in self._measurements]
-        found = [storage for part in states for storage in part.storage]
-        self.is_changed = self.layout is None or found != self._storage
-        self._found = found
-        self._others_here = _other_keys(found)
-        self._sums = [
-            measurement.sums(with_histograms, self._others_here, of_measurement, loss, step)
-            for measurement, of_measurement in zip(self._measurements, states, strict=True)
-        ]
+        assert self._shared is not None
+        self._shared.measure(self._measurements, with_histograms, loss, step)
+        return self._shared.is_changed
 
     def squares_here(self) -> tuple[npt.NDArray[np.float64], Sequence[bool]]:
         """Return Σg² of what :meth:`measure` found of each parameter, and which have a gradient."""
-        squares = self._in_order([sums.of.exact["g²"] for sums in self._sums])
-        has_gradient = self._in_order([sums.of.has_gradient for sums in self._sums])
-        return squares, has_gradient.tolist()
+        assert self._shared is not None
+        squares, has_gradient = self._shared.squares()
+        return self._in_order(squares), self._in_order(has_gradient).tolist()
 
     def share(self, ranks: Ranks, is_changed: bool) -> StepRecord | None:
         """Bring together what all processes have measured; all of them must call this.
 
         Args:
             ranks: The processes.
-            is_changed: Whether :attr:`is_changed` is set in any of them.
+            is_changed: What :meth:`measure` returns, in any of them.
 
         Returns:
             The record, in the first process; None in the others.
         """
-        if is_changed:
-            self._agree_on_layout(ranks)
-        self._storage = self._found
-        here = self._names_of_quantities(self._others_here)
-        everywhere = self._names_of_quantities(self._others)
-        parts = zip(self._shard_sums, self._sums, strict=True)
-        of_all = ranks.reduce(joined([part.pack(sums, here, everywhere) for part, sums in parts]))
-        if not ranks.is_first:
-            return None
-        check_intact(of_all, ranks.size)
-        taker = Taker(of_all)
-        measured = []
-        for part, sums in zip(self._shard_sums, self._sums, strict=True):
-            with_counts = sums.counts is not None
-            whole = part.unpack(taker, sums.of.loss, with_counts, len(everywhere))
-            measured.append(finished(*whole))
-        return self._record(measured)
+        assert self._shared is not None
+        measured = self._shared.share(ranks, is_changed, self._state)
+        return None if measured is None else self._record(measured)
 
     def _record(self, parts: list[Measured]) -> StepRecord:
         layout = self.layout
         assert layout is not None
         statistics = self._in_order([part.statistics for part in parts])
-        statistics[self._undefined] = np.nan
+        statistics[self._current.undefined] = np.nan
         groups = self._optimizer.param_groups
         hyperparameters = np.array([self._state.hyperparameters(group) for group in groups])
         columns = schema.Columns(self._state.hyperparameter_names)
@@ -231,8 +225,8 @@ class ParameterRecords:
         return parts[0] if len(parts) == 1 else np.concatenate(parts)[self._order]
 
     def _rebuild(self) -> None:
-        groups = self._place.groups or self._optimizer.param_groups
-        parameters = find_parameters(self._model, groups, self._excluded, self._place.shard_of)
+        groups = self._placement.groups or self._optimizer.param_groups
+        parameters = find_parameters(self._model, groups, self._excluded, self._placement.shard_of)
         known = {id(w.parameter) for w in parameters.watched}
         self.followed = [
             *(w.parameter for w in parameters.watched),
@@ -253,88 +247,37 @@ class ParameterRecords:
             )
             for indices in kinds.values()
         ]
-        ranks = self._place.ranks
-        self._shard_sums = (
-            []
-            if ranks is None
-            else [
-                ShardSums(
-                    [s for i in indices if (s := parameters.watched[i].shard) is not None],
-                    self._max_sampled_elements,
-                    ranks.size,
-                )
-                for indices in kinds.values()
-            ]
-        )
         # Measurements come device by device, the layout's rows in the optimizer's order.
         self._order = np.argsort([i for indices in kinds.values() for i in indices])
         self.parameters = parameters
         self._fingerprint = parameters.fingerprint(self._state)
-        self._described: object = None
-        self._storage = []
-        self.is_changed = True
-        notice = () if self._state.notice is None else (self._state.notice,)
-        self.notices: Sequence[str] = (*parameters.notices, *notice)
+        shard_sums = self._shard_sums(kinds.values())
+        self._shared = SharedMeasurements(self._current, shard_sums) if shard_sums else None
+        read = np.concatenate(
+            [part.elements_read for part in shard_sums]
+            or [measurement.panel.elements_read for measurement in self._measurements]
+        )
+        self._current.begin_anew(parameters, read[self._order].tolist(), self._order)
+
+    def _shard_sums(self, kinds: Iterable[Sequence[int]]) -> list[ShardSums]:
+        """Return what packs the sums of each kind of parameters, where processes share them."""
+        ranks = self._placement.ranks
+        if ranks is None:
+            return []
+        shards = [watched.shard for watched in self.parameters.watched]
+        return [
+            ShardSums(
+                [shard for i in indices if (shard := shards[i]) is not None],
+                self._max_sampled_elements,
+                ranks.size,
+            )
+            for indices in kinds
+        ]
 
     def _local_gradients(self, parameters: Parameters) -> LocalGradients | None:
-        shard_of = self._place.shard_of
+        shard_of = self._placement.shard_of
         if shard_of is None:
             return None
         shards = [w.shard for w in parameters.watched if w.shard is not None]
         others = self.followed[len(shards) :]
         return LocalGradients(self.followed, [*shards, *(shard_of("", p) for p in others)])
-
-    def _agree_on_layout(self, ranks: Ranks) -> None:
-        """Find out what tensors the optimizer has in any process, and describe them all."""
-        found = ranks.gather((self._others_here, self._storage_by_group(self._found)))
-        storage = [joined_types(of_group) for of_group in zip(*(s for _, s in found), strict=True)]
-        self._set_layout(sorted({key for keys, _ in found for key in keys}), storage)
-
-    def _names_of_quantities(self, others: Sequence[str]) -> list[str]:
-        return [q.name for q in (*self._quantities, *map(schema.state_quantity, others))]
-
-    def _describe(self, states: list[States]) -> None:
-        """Make a new layout where the state of the optimizer is another one than before.
-
-        Its tensors are known only after a step, and a checkpoint may bring others.
-
-        Args:
-            states: Of the parameters of each measurement.
-        """
-        found = [storage for part in states for storage in part.storage]
-        if self.layout is None or found != self._storage:
-            self._set_layout(_other_keys(found), self._storage_by_group(found))
-            self._storage = found
-
-    def _storage_by_group(self, found: Sequence[Storage | None]) -> list[Mapping[str, str]]:
-        """Return in what types each group's state is stored."""
-        groups = [w.group for w in self.parameters.watched]
-        by_group: list[list[Storage | None]] = [[] for _ in self._optimizer.param_groups]
-        for i, group in zip(self._order, groups, strict=True):
-            by_group[group].append(found[i])
-        return [storage_types(of_group) for of_group in by_group]
-
-    def _set_layout(self, others: list[str], storage: Sequence[Mapping[str, str]]) -> None:
-        self._others = others
-        if self._described == (others, storage) and self.layout is not None:
-            return
-        self._described = (others, storage)
-        read = np.concatenate(
-            [part.elements_read for part in self._shard_sums]
-            or [measurement.panel.elements_read for measurement in self._measurements]
-        )
-        self.layout = self.parameters.layout(
-            self._state,
-            read[self._order].tolist(),
-            (*self._quantities, *map(schema.state_quantity, others)),
-            storage,
-        )
-        undefined = [
-            [name in group.undefined for name in self.layout.statistics]
-            for group in self.layout.groups
-        ]
-        self._undefined = np.array([undefined[p.group] for p in self.layout.parameters])
-
-
-def _other_keys(storage: Sequence[Storage | None]) -> list[str]:
-    return sorted({key for s in storage if s is not None for key, _ in s.others})

@@ -1,6 +1,6 @@
-"""What one process of several tells the others about a step, and what all of them make of it.
+"""What all processes do about what has failed in one of them, or differs between them.
 
-A failure is not acted upon where it happens: it is told with the step's exchange, and all processes
+A failure is not acted upon where it happens: the message of the step reports it, and all processes
 give up the same thing at the same step.
 """
 
@@ -11,14 +11,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .ranks import Ranks, Said
+from .ranks import Ranks, ReducedMessage
 
 
-class Trouble(NamedTuple):
-    """A failure in this process.
+class Failure(NamedTuple):
+    """What failed in this process.
 
     Attributes:
-        part: Of the callback, that failed.
+        part: Of the callback.
         what: A sentence for the user, without what follows from it.
         error: What was raised.
         parameter: Name of the only parameter that it is about, or "".
@@ -52,20 +52,20 @@ class Consequences(NamedTuple):
     disagree: bool
 
 
-class SharedSteps:
-    """Collects what is to be told, and draws the conclusions.
+class Agreement:
+    """Collects the failures of this process, and draws the conclusions from those of all.
 
     Attributes:
         ranks: The processes.
-        stops: Set it to tell the others that nothing can be recorded any more.
+        stops: Set it to report to the others that nothing can be recorded any more.
     """
 
     def __init__(self, ranks: Ranks) -> None:
-        """Start without troubles."""
+        """Start without failures."""
         self.ranks = ranks
         self.stops = False
-        self._untold: list[Trouble] = []
-        self._told: list[Trouble] = []
+        self._unsent: list[Failure] = []
+        self._sent: list[Failure] = []
         self._are_checked = False
         self._last: int | None = None
 
@@ -77,12 +77,12 @@ class SharedSteps:
     @property
     def is_over(self) -> bool:
         """Whether all processes know by now that recording has ended."""
-        return self._last is not None and self.ranks.said >= self._last
+        return self._last is not None and self.ranks.sent >= self._last
 
-    def end_after(self, said: Said) -> None:
-        """End recording at the step by which even the last process has heard of this one."""
+    def end_after(self, message: ReducedMessage) -> None:
+        """End recording at the step by which even the last process has received a message."""
         if self._last is None:
-            self._last = said.serial + self.ranks.delay
+            self._last = message.serial + self.ranks.delay
 
     def check_parameters(self, names: Sequence[str], count: int) -> None:
         """Compare the parameters of all processes, once; all of them must call this.
@@ -104,56 +104,56 @@ class SharedSteps:
                 "optimizer of the same parameters on each"
             )
 
-    def add(self, trouble: Trouble) -> None:
-        """Keep a failure to be told."""
-        self._untold.append(trouble)
+    def add(self, failure: Failure) -> None:
+        """Keep a failure for the next message."""
+        self._unsent.append(failure)
 
-    def tell(
+    def report(
         self, parts: Sequence[str], names: Sequence[str]
     ) -> tuple[dict[str, float], list[bool]]:
-        """Return what is to be said of failures: numbers, and which parameters could not be read.
+        """Return what a message says of failures: numbers, and which parameters cannot be read.
 
         Args:
             parts: Those that are called records and gradient norms; any other ends all recording.
             names: Of the parameters.
         """
         records, norms = parts
-        told, self._untold = self._untold, []
-        self._told += told
-        excluded = {t.parameter for t in told if t.part == records} & set(names)
+        new, self._unsent = self._unsent, []
+        self._sent += new
+        excluded = {f.parameter for f in new if f.part == records} & set(names)
         numbers = {
-            "out_of_memory": sum(t.part == records and t.is_out_of_memory for t in told),
+            "out_of_memory": sum(f.part == records and f.is_out_of_memory for f in new),
             "records_failed": sum(
-                t.part == records and not t.is_out_of_memory and t.parameter not in excluded
-                for t in told
+                f.part == records and not f.is_out_of_memory and f.parameter not in excluded
+                for f in new
             ),
-            "norms_failed": sum(t.part == norms for t in told),
-            "stopped": self.stops or any(t.part not in parts for t in told),
+            "norms_failed": sum(f.part == norms for f in new),
+            "stopped": self.stops or any(f.part not in parts for f in new),
         }
         return {k: float(v) for k, v in numbers.items()}, [name in excluded for name in names]
 
-    def take(self, part: str) -> list[Trouble]:
-        """Return the failures of a part in this process that were told, and forget them."""
-        of_part = [trouble for trouble in self._told if trouble.part == part]
-        self._told = [trouble for trouble in self._told if trouble.part != part]
+    def take(self, part: str) -> list[Failure]:
+        """Return the failures of a part in this process that were sent, and forget them."""
+        of_part = [failure for failure in self._sent if failure.part == part]
+        self._sent = [failure for failure in self._sent if failure.part != part]
         return of_part
 
-    def consequences(self, said: Said) -> Consequences:
+    def consequences(self, message: ReducedMessage) -> Consequences:
         """Draw the conclusions from a step, the same ones in each process."""
-        total, size = said.total, self.ranks.size
+        total, size = message.total, self.ranks.size
         disagree = total["recording"] not in (0, size) or total["histograms"] not in (0, size)
         return Consequences(
             stops=total["stopped"] > 0,
             reads_less=total["out_of_memory"] > 0,
-            excluded=np.flatnonzero(said.failed).tolist(),
+            excluded=np.flatnonzero(message.failed).tolist(),
             without_records=total["records_failed"] > 0 or disagree,
             without_norms=total["norms_failed"] > 0,
             disagree=disagree,
         )
 
-    def have_measured(self, said: Said) -> bool:
+    def have_measured(self, message: ReducedMessage) -> bool:
         """Whether all processes have measured a step, so that its sums can follow."""
-        total, size = said.total, self.ranks.size
+        total, size = message.total, self.ranks.size
         return (
             total["recording"] == total["measured"] == size
             and total["histograms"] in (0, size)

@@ -1,0 +1,60 @@
+"""What happens around ``optimizer.load_state_dict()``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch.optim import Optimizer
+
+from ..optimizer_state import storage
+from .agenda import Agenda
+from .failures import LOADING, Containment
+from .followed_parameters import FollowedParameters
+from .notices import Notices
+
+
+class Checkpoints:
+    """Lets the agenda start anew where a checkpoint is loaded, and compares its types."""
+
+    def __init__(
+        self,
+        agenda: Agenda,
+        parameters: FollowedParameters,
+        failures: Containment,
+        notices: Notices,
+    ) -> None:
+        """Start without a checkpoint.
+
+        Args:
+            agenda: Starts anew.
+            parameters: Have the optimizer's state.
+            failures: Contains what fails.
+            notices: Get what the checkpoint has changed.
+        """
+        self._agenda = agenda
+        self._parameters = parameters
+        self._failures = failures
+        self._notices = notices
+        self._types: Mapping[str, str] = {}
+
+    def before_load(self, _: Optimizer, state_dict: dict[str, Any]) -> None:
+        """Look at a checkpoint: the hook before it is loaded."""
+        self._failures.run(LOADING, "looking at a checkpoint", lambda: self._look_at(state_dict))
+
+    def after_load(self, *_: object) -> None:
+        """Follow the optimizer's count, and compare types: the hook after it was loaded."""
+        self._agenda.restart()
+        self._failures.run(LOADING, "comparing a checkpoint", self._compare)
+
+    def _look_at(self, state_dict: dict[str, Any]) -> None:
+        self._types = storage.types_by_key(state_dict["state"].values())
+
+    def _compare(self) -> None:
+        loaded = storage.types_by_key(self._parameters.optimizer.state.values())
+        for key, types in self._types.items():
+            if key != "step" and key in loaded and loaded[key] != types:
+                self._notices.warn_once(
+                    f"load_state_dict changed the type of {key} from {types} to {loaded[key]}: "
+                    "torch casts the state to the type of the weights"
+                )

@@ -1,0 +1,138 @@
+"""The layout of the records, made anew where the optimizer's state is another one than before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from tb_adam_plugin import schema
+
+from ..attach.watched_parameters import Parameters
+from ..optimizer_state.base import OptimizerState
+from ..optimizer_state.storage import Storage, joined_types, storage_types
+from ..ranks.ranks import Ranks
+
+StorageOfParameters = Sequence[Storage | None]
+
+
+class CurrentLayout:
+    """Describes what is recorded.
+
+    The tensors of an optimizer's state are known only after a step, and a checkpoint may bring
+    others.
+
+    Attributes:
+        layout: Of the last record; None before the first one.
+        undefined: Statistics that the optimizer does not have, bool ``[parameters, statistics]``.
+    """
+
+    def __init__(self, quantities: Sequence[schema.Quantity]) -> None:
+        """Describe nothing yet.
+
+        Args:
+            quantities: Those to make histograms of, beside further tensors of the state.
+        """
+        self.layout: schema.Layout | None = None
+        self.undefined: npt.NDArray[np.bool_] = np.zeros((0, 0), np.bool_)
+        self._quantities = quantities
+        self._parameters = Parameters((), (), ())
+        self._elements_read: list[int] = []
+        self._order: npt.NDArray[np.int64] = np.zeros(0, np.int64)
+        self._others: list[str] = []
+        self._storage: StorageOfParameters = []
+        self._described: object = None
+
+    def begin_anew(
+        self, parameters: Parameters, elements_read: list[int], order: npt.NDArray[np.int64]
+    ) -> None:
+        """Describe these parameters from now on.
+
+        Args:
+            parameters: What is recorded.
+            elements_read: Of each parameter.
+            order: Where each parameter is among those of all measurements, int64 ``[parameters]``.
+        """
+        self._parameters = parameters
+        self._elements_read = elements_read
+        self._order = order
+        self._storage, self._described = [], None
+
+    def forget(self) -> None:
+        """Let go of the parameters; nothing but the layout can be asked for."""
+        self._parameters = Parameters((), (), ())
+
+    def quantities(self, others: Sequence[str] | None = None) -> list[schema.Quantity]:
+        """Return those that have histograms.
+
+        Args:
+            others: Further tensors of the state; those of the layout by default.
+        """
+        others = self._others if others is None else others
+        return [*self._quantities, *map(schema.state_quantity, others)]
+
+    def is_another(self, storage: StorageOfParameters) -> bool:
+        """Whether the state has other tensors than before, or there is no layout yet.
+
+        Args:
+            storage: How the state of each parameter is stored, measurement by measurement.
+        """
+        return self.layout is None or storage != self._storage
+
+    def describe(self, state: OptimizerState, storage: StorageOfParameters) -> list[str]:
+        """Make a new layout if there is something else to describe; return the further tensors.
+
+        Args:
+            state: Of the optimizer.
+            storage: See :meth:`is_another`.
+        """
+        if self.is_another(storage):
+            self._set(state, other_keys(storage), self._by_group(state, storage))
+            self._storage = storage
+        return self._others
+
+    def agree(self, state: OptimizerState, storage: StorageOfParameters, ranks: Ranks) -> None:
+        """Describe the tensors that the optimizer has in any process; all must call this.
+
+        Args:
+            state: Of the optimizer.
+            storage: See :meth:`is_another`.
+            ranks: The processes.
+        """
+        found = ranks.gather((other_keys(storage), self._by_group(state, storage)))
+        types = [joined_types(of_group) for of_group in zip(*(s for _, s in found), strict=True)]
+        self._set(state, sorted({key for keys, _ in found for key in keys}), types)
+
+    def keep(self, storage: StorageOfParameters) -> None:
+        """Take this for what the layout describes."""
+        self._storage = storage
+
+    def _by_group(
+        self, state: OptimizerState, storage: StorageOfParameters
+    ) -> list[Mapping[str, str]]:
+        """Return in what types each group's state is stored."""
+        groups = [w.group for w in self._parameters.watched]
+        by_group: list[list[Storage | None]] = [[] for _ in state.optimizer.param_groups]
+        for i, group in zip(self._order, groups, strict=True):
+            by_group[group].append(storage[i])
+        return [storage_types(of_group) for of_group in by_group]
+
+    def _set(
+        self, state: OptimizerState, others: list[str], storage: Sequence[Mapping[str, str]]
+    ) -> None:
+        self._others = others
+        if self._described == (others, storage) and self.layout is not None:
+            return
+        self._described = (others, storage)
+        layout = self._parameters.layout(state, self._elements_read, self.quantities(), storage)
+        undefined = [
+            [name in group.undefined for name in layout.statistics] for group in layout.groups
+        ]
+        self.undefined = np.array([undefined[p.group] for p in layout.parameters])
+        self.layout = layout
+
+
+def other_keys(storage: StorageOfParameters) -> list[str]:
+    """Return the names of the tensors of a state that have no name of their own here."""
+    return sorted({key for s in storage if s is not None for key, _ in s.others})

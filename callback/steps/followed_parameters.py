@@ -1,0 +1,117 @@
+"""The optimizer that is followed, its records and gradient norms, as its parameters change."""
+
+from __future__ import annotations
+
+from torch.optim import Optimizer
+
+from ..optimizer_state.base import OptimizerState
+from ..ranks.placement import Placement
+from ..read.norms import GradientNorms
+from ..schedule.gradient_history import GradientHistory
+from .notices import Notices
+from .parameter_records import ParameterRecords
+
+
+class FollowedParameters:
+    """The optimizer, and what is known of the parameters that it has now.
+
+    Attributes:
+        optimizer: Whose steps are recorded.
+        state: Its adapter.
+        records: What is measured of the parameters.
+        norms: Of the gradients of all of the optimizer's parameters.
+        is_on_cuda: Whether any parameter is on a GPU that CUDA drives.
+        is_on_device: Whether any parameter is not on the CPU.
+        overwrites_gradients: Whether a step changes gradients, so that they are read before it.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        state: OptimizerState,
+        records: ParameterRecords,
+        placement: Placement,
+        history: GradientHistory | None,
+        notices: Notices,
+    ) -> None:
+        """Look at the parameters.
+
+        Args:
+            optimizer: Whose steps are recorded.
+            state: Its adapter.
+            records: Of its parameters.
+            placement: What of them is here.
+            history: Cleared when the parameters are other ones; or None.
+            notices: Get what is noticed of the parameters.
+        """
+        self.optimizer = optimizer
+        self.state = state
+        self.records = records
+        self._placement = placement
+        self._history = history
+        self._notices = notices
+        self.follow()
+
+    @property
+    def names(self) -> list[str]:
+        """Of the recorded parameters, in the order of the layout."""
+        return [watched.name for watched in self.records.parameters.watched]
+
+    def follow(self) -> None:
+        """Look at the gradients of the parameters that there are now, and say what is noticed."""
+        self._look_at_gradients()
+        followed = self.records.followed
+        self.is_on_cuda = any(p.is_cuda for p in followed)
+        self.is_on_device = any(p.device.type != "cpu" for p in followed)
+        groups = self.optimizer.param_groups
+        self.overwrites_gradients = any(map(self.state.overwrites_gradient, groups))
+        if self._history is not None:
+            self._history.clear()
+        ranks = self._placement.ranks
+        if ranks is None or ranks.is_first:  # all have the same parameters
+            for message in self.records.notices:
+                self._notices.warn_once(message)
+
+    def follow_new_ones(self) -> bool:
+        """Follow parameters that were added to the optimizer; return whether there are any."""
+        groups = self._placement.groups or self.optimizer.param_groups
+        if sum(len(group["params"]) for group in groups) == self.norms.parameters:
+            return False
+        self.follow()
+        return True
+
+    def before_step(self) -> None:
+        """Read what a step is about to change."""
+        if self.records.refresh():
+            self.follow()
+        self.records.before_step()
+
+    def shrink(self) -> bool:
+        """Read fewer elements; return whether that is possible."""
+        if not self.records.shrink():
+            return False
+        self._look_at_gradients()
+        return True
+
+    def exclude(self, name: str) -> bool:
+        """Record a parameter no more; return whether others are left.
+
+        :meth:`follow` has to be called then.
+        """
+        return self.records.exclude(name)
+
+    def forget_gradients(self) -> None:
+        """Let go of the gradients of a step."""
+        if self.records.gradients is not None:
+            self.records.gradients.forget()
+
+    def release(self) -> None:
+        """Keep nothing of the training alive; only the layout can be asked for."""
+        self.records.forget()
+        del self.optimizer, self.state, self.norms, self._placement, self._history
+
+    def _look_at_gradients(self) -> None:
+        gradients = self.records.gradients
+        self.norms = GradientNorms(
+            self.records.followed, None if gradients is None else gradients.fetch
+        )

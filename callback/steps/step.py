@@ -1,0 +1,206 @@
+"""One step of a single process."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..probes import uncounted_steps
+from ..probes.gain_ratio import GainRatio
+from ..probes.stale_gradients import StaleGradients
+from ..read.norms import Squares
+from ..schedule.gradient_history import GradientHistory
+from ..write.step_rows import Scalar
+from .agenda import Agenda
+from .failures import GAIN, NORMS, RECORDS, STALE, STEPS, Containment
+from .followed_parameters import FollowedParameters
+from .notices import Notices
+from .own_time import OwnTime
+from .parameter_records import StepRecord
+from .step_output import StepOutput
+from .step_start import StepStart
+
+
+class StepTools(NamedTuple):
+    """What a step is made with.
+
+    Attributes:
+        agenda: What is recorded.
+        parameters: Of the optimizer.
+        start: Of the step.
+        output: Of the step.
+        own_time: Of the callback.
+        failures: Contains what fails.
+        notices: Get what is noticed.
+    """
+
+    agenda: Agenda
+    parameters: FollowedParameters
+    start: StepStart
+    output: StepOutput
+    own_time: OwnTime
+    failures: Containment
+    notices: Notices
+
+
+class Step:
+    """Records the step of the only process, or of one that needs no other.
+
+    Attributes:
+        stale_gradients: What a missing ``zero_grad()`` leaves.
+    """
+
+    def __init__(self, tools: StepTools, gain: GainRatio | None) -> None:
+        """Start before the first step.
+
+        Args:
+            tools: What a step is made with.
+            gain: Evaluates the loss on both sides of a step; or None.
+        """
+        self._agenda = tools.agenda
+        self._parameters = tools.parameters
+        self._start = tools.start
+        self._output = tools.output
+        self._time = tools.own_time
+        self._failures = tools.failures
+        self._notices = tools.notices
+        self._gain = gain
+        self.stale_gradients = StaleGradients()
+        self._skipped_in_a_row = 0
+        self._record: StepRecord | None = None
+        self._norm: Scalar = float("nan")
+
+    def begin_step(self) -> None:
+        """Do what is to be done before a step."""
+        self._start.begin()
+        gain = self._gain
+        if gain is not None and self._start.is_due:
+            self._failures.run(GAIN, "evaluating loss_closure", lambda: self._begin_gain(gain))
+
+    def end_step(self) -> None:
+        """Record a step that was taken."""
+        self._failures.run(STEPS, "recording a step", self._end)
+        gain = self._gain
+        if gain is not None:
+            gain.forget()  # of a step that failed or was left out, too
+            self._failures.run(GAIN, "preparing for loss_closure", lambda: self._prepare_gain(gain))
+
+    def close(self) -> None:
+        """Watch nothing any more."""
+        self.stale_gradients.close()
+
+    def release(self) -> None:
+        """Keep nothing of the training alive."""
+        self._gain = None
+
+    def _end(self) -> None:
+        optimizer, count = self._parameters.optimizer, self._agenda.count
+        skipped = uncounted_steps.scaler_flag(optimizer)
+        if skipped is not None and (
+            self._start.is_recording or uncounted_steps.is_on_host(skipped)
+        ):
+            if bool(skipped):
+                self._skip()
+                return
+            self._skipped_in_a_row = 0
+            skipped = None
+        if self._start.had_no_state and uncounted_steps.is_phantom(optimizer):
+            return
+        count.number += 1
+        self._record = None
+        if self._start.is_recording:
+            self._failures.run(RECORDS, "recording a step", self._measure)
+        self._find_norm(skipped)
+        self._failures.run(STALE, "looking for stale gradients", self._follow_stale_gradients)
+        gain = self._gain
+        if gain is not None:
+            self._failures.run(GAIN, "evaluating loss_closure", lambda: self._end_gain(gain))
+        record, self._record = self._record, None
+        self._output.end_step(self._start, record, self._norm, skipped)
+        self._agenda.adapt(recorded=record is not None)
+
+    def _skip(self) -> None:
+        self._time.skip_step()
+        self._output.recorder.rows.skip_step()
+        self._skipped_in_a_row += 1
+        if self._skipped_in_a_row == uncounted_steps.MOST_SKIPPED_IN_A_ROW:
+            self._notices.warn_once(
+                f"the gradient scaler has skipped {self._skipped_in_a_row} steps in a row, so that "
+                "nothing is trained: gradients are not finite",
+                kind="skipped",
+            )
+
+    @torch.no_grad()
+    def _measure(self) -> None:
+        step = self._agenda.count.number
+        self._record = self._parameters.records.after_step(
+            self._agenda.wants_histograms(step), self._output.recorder.rows.upcoming("loss"), step
+        )
+        self._agenda.catches_up = False
+
+    def _find_norm(self, skipped: Tensor | None) -> None:
+        """Compute the gradient norm, where it is known already or there is time for it.
+
+        Args:
+            skipped: On a device, whether the step was left out because gradients are not finite.
+        """
+        self._norm = float("nan")
+        history = self._agenda.history
+        is_recorded = self._record is not None
+        if history is None or not (
+            is_recorded or self._agenda.wants_norm(self._agenda.count.number)
+        ):
+            return
+        since = self._time.busy()
+        self._failures.run(
+            NORMS, "computing the gradient norm", lambda: self._add_norms(history, skipped)
+        )
+        if not is_recorded:
+            self._time.add_norm(since)
+
+    @torch.no_grad()
+    def _add_norms(self, history: GradientHistory, skipped: Tensor | None) -> None:
+        """Compute the norm of all gradients, and keep that of each parameter for a while."""
+        record, norms = self._record, self._parameters.norms
+        if record is not None and len(record.statistics) == norms.parameters:
+            squares: Squares = record.squared_gradients
+            present = tuple(record.has_gradient.tolist())
+        else:
+            squares, present = self._start.squares or norms.squares()
+        if any(present):
+            before_clip = self._output.recorder.rows.upcoming("gradient_norm_before_clip")
+            number = self._agenda.count.number
+            self._norm = history.add(number, squares, present, skipped, before_clip)
+
+    def _follow_stale_gradients(self) -> None:
+        rows = self._output.recorder.rows
+        ratio = self.stale_gradients.take()
+        if ratio is not None:
+            rows.add("stale_gradient_ratio", ratio)
+        if self._record is not None and self.stale_gradients.wants_parameter:
+            watched = [w.parameter for w in self._parameters.records.parameters.watched]
+            if self.stale_gradients.watch(watched, self._record.squared_gradients):
+                # From here on a column, so that the columns change seldom.
+                rows.add("stale_gradient_ratio", float("nan"))
+
+    def _begin_gain(self, gain: GainRatio) -> None:
+        overwrites = self._parameters.state.overwrites_gradient
+        gain.before_step(
+            [
+                (parameter, overwrites(group))
+                for group in self._parameters.optimizer.param_groups
+                for parameter in group["params"]
+            ]
+        )
+
+    def _end_gain(self, gain: GainRatio) -> None:
+        rows = self._output.recorder.rows
+        ratio = gain.after_step(rows.upcoming("gradient_norm_before_clip"))
+        if ratio is not None:
+            rows.add("gain_ratio", ratio)
+
+    def _prepare_gain(self, gain: GainRatio) -> None:
+        if self._agenda.is_due(self._agenda.count.number + 1):
+            gain.remember_random_state()

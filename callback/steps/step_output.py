@@ -1,0 +1,163 @@
+"""What a step leaves behind: a row of scalars, and what is written with it now and then."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch import Tensor
+
+from tb_adam_plugin import schema
+
+from ..optimizer_state.base import as_number
+from ..write.output import Recorder
+from ..write.step_rows import Scalar
+from .agenda import Agenda
+from .failures import DIAGNOSIS, WRITING, Containment
+from .followed_parameters import FollowedParameters
+from .own_time import OwnTime, wall_time
+from .parameter_records import StepRecord
+from .step_start import StepStart
+
+if TYPE_CHECKING:
+    from .findings import Findings
+
+# Without a record the rows of steps wait in memory; not more of them than this.
+MOST_WAITING_ROWS = 1000
+
+
+class StepOutput:
+    """Adds a row for each step, writes them with its record, and keeps to the budget.
+
+    Attributes:
+        recorder: Has the rows and the event file.
+    """
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        agenda: Agenda,
+        parameters: FollowedParameters,
+        own_time: OwnTime,
+        failures: Containment,
+        findings: Findings | None,
+        *,
+        mirrors_scalars: bool,
+    ) -> None:
+        """Start without rows.
+
+        Args:
+            recorder: Has the rows and the event file.
+            agenda: Has the step count and the budget.
+            parameters: Have the optimizer's hyperparameters.
+            own_time: Of the callback.
+            failures: Contains what fails.
+            findings: Look at what is written; None to not look.
+            mirrors_scalars: Whether to write a few numbers as ordinary scalars, too.
+        """
+        self.recorder = recorder
+        self._agenda = agenda
+        self._parameters = parameters
+        self._time = own_time
+        self._failures = failures
+        self._findings = findings
+        self._mirrors_scalars = mirrors_scalars
+
+    def end_step(
+        self, start: StepStart, record: StepRecord | None, norm: Scalar, skipped: Tensor | None
+    ) -> None:
+        """Add the row of a step, and write what there is to write.
+
+        Args:
+            start: Of the step.
+            record: Of the step, if it has one.
+            norm: Of all gradients; NaN where it was not computed.
+            skipped: On a device, whether the step was left out; None where it was not.
+        """
+        self._add_row(norm, skipped)
+        now = self._time.end_row()
+        rows_wait_too_long = self.recorder.rows.waiting >= MOST_WAITING_ROWS
+        history = self._agenda.history
+        if start.is_due or rows_wait_too_long or (history is not None and history.is_due):
+            self._failures.run(WRITING, "writing a record", lambda: self._write(record, norm))
+            self._time.add_writing(now)
+        self._time.end_step(
+            self._agenda.count.number, recorded=record is not None, asked_for=not start.is_extra
+        )
+
+    def hand_out_findings(self) -> None:
+        """Hand out what is new. This is not contained, and counts as done between steps."""
+        if self._findings is not None:
+            since = self._time.busy()
+            self._findings.hand_out()
+            self._time.add_between_steps(since)
+
+    def flush(self) -> None:
+        """Write the rows that wait, and let the operating system have them."""
+        self._write(None, float("nan"))
+        self.recorder.log.flush()
+
+    def _add_row(self, norm: Scalar, skipped: Tensor | None) -> None:
+        agenda, rows = self._agenda, self.recorder.rows
+        lr = self._parameters.optimizer.param_groups[0].get("lr")
+        step = agenda.count.number
+        interval = agenda.budget.interval(step)
+        if agenda.budget.max_overhead is not None:
+            rows.add("wanted_every_n_steps", interval)
+            rows.add("max_overhead", agenda.budget.max_overhead)
+            if agenda.norm_interval > 1:
+                rows.add("gradient_norm_every_n_steps", agenda.norm_interval)
+        self.recorder.end_step(
+            step,
+            wall_time(),
+            gradient_norm=norm,
+            # A scheduler changes a tensor in place.
+            lr=lr.detach().clone() if isinstance(lr, Tensor) else as_number(lr),
+            callback_milliseconds=self._time.milliseconds_of_row(),
+            every_n_steps=interval * agenda.stretch,
+            skipped=0.0 if skipped is None else skipped.detach().reshape(()).clone(),
+        )
+
+    def _write(self, record: StepRecord | None, norm: Scalar) -> None:
+        rows = self.recorder.rows.take()
+        # Only now is it known how many steps the device left out.
+        self._agenda.count.number -= rows.skipped
+        tensors: list[schema.TaggedTensor] = []
+        scalars: dict[str, float] = {}
+        if record is not None:
+            tensors += record.tensors
+            if self._mirrors_scalars:
+                scalars = self._mirrored(record, norm)
+        history, findings = self._agenda.history, self._findings
+        if history is not None:
+            history.renumber(rows.skipped)
+            around = history.take()
+            if around is not None:
+                steps, norms = around
+                names = self._parameters.names
+                tensors.append(schema.gradient_norms_tensor(names, steps, norms[:, : len(names)]))
+        if findings is not None:
+            self._failures.run(
+                DIAGNOSIS,
+                "looking for what is wrong",
+                lambda: findings.look_at(rows, record, self._parameters, self._agenda.count.number),
+            )
+        self.recorder.write(rows, tensors, scalars)
+        self._failures.forget_failed_writes()
+
+    def _mirrored(self, record: StepRecord, norm: Scalar) -> dict[str, float]:
+        """Ordinary scalars, for viewers that know nothing of the tab."""
+        names = [statistic.name for statistic in schema.STATISTICS]
+        ratios = record.statistics[:, names.index("update_to_weight_ratio")]
+        ratios = ratios[np.isfinite(ratios)]
+        scalars = {"gradient_norm": float(norm)}
+        if len(ratios):
+            scalars["update_to_weight_ratio_median"] = float(np.median(ratios))
+            scalars["update_to_weight_ratio_largest"] = float(ratios.max())
+        for i, group in enumerate(self._parameters.optimizer.param_groups):
+            scalars[f"lr/group{i}"] = as_number(group.get("lr"))
+        return {
+            f"{schema.PLUGIN_NAME}/{name}": value
+            for name, value in scalars.items()
+            if np.isfinite(value)
+        }

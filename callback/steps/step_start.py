@@ -1,0 +1,84 @@
+"""What is done before a step, whether one process takes it or several do."""
+
+from __future__ import annotations
+
+import torch
+
+from ..read.norms import Squares
+from ..write.output import Recorder
+from .agenda import Agenda
+from .failures import RECORDS, STEPS, Containment
+from .followed_parameters import FollowedParameters
+from .notices import Notices
+
+
+class StepStart:
+    """Decides whether a step is recorded, and reads what the step is about to change.
+
+    Attributes:
+        is_due: Whether the step is to be recorded.
+        is_extra: Whether that is for a jump of the gradient alone, which the schedules do not know.
+        is_recording: Whether what it changes was read.
+        had_no_state: Whether the optimizer had no state before it.
+        squares: Σg² of each parameter and whether it has a gradient, where the step overwrites the
+            gradients; else None.
+    """
+
+    def __init__(
+        self,
+        agenda: Agenda,
+        parameters: FollowedParameters,
+        recorder: Recorder,
+        failures: Containment,
+        notices: Notices,
+    ) -> None:
+        """Start before the first step.
+
+        Args:
+            agenda: Decides.
+            parameters: Are read.
+            recorder: May write where an earlier training has left records.
+            failures: Contains what fails.
+            notices: Get what is noticed.
+        """
+        self._agenda = agenda
+        self._parameters = parameters
+        self._recorder = recorder
+        self._failures = failures
+        self._notices = notices
+        self.is_due = self.is_extra = self.is_recording = self.had_no_state = False
+        self.squares: tuple[Squares, tuple[bool, ...]] | None = None
+
+    def begin(self) -> None:
+        """Do all that. It fails in nothing but a warning, unless failures are to be raised."""
+        self.is_recording = False
+        self._failures.run(STEPS, "reading the step count", self._decide)
+        if self.is_due:
+            self.is_recording = self._failures.run(
+                RECORDS, "reading the state before a step", self._read
+            )
+
+    @torch.no_grad()
+    def _read(self) -> None:
+        self._parameters.before_step()
+
+    def _decide(self) -> None:
+        agenda, parameters = self._agenda, self._parameters
+        parameters.forget_gradients()
+        step = agenda.count.read(goes_on=agenda.enabled) + 1
+        self.had_no_state = not parameters.optimizer.state
+        if step == 1 and self._recorder.replaces_records:
+            self._notices.warn_once(
+                f"{self._recorder.log.location!r} has records of an earlier training, which this "
+                "one replaces from step 1 on. To keep both give each its own log_dir; to go on "
+                "from a checkpoint load the optimizer's state, too, or say initial_step="
+            )
+        agenda.budget.begin_at(step)
+        self.is_due = agenda.is_due(step)
+        self.is_extra = self.is_due and not agenda.is_asked_for(step)
+        if parameters.follow_new_ones():
+            self.is_due = True
+        self.squares = None
+        if parameters.overwrites_gradients and agenda.wants_norm(step):
+            with torch.no_grad():
+                self.squares = parameters.norms.squares()
