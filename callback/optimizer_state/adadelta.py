@@ -7,8 +7,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from tb_adam_plugin import schema
+
 from .base import Coefficients, GroupSettings, OptimizerState, ParameterState, Rows, StepTable
-from .undefined import WITHOUT_EXP_AVG
 
 
 class AdadeltaState(OptimizerState):
@@ -23,7 +24,7 @@ class AdadeltaState(OptimizerState):
         "exp_avg_sq": "square_avg, without bias correction",
         "acc_delta": "average of the squared updates before lr",
     }
-    undefined = WITHOUT_EXP_AVG
+    lacks: tuple[schema.Need, ...] = ("exp_avg",)
 
     def state_of(self, parameter: Tensor, group: GroupSettings) -> ParameterState | None:
         """The parameter's state, or None if no step has given it one yet."""

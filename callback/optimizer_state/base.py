@@ -31,6 +31,7 @@ from torch.optim import Optimizer
 from tb_adam_plugin import schema
 
 from ..memory.to_host import on_device
+from . import undefined
 
 GroupSettings = Mapping[str, Any]
 # A tensor, or what makes one: a quantized state is unpacked only while it is read.
@@ -263,8 +264,7 @@ class OptimizerState(ABC):
     Attributes:
         meanings: What exp_avg, exp_avg_sq and the other tensors of the state are, where the name
             alone would mislead.
-        undefined: Statistics and quantities that this family does not have; see
-            :meth:`undefined_in`.
+        lacks: What this family does not have of what statistics need; see :meth:`lacks_in`.
         notice: What a user should know about the support of this optimizer, or None.
         update_is_known: Whether :meth:`direction` gives the update of each element.
         exp_avg_sq_is_root: Whether the optimizer keeps √v instead of v; then the tensor is squared
@@ -276,7 +276,7 @@ class OptimizerState(ABC):
     """
 
     meanings: Mapping[str, str] = {}
-    undefined: tuple[str, ...] = ()
+    lacks: tuple[schema.Need, ...] = ()
     notice: str | None = None
     update_is_known = True
     exp_avg_sq_is_root = False
@@ -307,9 +307,14 @@ class OptimizerState(ABC):
         """Values of :attr:`hyperparameter_names` that a step now would use; NaN where unknown."""
         return [hyperparameter(group, name) for name in self.hyperparameter_names]
 
+    def lacks_in(self, group: GroupSettings) -> tuple[schema.Need, ...]:
+        """What the parameters of a group lack: :attr:`lacks`, more with some flags."""
+        return self.lacks
+
     def undefined_in(self, group: GroupSettings) -> tuple[str, ...]:
-        """What the parameters of a group do not have: :attr:`undefined`, more with some flags."""
-        return self.undefined
+        """Statistics and quantities that the parameters of a group do not have."""
+        lacks = self.lacks_in(group)
+        return undefined.without(lacks if self.update_is_known else (*lacks, "update"))
 
     def keeps_maximum(self, group: GroupSettings) -> bool:
         """Whether exp_avg_sq is the largest value that the average has had (amsgrad)."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from tb_adam_plugin import schema
+
 from .base import Coefficients, GroupSettings, OptimizerState, ParameterState, StepTable
-from .undefined import WITHOUT_MOMENTS, WITHOUT_STEP, WITHOUT_UPDATE
 
 
 class LBFGSState(OptimizerState):
@@ -15,7 +16,7 @@ class LBFGSState(OptimizerState):
     that depend on all parameters: what they come to is measured only.
     """
 
-    undefined = tuple(dict.fromkeys((*WITHOUT_MOMENTS, *WITHOUT_UPDATE, *WITHOUT_STEP)))
+    lacks: tuple[schema.Need, ...] = ("exp_avg", "exp_avg_sq", "step count")
     update_is_known = False
 
     def state_of(self, parameter: Tensor, group: GroupSettings) -> ParameterState | None:

@@ -8,14 +8,15 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from tb_adam_plugin import schema
+
 from .base import Coefficients, GroupSettings, OptimizerState, ParameterState, StepTable
-from .undefined import WITHOUT_MOMENTS, WITHOUT_UPDATE
 
 
 class MeasuredOnly(OptimizerState):
     """Weight, gradient, the measured update, and the state's tensors under their own keys."""
 
-    undefined = (*WITHOUT_MOMENTS, *WITHOUT_UPDATE)
+    lacks: tuple[schema.Need, ...] = ("exp_avg", "exp_avg_sq")
     update_is_known = False
 
     def __init__(self, optimizer: Optimizer) -> None:

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from tb_adam_plugin import schema
+
 from .base import Coefficients, GroupSettings, OptimizerState, ParameterState, StepTable
-from .undefined import WITHOUT_EXP_AVG_SQ, WITHOUT_STEP, WITHOUT_UPDATE
 
 
 class MuonState(OptimizerState):
@@ -19,7 +20,7 @@ class MuonState(OptimizerState):
     meanings: Mapping[str, str] = {
         "exp_avg": "momentum_buffer: average of gradients, without bias correction"
     }
-    undefined = tuple(dict.fromkeys((*WITHOUT_EXP_AVG_SQ, *WITHOUT_UPDATE, *WITHOUT_STEP)))
+    lacks: tuple[schema.Need, ...] = ("exp_avg_sq", "step count")
     update_is_known = False
 
     def state_of(self, parameter: Tensor, group: GroupSettings) -> ParameterState | None:

@@ -9,9 +9,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from tb_adam_plugin import schema
+
 from .adam import AdamState, adam_moments
 from .base import Coefficients, GroupSettings, ParameterState, Rows, StepTable
-from .undefined import WITHOUT_EXP_AVG_DECAY, WITHOUT_EXP_AVG_SQ_DECAY
 
 _NAN = float("nan")
 
@@ -27,7 +28,7 @@ class SparseAdamState(AdamState):
         "exp_avg": "decays only where the sparse gradient has indices",
         "exp_avg_sq": "decays only where the sparse gradient has indices",
     }
-    undefined = (*WITHOUT_EXP_AVG_DECAY, *WITHOUT_EXP_AVG_SQ_DECAY)
+    lacks: tuple[schema.Need, ...] = ("exp_avg decay", "exp_avg_sq decay")
 
     def state_of(self, parameter: Tensor, group: GroupSettings) -> ParameterState | None:
         """The parameter's state, or None if no step has given it one yet."""
