@@ -29,7 +29,7 @@ from tb_adam_plugin import schema
 from .attach import options
 from .attach.naming import listed
 from .optimizer_state import storage
-from .optimizer_state.base import as_number
+from .optimizer_state.group_settings import as_number
 from .optimizer_state.registry import adapter_for
 from .probes import uncounted_steps
 from .probes.gain_ratio import GainRatio

@@ -17,15 +17,11 @@ from torch import Tensor, nn
 
 from tb_adam_plugin import schema
 from tb_adam_plugin.callback.optimizer_state import undefined
-from tb_adam_plugin.callback.optimizer_state.base import (
-    COEFFICIENTS,
-    OptimizerState,
-    ParameterState,
-    StepTable,
-    hyperparameter,
-    read,
-)
+from tb_adam_plugin.callback.optimizer_state.base import OptimizerState
+from tb_adam_plugin.callback.optimizer_state.coefficients import COEFFICIENTS, StepTable
+from tb_adam_plugin.callback.optimizer_state.group_settings import hyperparameter
 from tb_adam_plugin.callback.optimizer_state.measured_only import MeasuredOnly
+from tb_adam_plugin.callback.optimizer_state.parameter_state import ParameterState, read
 from tb_adam_plugin.callback.optimizer_state.registry import adapter_for
 
 Array = npt.NDArray[np.float64]

@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from tb_adam_plugin import schema
-from tb_adam_plugin.callback.optimizer_state.base import OptimizerState, read
+from tb_adam_plugin.callback.optimizer_state.base import OptimizerState
+from tb_adam_plugin.callback.optimizer_state.parameter_state import read
 from tb_adam_plugin.callback.optimizer_state.registry import adapter_for
 from tb_adam_plugin.callback.optimizer_state.third_party import BY_NAME
 from tb_adam_plugin.callback.optimizer_state.undefined import without

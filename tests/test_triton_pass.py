@@ -22,7 +22,7 @@ from single_pass_trials import QUANTITIES, TRIALS, Step
 
 from tb_adam_plugin import schema
 from tb_adam_plugin.callback.measure import row_values
-from tb_adam_plugin.callback.optimizer_state.base import COEFFICIENTS
+from tb_adam_plugin.callback.optimizer_state.coefficients import COEFFICIENTS
 
 pytest.importorskip("triton")
 

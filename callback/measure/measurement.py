@@ -16,15 +16,9 @@ from tb_adam_plugin import schema
 from ..attach.watched_parameters import Watched
 from ..memory import lasting
 from ..memory.to_host import on_device, to_device, to_host
-from ..optimizer_state.base import (
-    COEFFICIENTS,
-    Coefficients,
-    OptimizerState,
-    ParameterState,
-    Source,
-    StepTable,
-    read,
-)
+from ..optimizer_state.base import OptimizerState
+from ..optimizer_state.coefficients import COEFFICIENTS, Coefficients, StepTable
+from ..optimizer_state.parameter_state import ParameterState, Source, read
 from ..optimizer_state.storage import Storage, StoredState, storage_of, stored_state
 from ..read import norms, sparse_rows
 from ..read.panel import ROW, Block, Panel, Total

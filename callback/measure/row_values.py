@@ -27,7 +27,8 @@ from torch import Tensor
 from tb_adam_plugin import schema
 
 from ..memory.to_host import on_device
-from ..optimizer_state.base import COEFFICIENTS, Coefficients, OptimizerState, Rows
+from ..optimizer_state.base import OptimizerState, Rows
+from ..optimizer_state.coefficients import COEFFICIENTS, Coefficients
 from .row_reductions import both, compare, dot, largest_magnitude, may_hold, put_counts
 
 Values = npt.NDArray[np.float64]

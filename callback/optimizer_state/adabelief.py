@@ -9,7 +9,7 @@ import torch
 from tb_adam_plugin import schema
 
 from .adam import adam_moments
-from .base import Coefficients, StepTable
+from .coefficients import Coefficients, StepTable
 from .pytorch_optimizer import PytorchOptimizerState, nan_where, weight_decay_of
 
 _NAN = float("nan")

@@ -8,7 +8,7 @@ import torch
 
 from tb_adam_plugin import schema
 
-from .base import Coefficients, StepTable
+from .coefficients import Coefficients, StepTable
 from .pytorch_optimizer import PytorchOptimizerState, weight_decay_of
 
 

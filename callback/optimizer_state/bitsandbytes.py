@@ -15,16 +15,11 @@ from tb_adam_plugin import schema
 from ..memory.to_host import on_device
 from .adam import adam_moments
 from .ademamix import AdEMAMixFormula, warmed_up_alpha
-from .base import (
-    Coefficients,
-    GroupSettings,
-    OptimizerState,
-    ParameterState,
-    Source,
-    StepTable,
-    hyperparameter,
-)
+from .base import OptimizerState
+from .coefficients import Coefficients, StepTable
+from .group_settings import GroupSettings, hyperparameter
 from .lion import LionFormula, lion_moments
+from .parameter_state import ParameterState, Source
 
 # Elements that share one scale.
 _BLOCK = 256

@@ -9,7 +9,10 @@ from torch import Tensor
 
 from tb_adam_plugin import schema
 
-from .base import Coefficients, GroupSettings, OptimizerState, ParameterState, Rows, StepTable
+from .base import OptimizerState, Rows
+from .coefficients import Coefficients, StepTable
+from .group_settings import GroupSettings
+from .parameter_state import ParameterState
 from .pytorch_optimizer import PytorchOptimizerState, nan_where, weight_decay_of
 from .timm import TimmState, timm_weight_decay
 

@@ -11,7 +11,9 @@ from torch.optim import Optimizer
 from tb_adam_plugin import schema
 
 from .adam import adam_moments
-from .base import Coefficients, GroupSettings, Rows, StepTable
+from .base import Rows
+from .coefficients import Coefficients, StepTable
+from .group_settings import GroupSettings
 from .pytorch_optimizer import PytorchOptimizerState
 
 

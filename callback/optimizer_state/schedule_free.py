@@ -9,7 +9,9 @@ from torch import Tensor
 
 from tb_adam_plugin import schema
 
-from .base import Coefficients, GroupSettings, Rows, StepTable
+from .base import Rows
+from .coefficients import Coefficients, StepTable
+from .group_settings import GroupSettings
 from .pytorch_optimizer import PytorchOptimizerState, nan_where
 
 # What the package adds to v̂ under the root, beside eps.

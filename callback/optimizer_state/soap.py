@@ -8,7 +8,8 @@ import torch
 
 from tb_adam_plugin import schema
 
-from .base import Coefficients, GroupSettings, StepTable
+from .coefficients import Coefficients, StepTable
+from .group_settings import GroupSettings
 from .pytorch_optimizer import PytorchOptimizerState
 
 

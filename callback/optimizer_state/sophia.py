@@ -9,7 +9,8 @@ from torch import Tensor
 
 from tb_adam_plugin import schema
 
-from .base import Coefficients, Rows, StepTable
+from .base import Rows
+from .coefficients import Coefficients, StepTable
 from .pytorch_optimizer import PytorchOptimizerState, weight_decay_of
 
 

@@ -12,7 +12,10 @@ from torch import Tensor
 from tb_adam_plugin import schema
 
 from .adam import AdamState, adam_moments
-from .base import Coefficients, GroupSettings, ParameterState, Rows, StepTable
+from .base import Rows
+from .coefficients import Coefficients, StepTable
+from .group_settings import GroupSettings
+from .parameter_state import ParameterState
 
 _NAN = float("nan")
 

@@ -10,7 +10,9 @@ from torch import Tensor
 from tb_adam_plugin import schema
 
 from .adam import AdamState
-from .base import Coefficients, GroupSettings, OptimizerState, StepTable
+from .base import OptimizerState
+from .coefficients import Coefficients, StepTable
+from .group_settings import GroupSettings
 
 
 class TimmState(OptimizerState):

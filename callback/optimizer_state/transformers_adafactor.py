@@ -11,7 +11,10 @@ from torch import Tensor
 
 from tb_adam_plugin import schema
 
-from .base import Coefficients, GroupSettings, OptimizerState, ParameterState, StepTable, as_number
+from .base import OptimizerState
+from .coefficients import Coefficients, StepTable
+from .group_settings import GroupSettings, as_number
+from .parameter_state import ParameterState
 
 
 class TransformersAdafactorState(OptimizerState):

@@ -18,7 +18,7 @@ from tb_adam_plugin import schema
 
 from ..measure import histograms, row_values
 from ..measure.measurement import Sums
-from ..optimizer_state.base import COEFFICIENTS
+from ..optimizer_state.coefficients import COEFFICIENTS
 from ..read.panel import ROW, chosen_elements
 from ..shards.shards import Shard
 

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from ..memory import lasting
-from ..optimizer_state.base import Source
+from ..optimizer_state.parameter_state import Source
 from . import sparse_rows
 from .norms import flat_view, has_no_gaps
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from ..optimizer_state.base import ParameterState, Source
+from ..optimizer_state.parameter_state import ParameterState, Source
 from ..read.norms import has_no_gaps
 from ..read.panel import ROW, Part, chosen_elements
 

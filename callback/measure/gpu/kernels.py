@@ -15,7 +15,7 @@ import triton.language as tl
 
 from tb_adam_plugin import schema
 
-from ...optimizer_state.base import COEFFICIENTS
+from ...optimizer_state.coefficients import COEFFICIENTS
 from .. import row_values
 
 TILE = 512

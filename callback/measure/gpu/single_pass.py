@@ -36,14 +36,10 @@ from torch import Tensor, nn
 from tb_adam_plugin import schema
 
 from ...memory.to_host import copy_to_host, to_device
-from ...optimizer_state.base import (
-    COEFFICIENTS,
-    GroupSettings,
-    OptimizerState,
-    ParameterState,
-    Source,
-    StepTable,
-)
+from ...optimizer_state.base import OptimizerState
+from ...optimizer_state.coefficients import COEFFICIENTS, StepTable
+from ...optimizer_state.group_settings import GroupSettings
+from ...optimizer_state.parameter_state import ParameterState, Source
 from ...read.norms import has_no_gaps
 from ...read.panel import Panel
 from .. import row_values
