@@ -37,7 +37,7 @@ from .probes.stale_gradients import StaleGradients
 from .ranks.ranks import Copies, Said, find_place, is_alone
 from .ranks.shared_steps import SharedSteps, Trouble
 from .read.norms import GradientNorms, Squares
-from .read.panel import CaptureError
+from .read.tensor_reader import CaptureError
 from .schedule import intervals
 from .schedule.gradient_history import GradientHistory
 from .schedule.overhead import OverheadBudget

@@ -13,7 +13,8 @@ from torch.optim import Optimizer
 from tb_adam_plugin import schema
 
 from ..attach.watched_parameters import Parameters, find_parameters
-from ..measure.measurement import Measured, Measurement, States, Sums, finished
+from ..measure.measurement import Measured, Measurement, Sums, finished
+from ..measure.tensors import States
 from ..optimizer_state.base import OptimizerState
 from ..optimizer_state.storage import Storage, joined_types, storage_types
 from ..ranks.ranks import Place, Ranks
