@@ -8,17 +8,14 @@ from dataclasses import fields
 import torch
 from torch import Tensor
 
-from tb_adam_plugin.callback.optimizer_state.base import (
+from tb_adam_plugin.callback.optimizer_state.base import OptimizerState, Rows
+from tb_adam_plugin.callback.optimizer_state.coefficients import (
     COEFFICIENTS,
     Coefficients,
-    GroupSettings,
-    OptimizerState,
-    ParameterState,
-    Rows,
-    Source,
     StepTable,
-    read,
 )
+from tb_adam_plugin.callback.optimizer_state.group_settings import GroupSettings
+from tb_adam_plugin.callback.optimizer_state.parameter_state import ParameterState, Source, read
 
 
 def states_and_table(

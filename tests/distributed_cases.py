@@ -502,7 +502,7 @@ class _Failing(AdamState):
     def state_of(self, parameter: Tensor, group: Any) -> Any:
         state = super().state_of(parameter, group)
         if self._part == "read" and self._calls >= self._at and parameter is self._parameter:
-            from tb_adam_plugin.callback.read.panel import CaptureError
+            from tb_adam_plugin.callback.read.tensor_reader import CaptureError
 
             raise CaptureError("wide.weight", RuntimeError("this one fails"))
         return state

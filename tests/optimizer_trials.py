@@ -18,7 +18,8 @@ from torch.optim import Optimizer
 
 from tb_adam_plugin import schema
 from tb_adam_plugin.callback import AdamDebugCallback
-from tb_adam_plugin.callback.optimizer_state.base import OptimizerState, read
+from tb_adam_plugin.callback.optimizer_state.base import OptimizerState
+from tb_adam_plugin.callback.optimizer_state.parameter_state import read
 from tb_adam_plugin.callback.optimizer_state.registry import adapter_for
 
 # Of the float64 weights of torch's optimizers; a package that computes in float32 says its own.

@@ -20,9 +20,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tb_adam_plugin import schema
 from tb_adam_plugin.callback.attach.watched_parameters import Watched
-from tb_adam_plugin.callback.measure.gpu import single_pass
-from tb_adam_plugin.callback.measure.gpu.single_pass import Reduced
+from tb_adam_plugin.callback.measure.gpu import single_pass, tensor_table
 from tb_adam_plugin.callback.measure.measurement import Measured, Measurement
+from tb_adam_plugin.callback.measure.reduced import Reduced
+from tb_adam_plugin.callback.measure.tensors import StepTensors
 from tb_adam_plugin.callback.memory import to_host
 from tb_adam_plugin.callback.optimizer_state.registry import adapter_for
 
@@ -210,15 +211,9 @@ class Recording(Measurement):
 
     found: Reduced
 
-    def _in_blocks(self, *arguments: Any) -> Reduced:
-        self.found = super()._in_blocks(*arguments)
+    def _reduced(self, step: StepTensors) -> Reduced:
+        self.found = super()._reduced(step)
         return self.found
-
-    def _in_single_pass(self, *arguments: Any) -> Reduced | None:
-        found = super()._in_single_pass(*arguments)
-        if found is not None:
-            self.found = found
-        return found
 
 
 class Launches(TorchDispatchMode):
@@ -256,14 +251,13 @@ class Launches(TorchDispatchMode):
         """Note what a :class:`SinglePass` does."""
         way._formula = self.as_one(type(way)._formula.__get__(way))  # on the host
         way._kernels = SimpleNamespace(
-            **{
-                **vars(kernels),
-                "keep": _Kernel(lambda grid: self.as_one(kernels.keep[grid], "keep")),
-                "reduce": _Kernel(lambda grid: self.as_one(kernels.reduce[grid], "reduce")),
-            }
+            WRITTEN=kernels.WRITTEN,
+            keep=_Kernel(lambda grid: self.as_one(kernels.keep[grid], "keep")),
+            reduce=_Kernel(lambda grid: self.as_one(kernels.reduce[grid], "reduce")),
         )
+        sends: Any = tensor_table
+        sends.to_device = self.as_one(to_host.to_device, "to device")
         copies: Any = single_pass
-        copies.to_device = self.as_one(to_host.to_device, "to device")
         copies.copy_to_host = self.as_one(to_host.copy_to_host, "to host")
 
 
@@ -298,8 +292,8 @@ def run(trial: Trial, kernels: Any = None) -> list[Step]:
     parameters = [nn.Parameter(value) for value in trial.parameters()]
     optimizer = trial.optimizer(parameters)
     plain, kernel = make_measurements(parameters, optimizer)
-    way = kernel._single_pass
-    assert way is not None
+    way = kernel._reduction
+    assert isinstance(way, single_pass.SinglePass)
     steps = []
     for number in range(1, trial.steps + 1):
         gradients = trial.gradients(parameters, number)
@@ -327,23 +321,34 @@ def run(trial: Trial, kernels: Any = None) -> list[Step]:
     return steps
 
 
-def main(results: Path) -> None:
-    """Run all trials in Triton's interpreter."""
+def prepare() -> Any:
+    """Make tiles that are small enough for the interpreter; return the kernels."""
     import triton.language as tl
 
+    from tb_adam_plugin.callback.measure.gpu import kernel_layout, kernel_parts
     from tb_adam_plugin.callback.measure.gpu import kernels as gpu_kernels
 
-    kernels: Any = gpu_kernels
-    kernels.TILE, kernels.CHUNK = TILE, TILE * TILES
-    kernels._TILE, kernels._CHUNK = tl.constexpr(TILE), tl.constexpr(TILE * TILES)
+    modules: tuple[Any, ...] = (gpu_kernels, kernel_parts)
+    kernel_layout.TILE, kernel_layout.CHUNK = TILE, TILE * TILES
+    for module in modules:
+        module.TILE, module.CHUNK = tl.constexpr(TILE), tl.constexpr(TILE * TILES)
     patch_language_once()
-    is_on_device = single_pass._is_on_device
+    return gpu_kernels
+
+
+def main(results: Path) -> None:
+    """Run all trials in Triton's interpreter."""
+    kernels = prepare()
+    modules: tuple[Any, ...] = (single_pass, tensor_table)
+    is_on_device = tensor_table.is_on_device
     found = {}
     for name, trial in TRIALS.items():
-        if trial.counts_on_device:
-            single_pass._is_on_device = lambda number: isinstance(number, Tensor)
+        for module in modules:
+            if trial.counts_on_device:
+                module.is_on_device = lambda number: isinstance(number, Tensor)
         found[name] = run(trial, kernels)
-        single_pass._is_on_device = is_on_device
+        for module in modules:
+            module.is_on_device = is_on_device
     results.write_bytes(pickle.dumps(found))
 
 
@@ -353,6 +358,7 @@ def compile_for_gpus() -> None:
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
+    from tb_adam_plugin.callback.measure.gpu import kernel_layout
     from tb_adam_plugin.callback.measure.gpu import kernels as gpu_kernels
 
     kernels: Any = gpu_kernels
@@ -360,7 +366,10 @@ def compile_for_gpus() -> None:
         "chunk_parameter": "*i32", "table": "*i64", "numbers": "*fp32", "values": "*fp32",
         "counts": "*i32", "alive": "*u8", "steps": "*fp32", "parameters": "i32", "chunks": "i32",
     }  # fmt: skip
-    for capability, kind, is_all in ((80, kernels.FLOAT32, False), (90, kernels.MIXED, True)):
+    for capability, kind, is_all in (
+        (80, kernel_layout.FLOAT32, False),
+        (90, kernel_layout.MIXED, True),
+    ):
         for kernel in (kernels.keep, kernels.reduce):
             names = kernel.arg_names
             settings: dict[str, Any] = {name: is_all for name in names if name not in pointers}
@@ -375,7 +384,7 @@ def compile_for_gpus() -> None:
                 {(names.index(name),): value for name, value in settings.items()},
             )
             target = GPUTarget("cuda", capability, 32)
-            compiled = compile(source, target=target, options={"num_warps": kernels.WARPS})
+            compiled = compile(source, target=target, options={"num_warps": kernel_layout.WARPS})
             assert compiled.asm["cubin"]
 
 

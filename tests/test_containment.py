@@ -24,6 +24,7 @@ from tb_adam_plugin.callback import AdamDebugCallback
 from tb_adam_plugin.callback.measure.measurement import Measurement
 from tb_adam_plugin.callback.read.norms import GradientNorms
 from tb_adam_plugin.callback.read.panel import Panel
+from tb_adam_plugin.callback.read.tensor_reader import TensorReader
 from tb_adam_plugin.callback.write.event_log import EventLog
 
 Failure = Callable[[], Exception]
@@ -80,16 +81,22 @@ OUT_OF_MEMORY: dict[str, Failure] = {
 }
 
 
-@pytest.mark.parametrize("method", ["read_before", "read", "_flat"])
+def rows_of(reader: Panel | TensorReader) -> int:
+    return reader.rows if isinstance(reader, Panel) else reader.block_rows
+
+
+@pytest.mark.parametrize(
+    ("owner", "method"), [(Panel, "read_before"), (Panel, "read"), (TensorReader, "flat")]
+)
 @pytest.mark.parametrize("kind", OUT_OF_MEMORY)
 def test_out_of_memory_makes_the_records_smaller_until_they_fit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, method: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, owner: type, method: str
 ) -> None:
     run = Run(tmp_path, max_sampled_elements=1600)
     run.train(2)
     fail_while(
-        monkeypatch, Panel, method,
-        lambda panel: OUT_OF_MEMORY[kind]() if panel.rows > 2 else None,
+        monkeypatch, owner, method,
+        lambda self: OUT_OF_MEMORY[kind]() if rows_of(self) > 2 else None,
     )  # fmt: skip
     with pytest.warns(UserWarning, match=r"step [23].*from now on fewer elements") as caught:
         run.train(5)

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from tb_adam_plugin import schema
 from tb_adam_plugin.callback import AdamDebugCallback
-from tb_adam_plugin.callback.measure import row_values
+from tb_adam_plugin.callback.measure.parameter_sums import add_up
+from tb_adam_plugin.callback.measure.row_value_table import ROW_VALUES
 
 STEPS = 5
 SHAPES: dict[str, tuple[int, ...]] = {
@@ -468,8 +469,8 @@ def test_the_gradient_norm_of_every_step_is_over_all_parameters(tmp_path: Path) 
 
 
 def test_sums_of_opposite_infinities_warn_nobody() -> None:
-    rows = np.zeros((len(row_values.ROW_VALUES), 2), np.float32)
+    rows = np.zeros((len(ROW_VALUES), 2), np.float32)
     rows[:, 0], rows[:, 1] = np.inf, -np.inf
-    total = row_values.add_up(rows, np.array([0]))
+    total = add_up(rows, np.array([0]))
     assert np.isnan(total["d·b"]).all()
     assert total["max|d|"].tolist() == [np.inf]

@@ -16,7 +16,8 @@ from tb_adam_plugin.callback import AdamDebugCallback
 from tb_adam_plugin.callback.attach.watched_parameters import Watched
 from tb_adam_plugin.callback.measure.measurement import Measurement
 from tb_adam_plugin.callback.optimizer_state.registry import adapter_for
-from tb_adam_plugin.callback.read.panel import LINE, ROW, Panel
+from tb_adam_plugin.callback.read.panel import Panel
+from tb_adam_plugin.callback.read.rows import LINE, ROW
 
 MOST = 4096
 

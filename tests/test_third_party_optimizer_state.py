@@ -14,10 +14,11 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from tb_adam_plugin import schema
-from tb_adam_plugin.callback.optimizer_state.base import OptimizerState, read
+from tb_adam_plugin.callback.optimizer_state.base import OptimizerState
+from tb_adam_plugin.callback.optimizer_state.parameter_state import read
 from tb_adam_plugin.callback.optimizer_state.registry import adapter_for
 from tb_adam_plugin.callback.optimizer_state.third_party import BY_NAME
-from tb_adam_plugin.callback.optimizer_state.undefined import WITHOUT_UPDATE
+from tb_adam_plugin.callback.optimizer_state.undefined import without
 
 STEPS = 6
 KNOWN = {
@@ -153,7 +154,7 @@ def test_what_is_not_known_is_said_to_be_undefined(run: Run) -> None:
     for p, group in zip(run.parameters, run.groups, strict=True):
         undefined = run.adapter.undefined_in(group)
         assert set(undefined) <= KNOWN
-        assert (set(WITHOUT_UPDATE) <= set(undefined)) == (run.case.tolerance is None)
+        assert (set(without(["update"])) <= set(undefined)) == (run.case.tolerance is None)
         state = run.adapter.state_of(p, group)
         assert state is not None
         assert (state.exp_avg is None) == ("exp_avg" in undefined)

@@ -6,11 +6,13 @@ launches. And compiled for GPUs, which no interpreter does. How fast it is nobod
 
 from __future__ import annotations
 
+import ast
 import logging
 import os
 import pickle
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,8 @@ import single_pass_trials
 from single_pass_trials import QUANTITIES, TRIALS, Step
 
 from tb_adam_plugin import schema
-from tb_adam_plugin.callback.measure import row_values
-from tb_adam_plugin.callback.optimizer_state.base import COEFFICIENTS
+from tb_adam_plugin.callback.measure.row_value_table import NAMES
+from tb_adam_plugin.callback.optimizer_state.coefficients import COEFFICIENTS
 
 pytest.importorskip("triton")
 
@@ -37,9 +39,7 @@ FITTING = [name for name in TRIALS if name not in REFUSED]
 ROUNDING = {"(d-r)²": "r²", "(m-exact)²": "exact m²", "(v-exact)²": "exact v²"}
 # Sums whose terms may cancel, with what bounds them.
 PRODUCTS = {"d·b": ("d²", "b²"), "m·g'": ("m²", "g'²")}
-COUNTS = {name for name in row_values.ROW_VALUES if any(sign in name for sign in "=≠≈<")} | {
-    "v frozen"
-}
+COUNTS = {name for name in NAMES if any(sign in name for sign in "=≠≈<")} | {"v frozen"}
 
 
 def start(folder: Path, code: str, **environment: str) -> None:
@@ -75,7 +75,7 @@ def test_row_values_are_those_of_torch(trials: dict[str, list[Step]], name: str)
             without_padding(dict(reduced.total), reduced.padding, reduced.numbers)
             for reduced in step.reduced
         )
-        for value in row_values.ROW_VALUES:
+        for value in NAMES:
             with np.errstate(all="ignore"):
                 a, b, tolerance = comparable(value, expected, found)
             np.testing.assert_allclose(b, a, rtol=tolerance, atol=tolerance / 10, err_msg=value)
@@ -169,9 +169,44 @@ def test_an_optimizer_that_does_not_fit_is_measured_all_the_same(
 ) -> None:
     for step in trials[name]:
         assert step.refusal == REFUSED[name]
-        for value in row_values.ROW_VALUES:
+        for value in NAMES:
             expected, found = (reduced.total[value] for reduced in step.reduced)
             np.testing.assert_array_equal(found, expected, err_msg=value)
+
+
+ONE_IS_MISSING = """
+import numpy as np
+import single_pass_trials
+
+kernels = single_pass_trials.prepare()
+kernels.WRITTEN.remove("n²")
+(step,) = single_pass_trials.run(single_pass_trials.TRIALS["SGD"], kernels)
+assert step.refusal is None
+by_torch, by_kernel = (reduced.total for reduced in step.reduced)
+assert np.isfinite(by_torch["n²"]).all() and np.isnan(by_kernel["n²"]).all()
+assert np.isfinite(by_kernel["r²"]).all()
+"""
+
+
+def test_a_row_value_that_the_kernel_lacks_is_not_known(tmp_path: Path) -> None:
+    start(tmp_path, ONE_IS_MISSING, TRITON_INTERPRET="1")
+
+
+def test_the_kernel_writes_every_row_value() -> None:
+    from tb_adam_plugin.callback.measure.gpu import kernel_constants, kernels
+
+    assert set(NAMES) == kernel_constants.WRITTEN
+    positions = [int(where) for where in written_positions(kernels.__file__, kernel_constants)]
+    assert sorted(positions) == list(range(len(NAMES)))
+
+
+def written_positions(path: str, constants: Any) -> Iterator[Any]:
+    """What the constants say that the kernel puts its results at."""
+    for node in ast.walk(ast.parse(Path(path).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "").startswith("put"):
+            where = node.args[1]
+            assert isinstance(where, ast.Name)
+            yield getattr(constants, where.id).value
 
 
 def test_a_kernel_that_fails_is_left_alone(caplog: pytest.LogCaptureFixture) -> None:
@@ -200,7 +235,7 @@ for name in [name for name in sys.modules if name.partition(".")[0] == "triton"]
 sys.modules["triton"] = None  # as where it is not installed
 weight = torch.nn.Parameter(torch.ones(3))
 plain, kernel = single_pass_trials.make_measurements([weight], torch.optim.AdamW([weight]))
-assert plain._single_pass is None and kernel._single_pass is None
+assert all(m._reduction is m._in_blocks for m in (plain, kernel))
 """
 
 

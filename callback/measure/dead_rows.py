@@ -17,7 +17,9 @@ from torch import Tensor
 
 from ..memory.to_host import to_device
 from ..read import norms, sparse_rows
-from ..read.panel import ROW, Block, Panel
+from ..read.memory_order import has_no_gaps
+from ..read.panel import Panel
+from ..read.rows import ROW, Block
 from .row_reductions import compare
 
 Values = npt.NDArray[np.float64]
@@ -158,7 +160,7 @@ def _cut(starts: npt.NDArray[np.int64], rows: npt.NDArray[np.int32], block: Bloc
 
 def _rows_are_runs(parameter: Tensor) -> bool:
     """Whether rows follow one another in the order in which the elements are read."""
-    if not norms.has_no_gaps(parameter):
+    if not has_no_gaps(parameter):
         return True  # such a parameter is read in the order of its indices
     return len(parameter) == 1 or parameter.stride(0) == parameter.numel() // len(parameter)
 

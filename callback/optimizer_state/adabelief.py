@@ -6,10 +6,11 @@ from collections.abc import Mapping
 
 import torch
 
+from tb_adam_plugin import schema
+
 from .adam import adam_moments
-from .base import Coefficients, StepTable
+from .coefficients import Coefficients, StepTable
 from .pytorch_optimizer import PytorchOptimizerState, nan_where, weight_decay_of
-from .undefined import WITHOUT_EXP_AVG_SQ_DECAY
 
 _NAN = float("nan")
 
@@ -27,7 +28,7 @@ class AdaBeliefState(PytorchOptimizerState):
         "exp_avg_sq": "exp_avg_var: average of (gradient - exp_avg)², plus eps at every step",
     }
     # Those compare with squared gradients, which this is no average of.
-    undefined = (*WITHOUT_EXP_AVG_SQ_DECAY, "rms_t")
+    lacks: tuple[schema.Need, ...] = ("exp_avg_sq decay", "mean of squares")
 
     def coefficients(self, table: StepTable) -> Coefficients:
         """See the class."""

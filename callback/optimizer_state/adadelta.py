@@ -7,8 +7,12 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from .base import Coefficients, GroupSettings, OptimizerState, ParameterState, Rows, StepTable
-from .undefined import WITHOUT_EXP_AVG
+from tb_adam_plugin import schema
+
+from .base import OptimizerState, Rows
+from .coefficients import Coefficients, StepTable
+from .group_settings import GroupSettings
+from .parameter_state import ParameterState
 
 
 class AdadeltaState(OptimizerState):
@@ -23,7 +27,7 @@ class AdadeltaState(OptimizerState):
         "exp_avg_sq": "square_avg, without bias correction",
         "acc_delta": "average of the squared updates before lr",
     }
-    undefined = WITHOUT_EXP_AVG
+    lacks: tuple[schema.Need, ...] = ("exp_avg",)
 
     def state_of(self, parameter: Tensor, group: GroupSettings) -> ParameterState | None:
         """The parameter's state, or None if no step has given it one yet."""

@@ -8,8 +8,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from .base import Coefficients, GroupSettings, OptimizerState, ParameterState, StepTable
-from .undefined import WITHOUT_EXP_AVG, WITHOUT_UPDATE
+from tb_adam_plugin import schema
+
+from .base import OptimizerState
+from .coefficients import Coefficients, StepTable
+from .group_settings import GroupSettings
+from .parameter_state import ParameterState
 
 _NAN = float("nan")
 
@@ -25,14 +29,14 @@ class AdafactorState(OptimizerState):
     meanings: Mapping[str, str] = {
         "exp_avg_sq": "estimate from row_var and col_var; of vectors variance, the average itself"
     }
-    undefined = (*WITHOUT_EXP_AVG, *WITHOUT_UPDATE)
+    lacks: tuple[schema.Need, ...] = ("exp_avg",)
     update_is_known = False
 
-    def undefined_in(self, group: GroupSettings) -> tuple[str, ...]:
+    def lacks_in(self, group: GroupSettings) -> tuple[schema.Need, ...]:
         """The estimate of a matrix is no average, of which each step leaves the same share."""
         if any(parameter.dim() < 2 for parameter in group["params"]):
-            return self.undefined
-        return (*self.undefined, "exp_avg_sq_rounding_error", "second_moment_frozen_fraction")
+            return self.lacks
+        return (*self.lacks, "stored exp_avg_sq")
 
     def state_of(self, parameter: Tensor, group: GroupSettings) -> ParameterState | None:
         """The parameter's state, or None if no step has given it one yet."""

@@ -6,15 +6,19 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from .base import Coefficients, GroupSettings, OptimizerState, ParameterState, StepTable
-from .undefined import WITHOUT_AVERAGE_OF_SQUARES, WITHOUT_EXP_AVG
+from tb_adam_plugin import schema
+
+from .base import OptimizerState
+from .coefficients import Coefficients, StepTable
+from .group_settings import GroupSettings
+from .parameter_state import ParameterState
 
 
 class AdagradState(OptimizerState):
     """State of Adagrad, as torch/optim/adagrad.py keeps it: from the start, at step 0."""
 
     meanings: Mapping[str, str] = {"exp_avg_sq": "sum of the squared gradients, which never decays"}
-    undefined = (*WITHOUT_EXP_AVG, *WITHOUT_AVERAGE_OF_SQUARES)
+    lacks: tuple[schema.Need, ...] = ("exp_avg", "mean of squares", "shrinking exp_avg_sq")
 
     def state_of(self, parameter: Tensor, group: GroupSettings) -> ParameterState | None:
         """The parameter's state, or None if it was added later and no step has given it one."""

@@ -7,7 +7,10 @@ from torch.optim import AdamW
 
 from tb_adam_plugin import schema
 
-from .base import Coefficients, GroupSettings, OptimizerState, ParameterState, StepTable
+from .base import OptimizerState
+from .coefficients import Coefficients, StepTable
+from .group_settings import GroupSettings
+from .parameter_state import ParameterState
 
 
 class AdamState(OptimizerState):

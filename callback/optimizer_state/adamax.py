@@ -6,9 +6,13 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from tb_adam_plugin import schema
+
 from .adam import adam_moments
-from .base import Coefficients, GroupSettings, OptimizerState, ParameterState, StepTable
-from .undefined import WITHOUT_EXP_AVG_SQ_DECAY
+from .base import OptimizerState
+from .coefficients import Coefficients, StepTable
+from .group_settings import GroupSettings
+from .parameter_state import ParameterState
 
 
 class AdamaxState(OptimizerState):
@@ -20,7 +24,7 @@ class AdamaxState(OptimizerState):
     meanings: Mapping[str, str] = {
         "exp_avg_sq": "square of exp_inf, the decaying maximum of |gradient| + eps"
     }
-    undefined = (*WITHOUT_EXP_AVG_SQ_DECAY, "second_moment_underflow_fraction")
+    lacks: tuple[schema.Need, ...] = ("exp_avg_sq decay", "exp_avg_sq of 0")
     exp_avg_sq_is_root = True
 
     def state_of(self, parameter: Tensor, group: GroupSettings) -> ParameterState | None:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from .adam import adam_moments
-from .base import Coefficients, OptimizerState, Rows, StepTable
+from .base import OptimizerState, Rows
+from .coefficients import Coefficients, StepTable
 from .pytorch_optimizer import PytorchOptimizerState, weight_decay_of
 
 

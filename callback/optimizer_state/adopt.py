@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 import torch
 
-from .base import Coefficients, StepTable
+from tb_adam_plugin import schema
+
+from .coefficients import Coefficients, StepTable
 from .pytorch_optimizer import PytorchOptimizerState, weight_decay_of
-from .undefined import WITHOUT_EXP_AVG_DECAY
 
 
 class AdoptState(PytorchOptimizerState):
@@ -24,7 +25,7 @@ class AdoptState(PytorchOptimizerState):
         "exp_avg_sq": "average of squared gradients, which the next step divides by",
     }
     # exp_avg holds no gradients, and is divided by nothing any more.
-    undefined = (*WITHOUT_EXP_AVG_DECAY, "signal_to_noise")
+    lacks: tuple[schema.Need, ...] = ("exp_avg decay", "mean of gradients")
     whole_tensor_flags = ("cautious", "stable_adamw")
 
     def coefficients(self, table: StepTable) -> Coefficients:

@@ -8,8 +8,12 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from .base import Coefficients, GroupSettings, OptimizerState, ParameterState, StepTable
-from .undefined import WITHOUT_MOMENTS
+from tb_adam_plugin import schema
+
+from .base import OptimizerState
+from .coefficients import Coefficients, StepTable
+from .group_settings import GroupSettings
+from .parameter_state import ParameterState
 
 
 class ASGDState(OptimizerState):
@@ -20,7 +24,7 @@ class ASGDState(OptimizerState):
     """
 
     meanings: Mapping[str, str] = {"ax": "average of the weights"}
-    undefined = WITHOUT_MOMENTS
+    lacks: tuple[schema.Need, ...] = ("exp_avg", "exp_avg_sq")
 
     def __init__(self, optimizer: Optimizer) -> None:
         """Read the state of ``optimizer``."""

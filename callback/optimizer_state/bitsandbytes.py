@@ -10,20 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tb_adam_plugin import schema
+
 from ..memory.to_host import on_device
 from .adam import adam_moments
 from .ademamix import AdEMAMixFormula, warmed_up_alpha
-from .base import (
-    Coefficients,
-    GroupSettings,
-    OptimizerState,
-    ParameterState,
-    Source,
-    StepTable,
-    hyperparameter,
-)
+from .base import OptimizerState
+from .coefficients import Coefficients, StepTable
+from .group_settings import GroupSettings, hyperparameter
 from .lion import LionFormula, lion_moments
-from .undefined import WITHOUT_UPDATE
+from .parameter_state import ParameterState, Source
 
 # Elements that share one scale.
 _BLOCK = 256
@@ -156,9 +152,9 @@ class BitsandbytesAdEMAMixState(AdEMAMixFormula, BitsandbytesState):
     In 8 bits the update is not known: the step used the slow average before it was rounded.
     """
 
-    def undefined_in(self, group: GroupSettings) -> tuple[str, ...]:
-        """In 8 bits, nothing about a requested update."""
-        return (*self.undefined, *(WITHOUT_UPDATE if self._quantizes() else ()))
+    def lacks_in(self, group: GroupSettings) -> tuple[schema.Need, ...]:
+        """In 8 bits, no requested update."""
+        return (*self.lacks, "update") if self._quantizes() else self.lacks
 
     def sources(self, state: Mapping[str, Any], device: torch.device) -> dict[str, Source]:
         """The three moments."""

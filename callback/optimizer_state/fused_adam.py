@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from .adam import AdamState
-from .base import Coefficients, GroupSettings, ParameterState, StepTable
+from .coefficients import Coefficients, StepTable
+from .group_settings import GroupSettings
+from .parameter_state import ParameterState
 
 
 class FusedAdamState(AdamState):

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import torch
 
 from .adam import adam_moments
-from .base import Coefficients, GroupSettings, StepTable
+from .coefficients import Coefficients, StepTable
+from .group_settings import GroupSettings
 from .pytorch_optimizer import PytorchOptimizerState, nan_where, weight_decay_of
 
 

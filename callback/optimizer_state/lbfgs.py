@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from .base import Coefficients, GroupSettings, OptimizerState, ParameterState, StepTable
-from .undefined import WITHOUT_MOMENTS, WITHOUT_STEP, WITHOUT_UPDATE
+from tb_adam_plugin import schema
+
+from .base import OptimizerState
+from .coefficients import Coefficients, StepTable
+from .group_settings import GroupSettings
+from .parameter_state import ParameterState
 
 
 class LBFGSState(OptimizerState):
@@ -15,7 +19,7 @@ class LBFGSState(OptimizerState):
     that depend on all parameters: what they come to is measured only.
     """
 
-    undefined = tuple(dict.fromkeys((*WITHOUT_MOMENTS, *WITHOUT_UPDATE, *WITHOUT_STEP)))
+    lacks: tuple[schema.Need, ...] = ("exp_avg", "exp_avg_sq", "step count")
     update_is_known = False
 
     def state_of(self, parameter: Tensor, group: GroupSettings) -> ParameterState | None:

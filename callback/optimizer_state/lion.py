@@ -7,10 +7,14 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from .base import Coefficients, GroupSettings, OptimizerState, ParameterState, Rows, StepTable
+from tb_adam_plugin import schema
+
+from .base import OptimizerState, Rows
+from .coefficients import Coefficients, StepTable
+from .group_settings import GroupSettings
+from .parameter_state import ParameterState
 from .pytorch_optimizer import PytorchOptimizerState, nan_where, weight_decay_of
 from .timm import TimmState, timm_weight_decay
-from .undefined import WITHOUT_EXP_AVG_SQ, WITHOUT_STEP
 
 
 class LionFormula(OptimizerState, ABC):
@@ -22,7 +26,7 @@ class LionFormula(OptimizerState, ABC):
     rounding error of the stored exp_avg, the sign may come out wrong. Unknown for beta2 = 0.
     """
 
-    undefined = WITHOUT_EXP_AVG_SQ
+    lacks: tuple[schema.Need, ...] = ("exp_avg_sq",)
     meanings: Mapping[str, str] = {
         "exp_avg": "average of gradients with beta2, for the next step; this one used beta1 of it"
     }
@@ -74,11 +78,8 @@ class LionState(LionFormula, PytorchOptimizerState):
 class TimmLionState(LionFormula, TimmState):
     """Lion of timm, which counts no steps. Not known element by element with ``caution``."""
 
+    lacks: tuple[schema.Need, ...] = (*LionFormula.lacks, "step count")
     whole_tensor_flags = ("caution",)
-
-    def undefined_in(self, group: GroupSettings) -> tuple[str, ...]:
-        """No count of steps, beside what no Lion has."""
-        return (*super().undefined_in(group), *WITHOUT_STEP)
 
     def state_of(self, parameter: Tensor, group: GroupSettings) -> ParameterState | None:
         """The parameter's state, or None if no step has given it one yet."""

@@ -8,14 +8,18 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from .base import Coefficients, GroupSettings, OptimizerState, ParameterState, StepTable
-from .undefined import WITHOUT_MOMENTS, WITHOUT_UPDATE
+from tb_adam_plugin import schema
+
+from .base import OptimizerState
+from .coefficients import Coefficients, StepTable
+from .group_settings import GroupSettings
+from .parameter_state import ParameterState
 
 
 class MeasuredOnly(OptimizerState):
     """Weight, gradient, the measured update, and the state's tensors under their own keys."""
 
-    undefined = (*WITHOUT_MOMENTS, *WITHOUT_UPDATE)
+    lacks: tuple[schema.Need, ...] = ("exp_avg", "exp_avg_sq")
     update_is_known = False
 
     def __init__(self, optimizer: Optimizer) -> None:

@@ -6,8 +6,12 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from .base import Coefficients, GroupSettings, OptimizerState, ParameterState, StepTable
-from .undefined import WITHOUT_EXP_AVG_SQ, WITHOUT_STEP, WITHOUT_UPDATE
+from tb_adam_plugin import schema
+
+from .base import OptimizerState
+from .coefficients import Coefficients, StepTable
+from .group_settings import GroupSettings
+from .parameter_state import ParameterState
 
 
 class MuonState(OptimizerState):
@@ -19,7 +23,7 @@ class MuonState(OptimizerState):
     meanings: Mapping[str, str] = {
         "exp_avg": "momentum_buffer: average of gradients, without bias correction"
     }
-    undefined = tuple(dict.fromkeys((*WITHOUT_EXP_AVG_SQ, *WITHOUT_UPDATE, *WITHOUT_STEP)))
+    lacks: tuple[schema.Need, ...] = ("exp_avg_sq", "step count")
     update_is_known = False
 
     def state_of(self, parameter: Tensor, group: GroupSettings) -> ParameterState | None:

@@ -7,7 +7,9 @@ from dataclasses import replace
 from torch import Tensor
 
 from .adam import AdamState, adam_moments
-from .base import Coefficients, GroupSettings, ParameterState, StepTable
+from .coefficients import Coefficients, StepTable
+from .group_settings import GroupSettings
+from .parameter_state import ParameterState
 
 
 class NAdamState(AdamState):

@@ -8,8 +8,12 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from tb_adam_plugin import schema
+
 from .adam import adam_moments
-from .base import Coefficients, GroupSettings, Rows, StepTable
+from .base import Rows
+from .coefficients import Coefficients, StepTable
+from .group_settings import GroupSettings
 from .pytorch_optimizer import PytorchOptimizerState
 
 
@@ -30,7 +34,7 @@ class ProdigyState(PytorchOptimizerState):
         "s": "average of gradients times d · step size / d0, which d is found from",
     }
     # Those compare gradients with an average of them times d.
-    undefined = ("gradient_surprise", "rms_t", "second_moment_flicker")
+    lacks: tuple[schema.Need, ...] = ("mean of squares",)
 
     def __init__(self, optimizer: Optimizer) -> None:
         """Read the state of ``optimizer``."""

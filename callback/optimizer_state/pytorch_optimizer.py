@@ -9,8 +9,10 @@ from torch import Tensor
 
 from tb_adam_plugin import schema
 
-from .base import GroupSettings, OptimizerState, ParameterState, StepTable, as_number
-from .undefined import WITHOUT_UPDATE
+from .base import OptimizerState
+from .coefficients import StepTable
+from .group_settings import GroupSettings, as_number
+from .parameter_state import ParameterState
 
 _NAN = float("nan")
 
@@ -40,10 +42,9 @@ class PytorchOptimizerState(OptimizerState):
         """Settings of a group, with the optimizer's ``maximize``."""
         return {**super().options(group), "maximize": self._maximizes()}
 
-    def undefined_in(self, group: GroupSettings) -> tuple[str, ...]:
-        """Nothing about a requested update where that depends on the whole tensor."""
-        without = WITHOUT_UPDATE if self._depends_on_whole_tensor(group) else ()
-        return tuple(dict.fromkeys((*self.undefined, *without)))
+    def lacks_in(self, group: GroupSettings) -> tuple[schema.Need, ...]:
+        """No requested update where that depends on the whole tensor."""
+        return (*self.lacks, "update") if self._depends_on_whole_tensor(group) else self.lacks
 
     def overwrites_gradient(self, group: GroupSettings) -> bool:
         """Under ``maximize``, and with weight decay that is added to the gradient."""

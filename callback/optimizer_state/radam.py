@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from .adam import AdamState, adam_moments
-from .base import Coefficients, StepTable
+from .coefficients import Coefficients, StepTable
 
 
 class RAdamState(AdamState):

@@ -7,8 +7,12 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from .base import Coefficients, GroupSettings, OptimizerState, ParameterState, Rows, StepTable
-from .undefined import WITHOUT_MOMENTS
+from tb_adam_plugin import schema
+
+from .base import OptimizerState, Rows
+from .coefficients import Coefficients, StepTable
+from .group_settings import GroupSettings
+from .parameter_state import ParameterState
 
 
 class RpropState(OptimizerState):
@@ -21,7 +25,7 @@ class RpropState(OptimizerState):
         "prev": "gradient of this step, 0 where its sign has changed",
         "step_size": "how far an element moves",
     }
-    undefined = WITHOUT_MOMENTS
+    lacks: tuple[schema.Need, ...] = ("exp_avg", "exp_avg_sq")
 
     def state_of(self, parameter: Tensor, group: GroupSettings) -> ParameterState | None:
         """The parameter's state, or None if no step has given it one yet."""

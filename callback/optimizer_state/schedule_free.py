@@ -7,9 +7,12 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from .base import Coefficients, GroupSettings, Rows, StepTable
+from tb_adam_plugin import schema
+
+from .base import Rows
+from .coefficients import Coefficients, StepTable
+from .group_settings import GroupSettings
 from .pytorch_optimizer import PytorchOptimizerState, nan_where
-from .undefined import NORMALIZED_UPDATE, WITHOUT_EXP_AVG
 
 # What the package adds to v̂ under the root, beside eps.
 _UNDER_ROOT = 1e-15
@@ -32,7 +35,7 @@ class ScheduleFreeState(PytorchOptimizerState):
         "exp_avg_sq": "average of squared gradients; with ams_bound the largest v̂ so far",
         "z": "the weights that take plain steps; the parameter is y in training, x in evaluation",
     }
-    undefined = (*WITHOUT_EXP_AVG, *NORMALIZED_UPDATE)
+    lacks: tuple[schema.Need, ...] = ("exp_avg", "normalization")
 
     def overwrites_gradient(self, group: GroupSettings) -> bool:
         """Always: it is divided by the denominator in place."""

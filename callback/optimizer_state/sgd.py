@@ -7,8 +7,12 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from .base import Coefficients, GroupSettings, OptimizerState, ParameterState, StepTable
-from .undefined import WITHOUT_EXP_AVG_SQ, WITHOUT_MOMENTS, WITHOUT_STEP
+from tb_adam_plugin import schema
+
+from .base import OptimizerState
+from .coefficients import Coefficients, StepTable
+from .group_settings import GroupSettings
+from .parameter_state import ParameterState
 
 _NAN = float("nan")
 
@@ -23,11 +27,11 @@ class SGDState(OptimizerState):
     meanings: Mapping[str, str] = {
         "exp_avg": "momentum_buffer: sum of gradients that decays by momentum"
     }
+    lacks: tuple[schema.Need, ...] = ("exp_avg_sq", "step count")
 
-    def undefined_in(self, group: GroupSettings) -> tuple[str, ...]:
-        """No second moment, no count of steps; without momentum no first moment."""
-        moments = WITHOUT_EXP_AVG_SQ if group["momentum"] != 0 else WITHOUT_MOMENTS
-        return (*moments, *WITHOUT_STEP)
+    def lacks_in(self, group: GroupSettings) -> tuple[schema.Need, ...]:
+        """Without momentum no first moment."""
+        return self.lacks if group["momentum"] != 0 else (*self.lacks, "exp_avg")
 
     def overwrites_gradient(self, group: GroupSettings) -> bool:
         """With ``foreach``, Nesterov momentum is added to the gradients themselves."""

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 
 import torch
 
-from .base import Coefficients, GroupSettings, StepTable
+from tb_adam_plugin import schema
+
+from .coefficients import Coefficients, StepTable
+from .group_settings import GroupSettings
 from .pytorch_optimizer import PytorchOptimizerState
-from .undefined import WITHOUT_EXP_AVG_SQ_DECAY, WITHOUT_UPDATE
 
 
 class SoapState(PytorchOptimizerState):
@@ -24,14 +26,7 @@ class SoapState(PytorchOptimizerState):
         "exp_avg_sq": "average of squared gradients in the eigenbasis: no element of the weight's",
     }
     update_is_known = False
-    # Those compare exp_avg_sq with something else element by element.
-    undefined = (
-        *WITHOUT_UPDATE,
-        *WITHOUT_EXP_AVG_SQ_DECAY,
-        "rms_t",
-        "signal_to_noise",
-        "second_moment_underflow_fraction",
-    )
+    lacks: tuple[schema.Need, ...] = ("exp_avg_sq decay", "elements of exp_avg_sq")
 
     def coefficients(self, table: StepTable) -> Coefficients:
         """Only of the moments."""

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from .base import Coefficients, Rows, StepTable
+from tb_adam_plugin import schema
+
+from .base import Rows
+from .coefficients import Coefficients, StepTable
 from .pytorch_optimizer import PytorchOptimizerState, weight_decay_of
-from .undefined import WITHOUT_EXP_AVG_SQ
 
 
 class SophiaState(PytorchOptimizerState):
@@ -26,7 +28,7 @@ class SophiaState(PytorchOptimizerState):
         "hessian_moment": "average of estimates of the Hessian's diagonal, the denominator",
         "hessian": "the last estimate of the Hessian's diagonal",
     }
-    undefined = WITHOUT_EXP_AVG_SQ
+    lacks: tuple[schema.Need, ...] = ("exp_avg_sq",)
 
     def coefficients(self, table: StepTable) -> Coefficients:
         """See the class."""

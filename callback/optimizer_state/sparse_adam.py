@@ -9,9 +9,13 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from tb_adam_plugin import schema
+
 from .adam import AdamState, adam_moments
-from .base import Coefficients, GroupSettings, ParameterState, Rows, StepTable
-from .undefined import WITHOUT_EXP_AVG_DECAY, WITHOUT_EXP_AVG_SQ_DECAY
+from .base import Rows
+from .coefficients import Coefficients, StepTable
+from .group_settings import GroupSettings
+from .parameter_state import ParameterState
 
 _NAN = float("nan")
 
@@ -27,7 +31,7 @@ class SparseAdamState(AdamState):
         "exp_avg": "decays only where the sparse gradient has indices",
         "exp_avg_sq": "decays only where the sparse gradient has indices",
     }
-    undefined = (*WITHOUT_EXP_AVG_DECAY, *WITHOUT_EXP_AVG_SQ_DECAY)
+    lacks: tuple[schema.Need, ...] = ("exp_avg decay", "exp_avg_sq decay")
 
     def state_of(self, parameter: Tensor, group: GroupSettings) -> ParameterState | None:
         """The parameter's state, or None if no step has given it one yet."""

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from .base import ParameterState, Source
+from .parameter_state import ParameterState, Source
 
 Flags = npt.NDArray[np.bool_]
 
@@ -31,7 +31,7 @@ class Storage(NamedTuple):
         exp_avg_sq: The second one.
         others: Further tensors by their key.
         named: Types that the adapter names, because the tensors do not show them: see
-            :attr:`.base.ParameterState.dtypes`.
+            :attr:`.parameter_state.ParameterState.dtypes`.
     """
 
     exp_avg: _Kind

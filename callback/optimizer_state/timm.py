@@ -7,9 +7,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from tb_adam_plugin import schema
+
 from .adam import AdamState
-from .base import Coefficients, GroupSettings, OptimizerState, StepTable
-from .undefined import WITHOUT_UPDATE
+from .base import OptimizerState
+from .coefficients import Coefficients, StepTable
+from .group_settings import GroupSettings
 
 
 class TimmState(OptimizerState):
@@ -22,10 +25,9 @@ class TimmState(OptimizerState):
 
     whole_tensor_flags: tuple[str, ...] = ()
 
-    def undefined_in(self, group: GroupSettings) -> tuple[str, ...]:
-        """Nothing about a requested update where that depends on the whole tensor."""
-        without = WITHOUT_UPDATE if self._depends_on_whole_tensor(group) else ()
-        return tuple(dict.fromkeys((*self.undefined, *without)))
+    def lacks_in(self, group: GroupSettings) -> tuple[schema.Need, ...]:
+        """No requested update where that depends on the whole tensor."""
+        return (*self.lacks, "update") if self._depends_on_whole_tensor(group) else self.lacks
 
     def step_size(self, table: StepTable) -> Tensor:
         """The learning rate; NaN where the update of an element is not known."""

@@ -7,7 +7,8 @@ from typing import Any
 from torch import Tensor
 
 from .adam import AdamState
-from .base import GroupSettings, ParameterState, Source
+from .group_settings import GroupSettings
+from .parameter_state import ParameterState, Source
 
 
 class TorchaoAdamState(AdamState):

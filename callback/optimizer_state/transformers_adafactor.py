@@ -9,15 +9,12 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from .base import Coefficients, GroupSettings, OptimizerState, ParameterState, StepTable, as_number
-from .undefined import (
-    NORMALIZED_UPDATE,
-    WITHOUT_EPS,
-    WITHOUT_EXP_AVG,
-    WITHOUT_EXP_AVG_DECAY,
-    WITHOUT_EXP_AVG_SQ_DECAY,
-    WITHOUT_UPDATE,
-)
+from tb_adam_plugin import schema
+
+from .base import OptimizerState
+from .coefficients import Coefficients, StepTable
+from .group_settings import GroupSettings, as_number
+from .parameter_state import ParameterState
 
 
 class TransformersAdafactorState(OptimizerState):
@@ -34,18 +31,17 @@ class TransformersAdafactorState(OptimizerState):
         "exp_avg_sq": "average of squared gradients; of a matrix, made of averages of its rows "
         "and columns",
     }
-    undefined = (
-        *WITHOUT_EXP_AVG_DECAY,
-        *WITHOUT_EXP_AVG_SQ_DECAY,
-        "signal_to_noise",
-        *NORMALIZED_UPDATE,
-        *WITHOUT_EPS,
+    lacks: tuple[schema.Need, ...] = (
+        "exp_avg decay",
+        "exp_avg_sq decay",
+        "mean of gradients",
+        "normalization",
+        "eps",
     )
 
-    def undefined_in(self, group: GroupSettings) -> tuple[str, ...]:
+    def lacks_in(self, group: GroupSettings) -> tuple[schema.Need, ...]:
         """No exp_avg and no requested update without ``beta1``."""
-        without = (*WITHOUT_EXP_AVG, *WITHOUT_UPDATE) if group["beta1"] is None else ()
-        return tuple(dict.fromkeys((*self.undefined, *without)))
+        return (*self.lacks, "exp_avg", "update") if group["beta1"] is None else self.lacks
 
     def hyperparameters(self, group: GroupSettings) -> list[float]:
         """With ``relative_step`` the learning rate before it is scaled by the weight."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from ..optimizer_state.base import as_number
+from ..optimizer_state.group_settings import as_number
 
 # So many steps skipped in a row are no search for the right loss scale.
 MOST_SKIPPED_IN_A_ROW = 25

@@ -16,23 +16,20 @@ import numpy.typing as npt
 
 from tb_adam_plugin import schema
 
-from ..measure import histograms, row_values
+from ..measure import histograms
 from ..measure.measurement import Sums
-from ..optimizer_state.base import COEFFICIENTS
-from ..read.panel import ROW, chosen_elements
+from ..measure.parameter_sums import FLAGS, ParameterSums, update_spread
+from ..measure.row_value_table import MAXIMA, OVER_ALL, SUMS
+from ..optimizer_state.coefficients import COEFFICIENTS
+from ..read.rows import ROW
+from ..read.sampling import chosen_elements
 from ..shards.shards import Shard
 
 Values = npt.NDArray[np.float64]
 
-_ADDED = tuple(name for name in row_values.ROW_VALUES if name not in row_values.MAXIMA)
-_LARGEST = tuple(name for name in row_values.ROW_VALUES if name in row_values.MAXIMA)
-_EXACT = ("b²", "g²", "m²", "v")
-_FLAGS = (
-    "has_gradient", "has_exp_avg", "has_exp_avg_sq", "knows_update", "begun",
-    "second_moment_before_is_known", "rounds_exp_avg", "rounds_exp_avg_sq", "halves_exp_avg_sq",
-)  # fmt: skip
-_ADDED_ROWS = len(_ADDED) + len(_EXACT) + 4 + len(_LARGEST)
-_LARGEST_ROWS = len(_LARGEST) + 1 + len(COEFFICIENTS) + len(_FLAGS)
+_EXACT = tuple(OVER_ALL.values())
+_ADDED_ROWS = len(SUMS) + len(_EXACT) + 4 + len(MAXIMA)
+_LARGEST_ROWS = len(MAXIMA) + 1 + len(COEFFICIENTS) + len(FLAGS)
 _EXACT_BITS = 53  # of a float64
 
 
@@ -114,12 +111,12 @@ class ShardSums:
 
     def _pack(self, sums: Sums, quantities: Sequence[str], names: Sequence[str]) -> Packed:
         p = sums.of
-        largest = np.stack([p.total[name] for name in _LARGEST])
+        largest = np.stack([p.total[name] for name in MAXIMA])
         lost = np.isnan(largest)
         dead = np.rint(p.dead_row_fraction * [shard.rows_here for shard in self._shards])
         table = np.stack(
             [
-                *(p.total[name] for name in _ADDED),
+                *(p.total[name] for name in SUMS),
                 *(p.exact[name] for name in _EXACT),
                 p.gradient_fourth_powers,
                 p.nonfinite,
@@ -141,32 +138,32 @@ class ShardSums:
                 *np.where(lost, -np.inf, largest),
                 p.state_step,
                 *(p.coefficients[name] for name in COEFFICIENTS),
-                *(getattr(p, name).astype(np.float64) for name in _FLAGS),
+                *(getattr(p, name).astype(np.float64) for name in FLAGS),
             ]
         )
         known = self._here & ~np.isnan(numbers)
         return Packed(np.concatenate(parts), np.where(known, numbers, -np.inf).ravel())
 
     def unpack(
-        self, taken: PackedReader, loss: float, with_counts: bool, quantities: int
-    ) -> tuple[row_values.ParameterSums, schema.SparseHistograms | None]:
+        self, reader: PackedReader, loss: float, with_counts: bool, quantities: int
+    ) -> tuple[ParameterSums, schema.SparseHistograms | None]:
         """Return the sums of the whole parameters, and their histograms.
 
         Args:
-            taken: Reads what all processes found; these parameters' is next.
+            reader: What all processes found; these parameters' is next.
             loss: Of the step.
             with_counts: Whether there are histograms.
             quantities: How many a parameter.
         """
         k = len(self._shards)
-        rows = iter(taken.added(_ADDED_ROWS, k))
-        total = {name: next(rows) for name in _ADDED}
+        rows = iter(reader.added(_ADDED_ROWS, k))
+        total = {name: next(rows) for name in SUMS}
         exact = {name: next(rows) for name in _EXACT}
         fourth_powers, nonfinite, padding, dead = (next(rows) for _ in range(4))
-        lost = {name: next(rows) > 0 for name in _LARGEST}
-        squares = taken.added(sum(s.end - s.start for s in self._samples))
+        lost = {name: next(rows) > 0 for name in MAXIMA}
+        squares = reader.added(sum(s.end - s.start for s in self._samples))
         alive = {
-            i: _split(taken.added(_joined(n, self._bits_of_rank)), self._bits_of_rank, n) > 0
+            i: _split(reader.added(_joined(n, self._bits_of_rank)), self._bits_of_rank, n) > 0
             for i in self._shares_rows
             for n in (self._shards[i].shape[0],)
         }
@@ -174,19 +171,19 @@ class ShardSums:
         if with_counts:
             shape = (k, quantities, histograms.COUNTS)
             n = int(np.prod(shape))
-            joined = taken.added(_joined(n, self._bits_of_count))
+            joined = reader.added(_joined(n, self._bits_of_count))
             dense = _split(joined, self._bits_of_count, n).reshape(shape)
             counts = schema.SparseHistograms.of(dense)
-        numbers = iter(taken.largest(_LARGEST_ROWS, k))
-        for name in _LARGEST:
+        numbers = iter(reader.largest(_LARGEST_ROWS, k))
+        for name in MAXIMA:
             found = next(numbers)
             total[name] = np.where(lost[name], np.nan, np.where(found == -np.inf, 0.0, found))
         step, *columns = (
             np.where(values == -np.inf, np.nan, values)
             for values in (next(numbers) for _ in range(1 + len(COEFFICIENTS)))
         )
-        flags = {name: next(numbers) > 0 for name in _FLAGS}
-        return row_values.ParameterSums(
+        flags = {name: next(numbers) > 0 for name in FLAGS}
+        return ParameterSums(
             total=total,
             update_spread=self._spread(squares),
             gradient_fourth_powers=fourth_powers,
@@ -204,12 +201,12 @@ class ShardSums:
         ), counts
 
     def _spread(self, squares: Values) -> Values:
-        """:func:`..measure.row_values.update_spread`; what is read whole has no sampling error."""
+        """See :func:`update_spread`; what is read whole has no sampling error."""
         spread = np.zeros(len(self._shards))
         for s in self._samples:
             row_elements = np.full(s.end - s.start, ROW, np.int64)
             row_elements[-1] = self.elements_read[s.parameter] - ROW * (len(row_elements) - 1)
-            spread[s.parameter] = row_values.update_spread(
+            spread[s.parameter] = update_spread(
                 squares[s.start : s.end], np.zeros(1, np.int64), row_elements
             )[0]
         return spread
@@ -245,7 +242,7 @@ def check_intact(packed: Packed, ranks: int) -> None:
 
 
 class PackedReader:
-    """Reads what was packed piece by piece."""
+    """Hands out two arrays piece by piece."""
 
     def __init__(self, packed: Packed) -> None:
         """Start at the beginning of both."""

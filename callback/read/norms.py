@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..memory.to_host import on_device, to_device
+from .memory_order import flat_view, has_no_gaps
 from .real_numbers import as_real
 
 Squares = Tensor | npt.NDArray[np.float64]
@@ -25,26 +26,6 @@ CHUNK = 1 << 20
 SHORTEST_ROW = 64
 # Below this a sum of float32 squares may have lost small ones.
 UNDERFLOW = 1e-30
-
-
-def has_no_gaps(tensor: Tensor) -> bool:
-    """Whether a tensor's elements lie side by side in memory, in whatever order."""
-    if tensor.is_contiguous():
-        return True
-    dense = 1
-    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
-        if size != 1:
-            if stride != dense:
-                return False
-            dense *= size
-    return True
-
-
-def flat_view(tensor: Tensor) -> Tensor | None:
-    """Return all elements of a tensor in the order of memory, 1-D, or None if that has gaps."""
-    if tensor.is_contiguous():
-        return tensor.view(-1)
-    return tensor.as_strided((tensor.numel(),), (1,)) if has_no_gaps(tensor) else None
 
 
 def partial_norms(tensor: Tensor, dtype: torch.dtype) -> Tensor:

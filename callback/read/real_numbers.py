@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor, view_as_real
 
-from ..optimizer_state.base import Source, read
+from ..optimizer_state.parameter_state import Source, read
 
 
 def as_real(tensor: Tensor) -> Tensor:

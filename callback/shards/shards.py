@@ -18,9 +18,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from ..optimizer_state.base import ParameterState, Source
-from ..read.norms import has_no_gaps
-from ..read.panel import ROW, Part, chosen_elements
+from ..optimizer_state.parameter_state import ParameterState, Source
+from ..read.memory_order import has_no_gaps
+from ..read.rows import ROW, Part
+from ..read.sampling import chosen_elements
 
 Indices = npt.NDArray[np.int64]
 

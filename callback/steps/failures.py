@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import torch
 
 from ..ranks.agreement import Agreement, Failure
-from ..read.panel import CaptureError
+from ..read.tensor_reader import CaptureError
 from .agenda import Agenda
 from .followed_parameters import FollowedParameters
 from .notices import Notices

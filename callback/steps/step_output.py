@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tb_adam_plugin import schema
 
-from ..optimizer_state.base import as_number
+from ..optimizer_state.group_settings import as_number
 from ..write.output import Recorder
 from ..write.step_rows import Scalar
 from .agenda import Agenda

@@ -30,6 +30,7 @@ from tb_adam_plugin.schema.blocks import (
 from tb_adam_plugin.schema.catalogue import (
     STATISTIC_BY_NAME,
     STATISTICS,
+    Need,
     Statistic,
 )
 from tb_adam_plugin.schema.columns import (
@@ -109,6 +110,7 @@ __all__ = [
     "HistogramSource",
     "Kind",
     "Layout",
+    "Need",
     "NewerVersionError",
     "Option",
     "Parameter",

@@ -30,7 +30,7 @@ def summary(runs: Runs) -> str:
             "version": __version__,
             "revision": runs.revision,
             "runs": [_run(run) for run in runs.runs],
-            "statistics": [dataclasses.asdict(s) for s in schema.STATISTICS],
+            "statistics": [_statistic(s) for s in schema.STATISTICS],
             "messages": _messages(runs.messages),
             "rules": [rule.id for rule in RULES],
         }
@@ -170,6 +170,12 @@ def _run(run: Run) -> dict[str, Any]:
         "scalars": [scalar._asdict() for scalar in run.scalars],
         "messages": _messages(run.messages),
     }
+
+
+def _statistic(statistic: schema.Statistic) -> dict[str, Any]:
+    fields = dataclasses.asdict(statistic)
+    del fields["needs"]  # which the side of training looks at
+    return fields
 
 
 def _messages(messages: tuple[Message, ...]) -> list[dict[str, str]]:

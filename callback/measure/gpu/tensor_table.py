@@ -1,0 +1,159 @@
+"""The table of tensors that a kernel goes through: addresses, types, sizes and coefficients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from ...memory.to_host import to_device
+from ...optimizer_state.parameter_state import Source
+from ...read.memory_order import has_no_gaps
+from ..tensors import Sources
+from . import kernel_layout
+
+KINDS = {
+    torch.float32: kernel_layout.FLOAT32,
+    torch.bfloat16: kernel_layout.BFLOAT16,
+    torch.float16: kernel_layout.FLOAT16,
+}
+
+
+class UnfitError(Exception):
+    """A step is not for the kernel."""
+
+
+class TensorTable:
+    """Where the tensors of some parameters are, and how they are cut into chunks.
+
+    Attributes:
+        parameters: Their number.
+        chunks: Number of chunks.
+        first_chunks: Index of each parameter's first chunk, int64 ``[parameters]``.
+        chunk_elements: Number of elements of each chunk, int64 ``[chunks]``.
+        chunk_parameter: Index of each chunk's parameter, int32 ``[chunks]``, on the device.
+        padding: How many zeros the last tiles of a parameter's chunks read beyond their ends.
+        rows: How many indices the first dimension of each parameter of two or more has; else 0.
+        numbers: The coefficients, float32 ``[len(NUMBERS), parameters]``.
+    """
+
+    def __init__(self, parameters: Sequence[Tensor]) -> None:
+        """Lay out the chunks.
+
+        Args:
+            parameters: On one device.
+        """
+        self.parameters = len(parameters)
+        self._shapes = [parameter.shape for parameter in parameters]
+        self._device = parameters[0].device
+        # Strides of a tensor that can be gone through in the order of memory.
+        self._strides = [
+            p.stride() if has_no_gaps(p) else torch.empty(p.shape, device="meta").stride()
+            for p in parameters
+        ]
+        elements = np.array([p.numel() for p in parameters], np.int64)
+        chunks = np.maximum(1, -(-elements // kernel_layout.CHUNK))
+        self.first_chunks = np.cumsum(chunks) - chunks
+        self.chunks = int(chunks.sum())
+        owners = np.repeat(np.arange(len(parameters), dtype=np.int32), chunks)
+        self.chunk_parameter = torch.from_numpy(owners).to(self._device)
+        position = np.arange(self.chunks) - self.first_chunks[owners]
+        left = elements[owners] - position * kernel_layout.CHUNK
+        self.chunk_elements = np.clip(left, 0, kernel_layout.CHUNK)
+        self.padding = np.add.reduceat(-self.chunk_elements % kernel_layout.TILE, self.first_chunks)
+        has_rows = [p.dim() > 1 and p.numel() > 0 for p in parameters]
+        rows = [len(p) if has else 0 for p, has in zip(parameters, has_rows, strict=True)]
+        self.rows = np.array(rows, np.int64)
+        self._table = np.zeros((len(kernel_layout.TABLE), len(parameters)), np.int64)
+        self.numbers = np.zeros((len(kernel_layout.NUMBERS), len(parameters)), np.float32)
+        strides = [s[0] if has else 1 for s, has in zip(self._strides, has_rows, strict=True)]
+        self.row("elements")[:] = elements
+        self.row("first_chunk")[:] = self.first_chunks
+        self.row("rows")[:] = self.rows
+        self.row("first_row")[:] = np.cumsum(self.rows) - self.rows
+        self.row("row_stride")[:] = strides
+        self._memory: dict[tuple[str, int], Tensor] = {}
+
+    def row(self, name: str) -> npt.NDArray[np.int64]:
+        """Return a row of the table, ``[parameters]``; what is written to it will be sent."""
+        row: npt.NDArray[np.int64] = self._table[kernel_layout.TABLE.index(name)]
+        return row
+
+    def clear(self) -> None:
+        """Forget all tensors."""
+        self._table[: kernel_layout.TABLE.index("elements")] = 0
+
+    def place(self, name: str, sources: Sources) -> list[Tensor | None]:
+        """Put the addresses of some tensors into the table; return what has them.
+
+        Raises:
+            UnfitError: If one cannot be read by address.
+        """
+        tensors = [
+            None if source is None else self._in_order(name, i, source)
+            for i, source in enumerate(sources)
+        ]
+        self.row(name)[:] = [0 if tensor is None else tensor.data_ptr() for tensor in tensors]
+        if f"{name}_kind" in kernel_layout.TABLE:
+            kinds = [0 if tensor is None else KINDS[tensor.dtype] for tensor in tensors]
+            self.row(f"{name}_kind")[:] = kinds
+        return tensors
+
+    def place_counts(self, counts: Sequence[Tensor | float]) -> None:
+        """Likewise those of step counts that lie on the device."""
+        self.row("step")[:] = [self._address_of_count(count) for count in counts]
+
+    def memory_for(self, name: str, index: int, like: Tensor) -> Tensor:
+        """Return memory for the elements of a tensor; the same one at every step."""
+        memory = self._memory.get((name, index))
+        if memory is None or memory.dtype != like.dtype:
+            memory = torch.empty_strided(
+                like.shape, self._strides[index], dtype=like.dtype, device=self._device
+            )
+            self._memory[name, index] = memory
+        return memory
+
+    def kind(self, name: str) -> int:
+        """In what type all tensors of a name are stored, or that they differ."""
+        kinds = set(self.row(f"{name}_kind")[self.row(name) != 0].tolist())
+        if len(kinds) > 1:
+            return kernel_layout.MIXED
+        kind: int = kinds.pop() if kinds else kernel_layout.FLOAT32
+        return kind
+
+    def send(self) -> tuple[Tensor, Tensor]:
+        """Send the table and the numbers to the device, as one copy."""
+        packed = np.concatenate(
+            [self._table.view(np.uint8).reshape(-1), self.numbers.view(np.uint8).reshape(-1)]
+        )
+        sent = to_device(packed, self._device)
+        end = self._table.nbytes
+        return sent[:end].view(torch.int64), sent[end:].view(torch.float32)
+
+    def _in_order(self, name: str, index: int, source: Source) -> Tensor:
+        """Return a tensor whose elements lie in the order in which its parameter is read."""
+        if not isinstance(source, Tensor) or type(source) not in (Tensor, nn.Parameter):
+            raise UnfitError("a tensor is made on demand, or of a class of its own")
+        if source.layout != torch.strided or source.dtype not in KINDS:
+            raise UnfitError(f"a tensor is {source.layout} of {source.dtype}")
+        if source.device != self._device or source.shape != self._shapes[index]:
+            raise UnfitError("a tensor is not where its parameter is, or of another shape")
+        if source.stride() == self._strides[index]:
+            return source
+        return self.memory_for(f"{name} in order", index, source).copy_(source)
+
+    def _address_of_count(self, count: Tensor | float) -> int:
+        if not is_on_device(count):
+            return 0
+        assert isinstance(count, Tensor)
+        if count.dtype != torch.float32 or count.numel() != 1 or count.device != self._device:
+            raise UnfitError("steps are counted on another device, or not in float32")
+        return count.data_ptr()
+
+
+def is_on_device(number: object) -> bool:
+    """Whether reading a number would wait for a device."""
+    return isinstance(number, Tensor) and number.device.type != "cpu"

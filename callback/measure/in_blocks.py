@@ -1,0 +1,338 @@
+"""A step reduced block by block, with torch's operations: the way that every step can go."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from tb_adam_plugin import schema
+
+from ..memory import lasting
+from ..memory.to_host import on_device, to_device, to_host
+from ..optimizer_state.base import OptimizerState
+from ..optimizer_state.coefficients import COEFFICIENTS, Coefficients, StepTable
+from ..optimizer_state.parameter_state import ParameterState
+from ..optimizer_state.storage import StoredState
+from ..read import norms, sparse_rows
+from ..read.panel import Panel
+from ..read.real_numbers import as_real
+from ..read.rows import ROW, Block, Total
+from . import row_values
+from .block_histograms import BlockHistograms
+from .dead_rows import DeadRows
+from .parameter_sums import Values, add_up
+from .reduced import Reduced
+from .row_value_table import NAMES, OVER_ALL
+from .tensors import Sources, StepTensors, Tensors, as_read, present
+
+_NUMPY = {torch.float32: np.float32, torch.float64: np.float64}
+
+
+class BlockReduction:
+    """Reduces the rows of a panel, whatever the optimizer, the device and the tensors are."""
+
+    def __init__(
+        self,
+        parameters: Sequence[Tensor],
+        state: OptimizerState,
+        panel: Panel,
+        quantities: Sequence[schema.Quantity],
+        dtype: torch.dtype,
+    ) -> None:
+        """Lay out what is read, and take the memory for a block.
+
+        Args:
+            parameters: On one device.
+            state: Of their optimizer.
+            panel: What is read of them.
+            quantities: Those to make histograms of, beside further tensors of the state.
+            dtype: Of the elements as they are read: float32, or float64.
+        """
+        self._state = state
+        self._panel = panel
+        self._device = parameters[0].device
+        self._dtype = dtype
+        self._is_complex = [parameter.is_complex() for parameter in parameters]
+        self._counts_direction = any(q.name == "normalized_update" for q in quantities)
+        self._dead_rows = DeadRows([as_real(p) for p in parameters], panel)
+        self._row_parameter = torch.from_numpy(panel.row_parameter).to(self._device)
+        self._before: dict[str, Tensor] = {}  # rows of the moments that are stored rounded
+        most = max(block.rows for block in panel.blocks)
+        self._scratch = self._lasting(row_values.SCRATCH + 1, most, ROW)
+        self._masks = lasting.zeros((row_values.MASKS, most, ROW), torch.bool, self._device)
+        # Codes are made of what has been reduced: the first scratch is free by then.
+        self._histograms = BlockHistograms(panel, quantities, self._device, self._scratch[0])
+
+    @functools.cached_property
+    def _rows(self) -> Tensor:
+        """Row values, ``[len(ROW_VALUES), rows]``."""
+        return self._lasting(len(NAMES), self._panel.rows)
+
+    @property
+    def kept(self) -> tuple[Sequence[Tensor], Mapping[str, Sources]]:
+        """Nothing: no other reduction has to take over."""
+        return (), {}
+
+    def keep(self, weights: Sequence[Tensor], moments: Mapping[str, Sources]) -> bool:
+        """Keep weights and moments before the step, as rows; see :class:`.reduced.Reduction`."""
+        self._panel.read_before(norms.partial_norms, as_read(weights, self._is_complex))
+        self._before = {
+            quantity: self._all_rows(quantity, as_read(found, self._is_complex))
+            for quantity, found in moments.items()
+        }
+        if "exp_avg_sq" in self._before:
+            row_values.row_second_moment_before(self._before["exp_avg_sq"], self._rows)
+        return True
+
+    def reduce(self, step: StepTensors) -> Reduced:
+        """Reduce the step since :meth:`keep`; see :class:`.reduced.Reduction`."""
+        steps = self._steps(step.states)
+        coefficients = self._state.coefficients(StepTable(step.groups, step.states, steps))
+        zeros = torch.zeros(
+            (len(step.others), self._panel.rows), dtype=self._dtype, device=self._device
+        )
+        if step.with_histograms:
+            quantities = self._histograms.quantities(step.others)
+            is_there = np.stack([self._has(step.by_quantity, q) for q in quantities])
+            self._histograms.begin(step.others, is_there)
+        self._reduce(step, coefficients, zeros)
+        self._before = {}  # copies that may be as large as the model
+        numbers = torch.stack([steps, *(getattr(coefficients, name) for name in COEFFICIENTS)])
+        return self._on_host(step, numbers, zeros)
+
+    def _on_host(self, step: StepTensors, numbers: Tensor, zeros: Tensor) -> Reduced:
+        """Bring what was reduced to the host, in one copy; add it up and complete the counts.
+
+        Args:
+            step: What was reduced.
+            numbers: Step counts, then the coefficients, float64, where the optimizer keeps these.
+            zeros: How many elements of each row are zero, of further state tensors.
+        """
+        panel = self._panel
+        parts = [panel.totals(q) for q in OVER_ALL] if panel.sampled else []
+        sent = [
+            self._rows,
+            zeros,
+            numbers if numbers.device.type == "cpu" else numbers.to(self._device),
+            self._dead_rows.counts(),
+            *(part for part, _ in parts),
+            *(self._histograms.on_device if step.with_histograms else []),
+        ]
+        rows, other_zeros, host_numbers, alive, *rest = to_host(sent)
+        totals = dict(zip(OVER_ALL, rest[: len(parts)], strict=False))
+        starts = {q: at for q, (_, at) in zip(OVER_ALL, parts, strict=False)}
+        norms_of_rows = np.split(totals["gradient"], starts["gradient"][1:]) if parts else ()
+        return Reduced(
+            rows=rows,
+            first_rows=panel.first_rows,
+            row_elements=panel.row_elements,
+            padding=self._histograms.padding,
+            total=add_up(rows, panel.first_rows),
+            exact={OVER_ALL[q]: self._added_up(q, totals[q], starts[q]) for q in totals},
+            numbers=host_numbers,
+            dead_row_fraction=self._dead_rows.fractions(alive, step.gradients, norms_of_rows),
+            counts=(
+                self._histograms.take(rest[len(parts) :], rows, other_zeros)
+                if step.with_histograms
+                else None
+            ),
+        )
+
+    def _added_up(self, quantity: str, parts: npt.NDArray[Any], starts: Sequence[int]) -> Values:
+        """Add up what the parts of sampled tensors came to: sums, or norms of which it is Σx²."""
+        wide = parts.astype(np.float64)
+        is_sum = self._total_of(quantity) is norms.partial_sums
+        summed: Values = np.add.reduceat(wide if is_sum else wide**2, starts)
+        return summed
+
+    def _lasting(self, *shape: int) -> Tensor:
+        return lasting.zeros(shape, self._dtype, self._device)
+
+    def _all_rows(self, quantity: str, sources: Sources) -> Tensor:
+        rows = torch.zeros((self._panel.rows, ROW), dtype=self._dtype, device=self._device)
+        for block in self._panel.blocks:
+            part = self._second_moment(quantity, self._panel.read(block, quantity, sources))
+            rows[block.first_row : block.first_row + block.rows] = part
+        return rows
+
+    def _second_moment(self, quantity: str, rows: Tensor) -> Tensor:
+        """Square in place what the optimizer keeps as a root."""
+        is_root = quantity == "exp_avg_sq" and self._state.exp_avg_sq_is_root
+        return rows.mul_(rows) if is_root else rows
+
+    def _total_of(self, quantity: str) -> Total:
+        """How a quantity is added up over all elements."""
+        if quantity == "gradient":
+            return _gradient_norms
+        is_sum = quantity == "exp_avg_sq" and not self._state.exp_avg_sq_is_root
+        return norms.partial_sums if is_sum else norms.partial_norms
+
+    def _steps(self, states: Sequence[ParameterState | None]) -> Tensor:
+        """Steps that each parameter has taken: float64 ``[K]``, where the optimizer keeps them."""
+        counts = [0.0 if s is None else s.step for s in states]
+        device = next(
+            (c.device for c in counts if isinstance(c, Tensor) and c.device.type != "cpu"), None
+        )
+        if device is None:
+            numbers = [float(count) for count in counts]
+            return torch.tensor(numbers, dtype=torch.float64, device="cpu")
+        return torch.stack(
+            [
+                on_device(c, device).to(torch.float64)
+                if isinstance(c, Tensor)
+                else torch.full((), c, dtype=torch.float64, device=device)
+                for c in counts
+            ]
+        )
+
+    def _plan(self, c: Coefficients, stored: StoredState) -> row_values.Plan:
+        plain, decays = False, True  # which is right for any numbers: a device is not asked
+        if c.weight_decay.device.type == "cpu":
+            decays = bool((c.weight_decay != 0).any())
+            plain = bool((c.gradient_sign == 1).all() and (c.coupled_weight_decay == 0).all())
+        rounded_after = {}
+        if self._state.rounds_after_step:
+            rounded_after = {
+                "exp_avg": self._by_row(stored.makes_exp_avg),
+                "exp_avg_sq": self._by_row(stored.makes_exp_avg_sq),
+            }
+        half = {
+            dtype: self._by_row(stored.stores_exp_avg_sq_as(dtype))
+            for dtype in (torch.bfloat16, torch.float16)
+            if stored.stores_exp_avg_sq_as(dtype).any()
+        }
+        return row_values.Plan(
+            plain_gradient=plain,
+            has_weight_decay=decays,
+            knows_update=self._state.update_is_known,
+            counts_direction=self._counts_direction,
+            half_precision=half,
+            rounded_after=rounded_after,
+        )
+
+    def _by_row(self, of_parameters: npt.NDArray[Any]) -> Tensor:
+        """Spread a value of each parameter over its rows, ``[rows, 1]``."""
+        return to_device(of_parameters, self._device)[self._row_parameter, None]
+
+    def _reduce(self, step: StepTensors, coefficients: Coefficients, zeros: Tensor) -> None:
+        """Fill the row values and count the codes of the histograms, block by block."""
+        numbers = row_values.RowCoefficients(coefficients, self._row_parameter, self._dtype)
+        plan = self._plan(coefficients, step.stored)
+        smallest = self._by_row(step.stored.smallest_normal.astype(_NUMPY[self._dtype]))
+        there = {q for q in ("exp_avg", "exp_avg_sq") if present(step.by_quantity[q]).any()}
+        for block in self._panel.blocks:
+            rows = slice(block.first_row, block.first_row + block.rows)
+            scratch = self._scratch[:, : block.rows]
+            elements = self._elements(block, step, there, scratch[-1])
+            out, c = self._rows[:, rows], numbers.of(rows)
+            entering, direction = row_values.row_sums(
+                elements,
+                self._state,
+                c,
+                smallest[rows],
+                plan.of_rows(rows),
+                out,
+                scratch[: row_values.SCRATCH],
+                self._masks[:, : block.rows],
+            )
+            self._dead_rows.look_at(block, elements.gradient, self._masks[0, : block.rows])
+            if self._before:
+                _compare_with_exact(elements, entering, c, out)
+            for i, key in enumerate(step.others):
+                torch.sum(elements.others[key] == 0, 1, out=zeros[i, rows])
+            if step.with_histograms:
+                counted = self._counted(elements, direction, step.others)
+                self._histograms.count(block, counted, self._rows, zeros)
+
+    def _elements(
+        self, block: Block, step: StepTensors, there: set[str], update: Tensor
+    ) -> row_values.Block:
+        """Read a block.
+
+        Args:
+            block: Which.
+            step: The tensors.
+            there: Which moments any parameter has.
+            update: Where the update goes, ``[rows, ROW]``.
+        """
+        tensors, panel = step.by_quantity, self._panel
+        rows = slice(block.first_row, block.first_row + block.rows)
+        before = panel.before(block)
+        weight = panel.read(block, "weight", tensors["weight"])
+        read = functools.partial(self._read, block, tensors=tensors)
+        return row_values.Block(
+            before=before,
+            weight=weight,
+            gradient=read("gradient"),
+            update=torch.sub(weight, before, out=update),
+            exp_avg=read("exp_avg") if "exp_avg" in there else None,
+            exp_avg_sq=read("exp_avg_sq") if "exp_avg_sq" in there else None,
+            others={
+                **{key: self._read_other(block, key, tensors) for key in step.others},
+                **{key: panel.read(block, key, tensors[key]) for key in step.masks},
+            },
+            moments_before={key: kept[rows] for key, kept in self._before.items()},
+        )
+
+    def _counted(
+        self, elements: row_values.Block, direction: Tensor | None, others: Sequence[str]
+    ) -> list[Tensor | None]:
+        """Return the elements that have a histogram, by quantity."""
+        counted = [
+            direction if q.name == "normalized_update" else getattr(elements, q.name)
+            for q in self._histograms.quantities(())
+        ]
+        return [*counted, *(elements.others[key] for key in others)]
+
+    def _read(self, block: Block, quantity: str, tensors: Tensors) -> Tensor:
+        rows = self._panel.read(block, quantity, tensors[quantity], self._total_of(quantity))
+        return self._second_moment(quantity, rows)
+
+    def _read_other(self, block: Block, key: str, tensors: Tensors) -> Tensor:
+        name = schema.state_quantity(key).name
+        return self._panel.read(block, name, tensors[name])
+
+    def _has(self, tensors: Tensors, quantity: schema.Quantity) -> npt.NDArray[np.bool_]:
+        """Which parameters have a quantity, ``[K]``."""
+        sources = tensors.get(quantity.name)
+        if sources is not None:
+            return present(sources)
+        # The update, which all have, or what the moments make.
+        is_known = quantity.name != "normalized_update" or self._state.update_is_known
+        return np.full(len(self._is_complex), is_known)
+
+
+def _compare_with_exact(
+    elements: row_values.Block, gradient: Tensor, c: Coefficients, out: Tensor
+) -> None:
+    """Reduce how much the moments that are stored rounded lost at this step.
+
+    Args:
+        elements: A block's.
+        gradient: g' of each of them.
+        c: The numbers of its rows.
+        out: Its row values.
+    """
+    first, second = "exp_avg", "exp_avg_sq"
+    before = elements.moments_before
+    if first in before and elements.exp_avg is not None:
+        numbers = (c.exp_avg_decay, c.exp_avg_weight)
+        names = ("(m-exact)²", "exact m²")
+        row_values.row_rounding(before[first], elements.exp_avg, gradient, *numbers, names, out)
+    if second in before and elements.exp_avg_sq is not None:
+        numbers = (c.exp_avg_sq_decay, c.exp_avg_sq_weight)
+        names = ("(v-exact)²", "exact v²")
+        squares = gradient * gradient
+        row_values.row_rounding(before[second], elements.exp_avg_sq, squares, *numbers, names, out)
+
+
+def _gradient_norms(gradient: Tensor, dtype: torch.dtype) -> Tensor:
+    if gradient.is_sparse:
+        return sparse_rows.row_norms(gradient, dtype)
+    return norms.row_norms(gradient, dtype)

@@ -1,0 +1,126 @@
+"""The sums of whole parameters, on the host: what the formulas of a step are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .row_value_table import POSITION, ROW_VALUES, TINY
+
+Values = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+
+_COMBINES = {"sum": np.add, "maximum": np.maximum}
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterSums:
+    """What :func:`.formulas.finish` needs of ``K`` parameters, on the host.
+
+    Attributes:
+        total: From :func:`add_up`.
+        update_spread: From :func:`update_spread`.
+        gradient_fourth_powers: From :func:`gradient_fourth_powers`.
+        dead_row_fraction: Share of rows along the first dimension without gradient, ``[K]``; NaN
+            for a parameter of less than two dimensions, whose rows are its elements.
+        loss: Of this step; NaN where it is not known.
+        rows: Number of rows of each parameter, ``[K]``.
+        elements: Of the whole parameter, ``[K]``.
+        elements_read: How many of them the rows hold, ``[K]``.
+        padding: How many elements of the parameter's rows are none of its own, ``[K]``.
+        exact: Sums over all elements, for those of ``b²``, ``g²``, ``m²`` and ``v`` that are known:
+            float64 ``[K]``, NaN-free where the values are finite.
+        nonfinite: Elements of w, g, m and v that are not finite, over all elements, ``[K]``.
+        has_gradient: ``[K]``.
+        has_exp_avg: ``[K]``.
+        has_exp_avg_sq: ``[K]``.
+        knows_update: Whether the requested update is known, ``[K]``.
+        state_step: Steps that the state has counted, NaN where it counts none, ``[K]``.
+        begun: Whether the parameter had a state before the step, ``[K]``.
+        coefficients: By name, ``[K]``.
+        second_moment_before_is_known: Whether "v before" was measured; else it is computed back,
+            ``[K]``.
+        rounds_exp_avg: Whether exp_avg is stored in less than float32, ``[K]``.
+        rounds_exp_avg_sq: Likewise; False for a maximum, which is not rounded, ``[K]``.
+        halves_exp_avg_sq: Whether it is stored in a half-precision type, ``[K]``.
+    """
+
+    total: Mapping[str, Values]
+    update_spread: Values
+    gradient_fourth_powers: Values
+    dead_row_fraction: Values
+    loss: float
+    rows: npt.NDArray[np.int64]
+    elements: npt.NDArray[np.int64]
+    elements_read: npt.NDArray[np.int64]
+    padding: npt.NDArray[np.int64]
+    exact: Mapping[str, Values]
+    nonfinite: Values
+    has_gradient: Flags
+    has_exp_avg: Flags
+    has_exp_avg_sq: Flags
+    knows_update: Flags
+    state_step: Values
+    begun: Flags
+    coefficients: Mapping[str, Values]
+    second_moment_before_is_known: Flags
+    rounds_exp_avg: Flags
+    rounds_exp_avg_sq: Flags
+    halves_exp_avg_sq: Flags
+
+
+# The names of what is either so or not of a parameter.
+FLAGS = tuple(field.name for field in fields(ParameterSums) if field.type == "Flags")
+
+
+def add_up(rows: npt.NDArray[Any], first_rows: npt.NDArray[np.int64]) -> dict[str, Values]:
+    """Combine row values into one value a parameter: float64 ``[K]`` by name of the row value.
+
+    Args:
+        rows: From :func:`.row_values.row_sums`, on the host.
+        first_rows: Index of each parameter's first row, ``[K]``.
+    """
+    with np.errstate(all="ignore"):  # inf - inf
+        return {
+            value.name: _COMBINES[value.combined_by].reduceat(rows[i], first_rows, dtype=np.float64)
+            for i, value in enumerate(ROW_VALUES)
+        }
+
+
+def update_squares(rows: npt.NDArray[Any]) -> Values:
+    """Return Σd² of each row, from :func:`.row_values.row_sums`."""
+    squares: Values = rows[POSITION["d²"]].astype(np.float64)
+    return squares
+
+
+def update_spread(
+    squares: Values, first_rows: npt.NDArray[np.int64], row_elements: npt.NDArray[np.int64]
+) -> Values:
+    """Return how much the rows of a parameter differ in Σd²: a sum of squared deviations, ``[K]``.
+
+    Args:
+        squares: From :func:`update_squares`.
+        first_rows: Index of each parameter's first row, ``[K]``.
+        row_elements: Elements of each row that are no padding, ``[rows]``.
+    """
+    lengths = np.diff(np.append(first_rows, len(squares)))
+    with np.errstate(all="ignore"):
+        mean = np.add.reduceat(squares, first_rows) / np.add.reduceat(row_elements, first_rows)
+        deviation = squares - np.repeat(mean, lengths) * row_elements
+        return np.add.reduceat(deviation**2, first_rows)
+
+
+def gradient_fourth_powers(rows: npt.NDArray[Any], first_rows: npt.NDArray[np.int64]) -> Values:
+    """Return Σg⁴ of the elements read of each parameter, ``[K]``.
+
+    Args:
+        rows: From :func:`.row_values.row_sums`, on the host.
+        first_rows: Index of each parameter's first row, ``[K]``.
+    """
+    unit = np.maximum(rows[POSITION["g²"]].astype(np.float64), TINY)
+    with np.errstate(all="ignore"):
+        return np.add.reduceat(rows[POSITION["g⁴"]] * unit**2, first_rows)

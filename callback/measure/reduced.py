@@ -1,0 +1,71 @@
+"""What is on the host after a step, whoever has reduced it, and what does the reducing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from tb_adam_plugin import schema
+
+from .parameter_sums import Values
+from .tensors import Sources, StepTensors
+
+
+class Reduced(NamedTuple):
+    """What of ``K`` parameters is on the host after a step, whoever has reduced it.
+
+    Attributes:
+        rows: ``[len(ROW_VALUES), rows]``. A row is whatever part of a parameter.
+        first_rows: Index of each parameter's first row, int64 ``[K]``.
+        row_elements: Elements of each row that are no padding, int64 ``[rows]``.
+        padding: How many elements of the parameter's rows are none of its own, int64 ``[K]``.
+        total: From :func:`.parameter_sums.add_up`.
+        exact: Sums over all elements of the parameters that are sampled, by row value.
+        numbers: Step counts, then the coefficients, float64 ``[1 + len(COEFFICIENTS), K]``.
+        dead_row_fraction: See :class:`.parameter_sums.ParameterSums`, ``[K]``.
+        counts: Of all quantities, or None.
+    """
+
+    rows: npt.NDArray[np.floating[Any]]
+    first_rows: npt.NDArray[np.int64]
+    row_elements: npt.NDArray[np.int64]
+    padding: npt.NDArray[np.int64]
+    total: Mapping[str, Values]
+    exact: Mapping[str, Values]
+    numbers: Values
+    dead_row_fraction: Values
+    counts: schema.SparseHistograms | None
+
+
+class Reduction(Protocol):
+    """A way to reduce the tensors of a step: :class:`.in_blocks.BlockReduction`, or a kernel.
+
+    A kernel may turn out not to fit, at either call: then it is done with, and another one takes
+    over what it has kept.
+    """
+
+    @property
+    def kept(self) -> tuple[Sequence[Tensor], Mapping[str, Sources]]:
+        """Weights and moments as they were at the last :meth:`keep`, for that of another one."""
+
+    def keep(self, weights: Sequence[Tensor], moments: Mapping[str, Sources]) -> bool:
+        """Keep weights, and some moments, as they are before a step.
+
+        Args:
+            weights: One a parameter.
+            moments: By "exp_avg" and "exp_avg_sq", one a parameter or None.
+
+        Returns:
+            Whether :meth:`reduce` can be asked about the step.
+        """
+
+    def reduce(self, step: StepTensors) -> Reduced | None:
+        """Reduce the step since :meth:`keep`. Waits for the device once.
+
+        Returns:
+            None if the step has to be reduced in another way, from what was :attr:`kept`.
+        """

@@ -1,0 +1,121 @@
+"""The tensors of a step by quantity: what there is to read of every parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from tb_adam_plugin import schema
+
+from ..optimizer_state.group_settings import GroupSettings
+from ..optimizer_state.parameter_state import ParameterState, Source
+from ..optimizer_state.storage import Storage, StoredState
+from ..read.real_numbers import real_source
+
+# One a parameter, or None.
+Sources = Sequence[Source | None]
+# By quantity.
+Tensors = Mapping[str, Sources]
+
+
+class States(NamedTuple):
+    """The optimizer's state of ``K`` parameters.
+
+    Attributes:
+        of: Each parameter's, or None before its first step.
+        storage: How it is stored.
+    """
+
+    of: list[ParameterState | None]
+    storage: tuple[Storage | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StepTensors:
+    """What a step of ``K`` parameters has left.
+
+    Attributes:
+        weights: What is here of the parameters.
+        gradients: As the step consumed them, and as they are read: dense, or sparse and coalesced.
+        states: After the step.
+        groups: Of each parameter.
+        stored: How the states are stored.
+        by_quantity: All of these tensors as they are read, complex ones as real numbers.
+        others: Keys of further state tensors that have histograms, too.
+        masks: Keys of the masks of the states.
+        with_histograms: Whether to count them.
+        step: Its number, from which step counts are guessed that lie on a device.
+    """
+
+    weights: Sequence[Tensor]
+    gradients: Sequence[Tensor | None]
+    states: Sequence[ParameterState | None]
+    groups: Sequence[GroupSettings]
+    stored: StoredState
+    by_quantity: Tensors
+    others: Sequence[str]
+    masks: Sequence[str]
+    with_histograms: bool
+    step: int
+
+
+def masks_of(states: Sequence[ParameterState | None]) -> list[str]:
+    """Return the keys of all masks of some states."""
+    return sorted({key for s in states if s is not None for key in s.masks})
+
+
+def by_quantity(
+    weights: Sequence[Tensor],
+    gradients: Sequence[Tensor | None],
+    states: Sequence[ParameterState | None],
+    others: Sequence[str],
+    is_complex: Sequence[bool],
+) -> Tensors:
+    """Return the tensors of a step by quantity; those of the state by "exp_avg", key or mask.
+
+    Args:
+        weights: Of the parameters.
+        gradients: Real ones.
+        states: After the step.
+        others: Keys of further state tensors.
+        is_complex: Which parameters are.
+    """
+    tensors: dict[str, Sources] = {
+        "weight": weights,
+        "exp_avg": moments(states, "exp_avg"),
+        "exp_avg_sq": moments(states, "exp_avg_sq"),
+        **{
+            # Under the quantity's name: an unknown optimizer may have a key "exp_avg", too.
+            schema.state_quantity(key).name: [
+                None if s is None else s.others.get(key) for s in states
+            ]
+            for key in others
+        },
+    }
+    for key in masks_of(states):
+        tensors[key] = [None if s is None else s.masks.get(key) for s in states]
+    found = {quantity: as_read(sources, is_complex) for quantity, sources in tensors.items()}
+    found["gradient"] = gradients
+    return found
+
+
+def as_read(sources: Sources, is_complex: Sequence[bool]) -> Sources:
+    """Return sources of the real numbers that tensors store."""
+    if not any(is_complex):
+        return sources
+    return [real_source(t, c) for t, c in zip(sources, is_complex, strict=True)]
+
+
+def moments(states: Sequence[ParameterState | None], name: str) -> list[Source | None]:
+    """Return "exp_avg" or "exp_avg_sq" of some states."""
+    return [None if state is None else getattr(state, name) for state in states]
+
+
+def present(values: Sequence[object]) -> npt.NDArray[np.bool_]:
+    """Return which of some values are not None."""
+    return np.array([value is not None for value in values])

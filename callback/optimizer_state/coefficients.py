@@ -1,0 +1,180 @@
+"""The numbers of the formula in :mod:`.base`, and the columns that they are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..memory.to_host import on_device
+from .group_settings import GroupSettings, hyperparameter
+from .parameter_state import ParameterState
+
+
+@dataclass(frozen=True, slots=True)
+class Coefficients:
+    """The numbers of the formula.
+
+    As an adapter makes them, float64 ``[parameters]`` on the device of the step counts; as
+    :meth:`.base.OptimizerState.root` and :meth:`.base.OptimizerState.direction` get them,
+    ``[rows, 1]`` in the dtype of the elements.
+
+    Attributes:
+        gradient_sign: -1 where the optimizer maximizes.
+        coupled_weight_decay: What enters the gradient as ``coupled_weight_decay · b``.
+        exp_avg_decay: ``m = exp_avg_decay · m_before + exp_avg_weight · g'``; NaN where exp_avg is
+            no such average of gradients.
+        exp_avg_weight: See there.
+        exp_avg_scale: 1 / (1 - beta1^t) where the optimizer corrects the bias, else 1.
+        exp_avg_sq_decay: ``v = exp_avg_sq_decay · v_before + exp_avg_sq_weight · g'²``; NaN where
+            it is not made so.
+        exp_avg_sq_weight: See there.
+        exp_avg_sq_scale: 1 / √(1 - beta2^t) where the optimizer corrects the bias, else 1.
+        exp_avg_sq_scale_before: The same of the step before; NaN at the first step.
+        eps: What ``√v̂`` is compared with: the constant that is added to it.
+        numerator_exp_avg: Of the direction.
+        numerator_gradient: Of the direction.
+        denominator_root: Of the direction: 1, or 0 where nothing is divided by √v̂.
+        denominator_constant: Of the direction: eps, or 1.
+        step_size: The learning rate with everything that scales the direction of all elements.
+        weight_decay: Decoupled weight decay, as it stands beside the direction.
+        own: Numbers that only the adapter itself knows the meaning of.
+        constants: By name, those that are the same number for all parameters whatever happens.
+    """
+
+    gradient_sign: Tensor
+    coupled_weight_decay: Tensor
+    exp_avg_decay: Tensor
+    exp_avg_weight: Tensor
+    exp_avg_scale: Tensor
+    exp_avg_sq_decay: Tensor
+    exp_avg_sq_weight: Tensor
+    exp_avg_sq_scale: Tensor
+    exp_avg_sq_scale_before: Tensor
+    eps: Tensor
+    numerator_exp_avg: Tensor
+    numerator_gradient: Tensor
+    denominator_root: Tensor
+    denominator_constant: Tensor
+    step_size: Tensor
+    weight_decay: Tensor
+    own: Mapping[str, Tensor] = field(default_factory=dict)
+    constants: Mapping[str, float] = field(default_factory=dict)
+
+    @staticmethod
+    def of(table: StepTable, *, own: Any = None, **given: Tensor | float) -> Coefficients:
+        """Fill in what is not given: plain gradient descent without moments.
+
+        Args:
+            table: The parameters.
+            own: See the attributes: a mapping, or None for none.
+            **given: Attributes by name, ``[parameters]``, or one number for all of them.
+        """
+        values: dict[str, Tensor | float] = {**_GRADIENT_DESCENT, **given}
+        columns = {name: table.column(value) for name, value in values.items()}
+        constants = {n: value for n, value in values.items() if not isinstance(value, Tensor)}
+        return Coefficients(**columns, own=dict(own or {}), constants=constants)
+
+
+_GRADIENT_DESCENT = {
+    "gradient_sign": 1.0,
+    "coupled_weight_decay": 0.0,
+    "exp_avg_decay": float("nan"),
+    "exp_avg_weight": float("nan"),
+    "exp_avg_scale": 1.0,
+    "exp_avg_sq_decay": float("nan"),
+    "exp_avg_sq_weight": float("nan"),
+    "exp_avg_sq_scale": 1.0,
+    "exp_avg_sq_scale_before": 1.0,
+    "eps": 0.0,
+    "numerator_exp_avg": 0.0,
+    "numerator_gradient": 1.0,
+    "denominator_root": 0.0,
+    "denominator_constant": 1.0,
+    "step_size": 0.0,
+    "weight_decay": 0.0,
+}
+COEFFICIENTS = tuple(f.name for f in fields(Coefficients) if f.name not in ("own", "constants"))
+
+
+class StepTable:
+    """Hyperparameters and step counts of some parameters as columns.
+
+    Attributes:
+        groups: The group of each parameter.
+        steps: Steps that each parameter has taken, float64 ``[parameters]``; NaN where not counted.
+    """
+
+    def __init__(
+        self,
+        groups: Sequence[GroupSettings],
+        states: Sequence[ParameterState | None],
+        steps: Tensor,
+    ) -> None:
+        """Look at some parameters.
+
+        Args:
+            groups: The group of each parameter.
+            states: The state of each parameter; None before its first step.
+            steps: float64 ``[parameters]``, where the optimizer keeps them.
+        """
+        self.groups = groups
+        self.states = states
+        self.steps = steps
+        self._each_group = list({id(group): group for group in groups}.values())
+        index = {id(group): i for i, group in enumerate(self._each_group)}
+        self._group_of = torch.tensor(
+            [index[id(group)] for group in groups], dtype=torch.int64, device="cpu"
+        )
+
+    def column(self, value: Tensor | float) -> Tensor:
+        """Return a number, or one for each parameter, as float64 ``[parameters]``."""
+        return self._sent(value).expand(self.steps.shape)
+
+    def number(self, name: str) -> Tensor:
+        """Return a hyperparameter of each parameter's group; ``beta1`` … are those of ``betas``.
+
+        A flag is 1 or 0; what is missing or no number is NaN.
+        """
+        return self.by_group(lambda group: hyperparameter(group, name))
+
+    def flag(self, name: str) -> Tensor:
+        """Return whether each parameter's group has a flag set: bool ``[parameters]``."""
+        return self.by_group(lambda group: float(bool(group.get(name)))) > 0
+
+    def by_group(self, number: Callable[[GroupSettings], float]) -> Tensor:
+        """Return a number that each parameter's group gives: float64 ``[parameters]``."""
+        return self._column([number(group) for group in self._each_group], self._group_of)
+
+    def state_number(self, key: str) -> Tensor:
+        """Return one of :attr:`ParameterState.numbers`; NaN for a parameter without it."""
+        nan = float("nan")
+        numbers = [nan if s is None else s.numbers.get(key, nan) for s in self.states]
+        if not any(
+            isinstance(number, Tensor) and number.device.type != "cpu" for number in numbers
+        ):
+            return self._column([float(number) for number in numbers])
+        return torch.stack([self._sent(number).reshape(()) for number in numbers])
+
+    def gradient_sign(self) -> Tensor:
+        """Return -1 for the parameters that the flag ``maximize`` is set for, else 1."""
+        return 1 - 2 * self.flag("maximize").double()
+
+    def bias_correction(self, beta: Tensor, steps: Tensor | None = None) -> Tensor:
+        """Return ``1 - beta^t``; 1 for a parameter that has taken no step."""
+        steps = self.steps if steps is None else steps
+        return torch.where(steps > 0, 1 - beta**steps, 1.0)
+
+    def _column(self, numbers: Sequence[float], chosen: Tensor | None = None) -> Tensor:
+        column = torch.tensor(numbers, dtype=torch.float64, device="cpu")
+        return on_device(column if chosen is None else column[chosen], self.steps.device)
+
+    def _sent(self, number: Tensor | float) -> Tensor:
+        """Return a number, or several, where the steps are, without waiting for CUDA."""
+        device = self.steps.device
+        if isinstance(number, Tensor):
+            return on_device(number, device).to(torch.float64)
+        return torch.full((), number, dtype=torch.float64, device=device)

@@ -1,0 +1,47 @@
+"""In what order the elements of a tensor lie in memory."""
+
+from __future__ import annotations
+
+import itertools
+import operator
+from collections.abc import Sequence
+
+from torch import Tensor
+
+
+def has_no_gaps(tensor: Tensor) -> bool:
+    """Whether a tensor's elements lie side by side in memory, in whatever order."""
+    if tensor.is_contiguous():
+        return True
+    dense = 1
+    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
+        if size != 1:
+            if stride != dense:
+                return False
+            dense *= size
+    return True
+
+
+def flat_view(tensor: Tensor) -> Tensor | None:
+    """Return all elements of a tensor in the order of memory, 1-D, or None if that has gaps."""
+    if tensor.is_contiguous():
+        return tensor.view(-1)
+    return tensor.as_strided((tensor.numel(),), (1,)) if has_no_gaps(tensor) else None
+
+
+def memory_order(parameter: Tensor) -> tuple[int, ...] | None:
+    """Return the strides of a parameter whose memory has no gaps; None for any other."""
+    return parameter.stride() if has_no_gaps(parameter) else None
+
+
+def contiguous_strides(shape: Sequence[int]) -> tuple[int, ...]:
+    """Return the strides of a tensor whose elements lie in the order of their indices."""
+    following = itertools.accumulate(
+        (max(1, n) for n in reversed(shape[1:])), operator.mul, initial=1
+    )
+    return tuple(following)[::-1][: len(shape)]
+
+
+def have_same_order(stride: Sequence[int], other: Sequence[int], shape: Sequence[int]) -> bool:
+    """Whether tensors of some strides lie in the same order; how many elements there are tells."""
+    return all(a == b for a, b, size in zip(stride, other, shape, strict=True) if size != 1)

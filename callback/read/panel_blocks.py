@@ -1,0 +1,132 @@
+"""The rows of a panel cut into blocks, and what lies in each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from .rows import BLOCK_ROWS, LINE, ROW, Block, Part, Piece
+from .sampling import elements_of
+
+
+class RowLayout:
+    """Which element of which parameter is where in the rows.
+
+    Attributes:
+        elements: See :class:`.panel.Panel`. Likewise the next four.
+        elements_read: See there.
+        first_rows: See there.
+        row_elements: See there.
+        row_parameter: See there.
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        lines: Sequence[Tensor | None],
+        parts: Mapping[int, Part],
+        device: torch.device,
+    ) -> None:
+        """Give each parameter its rows.
+
+        Args:
+            sizes: Number of elements of each parameter.
+            lines: What is read of it; None for all.
+            parts: See :class:`.panel.Panel`.
+            device: Of the parameters.
+        """
+        self._lines = lines
+        self._parts = parts
+        self._device = device
+        read = [
+            n if chosen is None else elements_of(chosen, n)
+            for n, chosen in zip(sizes, lines, strict=True)
+        ]
+        for i, part in parts.items():
+            read[i] = len(part.elements)
+        rows = [parts[i].rows if i in parts else max(1, -(-k // ROW)) for i, k in enumerate(read)]
+        self.elements = np.array(sizes, np.int64)
+        self.elements_read = np.array(read, np.int64)
+        self.first_rows = np.concatenate([[0], np.cumsum(rows)[:-1]]).astype(np.int64)
+        self.row_parameter = np.repeat(np.arange(len(rows)), rows)
+        row_in_parameter = np.arange(sum(rows)) - self.first_rows[self.row_parameter]
+        left = self.elements_read[self.row_parameter] - row_in_parameter * ROW
+        self.row_elements: npt.NDArray[np.int64] = np.clip(left, 0, ROW)
+        for i, part in parts.items():
+            first = self.first_rows[i]
+            self.row_elements[first : first + part.rows] = np.bincount(
+                part.positions // ROW, minlength=part.rows
+            )
+
+    def blocks(self) -> list[Block]:
+        """Return the rows, cut up."""
+        blocks = []
+        for first_row in range(0, len(self.row_parameter), BLOCK_ROWS):
+            owners = self.row_parameter[first_row : first_row + BLOCK_ROWS]
+            first, last = int(owners[0]), int(owners[-1])
+            pieces: list[Piece] = []
+            for parameter in range(first, last + 1):
+                pieces += self._pieces(parameter, self._lines[parameter], first_row, len(owners))
+            whole = [piece for piece in pieces if piece.start is None]
+            parts = [piece for piece in pieces if piece.start is not None]
+            elements = self.row_elements[first_row : first_row + BLOCK_ROWS]
+            padded_rows = torch.from_numpy(np.flatnonzero(elements < ROW)).to(self._device)
+            blocks.append(
+                Block(
+                    first_row,
+                    len(owners),
+                    first,
+                    last + 1 - first,
+                    owners - first,
+                    whole,
+                    parts,
+                    padded_rows,
+                )
+            )
+        return blocks
+
+    def _pieces(
+        self, parameter: int, lines: Tensor | None, first_row: int, rows: int
+    ) -> list[Piece]:
+        """What of one parameter lies in a block."""
+        offset = (int(self.first_rows[parameter]) - first_row) * ROW
+        read = int(self.elements_read[parameter])
+        # The parameter's elements [low, high) of those that are read lie in this block.
+        low, high = max(0, -offset), min(read, rows * ROW - offset)
+        if parameter in self._parts:
+            return self._scattered(parameter, offset, rows)
+        if high <= low:
+            return []
+        at = offset + low
+        if lines is None:
+            whole = high - low == read
+            return [Piece(parameter, at, high - low, None if whole else low)]
+        n = int(self.elements[parameter])
+        chosen = lines[low // LINE : -(-high // LINE)]
+        pieces = []
+        full = chosen[chosen < n // LINE]
+        if len(full):
+            pieces.append(Piece(parameter, at, len(full) * LINE, 0, True, full.to(self._device)))
+        if len(full) < len(chosen):  # the last line of the tensor is a short one
+            pieces.append(Piece(parameter, at + len(full) * LINE, n % LINE, n - n % LINE, True))
+        return pieces
+
+    def _scattered(self, parameter: int, offset: int, rows: int) -> list[Piece]:
+        """What of a part lies in a block; nothing, too, so that all of its tensor is gone through.
+
+        Args:
+            parameter: Its index.
+            offset: Of its first row from that of the block, in elements.
+            rows: Of the block.
+        """
+        part = self._parts[parameter]
+        at = part.positions + offset
+        here = (at >= 0) & (at < rows * ROW)
+        elements, positions = (
+            torch.from_numpy(indices[here]).to(self._device) for indices in (part.elements, at)
+        )
+        return [Piece(parameter, 0, len(positions), 0, True, elements, positions)]

@@ -1,0 +1,48 @@
+"""Which elements of a large parameter are read: lines, one drawn in each of equal strata."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from .rows import LINE
+
+_SEED = 0x5EED
+
+
+def chosen_elements(elements: int, most: int | None) -> npt.NDArray[np.int64] | None:
+    """Return the indices of the elements to read of a parameter, ascending; None for all.
+
+    Args:
+        elements: Of the parameter.
+        most: Largest number of elements to read; None for all.
+    """
+    lines = choose_lines(elements, most)
+    if lines is None:
+        return None
+    indices = (lines[:, None] * LINE + torch.arange(LINE, device="cpu")).flatten()
+    return indices[indices < elements].numpy()
+
+
+def choose_lines(elements: int, most: int | None) -> Tensor | None:
+    """Return the indices of the lines to read, ascending; None for all elements."""
+    if most is None or elements <= most:
+        return None
+    lines = -(-elements // LINE)
+    wanted = max(1, most // LINE)
+    # A generator of its own: training must see the same random numbers with and without us.
+    generator = torch.Generator("cpu").manual_seed(_SEED)
+    jitter = torch.rand(wanted, generator=generator, dtype=torch.float64, device="cpu")
+    order = torch.arange(wanted, device="cpu")
+    chosen = ((order + jitter) * (lines / wanted)).long()
+    # Where two neighbours drew the same line, the second takes the next one that is free.
+    chosen = torch.cummax(chosen - order, 0).values + order
+    return torch.minimum(chosen, lines - wanted + order)
+
+
+def elements_of(lines: Tensor, elements: int) -> int:
+    """Return how many elements some lines hold: the last line of a tensor may be a short one."""
+    short = bool(lines[-1] >= elements // LINE)
+    return len(lines) * LINE - (LINE - elements % LINE if short else 0)
