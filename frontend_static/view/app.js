@@ -1,11 +1,9 @@
 // @ts-check
 /** The whole tab: loads what is shown, lays it out, and listens to the keyboard. */
 import { runColor } from '../chart/colormap.js';
-import { colouringOf } from '../chart/overview_heatmap.js';
+import { colouringOf } from '../chart/heatmap_colours.js';
 import { axisValues, indexAtOrBefore, zoomedRange } from '../state/axis.js';
 import { checkedRuns, compileFilter, overviewRun, referenceRun, selectedParameter } from '../state/store.js';
-import { Overview, toggleAround, useRanks } from './overview.js';
-import { ParameterCard, statisticsOf } from './parameter_card.js';
 import {
   useAxis,
   useDiagnosis,
@@ -14,10 +12,14 @@ import {
   useStarts,
   useStrips,
   useZoomedOverview,
-} from './run_data.js';
-import { Sidebar } from './sidebar.js';
+} from './hooks/run_data.js';
+import { Overview } from './overview/card.js';
+import { toggleAround } from './overview/module_tree.js';
+import { useRanks } from './overview/ranks.js';
+import { buildTree, modulesAround, modulesOpenAtFirst, rankedRows } from './overview/tree_rows.js';
+import { ParameterCard, statisticsOf } from './parameter/parameter_card.js';
+import { Sidebar } from './run/sidebar.js';
 import { Toolbar } from './toolbar.js';
-import { buildTree, modulesAround, modulesOpenAtFirst, rankedRows } from './tree_rows.js';
 import { Banner, ErrorBanner, html, Lazy, useEffect, useLayoutEffect, useMemo, useRef, useStore } from './ui.js';
 
 /**
@@ -183,7 +185,7 @@ function Loaded({ app, state, summary, run }) {
           ${
             view &&
             state.optimizer &&
-            html`<${Lazy} load=${() => import('./optimizer_card.js')} name="OptimizerCard" ...${cards} onSelect=${app.actions.selectTensor} />`
+            html`<${Lazy} load=${() => import('./run/optimizer_card.js')} name="OptimizerCard" ...${cards} onSelect=${app.actions.selectTensor} />`
           }
           ${
             view &&
@@ -285,7 +287,7 @@ function _metricOf(state, run) {
   );
 }
 
-/** A filter is there to see what matches. @param {State} state @param {import('./tree_rows.js').Module} tree */
+/** A filter is there to see what matches. @param {State} state @param {import('./overview/tree_rows.js').Module} tree */
 function _openAtFirst(state, tree) {
   return modulesOpenAtFirst(tree, state.filter ? 200 : undefined);
 }

@@ -1,11 +1,11 @@
 // @ts-check
 /** The learning-rate compass: how far the learning rate is from the best one, for the run and each block. */
-import { formatInteger, formatNumber } from '../chart/format.js';
-import { html, icon, useState } from './ui.js';
+import { formatInteger, formatNumber } from '../../chart/format.js';
+import { html, icon, useState } from '../ui.js';
 
 /**
- * @typedef {import('../types.d.ts').Needle} Needle
- * @typedef {import('../types.d.ts').CompassCalibration} CompassCalibration
+ * @typedef {import('../../types.d.ts').Needle} Needle
+ * @typedef {import('../../types.d.ts').CompassCalibration} CompassCalibration
  *
  * A learning rate over the best one, from the lowest to the highest that was calibrated.
  * @typedef {object} Scale
@@ -23,7 +23,7 @@ const GAIN =
   'The gain ratio is how much of what the gradient promised a step has kept, on its own batch: it sees both sides.';
 const [WIDTH, HEIGHT] = [100, 24];
 
-/** @param {{compass: import('../types.d.ts').Compass}} props */
+/** @param {{compass: import('../../types.d.ts').Compass}} props */
 export function Compass({ compass }) {
   const [open, setOpen] = useState(false);
   const scale = scaleOf(compass.calibration);

@@ -1,32 +1,26 @@
 // @ts-check
 /** One histogram panel: a quantity of the parameter over time, or at one step. */
-import { drawBands } from '../chart/bands.js';
-import { drawDensity } from '../chart/density.js';
-import { formatInteger } from '../chart/format.js';
-import { sharedScale } from '../chart/histogram.js';
-import { drawRidgeline } from '../chart/ridgeline.js';
-import { drawSingleHistogram } from '../chart/single_histogram.js';
-import { axisValues, indexAtOrBefore, nearestIndex } from '../state/axis.js';
-import { panelKind } from '../state/store.js';
+import { drawBands } from '../../chart/bands.js';
+import { drawDensity } from '../../chart/density.js';
+import { formatInteger } from '../../chart/format.js';
+import { sharedScale } from '../../chart/histogram.js';
+import { drawRidgeline } from '../../chart/ridgeline.js';
+import { drawSingleHistogram } from '../../chart/single_histogram.js';
+import { axisValues, indexAtOrBefore, nearestIndex } from '../../state/axis.js';
+import { panelKind } from '../../state/store.js';
+import { StepLine, useAxisPointer, useDrawing } from '../hooks/plot.js';
+import { html, Lazy, SaveMenu, useMemo, useRef, useState } from '../ui.js';
 import { sameArea } from './line_panel.js';
-import { StepLine, useAxisPointer, useDrawing } from './plot.js';
-import { html, Lazy, SaveMenu, useMemo, useRef, useState } from './ui.js';
 
 /**
- * @typedef {import('./ui.js').App} App
- * @typedef {import('../types.d.ts').PlotArea} PlotArea
- * @typedef {import('../types.d.ts').HistogramSeries} HistogramSeries
- * @typedef {import('../state/store.js').PanelKind} PanelKind
+ * @typedef {import('../ui.js').App} App
+ * @typedef {import('../../types.d.ts').PlotArea} PlotArea
+ * @typedef {import('../../types.d.ts').HistogramSeries} HistogramSeries
+ * @typedef {import('../../types.d.ts').HistogramRun} HistogramRun
+ * @typedef {import('../../state/store.js').PanelKind} PanelKind
  * @typedef {ReturnType<typeof drawRidgeline>} Ridgeline
- * @typedef {import('../chart/scales.js').Scale} Scale
+ * @typedef {import('../../chart/scales.js').Scale} Scale
  * @typedef {{value: number, label: string}} Mark
- *
- * @typedef {object} HistogramRun
- * @property {import('../types.d.ts').RunInfo} run
- * @property {string} color
- * @property {number} start wall time of the run's first step
- * @property {HistogramSeries | null} histogram
- * @property {string | null} absence why there is none, where that is known
  */
 
 /** @type {{kind: PanelKind, label: string, note: string, path: string}[]} */
@@ -59,10 +53,10 @@ const BANDS = KINDS[2];
  * @param {object} props
  * @param {App} props.app
  * @param {number} props.index of the panel
- * @param {import('../state/store.js').Panel} props.panel
- * @param {import('../state/store.js').State} props.state
- * @param {import('./overview.js').View} props.view
- * @param {import('../types.d.ts').ParameterInfo} props.parameter
+ * @param {import('../../state/store.js').Panel} props.panel
+ * @param {import('../../state/store.js').State} props.state
+ * @param {import('../../chart/heatmap_values.js').View} props.view
+ * @param {import('../../types.d.ts').ParameterInfo} props.parameter
  * @param {string[]} props.quantities to choose from
  * @param {HistogramRun[]} props.runs the overview's first
  * @param {number | null} props.epsilon of the parameter's group
@@ -77,7 +71,7 @@ export function HistogramPanel(props) {
   );
   const mark = scale && epsilonMark(panel.quantity, epsilon, scale);
   const kind = KINDS.find((candidate) => candidate.kind === panelKind(panel, state)) ?? KINDS[0];
-  const change = (/** @type {Partial<import('../state/store.js').Panel>} */ patch) =>
+  const change = (/** @type {Partial<import('../../state/store.js').Panel>} */ patch) =>
     app.actions.changePanel(index, patch);
   const sampled = parameter.elements_read < parameter.elements;
   const single = histogram && kind.kind === 'single' ? indexAtOrBefore(histogram.step, view.step) : -1;
@@ -121,9 +115,9 @@ export function HistogramPanel(props) {
           label=${`Save the histograms of ${panel.quantity}`}
           name=${`${parameter.name} ${panel.quantity}`}
           figure=${async () => {
-            const { histogramFigure } = await import('../data/figures.js');
+            const { histogramFigure } = await import('../../save/figures.js');
             const pictured = kind.kind === 'table' ? BANDS : kind; // a table has no picture
-            const draw = (/** @type {HistogramRun} */ entry) => (/** @type {import('../chart/frame.js').Surface} */ surface) =>
+            const draw = (/** @type {HistogramRun} */ entry) => (/** @type {import('../../chart/frame.js').Surface} */ surface) =>
               void (
                 entry.histogram &&
                 drawHistogram(surface, pictured.kind, { ...entry, histogram: entry.histogram, view, scale, mark })
@@ -131,7 +125,7 @@ export function HistogramPanel(props) {
             const shown = runs.filter((entry) => entry.histogram);
             return histogramFigure({ runs: shown, parameter, quantity: panel.quantity, kind: pictured.label, draw });
           }}
-          table=${async () => (await import('../data/tables.js')).histogramTable(runs)}
+          table=${async () => (await import('../../save/tables.js')).histogramTable(runs)}
         />`
       }
     </h3>
@@ -142,7 +136,7 @@ export function HistogramPanel(props) {
           ${
             entry.histogram && scale
               ? kind.kind === 'table'
-                ? html`<${Lazy} load=${() => import('./picture_tables.js')} name="HistogramTable" app=${app} histogram=${entry.histogram} step=${view.step} />`
+                ? html`<${Lazy} load=${() => import('./histogram_table.js')} name="HistogramTable" app=${app} histogram=${entry.histogram} step=${view.step} />`
                 : html`<${HistogramPlot}
                 key=${kind.kind}
                 app=${app}
@@ -167,8 +161,8 @@ export function HistogramPanel(props) {
  * @param {object} props
  * @param {App} props.app
  * @param {typeof KINDS[0]} props.kind
- * @param {import('../state/store.js').State} props.state
- * @param {import('./overview.js').View} props.view
+ * @param {import('../../state/store.js').State} props.state
+ * @param {import('../../chart/heatmap_values.js').View} props.view
  * @param {HistogramRun} props.entry
  * @param {HistogramSeries} props.histogram of it
  * @param {Scale} props.scale
@@ -230,10 +224,10 @@ function HistogramPlot({ app, kind, state, view, entry, histogram, scale, mark, 
 }
 
 /**
- * @param {import('../chart/frame.js').Surface} surface
+ * @param {import('../../chart/frame.js').Surface} surface
  * @param {PanelKind} kind
  * @param {object} chart
- * @param {import('./overview.js').View} chart.view
+ * @param {import('../../chart/heatmap_values.js').View} chart.view
  * @param {HistogramSeries} chart.histogram
  * @param {string} chart.color
  * @param {number} chart.start wall time of the run's first step

@@ -1,22 +1,22 @@
 // @ts-check
 /** A parameter: how runs compare, the numbers at the step, its distributions. One card for each. */
-import { formatInteger, formatPercent } from '../chart/format.js';
-import { checkedRuns, referenceRun } from '../state/store.js';
+import { formatInteger, formatPercent } from '../../chart/format.js';
+import { checkedRuns, referenceRun } from '../../state/store.js';
+import { seriesOfRuns, useParameterData } from '../hooks/run_data.js';
+import { describeOptions, hyperparameterAt, hyperparametersAt } from '../run/sidebar.js';
+import { ErrorBanner, html, icon } from '../ui.js';
 import { HistogramPanel } from './histogram_panel.js';
 import { LinePanel } from './line_panel.js';
-import { seriesOfRuns, useParameterData } from './run_data.js';
-import { describeOptions, hyperparameterAt, hyperparametersAt } from './sidebar.js';
 import { StepTable, undefinedStatistics } from './step_table.js';
-import { ErrorBanner, html, icon } from './ui.js';
 
 /**
- * @typedef {import('./ui.js').App} App
- * @typedef {import('./overview.js').View} View
- * @typedef {import('../state/store.js').State} State
- * @typedef {import('../types.d.ts').ParameterInfo} ParameterInfo
- * @typedef {import('../types.d.ts').StatisticInfo} StatisticInfo
- * @typedef {import('../types.d.ts').Histograms} Histograms
- * @typedef {import('../types.d.ts').Hyperparameters} Hyperparameters
+ * @typedef {import('../ui.js').App} App
+ * @typedef {import('../../chart/heatmap_values.js').View} View
+ * @typedef {import('../../state/store.js').State} State
+ * @typedef {import('../../types.d.ts').ParameterInfo} ParameterInfo
+ * @typedef {import('../../types.d.ts').StatisticInfo} StatisticInfo
+ * @typedef {import('../../types.d.ts').Histograms} Histograms
+ * @typedef {import('../../types.d.ts').Hyperparameters} Hyperparameters
  */
 
 const OPTIONS_SHOWN = ['amsgrad', 'maximize', 'nesterov', 'centered'];
@@ -26,7 +26,7 @@ const OPTIONS_SHOWN = ['amsgrad', 'maximize', 'nesterov', 'centered'];
  * @param {App} props.app
  * @param {State} props.state
  * @param {View} props.view
- * @param {import('../types.d.ts').Summary} props.summary
+ * @param {import('../../types.d.ts').Summary} props.summary
  * @param {ParameterInfo} props.parameter
  * @param {Map<string, number>} props.starts wall times of the runs' first steps
  * @param {Hyperparameters | null} props.hyperparameters
@@ -141,7 +141,7 @@ export function ParameterCard(props) {
 /**
  * The statistics that some of the runs have, in the order of the summary.
  * @param {State} state
- * @param {import('../types.d.ts').RunInfo[]} runs
+ * @param {import('../../types.d.ts').RunInfo[]} runs
  * @returns {StatisticInfo[]}
  */
 export function statisticsOf(state, runs) {
@@ -160,7 +160,7 @@ function Breadcrumb({ name }) {
   </h2>`;
 }
 
-/** @param {{group: import('../types.d.ts').GroupInfo, index: number, hyperparameters: Hyperparameters | null, step: number}} props */
+/** @param {{group: import('../../types.d.ts').GroupInfo, index: number, hyperparameters: Hyperparameters | null, step: number}} props */
 function GroupChip({ group, index, hyperparameters, step }) {
   const at = hyperparametersAt(hyperparameters, index, step);
   const betas = [at.beta1, at.beta2].filter((text) => text !== '—').join(', ');
@@ -184,7 +184,7 @@ function Smoothing({ app, value }) {
 }
 
 /**
- * @param {import('../types.d.ts').RunInfo} run
+ * @param {import('../../types.d.ts').RunInfo} run
  * @param {string} parameter
  * @param {string} quantity
  * @param {Histograms[] | null} answers
@@ -196,10 +196,10 @@ function _histogramOf(run, parameter, quantity, answers) {
 }
 
 /**
- * @param {import('../types.d.ts').RunInfo} run
+ * @param {import('../../types.d.ts').RunInfo} run
  * @param {string} parameter
  * @param {string} quantity
- * @param {import('./ui.js').Answer<Histograms[]>} histograms
+ * @param {import('../ui.js').Answer<Histograms[]>} histograms
  * @returns {string | null}
  */
 function _absence(run, parameter, quantity, histograms) {

@@ -1,12 +1,12 @@
 // @ts-check
 /** What charts need from the page: redrawing on a change of data or size, the step line, tooltips, the mouse. */
-import { shiftedRange, zoomedRange } from '../state/axis.js';
-import { html, useEffect, useLayoutEffect, useRef, useState } from './ui.js';
+import { shiftedRange, zoomedRange } from '../../state/axis.js';
+import { html, useEffect, useLayoutEffect, useRef, useState } from '../ui.js';
 
 /**
- * @typedef {import('../types.d.ts').PlotArea} PlotArea
- * @typedef {import('../types.d.ts').Range} Range
- * @typedef {import('../state/store.js').Cursor} Cursor
+ * @typedef {import('../../types.d.ts').PlotArea} PlotArea
+ * @typedef {import('../../types.d.ts').Range} Range
+ * @typedef {import('../../state/store.js').Cursor} Cursor
  */
 
 /**

@@ -4,15 +4,16 @@ import { drawContextStrip } from '../chart/context_strip.js';
 import { cssColor, drawStepAxis, FONT, prepareCanvas } from '../chart/frame.js';
 import { formatInteger } from '../chart/format.js';
 import { drawLineChart } from '../chart/line_chart.js';
-import { drawOverview } from '../chart/overview_heatmap.js';
-import { drawColourScale, jumpNotes } from '../view/overview.js';
+import { drawOverview } from '../chart/heatmap.js';
+import { drawColourScale } from '../chart/heatmap_colours.js';
+import { jumpNotes } from '../chart/jump_marks.js';
 import { HEAD } from './figure.js';
 
 /**
  * @typedef {import('./figure.js').Figure} Figure
  * @typedef {import('./figure.js').Surface} Surface
- * @typedef {import('../view/overview.js').View} View
- * @typedef {import('../view/histogram_panel.js').HistogramRun} HistogramRun
+ * @typedef {import('../chart/heatmap_values.js').View} View
+ * @typedef {import('../types.d.ts').HistogramRun} HistogramRun
  * @typedef {import('../types.d.ts').TreeRow} TreeRow
  */
 
@@ -87,9 +88,9 @@ export function histogramFigure({ runs, parameter, quantity, kind, draw }) {
  * @param {object} overview
  * @param {View} overview.view
  * @param {TreeRow[]} overview.rows all of them, not only those in sight
- * @param {import('../view/overview.js').Strip[]} overview.strips
+ * @param {import('../chart/context_strip.js').Strip[]} overview.strips
  * @param {ReadonlySet<number>} overview.undefinedFor
- * @param {import('../chart/overview_heatmap.js').Mark[]} overview.marks
+ * @param {import('../chart/heatmap_marks.js').Mark[]} overview.marks
  * @param {import('../state/store.js').Crowded} overview.crowded
  * @returns {Figure}
  */

@@ -1,17 +1,17 @@
 // @ts-check
 /** The left column: which runs are shown, what was found in them, and what the optimizer does. */
-import { runColor } from '../chart/colormap.js';
-import { formatInteger, formatNumber } from '../chart/format.js';
-import { indexAtOrBefore } from '../state/axis.js';
-import { checkedRuns, compileFilter } from '../state/store.js';
-import { FilterBox } from './toolbar.js';
-import { html, icon, Lazy, useEffect, useRef } from './ui.js';
+import { runColor } from '../../chart/colormap.js';
+import { formatInteger, formatNumber } from '../../chart/format.js';
+import { indexAtOrBefore } from '../../state/axis.js';
+import { checkedRuns, compileFilter } from '../../state/store.js';
+import { FilterBox } from '../toolbar.js';
+import { html, icon, Lazy, useEffect, useRef } from '../ui.js';
 
 /**
- * @typedef {import('./ui.js').App} App
- * @typedef {import('../state/store.js').State} State
- * @typedef {import('../types.d.ts').RunInfo} RunInfo
- * @typedef {import('../types.d.ts').Hyperparameters} Hyperparameters
+ * @typedef {import('../ui.js').App} App
+ * @typedef {import('../../state/store.js').State} State
+ * @typedef {import('../../types.d.ts').RunInfo} RunInfo
+ * @typedef {import('../../types.d.ts').Hyperparameters} Hyperparameters
  */
 
 /**
@@ -21,9 +21,9 @@ import { html, icon, Lazy, useEffect, useRef } from './ui.js';
  * @param {RunInfo | null} props.run the overview's
  * @param {Hyperparameters | null} props.hyperparameters of that run
  * @param {number | null} props.step at the cursor
- * @param {import('../types.d.ts').Finding[]} props.findings
- * @param {import('../types.d.ts').Diagnosis['not_evaluated']} props.skipped
- * @param {import('../types.d.ts').Compass | null} props.compass
+ * @param {import('../../types.d.ts').Finding[]} props.findings
+ * @param {import('../../types.d.ts').Diagnosis['not_evaluated']} props.skipped
+ * @param {import('../../types.d.ts').Compass | null} props.compass
  */
 export function Sidebar({ app, state, run, hyperparameters, step, findings, skipped, compass }) {
   return html`<aside class="side" aria-label="Runs and optimizer">

@@ -1,18 +1,18 @@
 // @ts-check
 /** What the tab shows of the runs: answers of the server put onto the shared axis, as hooks. */
-import { runColor, runDash } from '../chart/colormap.js';
-import { GRADIENT_STATISTIC, jumpsOf, withStepsBetween } from '../chart/gradient_jumps.js';
-import { runRevision } from '../data/api.js';
-import { axisValueOfStep, axisValues, clampRange, stepsWithin, wholeRange } from '../state/axis.js';
-import { now, useAnswer, useEffect, useMemo, useState } from './ui.js';
+import { runColor, runDash } from '../../chart/colormap.js';
+import { GRADIENT_STATISTIC, jumpsOf, withStepsBetween } from '../../chart/gradient_jumps.js';
+import { runRevision } from '../../data/api.js';
+import { axisValueOfStep, axisValues, clampRange, stepsWithin, wholeRange } from '../../state/axis.js';
+import { now, useAnswer, useEffect, useMemo, useState } from '../ui.js';
 
 /**
- * @typedef {import('./ui.js').App} AppContext
- * @typedef {import('../state/store.js').State} State
- * @typedef {import('../types.d.ts').RunInfo} RunInfo
- * @typedef {import('../types.d.ts').Summary} Summary
- * @typedef {import('../types.d.ts').StepRows} StepRows
- * @typedef {import('../types.d.ts').Overview} Overview
+ * @typedef {import('../ui.js').App} AppContext
+ * @typedef {import('../../state/store.js').State} State
+ * @typedef {import('../../types.d.ts').RunInfo} RunInfo
+ * @typedef {import('../../types.d.ts').Summary} Summary
+ * @typedef {import('../../types.d.ts').StepRows} StepRows
+ * @typedef {import('../../types.d.ts').Overview} Overview
  *
  * The shared axis, as the overview's run defines it.
  * @typedef {NonNullable<ReturnType<typeof useAxis>>} Axis
@@ -100,10 +100,10 @@ export function useParameterData({ api }, state, summary, run, runs, name) {
 /**
  * What the norms of single steps add to the heat map, if they are about its run: steps between the
  * records where it shows gradients, and where which gradient jumped.
- * @param {import('../types.d.ts').GradientNorms | null} norms
+ * @param {import('../../types.d.ts').GradientNorms | null} norms
  * @param {RunInfo} run
  * @param {Overview | null} overview
- * @returns {{shown: Overview | null, jumps: import('../chart/gradient_jumps.js').Jump[]}}
+ * @returns {{shown: Overview | null, jumps: import('../../chart/gradient_jumps.js').Jump[]}}
  */
 export function useJumps(norms, run, overview) {
   const ours = norms?.run === run.run && norms.parameters === run.parameters.length ? norms : null;
@@ -113,10 +113,10 @@ export function useJumps(norms, run, overview) {
   return { shown, jumps };
 }
 
-/** @type {import('../chart/gradient_jumps.js').Jump[]} */
+/** @type {import('../../chart/gradient_jumps.js').Jump[]} */
 const NO_JUMPS = [];
 
-/** @type {import('../types.d.ts').Diagnosis} */
+/** @type {import('../../types.d.ts').Diagnosis} */
 const NO_DIAGNOSIS = { findings: [], compass: null, not_evaluated: null, recording: '' };
 
 /**
@@ -158,10 +158,10 @@ export function useStarts({ api }, state, summary, runs, shown, steps) {
 /**
  * The checked runs' series of one parameter on the shared axis.
  * @param {State} state @param {Summary} summary @param {RunInfo[]} runs @param {string} name
- * @param {(import('../types.d.ts').Series | null)[] | null} series
- * @param {import('../types.d.ts').GradientNorms[] | null} norms
+ * @param {(import('../../types.d.ts').Series | null)[] | null} series
+ * @param {import('../../types.d.ts').GradientNorms[] | null} norms
  * @param {Map<string, number>} starts
- * @returns {import('./step_table.js').RunSeries[]}
+ * @returns {import('../../types.d.ts').RunSeries[]}
  */
 export function seriesOfRuns(state, summary, runs, name, series, norms, starts) {
   return runs.map((info) => {
@@ -187,7 +187,7 @@ export function seriesOfRuns(state, summary, runs, name, series, norms, starts) 
 /**
  * Where the run's columns lie on the axis, what is visible, and where the cursor is pinned.
  * @param {State} state @param {RunInfo} run @param {RunInfo[]} runs
- * @param {import('../types.d.ts').Overview | null} overview of the whole run
+ * @param {import('../../types.d.ts').Overview | null} overview of the whole run
  * @param {Map<string, number>} starts
  * @param {StepRows | null} rows of the overview's run
  */
@@ -286,7 +286,7 @@ export function useStrips({ api }, state, summary, run, steps, start) {
     api.scalar(chosen?.run ?? '', tag ?? '', revision, signal),
   );
   const shown = useMemo(() => {
-    /** @type {import('./overview.js').Strip[]} */
+    /** @type {import('../../chart/context_strip.js').Strip[]} */
     const strips = [];
     const mine = steps?.run === run.run ? steps : null;
     const times = mine?.columns.wall_time ?? NO_VALUES;
@@ -332,4 +332,3 @@ function stripChoices(run) {
 export function revisionOf(state, summary, run) {
   return `${runRevision(summary, run, now())} ${state.attempt}`;
 }
-

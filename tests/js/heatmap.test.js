@@ -1,22 +1,20 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 
+import { columnAtX, deviceStripes } from '../../frontend_static/chart/heatmap.js';
+import { colouringOf } from '../../frontend_static/chart/heatmap_colours.js';
+import { labelsOfMarks, marksOfRows } from '../../frontend_static/chart/heatmap_marks.js';
 import {
-  colouringOf,
-  columnAtX,
-  deviceStripes,
-  labelsOfMarks,
-  marksOfRows,
   meanSeverities,
   severitiesOf,
   severityTable,
   worstSeverities,
-} from '../../frontend_static/chart/overview_heatmap.js';
+} from '../../frontend_static/chart/heatmap_severity.js';
 import { cellsOfPixels } from '../../frontend_static/chart/scales.js';
 import { randomNumbers } from './random.js';
 
 /** @typedef {import('../../frontend_static/types.d.ts').Overview} Overview */
-/** @typedef {import('../../frontend_static/chart/overview_heatmap.js').Kind} Kind */
+/** @typedef {import('../../frontend_static/chart/worst.js').Kind} Kind */
 
 /** @param {number[][]} rows @param {Partial<Overview>} [more] */
 const overviewOf = (rows, more = {}) => ({

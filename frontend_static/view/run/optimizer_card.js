@@ -1,18 +1,18 @@
 // @ts-check
 /** The optimizer over time: the hyperparameters of every group, and which parameters are where. */
-import { formatInteger } from '../chart/format.js';
-import { RUN_COLORS, runDash } from '../chart/colormap.js';
-import { drawLineChart } from '../chart/line_chart.js';
-import { axisValues, indexAtOrBefore, nearestIndex } from '../state/axis.js';
-import { Canvas, StepLine, useAxisPointer } from './plot.js';
+import { RUN_COLORS, runDash } from '../../chart/colormap.js';
+import { formatInteger } from '../../chart/format.js';
+import { drawLineChart } from '../../chart/line_chart.js';
+import { axisValues, indexAtOrBefore, nearestIndex } from '../../state/axis.js';
+import { Canvas, StepLine, useAxisPointer } from '../hooks/plot.js';
+import { html, icon, SaveMenu, useRef, useState } from '../ui.js';
 import { describeOptions, formatSetting } from './sidebar.js';
-import { html, icon, SaveMenu, useRef, useState } from './ui.js';
 
 /**
- * @typedef {import('./ui.js').App} App
- * @typedef {import('./overview.js').View} View
- * @typedef {import('../types.d.ts').Hyperparameters} Hyperparameters
- * @typedef {import('../types.d.ts').PlotArea} PlotArea
+ * @typedef {import('../ui.js').App} App
+ * @typedef {import('../../chart/heatmap_values.js').View} View
+ * @typedef {import('../../types.d.ts').Hyperparameters} Hyperparameters
+ * @typedef {import('../../types.d.ts').PlotArea} PlotArea
  *
  * @typedef {{column: string, groups: {group: number, values: Float64Array}[], constant: boolean}} Setting
  */
@@ -26,7 +26,7 @@ const NAMES = /** @type {Record<string, string>} */ ({
 });
 const MOST_NAMES = 500;
 
-/** @param {{app: App, state: import('../state/store.js').State, view: View, hyperparameters: Hyperparameters | null, onSelect: (name: string) => void}} props */
+/** @param {{app: App, state: import('../../state/store.js').State, view: View, hyperparameters: Hyperparameters | null, onSelect: (name: string) => void}} props */
 export function OptimizerCard({ app, state, view, hyperparameters, onSelect }) {
   const { run } = view;
   const settings = hyperparameters?.run === run.run ? settingsOf(hyperparameters) : [];
@@ -45,14 +45,14 @@ export function OptimizerCard({ app, state, view, hyperparameters, onSelect }) {
           label="Save the hyperparameters"
           name=${`${run.name} hyperparameters`}
           figure=${async () => {
-            const { lineFigure } = await import('../data/figures.js');
+            const { lineFigure } = await import('../../save/figures.js');
             return lineFigure({
               view,
               parameter: `Optimizer of ${run.name}`,
               charts: charts.map(({ setting, chart }) => ({ ...chart, title: _name(setting) })),
             });
           }}
-          table=${async () => (await import('../data/tables.js')).hyperparameterTable(run, hyperparameters)}
+          table=${async () => (await import('../../save/tables.js')).hyperparameterTable(run, hyperparameters)}
         />`
       }
       <button class="icon-button" aria-label="Close the optimizer" title="Close" onClick=${() => app.actions.showOptimizer(false)}>
@@ -145,7 +145,7 @@ function _color(group, { theme }) {
   return colors[group % colors.length];
 }
 
-/** @param {Setting} setting @param {View} view @param {Hyperparameters} hyperparameters @returns {import('../chart/line_chart.js').LineChart} */
+/** @param {Setting} setting @param {View} view @param {Hyperparameters} hyperparameters @returns {import('../../chart/line_chart.js').LineChart} */
 function _chartOf({ groups }, view, hyperparameters) {
   const x = axisValues(view.axis, hyperparameters.step, hyperparameters.wall_time, view.start);
   return {
@@ -163,7 +163,7 @@ function _chartOf({ groups }, view, hyperparameters) {
   };
 }
 
-/** @param {{app: App, view: View, setting: Setting, chart: import('../chart/line_chart.js').LineChart}} props */
+/** @param {{app: App, view: View, setting: Setting, chart: import('../../chart/line_chart.js').LineChart}} props */
 function SettingChart({ app, view, setting, chart }) {
   const box = useRef(/** @type {HTMLElement | null} */ (null));
   const [area, setArea] = useState(/** @type {PlotArea | null} */ (null));

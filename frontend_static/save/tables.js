@@ -6,7 +6,7 @@ import { GRADIENT_STATISTIC } from '../chart/gradient_jumps.js';
  * @typedef {import('../types.d.ts').HistogramSeries} HistogramSeries
  * @typedef {import('../types.d.ts').Hyperparameters} Hyperparameters
  * @typedef {import('../types.d.ts').TreeRow} TreeRow
- * @typedef {import('../view/overview.js').View} View
+ * @typedef {import('../chart/heatmap_values.js').View} View
  */
 
 /** @param {(string | number)[][]} rows the first is the header @returns {string} */
@@ -18,7 +18,7 @@ export function toCsv(rows) {
  * One line for each run and step, unsmoothed.
  * @param {object} lines
  * @param {string} lines.parameter
- * @param {import('../view/step_table.js').RunSeries[]} lines.runs
+ * @param {import('../types.d.ts').RunSeries[]} lines.runs
  * @param {import('../types.d.ts').StatisticInfo[]} lines.statistics
  */
 export function seriesTable({ parameter, runs, statistics }) {
@@ -41,7 +41,7 @@ export function seriesTable({ parameter, runs, statistics }) {
 
 /**
  * Steps between records, of which only the gradient is known.
- * @param {import('../view/step_table.js').RunSeries} run @param {string} parameter @param {string[]} names
+ * @param {import('../types.d.ts').RunSeries} run @param {string} parameter @param {string[]} names
  */
 function _rowsBetween({ run, series, between }, parameter, names) {
   if (!between) return [];
@@ -58,7 +58,7 @@ function _rowsBetween({ run, series, between }, parameter, names) {
     ]);
 }
 
-/** One line for each run, step and bin that holds anything. @param {import('../view/histogram_panel.js').HistogramRun[]} runs */
+/** One line for each run, step and bin that holds anything. @param {import('../types.d.ts').HistogramRun[]} runs */
 export function histogramTable(runs) {
   const rows = runs.flatMap(({ run, histogram }) => (histogram ? _binRows(run.name, histogram) : []));
   return toCsv([['run', 'quantity', 'step', 'from', 'to', 'count'], ...rows]);

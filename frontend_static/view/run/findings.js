@@ -1,18 +1,18 @@
 // @ts-check
 /** What the rules found in a run: severity, what, where, when, why and what to try. */
-import { formatInteger } from '../chart/format.js';
-import { hostAddress } from '../host/links.js';
-import { CopyButton, html, severityMark, useEffect, useRef } from './ui.js';
+import { formatInteger } from '../../chart/format.js';
+import { SEVERITIES } from '../../data/api.js';
+import { hostAddress } from '../../host/links.js';
+import { CopyButton, html, severityMark, useEffect, useRef } from '../ui.js';
 
 /**
- * @typedef {import('./ui.js').App} App
- * @typedef {import('../types.d.ts').Finding} Finding
+ * @typedef {import('../ui.js').App} App
+ * @typedef {import('../../types.d.ts').Finding} Finding
  */
 
-const SEVERITIES = /** @type {const} */ (['error', 'warning', 'info']);
 const MOST_NAMES = 6;
 
-/** @param {{app: App, state: import('../state/store.js').State, run: import('../types.d.ts').RunInfo, findings: Finding[]}} props */
+/** @param {{app: App, state: import('../../state/store.js').State, run: import('../../types.d.ts').RunInfo, findings: Finding[]}} props */
 export function Findings({ app, state, run, findings }) {
   const list = useRef(/** @type {HTMLElement | null} */ (null));
   useEffect(() => {

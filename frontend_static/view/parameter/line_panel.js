@@ -1,23 +1,25 @@
 // @ts-check
 /** The parameter's statistics over time: a chart for each chosen one, a line for each checked run. */
-import { formatAxis, formatInteger } from '../chart/format.js';
-import { burstsOf, GRADIENT_STATISTIC, jumpsOf, jumpSteps } from '../chart/gradient_jumps.js';
-import { drawLineChart, smooth } from '../chart/line_chart.js';
-import { yToPixel } from '../chart/frame.js';
-import { nearestIndex } from '../state/axis.js';
-import { Canvas, StepLine, Tip, useAxisPointer } from './plot.js';
-import { formatStatistic, undefinedStatistics } from './step_table.js';
-import { Choice, html, Menu, SaveMenu, useMemo, useRef, useState } from './ui.js';
+import { formatAxis, formatInteger } from '../../chart/format.js';
+import { yToPixel } from '../../chart/frame.js';
+import { burstsOf, GRADIENT_STATISTIC, jumpsOf, jumpSteps } from '../../chart/gradient_jumps.js';
+import { isRatio } from '../../chart/heatmap_values.js';
+import { drawLineChart, smooth } from '../../chart/line_chart.js';
+import { formatStatistic } from '../../chart/statistic_format.js';
+import { nearestIndex } from '../../state/axis.js';
+import { Canvas, StepLine, Tip, useAxisPointer } from '../hooks/plot.js';
+import { Choice, html, Menu, SaveMenu, useMemo, useRef, useState } from '../ui.js';
+import { undefinedStatistics } from './step_table.js';
 
 /**
- * @typedef {import('./ui.js').App} App
- * @typedef {import('./overview.js').View} View
- * @typedef {import('./step_table.js').RunSeries} RunSeries
- * @typedef {import('../state/store.js').State} State
- * @typedef {import('../types.d.ts').PlotArea} PlotArea
- * @typedef {import('../types.d.ts').StatisticInfo} StatisticInfo
- * @typedef {import('../chart/scales.js').Scale} Scale
- * @typedef {import('../chart/line_chart.js').Line} Line
+ * @typedef {import('../ui.js').App} App
+ * @typedef {import('../../chart/heatmap_values.js').View} View
+ * @typedef {import('../../types.d.ts').RunSeries} RunSeries
+ * @typedef {import('../../state/store.js').State} State
+ * @typedef {import('../../types.d.ts').PlotArea} PlotArea
+ * @typedef {import('../../types.d.ts').StatisticInfo} StatisticInfo
+ * @typedef {import('../../chart/scales.js').Scale} Scale
+ * @typedef {import('../../chart/line_chart.js').Line} Line
  *
  * @typedef {RunSeries & {raw: Float32Array, y: ArrayLike<number>} & {steps?: Line['between'], peaks?: Line['peaks']}} Drawn
  */
@@ -74,10 +76,10 @@ export function LinePanel({ app, state, view, parameter, runs, statistics }) {
         label="Save the lines"
         name=${`${parameter} lines`}
         figure=${async () => {
-          const { lineFigure } = await import('../data/figures.js');
+          const { lineFigure } = await import('../../save/figures.js');
           return lineFigure({ view, parameter, charts: chosen.map((s) => chartOf(s, state, view, drawnOf(s, state, runs))) });
         }}
-        table=${async () => (await import('../data/tables.js')).seriesTable({ parameter, runs, statistics: chosen })}
+        table=${async () => (await import('../../save/tables.js')).seriesTable({ parameter, runs, statistics: chosen })}
       />
     </h3>
     ${chosen.map(
@@ -123,8 +125,6 @@ function noteOn(statistic, state, runs) {
   return [onLog ? 'log scale' : 'linear scale', zeros, band, smoothed].filter(Boolean).join(' · ');
 }
 
-/** @param {{name: string}} statistic */
-const isRatio = ({ name }) => name === 'update_to_weight_ratio';
 const exponential = (/** @type {number} */ value) => value.toExponential().replace('e+', 'e');
 
 /** @param {{runs: RunSeries[], parameter: string, statistic: StatisticInfo}} props */
@@ -175,7 +175,7 @@ function stepsBetween({ between }) {
 
 /**
  * @param {StatisticInfo} statistic @param {State} state @param {View} view @param {Drawn[]} drawn
- * @returns {import('../chart/line_chart.js').LineChart & {title: string}}
+ * @returns {import('../../chart/line_chart.js').LineChart & {title: string}}
  */
 function chartOf(statistic, state, view, drawn) {
   const ratio = isRatio(statistic);
@@ -392,4 +392,3 @@ function LineTooltip({ register, statistic, state }) {
     ${more && html`<p>and ${tip.more} more</p>`}
   </${Tip}>`;
 }
-
