@@ -36,8 +36,8 @@ ROOMS = (
 )  # fmt: skip
 SCRIPTS = sorted((ROOT / "frontend_static").rglob("*.js"))
 STYLES = sorted((ROOT / "frontend_static").rglob("*.css"))
-# The folders of the tab from the top floor down: none imports one above it. "" is the folder itself,
-# whose modules wire the others.
+# The folders of the tab from the top floor down: none imports one above it. "" is the folder
+# itself, whose modules wire the others.
 TAB_FLOORS = ("", "view", "save", "chart", "state", "data", "host", "vendor")
 LONGEST_SCRIPT, LONGEST_STYLE = 400, 250  # lines
 
