@@ -4,6 +4,7 @@ import { runColor } from '../chart/colormap.js';
 import { colouringOf } from '../chart/heatmap_colours.js';
 import { axisValues, indexAtOrBefore, zoomedRange } from '../state/axis.js';
 import { checkedRuns, compileFilter, overviewRun, referenceRun, selectedParameter } from '../state/store.js';
+import { useKeyboard } from './hooks/keyboard.js';
 import {
   useAxis,
   useDiagnosis,
@@ -20,20 +21,13 @@ import { buildTree, modulesAround, modulesOpenAtFirst, rankedRows } from './over
 import { ParameterCard, statisticsOf } from './parameter/parameter_card.js';
 import { Sidebar } from './run/sidebar.js';
 import { Toolbar } from './toolbar.js';
-import { Banner, ErrorBanner, html, Lazy, useEffect, useLayoutEffect, useMemo, useRef, useStore } from './ui.js';
+import { Banner, ErrorBanner, html, Lazy, useEffect, useLayoutEffect, useMemo, useStore } from './ui.js';
 
 /**
  * @typedef {import('./ui.js').App} AppContext
  * @typedef {import('../state/store.js').State} State
  * @typedef {import('../types.d.ts').RunInfo} RunInfo
  * @typedef {import('../types.d.ts').Summary} Summary
- *
- * @typedef {object} Moves what keys do
- * @property {(delta: number) => void} moveTensor
- * @property {(delta: number) => void} moveStep
- * @property {(delta: number) => void} moveFinding
- * @property {() => void} fold
- * @property {(factor: number) => void} zoomBy of the visible span; 0 shows everything
  */
 
 const help = () => import('./help.js');
@@ -234,48 +228,6 @@ function useTree(state, run) {
     const { matches } = compileFilter(state.filter);
     return buildTree(names, (index) => matches(names[index]));
   }, [names.join('\n'), state.filter]);
-}
-
-/** @param {AppContext} app @param {Moves} moves */
-function useKeyboard(app, moves) {
-  const latest = useRef(moves);
-  latest.current = moves;
-  useEffect(() => {
-    const listener = (/** @type {KeyboardEvent} */ event) => {
-      if (event.ctrlKey || event.metaKey || event.altKey) return;
-      const { moveTensor, moveStep, moveFinding, fold, zoomBy } = latest.current;
-      const field = /** @type {HTMLElement} */ (event.target).closest?.('input, select, textarea');
-      if (event.key === 'Escape') {
-        if (field) /** @type {HTMLElement} */ (field).blur();
-        else app.actions.escape();
-        return;
-      }
-      if (field) return;
-      /** @type {Record<string, () => void>} */
-      const keys = {
-        ArrowLeft: () => moveStep(event.shiftKey ? -10 : -1),
-        ArrowRight: () => moveStep(event.shiftKey ? 10 : 1),
-        j: () => moveTensor(1),
-        k: () => moveTensor(-1),
-        o: fold,
-        '+': () => zoomBy(0.5),
-        '=': () => zoomBy(0.5),
-        '-': () => zoomBy(2),
-        0: () => zoomBy(0),
-        n: () => moveFinding(1),
-        p: () => moveFinding(-1),
-        '/': () =>
-          /** @type {HTMLElement | null} */ (document.querySelector('.tensor-filter input'))?.focus(),
-        '?': () => app.actions.showHelp(!app.store.get().dialog),
-      };
-      const act = keys[event.key];
-      if (!act) return;
-      event.preventDefault();
-      act();
-    };
-    document.addEventListener('keydown', listener);
-    return () => document.removeEventListener('keydown', listener);
-  }, []);
 }
 
 /** @param {State} state @param {RunInfo} run @returns {import('../types.d.ts').StatisticInfo} */

@@ -10,7 +10,7 @@ import { axisValues, indexAtOrBefore, nearestIndex } from '../../state/axis.js';
 import { panelKind } from '../../state/store.js';
 import { StepLine, useAxisPointer, useDrawing } from '../hooks/plot.js';
 import { html, Lazy, SaveMenu, useMemo, useRef, useState } from '../ui.js';
-import { sameArea } from './line_panel.js';
+import { sameArea } from './lines.js';
 
 /**
  * @typedef {import('../ui.js').App} App
