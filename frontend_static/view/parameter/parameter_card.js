@@ -1,7 +1,7 @@
 // @ts-check
 /** A parameter: how runs compare, the numbers at the step, its distributions. One card for each. */
 import { formatInteger, formatPercent } from '../../chart/format.js';
-import { checkedRuns, referenceRun } from '../../state/store.js';
+import { checkedRuns, referenceRun, statisticsOf } from '../../state/store.js';
 import { seriesOfRuns, useParameterData } from '../hooks/run_data.js';
 import { describeOptions, hyperparameterAt, hyperparametersAt } from '../run/sidebar.js';
 import { ErrorBanner, html, icon } from '../ui.js';
@@ -136,18 +136,6 @@ export function ParameterCard(props) {
       )}
     </div>
   </section>`;
-}
-
-/**
- * The statistics that some of the runs have, in the order of the summary.
- * @param {State} state
- * @param {import('../../types.d.ts').RunInfo[]} runs
- * @returns {StatisticInfo[]}
- */
-export function statisticsOf(state, runs) {
-  const known = state.summary?.statistics ?? [];
-  const logged = new Set(runs.flatMap((run) => run.statistics));
-  return known.filter(({ name }) => logged.has(name));
 }
 
 /** @param {{name: string}} props */
