@@ -34,8 +34,9 @@ ROOMS = (
     "demo", "", "steps", "ranks", "measure", "schedule", "attach", "shards", "probes", "write",
     "read", "optimizer_state", "memory",
 )  # fmt: skip
-SCRIPTS = sorted((ROOT / "frontend_static").rglob("*.js"))
-STYLES = sorted((ROOT / "frontend_static").rglob("*.css"))
+TAB = ROOT / "frontend_static"
+SCRIPTS = sorted(TAB.rglob("*.js"))
+STYLES = sorted(TAB.rglob("*.css"))
 # The folders of the tab from the top floor down: none imports one above it. "" is the folder
 # itself, whose modules wire the others.
 TAB_FLOORS = ("", "view", "save", "chart", "state", "data", "host", "vendor")
@@ -326,6 +327,21 @@ def test_no_file_of_the_tab_is_too_long_to_be_read(path: Path) -> None:
     most = LONGEST_STYLE if path.suffix == ".css" else LONGEST_SCRIPT
     lines = len(path.read_text(encoding="utf-8").splitlines())
     assert lines <= most
+
+
+def test_a_first_visit_asks_for_every_script_that_it_needs_and_no_other() -> None:
+    """The heat map and the card below it; what comes later is not in the way of them."""
+    listed = re.search(r"const FIRST = \[(.*?)\];", code_of(TAB / "index.js"), re.DOTALL)
+    assert listed
+    names = re.findall(r"'(.+?)'", listed[1])
+    needed: set[Path] = set()
+    following = [TAB / "start.js", TAB / "view" / "parameter" / "parameter_card.js"]
+    while following:
+        path = following.pop()
+        if path not in needed:
+            needed.add(path)
+            following += [(path.parent / name).resolve() for name in imports_of(path)]
+    assert sorted(names) == sorted(map(named, needed))
 
 
 @each_script

@@ -15,7 +15,6 @@ import { movesOf, useKeyboard } from './keyboard.js';
 import { Overview } from './overview/card.js';
 import { useRanks } from './overview/ranks.js';
 import { buildTree, modulesAround, modulesOpenAtFirst } from './overview/tree_rows.js';
-import { ParameterCard } from './parameter/parameter_card.js';
 import { Sidebar } from './run/sidebar.js';
 import { Toolbar } from './toolbar.js';
 import { Banner, ErrorBanner, html, Lazy, useEffect, useMemo, useStore } from './ui.js';
@@ -28,6 +27,8 @@ import { Banner, ErrorBanner, html, Lazy, useEffect, useMemo, useStore } from '.
  */
 
 const help = () => import('./help.js');
+/** Half of the tab, below the heat map, which does not wait for it. */
+export const parameterCard = () => import('./parameter/parameter_card.js');
 
 /** @param {{app: AppContext}} props */
 export function App({ app }) {
@@ -122,7 +123,7 @@ function Loaded({ app, state, summary, run }) {
           ${
             view &&
             parameter &&
-            html`<${ParameterCard} ...${cards} parameter=${parameter} onMoveTensor=${moves.moveTensor} />`
+            html`<${Lazy} load=${parameterCard} name="ParameterCard" ...${cards} parameter=${parameter} onMoveTensor=${moves.moveTensor} />`
           }
           ${
             view &&
@@ -130,7 +131,7 @@ function Loaded({ app, state, summary, run }) {
               .filter((info) => info !== parameter)
               .map(
                 (info) =>
-                  html`<${ParameterCard} key=${info.name} ...${cards} parameter=${info} onMoveTensor=${null} />`,
+                  html`<${Lazy} key=${info.name} load=${parameterCard} name="ParameterCard" ...${cards} parameter=${info} onMoveTensor=${null} />`,
               )
           }
         </div>

@@ -15,6 +15,7 @@ import { allModules, rankedRows, treeRows } from './tree_rows.js';
  * @typedef {import('../ui.js').App} App
  * @typedef {import('../../chart/heatmap_values.js').View} View
  * @typedef {import('../../chart/context_strip.js').Strip} Strip
+ * @typedef {import('../../types.d.ts').TreeRow} TreeRow
  */
 
 const ORDERS = [
@@ -38,7 +39,7 @@ const ORDERS = [
  * @param {boolean} props.stale
  */
 export function Overview({ app, state, view, findings, tree, ranks, open, selected, strips, stripChoices, stale }) {
-  const { run, overview, metric, against } = view;
+  const { overview, metric, against } = view;
   const full = state.full === 'overview';
   const windowHeight = useWindowHeight();
   const available = rowsHeight(windowHeight, full);
@@ -49,81 +50,9 @@ export function Overview({ app, state, view, findings, tree, ranks, open, select
     [unit, rowHeight],
   );
   const visibleHeight = Math.min(Math.floor(available / rowHeight), rows.length) * rowHeight;
-  const everything = allModules(tree);
-  const allOpen = everything.size > 0 && [...everything].every((key) => open.has(key));
-  const tensors = tree.parameters.length;
-  const hidden = run.parameters.length - tensors;
-  const lacking = undefinedFor(view).size > 0;
-  const compared = against && `${compares(view) === 'ratio' ? '÷' : '−'} ${against.name}`;
-  const zoomed = view.range.from > view.whole.from || view.range.to < view.whole.to;
   const nothingCompared = against && overview.logged && !overview.logged.some(Boolean);
   return html`<section class="card overview ${stale ? 'stale' : ''} ${full ? 'full' : ''} ${state.full && !full ? 'behind' : ''}" aria-label="Overview">
-    <div class="card-head">
-      <h2>${_sentenceCase(metric.label)}</h2>
-      <span class="sub" title=${`${metric.description}${against ? `; compared with ${against.name} at the same point of the axis` : ''}`}>
-        ${formatInteger(tensors)} ${hidden ? `of ${formatInteger(run.parameters.length)} ` : ''}tensor${tensors === 1 && !hidden ? '' : 's'} ·
-        ${' '}${formatInteger(overview.total.steps)} logged step${overview.total.steps === 1 ? '' : 's'} · ${run.name} ${compared}
-      </span>
-      ${
-        zoomed &&
-        html`<button class="link" title="Zoomed in: show everything again (0, or double click)" onClick=${() => app.actions.zoom(null)}>
-          Show all steps
-        </button>`
-      }
-      <span class="grow"></span>
-      <span class="swatches">
-        ${isLogarithmic(view.colouring.kind) && html`<span><i class="sw-zero"></i>${isRatio(metric) ? 'no update' : 'zero'}</span>`}
-        ${hasZeroWeights(overview) && html`<span title="An update of a weight that was 0, as a bias at its first step, has no finite ratio to it"><i class="sw-zero-weight"></i>weight was 0</span>`}
-        <span><i class="sw-nan"></i>NaN${isRatio(metric) ? '' : ' / Inf'}</span>
-        ${(overview.logged || lacking) && html`<span><i class="sw-none"></i>${greyText(view, lacking)}</span>`}
-      </span>
-      <${Legend} view=${view} />
-      <select
-        class="plain-select order"
-        aria-label="Order of the rows"
-        title="Order of the rows"
-        value=${state.order}
-        onChange=${(/** @type {any} */ event) => app.actions.orderRows(event.target.value)}
-      >
-        ${ORDERS.map(({ name, text }) => html`<option key=${name} value=${name} selected=${name === state.order}>${text}</option>`)}
-      </select>
-      <button
-        class="icon-button"
-        aria-pressed=${state.overviewTable}
-        aria-label="Heat map as a table"
-        title=${state.overviewTable ? 'Show the heat map' : 'Show the numbers as a table'}
-        onClick=${() => app.actions.showOverviewTable(!state.overviewTable)}
-      >
-        ${icon('table')}
-      </button>
-      <button
-        class="icon-button"
-        aria-label=${allOpen ? 'Fold all modules' : 'Open all modules'}
-        title=${allOpen ? 'Fold all modules' : 'Open all modules'}
-        disabled=${everything.size === 0 || ranks !== null}
-        onClick=${() => app.actions.openModules(allOpen ? new Set() : everything)}
-      >
-        ${icon(allOpen ? 'collapse' : 'expand')}
-      </button>
-      <${SaveMenu}
-        label="Save the heat map"
-        name=${`${run.name} ${metric.name}`}
-        figure=${async () => {
-          const { overviewFigure } = await import('../../save/figures.js');
-          return overviewFigure({ view, rows, strips, undefinedFor: undefinedFor(view), marks: marksOf(view), crowded: state.crowded });
-        }}
-        table=${async () => (await import('../../save/tables.js')).overviewTable(view, rows)}
-      />
-      <button
-        class="icon-button"
-        aria-pressed=${full}
-        aria-label=${full ? 'Back to normal size' : 'Full size'}
-        title=${full ? 'Back to normal size (Esc)' : 'Full size'}
-        onClick=${() => app.actions.toggleFull('overview')}
-      >
-        ${icon(full ? 'small' : 'full')}
-      </button>
-    </div>
+    <${Head} app=${app} state=${state} view=${view} tree=${tree} open=${open} ranked=${ranks !== null} rows=${rows} strips=${strips} />
     ${
       nothingCompared &&
       html`<p class="hint">
@@ -132,7 +61,7 @@ export function Overview({ app, state, view, findings, tree, ranks, open, select
       </p>`
     }
     ${
-      tensors === 0
+      tree.parameters.length === 0
         ? html`<${NoMatch} app=${app} />`
         : state.overviewTable
           ? html`<${Lazy}
@@ -160,6 +89,108 @@ export function Overview({ app, state, view, findings, tree, ranks, open, select
         />`
     }
   </section>`;
+}
+
+/**
+ * @typedef {object} HeadProps
+ * @property {App} app
+ * @property {import('../../state/store.js').State} state
+ * @property {View} view
+ * @property {import('./tree_rows.js').Module} tree
+ * @property {Set<string>} open
+ * @property {boolean} ranked whether a rank orders the rows, in place of the tree
+ * @property {TreeRow[]} rows
+ * @property {Strip[]} strips
+ */
+
+/** @param {HeadProps} props */
+function Head({ app, state, view, tree, open, ranked, rows, strips }) {
+  const { run, overview, metric, against } = view;
+  const tensors = tree.parameters.length;
+  const hidden = run.parameters.length - tensors;
+  const compared = against && `${compares(view) === 'ratio' ? '÷' : '−'} ${against.name}`;
+  const zoomed = view.range.from > view.whole.from || view.range.to < view.whole.to;
+  return html`<div class="card-head">
+    <h2>${_sentenceCase(metric.label)}</h2>
+    <span class="sub" title=${`${metric.description}${against ? `; compared with ${against.name} at the same point of the axis` : ''}`}>
+      ${formatInteger(tensors)} ${hidden ? `of ${formatInteger(run.parameters.length)} ` : ''}tensor${tensors === 1 && !hidden ? '' : 's'} ·
+      ${' '}${formatInteger(overview.total.steps)} logged step${overview.total.steps === 1 ? '' : 's'} · ${run.name} ${compared}
+    </span>
+    ${
+      zoomed &&
+      html`<button class="link" title="Zoomed in: show everything again (0, or double click)" onClick=${() => app.actions.zoom(null)}>
+        Show all steps
+      </button>`
+    }
+    <span class="grow"></span>
+    <${Swatches} view=${view} />
+    <${Legend} view=${view} />
+    <select
+      class="plain-select order"
+      aria-label="Order of the rows"
+      title="Order of the rows"
+      value=${state.order}
+      onChange=${(/** @type {any} */ event) => app.actions.orderRows(event.target.value)}
+    >
+      ${ORDERS.map(({ name, text }) => html`<option key=${name} value=${name} selected=${name === state.order}>${text}</option>`)}
+    </select>
+    <${Buttons} app=${app} state=${state} view=${view} tree=${tree} open=${open} ranked=${ranked} rows=${rows} strips=${strips} />
+  </div>`;
+}
+
+/** What the colours leave out. @param {{view: View}} props */
+function Swatches({ view }) {
+  const { metric, overview } = view;
+  const lacking = undefinedFor(view).size > 0;
+  return html`<span class="swatches">
+    ${isLogarithmic(view.colouring.kind) && html`<span><i class="sw-zero"></i>${isRatio(metric) ? 'no update' : 'zero'}</span>`}
+    ${hasZeroWeights(overview) && html`<span title="An update of a weight that was 0, as a bias at its first step, has no finite ratio to it"><i class="sw-zero-weight"></i>weight was 0</span>`}
+    <span><i class="sw-nan"></i>NaN${isRatio(metric) ? '' : ' / Inf'}</span>
+    ${(overview.logged || lacking) && html`<span><i class="sw-none"></i>${greyText(view, lacking)}</span>`}
+  </span>`;
+}
+
+/** @param {HeadProps} props */
+function Buttons({ app, state, view, tree, open, ranked, rows, strips }) {
+  const full = state.full === 'overview';
+  const everything = allModules(tree);
+  const allOpen = everything.size > 0 && [...everything].every((key) => open.has(key));
+  return html`<button
+    class="icon-button"
+    aria-pressed=${state.overviewTable}
+    aria-label="Heat map as a table"
+    title=${state.overviewTable ? 'Show the heat map' : 'Show the numbers as a table'}
+    onClick=${() => app.actions.showOverviewTable(!state.overviewTable)}
+  >
+    ${icon('table')}
+  </button>
+  <button
+    class="icon-button"
+    aria-label=${allOpen ? 'Fold all modules' : 'Open all modules'}
+    title=${allOpen ? 'Fold all modules' : 'Open all modules'}
+    disabled=${everything.size === 0 || ranked}
+    onClick=${() => app.actions.openModules(allOpen ? new Set() : everything)}
+  >
+    ${icon(allOpen ? 'collapse' : 'expand')}
+  </button>
+  <${SaveMenu}
+    label="Save the heat map"
+    name=${`${view.run.name} ${view.metric.name}`}
+    figure=${async () => {
+      const { overviewFigure } = await import('../../save/figures.js');
+      return overviewFigure({ view, rows, strips, undefinedFor: undefinedFor(view), marks: marksOf(view), crowded: state.crowded });
+    }}
+    table=${async () => (await import('../../save/tables.js')).overviewTable(view, rows)}
+  />
+  <button
+    class="icon-button"
+    aria-pressed=${full}
+    aria-label=${full ? 'Back to normal size' : 'Full size'}
+    title=${full ? 'Back to normal size (Esc)' : 'Full size'}
+    onClick=${() => app.actions.toggleFull('overview')}
+  >
+    ${icon(full ? 'small' : 'full')}
+  </button>`;
 }
 
 /** @param {{app: App}} props */

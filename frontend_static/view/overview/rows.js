@@ -30,13 +30,7 @@ export function Rows({ app, view, tree, open, order, rows, findings, linkCursor,
   const layer = useRef(/** @type {HTMLElement | null} */ (null));
   const tip = useRef(/** @type {(content: TipContent | null) => void} */ (() => {}));
   const [scrollTop, setScrollTop] = useState(0);
-  const [width, setWidth] = useState(0);
-  useEffect(() => {
-    const element = /** @type {HTMLElement} */ (layer.current);
-    const observer = new ResizeObserver(() => element.clientWidth && setWidth(element.clientWidth));
-    observer.observe(element);
-    return () => observer.disconnect();
-  }, []);
+  const width = useWidth(layer);
 
   const top = strips.length * STRIP_HEIGHT;
   const height = top + visibleHeight + AXIS_HEIGHT;
@@ -58,6 +52,77 @@ export function Rows({ app, view, tree, open, order, rows, findings, linkCursor,
 
   const marks = useMemo(() => marksOf(view), [view.jumps, view.axis, view.start, overview.statistic, view.against]);
   const placed = useMemo(() => marksOfRows(drawn, marks, range, width), [marks, range, width, rows, offset]);
+  useCellPointer(layer, { app, view, rows, placed, offset, top, total, area, linkCursor, tip });
+
+  const draw = (/** @type {HTMLCanvasElement} */ canvas) =>
+    drawOverview(canvas, {
+      rows: drawn,
+      overview,
+      xs,
+      range,
+      theme: view.theme,
+      colouring: view.colouring,
+      undefinedFor: undefinedFor(view),
+      marks,
+      crowded,
+    });
+  const drawing = [overview, xs, range, view.theme, view.colouring, rows, offset, visibleHeight, width, marks, crowded];
+  const notes = useMemo(() => jumpNotes(view), [marks]);
+  return html`<div
+    class="overview-scroll"
+    ref=${scroller}
+    style="height:${height}px"
+    onScroll=${(/** @type {any} */ event) => setScrollTop(event.target.scrollTop)}
+  >
+    <div class="overview-grid" style="height:${top + total + AXIS_HEIGHT}px">
+      <div class="tree-column">
+        <div class="sticky-top" style="height:${top}px">
+          <${StripLabels} app=${app} strips=${strips} choices=${stripChoices} />
+        </div>
+        <${Tree} app=${app} tree=${tree} open=${open} rows=${rows} visible=${visible} selectedRow=${selectedRow} run=${run} findings=${findings} />
+        <div class="sticky-bottom"></div>
+      </div>
+      <div class="heat" ref=${layer} style="height:${height}px">
+        <${Strips} view=${view} strips=${strips} width=${width} notes=${notes} />
+        <div class="heat-rows" style="height:${visibleHeight}px">
+          <${Canvas}
+            draw=${draw}
+            dependencies=${drawing}
+            label=${`Heat map of ${view.metric.label}: ${drawn.length} rows by ${overview.columns} steps. The column beside it has the numbers at the step.${marks.length ? ` Marked are ${marks.length} jumps of gradients, which its table lists.` : ''}`}
+          />
+          ${
+            selectedRow &&
+            html`<div class="row-box" style="top:${selectedRow.y - offset}px;height:${selectedRow.height}px"></div>`
+          }
+        </div>
+        <${StepAxis} view=${view} width=${width} />
+        <${StepLine} cursor=${app.cursor} range=${range} area=${area} />
+        <${StepTag} cursor=${app.cursor} view=${view} area=${area} />
+        <div class="zoom-span" hidden></div>
+        <${Tooltip} register=${tip} />
+      </div>
+      <${AtStep} cursor=${app.cursor} view=${view} strips=${strips} rows=${visible} top=${top} total=${total} />
+    </div>
+  </div>`;
+}
+
+/**
+ * Shows what is under the pointer, and selects it on a click.
+ * @param {{current: HTMLElement | null}} layer
+ * @param {object} heat
+ * @param {App} heat.app
+ * @param {View} heat.view
+ * @param {TreeRow[]} heat.rows
+ * @param {ReturnType<typeof marksOfRows<ReturnType<typeof marksOf>[0]>>} heat.placed marks of the rows in sight
+ * @param {number} heat.offset how far the rows are scrolled
+ * @param {number} heat.top height of the strips above them
+ * @param {number} heat.total height of all rows
+ * @param {import('../../types.d.ts').PlotArea} heat.area
+ * @param {boolean} heat.linkCursor
+ * @param {{current: (content: TipContent | null) => void}} heat.tip
+ */
+function useCellPointer(layer, { app, view, rows, placed, offset, top, total, area, linkCursor, tip }) {
+  const { overview, xs, range, run } = view;
   const markUnder = (/** @type {PointerEvent} */ event) => {
     const box = /** @type {HTMLElement} */ (layer.current).getBoundingClientRect();
     const [x, y] = [event.clientX - box.left, event.clientY - box.top - top];
@@ -95,86 +160,55 @@ export function Rows({ app, view, tree, open, order, rows, findings, linkCursor,
     onZoom: app.actions.zoom,
     onView: app.actions.zoom,
     whole: view.whole,
-    wheelIsFree: () => total <= visibleHeight,
+    wheelIsFree: () => total <= area.height - top,
   });
+}
 
-  const draw = (/** @type {HTMLCanvasElement} */ canvas) =>
-    drawOverview(canvas, {
-      rows: drawn,
-      overview,
-      xs,
-      range,
-      theme: view.theme,
-      colouring: view.colouring,
-      undefinedFor: undefinedFor(view),
-      marks,
-      crowded,
-    });
-  const drawing = [overview, xs, range, view.theme, view.colouring, rows, offset, visibleHeight, width, marks, crowded];
-  const notes = useMemo(() => jumpNotes(view), [marks]);
-  return html`<div
-    class="overview-scroll"
-    ref=${scroller}
-    style="height:${height}px"
-    onScroll=${(/** @type {any} */ event) => setScrollTop(event.target.scrollTop)}
-  >
-    <div class="overview-grid" style="height:${top + total + AXIS_HEIGHT}px">
-      <div class="tree-column">
-        <div class="sticky-top" style="height:${top}px">
-          ${strips.map(
-            (/** @type {Strip} */ strip, /** @type {number} */ i) => html`<div key=${i} class="strip-label">
-              ${
-                i === 0 && stripChoices.length > 1
-                  ? html`<${StripChoice} app=${app} choices=${stripChoices} chosen=${strip.name} />`
-                  : strip.label
-              }
-            </div>`,
-          )}
-        </div>
-        <${Tree} app=${app} tree=${tree} open=${open} rows=${rows} visible=${visible} selectedRow=${selectedRow} run=${run} findings=${findings} />
-        <div class="sticky-bottom"></div>
-      </div>
-      <div class="heat" ref=${layer} style="height:${height}px">
-        ${strips.map(
-          (
-            /** @type {Strip} */ strip,
-            /** @type {number} */ i,
-          ) => html`<div key=${i} class="strip" style="height:${STRIP_HEIGHT}px">
-            <${Canvas}
-              draw=${(/** @type {HTMLCanvasElement} */ canvas) =>
-                drawContextStrip(canvas, {
-                  x: strip.x,
-                  y: strip.y,
-                  range,
-                  color: view.color,
-                  log: strip.name === 'gradient_norm',
-                  notes: strip.name === 'gradient_norm' ? notes : [],
-                })}
-              dependencies=${[strip.x, strip.y, range, view.color, view.theme, width, notes]}
-              label=${`${strip.label} over the same steps`}
-            />
-          </div>`,
-        )}
-        <div class="heat-rows" style="height:${visibleHeight}px">
-          <${Canvas}
-            draw=${draw}
-            dependencies=${drawing}
-            label=${`Heat map of ${view.metric.label}: ${drawn.length} rows by ${overview.columns} steps. The column beside it has the numbers at the step.${marks.length ? ` Marked are ${marks.length} jumps of gradients, which its table lists.` : ''}`}
-          />
-          ${
-            selectedRow &&
-            html`<div class="row-box" style="top:${selectedRow.y - offset}px;height:${selectedRow.height}px"></div>`
-          }
-        </div>
-        <${StepAxis} view=${view} width=${width} />
-        <${StepLine} cursor=${app.cursor} range=${range} area=${area} />
-        <${StepTag} cursor=${app.cursor} view=${view} area=${area} />
-        <div class="zoom-span" hidden></div>
-        <${Tooltip} register=${tip} />
-      </div>
-      <${AtStep} cursor=${app.cursor} view=${view} strips=${strips} rows=${visible} top=${top} total=${total} />
-    </div>
-  </div>`;
+/** @param {{current: HTMLElement | null}} layer @returns {number} how wide it is, CSS pixels */
+function useWidth(layer) {
+  const [width, setWidth] = useState(0);
+  useEffect(() => {
+    const element = /** @type {HTMLElement} */ (layer.current);
+    const observer = new ResizeObserver(() => element.clientWidth && setWidth(element.clientWidth));
+    observer.observe(element);
+    return () => observer.disconnect();
+  }, []);
+  return width;
+}
+
+/** @param {{view: View, strips: Strip[], width: number, notes: ReturnType<typeof jumpNotes>}} props */
+function Strips({ view, strips, width, notes }) {
+  const { range } = view;
+  return strips.map(
+    (strip, i) => html`<div key=${i} class="strip" style="height:${STRIP_HEIGHT}px">
+      <${Canvas}
+        draw=${(/** @type {HTMLCanvasElement} */ canvas) =>
+          drawContextStrip(canvas, {
+            x: strip.x,
+            y: strip.y,
+            range,
+            color: view.color,
+            log: strip.name === 'gradient_norm',
+            notes: strip.name === 'gradient_norm' ? notes : [],
+          })}
+        dependencies=${[strip.x, strip.y, range, view.color, view.theme, width, notes]}
+        label=${`${strip.label} over the same steps`}
+      />
+    </div>`,
+  );
+}
+
+/** @param {{app: App, strips: Strip[], choices: {name: string, label: string}[]}} props */
+function StripLabels({ app, strips, choices }) {
+  return strips.map(
+    (strip, i) => html`<div key=${i} class="strip-label">
+      ${
+        i === 0 && choices.length > 1
+          ? html`<${StripChoice} app=${app} choices=${choices} chosen=${strip.name} />`
+          : strip.label
+      }
+    </div>`,
+  );
 }
 
 /** @param {{app: App, choices: {name: string, label: string}[], chosen: string}} props */
