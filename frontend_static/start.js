@@ -6,7 +6,7 @@ import { followHostLink, hostHash, readLink, replaceHostLink } from './host/link
 import { connectToTensorBoard, followTheme, takeFocus } from './host/tensorboard.js';
 import { createActions, linkOf } from './state/actions.js';
 import { createCursor, createStore, initialState, readPreferences, writePreferences } from './state/store.js';
-import { App } from './view/app.js';
+import { App, parameterCard } from './view/app.js';
 import { html, render as mount } from './view/ui.js';
 
 /**
@@ -14,6 +14,7 @@ import { html, render as mount } from './view/ui.js';
  * @param {Promise<void>} style
  */
 export async function start(summary, style) {
+  parameterCard().catch(() => {}); // on its way while the first answers are; said by whoever shows it
   const storage = _storage();
   const store = createStore({ ...initialState(), ...(storage ? readPreferences(storage) : {}) });
   /** @type {Promise<Response> | null} */

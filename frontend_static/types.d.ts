@@ -161,6 +161,32 @@ export interface HistogramSeries {
 }
 export interface Histograms { run: string; parameter: string; elements: number; elements_read: number; total: Extent; quantities: Record<string, HistogramSeries>; }
 
+/** One run's series of a parameter on the shared axis. */
+export interface RunSeries {
+  run: RunInfo;
+  color: string;
+  dash?: number[];
+  /** Null where the run has no such parameter. */
+  series: Series | null;
+  /** Wall time of the run's first step. */
+  start: number;
+  /** Axis value of every logged step. */
+  xs: Float64Array;
+  /** Gradient RMS of single steps around a jump, and where they lie on the axis. */
+  between: { norms: GradientNorms; xs: Float64Array } | null;
+}
+
+/** One run's histograms of a quantity. */
+export interface HistogramRun {
+  run: RunInfo;
+  color: string;
+  /** Wall time of the run's first step. */
+  start: number;
+  histogram: HistogramSeries | null;
+  /** Why there is none, where that is known. */
+  absence: string | null;
+}
+
 /** Where a chart put its data, in CSS pixels of its canvas, so that overlays (the step cursor) need no redraw. */
 export interface PlotArea { left: number; top: number; width: number; height: number; }
 

@@ -9,6 +9,17 @@ import pytest
 from tb_adam_plugin import __version__
 from tb_adam_plugin.serving.assets import Assets
 
+# The style sheets in the order in which they apply: colours, then where things are, then what they
+# look like; what overrules others of its folder comes after them.
+SHEETS = (
+    "tokens",
+    "layout/page", "layout/side", "layout/overview", "layout/parameter", "layout/narrow",
+    "controls/basics", "controls/toolbar", "controls/buttons", "controls/labels", "controls/runs",
+    "controls/findings", "controls/compass", "controls/overview", "controls/tooltips",
+    "controls/tables", "controls/settings", "controls/optimizer_card", "controls/messages",
+    "controls/narrow",
+)  # fmt: skip
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
@@ -133,11 +144,24 @@ def test_the_style_sheets_are_one_file_in_the_order_in_which_they_apply(
 ) -> None:
     assets = Assets(folder, editable=editable)
     assert assets.read(f"{version_of(assets)}/style.css") is None
-    (folder / "style").mkdir()
-    for name in ("controls", "layout", "tokens"):
-        (folder / "style" / f"{name}.css").write_text(f".{name} {{}}")
+    for name in reversed(SHEETS):
+        sheet = folder / "style" / f"{name}.css"
+        sheet.parent.mkdir(parents=True, exist_ok=True)
+        sheet.write_text(f".{name} {{}}")
     assets = Assets(folder, editable=editable)
     style = assets.read(f"{version_of(assets)}/style.css")
     assert style is not None
-    assert style.content == b".tokens {}\n.layout {}\n.controls {}"
+    assert style.content.decode() == "\n".join(f".{name} {{}}" for name in SHEETS)
     assert style.content_type == "text/css"
+
+
+def test_every_style_sheet_of_the_tab_applies() -> None:
+    folder = importlib.resources.files("tb_adam_plugin.frontend_static")
+    assert isinstance(folder, Path)
+    found = {path.relative_to(folder / "style") for path in folder.rglob("*.css")}
+    assert {path.with_suffix("").as_posix() for path in found} == {*SHEETS}
+    assets = Assets()
+    style = assets.read(f"{version_of(assets)}/style.css")
+    assert style is not None
+    sheets = [(folder / "style" / f"{name}.css").read_bytes() for name in SHEETS]
+    assert style.content == b"\n".join(sheets)

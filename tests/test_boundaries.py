@@ -38,11 +38,15 @@ ROOMS = (
     "demo", "", "steps", "ranks", "measure", "schedule", "attach", "shards", "probes", "write",
     "read", "optimizer_state", "memory",
 )  # fmt: skip
-# A module that does not fit on so many lines has more than one topic. These still do not; the list
-# only shrinks: a file that has become short has to leave it.
+# A module that does not fit on so many lines has more than one topic.
 MOST_LINES = 400
-SCRIPTS = sorted((ROOT / "frontend_static").rglob("*.js"))
-STYLES = sorted((ROOT / "frontend_static").rglob("*.css"))
+TAB = ROOT / "frontend_static"
+SCRIPTS = sorted(TAB.rglob("*.js"))
+STYLES = sorted(TAB.rglob("*.css"))
+# The folders of the tab from the top floor down: none imports one above it. "" is the folder
+# itself, whose modules wire the others.
+TAB_FLOORS = ("", "view", "save", "chart", "state", "data", "host", "vendor")
+LONGEST_STYLE = 250
 
 PLUGIN_MODULES = [
     ".".join(path.relative_to(ROOT).with_suffix("").parts)
@@ -342,6 +346,62 @@ def test_imports_lead_to_files_of_the_tab(path: Path) -> None:
         assert (path.parent / name).resolve() in SCRIPTS, name
 
 
+def used_by(path: Path) -> list[Path]:
+    """What a script loads of the tab, at once or later."""
+    names = [*imports_of(path), *re.findall(r"\bimport\s*\(\s*'(.+?)'", code_of(path))]
+    return [(path.parent / name).resolve() for name in names]
+
+
+@each_script
+def test_no_folder_of_the_tab_imports_one_above_it(path: Path) -> None:
+    """Types count as well, which stand in comments."""
+
+    def floor(script: Path) -> int:
+        return TAB_FLOORS.index(named(script).rpartition("/")[0].partition("/")[0])
+
+    types = re.findall(r"\bimport\('(.+?\.js)'\)", path.read_text(encoding="utf-8"))
+    for other in [*used_by(path), *((path.parent / name).resolve() for name in types)]:
+        assert floor(other) >= floor(path), named(other)
+
+
+def test_scripts_do_not_import_each_other_in_a_circle() -> None:
+    ways = {path: used_by(path) for path in SCRIPTS}
+    assert sum(map(len, ways.values())) > len(SCRIPTS)  # they were found
+    rest = set(SCRIPTS)
+    while free := {path for path in rest if not rest.intersection(ways[path])}:
+        rest -= free
+    assert sorted(map(named, rest)) == []  # each of them leads to a circle
+
+
+def test_every_folder_of_the_tab_has_a_floor() -> None:
+    folders = {path.parent for path in OWN_SCRIPTS}
+    assert {named(folder).partition("/")[0] for folder in folders} - {"."} == (
+        {*TAB_FLOORS} - {"", "vendor"}
+    )
+
+
+@pytest.mark.parametrize("path", [*OWN_SCRIPTS, *STYLES], ids=named)
+def test_no_file_of_the_tab_is_too_long_to_be_read(path: Path) -> None:
+    most = LONGEST_STYLE if path.suffix == ".css" else MOST_LINES
+    lines = len(path.read_text(encoding="utf-8").splitlines())
+    assert lines <= most
+
+
+def test_a_first_visit_asks_for_every_script_that_it_needs_and_no_other() -> None:
+    """The heat map and the card below it; what comes later is not in the way of them."""
+    listed = re.search(r"const FIRST = \[(.*?)\];", code_of(TAB / "index.js"), re.DOTALL)
+    assert listed
+    names = re.findall(r"'(.+?)'", listed[1])
+    needed: set[Path] = set()
+    following = [TAB / "start.js", TAB / "view" / "parameter" / "parameter_card.js"]
+    while following:
+        path = following.pop()
+        if path not in needed:
+            needed.add(path)
+            following += [(path.parent / name).resolve() for name in imports_of(path)]
+    assert sorted(names) == sorted(map(named, needed))
+
+
 @each_script
 def test_only_one_view_knows_preact(path: Path) -> None:
     vendored = {name for name in imports_of(path) if "vendor/" in name}
@@ -351,7 +411,7 @@ def test_only_one_view_knows_preact(path: Path) -> None:
 @each_script
 def test_what_is_loaded_late_is_a_file_of_the_tab(path: Path) -> None:
     for name in re.findall(r"\bimport\s*\(([^)]*)\)", code_of(path)):
-        assert re.fullmatch(r"'\.\.?/[\w/]+\.js'", name), name
+        assert re.fullmatch(r"'(?:\./|(?:\.\./)+)[\w/]+\.js'", name), name
         assert (path.parent / name.strip("'")).resolve() in SCRIPTS, name
 
 

@@ -2,7 +2,12 @@
 /** A thin line above the heat map (loss, learning rate) on the same horizontal axis, over the full width. */
 import { cssColor, FONT_FAMILY, prepareCanvas } from './frame.js';
 
-/** @typedef {import('../types.d.ts').Range} Range */
+/**
+ * @typedef {import('../types.d.ts').Range} Range
+ *
+ * A series that is drawn so.
+ * @typedef {{name: string, label: string, x: Float64Array, y: ArrayLike<number>}} Strip
+ */
 
 const PADDING = 3;
 const NOTE_GAP = 6;

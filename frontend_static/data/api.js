@@ -17,6 +17,9 @@ import { arrayOf, decodePacked, rowOf } from './packed.js';
  * @typedef {string | number | string[]} QueryValue
  */
 
+/** How severe a finding can be, the most severe first. */
+export const SEVERITIES = /** @type {const} */ (['error', 'warning', 'info']);
+
 /** An answer with an error status. The message is the server's own. */
 export class ServerError extends Error {
   /** @param {string} message @param {number} status */
@@ -98,10 +101,9 @@ export function createApi(fetcher = (...request) => fetch(...request)) {
     /** @param {string} run @param {AbortSignal} [signal] @returns {Promise<import('../types.d.ts').Diagnosis>} */
     async findings(run, signal) {
       const { findings, compass, not_evaluated, recording } = await (await _get(fetcher, _url('findings', { run }), signal)).json();
-      const rank = { error: 0, warning: 1, info: 2 };
       findings.sort(
         (/** @type {import('../types.d.ts').Finding} */ a, /** @type {import('../types.d.ts').Finding} */ b) =>
-          rank[a.severity] - rank[b.severity],
+          SEVERITIES.indexOf(a.severity) - SEVERITIES.indexOf(b.severity),
       );
       return { findings, compass, not_evaluated, recording };
     },

@@ -252,6 +252,27 @@ export function selectedParameter(state) {
 }
 
 /**
+ * The statistics that some of the runs have, in the order of the summary.
+ * @param {State} state
+ * @param {RunInfo[]} runs
+ * @returns {import('../types.d.ts').StatisticInfo[]}
+ */
+export function statisticsOf(state, runs) {
+  const known = state.summary?.statistics ?? [];
+  const logged = new Set(runs.flatMap((run) => run.statistics));
+  return known.filter(({ name }) => logged.has(name));
+}
+
+/** What colours the overview of a run, which may lack what was chosen. @param {State} state @param {RunInfo} run @returns {import('../types.d.ts').StatisticInfo} */
+export function metricOf(state, run) {
+  const statistics = statisticsOf(state, [run]);
+  return (
+    statistics.find(({ name }) => name === state.metric) ??
+    statistics[0] ?? { name: state.metric, label: state.metric, scale: 'log', description: '' }
+  );
+}
+
+/**
  * @param {string} text a regular expression, matched anywhere and without regard to case
  * @returns {{matches: (name: string) => boolean, error: string | null}} an invalid one matches all
  */

@@ -1,40 +1,34 @@
 // @ts-check
 /** The whole tab: loads what is shown, lays it out, and listens to the keyboard. */
-import { runColor } from '../chart/colormap.js';
-import { colouringOf } from '../chart/overview_heatmap.js';
-import { axisValues, indexAtOrBefore, zoomedRange } from '../state/axis.js';
-import { checkedRuns, compileFilter, overviewRun, referenceRun, selectedParameter } from '../state/store.js';
-import { Overview, toggleAround, useRanks } from './overview.js';
-import { ParameterCard, statisticsOf } from './parameter_card.js';
 import {
-  useAxis,
-  useDiagnosis,
-  useJumps,
-  useRunData,
-  useStarts,
-  useStrips,
-  useZoomedOverview,
-} from './run_data.js';
-import { Sidebar } from './sidebar.js';
+  checkedRuns,
+  compileFilter,
+  metricOf,
+  overviewRun,
+  referenceRun,
+  selectedParameter,
+  statisticsOf,
+} from '../state/store.js';
+import { useOverviewView } from './hooks/overview_view.js';
+import { useDiagnosis, useRunData, useStarts, useStrips } from './hooks/run_data.js';
+import { movesOf, useKeyboard } from './keyboard.js';
+import { Overview } from './overview/card.js';
+import { useRanks } from './overview/ranks.js';
+import { buildTree, modulesAround, modulesOpenAtFirst } from './overview/tree_rows.js';
+import { Sidebar } from './run/sidebar.js';
 import { Toolbar } from './toolbar.js';
-import { buildTree, modulesAround, modulesOpenAtFirst, rankedRows } from './tree_rows.js';
-import { Banner, ErrorBanner, html, Lazy, useEffect, useLayoutEffect, useMemo, useRef, useStore } from './ui.js';
+import { Banner, ErrorBanner, html, Lazy, useEffect, useMemo, useStore } from './ui.js';
 
 /**
  * @typedef {import('./ui.js').App} AppContext
  * @typedef {import('../state/store.js').State} State
  * @typedef {import('../types.d.ts').RunInfo} RunInfo
  * @typedef {import('../types.d.ts').Summary} Summary
- *
- * @typedef {object} Moves what keys do
- * @property {(delta: number) => void} moveTensor
- * @property {(delta: number) => void} moveStep
- * @property {(delta: number) => void} moveFinding
- * @property {() => void} fold
- * @property {(factor: number) => void} zoomBy of the visible span; 0 shows everything
  */
 
 const help = () => import('./help.js');
+/** Half of the tab, below the heat map, which does not wait for it. */
+export const parameterCard = () => import('./parameter/parameter_card.js');
 
 /** @param {{app: AppContext}} props */
 export function App({ app }) {
@@ -62,7 +56,7 @@ export function App({ app }) {
 /** The tab once there is a run to show. @param {{app: AppContext, state: State, summary: Summary, run: RunInfo}} props */
 function Loaded({ app, state, summary, run }) {
   const parameter = selectedParameter(state);
-  const metric = _metricOf(state, run);
+  const metric = metricOf(state, run);
   const runs = checkedRuns(state);
   const reference = referenceRun(state);
   const against = state.against && reference !== run ? reference : null;
@@ -72,76 +66,17 @@ function Loaded({ app, state, summary, run }) {
   const tree = useTree(state, run);
   const open = useMemo(() => state.open ?? _openAtFirst(state, tree), [state.open, tree]);
 
-  const whole = data.overview.value;
-  const usable =
-    whole && whole.run === run.run && whole.against === (against?.run ?? null) && whole.columns > 0 ? whole : null;
-  const axis = useAxis(state, run, runs, usable, starts, data.steps.value);
-  const zoomed = useZoomedOverview(app, state, summary, run, metric.name, against, usable, axis);
-  const { shown, jumps } = useJumps(data.norms.value, run, zoomed ?? usable);
-  const [lowest, highest] = state.colourRange;
-  const colouring = useMemo(
-    () => usable && colouringOf(usable, metric.scale, [lowest, highest]),
-    [usable, metric.scale, lowest, highest],
-  );
-  const view = axis &&
-    usable &&
-    shown &&
-    colouring && {
-      run,
-      color: runColor(summary.runs.indexOf(run), state.theme),
-      theme: state.theme,
-      axis: state.axis,
-      range: axis.range,
-      whole: axis.whole,
-      start: axis.start,
-      overview: shown,
-      xs: shown === usable ? axis.xs : axisValues(state.axis, shown.last_step, shown.wall_time, axis.start),
-      step: axis.step,
-      x: axis.x,
-      // What an answer that is still to come will show, is not yet what the heat map shows.
-      metric: _metricOf({ ...state, metric: usable.statistic }, run),
-      colouring,
-      against,
-      jumps,
-    };
-  useLayoutEffect(() => app.cursor.pin(axis ? axis.x : null), [axis?.x]);
-
-  const ranks = useRanks(state, view || null);
-  const moveTensor = (/** @type {number} */ delta) => {
-    const order = ranks ? rankedRows(tree, ranks, 1).flatMap((row) => row.parameters) : tree.parameters;
-    const at = order.indexOf(parameter ? run.parameters.indexOf(parameter) : -1);
-    const next = order[Math.max(0, Math.min(order.length - 1, at + delta))];
-    if (next !== undefined) app.actions.selectTensor(run.parameters[next].name);
-  };
-  const moveStep = (/** @type {number} */ delta) => {
-    if (!shown) return;
-    const steps = shown.last_step;
-    const next = indexAtOrBefore(steps, state.step ?? Infinity) + delta;
-    app.actions.pinStep(steps[Math.max(0, Math.min(steps.length - 1, next))]);
-  };
-  const moveFinding = (/** @type {number} */ delta) => {
-    if (!findings.length) return;
-    const at = findings.findIndex(({ id }) => id === state.finding);
-    const next = at < 0 ? (delta > 0 ? 0 : findings.length - 1) : at + delta;
-    app.actions.selectFinding(findings[Math.max(0, Math.min(findings.length - 1, next))]);
-  };
-  const fold = () =>
-    parameter && app.actions.openModules(toggleAround(tree, open, run.parameters.indexOf(parameter)));
-
+  const { axis, shown, view } = useOverviewView(app, state, summary, run, { metric, runs, against, data, starts });
+  const ranks = useRanks(state, view);
   // What a finding is about is to be seen, and not behind a folded module.
   useEffect(() => {
     const at = parameter ? run.parameters.indexOf(parameter) : -1;
     const around = state.finding && at >= 0 ? modulesAround(tree, at) : [];
     if (around.some((key) => !open.has(key))) app.actions.openModules(new Set([...open, ...around]));
   }, [state.finding]);
-  const zoomBy = (/** @type {number} */ factor) => {
-    if (!axis) return;
-    const { range, whole: all, x } = axis;
-    const unit = Math.min(1, Math.max(0, (x - range.from) / (range.to - range.from)));
-    app.actions.zoom(factor ? zoomedRange(range, unit, factor, all) : null);
-  };
   const strips = useStrips(app, state, summary, run, data.steps.value, axis?.start ?? 0);
-  useKeyboard(app, { moveTensor, moveStep, moveFinding, fold, zoomBy });
+  const moves = movesOf(app, state, { run, parameter, tree, open, ranks, shown, findings, axis });
+  useKeyboard(app, moves);
   const pinned = state.pins.flatMap((name) => run.parameters.filter((info) => info.name === name));
   const cards = { app, state, view, summary, starts, hyperparameters: data.hyperparameters.value };
 
@@ -178,17 +113,17 @@ function Loaded({ app, state, summary, run }) {
                 stale=${data.overview.stale}
               />`
               : !data.overview.error &&
-                html`<div class="empty waiting" role="status">${_waitingText(usable ?? whole)}</div>`
+                html`<div class="empty waiting" role="status">${_waitingText(data.overview.value)}</div>`
           }
           ${
             view &&
             state.optimizer &&
-            html`<${Lazy} load=${() => import('./optimizer_card.js')} name="OptimizerCard" ...${cards} onSelect=${app.actions.selectTensor} />`
+            html`<${Lazy} load=${() => import('./run/optimizer_card.js')} name="OptimizerCard" ...${cards} onSelect=${app.actions.selectTensor} />`
           }
           ${
             view &&
             parameter &&
-            html`<${ParameterCard} ...${cards} parameter=${parameter} onMoveTensor=${moveTensor} />`
+            html`<${Lazy} load=${parameterCard} name="ParameterCard" ...${cards} parameter=${parameter} onMoveTensor=${moves.moveTensor} />`
           }
           ${
             view &&
@@ -196,7 +131,7 @@ function Loaded({ app, state, summary, run }) {
               .filter((info) => info !== parameter)
               .map(
                 (info) =>
-                  html`<${ParameterCard} key=${info.name} ...${cards} parameter=${info} onMoveTensor=${null} />`,
+                  html`<${Lazy} key=${info.name} load=${parameterCard} name="ParameterCard" ...${cards} parameter=${info} onMoveTensor=${null} />`,
               )
           }
         </div>
@@ -234,58 +169,7 @@ function useTree(state, run) {
   }, [names.join('\n'), state.filter]);
 }
 
-/** @param {AppContext} app @param {Moves} moves */
-function useKeyboard(app, moves) {
-  const latest = useRef(moves);
-  latest.current = moves;
-  useEffect(() => {
-    const listener = (/** @type {KeyboardEvent} */ event) => {
-      if (event.ctrlKey || event.metaKey || event.altKey) return;
-      const { moveTensor, moveStep, moveFinding, fold, zoomBy } = latest.current;
-      const field = /** @type {HTMLElement} */ (event.target).closest?.('input, select, textarea');
-      if (event.key === 'Escape') {
-        if (field) /** @type {HTMLElement} */ (field).blur();
-        else app.actions.escape();
-        return;
-      }
-      if (field) return;
-      /** @type {Record<string, () => void>} */
-      const keys = {
-        ArrowLeft: () => moveStep(event.shiftKey ? -10 : -1),
-        ArrowRight: () => moveStep(event.shiftKey ? 10 : 1),
-        j: () => moveTensor(1),
-        k: () => moveTensor(-1),
-        o: fold,
-        '+': () => zoomBy(0.5),
-        '=': () => zoomBy(0.5),
-        '-': () => zoomBy(2),
-        0: () => zoomBy(0),
-        n: () => moveFinding(1),
-        p: () => moveFinding(-1),
-        '/': () =>
-          /** @type {HTMLElement | null} */ (document.querySelector('.tensor-filter input'))?.focus(),
-        '?': () => app.actions.showHelp(!app.store.get().dialog),
-      };
-      const act = keys[event.key];
-      if (!act) return;
-      event.preventDefault();
-      act();
-    };
-    document.addEventListener('keydown', listener);
-    return () => document.removeEventListener('keydown', listener);
-  }, []);
-}
-
-/** @param {State} state @param {RunInfo} run @returns {import('../types.d.ts').StatisticInfo} */
-function _metricOf(state, run) {
-  const statistics = statisticsOf(state, [run]);
-  return (
-    statistics.find(({ name }) => name === state.metric) ??
-    statistics[0] ?? { name: state.metric, label: state.metric, scale: 'log', description: '' }
-  );
-}
-
-/** A filter is there to see what matches. @param {State} state @param {import('./tree_rows.js').Module} tree */
+/** A filter is there to see what matches. @param {State} state @param {import('./overview/tree_rows.js').Module} tree */
 function _openAtFirst(state, tree) {
   return modulesOpenAtFirst(tree, state.filter ? 200 : undefined);
 }

@@ -1,7 +1,7 @@
 // @ts-check
 /** What every component uses: Preact, icons, the store and answers of the server as hooks. */
-import { html, useEffect, useRef, useState } from '../vendor/preact.js';
 import { isAbort } from '../data/api.js';
+import { html, useEffect, useRef, useState } from '../vendor/preact.js';
 
 export { h, html, render, useEffect, useLayoutEffect, useMemo, useRef, useState } from '../vendor/preact.js';
 
@@ -127,11 +127,11 @@ export function Menu({ label, text, symbol, strong, children, closes = false }) 
 /**
  * Saves a chart as a picture and what it shows as a table. What draws and writes files is loaded with
  * the first click.
- * @param {{label: string, name: string, figure: () => Promise<import('../data/figure.js').Figure>, table: () => Promise<string>}} props
+ * @param {{label: string, name: string, figure: () => Promise<import('../save/figure.js').Figure>, table: () => Promise<string>}} props
  */
 export function SaveMenu({ label, name, figure, table }) {
   const save = async (/** @type {'png' | 'svg' | 'csv'} */ kind) => {
-    const files = await import('../data/figure.js');
+    const files = await import('../save/figure.js');
     if (kind === 'csv') files.saveText(`${name}.csv`, 'text/csv', await table());
     else if (kind === 'svg') files.saveText(`${name}.svg`, 'image/svg+xml', files.toSvg(await figure()));
     else await files.savePng(`${name}.png`, await figure());

@@ -22,7 +22,16 @@ if TYPE_CHECKING:
 _CONTENT_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 # The style sheets in the order in which they apply, served as one file: every request counts.
 _STYLE = "style.css"
-_SHEETS = ("style/tokens.css", "style/layout.css", "style/controls.css")
+_LAYOUT = ("page", "side", "overview", "parameter", "narrow")
+_CONTROLS = (
+    "basics", "toolbar", "buttons", "labels", "runs", "findings", "compass", "overview", "tooltips",
+    "tables", "settings", "optimizer_card", "messages", "narrow",
+)  # fmt: skip
+_SHEETS = (
+    "style/tokens.css",
+    *(f"style/layout/{name}.css" for name in _LAYOUT),
+    *(f"style/controls/{name}.css" for name in _CONTROLS),
+)
 _YEAR = 365 * 24 * 3600
 
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 
-import { basisOf, describeHistory, historyPath, placeOf, scaleOf, timesBest } from '../../frontend_static/view/compass.js';
+import { basisOf, describeHistory, historyPath, placeOf, scaleOf, timesBest } from '../../frontend_static/view/run/compass.js';
 
 const calibration = {
   tasks: 17,

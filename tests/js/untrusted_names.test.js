@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { escapeXml } from '../../frontend_static/data/svg_context.js';
-import { histogramTable, overviewTable, toCsv } from '../../frontend_static/data/tables.js';
+import { escapeXml } from '../../frontend_static/save/svg_context.js';
+import { histogramTable, overviewTable, toCsv } from '../../frontend_static/save/tables.js';
 import { readLink, writeLink } from '../../frontend_static/host/links.js';
-import { toMarkdown } from '../../frontend_static/view/findings.js';
+import { toMarkdown } from '../../frontend_static/view/run/findings.js';
 
 const HOSTILE = [
   '<img src=x onerror=alert(1)>',

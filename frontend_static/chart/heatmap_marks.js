@@ -1,0 +1,133 @@
+// @ts-check
+/** Marks on the heat map: frames around single steps, and what is written beside them. */
+import { cssColor, FONT_FAMILY } from './frame.js';
+
+/** @typedef {import('../types.d.ts').Range} Range */
+/** @typedef {import('../types.d.ts').TreeRow} TreeRow */
+
+/**
+ * A mark on the row of a parameter.
+ * @typedef {object} Mark
+ * @property {number} parameter
+ * @property {number} x axis position
+ * @property {string} text
+ * @property {string} name of the parameter
+ * @property {number} [value] what fills the mark, coloured as the cells are; nothing unless told
+ */
+
+/** Half the width of a mark, in CSS pixels: a step of no width is seen, and can be hit. */
+export const MARK_REACH = 4;
+const LABELS = 12;
+/** Where everything jumps at once, a few names are enough. */
+const LABELS_OF_A_STEP = 3;
+const LABEL_HEIGHT = 13;
+
+/**
+ * The marks of every row, the first of those that would lie on each other.
+ * @template {Pick<Mark, 'parameter' | 'x'>} T
+ * @param {TreeRow[]} rows @param {T[]} marks @param {Range} range @param {number} width CSS pixels
+ * @returns {{row: TreeRow, mark: T, pixel: number, others: number}[]} in the order of the marks; `others` are hidden behind it
+ */
+export function marksOfRows(rows, marks, range, width) {
+  /** @type {Map<number, TreeRow>} */
+  const rowOf = new Map();
+  for (const row of rows) if (!row.open) for (const parameter of row.parameters) rowOf.set(parameter, row);
+  /** @type {{row: TreeRow, mark: T, pixel: number, others: number}[]} */
+  const placed = [];
+  /** @type {Map<TreeRow, typeof placed>} */
+  const inRow = new Map();
+  for (const mark of marks) {
+    const row = rowOf.get(mark.parameter);
+    if (!row || mark.x < range.from || mark.x > range.to) continue;
+    const pixel = range.to > range.from ? (width * (mark.x - range.from)) / (range.to - range.from) : width / 2;
+    const here = inRow.get(row) ?? [];
+    inRow.set(row, here);
+    const covered = here.find((other) => Math.abs(other.pixel - pixel) < 2 * MARK_REACH);
+    if (covered) covered.others += 1;
+    else {
+      const place = { row, mark, pixel, others: 0 };
+      here.push(place);
+      placed.push(place);
+    }
+  }
+  return placed;
+}
+
+/**
+ * A frame around each marked step, and beside the first of them what it is, on the side of the steps before.
+ * @param {CanvasRenderingContext2D} context
+ * @param {ReturnType<typeof marksOfRows<Mark>>} placed
+ * @param {(value: number) => string} fillOf
+ * @param {number} width CSS pixels
+ */
+export function drawMarks(context, placed, fillOf, width) {
+  const [ink, ground] = [cssColor('--text'), cssColor('--surface')];
+  context.font = `500 11px ${FONT_FAMILY}`;
+  context.textBaseline = 'middle';
+  context.textAlign = 'left';
+  for (const { row, mark, pixel } of placed) {
+    const [left, top] = [Math.round(pixel) - MARK_REACH, Math.round(row.y)];
+    const height = Math.round(row.y + row.height) - top - 1;
+    if (mark.value !== undefined) {
+      context.fillStyle = fillOf(mark.value);
+      context.fillRect(left, top, 2 * MARK_REACH, height);
+    }
+    _frame(context, left + 1, top + 1, 2 * MARK_REACH - 2, height - 2, ground);
+    _frame(context, left, top, 2 * MARK_REACH, height, ink);
+  }
+  const widthOf = (/** @type {string} */ words) => context.measureText(words).width + 8;
+  for (const { row, text, left, size } of labelsOfMarks(placed, widthOf, width)) {
+    const top = Math.round(row.y + (row.height - 1 - LABEL_HEIGHT) / 2);
+    context.fillStyle = ground;
+    context.fillRect(left, top, size, LABEL_HEIGHT);
+    context.fillStyle = ink;
+    context.fillText(text, left + 4, top + LABEL_HEIGHT / 2 + 0.5);
+  }
+}
+
+/**
+ * What is written beside the first marks: before the mark where there is room, else after it, and nothing
+ * where it would lie on another label or mark of its row.
+ * @param {ReturnType<typeof marksOfRows<Mark>>} placed
+ * @param {(text: string) => number} widthOf of a label, CSS pixels
+ * @param {number} width of the heat map
+ * @returns {{row: TreeRow, text: string, left: number, size: number}[]}
+ */
+export function labelsOfMarks(placed, widthOf, width) {
+  /** @type {Map<number, number>} */
+  const written = new Map();
+  /** @type {Map<TreeRow, [number, number][]>} */
+  const taken = new Map();
+  for (const { row, pixel } of placed)
+    taken.set(row, [...(taken.get(row) ?? []), [pixel - MARK_REACH, pixel + MARK_REACH]]);
+  const labels = [];
+  for (const { row, mark, pixel, others } of placed) {
+    const count = written.get(mark.x) ?? 0;
+    if (count === LABELS_OF_A_STEP) continue;
+    const within = mark.name.startsWith(row.key) ? row.key.length + 1 : 0;
+    const inner = row.kind === 'module' ? `${mark.name.slice(within)} ` : '';
+    const end = others ? ` +${others}` : '';
+    const here = /** @type {[number, number][]} */ (taken.get(row));
+    const label = [`${inner}${mark.text}${end}`, `${mark.text}${end}`]
+      .flatMap((text) => {
+        const size = widthOf(text);
+        const [before, after] = [pixel - MARK_REACH - 2 - size, pixel + MARK_REACH + 2].map(Math.round);
+        return [{ text, size, left: before }, { text, size, left: after }];
+      })
+      .filter(({ left, size }) => left >= 0 && left + size <= width)
+      .find(({ left, size }) => !here.some(([from, to]) => left < to && left + size > from));
+    if (!label) continue;
+    here.push([label.left, label.left + label.size]);
+    written.set(mark.x, count + 1);
+    labels.push({ row, ...label });
+    if (labels.length === LABELS) break;
+  }
+  return labels;
+}
+
+/** @param {CanvasRenderingContext2D} context @param {number} x @param {number} y @param {number} width @param {number} height @param {string} color */
+function _frame(context, x, y, width, height, color) {
+  context.strokeStyle = color;
+  context.lineWidth = 1;
+  context.strokeRect(x + 0.5, y + 0.5, width - 1, height - 1);
+}

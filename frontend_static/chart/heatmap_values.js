@@ -1,0 +1,86 @@
+// @ts-check
+/** What the heat map shows of a run, value by value: where it is, what it says, which one stands for several. */
+import { formatNumber } from './format.js';
+import { RATIO_STATISTIC } from './heatmap_colours.js';
+import { formatFactor, formatStatistic } from './statistic_format.js';
+import { worstOf } from './worst.js';
+
+/**
+ * @typedef {import('../types.d.ts').Overview} Overview
+ * @typedef {import('../types.d.ts').TreeRow} TreeRow
+ *
+ * What the overview's run looks like on the shared axis.
+ * @typedef {object} View
+ * @property {import('../types.d.ts').RunInfo} run
+ * @property {string} color of the run
+ * @property {import('../types.d.ts').Theme} theme
+ * @property {import('../types.d.ts').AxisKind} axis
+ * @property {import('../types.d.ts').Range} range visible
+ * @property {import('../types.d.ts').Range} whole
+ * @property {number} start wall time of the run's first step
+ * @property {number} x the same step on the axis
+ * @property {Overview} overview
+ * @property {Float64Array} xs axis value of every column
+ * @property {number} step at the cursor: the pinned one, else the newest
+ * @property {import('../types.d.ts').StatisticInfo} metric
+ * @property {import('./heatmap_colours.js').Colouring} colouring
+ * @property {import('../types.d.ts').RunInfo | null} against the run that the heat map compares with
+ * @property {import('./gradient_jumps.js').Jump[]} jumps of single gradients, the strongest first
+ */
+
+/** The tensor of a row whose value at a column is the worst. @param {View} view @param {TreeRow} row @param {number} column */
+export function worstIn(view, { parameters }, column) {
+  return worstOf(view.colouring.kind, parameters, (parameter) => valueAt(view, parameter, column));
+}
+
+/** @param {View} view @param {number} parameter @param {number} column @returns {number | null} null where nothing was logged */
+export function valueAt({ overview }, parameter, column) {
+  const at = parameter * overview.columns + column;
+  return overview.logged && !overview.logged[at] ? null : overview.values[at];
+}
+
+/** @param {View} view @param {number} parameter @param {number | null} value @param {boolean} [short] */
+export function valueText(view, parameter, value, short = false) {
+  if (value === null) return short ? '—' : view.against ? 'nothing to compare' : 'not logged';
+  const group = view.run.groups[view.run.parameters[parameter].group];
+  if (Number.isNaN(value) && group?.undefined.includes(view.metric.name)) {
+    return short ? '—' : `not defined for ${group.optimizer}`;
+  }
+  if (!view.against && value === Infinity && isRatio(view.metric)) return short ? 'w = 0' : 'weight was 0';
+  if (!view.against) return formatStatistic(view.metric, value);
+  if (view.colouring.kind === 'comparison') return Number.isFinite(value) ? formatFactor(value) : formatNumber(value);
+  return `${value > 0 ? '+' : ''}${formatNumber(value)}`;
+}
+
+/** @param {View} view @returns {'ratio' | 'difference'} how the heat map compares runs */
+export function compares({ colouring }) {
+  return colouring.kind === 'comparison' ? 'ratio' : 'difference';
+}
+
+/** @param {View} view @returns {Set<number>} parameters whose optimizer does not have the statistic */
+export function undefinedFor({ run, metric }) {
+  const groups = run.groups.map((group) => group.undefined.includes(metric.name));
+  return new Set(run.parameters.flatMap(({ group }, index) => (groups[group] ? [index] : [])));
+}
+
+/** @param {View} view @param {boolean} lacking whether some optimizer does not have the statistic @returns {string} what grey means */
+export function greyText({ against, overview }, lacking) {
+  if (lacking) return overview.logged ? 'not defined or not logged' : 'not defined';
+  return against ? 'nothing to compare' : 'not logged';
+}
+
+/** @param {Overview} overview @returns {boolean} whether some updates were of weights that were 0 */
+export function hasZeroWeights({ values, statistic, against }) {
+  if (against || !isRatio({ name: statistic })) return false;
+  const known = zeroWeights.get(values) ?? values.includes(Infinity);
+  zeroWeights.set(values, known);
+  return known;
+}
+
+/** @type {WeakMap<Float32Array, boolean>} */
+const zeroWeights = new WeakMap();
+
+/** @param {{name: string}} metric */
+export function isRatio(metric) {
+  return metric.name === RATIO_STATISTIC;
+}

@@ -1,0 +1,46 @@
+// @ts-check
+/** Values of a statistic, what tells them apart, and which of them deserve a look, in words. Pure. */
+import { formatInteger, formatNumber, formatPercent } from './format.js';
+
+/** @typedef {import('../types.d.ts').StatisticInfo} StatisticInfo */
+
+/** @param {Pick<StatisticInfo, 'scale'>} statistic @param {number} value */
+export function formatStatistic({ scale }, value) {
+  if (scale === 'fraction') return formatPercent(value);
+  return scale === 'count' ? formatInteger(value) : formatNumber(value);
+}
+
+/**
+ * How a value differs from that of the reference: a factor on logarithmic scales, else a difference.
+ * @param {Pick<StatisticInfo, 'scale'>} statistic @param {number} value @param {number} reference
+ * @returns {string} '×1.3', '+2.5 %', '' where there is nothing to say
+ */
+export function formatDifference({ scale }, value, reference) {
+  if (!Number.isFinite(value) || !Number.isFinite(reference)) return '';
+  if (scale === 'log') {
+    if (value === reference) return '=';
+    return reference > 0 ? formatFactor(value / reference) : '';
+  }
+  const difference = value - reference;
+  if (difference === 0) return '=';
+  const size = formatStatistic({ scale: scale === 'cosine' ? 'log' : scale }, Math.abs(difference));
+  return `${difference > 0 ? '+' : '−'}${scale === 'fraction' ? size.replace(' %', ' pp') : size}`;
+}
+
+/** @param {number} factor 0 or positive @returns {string} '×1.3' or '÷2.1' */
+export function formatFactor(factor) {
+  if (factor === 0) return '×0';
+  const size = Math.max(factor, 1 / factor);
+  return `${factor >= 1 ? '×' : '÷'}${formatNumber(Number(size.toPrecision(size < 2 ? 3 : 2)))}`;
+}
+
+// Ratios beyond these deserve a look: far above the usual 1e-3, or so little that nothing is learned.
+const HOT_RATIO = 2e-2;
+const WARM_RATIOS = { above: 7e-3, below: 5e-5 };
+
+/** @param {number} ratio update / weight, Infinity where the weight was 0 @returns {'' | 'warm' | 'hot'} */
+export function ratioEmphasis(ratio) {
+  if (ratio === Infinity) return '';
+  if (!Number.isFinite(ratio) || ratio > HOT_RATIO) return 'hot';
+  return ratio > 0 && (ratio > WARM_RATIOS.above || ratio < WARM_RATIOS.below) ? 'warm' : '';
+}

@@ -1,0 +1,198 @@
+// @ts-check
+/** The tab's charts as figures to save: with a title, a legend and the names that the page shows beside them. */
+import { drawContextStrip } from '../chart/context_strip.js';
+import { cssColor, drawStepAxis, FONT, prepareCanvas } from '../chart/frame.js';
+import { formatInteger } from '../chart/format.js';
+import { drawLineChart } from '../chart/line_chart.js';
+import { drawOverview } from '../chart/heatmap.js';
+import { drawColourScale } from '../chart/heatmap_colours.js';
+import { jumpNotes } from '../chart/jump_marks.js';
+import { HEAD } from './figure.js';
+
+/**
+ * @typedef {import('./figure.js').Figure} Figure
+ * @typedef {import('./figure.js').Surface} Surface
+ * @typedef {import('../chart/heatmap_values.js').View} View
+ * @typedef {import('../types.d.ts').HistogramRun} HistogramRun
+ * @typedef {import('../types.d.ts').TreeRow} TreeRow
+ */
+
+const WIDTH = 960;
+const CHART_HEIGHT = 260;
+const NAMES_WIDTH = 250;
+const LEGEND_WIDTH = 300;
+const STRIP_HEIGHT = 36;
+const AXIS_HEIGHT = 26;
+const PADDING = 14;
+
+/**
+ * @param {object} lines
+ * @param {View} lines.view
+ * @param {string} lines.parameter
+ * @param {(import('../chart/line_chart.js').LineChart & {title: string})[]} lines.charts
+ * @returns {Figure}
+ */
+export function lineFigure({ view, parameter, charts }) {
+  /** @type {Map<string, string>} */
+  const legend = new Map(charts.flatMap(({ lines }) => lines.map(({ label, color }) => [label, color])));
+  const block = CHART_HEIGHT + 18;
+  return {
+    width: WIDTH,
+    height: HEAD + charts.length * block + 8,
+    title: parameter,
+    subtitle: `${charts.map(({ title }) => title).join(', ')} over ${_axisName(view)}`,
+    legend: [...legend].map(([label, color]) => ({ label, color })),
+    parts: charts.flatMap((chart, i) => [
+      _text(chart.title, { x: PADDING + 40, y: HEAD + i * block, width: WIDTH - 80, height: 18 }),
+      {
+        x: PADDING,
+        y: HEAD + i * block + 18,
+        width: WIDTH - 2 * PADDING,
+        height: CHART_HEIGHT,
+        draw: (/** @type {Surface} */ surface) => void drawLineChart(surface, chart),
+      },
+    ]),
+  };
+}
+
+/**
+ * @param {object} panel
+ * @param {HistogramRun[]} panel.runs
+ * @param {import('../types.d.ts').ParameterInfo} panel.parameter
+ * @param {string} panel.quantity
+ * @param {string} panel.kind
+ * @param {(run: HistogramRun) => (surface: Surface) => void} panel.draw
+ * @returns {Figure}
+ */
+export function histogramFigure({ runs, parameter, quantity, kind, draw }) {
+  const { elements, elements_read: read } = parameter;
+  const sample = read < elements ? `, ${formatInteger(read)} of ${formatInteger(elements)} elements` : '';
+  const width = runs.length > 1 ? 400 : 720;
+  return {
+    width: runs.length * width,
+    height: HEAD + 380,
+    title: `${quantity} of ${parameter.name}`,
+    subtitle: `${kind}${sample}`,
+    legend: runs.map(({ color, run }) => ({ color, label: run.name })),
+    parts: runs.map((run, i) => ({
+      x: i * width + PADDING,
+      y: HEAD,
+      width: width - 2 * PADDING,
+      height: 370,
+      draw: draw(run),
+    })),
+  };
+}
+
+/**
+ * @param {object} overview
+ * @param {View} overview.view
+ * @param {TreeRow[]} overview.rows all of them, not only those in sight
+ * @param {import('../chart/context_strip.js').Strip[]} overview.strips
+ * @param {ReadonlySet<number>} overview.undefinedFor
+ * @param {import('../chart/heatmap_marks.js').Mark[]} overview.marks
+ * @param {import('../state/store.js').Crowded} overview.crowded
+ * @returns {Figure}
+ */
+export function overviewFigure({ view, rows, strips, undefinedFor, marks, crowded }) {
+  const width = 1280;
+  const left = NAMES_WIDTH;
+  const plotWidth = width - left - 2 * PADDING;
+  const rowHeight = rows[0]?.height ?? 0;
+  const height = rows.length * rowHeight;
+  const top = HEAD + strips.length * STRIP_HEIGHT;
+  const { overview, xs, range, theme, colouring, metric, run, against } = view;
+  const drawn = rows.filter((row) => !row.open);
+  return {
+    width,
+    height: top + height + AXIS_HEIGHT + 8,
+    title: metric.label,
+    subtitle: `${run.name}${against ? ` compared with ${against.name}` : ''}, over ${_axisName(view)}`,
+    legend: [
+      { color: cssColor('--nan'), label: colouring.kind === 'ratio' ? 'NaN' : 'NaN or infinite' },
+      ...(overview.logged
+        ? [{ color: cssColor('--nodata'), label: against ? 'nothing to compare' : 'not logged' }]
+        : []),
+    ],
+    parts: [
+      {
+        x: width - LEGEND_WIDTH - PADDING,
+        y: 8,
+        width: LEGEND_WIDTH,
+        height: 30,
+        draw: (surface) => drawColourScale(surface, view),
+      },
+      ...strips.flatMap((strip, i) => {
+        const y = HEAD + i * STRIP_HEIGHT;
+        return [
+          _text(strip.label, { x: PADDING, y, width: left - PADDING, height: STRIP_HEIGHT }),
+          {
+            x: left,
+            y,
+            width: plotWidth,
+            height: STRIP_HEIGHT - 4,
+            draw: (/** @type {Surface} */ surface) =>
+              drawContextStrip(surface, {
+                x: strip.x,
+                y: strip.y,
+                range,
+                color: view.color,
+                log: strip.name === 'gradient_norm',
+                notes: strip.name === 'gradient_norm' ? jumpNotes(view) : [],
+              }),
+          },
+        ];
+      }),
+      ...rows.map(({ label, depth, y, parameters, kind }) =>
+        _text(kind === 'module' ? `${label}  ${parameters.length}` : label, {
+          x: PADDING + depth * 12,
+          y: top + y,
+          width: left - PADDING - depth * 12,
+          height: rowHeight,
+        }),
+      ),
+      {
+        x: left,
+        y: top,
+        width: plotWidth,
+        height,
+        draw: (surface) =>
+          drawOverview(surface, { rows: drawn, overview, xs, range, theme, colouring, undefinedFor, marks, crowded }),
+      },
+      {
+        x: left - PADDING,
+        y: top + height,
+        width: plotWidth + 2 * PADDING,
+        height: AXIS_HEIGHT,
+        draw(surface) {
+          const { context } = prepareCanvas(surface);
+          const area = { left: PADDING, top: 0, width: plotWidth, height: 2 };
+          drawStepAxis(context, area, range, view.axis, { grid: false });
+        },
+      },
+    ],
+  };
+}
+
+/** @param {View} view */
+function _axisName({ axis }) {
+  return { step: 'steps', relative: 'time since the start', wall: 'wall time' }[axis];
+}
+
+/** @param {string} text @param {{x: number, y: number, width: number, height: number}} place @returns {import('./figure.js').Part} */
+function _text(text, place) {
+  return {
+    ...place,
+    draw(surface) {
+      const { context } = prepareCanvas(surface);
+      context.font = FONT;
+      context.fillStyle = cssColor('--text');
+      context.textAlign = 'left';
+      context.textBaseline = 'middle';
+      let shown = text;
+      while (shown.length > 4 && context.measureText(shown).width > place.width - 6)
+        shown = `…${shown.slice(shown.startsWith('…') ? 2 : 1)}`;
+      context.fillText(shown, 0, place.height / 2);
+    },
+  };
+}

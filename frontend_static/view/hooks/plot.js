@@ -1,0 +1,266 @@
+// @ts-check
+/** What charts need from the page: redrawing on a change of data or size, the step line, tooltips, the mouse. */
+import { shiftedRange, zoomedRange } from '../../state/axis.js';
+import { html, useEffect, useLayoutEffect, useRef, useState } from '../ui.js';
+
+/**
+ * @typedef {import('../../types.d.ts').PlotArea} PlotArea
+ * @typedef {import('../../types.d.ts').Range} Range
+ * @typedef {import('../../state/store.js').Cursor} Cursor
+ */
+
+/**
+ * Draws now, when `dependencies` change and when the element changes its size. An element without
+ * a size (the tab is hidden) is left alone.
+ * @template {HTMLElement} T
+ * @param {{current: T | null}} element
+ * @param {(element: T) => void} draw
+ * @param {ReadonlyArray<unknown>} dependencies
+ */
+export function useDrawing(element, draw, dependencies) {
+  const latest = useRef(draw);
+  latest.current = draw;
+  const redraw = () => {
+    const target = element.current;
+    if (target && target.clientWidth > 0 && target.clientHeight > 0) latest.current(target);
+  };
+  useLayoutEffect(redraw, dependencies);
+  useEffect(() => {
+    const observer = new ResizeObserver(redraw);
+    observer.observe(/** @type {T} */ (element.current));
+    return () => observer.disconnect();
+  }, []);
+}
+
+/**
+ * A canvas with its sentence for those who do not see it.
+ * @param {object} props
+ * @param {(canvas: HTMLCanvasElement) => void} props.draw
+ * @param {ReadonlyArray<unknown>} props.dependencies
+ * @param {string} props.label
+ * @param {string} [props.class]
+ */
+export function Canvas({ draw, dependencies, label, class: className }) {
+  const canvas = useRef(/** @type {HTMLCanvasElement | null} */ (null));
+  useDrawing(canvas, draw, dependencies);
+  return html`<canvas ref=${canvas} class=${className} role="img" aria-label=${label}></canvas>`;
+}
+
+/** @param {Range} range @param {PlotArea} area @param {number} x @returns {number | null} pixels; null outside */
+export function pixelOf(range, area, x) {
+  const unit = (x - range.from) / (range.to - range.from);
+  return unit >= -1e-9 && unit <= 1 + 1e-9 ? area.left + unit * area.width : null;
+}
+
+/** How far an overlay can be moved. A power of two: every pixel is an exact share of it. */
+const REACH = 16384;
+
+/**
+ * Moves an overlay to CSS pixels of what it lies in. The time of a paused animation says where it is:
+ * for a new one Chromium moves the layer of this element and is done, for another `transform` in its
+ * style it looks at every layer of the page again.
+ * @param {{current: HTMLElement | null}} element
+ * @returns {(x: number, y?: number) => void} for effects
+ */
+export function useMover(element) {
+  const across = useRef(/** @type {Animation | null} */ (null));
+  const down = useRef(/** @type {Animation | null} */ (null));
+  const paused = (/** @type {PropertyIndexedKeyframes} */ keyframes) => {
+    const target = /** @type {HTMLElement} */ (element.current);
+    const animation = target.animate(keyframes, { duration: REACH, fill: 'both' });
+    animation.pause();
+    return animation;
+  };
+  useLayoutEffect(
+    () => () => {
+      across.current?.cancel();
+      down.current?.cancel();
+    },
+    [],
+  );
+  return (x, y) => {
+    across.current ??= paused({ transform: ['none', `translateX(${REACH}px)`] });
+    across.current.currentTime = Math.round(x);
+    if (y === undefined) return;
+    down.current ??= paused({ translate: ['none', `0 ${REACH}px`] });
+    down.current.currentTime = Math.round(y);
+  };
+}
+
+/**
+ * The dashed line at the step cursor. It follows the cursor without being rendered again.
+ * @param {{cursor: Cursor, range: Range, area: PlotArea | null}} props
+ */
+export function StepLine({ cursor, range, area }) {
+  const line = useRef(/** @type {HTMLElement | null} */ (null));
+  const move = useMover(line);
+  useLayoutEffect(() =>
+    cursor.subscribe((x) => {
+      const element = /** @type {HTMLElement} */ (line.current);
+      const pixel = x === null || !area ? null : pixelOf(range, area, x);
+      element.hidden = pixel === null;
+      if (pixel !== null) move(pixel);
+    }),
+  );
+  const style = area ? `top:${area.top}px;height:${area.height}px` : '';
+  return html`<div ref=${line} class="cursor" style=${style} hidden></div>`;
+}
+
+/** Between the pointer and a tooltip. */
+const TIP_GAP = 14;
+
+/**
+ * A tooltip beside the pointer, above all cards. It is as large as its number of rows says, whatever
+ * is in them, so that new numbers neither move what is beside them nor lay out the page.
+ * @param {{pointer: {x: number, y: number}, width: number, rows: number, class?: string, children?: any}} props
+ */
+export function Tip({ pointer, width, rows, class: className = '', children }) {
+  const box = useRef(/** @type {HTMLElement | null} */ (null));
+  const height = useRef(0);
+  const move = useMover(box);
+  useLayoutEffect(() => box.current?.showPopover?.(), []);
+  useLayoutEffect(() => {
+    height.current = box.current?.offsetHeight ?? 0;
+  }, [rows]);
+  useLayoutEffect(() => {
+    const { x, y } = pointer;
+    const left = x > window.innerWidth - width - 2 * TIP_GAP ? x - width - TIP_GAP : x + TIP_GAP;
+    const above = y > window.innerHeight - height.current - 2 * TIP_GAP;
+    move(Math.max(0, left), Math.max(0, above ? y - height.current - TIP_GAP : y + TIP_GAP));
+  });
+  return html`<div ref=${box} class="tip ${className}" popover="manual" style="width:${width}px;--rows:${rows}">${children}</div>`;
+}
+
+const CLICK_PIXELS = 4;
+
+/**
+ * Hover, click, drag to zoom and double click on an element that carries the shared axis.
+ * @param {{current: HTMLElement | null}} element positioned; a child `.zoom-span` shows the drag
+ * @param {object} options read anew at every event
+ * @param {PlotArea | null} options.area in pixels of the element
+ * @param {Range} options.range
+ * @param {(x: number | null, event: PointerEvent) => void} options.onHover null on leaving
+ * @param {(x: number, event: PointerEvent) => void} options.onClick
+ * @param {(range: Range | null) => void} options.onZoom null on a double click
+ * @param {(range: Range) => void} [options.onView] the wheel zooms around the pointer; with Alt or Shift a drag moves the view
+ * @param {Range} [options.whole] limits of the view
+ * @param {() => boolean} [options.wheelIsFree] whether the wheel zooms without Alt or Ctrl, because there is nothing to scroll
+ */
+export function useAxisPointer(element, options) {
+  const latest = useRef(options);
+  latest.current = options;
+  useEffect(() => {
+    const target = /** @type {HTMLElement} */ (element.current);
+    const span = /** @type {HTMLElement | null} */ (target.querySelector('.zoom-span'));
+    /** @type {number | null} */
+    let dragFrom = null;
+    /** @type {{pixel: number, range: Range} | null} */
+    let moved = null;
+    // The newest move of a frame is the one that counts; all that it moves is painted together.
+    /** @type {PointerEvent | null} */
+    let newest = null;
+    let waiting = 0;
+    const pixel = (/** @type {PointerEvent} */ event) => {
+      const { area } = latest.current;
+      const inside = event.clientX - target.getBoundingClientRect().left;
+      return area ? Math.min(area.left + area.width, Math.max(area.left, inside)) : inside;
+    };
+    const axisValue = (/** @type {number} */ at) => {
+      const { area, range } = latest.current;
+      return area ? range.from + ((at - area.left) / area.width) * (range.to - range.from) : null;
+    };
+    const showSpan = (/** @type {number} */ from, /** @type {number} */ to) => {
+      if (!span) return;
+      span.hidden = Math.abs(to - from) < CLICK_PIXELS;
+      span.style.left = `${Math.min(from, to)}px`;
+      span.style.width = `${Math.abs(to - from)}px`;
+    };
+    const move = (/** @type {PointerEvent} */ event) => {
+      newest = event;
+      waiting ||= requestAnimationFrame(() => {
+        waiting = 0;
+        if (newest) follow(newest);
+      });
+    };
+    const follow = (/** @type {PointerEvent} */ event) => {
+      const at = pixel(event);
+      if (moved) {
+        const { area, whole, onView } = latest.current;
+        const { from, to } = moved.range;
+        const shift = ((moved.pixel - at) / (area?.width ?? 1)) * (to - from);
+        if (whole) onView?.(shiftedRange(moved.range, shift, whole));
+        return;
+      }
+      if (dragFrom !== null) showSpan(dragFrom, at);
+      latest.current.onHover(axisValue(at), event);
+    };
+    const leave = (/** @type {PointerEvent} */ event) => {
+      newest = null;
+      latest.current.onHover(null, event);
+    };
+    const down = (/** @type {PointerEvent} */ event) => {
+      if (event.button !== 0) return;
+      if (latest.current.onView && (event.altKey || event.shiftKey))
+        moved = { pixel: pixel(event), range: latest.current.range };
+      else dragFrom = pixel(event);
+      target.setPointerCapture(event.pointerId);
+    };
+    const wheel = (/** @type {WheelEvent} */ event) => {
+      const { area, range, whole, onView, wheelIsFree } = latest.current;
+      if (!onView || !whole || !area) return;
+      const zooms = event.altKey || event.ctrlKey || event.metaKey;
+      const sideways = Math.abs(event.deltaX) > Math.abs(event.deltaY) || event.shiftKey;
+      if (!zooms && !sideways && !wheelIsFree?.()) return;
+      event.preventDefault();
+      const pixels = (event.deltaMode === 1 ? 16 : 1) * (event.deltaY || event.deltaX);
+      const inside = event.clientX - target.getBoundingClientRect().left - area.left;
+      const unit = Math.min(1, Math.max(0, inside / area.width));
+      if (sideways && !zooms) {
+        const by = (event.deltaX || event.deltaY) / area.width;
+        onView(shiftedRange(range, by * (range.to - range.from), whole));
+      } else onView(zoomedRange(range, unit, Math.exp(Math.max(-1, Math.min(1, pixels / 400))), whole));
+    };
+    const up = (/** @type {PointerEvent} */ event) => {
+      moved = null;
+      if (dragFrom === null) return;
+      const [from, to] = [dragFrom, pixel(event)];
+      dragFrom = null;
+      if (span) span.hidden = true;
+      const [a, b] = [axisValue(Math.min(from, to)), axisValue(Math.max(from, to))];
+      if (a === null || b === null) return;
+      if (Math.abs(to - from) < CLICK_PIXELS) latest.current.onClick(b, event);
+      else latest.current.onZoom({ from: a, to: b });
+    };
+    const cancel = () => {
+      dragFrom = moved = null;
+      if (span) span.hidden = true;
+    };
+    const reset = () => latest.current.onZoom(null);
+    /** @type {[string, any][]} */
+    const listeners = [
+      ['pointermove', move],
+      ['pointerleave', leave],
+      ['pointerdown', down],
+      ['pointerup', up],
+      ['pointercancel', cancel],
+      ['dblclick', reset],
+      ['wheel', wheel],
+    ];
+    for (const [type, listener] of listeners) target.addEventListener(type, listener, { passive: false });
+    return () => {
+      cancelAnimationFrame(waiting);
+      for (const [type, listener] of listeners) target.removeEventListener(type, listener);
+    };
+  }, []);
+}
+
+/** @returns {number} height of the frame in CSS pixels, also after it has changed */
+export function useWindowHeight() {
+  const [height, setHeight] = useState(window.innerHeight);
+  useEffect(() => {
+    const update = () => window.innerHeight > 0 && setHeight(window.innerHeight);
+    window.addEventListener('resize', update);
+    return () => window.removeEventListener('resize', update);
+  }, []);
+  return height;
+}

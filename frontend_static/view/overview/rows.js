@@ -1,0 +1,232 @@
+// @ts-check
+/** The rows of the overview: module tree, heat map with its strips and axis, and the numbers at the step. */
+import { drawContextStrip } from '../../chart/context_strip.js';
+import { drawOverview } from '../../chart/heatmap.js';
+import { MARK_REACH, marksOfRows } from '../../chart/heatmap_marks.js';
+import { undefinedFor, worstIn } from '../../chart/heatmap_values.js';
+import { jumpNotes, marksOf } from '../../chart/jump_marks.js';
+import { nearestIndex } from '../../state/axis.js';
+import { Canvas, StepLine, useAxisPointer } from '../hooks/plot.js';
+import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from '../ui.js';
+import { Tree } from './module_tree.js';
+import { AXIS_HEIGHT, STRIP_HEIGHT } from './sizes.js';
+import { StepAxis, StepTag } from './step_axis.js';
+import { jumpTip, rowAt, tipAt, Tooltip } from './tooltip.js';
+import { rowOfParameter } from './tree_rows.js';
+import { AtStep } from './values_at_step.js';
+
+/**
+ * @typedef {import('../ui.js').App} App
+ * @typedef {import('../../chart/heatmap_values.js').View} View
+ * @typedef {import('../../types.d.ts').TreeRow} TreeRow
+ * @typedef {import('./tooltip.js').TipContent} TipContent
+ * @typedef {import('../../chart/context_strip.js').Strip} Strip
+ */
+
+/** @param {any} props see Overview */
+export function Rows({ app, view, tree, open, order, rows, findings, linkCursor, crowded, visibleHeight, selected, strips, stripChoices }) {
+  const { overview, xs, range, run } = view;
+  const scroller = useRef(/** @type {HTMLElement | null} */ (null));
+  const layer = useRef(/** @type {HTMLElement | null} */ (null));
+  const tip = useRef(/** @type {(content: TipContent | null) => void} */ (() => {}));
+  const [scrollTop, setScrollTop] = useState(0);
+  const width = useWidth(layer);
+
+  const top = strips.length * STRIP_HEIGHT;
+  const height = top + visibleHeight + AXIS_HEIGHT;
+  const total = rows.length ? rows[rows.length - 1].y + rows[0].height : 0;
+  const offset = Math.min(scrollTop, Math.max(0, total - visibleHeight));
+  /** @type {TreeRow[]} */
+  const visible = rows.filter(
+    (/** @type {TreeRow} */ row) => row.y + row.height > offset && row.y < offset + visibleHeight,
+  );
+  const drawn = visible.filter((row) => !row.open).map((row) => ({ ...row, y: row.y - offset }));
+  const area = { left: 0, top: 0, width, height: top + visibleHeight };
+  const selectedRow = rowOfParameter(rows, selected);
+  // Folding keeps the selected tensor in view; a new ranking starts at its top and then stays.
+  const place = order === 'model' ? `${selected} ${(selectedRow?.y ?? 0) / (selectedRow?.height ?? 1)}` : selected;
+  useLayoutEffect(() => _scrollIntoView(scroller.current, selectedRow, visibleHeight), [place]);
+  useLayoutEffect(() => {
+    if (scroller.current && order !== 'model') scroller.current.scrollTop = 0;
+  }, [order]);
+
+  const marks = useMemo(() => marksOf(view), [view.jumps, view.axis, view.start, overview.statistic, view.against]);
+  const placed = useMemo(() => marksOfRows(drawn, marks, range, width), [marks, range, width, rows, offset]);
+  useCellPointer(layer, { app, view, rows, placed, offset, top, total, area, linkCursor, tip });
+
+  const draw = (/** @type {HTMLCanvasElement} */ canvas) =>
+    drawOverview(canvas, {
+      rows: drawn,
+      overview,
+      xs,
+      range,
+      theme: view.theme,
+      colouring: view.colouring,
+      undefinedFor: undefinedFor(view),
+      marks,
+      crowded,
+    });
+  const drawing = [overview, xs, range, view.theme, view.colouring, rows, offset, visibleHeight, width, marks, crowded];
+  const notes = useMemo(() => jumpNotes(view), [marks]);
+  return html`<div
+    class="overview-scroll"
+    ref=${scroller}
+    style="height:${height}px"
+    onScroll=${(/** @type {any} */ event) => setScrollTop(event.target.scrollTop)}
+  >
+    <div class="overview-grid" style="height:${top + total + AXIS_HEIGHT}px">
+      <div class="tree-column">
+        <div class="sticky-top" style="height:${top}px">
+          <${StripLabels} app=${app} strips=${strips} choices=${stripChoices} />
+        </div>
+        <${Tree} app=${app} tree=${tree} open=${open} rows=${rows} visible=${visible} selectedRow=${selectedRow} run=${run} findings=${findings} />
+        <div class="sticky-bottom"></div>
+      </div>
+      <div class="heat" ref=${layer} style="height:${height}px">
+        <${Strips} view=${view} strips=${strips} width=${width} notes=${notes} />
+        <div class="heat-rows" style="height:${visibleHeight}px">
+          <${Canvas}
+            draw=${draw}
+            dependencies=${drawing}
+            label=${`Heat map of ${view.metric.label}: ${drawn.length} rows by ${overview.columns} steps. The column beside it has the numbers at the step.${marks.length ? ` Marked are ${marks.length} jumps of gradients, which its table lists.` : ''}`}
+          />
+          ${
+            selectedRow &&
+            html`<div class="row-box" style="top:${selectedRow.y - offset}px;height:${selectedRow.height}px"></div>`
+          }
+        </div>
+        <${StepAxis} view=${view} width=${width} />
+        <${StepLine} cursor=${app.cursor} range=${range} area=${area} />
+        <${StepTag} cursor=${app.cursor} view=${view} area=${area} />
+        <div class="zoom-span" hidden></div>
+        <${Tooltip} register=${tip} />
+      </div>
+      <${AtStep} cursor=${app.cursor} view=${view} strips=${strips} rows=${visible} top=${top} total=${total} />
+    </div>
+  </div>`;
+}
+
+/**
+ * Shows what is under the pointer, and selects it on a click.
+ * @param {{current: HTMLElement | null}} layer
+ * @param {object} heat
+ * @param {App} heat.app
+ * @param {View} heat.view
+ * @param {TreeRow[]} heat.rows
+ * @param {ReturnType<typeof marksOfRows<ReturnType<typeof marksOf>[0]>>} heat.placed marks of the rows in sight
+ * @param {number} heat.offset how far the rows are scrolled
+ * @param {number} heat.top height of the strips above them
+ * @param {number} heat.total height of all rows
+ * @param {import('../../types.d.ts').PlotArea} heat.area
+ * @param {boolean} heat.linkCursor
+ * @param {{current: (content: TipContent | null) => void}} heat.tip
+ */
+function useCellPointer(layer, { app, view, rows, placed, offset, top, total, area, linkCursor, tip }) {
+  const { overview, xs, range, run } = view;
+  const markUnder = (/** @type {PointerEvent} */ event) => {
+    const box = /** @type {HTMLElement} */ (layer.current).getBoundingClientRect();
+    const [x, y] = [event.clientX - box.left, event.clientY - box.top - top];
+    return placed.find(
+      ({ row, pixel }) => y >= row.y && y < row.y + row.height && Math.abs(x - pixel) <= MARK_REACH + 1,
+    )?.mark;
+  };
+
+  const hover = (/** @type {number | null} */ x, /** @type {PointerEvent} */ event) => {
+    const column = x === null ? -1 : nearestIndex(xs, x);
+    const mark = x === null ? undefined : markUnder(event);
+    if (linkCursor || x === null) app.cursor.hover(x === null ? null : (mark?.x ?? xs[column]));
+    tip.current(
+      x === null
+        ? null
+        : mark
+          ? jumpTip(event, mark, view)
+          : tipAt(event, column, { view, rows, offset, top, layer: layer.current }),
+    );
+  };
+  const click = (/** @type {number} */ x, /** @type {PointerEvent} */ event) => {
+    const mark = markUnder(event);
+    if (mark) return app.actions.selectCell(mark.name, mark.jump.step);
+    const step = overview.last_step[nearestIndex(xs, x)];
+    const y = event.clientY - /** @type {HTMLElement} */ (layer.current).getBoundingClientRect().top;
+    const row = y < top ? undefined : rowAt(rows, y - top + offset);
+    if (row) app.actions.selectCell(run.parameters[worstIn(view, row, nearestIndex(xs, x))].name, step);
+    else app.actions.pinStep(step);
+  };
+  useAxisPointer(layer, {
+    area,
+    range,
+    onHover: hover,
+    onClick: click,
+    onZoom: app.actions.zoom,
+    onView: app.actions.zoom,
+    whole: view.whole,
+    wheelIsFree: () => total <= area.height - top,
+  });
+}
+
+/** @param {{current: HTMLElement | null}} layer @returns {number} how wide it is, CSS pixels */
+function useWidth(layer) {
+  const [width, setWidth] = useState(0);
+  useEffect(() => {
+    const element = /** @type {HTMLElement} */ (layer.current);
+    const observer = new ResizeObserver(() => element.clientWidth && setWidth(element.clientWidth));
+    observer.observe(element);
+    return () => observer.disconnect();
+  }, []);
+  return width;
+}
+
+/** @param {{view: View, strips: Strip[], width: number, notes: ReturnType<typeof jumpNotes>}} props */
+function Strips({ view, strips, width, notes }) {
+  const { range } = view;
+  return strips.map(
+    (strip, i) => html`<div key=${i} class="strip" style="height:${STRIP_HEIGHT}px">
+      <${Canvas}
+        draw=${(/** @type {HTMLCanvasElement} */ canvas) =>
+          drawContextStrip(canvas, {
+            x: strip.x,
+            y: strip.y,
+            range,
+            color: view.color,
+            log: strip.name === 'gradient_norm',
+            notes: strip.name === 'gradient_norm' ? notes : [],
+          })}
+        dependencies=${[strip.x, strip.y, range, view.color, view.theme, width, notes]}
+        label=${`${strip.label} over the same steps`}
+      />
+    </div>`,
+  );
+}
+
+/** @param {{app: App, strips: Strip[], choices: {name: string, label: string}[]}} props */
+function StripLabels({ app, strips, choices }) {
+  return strips.map(
+    (strip, i) => html`<div key=${i} class="strip-label">
+      ${
+        i === 0 && choices.length > 1
+          ? html`<${StripChoice} app=${app} choices=${choices} chosen=${strip.name} />`
+          : strip.label
+      }
+    </div>`,
+  );
+}
+
+/** @param {{app: App, choices: {name: string, label: string}[], chosen: string}} props */
+function StripChoice({ app, choices, chosen }) {
+  return html`<select
+    class="plain-select"
+    aria-label="Series above the heat map"
+    value=${chosen}
+    onChange=${(/** @type {any} */ event) => app.actions.chooseStrip(event.target.value)}
+  >
+    ${choices.map(({ name, label }) => html`<option key=${name} value=${name} selected=${name === chosen}>${label}</option>`)}
+  </select>`;
+}
+
+/** @param {HTMLElement | null} scroller @param {TreeRow | undefined} row @param {number} visibleHeight */
+function _scrollIntoView(scroller, row, visibleHeight) {
+  if (!scroller || !row) return;
+  if (row.y < scroller.scrollTop) scroller.scrollTop = row.y;
+  const below = row.y + row.height - visibleHeight;
+  if (below > scroller.scrollTop) scroller.scrollTop = below;
+}

@@ -1,0 +1,62 @@
+// @ts-check
+/** The column of numbers beside the heat map. */
+import { formatNumber } from '../../chart/format.js';
+import { valueAt, valueText, worstIn } from '../../chart/heatmap_values.js';
+import { ratioEmphasis } from '../../chart/statistic_format.js';
+import { indexAtOrBefore, nearestIndex } from '../../state/axis.js';
+import { followAtRest, setText } from '../hooks/at_rest.js';
+import { html, useLayoutEffect, useRef } from '../ui.js';
+
+/**
+ * @typedef {import('../ui.js').App} App
+ * @typedef {import('../../chart/heatmap_values.js').View} View
+ * @typedef {import('../../types.d.ts').TreeRow} TreeRow
+ * @typedef {import('../../chart/context_strip.js').Strip} Strip
+ */
+
+/**
+ * The numbers of all visible rows at the step cursor. Filled directly, when the cursor rests.
+ * @param {{cursor: App['cursor'], view: View, strips: Strip[], rows: TreeRow[], top: number, total: number}} props
+ */
+export function AtStep({ cursor, view, strips, rows, top, total }) {
+  const column = useRef(/** @type {HTMLElement | null} */ (null));
+  const shown = rows.filter((row) => !row.open);
+  useLayoutEffect(() =>
+    followAtRest(cursor, (x) => {
+      const element = /** @type {HTMLElement} */ (column.current);
+      const index = nearestIndex(view.xs, x);
+      const outside = x < view.xs[0] || x > view.xs[view.xs.length - 1]; // pinned beyond the zoom
+      element.querySelectorAll('.row-value').forEach((cell, i) => {
+        const value = outside ? null : valueAt(view, worstIn(view, shown[i], index), index);
+        const [text, className] = _describe(view, shown[i], value);
+        setText(cell, text);
+        const name = `row-value ${className}`;
+        if (cell.className !== name) cell.className = name;
+      });
+      element.querySelectorAll('.strip-value').forEach((cell, i) => {
+        const at = indexAtOrBefore(strips[i].x, x);
+        setText(cell, at < 0 ? '' : formatNumber(strips[i].y[at]));
+      });
+    }),
+  );
+  return html`<div class="at" ref=${column}>
+    <div class="sticky-top" style="height:${top}px">
+      ${strips.map((_, i) => html`<div key=${i} class="strip-value"></div>`)}
+    </div>
+    <div class="at-rows" style="height:${total}px">
+      ${shown.map(
+        (row) =>
+          html`<span key=${row.key} class="row-value" style="top:${row.y}px;height:${row.height}px;line-height:${row.height}px"></span>`,
+      )}
+    </div>
+    <div class="sticky-bottom">at step</div>
+  </div>`;
+}
+
+/** @param {View} view @param {TreeRow} row @param {number | null} value @returns {[string, string]} text and class */
+function _describe(view, row, value) {
+  const text = valueText(view, row.parameters[0], value, true);
+  if (value === null || text === '—') return [text, ''];
+  if (view.colouring.kind === 'ratio') return [text, ratioEmphasis(value)];
+  return [text, Number.isFinite(value) ? '' : 'hot'];
+}

@@ -1,0 +1,270 @@
+// @ts-check
+/** One histogram panel: a quantity of the parameter over time, or at one step. */
+import { drawBands } from '../../chart/bands.js';
+import { drawDensity } from '../../chart/density.js';
+import { formatInteger } from '../../chart/format.js';
+import { sharedScale } from '../../chart/histogram.js';
+import { drawRidgeline } from '../../chart/ridgeline.js';
+import { drawSingleHistogram } from '../../chart/single_histogram.js';
+import { axisValues, indexAtOrBefore, nearestIndex } from '../../state/axis.js';
+import { panelKind } from '../../state/store.js';
+import { StepLine, useAxisPointer, useDrawing } from '../hooks/plot.js';
+import { html, Lazy, SaveMenu, useMemo, useRef, useState } from '../ui.js';
+import { sameArea } from './lines.js';
+
+/**
+ * @typedef {import('../ui.js').App} App
+ * @typedef {import('../../types.d.ts').PlotArea} PlotArea
+ * @typedef {import('../../types.d.ts').HistogramSeries} HistogramSeries
+ * @typedef {import('../../types.d.ts').HistogramRun} HistogramRun
+ * @typedef {import('../../state/store.js').PanelKind} PanelKind
+ * @typedef {ReturnType<typeof drawRidgeline>} Ridgeline
+ * @typedef {import('../../chart/scales.js').Scale} Scale
+ * @typedef {{value: number, label: string}} Mark
+ */
+
+/** @type {{kind: PanelKind, label: string, note: string, path: string}[]} */
+const KINDS = [
+  {
+    kind: 'ridgeline',
+    label: 'Ridgeline',
+    note: 'newest in front',
+    path: 'M0 5c3 0 3-4 5-4s2 4 9 4M0 9c5 0 5-5 8-5s2 5 6 5',
+  },
+  { kind: 'density', label: 'Density', note: 'share of elements', path: 'M1 1h4v3H1zM9 1h4v3H9zM5 5h4v4H5z' },
+  {
+    kind: 'bands',
+    label: 'Percentile bands',
+    note: '±½σ, ±1σ, ±1½σ, min–max',
+    path: 'M0 2c4-2 9 2 14 0M0 5c4-2 9 2 14 0M0 8c4-2 9 2 14 0',
+  },
+  {
+    kind: 'single',
+    label: 'Single step',
+    note: 'share of elements',
+    path: 'M1.5 9V6M4.5 9V3.5M7.5 9V1M10.5 9V4M13 9V7',
+  },
+  { kind: 'table', label: 'Table', note: 'percentiles by step', path: 'M1 1h12v8H1zM1 4h12M5 1v8' },
+];
+
+const BANDS = KINDS[2];
+
+/**
+ * @param {object} props
+ * @param {App} props.app
+ * @param {number} props.index of the panel
+ * @param {import('../../state/store.js').Panel} props.panel
+ * @param {import('../../state/store.js').State} props.state
+ * @param {import('../../chart/heatmap_values.js').View} props.view
+ * @param {import('../../types.d.ts').ParameterInfo} props.parameter
+ * @param {string[]} props.quantities to choose from
+ * @param {HistogramRun[]} props.runs the overview's first
+ * @param {number | null} props.epsilon of the parameter's group
+ */
+export function HistogramPanel(props) {
+  const { app, index, panel, state, view, parameter, quantities, runs, epsilon } = props;
+  const histogram = runs[0].histogram;
+  const drawn = runs.flatMap((entry) => entry.histogram ?? []);
+  const scale = useMemo(
+    () => (drawn.length ? sharedScale(drawn, state.histogramAxis, state.linearBelow) : null),
+    [state.histogramAxis, state.linearBelow, ...Array.from({ length: 32 }, (_, i) => drawn[i])],
+  );
+  const mark = scale && epsilonMark(panel.quantity, epsilon, scale);
+  const kind = KINDS.find((candidate) => candidate.kind === panelKind(panel, state)) ?? KINDS[0];
+  const change = (/** @type {Partial<import('../../state/store.js').Panel>} */ patch) =>
+    app.actions.changePanel(index, patch);
+  const sampled = parameter.elements_read < parameter.elements;
+  const single = histogram && kind.kind === 'single' ? indexAtOrBefore(histogram.step, view.step) : -1;
+  const notes = [
+    kind.note,
+    view.run.groups[parameter.group]?.meanings[panel.quantity],
+    single >= 0 && `step ${formatInteger(histogram?.step[single] ?? 0)}`,
+    sampled && 'of the sample',
+    panel.quantity === 'exp_avg_sq' && scale && epsilon && !mark && `√v = ε (${epsilon}) is beyond the axis`,
+  ];
+  return html`<section class="panel" aria-label=${`Histograms of ${panel.quantity}`}>
+    <h3>
+      <select
+        class="plain-select strong"
+        aria-label="Quantity"
+        value=${panel.quantity}
+        onChange=${(/** @type {any} */ event) => change({ quantity: event.target.value })}
+      >
+        ${_withCurrent(quantities, panel.quantity).map(
+          (name) =>
+            html`<option key=${name} value=${name} selected=${name === panel.quantity}>${name}</option>`,
+        )}
+      </select>
+      <small>${histogram ? notes.filter(Boolean).join(' · ') : ''}</small>
+      <span class="kinds" role="group" aria-label="Chart type">
+        ${KINDS.map(
+          (choice) => html`<button
+            key=${choice.kind}
+            aria-pressed=${choice === kind}
+            aria-label=${choice.label}
+            title=${choice.label}
+            onClick=${() => change({ kind: choice.kind })}
+          >
+            <svg viewBox="0 0 14 10" aria-hidden="true"><path d=${choice.path} /></svg>
+          </button>`,
+        )}
+      </span>
+      ${
+        scale &&
+        html`<${SaveMenu}
+          label=${`Save the histograms of ${panel.quantity}`}
+          name=${`${parameter.name} ${panel.quantity}`}
+          figure=${async () => {
+            const { histogramFigure } = await import('../../save/figures.js');
+            const pictured = kind.kind === 'table' ? BANDS : kind; // a table has no picture
+            const draw = (/** @type {HistogramRun} */ entry) => (/** @type {import('../../chart/frame.js').Surface} */ surface) =>
+              void (
+                entry.histogram &&
+                drawHistogram(surface, pictured.kind, { ...entry, histogram: entry.histogram, view, scale, mark })
+              );
+            const shown = runs.filter((entry) => entry.histogram);
+            return histogramFigure({ runs: shown, parameter, quantity: panel.quantity, kind: pictured.label, draw });
+          }}
+          table=${async () => (await import('../../save/tables.js')).histogramTable(runs)}
+        />`
+      }
+    </h3>
+    <div class="plots">
+      ${runs.map(
+        (entry) => html`<div key=${entry.run.run} class="plot-of-run">
+          ${runs.length > 1 && html`<p class="plot-run"><i style="background:${entry.color}"></i><span><bdi>${entry.run.name}</bdi></span></p>`}
+          ${
+            entry.histogram && scale
+              ? kind.kind === 'table'
+                ? html`<${Lazy} load=${() => import('./histogram_table.js')} name="HistogramTable" app=${app} histogram=${entry.histogram} step=${view.step} />`
+                : html`<${HistogramPlot}
+                key=${kind.kind}
+                app=${app}
+                kind=${kind}
+                state=${state}
+                view=${view}
+                entry=${entry}
+                histogram=${entry.histogram}
+                scale=${scale}
+                mark=${mark}
+                named=${runs.length > 1}
+              />`
+              : html`<div class="plot hint">${entry.absence ?? ''}</div>`
+          }
+        </div>`,
+      )}
+    </div>
+  </section>`;
+}
+
+/**
+ * @param {object} props
+ * @param {App} props.app
+ * @param {typeof KINDS[0]} props.kind
+ * @param {import('../../state/store.js').State} props.state
+ * @param {import('../../chart/heatmap_values.js').View} props.view
+ * @param {HistogramRun} props.entry
+ * @param {HistogramSeries} props.histogram of it
+ * @param {Scale} props.scale
+ * @param {Mark | null} props.mark
+ * @param {boolean} props.named whether the run is one of several
+ */
+function HistogramPlot({ app, kind, state, view, entry, histogram, scale, mark, named }) {
+  const box = useRef(/** @type {HTMLElement | null} */ (null));
+  const canvas = useRef(/** @type {HTMLCanvasElement | null} */ (null));
+  const ridgeline = useRef(/** @type {Ridgeline | null} */ (null));
+  const { linkCursor } = state;
+  const [area, setArea] = useState(/** @type {PlotArea | null} */ (null));
+  const { range, theme, axis } = view;
+  const { run, color, start } = entry;
+  const xs = axisValues(axis, histogram.step, histogram.wall_time, start);
+  const at = indexAtOrBefore(xs, view.x);
+  const onSteps = kind.kind === 'density' || kind.kind === 'bands';
+  const selected = onSteps ? null : at;
+
+  const draw = (/** @type {HTMLCanvasElement} */ target) => {
+    const drawn = drawHistogram(target, kind.kind, { color, start, view, histogram, scale, mark });
+    if ('indexAt' in drawn) ridgeline.current = drawn;
+    const next = 'indexAt' in drawn ? drawn.area : drawn;
+    setArea((before) => (before && sameArea(before, next) ? before : next));
+  };
+  const look = [range, theme, axis, color, scale];
+  useDrawing(canvas, draw, [histogram, ...look, selected, mark?.value, kind.kind]);
+
+  const isRidgeline = kind.kind === 'ridgeline';
+  const indexUnder = (/** @type {PointerEvent} */ event) => {
+    const top = /** @type {HTMLElement} */ (box.current).getBoundingClientRect().top;
+    return ridgeline.current?.indexAt(event.clientY - top) ?? -1;
+  };
+  useAxisPointer(box, {
+    area,
+    range,
+    onHover(x, event) {
+      if (x === null) return app.cursor.hover(null);
+      if (!linkCursor || kind.kind === 'single') return;
+      const index = isRidgeline ? indexUnder(event) : nearestIndex(xs, x);
+      app.cursor.hover(index < 0 ? null : xs[index]);
+    },
+    onClick(x, event) {
+      if (kind.kind === 'single') return;
+      const index = isRidgeline ? indexUnder(event) : nearestIndex(xs, x);
+      if (index >= 0) app.actions.pinStep(histogram.step[index]);
+    },
+    // A drag across curves is no span of steps.
+    onZoom: (span) => (!onSteps && span ? undefined : app.actions.zoom(span)),
+    onView: onSteps ? app.actions.zoom : undefined,
+    whole: view.whole,
+  });
+  const sentence = `${kind.label} of ${histogram.quantity} over ${histogram.step.length} logged histograms${named ? ` of ${run.name}` : ''}`;
+  return html`<div class="plot" ref=${box}>
+    <canvas ref=${canvas} role="img" aria-label=${sentence}></canvas>
+    ${onSteps && html`<${StepLine} cursor=${app.cursor} range=${range} area=${area} />`}
+    <div class=${onSteps ? 'zoom-span' : ''} hidden></div>
+  </div>`;
+}
+
+/**
+ * @param {import('../../chart/frame.js').Surface} surface
+ * @param {PanelKind} kind
+ * @param {object} chart
+ * @param {import('../../chart/heatmap_values.js').View} chart.view
+ * @param {HistogramSeries} chart.histogram
+ * @param {string} chart.color
+ * @param {number} chart.start wall time of the run's first step
+ * @param {Scale} chart.scale
+ * @param {Mark | null} chart.mark
+ * @returns {PlotArea | Ridgeline}
+ */
+function drawHistogram(surface, kind, { view, histogram, color, start, scale, mark: found }) {
+  const { range, theme, axis: axisKind } = view;
+  const xs = axisValues(axisKind, histogram.step, histogram.wall_time, start);
+  const at = indexAtOrBefore(xs, view.x);
+  const mark = found ?? undefined;
+  if (kind === 'ridgeline') {
+    const selected = at >= 0 ? at : null;
+    return drawRidgeline(surface, { histogram, xs, color, theme, selected, axisKind, scale });
+  }
+  if (kind === 'single')
+    return drawSingleHistogram(surface, { histogram, selected: Math.max(0, at), color, scale, mark });
+  const chart = { histogram, xs, range, color, theme, axisKind, scale, mark };
+  return kind === 'density' ? drawDensity(surface, chart) : drawBands(surface, chart);
+}
+
+/**
+ * Where v is ε², so that √v is ε and ε takes over the denominator. Only where the axis reaches it:
+ * elsewhere ε plays no part, and the mark would push the data out of sight.
+ * @param {string} quantity
+ * @param {number | null} epsilon
+ * @param {Scale} scale
+ * @returns {Mark | null}
+ */
+function epsilonMark(quantity, epsilon, { low, high }) {
+  if (quantity !== 'exp_avg_sq' || epsilon === null) return null;
+  const value = epsilon ** 2;
+  return value >= low && value <= high ? { value, label: '√v = ε' } : null;
+}
+
+/** @param {string[]} names @param {string} current */
+function _withCurrent(names, current) {
+  return names.includes(current) ? names : [...names, current];
+}

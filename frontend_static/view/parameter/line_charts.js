@@ -1,0 +1,121 @@
+// @ts-check
+/** What the line charts of a parameter draw: which statistics, on which scale, and the lines of all runs. */
+import { burstsOf, GRADIENT_STATISTIC, jumpsOf, jumpSteps } from '../../chart/gradient_jumps.js';
+import { isRatio } from '../../chart/heatmap_values.js';
+import { smooth } from '../../chart/line_chart.js';
+import { html } from '../ui.js';
+import { undefinedStatistics } from './step_table.js';
+
+/**
+ * @typedef {import('../../chart/heatmap_values.js').View} View
+ * @typedef {import('../../types.d.ts').RunSeries} RunSeries
+ * @typedef {import('../../state/store.js').State} State
+ * @typedef {import('../../types.d.ts').StatisticInfo} StatisticInfo
+ * @typedef {import('../../chart/line_chart.js').Line} Line
+ *
+ * @typedef {RunSeries & {raw: Float32Array, y: ArrayLike<number>} & {steps?: Line['between'], peaks?: Line['peaks']}} Drawn
+ */
+
+/**
+ * Those of the wanted statistics that exist; if none of them does, the first that does.
+ * @param {string[]} wanted
+ * @param {StatisticInfo[]} statistics
+ */
+export function chosenStatistics(wanted, statistics) {
+  const chosen = statistics.filter(({ name }) => wanted.includes(name));
+  return chosen.length ? chosen : statistics.slice(0, 1);
+}
+
+/** @param {StatisticInfo} statistic @param {Pick<State, 'lineScale'>} state @returns {'log' | 'linear'} */
+export function scaleOf({ scale }, { lineScale }) {
+  if (scale === 'cosine' || lineScale === 'linear') return 'linear';
+  return lineScale === 'log' || scale === 'log' ? 'log' : 'linear';
+}
+
+/** @param {StatisticInfo} statistic @param {State} state @param {RunSeries[]} runs */
+export function noteOn(statistic, state, runs) {
+  const [low, high] = state.healthyBand;
+  const band = isRatio(statistic) && `shaded: healthy, ${exponential(low)} to ${exponential(high)}`;
+  const onLog = scaleOf(statistic, state) === 'log';
+  const smoothed = state.smoothing > 0 && onLog && 'smoothed as logarithms';
+  const values = onLog ? runs.flatMap(({ series }) => series?.statistics[statistic.name] ?? []) : [];
+  const zeros = values.some((series) => series.some((value) => value <= 0)) && '▼ zero';
+  return [onLog ? 'log scale' : 'linear scale', zeros, band, smoothed].filter(Boolean).join(' · ');
+}
+
+const exponential = (/** @type {number} */ value) => value.toExponential().replace('e+', 'e');
+
+/** @param {{runs: RunSeries[], parameter: string, statistic: StatisticInfo}} props */
+export function Absences({ runs, parameter, statistic }) {
+  return runs.flatMap(({ run }) => {
+    const { names, optimizer } = undefinedStatistics(run, parameter);
+    return names.includes(statistic.name)
+      ? [html`<small key=${run.run}>${run.name}: not defined for ${optimizer}</small>`]
+      : [];
+  });
+}
+
+/**
+ * The lines of one statistic, smoothed where that is wanted.
+ * @param {StatisticInfo} statistic @param {State} state @param {RunSeries[]} runs
+ * @returns {Drawn[]}
+ */
+export function drawnOf(statistic, state, runs) {
+  const onLog = scaleOf(statistic, state) === 'log';
+  return runs.flatMap((entry) => {
+    const raw = entry.series?.statistics[statistic.name];
+    const missing = undefinedStatistics(entry.run, entry.series?.parameter ?? '').names;
+    if (!raw || missing.includes(statistic.name)) return [];
+    const y = state.smoothing > 0 ? smooth(raw, state.smoothing, onLog) : raw;
+    return [{ ...entry, raw, y, ...(statistic.name === GRADIENT_STATISTIC && stepsBetween(entry)) }];
+  });
+}
+
+/**
+ * The steps around a jump, a stretch for each jump, and the highest of them.
+ * @param {RunSeries} entry
+ * @returns {Pick<Drawn, 'steps' | 'peaks'>}
+ */
+function stepsBetween({ between }) {
+  if (!between) return {};
+  const { norms, xs } = between;
+  return {
+    steps: burstsOf(norms).map(({ first, end }) => ({
+      x: xs.subarray(first, end),
+      y: norms.values.subarray(first, end),
+    })),
+    peaks: jumpsOf(norms).flatMap((jump) => {
+      const x = xs[norms.last_step.indexOf(jump.step)];
+      return Number.isFinite(jump.value) ? [{ x, y: jump.value, text: `step ${jumpSteps(jump)}` }] : [];
+    }),
+  };
+}
+
+/**
+ * @param {StatisticInfo} statistic @param {State} state @param {View} view @param {Drawn[]} drawn
+ * @returns {import('../../chart/line_chart.js').LineChart & {title: string}}
+ */
+export function chartOf(statistic, state, view, drawn) {
+  const ratio = isRatio(statistic);
+  return {
+    title: statistic.label,
+    axisKind: view.axis,
+    range: view.range,
+    lines: drawn.map(({ run, color, dash, xs, raw, y, steps, peaks }) => ({
+      label: run.name,
+      color,
+      dash,
+      x: xs,
+      y,
+      raw: y === raw ? undefined : raw,
+      between: steps,
+      peaks,
+    })),
+    scale: scaleOf(statistic, state),
+    ignoreOutliers: state.ignoreOutliers,
+    band: ratio ? state.healthyBand : undefined,
+    bandLabel: ratio ? 'healthy' : undefined,
+    middle: ratio ? 1e-3 : undefined,
+    infinityIsUsual: ratio, // the weight was 0
+  };
+}

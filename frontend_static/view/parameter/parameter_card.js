@@ -1,0 +1,202 @@
+// @ts-check
+/** A parameter: how runs compare, the numbers at the step, its distributions. One card for each. */
+import { formatInteger, formatPercent } from '../../chart/format.js';
+import { checkedRuns, referenceRun, statisticsOf } from '../../state/store.js';
+import { seriesOfRuns, useParameterData } from '../hooks/run_data.js';
+import { describeOptions, hyperparameterAt, hyperparametersAt } from '../run/sidebar.js';
+import { ErrorBanner, html, icon } from '../ui.js';
+import { HistogramPanel } from './histogram_panel.js';
+import { LinePanel } from './line_panel.js';
+import { StepTable, undefinedStatistics } from './step_table.js';
+
+/**
+ * @typedef {import('../ui.js').App} App
+ * @typedef {import('../../chart/heatmap_values.js').View} View
+ * @typedef {import('../../state/store.js').State} State
+ * @typedef {import('../../types.d.ts').ParameterInfo} ParameterInfo
+ * @typedef {import('../../types.d.ts').StatisticInfo} StatisticInfo
+ * @typedef {import('../../types.d.ts').Histograms} Histograms
+ * @typedef {import('../../types.d.ts').Hyperparameters} Hyperparameters
+ */
+
+const OPTIONS_SHOWN = ['amsgrad', 'maximize', 'nesterov', 'centered'];
+
+/**
+ * @param {object} props
+ * @param {App} props.app
+ * @param {State} props.state
+ * @param {View} props.view
+ * @param {import('../../types.d.ts').Summary} props.summary
+ * @param {ParameterInfo} props.parameter
+ * @param {Map<string, number>} props.starts wall times of the runs' first steps
+ * @param {Hyperparameters | null} props.hyperparameters
+ * @param {((delta: number) => void) | null} props.onMoveTensor null for a pinned card
+ */
+export function ParameterCard(props) {
+  const { app, state, view, summary, parameter, starts, hyperparameters, onMoveTensor } = props;
+  const { run } = view;
+  const { name } = parameter;
+  const checked = checkedRuns(state);
+  const { series: seriesAnswer, norms, histograms } = useParameterData(app, state, summary, run, checked, name);
+  const runs = seriesOfRuns(state, summary, checked, name, seriesAnswer.value, norms.value, starts);
+  const statistics = statisticsOf(state, [run, ...checked]);
+  const epsilon = hyperparameterAt(hyperparameters, parameter.group, 'eps', view.step);
+  const stale = seriesAnswer.stale || histograms.stale;
+  const id = onMoveTensor ? 'parameter' : `pin ${name}`;
+  const pinned = state.pins.includes(name);
+  const full = state.full === id;
+  const others = state.allRuns ? runs.filter((entry) => entry.run !== run && entry.series) : [];
+  const drawnRuns = [{ run, color: view.color, start: view.start }, ...others];
+  return html`<section
+    class="card detail ${stale ? 'stale' : ''} ${full ? 'full' : ''} ${state.full && !full ? 'behind' : ''}"
+    aria-label=${`${onMoveTensor ? 'Selected' : 'Pinned'} tensor ${name}`}
+  >
+    <div class="card-head">
+      <${Breadcrumb} name=${name} />
+      <span class="chip" title="Shape and type">${parameter.shape.join(' × ') || 'scalar'} · ${parameter.dtype}</span>
+      <${GroupChip} group=${run.groups[parameter.group]} index=${parameter.group} hyperparameters=${hyperparameters} step=${view.step} />
+      ${
+        parameter.elements_read < parameter.elements &&
+        html`<span class="chip sampled" title="Histograms and element-wise statistics read this sample, the same elements at every step">
+        ${formatInteger(parameter.elements_read)} of ${formatInteger(parameter.elements)} elements
+        (${formatPercent(parameter.elements_read / parameter.elements)})
+      </span>`
+      }
+      <span class="grow"></span>
+      ${
+        runs.filter((entry) => entry.series).length > 1 &&
+        html`<button
+          class="icon-button"
+          aria-pressed=${state.allRuns}
+          aria-label="Histograms of all checked runs"
+          title=${state.allRuns ? 'Histograms of the overview’s run alone' : 'Histograms of all checked runs, side by side'}
+          onClick=${() => app.actions.prefer('allRuns', !state.allRuns)}
+        >
+          ${icon('beside')}
+        </button>`
+      }
+      ${
+        onMoveTensor &&
+        html`<${Smoothing} app=${app} value=${state.smoothing} />
+          <button class="icon-button" aria-label="Previous tensor" title="Previous tensor (k)" onClick=${() => onMoveTensor(-1)}>
+            ${icon('up')}
+          </button>
+          <button class="icon-button" aria-label="Next tensor" title="Next tensor (j)" onClick=${() => onMoveTensor(1)}>
+            ${icon('down')}
+          </button>`
+      }
+      <button
+        class="icon-button"
+        aria-pressed=${pinned}
+        aria-label=${pinned ? 'Unpin this tensor' : 'Pin this tensor below'}
+        title=${pinned ? 'Unpin' : 'Pin: keeps this tensor below while you look at others'}
+        onClick=${() => app.actions.togglePin(name)}
+      >
+        ${icon('pin')}
+      </button>
+      <button
+        class="icon-button"
+        aria-pressed=${full}
+        aria-label=${full ? 'Back to normal size' : 'Full size'}
+        title=${full ? 'Back to normal size (Esc)' : 'Full size'}
+        onClick=${() => app.actions.toggleFull(id)}
+      >
+        ${icon(full ? 'small' : 'full')}
+      </button>
+    </div>
+    <${ErrorBanner} text=${seriesAnswer.error} />
+    <${ErrorBanner} text=${histograms.error} />
+    <div class="detail-grid ${others.length ? 'all-runs' : ''}">
+      <${LinePanel} app=${app} state=${state} view=${view} parameter=${name} runs=${runs} statistics=${statistics} />
+      <${StepTable}
+        app=${app}
+        view=${view}
+        runs=${runs}
+        reference=${referenceRun(state)}
+        parameter=${name}
+        statistics=${statistics}
+      />
+      ${state.panels.map(
+        (panel, index) => html`<${HistogramPanel}
+          key=${index}
+          app=${app}
+          index=${index}
+          panel=${panel}
+          state=${state}
+          view=${view}
+          parameter=${parameter}
+          quantities=${run.quantities.map((quantity) => quantity.name)}
+          runs=${drawnRuns.map((entry) => ({
+            ...entry,
+            histogram: _histogramOf(entry.run, name, panel.quantity, histograms.value),
+            absence: _absence(entry.run, name, panel.quantity, histograms),
+          }))}
+          epsilon=${Number.isNaN(epsilon) ? null : epsilon}
+        />`,
+      )}
+    </div>
+  </section>`;
+}
+
+/** @param {{name: string}} props */
+function Breadcrumb({ name }) {
+  const parts = name.split('.');
+  const leaf = parts.pop();
+  const letters = name.length + 2 * parts.length;
+  return html`<h2 class="crumb" title=${name} style="min-width:min(120px, ${letters}ch)">
+    ${parts.length > 0 && html`<span class="path"><bdi>${parts.join(' / ')} /</bdi></span>${' '}`}<b>${leaf}</b>
+  </h2>`;
+}
+
+/** @param {{group: import('../../types.d.ts').GroupInfo, index: number, hyperparameters: Hyperparameters | null, step: number}} props */
+function GroupChip({ group, index, hyperparameters, step }) {
+  const at = hyperparametersAt(hyperparameters, index, step);
+  const betas = [at.beta1, at.beta2].filter((text) => text !== '—').join(', ');
+  const parts = [`${group.optimizer} group ${index}`];
+  if (at.lr !== '—') parts.push(`lr ${at.lr}`);
+  if (betas) parts.push(`β ${betas}`);
+  if (at.eps !== '—') parts.push(`ε ${at.eps}`);
+  if (at.weight_decay !== '—') parts.push(`decay ${at.weight_decay}`);
+  parts.push(...OPTIONS_SHOWN.filter((name) => group.options[name] === true));
+  return html`<span class="chip group" title=${`${parts.join(' · ')}\n${describeOptions(group.options)}`}>${parts.join(' · ')}</span>`;
+}
+
+/** @param {{app: App, value: number}} props */
+function Smoothing({ app, value }) {
+  const change = (/** @type {any} */ event) => app.actions.prefer('smoothing', Number(event.target.value));
+  return html`<label class="smoothing" title="Debiased moving average, as in TensorBoard; of the logarithm where the axis is logarithmic">
+    Smoothing
+    <input type="range" min="0" max="0.99" step="0.01" value=${value} onInput=${change} />
+    <output>${value.toFixed(2)}</output>
+  </label>`;
+}
+
+/**
+ * @param {import('../../types.d.ts').RunInfo} run
+ * @param {string} parameter
+ * @param {string} quantity
+ * @param {Histograms[] | null} answers
+ */
+function _histogramOf(run, parameter, quantity, answers) {
+  if (undefinedStatistics(run, parameter).names.includes(quantity)) return null;
+  const found = answers?.find((answer) => answer.run === run.run)?.quantities[quantity];
+  return found?.step.length ? found : null;
+}
+
+/**
+ * @param {import('../../types.d.ts').RunInfo} run
+ * @param {string} parameter
+ * @param {string} quantity
+ * @param {import('../ui.js').Answer<Histograms[]>} histograms
+ * @returns {string | null}
+ */
+function _absence(run, parameter, quantity, histograms) {
+  const missing = undefinedStatistics(run, parameter);
+  if (missing.names.includes(quantity)) return `${quantity} is not defined for ${missing.optimizer}.`;
+  if (run.quantities.length === 0)
+    return 'This run has no histograms. The callback logs them every histograms_every_n_steps.';
+  if (!run.quantities.some(({ name }) => name === quantity))
+    return `This run has no histograms of ${quantity}.`;
+  if (histograms.error) return null;
+  return histograms.value ? 'No histogram has been logged yet.' : 'Loading …';
+}

@@ -1,0 +1,168 @@
+// @ts-check
+/** The numbers of one parameter at the step cursor, a column for every checked run. */
+import { formatAxis, formatInteger, formatNumber } from '../../chart/format.js';
+import { GRADIENT_STATISTIC } from '../../chart/gradient_jumps.js';
+import { isRatio } from '../../chart/heatmap_values.js';
+import { formatDifference, formatStatistic, ratioEmphasis } from '../../chart/statistic_format.js';
+import { indexAtOrBefore } from '../../state/axis.js';
+import { followAtRest, setText, stepAt } from '../hooks/at_rest.js';
+import { html, useLayoutEffect, useRef } from '../ui.js';
+
+/**
+ * @typedef {import('../../types.d.ts').RunInfo} RunInfo
+ * @typedef {import('../../types.d.ts').Series} Series
+ * @typedef {import('../../types.d.ts').StatisticInfo} StatisticInfo
+ * @typedef {import('../../types.d.ts').RunSeries} RunSeries
+ *
+ * @typedef {RunSeries & {undefined: {names: string[], optimizer: string}}} TableColumn
+ */
+
+/**
+ * The numbers follow the cursor without being rendered again.
+ * @param {object} props
+ * @param {import('../ui.js').App} props.app
+ * @param {import('../../chart/heatmap_values.js').View} props.view
+ * @param {RunSeries[]} props.runs
+ * @param {RunInfo | null} props.reference the run that the others are compared with
+ * @param {string} props.parameter
+ * @param {StatisticInfo[]} props.statistics in the order of the rows
+ */
+export function StepTable({ app, view, runs, reference, parameter, statistics }) {
+  const panel = useRef(/** @type {HTMLElement | null} */ (null));
+  const columns = tableColumns(runs, view.run, reference, parameter);
+  const shown = statistics.filter(({ name }) => runs.some(({ run }) => run.statistics.includes(name)));
+  const compared = columns.findIndex(({ run }) => run === reference);
+  useLayoutEffect(() =>
+    followAtRest(app.cursor, (x) => {
+      if (panel.current) _fill(panel.current, x, { view, columns, shown, compared });
+    }),
+  );
+  return html`<div class="panel step-panel" ref=${panel}>
+    <h3>
+      <span class="at-title"></span>
+      ${compared >= 0 && html`<small>compared with ${columns[compared].run.name}</small>`}
+    </h3>
+    <div class="table-scroll" tabindex="0" role="region" aria-label="Numbers at the step">
+      <table class="step" aria-label=${`Statistics of ${parameter} at the step`}>
+        <thead>
+          <tr>
+            <th scope="col"><span class="visually-hidden">Statistic</span></th>
+            ${columns.map(
+              ({ run, color }) => html`<th key=${run.run} scope="col" data-run=${run.run}>
+                <span class="run-name"><i style="background:${color}"></i><span><bdi>${run.name}</bdi></span></span><small class="other-step"></small>
+              </th>`,
+            )}
+          </tr>
+        </thead>
+        <tbody>
+          ${shown.map(
+            (statistic) => html`<tr key=${statistic.name} data-statistic=${statistic.name}>
+              <th scope="row" title=${`${statistic.label}: ${statistic.description}`}>${statistic.label}</th>
+              ${columns.map(({ run }) => html`<td key=${run.run}><span></span> <small></small></td>`)}
+            </tr>`,
+          )}
+        </tbody>
+      </table>
+    </div>
+  </div>`;
+}
+
+/**
+ * The overview's run comes first, then the reference; runs without the tensor come last.
+ * @param {RunSeries[]} runs @param {RunInfo} first @param {RunInfo | null} reference @param {string} parameter
+ * @returns {TableColumn[]}
+ */
+export function tableColumns(runs, first, reference, parameter) {
+  const rank = (/** @type {RunSeries} */ { run, series }) =>
+    !series ? 3 : run === first ? 0 : run === reference ? 1 : 2;
+  return [...runs]
+    .sort((a, b) => rank(a) - rank(b))
+    .map((entry) => ({ ...entry, undefined: undefinedStatistics(entry.run, parameter) }));
+}
+
+/**
+ * @param {HTMLElement} panel
+ * @param {number} x
+ * @param {{view: import('../../chart/heatmap_values.js').View, columns: TableColumn[], shown: StatisticInfo[], compared: number}} table
+ */
+function _fill(panel, x, { view, columns, shown, compared }) {
+  const step = stepAt(view, x);
+  const title = `At step ${formatInteger(step)}${view.axis === 'step' ? '' : ` · ${formatAxis(x, view.axis)}`}`;
+  const indices = columns.map(({ xs }) => (xs.length ? indexAtOrBefore(xs, x) : -1));
+  setText(/** @type {HTMLElement} */ (panel.querySelector('.at-title')), title);
+  panel.querySelectorAll('thead .other-step').forEach((element, c) => {
+    const note = _note(columns[c].series, indices[c], step);
+    setText(element, note);
+    const header = /** @type {HTMLElement} */ (element.parentElement);
+    header.title = `${columns[c].run.name}${note ? `: ${note}` : ''}`;
+  });
+  panel.querySelectorAll('tbody tr').forEach((row, r) => {
+    const statistic = shown[r];
+    const values = columns.map((column, c) => valueOf(column, statistic, indices[c]));
+    row.querySelectorAll('td').forEach((cell, c) => {
+      const missing = columns[c].undefined;
+      const undefinedHere = missing.names.includes(statistic.name);
+      const value = values[c];
+      const text = undefinedHere
+        ? `not defined for ${missing.optimizer}`
+        : value === null
+          ? '—'
+          : value === Infinity && isRatio(statistic)
+            ? 'weight was 0'
+            : formatStatistic(statistic, value);
+      const other = compared >= 0 && compared !== c ? values[compared] : null;
+      const difference = value === null || other === null ? '' : formatDifference(statistic, value, other);
+      const exact = statistic.name === GRADIENT_STATISTIC ? valueBetween(columns[c], step) : null;
+      const className = undefinedHere ? 'undefined' : value === null ? '' : _emphasis(statistic, value);
+      if (cell.className !== className) cell.className = className;
+      setText(/** @type {HTMLElement} */ (cell.firstElementChild), exact === null ? text : formatNumber(exact));
+      setText(
+        /** @type {HTMLElement} */ (cell.lastElementChild),
+        exact === null ? difference : `at ${formatInteger(step)}`,
+      );
+    });
+  });
+}
+
+/** @param {TableColumn} column @param {StatisticInfo} statistic @param {number} index @returns {number | null} */
+export function valueOf({ series, undefined: missing }, statistic, index) {
+  if (missing.names.includes(statistic.name)) return null;
+  const values = series?.statistics[statistic.name];
+  return values && index >= 0 ? values[index] : null;
+}
+
+/**
+ * @param {RunInfo} run
+ * @param {string} parameter
+ * @returns {{names: string[], optimizer: string}} what the parameter's optimizer does not have
+ */
+export function undefinedStatistics(run, parameter) {
+  const info = run.parameters.find(({ name }) => name === parameter);
+  const group = info && run.groups[info.group];
+  return { names: group?.undefined ?? [], optimizer: group?.optimizer ?? '' };
+}
+
+/**
+ * A step between records of which the gradient is known all the same.
+ * @param {Pick<RunSeries, 'between' | 'series'>} column @param {number} step
+ * @returns {number | null} gradient RMS
+ */
+export function valueBetween({ between, series }, step) {
+  const at = between ? between.norms.last_step.indexOf(step) : -1;
+  if (!between || at < 0 || series?.step.includes(step)) return null;
+  return between.norms.logged && !between.norms.logged[at] ? null : between.norms.values[at];
+}
+
+/** @param {Series | null} series @param {number} index @param {number} step */
+function _note(series, index, step) {
+  if (!series) return 'no such tensor';
+  if (index < 0) return 'nothing logged yet';
+  return series.step[index] === step ? '' : `at step ${formatInteger(series.step[index])}`;
+}
+
+/** @param {StatisticInfo} statistic @param {number} value */
+function _emphasis({ name }, value) {
+  if (isRatio({ name })) return ratioEmphasis(value);
+  if (value === Infinity || value === -Infinity) return 'hot';
+  return name === 'nonfinite_count' && value > 0 ? 'hot' : '';
+}

@@ -1,0 +1,199 @@
+// @ts-check
+/** The optimizer over time: the hyperparameters of every group, and which parameters are where. */
+import { RUN_COLORS, runDash } from '../../chart/colormap.js';
+import { formatInteger } from '../../chart/format.js';
+import { drawLineChart } from '../../chart/line_chart.js';
+import { axisValues, indexAtOrBefore, nearestIndex } from '../../state/axis.js';
+import { Canvas, StepLine, useAxisPointer } from '../hooks/plot.js';
+import { html, icon, SaveMenu, useRef, useState } from '../ui.js';
+import { describeOptions, formatSetting } from './sidebar.js';
+
+/**
+ * @typedef {import('../ui.js').App} App
+ * @typedef {import('../../chart/heatmap_values.js').View} View
+ * @typedef {import('../../types.d.ts').Hyperparameters} Hyperparameters
+ * @typedef {import('../../types.d.ts').PlotArea} PlotArea
+ *
+ * @typedef {{column: string, groups: {group: number, values: Float64Array}[], constant: boolean}} Setting
+ */
+
+const NAMES = /** @type {Record<string, string>} */ ({
+  lr: 'learning rate',
+  beta1: 'β₁',
+  beta2: 'β₂',
+  eps: 'ε',
+  weight_decay: 'weight decay',
+});
+const MOST_NAMES = 500;
+
+/** @param {{app: App, state: import('../../state/store.js').State, view: View, hyperparameters: Hyperparameters | null, onSelect: (name: string) => void}} props */
+export function OptimizerCard({ app, state, view, hyperparameters, onSelect }) {
+  const { run } = view;
+  const settings = hyperparameters?.run === run.run ? settingsOf(hyperparameters) : [];
+  const changing = settings.filter(({ constant }) => !constant);
+  const constant = settings.filter((setting) => setting.constant);
+  const charts = changing.map((setting) => ({ setting, chart: _chartOf(setting, view, /** @type {Hyperparameters} */ (hyperparameters)) }));
+  const full = state.full === 'optimizer';
+  return html`<section class="card optimizer-card ${full ? 'full' : ''} ${state.full && !full ? 'behind' : ''}" aria-label="Optimizer over time">
+    <div class="card-head">
+      <h2>Optimizer</h2>
+      <span class="sub">${run.name} · ${[...new Set(run.groups.map(({ optimizer }) => optimizer))].join(', ')}</span>
+      <span class="grow"></span>
+      ${
+        hyperparameters &&
+        html`<${SaveMenu}
+          label="Save the hyperparameters"
+          name=${`${run.name} hyperparameters`}
+          figure=${async () => {
+            const { lineFigure } = await import('../../save/figures.js');
+            return lineFigure({
+              view,
+              parameter: `Optimizer of ${run.name}`,
+              charts: charts.map(({ setting, chart }) => ({ ...chart, title: _name(setting) })),
+            });
+          }}
+          table=${async () => (await import('../../save/tables.js')).hyperparameterTable(run, hyperparameters)}
+        />`
+      }
+      <button class="icon-button" aria-label="Close the optimizer" title="Close" onClick=${() => app.actions.showOptimizer(false)}>
+        ${icon('close')}
+      </button>
+    </div>
+    ${
+      changing.length === 0
+        ? html`<p class="hint">${settings.length ? 'No setting changes in this run.' : 'No hyperparameter was logged.'}</p>`
+        : html`<div class="settings-charts">
+          ${charts.map(({ setting, chart }) => html`<${SettingChart} key=${setting.column} app=${app} view=${view} setting=${setting} chart=${chart} />`)}
+        </div>`
+    }
+    <div class="group-list">
+      ${run.groups.map((group, index) => {
+        const members = run.parameters.filter((parameter) => parameter.group === index);
+        return html`<details key=${index} open=${run.groups.length <= 2 && members.length <= 12}>
+          <summary>
+            <i style="background:${_color(index, view)}"></i><b>Group ${index}</b> ${group.optimizer} ·
+            ${' '}${formatInteger(members.length)} tensors ·
+            ${' '}${formatInteger(members.reduce((sum, { elements }) => sum + elements, 0))} elements
+            ${constant.map((setting) => {
+              const mine = setting.groups.find((entry) => entry.group === index);
+              return mine && html`<span key=${setting.column} class="chip">${_name(setting)} ${formatSetting(mine.values[mine.values.length - 1])}</span>`;
+            })}
+            <span class="sub">${describeOptions(group.options)}</span>
+          </summary>
+          ${Object.keys({ ...group.storage, ...group.meanings }).map(
+            (name) => html`<p key=${name} class="sub">
+              <b>${name}</b>${group.storage[name] && ` · ${group.storage[name]}`}${group.meanings[name] && ` · ${group.meanings[name]}`}
+            </p>`,
+          )}
+          ${group.undefined.length > 0 && html`<p class="sub">Not defined for ${group.optimizer}: ${group.undefined.join(', ')}</p>`}
+          <ul class="name-columns">
+            ${members.slice(0, MOST_NAMES).map(
+              ({ name, shape }) => html`<li key=${name}>
+                <button class="link" onClick=${() => onSelect(name)}>${name}</button>
+                <small>${shape.join(' × ')}</small>
+              </li>`,
+            )}
+            ${members.length > MOST_NAMES && html`<li>and ${formatInteger(members.length - MOST_NAMES)} more</li>`}
+          </ul>
+        </details>`;
+      })}
+      <${Unoptimized} title="In no group, although trainable" items=${run.unoptimized.filter(({ trainable, other_optimizer }) => trainable && !other_optimizer)} warns=${true} />
+      <${Unoptimized} title="Held by another optimizer" items=${run.unoptimized.filter(({ trainable, other_optimizer }) => trainable && other_optimizer)} warns=${false} />
+      <${Unoptimized} title="Frozen" items=${run.unoptimized.filter(({ trainable }) => !trainable)} warns=${false} />
+    </div>
+  </section>`;
+}
+
+/** @param {{title: string, items: {name: string, shape: number[]}[], warns: boolean}} props */
+function Unoptimized({ title, items, warns }) {
+  if (!items.length) return null;
+  return html`<details>
+    <summary class=${warns ? 'warning' : ''}>${warns && icon('warning', 'mark')}<b>${title}</b> · ${formatInteger(items.length)} ${items.length === 1 ? 'tensor' : 'tensors'}</summary>
+    <ul class="name-columns">
+      ${items.slice(0, MOST_NAMES).map(({ name, shape }) => html`<li key=${name}>${name} <small>${shape.join(' × ')}</small></li>`)}
+    </ul>
+  </details>`;
+}
+
+/**
+ * The columns that any group has, and whether any of them changes.
+ * @param {Hyperparameters} hyperparameters
+ * @returns {Setting[]}
+ */
+export function settingsOf({ columns, values }) {
+  return columns.flatMap((column, at) => {
+    const groups = values.flatMap((group, index) => {
+      const series = group[at];
+      return series.some((value) => !Number.isNaN(value)) ? [{ group: index, values: series }] : [];
+    });
+    const constant = groups.every(({ values: series }) => {
+      const known = series.filter((value) => !Number.isNaN(value));
+      return known.every((value) => value === known[0]);
+    });
+    return groups.length ? [{ column, groups, constant }] : [];
+  });
+}
+
+/** @param {Setting} setting */
+function _name({ column }) {
+  return NAMES[column] ?? column.replaceAll('_', ' ');
+}
+
+/** @param {number} group @param {View} view */
+function _color(group, { theme }) {
+  const colors = RUN_COLORS[theme];
+  return colors[group % colors.length];
+}
+
+/** @param {Setting} setting @param {View} view @param {Hyperparameters} hyperparameters @returns {import('../../chart/line_chart.js').LineChart} */
+function _chartOf({ groups }, view, hyperparameters) {
+  const x = axisValues(view.axis, hyperparameters.step, hyperparameters.wall_time, view.start);
+  return {
+    axisKind: view.axis,
+    range: view.range,
+    scale: 'linear',
+    lines: groups.map(({ group, values }) => ({
+      label: `group ${group}`,
+      color: _color(group, view),
+      // Groups often have the same values: a dashed line shows the one below it.
+      dash: group > 0 ? (runDash(group + 2) ?? [6, 6]) : undefined,
+      x,
+      y: values,
+    })).reverse(),
+  };
+}
+
+/** @param {{app: App, view: View, setting: Setting, chart: import('../../chart/line_chart.js').LineChart}} props */
+function SettingChart({ app, view, setting, chart }) {
+  const box = useRef(/** @type {HTMLElement | null} */ (null));
+  const [area, setArea] = useState(/** @type {PlotArea | null} */ (null));
+  const x = chart.lines[0]?.x ?? new Float64Array(0);
+  useAxisPointer(box, {
+    area,
+    range: view.range,
+    onHover: (at) => app.cursor.hover(at === null ? null : view.xs[nearestIndex(view.xs, at)]),
+    onClick: (at) => app.actions.pinStep(view.overview.last_step[nearestIndex(view.xs, at)]),
+    onZoom: app.actions.zoom,
+    onView: app.actions.zoom,
+    whole: view.whole,
+  });
+  const at = Math.max(0, indexAtOrBefore(x, view.x));
+  return html`<div class="panel">
+    <h3>
+      ${_name(setting)}
+      ${setting.groups.map(({ group, values }) => html`<small key=${group}>group ${group}: ${formatSetting(Number(values[at].toPrecision(4)))}</small>`)}
+    </h3>
+    <div class="plot" ref=${box}>
+      <${Canvas}
+        draw=${(/** @type {HTMLCanvasElement} */ canvas) => {
+          const { area: drawn } = drawLineChart(canvas, chart);
+          setArea((before) => (before && before.width === drawn.width && before.height === drawn.height ? before : drawn));
+        }}
+        dependencies=${[setting.groups[0].values, view.range, view.axis, view.theme]}
+        label=${`${_name(setting)} of every group over time`}
+      />
+      <${StepLine} cursor=${app.cursor} range=${view.range} area=${area} />
+      <div class="zoom-span" hidden></div>
+    </div>
+  </div>`;
+}

@@ -1,0 +1,270 @@
+// @ts-check
+/** The left column: which runs are shown, what was found in them, and what the optimizer does. */
+import { runColor } from '../../chart/colormap.js';
+import { formatInteger, formatNumber } from '../../chart/format.js';
+import { indexAtOrBefore } from '../../state/axis.js';
+import { checkedRuns, compileFilter } from '../../state/store.js';
+import { FilterBox } from '../toolbar.js';
+import { html, icon, Lazy, useEffect, useRef } from '../ui.js';
+
+/**
+ * @typedef {import('../ui.js').App} App
+ * @typedef {import('../../state/store.js').State} State
+ * @typedef {import('../../types.d.ts').RunInfo} RunInfo
+ * @typedef {import('../../types.d.ts').Hyperparameters} Hyperparameters
+ */
+
+/**
+ * @param {object} props
+ * @param {App} props.app
+ * @param {State} props.state
+ * @param {RunInfo | null} props.run the overview's
+ * @param {Hyperparameters | null} props.hyperparameters of that run
+ * @param {number | null} props.step at the cursor
+ * @param {import('../../types.d.ts').Finding[]} props.findings
+ * @param {import('../../types.d.ts').Diagnosis['not_evaluated']} props.skipped
+ * @param {import('../../types.d.ts').Compass | null} props.compass
+ */
+export function Sidebar({ app, state, run, hyperparameters, step, findings, skipped, compass }) {
+  return html`<aside class="side" aria-label="Runs and optimizer">
+    <${Runs} app=${app} state=${state} run=${run} />
+    ${
+      run &&
+      findings.length > 0 &&
+      html`<${Lazy} load=${() => import('./findings.js')} name="Findings" app=${app} state=${state} run=${run} findings=${findings} />`
+    }
+    ${skipped && findings.length === 0 && html`<${NothingFound} rules=${state.summary?.rules?.length ?? 0} skipped=${skipped} />`}
+    ${skipped && skipped.length > 0 && html`<${NotEvaluated} skipped=${skipped} />`}
+    ${compass && html`<${Lazy} load=${() => import('./compass.js')} name="Compass" compass=${compass} />`}
+    ${run && html`<${Optimizer} app=${app} open=${state.optimizer} run=${run} hyperparameters=${hyperparameters} step=${step} />`}
+    <div class="keys" aria-hidden="true">
+      <span><kbd>/</kbd> filter</span><span><kbd>j</kbd> <kbd>k</kbd> tensor</span>
+      <span><kbd>←</kbd> <kbd>→</kbd> step</span>
+      ${findings.length > 0 ? html`<span><kbd>n</kbd> finding</span>` : html`<span><kbd>o</kbd> fold</span>`}
+      <span><kbd>?</kbd>${findings.length > 0 ? '' : ' help'}</span>
+    </div>
+  </aside>`;
+}
+
+/** @param {{app: App, state: State, run: RunInfo | null}} props */
+function Runs({ app, state, run }) {
+  const { actions } = app;
+  const runs = state.summary?.runs ?? [];
+  const filter = compileFilter(state.runFilter);
+  const listed = runs
+    .map((info, index) => ({ info, color: runColor(index, state.theme) }))
+    .filter(({ info }) => filter.matches(info.name));
+  const checked = new Set(checkedRuns(state));
+  const list = useRef(/** @type {HTMLElement | null} */ (null));
+  useEffect(() => {
+    const element = /** @type {HTMLElement} */ (list.current);
+    const shown = () => element.querySelector('.name[aria-pressed="true"]')?.scrollIntoView({ block: 'nearest' });
+    const observer = new ResizeObserver(shown); // findings that come later take room from the list
+    observer.observe(element);
+    return () => observer.disconnect();
+  }, [run?.run]);
+  const allChecked = listed.length > 0 && listed.every(({ info }) => checked.has(info));
+  const toggleAll = () =>
+    actions.checkRuns(
+      listed.map(({ info }) => info.run),
+      !allChecked,
+    );
+  return html`<div class="bar">
+      ${
+        runs.length > 1 &&
+        html`<${CheckBox} on=${allChecked} label="Draw all listed runs in comparisons" onToggle=${toggleAll} />`
+      }
+      <${FilterBox} label="Filter runs (regex)" value=${state.runFilter} onChange=${actions.filterRuns} />
+    </div>
+    <div class="runs" role="group" aria-label="Runs" ref=${list} style="--runs:${listed.length}">
+      ${listed.map(
+        ({ info, color }) => html`<div key=${info.run} class="run ${checked.has(info) ? '' : 'off'}">
+          <${CheckBox}
+            on=${checked.has(info)}
+            label=${`Draw ${info.name} in comparisons`}
+            onToggle=${() => actions.toggleRun(info.run)}
+          />
+          <button
+            class="name"
+            title=${`${info.name}: show in the overview`}
+            aria-pressed=${info === run}
+            onClick=${() => actions.showRun(info.run)}
+          >
+            <bdi>${info.name}</bdi>
+          </button>
+          ${info.gradient_norms && html`<span class="jumped" role="img" aria-label="The gradient norm jumped" title="The gradient norm jumped: marks in the heat map show where">${icon('jump', 'flag')}</span>`}
+          ${info === run && html`<span class="primary" title="The overview and the histograms show this run">OVERVIEW</span>`}
+          ${
+            runs.length > 1 &&
+            html`<button
+              class="reference ${state.reference === info.run ? 'on' : ''}"
+              aria-pressed=${state.reference === info.run}
+              aria-label=${`Compare with ${info.name}`}
+              title=${state.reference === info.run ? 'The reference: others are compared with it' : 'Compare others with this run'}
+              onClick=${() => actions.referTo(info.run)}
+            >
+              ${icon('reference', 'flag')}
+            </button>`
+          }
+          <span class="step" title="Newest step">${formatInteger(info.last_step)}</span>
+          <span class="dot" style="background:${color}"></span>
+        </div>`,
+      )}
+      ${runs.length > 0 && listed.length === 0 && html`<p class="hint">No run matches this filter.</p>`}
+    </div>`;
+}
+
+/** @param {{on: boolean, label: string, onToggle: () => void}} props */
+function CheckBox({ on, label, onToggle }) {
+  return html`<button
+    class="check ${on ? '' : 'no'}"
+    role="checkbox"
+    aria-checked=${on}
+    aria-label=${label}
+    title=${label}
+    onClick=${onToggle}
+  >
+    ${on && icon('check', '')}
+  </button>`;
+}
+
+/** @param {{rules: number, skipped: {title: string, reason: string}[]}} props */
+function NothingFound({ rules, skipped }) {
+  const reasons = skipped.map(({ title, reason }) => `${title}: ${reason}`);
+  const title = skipped.length ? `Could not be applied:\n${reasons.join('\n')}` : undefined;
+  const applied = skipped.length ? `${rules - skipped.length} of ${rules}` : rules;
+  return html`<section class="no-findings section" aria-label="Findings">
+    Findings<span class="grow"></span><span class="sub" title=${title}>none, by ${applied} rules</span>
+  </section>`;
+}
+
+/** @param {{skipped: {rule: string, title: string, reason: string}[]}} props */
+function NotEvaluated({ skipped }) {
+  const rules = skipped.length === 1 ? 'rule' : 'rules';
+  return html`<details class="not-evaluated">
+    <summary>${formatInteger(skipped.length)} ${rules} not evaluated</summary>
+    <ul>${skipped.map(({ rule, title, reason }) => html`<li key=${rule}>${title} · ${reason}</li>`)}</ul>
+  </details>`;
+}
+
+/** @param {{app: App, open: boolean, run: RunInfo, hyperparameters: Hyperparameters | null, step: number | null}} props */
+function Optimizer({ app, open, run, hyperparameters, step }) {
+  const names = [...new Set(run.groups.map((group) => group.optimizer))].join(', ');
+  const elements = run.parameters.reduce((sum, parameter) => sum + parameter.elements, 0);
+  const frozen = run.unoptimized.filter((parameter) => !parameter.trainable);
+  const forgotten = run.unoptimized.filter((parameter) => parameter.trainable && !parameter.other_optimizer);
+  return html`<section class="optimizer" aria-label="Optimizer">
+    <div class="section">
+      Optimizer<span class="grow"></span><span class="sub">${names} · ${formatCount(elements)} parameters</span>
+      <button class="link" aria-pressed=${open} onClick=${() => app.actions.showOptimizer(!open)}>${open ? 'Close' : 'Over time'}</button>
+    </div>
+    <div class="groups">
+      <table>
+        <thead>
+          <tr><th>group</th><th>lr</th><th>β₁, β₂</th><th>ε</th><th>decay</th><th>tensors</th></tr>
+        </thead>
+        <tbody>
+          ${run.groups.map((group, index) => {
+            const at = hyperparametersAt(hyperparameters, index, step);
+            const tensors = run.parameters.filter((parameter) => parameter.group === index).length;
+            return html`<tr key=${index} title=${`${group.optimizer} ${describeOptions(group.options)}`}>
+              <td>${index}</td>
+              <td>${at.lr}</td>
+              <td>${[at.beta1, at.beta2].filter((text) => text !== '—').join(', ') || '—'}</td>
+              <td>${at.eps}</td>
+              <td>${at.weight_decay}</td>
+              <td>${formatInteger(tensors)}</td>
+            </tr>`;
+          })}
+        </tbody>
+      </table>
+    </div>
+    ${
+      forgotten.length > 0 &&
+      html`<details class="unoptimized">
+      <summary class="warning">${icon('warning', 'mark')}${_tensors(forgotten.length)} in no group, although trainable</summary>
+      <${NameList} names=${forgotten.map(({ name }) => name)} />
+    </details>`
+    }
+    ${
+      frozen.length > 0 &&
+      html`<details class="unoptimized">
+      <summary>${_tensors(frozen.length)} frozen</summary>
+      <${NameList} names=${frozen.map(({ name }) => name)} />
+    </details>`
+    }
+  </section>`;
+}
+
+/** @param {{names: string[]}} props */
+function NameList({ names }) {
+  return html`<ul>${names.slice(0, 200).map((name) => html`<li key=${name}>${name}</li>`)}
+    ${names.length > 200 && html`<li>and ${formatInteger(names.length - 200)} more</li>`}</ul>`;
+}
+
+/**
+ * @param {Hyperparameters | null} hyperparameters
+ * @param {number} group
+ * @param {number | null} step null for the newest
+ * @returns {Record<'lr' | 'beta1' | 'beta2' | 'eps' | 'weight_decay', string>} as text; '—' where there is none
+ */
+export function hyperparametersAt(hyperparameters, group, step) {
+  const at = (/** @type {string} */ column) => {
+    const value = hyperparameterAt(hyperparameters, group, column, step);
+    // Of a schedule three digits say enough; a beta of 0.9995 needs all of its digits.
+    return Number.isNaN(value) ? '—' : formatSetting(column === 'lr' ? Number(value.toPrecision(3)) : value);
+  };
+  return {
+    lr: at('lr'),
+    beta1: at('beta1'),
+    beta2: at('beta2'),
+    eps: at('eps'),
+    weight_decay: at('weight_decay'),
+  };
+}
+
+/**
+ * @param {Hyperparameters | null} hyperparameters
+ * @param {number} group
+ * @param {string} column
+ * @param {number | null} step
+ * @returns {number} NaN where there is none
+ */
+export function hyperparameterAt(hyperparameters, group, column, step) {
+  const series = hyperparameters?.values[group]?.[hyperparameters.columns.indexOf(column)];
+  if (!hyperparameters || !series?.length) return NaN;
+  const index = step === null ? series.length - 1 : indexAtOrBefore(hyperparameters.step, step);
+  return series[Math.max(0, index)];
+}
+
+/** A setting as one would type it: 0.001, 6e-4, 1e-8. @param {number} value */
+export function formatSetting(value) {
+  const text = formatNumber(value);
+  const exponential = value.toExponential().replace('e+', 'e');
+  return value !== 0 && Number.isFinite(value) && exponential.length < text.length ? exponential : text;
+}
+
+/** @param {Record<string, boolean | number | string | null>} options @returns {string} 'amsgrad=false, foreach=true' */
+export function describeOptions(options) {
+  return Object.entries(options)
+    .map(([name, value]) => `${name}=${value}`)
+    .join(', ');
+}
+
+/** @param {number} count @returns {string} '11.2 M' */
+function formatCount(count) {
+  const units = /** @type {[number, string][]} */ ([
+    [1e9, ' G'],
+    [1e6, ' M'],
+    [1e4, ' k'],
+  ]);
+  for (const [size, unit] of units) {
+    if (count >= size) return `${(count / (size === 1e4 ? 1e3 : size)).toFixed(1)}${unit}`;
+  }
+  return formatInteger(count);
+}
+
+/** @param {number} count */
+function _tensors(count) {
+  return `${formatInteger(count)} ${count === 1 ? 'tensor' : 'tensors'}`;
+}
