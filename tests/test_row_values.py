@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -50,7 +50,8 @@ def reduced(plain_gradient: bool) -> torch.Tensor:
     """Row values of a block, all of them NaN before."""
     out = torch.full((len(NAMES), ROWS), torch.nan)
     column = torch.full((ROWS, 1), 0.5)
-    c = Coefficients(**{name: column for name in COEFFICIENTS})
+    numbers: dict[str, Any] = {name: column for name in COEFFICIENTS}
+    c = Coefficients(**numbers)
     plan = row_values.Plan(
         plain_gradient=plain_gradient,
         has_weight_decay=not plain_gradient,

@@ -28,7 +28,9 @@ from tb_adam_plugin import schema
 
 from ..memory.to_host import send_to_host, to_device
 from ..read.norms import Squares
-from ..shards.shards import DTensorShard, Shard, WholeShard, flat_shards
+from ..shards.dtensor_shards import DTensorShard
+from ..shards.flat_shards import flat_shards
+from ..shards.shards import Shard, WholeShard
 from ..write.step_rows import Scalar
 from .shard_sums import Packed
 

@@ -19,7 +19,7 @@ from ..optimizer_state.base import OptimizerState
 from ..optimizer_state.storage import Storage, joined_types, storage_types
 from ..ranks.ranks import Place, Ranks
 from ..ranks.shard_sums import ShardSums, Taker, check_intact, joined
-from ..shards.shards import LocalGradients
+from ..shards.local_gradients import LocalGradients
 
 # Fewer elements than this of one parameter say too little of it.
 _LEAST_SAMPLED_ELEMENTS = 256
