@@ -19,7 +19,7 @@ from ..optimizer_state.group_settings import GroupSettings
 from ..optimizer_state.storage import storage_of, stored_state
 from ..read.panel import Panel
 from ..read.real_numbers import as_real
-from ..shards.shards import LocalGradients
+from ..shards.local_gradients import LocalGradients
 from . import tensors
 from .closer_look import look_closer
 from .formulas import finish

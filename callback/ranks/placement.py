@@ -19,7 +19,9 @@ from torch.optim import Optimizer
 
 from tb_adam_plugin import schema
 
-from ..shards.shards import DTensorShard, Shard, WholeShard, flat_shards
+from ..shards.dtensor_shards import DTensorShard
+from ..shards.flat_shards import flat_shards
+from ..shards.shards import Shard, WholeShard
 from .ranks import Ranks
 
 Groups = Sequence[Mapping[str, Any]]

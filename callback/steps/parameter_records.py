@@ -18,7 +18,7 @@ from ..optimizer_state.base import OptimizerState
 from ..ranks.placement import Placement
 from ..ranks.ranks import Ranks
 from ..ranks.shard_sums import ShardSums
-from ..shards.shards import LocalGradients
+from ..shards.local_gradients import LocalGradients
 from .current_layout import CurrentLayout
 from .shared_measurements import SharedMeasurements
 

@@ -1,0 +1,63 @@
+"""Parts of parameters that lie in one flat parameter, as FullyShardedDataParallel makes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from .shards import Indices, Shard, nonzero_rows
+
+
+class FlatShard(Shard):
+    """Consecutive elements of a parameter: FullyShardedDataParallel with ``use_orig_params``."""
+
+    def __init__(self, shape: torch.Size, start: int, count: int) -> None:
+        """Say which elements are here.
+
+        Args:
+            shape: Of the whole parameter.
+            start: The first one, in the order of the indices.
+            count: How many.
+        """
+        self.shape = shape
+        self.is_here = count > 0
+        self.cuts_rows = len(shape) > 1
+        self._start = start
+        self._count = count
+
+    def _local(self, tensor: Tensor) -> Tensor:
+        return tensor
+
+    def _find(self, elements: Indices, part: Tensor) -> Indices:
+        at = elements - self._start
+        return np.where((at >= 0) & (at < self._count), at, -1)
+
+    def _mark_rows(self, gradient: Tensor, alive: npt.NDArray[np.bool_]) -> None:
+        length = self.elements // self.shape[0]
+        first, before = divmod(self._start, length)
+        after = -(before + self._count) % length
+        rows = nn.functional.pad(gradient, (before, after)).view(-1, length)
+        alive[first : first + len(rows)] = nonzero_rows(rows)
+
+
+def flat_shards(modules: Iterable[nn.Module]) -> dict[int, FlatShard]:
+    """Return the shards of FullyShardedDataParallel modules by the id of the parameter.
+
+    Only those with ``use_orig_params=True`` have parameters that an optimizer can be given one by
+    one; torch/distributed/fsdp/_flat_param.py says which elements they are.
+    """
+    found: dict[int, FlatShard] = {}
+    for module in modules:
+        flat = getattr(getattr(module, "_handle", None), "flat_param", None)
+        infos = getattr(flat, "_shard_param_infos", None)
+        if flat is None or infos is None or getattr(flat, "_params", None) is None:
+            continue
+        for parameter, shape, info in zip(flat._params, flat._shapes, infos, strict=True):
+            start = info.intra_param_start_idx if info.in_shard else 0
+            count = info.numel_in_shard if info.in_shard else 0
+            found[id(parameter)] = FlatShard(torch.Size(shape), start, count)
+    return found
