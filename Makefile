@@ -42,7 +42,7 @@ lint: $(VENV)/.test-installed
 	$(BIN)/mypy
 
 oldest: $(OLDEST)/.installed
-	$(OLDEST)/bin/python -m pytest $(TESTS_WITHOUT_TORCH:%=tests/test_%.py)
+	$(OLDEST)/bin/python -m pytest $(foreach name,$(TESTS_WITHOUT_TORCH),$(wildcard tests/*/test_$(name).py))
 
 format: $(VENV)/.test-installed
 	$(BIN)/ruff check --fix

@@ -5,8 +5,8 @@ steps, 1,000 of them with histograms. It is made up, written with the callback's
 served by a real TensorBoard, with both of its data loaders. The answers are those that the tab asks
 for; of each the first one, which may decode a series, and the median of the next ones.
 
-    PYTHONPATH=tests python benchmarks/cost/scale.py
-    PYTHONPATH=tests python benchmarks/cost/scale.py --steps 500 --runs 1 --loader fast
+    PYTHONPATH=tests/helpers python benchmarks/cost/scale.py
+    PYTHONPATH=tests/helpers python benchmarks/cost/scale.py --steps 500 --runs 1 --loader fast
 """
 
 from __future__ import annotations

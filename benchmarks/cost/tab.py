@@ -8,8 +8,8 @@ twice, because a move sent by a debugger takes two frames). What Chromium itself
 measured on a page of nothing but one element that follows the pointer. Of recolouring it is the
 tab's script.
 
-    PYTHONPATH=tests python benchmarks/cost/tab.py
-    PYTHONPATH=tests python benchmarks/cost/tab.py --parameters 300 --steps 500 --runs 2
+    PYTHONPATH=tests/helpers python benchmarks/cost/tab.py
+    PYTHONPATH=tests/helpers python benchmarks/cost/tab.py --parameters 300 --steps 500 --runs 2
 """
 
 from __future__ import annotations

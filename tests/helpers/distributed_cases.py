@@ -534,7 +534,7 @@ def _digest(values: list[Any]) -> str:
 
 def run_documented_program(folder: Path) -> None:
     """Run the program of the page about it, under the environment that a launcher gives."""
-    page = Path(__file__).parents[1] / "docs/distributed.md"
+    page = Path(__file__).parents[2] / "docs/distributed.md"
     (program,) = re.findall(
         r"^```python\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
     )

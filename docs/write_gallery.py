@@ -1,7 +1,7 @@
 """Write ``docs/gallery/``: what each fault looks like in the tab, and that its fix helps.
 
-``python tests/write_gallery.py [LOGDIR]`` trains the demonstrations, unless LOGDIR has them, and
-takes the pictures in a headless browser. It takes some minutes.
+``PYTHONPATH=tests/helpers python docs/write_gallery.py [LOGDIR]`` trains the demonstrations, unless
+LOGDIR has them, and takes the pictures in a headless browser. It takes some minutes.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ from tb_adam_plugin.callback.demo import demonstrations
 from tb_adam_plugin.callback.demo.demonstrations import DEMONSTRATIONS, THEMES, Demonstration
 from tb_adam_plugin.run_data import Run, load_runs
 
-GALLERY = Path(__file__).parents[1] / "docs" / "gallery"
+GALLERY = Path(__file__).parent / "gallery"
 
 _HEAD = """# Gallery of failures
 
 What each fault looks like in the tab, what the rules say of it, and the same run with the fix.
 The runs are small: a network of four layers, 320 steps, some seconds each. `adam-debug demo` trains
 them, so that you can look around in them yourself: `adam-debug demo --list` names them, and
-`adam-debug demo LOGDIR NAME` trains one. `python tests/write_gallery.py` makes this page.
+`adam-debug demo LOGDIR NAME` trains one. `PYTHONPATH=tests/helpers python docs/write_gallery.py`
+makes this page.
 
 | fault | first finding | loss at the end | with the fix |
 |---|---|---|---|

@@ -23,7 +23,7 @@ from tb_adam_plugin.commands.diagnose import print_table
 from tb_adam_plugin.diagnosis.diagnose import diagnose
 from tb_adam_plugin.run_data import Run, load_runs
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def adam_debug(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

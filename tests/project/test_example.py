@@ -21,7 +21,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-SCRIPT = Path(__file__).parents[1] / "examples" / "train_cnn.py"
+SCRIPT = Path(__file__).parents[2] / "examples" / "train_cnn.py"
 QUICK = ("--epochs", "1", "--limit", "64")
 
 

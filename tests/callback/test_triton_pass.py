@@ -44,7 +44,7 @@ COUNTS = {name for name in NAMES if any(sign in name for sign in "=≠≈<")} | 
 
 def start(folder: Path, code: str, **environment: str) -> None:
     """Run Python in a process of its own, which finds what this one finds."""
-    path = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
+    path = os.pathsep.join([str(Path(__file__).parents[1] / "helpers"), *filter(None, sys.path)])
     changed = {"PYTHONPATH": path, "TRITON_CACHE_DIR": str(folder), **environment}
     ended = subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, **changed}, capture_output=True, text=True

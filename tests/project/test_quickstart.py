@@ -9,7 +9,7 @@ import pytest
 
 from tb_adam_plugin.run_data import load_runs
 
-DOCUMENT = (Path(__file__).parents[1] / "docs/quickstart.md").read_text(encoding="utf-8")
+DOCUMENT = (Path(__file__).parents[2] / "docs/quickstart.md").read_text(encoding="utf-8")
 
 
 def test_the_program_records_a_run_that_is_wrong_and_one_that_is_not(

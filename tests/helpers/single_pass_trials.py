@@ -1,7 +1,7 @@
 """Steps measured by torch's operations and by the Triton kernel, side by side, in its interpreter.
 
 Triton decides at its import whether kernels are interpreted, so :func:`main` runs in a process of
-its own. tests/test_triton_pass.py starts it and looks at what it pickles.
+its own. tests/callback/test_triton_pass.py starts it and looks at what it pickles.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PLUGIN = sorted(
     path
     for path in (ROOT / "tb_adam_plugin").rglob("*.py")

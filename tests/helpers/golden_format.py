@@ -1,8 +1,8 @@
 """One made-up step and its exact bytes, as they are kept for every version of the format.
 
-``python tests/golden_format.py`` writes the file of the version that ``schema`` now has. Bytes
-that changed are another format: raise ``schema.VERSION`` first, unless no release wrote the old
-ones. Files of older versions stay as they are, and readable.
+``python tests/helpers/golden_format.py`` writes the file of the version that ``schema`` now has.
+Bytes that changed are another format: raise ``schema.VERSION`` first, unless no release wrote the
+old ones. Files of older versions stay as they are, and readable.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tb_adam_plugin.schema import (
     Unoptimized,
 )
 
-FOLDER = Path(__file__).parent / "golden"
+FOLDER = Path(__file__).parents[1] / "golden"
 
 STEP = 1_234
 WALL_TIME = 1_700_000_000.25

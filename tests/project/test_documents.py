@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from tb_adam_plugin.callback import AdamDebugCallback
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(
     path
     for folder, pattern in ((".", "*.md"), ("docs", "**/*.md"), ("tb_adam_plugin", "*.md"))

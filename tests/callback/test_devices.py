@@ -32,7 +32,7 @@ from tb_adam_plugin.callback.read.norms import GradientNorms
 from tb_adam_plugin.callback.steps.step import Step
 from tb_adam_plugin.callback.write.step_rows import StepScalars
 
-CALLBACK = Path(__file__).parents[1] / "callback"
+CALLBACK = Path(__file__).parents[2] / "callback"
 # These train networks of their own.
 DEMONSTRATIONS = "demo"  # a folder whose tensors are those of trainings of its own
 FACTORIES = {

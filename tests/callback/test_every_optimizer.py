@@ -25,5 +25,5 @@ def test_the_update_is_recorded_and_training_is_the_same(trial: Trial, tmp_path:
 
 
 def test_the_page_lists_what_is_tested() -> None:
-    """If this fails, ``python tests/write_optimizers_page.py`` writes the page anew."""
+    """If this fails, docs/write_optimizers_page.py writes the page anew."""
     assert PAGE.read_text(encoding="utf-8") == page(TRIALS)

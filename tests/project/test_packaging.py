@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 LINKS = ("tb_adam_plugin/callback", "tb_adam_plugin/frontend_static")
 # Where the folders of the repository lie in a wheel.
 INSTALLED_AS = {

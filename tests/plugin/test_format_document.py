@@ -14,7 +14,7 @@ from tb_adam_plugin import schema
 from tb_adam_plugin.run_data import load_runs
 from tb_adam_plugin.schema.content import read_content
 
-DOCUMENT = (Path(__file__).parents[1] / "docs/format.md").read_text(encoding="utf-8")
+DOCUMENT = (Path(__file__).parents[2] / "docs/format.md").read_text(encoding="utf-8")
 RUN = "other_language/adam_debug"
 
 

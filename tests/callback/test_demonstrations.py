@@ -20,7 +20,7 @@ from tb_adam_plugin.diagnosis.rules.registry import RULES
 from tb_adam_plugin.run_data import Run, load_runs
 
 Trains = Callable[[Settings], tuple[float, Run]]
-GALLERY = Path(__file__).parents[1] / "docs" / "gallery"
+GALLERY = Path(__file__).parents[2] / "docs" / "gallery"
 NOT_IN_OPTIMIZER = "ignore:.*no parameter group of the optimizer holds:UserWarning"
 
 

@@ -3,7 +3,7 @@
 Every number that is logged is taken from one simulated optimizer, so that statistics, histograms,
 hyperparameters and the rows of all steps agree with each other as those of a real run do. What is
 made up is the model (names and shapes of a GPT or a CNN) and its gradients (a noisy pull towards a
-hidden target). ``python tests/generated_logs.py FOLDER`` writes runs to look at.
+hidden target). ``python tests/helpers/generated_logs.py FOLDER`` writes runs to look at.
 """
 
 from __future__ import annotations

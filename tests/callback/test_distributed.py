@@ -388,5 +388,5 @@ def test_the_documented_program_records_one_run(processes: Callable[[int], Proce
 
 
 def test_the_page_says_what_a_step_costs(processes: Callable[[int], Processes]) -> None:
-    page = (Path(__file__).parents[1] / "docs/distributed.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs/distributed.md").read_text(encoding="utf-8")
     assert f"| {8 * len(MESSAGE_FIELDS)} + 24 P |" in page

@@ -14,7 +14,7 @@ import pytest
 from tb_adam_plugin import schema
 from tb_adam_plugin.callback import AdamDebugCallback
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = sorted(
     path.relative_to(ROOT).as_posix()

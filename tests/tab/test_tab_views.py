@@ -38,7 +38,7 @@ SPIKED_LAYER = "transformer.h.1.mlp.c_proj.weight"
 BETWEEN_RECORDS = 152  # recorded is every fifth step
 BOTH = {"run": "spiked/adam_debug", "runs": "spiked%2Fadam_debug,plain%2Fadam_debug"}
 INK = {"light": (33, 33, 33), "dark": (255, 255, 255)}  # of text
-PICTURES = Path(__file__).parent.parent / "screenshots"
+PICTURES = Path(__file__).parents[2] / "screenshots"
 
 
 def number_of(text: str) -> float:

@@ -624,7 +624,7 @@ def not_evaluated(diagnosis: Diagnosis) -> dict[str, str]:
 
 
 def test_every_rule_is_described_in_order() -> None:
-    page = (Path(__file__).parents[1] / "docs" / "how-to-read.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "how-to-read.md").read_text(encoding="utf-8")
     section = page.split("## The rules")[1].split("\n## ")[0]
     rows = re.findall(r"^\| `(\w+)` \| .+ \| ([\w, ]+) \| (.*) ?\|$", section, re.MULTILINE)
     assert [rule for rule, _, _ in rows] == [rule.id for rule in RULES]
@@ -635,7 +635,7 @@ def test_every_rule_is_described_in_order() -> None:
 
 
 def test_every_source_is_in_the_references() -> None:
-    page = (Path(__file__).parents[1] / "docs" / "how-to-read.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "how-to-read.md").read_text(encoding="utf-8")
     listed = re.findall(r"^- (.+? \d{4}), (.+)$", page.split("## References")[1], re.MULTILINE)
     sources = {source for rule in RULES for source in rule.reference.split("; ") if source}
     for source in sources:

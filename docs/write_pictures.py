@@ -1,8 +1,8 @@
 """Write ``docs/pictures/``: the tab as README shows it, light and dark.
 
-``python tests/write_pictures.py [LOGDIR]`` trains three runs of a small transformer, of which one
-has a spike in one gradient, unless LOGDIR has them, and takes the pictures in a headless browser.
-It takes some minutes.
+``PYTHONPATH=tests/helpers python docs/write_pictures.py [LOGDIR]`` trains three runs of a small
+transformer, of which one has a spike in one gradient, unless LOGDIR has them, and takes the
+pictures in a headless browser. It takes some minutes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from tb_adam_plugin.callback import AdamDebugCallback
 
-PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
+PICTURES = Path(__file__).parent / "pictures"
 STEPS, WARMUP = 3000, 100
 SYMBOLS, WIDTH, HEADS, BLOCKS, CONTEXT, BATCH = 28, 32, 4, 4, 32, 16
 SPIKED, SPIKE_AT, SPIKE = "h.2.mlp.c_proj.weight", 1837, 400.0

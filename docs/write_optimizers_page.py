@@ -1,6 +1,6 @@
 """Writes docs/optimizers.md: which optimizers are understood, and what is tested of each.
 
-python tests/write_optimizers_page.py
+PYTHONPATH=tests/helpers python docs/write_optimizers_page.py
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from optimizer_trials import Trial, trials
 from tb_adam_plugin.callback.optimizer_state.base import OptimizerState
 from tb_adam_plugin.callback.optimizer_state.registry import adapter_for
 
-PAGE = Path(__file__).parents[1] / "docs" / "optimizers.md"
+PAGE = Path(__file__).parent / "optimizers.md"
 
 _HEAD = """\
 # Optimizers
 
-Written by `python tests/write_optimizers_page.py` from the cases that
-`tests/test_every_optimizer.py` trains. For each row it asserts that
+Written by `PYTHONPATH=tests/helpers python docs/write_optimizers_page.py` from the cases that
+`tests/callback/test_every_optimizer.py` trains. For each row it asserts that
 
 - **update**: the recorded update of every element is the difference that the step made to the
   weights of a training without the callback;
