@@ -161,6 +161,13 @@ def _lost_update_fraction(p: ParameterSums) -> Values:
     return np.where(wanted > 0, p.total["r≠0, d=0"] / wanted, np.nan)
 
 
+def _update_slope(p: ParameterSums) -> Values:
+    """Σ d·r / Σ r², by (d - r)² = d² - 2 d·r + r²."""
+    requested = p.total["r²"]
+    slope: Values = (p.total["d²"] + requested - p.total["(d-r)²"]) / (2 * requested)
+    return slope
+
+
 def _second_moment_frozen_fraction(p: ParameterSums) -> Values:
     counted = p.total["v frozen"] / (p.elements_read - _zeros(p, "v=0"))
     # Of float32 numbers v none as a rule for which ``decay · v`` rounds back to v.
@@ -239,6 +246,7 @@ FORMULAS: Mapping[str, Callable[[ParameterSums], Values]] = {
     "unchanged_fraction": lambda p: _zeros(p, "d=0") / p.elements_read,
     "lost_update_fraction": _lost_update_fraction,
     "update_rounding_error": lambda p: _root_of_quotient(p, "(d-r)²", "r²"),
+    "update_slope": _update_slope,
     "second_moment_frozen_fraction": _second_moment_frozen_fraction,
     "second_moment_underflow_fraction": _second_moment_underflow_fraction,
     "exp_avg_rounding_error": lambda p: _root_of_quotient(p, "(m-exact)²", "exact m²"),

@@ -184,6 +184,13 @@ STATISTICS: tuple[Statistic, ...] = (
         needs=("update",),
     ),
     Statistic(
+        "update_slope",
+        "update along request",
+        "log",
+        "Σ Δw·requested Δw / Σ (requested Δw)²",
+        needs=("update",),
+    ),
+    Statistic(
         "second_moment_frozen_fraction",
         "v cannot decay",
         "fraction",

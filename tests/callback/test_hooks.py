@@ -863,7 +863,7 @@ def test_what_a_step_without_a_gradient_cannot_say_is_nan(tmp_path: Path) -> Non
     run = read_run(tmp_path)
     needs_gradient = {
         "gradient_rms", "gradient_absmax", "gradient_surprise", "rms_t", "lost_update_fraction",
-        "update_rounding_error", "normalized_update_rms", "weight_decay_ratio",
+        "update_rounding_error", "update_slope", "normalized_update_rms", "weight_decay_ratio",
         "momentum_gradient_cosine", "gradient_exp_avg_cosine", "zero_gradient_fraction",
         "exp_avg_rounding_error", "exp_avg_sq_rounding_error", "second_moment_underflow_fraction",
     }  # fmt: skip

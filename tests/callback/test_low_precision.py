@@ -146,6 +146,8 @@ def test_the_part_of_the_update_that_rounding_lost(
         row = run.of(step, "w")
         assert row["lost_update_fraction"] == pytest.approx(lost, abs=1e-7)
         assert row["update_rounding_error"] == pytest.approx(error, rel=1e-3, abs=1e-5)
+        slope = np.sum(applied * requested) / np.sum(requested**2)
+        assert row["update_slope"] == pytest.approx(slope, rel=1e-5)
         at_least = {torch.float32: 0, torch.float16: 0.1, torch.bfloat16: 0.3}[dtype]
         assert lost >= at_least
         assert (error > 0.02) == (dtype != torch.float32)
@@ -164,6 +166,7 @@ def test_a_tiny_update_is_lost_in_every_element(tmp_path: Path) -> None:
         assert row["lost_update_fraction"] == row["unchanged_fraction"] == 1
         assert row["update_rounding_error"] == pytest.approx(1, rel=1e-3)
         assert row["update_rms"] == 0
+        assert row["update_slope"] == pytest.approx(0, abs=1e-6)
         # What was asked for is not small at all.
         assert row["normalized_update_rms"] == pytest.approx((1 / 3) ** 0.5, rel=2e-2)
 

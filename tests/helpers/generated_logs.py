@@ -340,6 +340,7 @@ class _Adam:
             "lost_update_fraction": self._mean((update == 0) & (m != 0)) / self._mean(m != 0),
             # Of a weight whose last bit is rounded.
             "update_rounding_error": 2**-25 * self._rms(before) / self._rms(update),
+            "update_slope": np.ones(len(w)),
             "second_moment_frozen_fraction": np.zeros(len(w)),
             "second_moment_underflow_fraction": self._mean((self.v == 0) & (g != 0)),
             "exp_avg_rounding_error": np.full(len(w), np.nan),

@@ -122,6 +122,7 @@ def statistics(s: Step, loss: float) -> dict[str, float]:
             "unchanged_fraction": float(np.mean(update == 0)),
             "lost_update_fraction": float(np.mean(update[moves] == 0)),
             "update_rounding_error": norm(update - requested) / norm(requested),
+            "update_slope": float(np.sum(update * requested) / np.sum(requested**2)),
             "second_moment_frozen_fraction": 0.0,
             "second_moment_underflow_fraction": float(np.mean(s.second[has_gradient] == 0)),
             "exp_avg_rounding_error": float("nan"),
