@@ -41,6 +41,7 @@ HEALTHY = {
     "update_bimodality": 0.05,
     "second_moment_flicker": 0.01,
     "elasticity": 8.0,
+    "update_slope": 1.0,
 }
 
 
