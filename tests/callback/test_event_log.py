@@ -60,7 +60,7 @@ def run_python(script: str, *arguments: object) -> subprocess.CompletedProcess[s
     """Run a script that has EventLog, LAYOUT, step_tensors, write_steps and ``folder``."""
     return subprocess.run(
         [sys.executable, "-c", PRELUDE + textwrap.dedent(script), *map(str, arguments)],
-        cwd=Path(__file__).parents[1] / "helpers",
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
         timeout=120,
@@ -172,7 +172,7 @@ def test_a_killed_process_leaves_all_that_was_flushed(tmp_path: Path) -> None:
     """
     process = subprocess.Popen(
         [sys.executable, "-c", PRELUDE + textwrap.dedent(script), str(tmp_path)],
-        cwd=Path(__file__).parents[1] / "helpers",
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         stdout=subprocess.PIPE,
         text=True,
     )

@@ -79,7 +79,7 @@ def run_python(script: str, *arguments: object) -> subprocess.Popen[str]:
     prelude = "import sys, time\nfrom test_run_claims import *\nfolder = Path(sys.argv[1])\n"
     return subprocess.Popen(
         [sys.executable, "-c", prelude + textwrap.dedent(script), *map(str, arguments)],
-        cwd=Path(__file__).parents[1] / "helpers",
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
