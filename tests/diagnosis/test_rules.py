@@ -205,6 +205,9 @@ PLANTED: Mapping[str, Sequence[Change]] = {
     "parameter_without_gradient": [
         statistic("zero_gradient_fraction", NAN, of=["layers.1.bias"]),
     ],
+    "moved_without_gradient": [
+        statistic("zero_gradient_fraction", 1.0, of=["layers.1.weight"], from_step=200)
+    ],
     "rare_rows": [
         statistic("dead_row_fraction", 0.95, of=["embedding.weight"]),
         hyperparameter("weight_decay", 0.5),
@@ -586,6 +589,24 @@ NEAR: Sequence[tuple[str, str, Sequence[Change]]] = [
         [statistic("zero_gradient_fraction", 1.0, of=["layers.1.weight"])],
     ),
     ("parameter_without_gradient", "nothing has one", [statistic("zero_gradient_fraction", 1.0)]),
+    (
+        "moved_without_gradient",
+        "hardly moves",
+        [
+            *PLANTED["moved_without_gradient"],
+            statistic("update_to_weight_ratio", 1e-4, of=["layers.1.weight"], from_step=200),
+        ],
+    ),
+    (
+        "moved_without_gradient",
+        "now and then without one",
+        [statistic("zero_gradient_fraction", 1.0, of=["layers.1.weight"], only=[20, 30, 40, 45])],
+    ),
+    (
+        "moved_without_gradient",
+        "a bias",
+        [statistic("zero_gradient_fraction", 1.0, of=["layers.1.bias"], from_step=200)],
+    ),
     (
         "rare_rows",
         "other weights",

@@ -87,6 +87,7 @@ DEAD_UNITS = Rule(
     advice=_dead_units_advice,
     reference="Lu et al. 2019, Dying ReLU and initialization",
     explains=("eps_dominates", "eps_influences", "plateau", "layer_imbalance", "lr_too_low",
-              "vanishing_gradient", "stale_second_moment", "noise_dominated"),
+              "vanishing_gradient", "stale_second_moment", "noise_dominated",
+              "moved_without_gradient"),
     moves_lr="down",
 )  # fmt: skip

@@ -54,7 +54,7 @@ NO_GRADIENT = Rule(
     reference="",
     explains=(
         "dead_units", "lr_too_low", "plateau", "eps_dominates", "eps_influences",
-        "weight_decay_too_strong", "noise_dominated",
+        "weight_decay_too_strong", "noise_dominated", "moved_without_gradient",
     ),
     silences_compass=True,
 )  # fmt: skip

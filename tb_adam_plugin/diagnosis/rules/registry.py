@@ -22,6 +22,7 @@ from .loss_blowup import LOSS_BLOWUP
 from .lost_state import STATE_RESET
 from .lost_updates import LOST_UPDATES
 from .missing_gradient import NO_GRADIENT, WITHOUT_GRADIENT
+from .moved_without_gradient import MOVED_WITHOUT_GRADIENT
 from .noise import NOISE
 from .nonfinite import NONFINITE
 from .parameters_left_out import FROZEN_PARAMETERS, NOT_IN_OPTIMIZER
@@ -82,6 +83,7 @@ RULES: tuple[Rule, ...] = (
     COUPLED_DECAY,
     FROZEN_PARAMETERS,
     WITHOUT_GRADIENT,
+    MOVED_WITHOUT_GRADIENT,
     RARE_ROWS,
     BIMODAL_UPDATE,
     PLATEAU,

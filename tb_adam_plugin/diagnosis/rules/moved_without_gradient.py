@@ -1,0 +1,61 @@
+"""Does a weight move while it has no gradient?"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..engine.over_time import sum_over_steps
+from ..engine.recorded_run import Flags
+from ..engine.rule import Condition, Persistence, Rule
+from ..engine.signals import Signals
+from ..engine.wording import named, percent
+
+# How far, of its own size, updates add up to over so many steps. A layer that was frozen in mid-run
+# by requires_grad alone moved by 13 %. Healthy: none of 802 runs.
+MOVED = 0.05
+STEPS = 200
+POINTS = 5
+
+
+def _moved(signals: Signals) -> Condition:
+    run = signals.run
+    zero = signals.statistic("zero_gradient_fraction")
+    ratio = signals.statistic("update_to_weight_ratio")
+
+    def compute(part: slice) -> Flags:
+        idle: Flags = (zero[part] == 1) & (ratio[part] > 0)
+        return idle
+
+    idle = signals.by_record("moves without a gradient", compute)
+    # A bias is next to zero now and then, and any step is long beside it.
+    often = np.flatnonzero(idle.sum(axis=0) >= POINTS)
+    chosen = np.intersect1d(often, run.matrices)
+    moves = np.where(idle[:, chosen], ratio[:, chosen], 0.0)
+    path = sum_over_steps(run.step, moves, STEPS)
+    known = signals.by_record(
+        "gradients known", lambda part: np.asarray(~np.isnan(zero[part]).all(axis=1))
+    )
+    holds = idle[:, chosen] & (path > MOVED)
+    return Condition(run.step, holds, path, MOVED, chosen, known=known)
+
+
+MOVED_WITHOUT_GRADIENT = Rule(
+    id="moved_without_gradient",
+    title="Weights move without a gradient",
+    question="Are these weights meant to move without a gradient?",
+    needs=("zero_gradient_fraction", "update_to_weight_ratio"),
+    condition=_moved,
+    persistence=Persistence(POINTS),
+    once=True,
+    severity="info",
+    message=lambda e: (
+        f"The gradient of {named(e.names, e.signals.run.names)} is zero everywhere, and within "
+        f"{STEPS} steps updates still add up to {percent(e.value)} of its size: exp_avg carries on "
+        "what was, and weight decay goes on."
+    ),
+    advice=lambda e: (
+        "To freeze a parameter leave it out of the optimizer, or let its .grad be None: "
+        "requires_grad_(False) alone keeps what .grad holds."
+    ),
+    reference="Loshchilov & Hutter 2019, Decoupled weight decay regularization",
+)
