@@ -31,7 +31,7 @@ _INFINITE = 255 << (23 - _SHIFT)
 # Of more parameters a table of codes, 16 KB each, would be larger than the rows that it counts.
 _PARAMETERS_AT_ONCE = 64
 # Of so few the table is small enough to be made anew each time.
-_FEW_PARAMETERS = 8
+_FEW_PARAMETERS = 32
 _CODES_AT_ONCE = 1 << 14
 _ZERO, _SUBNORMAL, _NEGATIVE_INFINITY, _POSITIVE_INFINITY, _NAN = range(schema.BINS, COUNTS)
 
