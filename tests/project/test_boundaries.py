@@ -40,6 +40,7 @@ ROOMS = (
 )  # fmt: skip
 # A module that does not fit on so many lines has more than one topic.
 MOST_LINES = 400
+MOST_LINES_OF_A_FUNCTION, MOST_ATTRIBUTES = 60, 15
 TAB = ROOT / "frontend_static"
 SCRIPTS = sorted(TAB.rglob("*.js"))
 STYLES = sorted(TAB.rglob("*.css"))
@@ -258,6 +259,30 @@ def test_no_room_of_the_callback_imports_one_above_it(path: Path) -> None:
 )
 def test_no_room_of_the_plugin_imports_one_above_it(path: Path) -> None:
     check_floors(path, ROOT / "tb_adam_plugin", "tb_adam_plugin", PLUGIN_ROOMS)
+
+
+def test_no_function_is_too_long_and_no_class_holds_too_much() -> None:
+    """The lint limits complexity and parameters; docstrings do not count here."""
+    found = []
+    for path in [*PLUGIN, *CALLBACK]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef):
+                first = node.body[1 if ast.get_docstring(node) and len(node.body) > 1 else 0]
+                assert node.end_lineno is not None
+                if node.end_lineno - first.lineno >= MOST_LINES_OF_A_FUNCTION:
+                    found.append((path.name, node.name))
+            elif isinstance(node, ast.ClassDef):
+                attributes = {
+                    target.attr
+                    for target in ast.walk(node)
+                    if isinstance(target, ast.Attribute)
+                    and isinstance(target.ctx, ast.Store)
+                    and isinstance(target.value, ast.Name)
+                    and target.value.id == "self"
+                }
+                if len(attributes) > MOST_ATTRIBUTES:
+                    found.append((path.name, node.name))
+    assert found == [("kernels.py", "reduce")]  # one kernel is one function
 
 
 def test_no_module_is_too_long() -> None:
