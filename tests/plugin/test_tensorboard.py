@@ -134,6 +134,9 @@ def test_two_thousand_logged_steps_are_all_there(tensorboard: TensorBoard) -> No
     run = "many/adam_debug"
     everything = [float(t) for t in range(1, MANY + 1)]
     wait_until(lambda: steps_of(tensorboard, run) == everything, f"all steps of {run}")
+    # They lie in a file of their own, which is read after the other one.
+    norms = f"gradient_norms?run={run}"
+    wait_until(lambda: packed(tensorboard, norms)[1]["last_step"].size > 0, f"norms of {run}")
 
     _, arrays = packed(tensorboard, f"overview?run={run}&columns=4096&statistic=update_rms")
     expected = np.array([statistics_of(LAYOUT, t)[:, 1] for t in range(1, MANY + 1)]).T

@@ -380,7 +380,9 @@ def test_settings_are_kept_in_the_browser_and_not_in_the_link(tab: Tab) -> None:
 
 def open_settings(tab: Tab) -> Locator:
     tab.locate(".settings-button").click()
-    return tab.locate(".settings")
+    pane = tab.locate(".settings")
+    pane.locator("select").first.wait_for()  # it is loaded when it is first opened
+    return pane
 
 
 def preferences(tab: Tab) -> dict[str, object]:
