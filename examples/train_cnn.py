@@ -325,14 +325,14 @@ def serve_tensorboard(folder: Path, port: int) -> Iterator[str]:
 
 
 def _wait_for_url(server: subprocess.Popen[bytes], output: Any) -> str:
-    text = ""
     while server.poll() is None:
         output.seek(0)
         text = output.read()
         if started := re.search(r"^TensorBoard \S+ at (\S+)", text, re.MULTILINE):
             return started[1]
         time.sleep(0.1)
-    sys.exit(f"TensorBoard did not start:\n{text}")
+    output.seek(0)  # what it said at the end may have come since
+    sys.exit(f"TensorBoard did not start:\n{output.read()}")
 
 
 # --- command line ---------------------------------------------------------------------------------
