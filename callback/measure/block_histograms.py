@@ -22,7 +22,7 @@ class BlockHistograms:
     """Counts the elements of a panel, one step after the other.
 
     Attributes:
-        padding: How many elements of each parameter's rows are none of its own, int64 ``[K]``.
+        padding: How many elements of each parameter's rows are padding, int64 ``[K]``.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class BlockHistograms:
         Args:
             block: Which.
             counted: Its elements by quantity, each ``[rows, ROW]``; None for one that is not known.
-            rows: Row values of all rows, of which those up to the block are computed.
+            rows: Row values of all rows; those up to the block are computed.
             zeros: How many elements of each row are zero, of further state tensors, likewise.
         """
         assert self._counts is not None

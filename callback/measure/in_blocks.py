@@ -145,7 +145,7 @@ class BlockReduction:
         )
 
     def _added_up(self, quantity: str, parts: npt.NDArray[Any], starts: Sequence[int]) -> Values:
-        """Add up what the parts of sampled tensors came to: sums, or norms of which it is Σx²."""
+        """Add up what the parts of sampled tensors came to: sums, or the squares of norms."""
         wide = parts.astype(np.float64)
         is_sum = self._total_of(quantity) is norms.partial_sums
         summed: Values = np.add.reduceat(wide if is_sum else wide**2, starts)

@@ -31,7 +31,7 @@ class ParameterSums:
         rows: Number of rows of each parameter, ``[K]``.
         elements: Of the whole parameter, ``[K]``.
         elements_read: How many of them the rows hold, ``[K]``.
-        padding: How many elements of the parameter's rows are none of its own, ``[K]``.
+        padding: How many elements of the parameter's rows are padding, ``[K]``.
         exact: Sums over all elements, for those of ``b²``, ``g²``, ``m²`` and ``v`` that are known:
             float64 ``[K]``, NaN-free where the values are finite.
         nonfinite: Elements of w, g, m and v that are not finite, over all elements, ``[K]``.
@@ -105,7 +105,7 @@ def update_spread(
     Args:
         squares: From :func:`update_squares`.
         first_rows: Index of each parameter's first row, ``[K]``.
-        row_elements: Elements of each row that are no padding, ``[rows]``.
+        row_elements: Elements of each row without its padding, ``[rows]``.
     """
     lengths = np.diff(np.append(first_rows, len(squares)))
     with np.errstate(all="ignore"):

@@ -21,8 +21,8 @@ class Reduced(NamedTuple):
     Attributes:
         rows: ``[len(ROW_VALUES), rows]``. A row is whatever part of a parameter.
         first_rows: Index of each parameter's first row, int64 ``[K]``.
-        row_elements: Elements of each row that are no padding, int64 ``[rows]``.
-        padding: How many elements of the parameter's rows are none of its own, int64 ``[K]``.
+        row_elements: Elements of each row without its padding, int64 ``[rows]``.
+        padding: How many elements of the parameter's rows are padding, int64 ``[K]``.
         total: From :func:`.parameter_sums.add_up`.
         exact: Sums over all elements of the parameters that are sampled, by row value.
         numbers: Step counts, then the coefficients, float64 ``[1 + len(COEFFICIENTS), K]``.

@@ -20,7 +20,7 @@ _LEAST_BYTES = 1 << 16  # of less, gaps do no harm
 
 
 def zeros(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return a tensor of zeros that is meant to last.
+    """Return a tensor of zeros for memory that lasts.
 
     Args:
         shape: Its sizes.

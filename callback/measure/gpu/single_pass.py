@@ -294,7 +294,7 @@ class SinglePass:
             "EXP_AVG_SQ": self._table.kind("exp_avg_sq"),
             "HAS_EXP_AVG": has["exp_avg"],
             "HAS_EXP_AVG_SQ": has["exp_avg_sq"],
-            # Wanted ones of which none has elements yet are zeros, and compared as such.
+            # Wanted ones without elements yet are zeros, and compared as such.
             "HAS_EXP_AVG_BEFORE": "exp_avg" in self._moments,
             "HAS_EXP_AVG_SQ_BEFORE": "exp_avg_sq" in self._moments,
             "SQUARES_EXP_AVG_SQ": self._state.exp_avg_sq_is_root,
