@@ -143,15 +143,18 @@ class Step:
     def _find_norm(self, skipped: Tensor | None) -> None:
         """Compute the gradient norm, where it is known already or there is time for it.
 
+        At other steps the norm that was given for :meth:`record` is looked at, if there is one.
+
         Args:
             skipped: On a device, whether the step was left out because gradients are not finite.
         """
         self._norm = float("nan")
         history = self._agenda.history
+        if history is None:
+            return
         is_recorded = self._record is not None
-        if history is None or not (
-            is_recorded or self._agenda.wants_norm(self._agenda.count.number)
-        ):
+        if not (is_recorded or self._agenda.wants_norm(self._agenda.count.number)):
+            self._look_at_given_norm(history, skipped)
             return
         since = self._time.busy()
         self._failures.run(
@@ -173,6 +176,12 @@ class Step:
             before_clip = self._output.recorder.rows.upcoming("gradient_norm_before_clip")
             number = self._agenda.count.number
             self._norm = history.add(number, squares, present, skipped, before_clip)
+
+    @torch.no_grad()
+    def _look_at_given_norm(self, history: GradientHistory, skipped: Tensor | None) -> None:
+        given = self._output.recorder.rows.upcoming("gradient_norm_before_clip")
+        if isinstance(given, Tensor) or given >= 0:
+            history.look_at(self._agenda.count.number, given, skipped)
 
     def _follow_stale_gradients(self) -> None:
         rows = self._output.recorder.rows
