@@ -120,6 +120,7 @@ class Step:
         record, self._record = self._record, None
         self._output.end_step(self._start, record, self._norm, skipped)
         self._agenda.adapt(recorded=record is not None)
+        self.stale_gradients.measures_rescaling = self._wants_rescaling()
 
     def _skip(self) -> None:
         self._time.skip_step()
@@ -188,11 +189,23 @@ class Step:
         ratio = self.stale_gradients.take()
         if ratio is not None:
             rows.add("stale_gradient_ratio", ratio)
+        rescaling = self.stale_gradients.take_rescaling()
+        if rescaling is not None:
+            rows.add("gradient_rescaling", rescaling)
         if self._record is not None and self.stale_gradients.wants_parameter:
             watched = [w.parameter for w in self._parameters.records.parameters.watched]
             if self.stale_gradients.watch(watched, self._record.squared_gradients):
                 # From here on a column, so that the columns change seldom.
                 rows.add("stale_gradient_ratio", float("nan"))
+
+    def _wants_rescaling(self) -> bool:
+        """Whether the next step is recorded, and is known to leave gradients as it used them."""
+        followed = self._parameters
+        return (
+            followed.state.update_is_known
+            and not followed.overwrites_gradients
+            and self._agenda.is_due(self._agenda.count.number + 1)
+        )
 
     def _begin_gain(self, gain: GainRatio) -> None:
         overwrites = self._parameters.state.overwrites_gradient
