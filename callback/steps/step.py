@@ -187,16 +187,17 @@ class Step:
     def _follow_stale_gradients(self) -> None:
         rows = self._output.recorder.rows
         ratio = self.stale_gradients.take()
+        unknown = float("nan")
         if ratio is not None:
+            rescaling = self.stale_gradients.take_rescaling()
             rows.add("stale_gradient_ratio", ratio)
-        rescaling = self.stale_gradients.take_rescaling()
-        if rescaling is not None:
-            rows.add("gradient_rescaling", rescaling)
+            rows.add("gradient_rescaling", unknown if rescaling is None else rescaling)
         if self._record is not None and self.stale_gradients.wants_parameter:
             watched = [w.parameter for w in self._parameters.records.parameters.watched]
             if self.stale_gradients.watch(watched, self._record.squared_gradients):
-                # From here on a column, so that the columns change seldom.
-                rows.add("stale_gradient_ratio", float("nan"))
+                # From here on columns, so that they change seldom.
+                rows.add("stale_gradient_ratio", unknown)
+                rows.add("gradient_rescaling", unknown)
 
     def _wants_rescaling(self) -> bool:
         """Whether the next step is recorded, and is known to leave gradients as it used them."""

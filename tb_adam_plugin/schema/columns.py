@@ -60,8 +60,8 @@ STEP_COLUMNS = (
 #   gain_ratio             change of the loss on the same batch over Σ g·Δw, at recorded steps
 #   stale_gradient_ratio   norm of what .grad still held over that of the gradient that came, of one
 #                          parameter; the smallest since the step before
-#   gradient_rescaling     norm of the gradient that the step used over that of what backward left in
-#                          .grad, of one parameter, at recorded steps: what clipping and unscaling do
+#   gradient_rescaling     of the same parameter, at recorded steps: norm of the gradient that was
+#                          used over that of what backward left: what clipping and unscaling did
 #   wanted_every_n_steps   what every_n_steps would be without max_overhead
 #   max_overhead           largest share of the training time that recording may take
 #   gradient_norm_every_n_steps
