@@ -49,7 +49,7 @@ from tb_adam_plugin.schema.content import (
 from tb_adam_plugin.schema.folders import (
     PART_FOLDER,
     RUN_FOLDER,
-    Part,
+    FolderName,
     numbered_folder,
     part_of,
 )
@@ -105,6 +105,7 @@ __all__ = [
     "VERSION",
     "Columns",
     "Counts",
+    "FolderName",
     "FormatError",
     "Group",
     "HistogramSource",
@@ -114,7 +115,6 @@ __all__ = [
     "NewerVersionError",
     "Option",
     "Parameter",
-    "Part",
     "Quantity",
     "SparseHistograms",
     "Statistic",

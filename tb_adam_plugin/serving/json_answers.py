@@ -14,7 +14,7 @@ from tb_adam_plugin.diagnosis.engine import first_steps, thresholds
 from tb_adam_plugin.diagnosis.rule import Finding
 from tb_adam_plugin.diagnosis.rules.registry import RULES
 from tb_adam_plugin.reading.answers import Runs
-from tb_adam_plugin.reading.run import Message, Run
+from tb_adam_plugin.reading.run import Message, StoredRun
 from tb_adam_plugin.reading.thinning import evenly_spread
 from tb_adam_plugin.serving.packing import json_text
 
@@ -133,7 +133,7 @@ def revision(runs: Runs) -> str:
     return json_text({"revision": runs.revision})
 
 
-def _run(run: Run) -> dict[str, Any]:
+def _run(run: StoredRun) -> dict[str, Any]:
     layout = run.layout
     last_step, last_wall_time = run.last
     return {

@@ -26,7 +26,7 @@ PLUGIN = sorted(
 # Its rooms, likewise; what is no folder is a module.
 PLUGIN_ROOMS = (
     "loader", "cli", "commands", "run_data", "serving", "reading", "diagnosis", "untrusted_text",
-    "schema", "tfrecord", "",
+    "schema", "tfrecord", "arrays", "",
 )  # fmt: skip
 # Within the diagnosis rules ask, and the engine computes; "" are the doors.
 DIAGNOSIS = [path for path in PLUGIN if "diagnosis" in path.parts]
@@ -58,6 +58,7 @@ SHARED_MODULES = {
     "tb_adam_plugin",
     "tb_adam_plugin.schema",
     *(m for m in PLUGIN_MODULES if m.startswith("tb_adam_plugin.schema.")),
+    "tb_adam_plugin.arrays",
     "tb_adam_plugin.tfrecord",
     # What is a jump of the gradient is one number for the callback and for the rules.
     "tb_adam_plugin.diagnosis",
