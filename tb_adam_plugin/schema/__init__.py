@@ -37,6 +37,7 @@ from tb_adam_plugin.schema.columns import (
     HYPERPARAMETERS,
     OPTIONAL_STEP_COLUMNS,
     STEP_COLUMNS,
+    UNCHARTED_STEP_COLUMNS,
     Columns,
     HistogramSource,
 )
@@ -102,6 +103,7 @@ __all__ = [
     "STATISTICS",
     "STATISTIC_BY_NAME",
     "STEP_COLUMNS",
+    "UNCHARTED_STEP_COLUMNS",
     "VERSION",
     "Columns",
     "Counts",

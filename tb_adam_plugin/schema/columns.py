@@ -74,6 +74,19 @@ OPTIONAL_STEP_COLUMNS = (
     "max_overhead",
     "gradient_norm_every_n_steps",
 )
+# Columns that are no curve of the training: what rows are placed by, the norm, which has a curve of
+# its own, and what the callback says of itself.
+UNCHARTED_STEP_COLUMNS = (
+    "step",
+    "wall_time",
+    "gradient_norm",
+    "callback_milliseconds",
+    "dropped_records",
+    "every_n_steps",
+    "wanted_every_n_steps",
+    "max_overhead",
+    "gradient_norm_every_n_steps",
+)
 
 
 @dataclass(frozen=True, slots=True)

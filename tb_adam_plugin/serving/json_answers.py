@@ -166,6 +166,9 @@ def _run(run: StoredRun) -> dict[str, Any]:
         "statistics": layout.statistics,
         "quantities": [{"name": q.name, "signed": q.signed} for q in layout.quantities],
         "step_columns": run.step_columns,
+        "strip_columns": [
+            name for name in run.step_columns if name not in schema.UNCHARTED_STEP_COLUMNS
+        ],
         "gradient_norms": bool(run.gradient_norms),
         "scalars": [scalar._asdict() for scalar in run.scalars],
         "messages": _messages(run.messages),
