@@ -4,7 +4,8 @@ One small parameter is watched. Whenever a gradient comes, a hook compares what 
 then with what comes: what a missing ``zero_grad()`` leaves. Of one step the smallest ratio counts:
 where micro-batches are added up on purpose, the first of them found nothing, and what another loss
 left may have been cleared since. What is there after the last of them is compared with what the
-step uses: clipping and unscaling lie between the two.
+step uses: clipping and unscaling lie between the two. What another optimizer's backward pass has left
+is told apart by :mod:`.leftover_gradients`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import torch
 from torch import Tensor
 
 from ..write.step_rows import Scalar
+from .leftover_gradients import OtherSteps
 from .uncounted_steps import is_captured
 
 # After so many steps without a gradient another parameter is watched, and so many are tried.
@@ -44,6 +46,8 @@ class StaleGradients:
         self._handle: Any = None
         self._tried: list[weakref.ref[Tensor]] = []
         self._ratio: Scalar | None = None
+        self._leftover: Scalar = 0.0
+        self._others = OtherSteps()
         self._idle_steps = 0
         self._error: Exception | None = None
 
@@ -92,6 +96,17 @@ class StaleGradients:
             self.close()
         return ratio
 
+    def take_leftover(self) -> Scalar | None:
+        """Return what another loss had left in the gradient of the step that ends, as a ratio.
+
+        Returns:
+            The norm of what lay in ``.grad`` over that of the gradient that came, of which 0 is
+            usual; None while it cannot be told, or no gradient is ever added to another one.
+        """
+        leftover, self._leftover = self._leftover, 0.0
+        self._others.own_step_ends()
+        return leftover if self._others.is_following else None
+
     def take_rescaling(self) -> Tensor | None:
         """Return what the gradient was multiplied by between backward and the step that ends.
 
@@ -109,17 +124,25 @@ class StaleGradients:
         if self._handle is not None:
             self._handle.remove()
         self._handle = self._parameter = self._ratio = self._norm_from_backward = None
+        self._others.close()
+        self._leftover = 0.0
         self._idle_steps = 0
 
     def _compare(self, gradient: Tensor) -> None:
         assert self._parameter is not None
         left = self._parameter.grad
+        is_of_another = self._others.is_following and self._others.gradient_comes()
         if left is None:
             self._ratio = 0.0
-        elif self._ratio is None or isinstance(self._ratio, Tensor):
+        elif is_of_another or self._ratio is None or isinstance(self._ratio, Tensor):
             with torch.no_grad():
                 ratio = _norm(left) / _norm(gradient)
+            if is_of_another:
+                self._leftover = ratio
+            if self._ratio is None or isinstance(self._ratio, Tensor):
                 self._ratio = ratio if self._ratio is None else torch.fmin(self._ratio, ratio)
+        elif not self._others.is_following:  # something is added up: by whom?
+            self._others.follow(self._parameter)
         if self.measures_rescaling:
             with torch.no_grad():
                 total = gradient if left is None else left + gradient

@@ -192,6 +192,9 @@ class Step:
             rescaling = self.stale_gradients.take_rescaling()
             rows.add("stale_gradient_ratio", ratio)
             rows.add("gradient_rescaling", unknown if rescaling is None else rescaling)
+        leftover = self.stale_gradients.take_leftover()
+        if leftover is not None:
+            rows.add("leftover_gradient_ratio", leftover)
         if self._record is not None and self.stale_gradients.wants_parameter:
             watched = [w.parameter for w in self._parameters.records.parameters.watched]
             if self.stale_gradients.watch(watched, self._record.squared_gradients):

@@ -60,6 +60,9 @@ STEP_COLUMNS = (
 #   gain_ratio             change of the loss on the same batch over Σ g·Δw, at recorded steps
 #   stale_gradient_ratio   norm of what .grad still held over that of the gradient that came, of one
 #                          parameter; the smallest since the step before
+#   leftover_gradient_ratio
+#                          of the same parameter, where gradients are added up: the same of what the
+#                          backward pass of another optimizer's loss left; 0 where nothing was
 #   gradient_rescaling     of the same parameter, at recorded steps: norm of the gradient that was
 #                          used over that of what backward left: what clipping and unscaling did
 #   wanted_every_n_steps   what every_n_steps would be without max_overhead
@@ -69,6 +72,7 @@ STEP_COLUMNS = (
 OPTIONAL_STEP_COLUMNS = (
     "gain_ratio",
     "stale_gradient_ratio",
+    "leftover_gradient_ratio",
     "gradient_rescaling",
     "wanted_every_n_steps",
     "max_overhead",

@@ -80,6 +80,9 @@ DEAD_GATES: list[Change] = [statistic("dead_row_fraction", 0.95, of=["layers.3.w
 
 _LOW_BETA2 = hyperparameter("beta2", 0.3)
 LEFT: list[Change] = [column("stale_gradient_ratio", 0.3, from_step=200, to_step=204)]
+LEFTOVER: list[Change] = [
+    column("leftover_gradient_ratio", lambda t: np.where(t % 5 == 0, 0.8, 0.0), from_step=3)
+]
 STALE: list[Change] = [
     statistic("momentum_gradient_cosine", 0.97),
     column("gradient_norm", lambda t: 0.1 * t),
@@ -156,6 +159,7 @@ PLANTED: Mapping[str, Sequence[Change]] = {
     "frozen": [unoptimized("backbone.weight", trainable=False)],
     "no_gradient": [statistic("zero_gradient_fraction", 1.0, from_step=100)],
     "stale_gradient": STALE,
+    "leftover_gradient": LEFTOVER,
     "lr_jump": [column("lr", 0.1, from_step=200)],
     "state_reset": RESET,
     "state_type_changed": [retyped_at(200, "bfloat16")],
@@ -236,6 +240,13 @@ NEAR: Sequence[tuple[str, str, Sequence[Change]]] = [
         "left twice",
         [*LEFT, column("stale_gradient_ratio", 0.0, from_step=202)],
     ),
+    (
+        "leftover_gradient",
+        "twice",
+        [*LEFTOVER, column("leftover_gradient_ratio", 0.0, from_step=11)],
+    ),
+    ("leftover_gradient", "next to nothing", [column("leftover_gradient_ratio", 0.009)]),
+    ("leftover_gradient", "nothing", [column("leftover_gradient_ratio", 0.0)]),
     ("gain_ratio_low", "best learning rate", [gain(0.8)]),
     ("gain_ratio_low", "a few records", [gain(0.8), gain(0.1, from_step=440)]),
     ("lr_zero", "at first", [*ZERO, column("lr", 1e-3, from_step=5)]),
@@ -844,6 +855,15 @@ def test_gradients_that_were_left_are_told_by_what_was_recorded_of_them() -> Non
     assert reason == "nothing is known of what was left in .grad"
     norm = changed(without_column("gradient_norm"), *LEFT)
     assert "stale_gradient" in found(norm)
+
+
+def test_gradients_of_another_loss_need_not_be_left_at_steps_in_a_row() -> None:
+    finding = found(changed(*LEFTOVER))["leftover_gradient"]
+    assert (finding.severity, finding.first_step, finding.last_step) == ("warning", 5, 500)
+    assert "Seen at 100 steps" in finding.text
+    assert "zero_grad() right before the backward() of its own loss" in finding.advice
+    three = changed(*LEFTOVER, column("leftover_gradient_ratio", 0.0, from_step=16))
+    assert "Seen at 3 steps" in found(three)["leftover_gradient"].text
 
 
 def test_old_runs_fall_back_on_what_they_have() -> None:

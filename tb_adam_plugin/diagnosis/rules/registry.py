@@ -30,7 +30,7 @@ from .progress import CONVERGED, PLATEAU
 from .rare_rows import RARE_ROWS
 from .settings_of_adam import BETA1_TOO_HIGH, COUPLED_DECAY, EPS_ROUNDS_TO_ZERO
 from .skipped_steps import STEPS_SKIPPED
-from .stale_gradient import STALE_GRADIENT
+from .stale_gradient import LEFTOVER_GRADIENT, STALE_GRADIENT
 from .step_counter import NOT_COUNTED
 from .stored_precision import FROZEN, UNDERFLOW
 from .vanishing_gradient import VANISHING
@@ -42,6 +42,7 @@ RULES: tuple[Rule, ...] = (
     NOT_IN_OPTIMIZER,
     NO_GRADIENT,
     STALE_GRADIENT,
+    LEFTOVER_GRADIENT,
     LR_JUMP,
     BETA2_TOO_LOW,
     STATE_RESET,

@@ -11,12 +11,15 @@ from ..engine.conditions import RESUMED, at_every_step, too_few, too_few_steps
 from ..engine.rule import Condition, Evidence, Persistence, Rule
 from ..engine.signals import Signals
 from ..engine.stretches import in_a_row, lasting
-from ..engine.wording import number
+from ..engine.wording import counted, number
 
 # Norm of what .grad held before the first backward pass of a step, against that of the gradient.
 # Healthy: 0. Of a gradient that was clipped to a fiftieth a fiftieth is left.
 LEFT_RATIO = 0.01
 LEFT_STEPS = 3
+# Of another loss, which is certain of every single step: a discriminator may take several steps for
+# one of its generator. Healthy: 0.
+LEFTOVER_STEPS = 3
 # Where that was not recorded: cosine of exp_avg and the next gradient, and gradient norm against
 # the first ones.
 ADDING_UP_COSINE = 0.9
@@ -24,6 +27,7 @@ ADDING_UP_GROWTH = 3.0
 ADDING_UP_POINTS = 5
 
 _LEFT = "stale_gradient_ratio"
+_LEFTOVER = "leftover_gradient_ratio"
 
 
 def _stale_gradient(signals: Signals) -> Condition | str:
@@ -79,6 +83,41 @@ STALE_GRADIENT = Rule(
     explains=(
         "lr_too_low", "bimodal_update", "plateau", "loss_blowup", "lr_too_high", "gradient_scale",
         "gradient_spike", "dead_units", "weight_decay_too_strong", "stale_second_moment",
+    ),
+    silences_compass=True,
+)  # fmt: skip
+
+
+def _leftover_gradient(signals: Signals) -> Condition | None:
+    left = signals.column(_LEFTOVER)
+    if not np.isfinite(left).any():
+        return None  # no gradient is ever added to another one
+    holds = left > LEFT_RATIO
+    return at_every_step(signals, left, holds & (holds.sum() >= LEFTOVER_STEPS), LEFT_RATIO)
+
+
+LEFTOVER_GRADIENT = Rule(
+    id="leftover_gradient",
+    title="Gradients of another optimizer's loss are in the step",
+    needs=("step",),
+    uses=(_LEFTOVER,),
+    condition=_leftover_gradient,
+    persistence=Persistence(),
+    once=True,
+    severity="warning",
+    message=lambda e: (
+        f"When the gradient of a step came, .grad held up to {number(e.value)} times its norm from "
+        "another backward pass, after which another optimizer stepped: as a generator's loss leaves "
+        f"gradients in the discriminator. Seen at {counted(e.points, 'step')}."
+    ),
+    advice=lambda e: (
+        "Call this optimizer's zero_grad() right before the backward() of its own loss, and not only "
+        "after its step; or set requires_grad_(False) for these parameters during the other pass."
+    ),
+    reference="",
+    explains=(
+        "lr_too_low", "bimodal_update", "plateau", "loss_blowup", "lr_too_high", "gradient_spike",
+        "dead_units", "stale_second_moment", "noise_dominated",
     ),
     silences_compass=True,
 )  # fmt: skip

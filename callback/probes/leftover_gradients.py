@@ -1,0 +1,88 @@
+"""Whether what lies in ``.grad`` comes from the backward pass of another optimizer's loss.
+
+A generator learns through its discriminator, and its backward pass leaves gradients there. Where
+they are not cleared before the discriminator's own backward pass, its step contains both. Another
+optimizer, that does not hold the parameter, has stepped between the two passes. The same is so where
+two optimizers share their losses and this one adds them up over several steps of the other: there
+the other one steps after the last of them, too. So a leftover is one only where nobody else steps
+between the last gradient of a step and the first one of the next.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+
+class OtherSteps:
+    """Follows the steps of all optimizers of the process that do not hold one parameter.
+
+    Attributes:
+        is_following: Whether it does already.
+    """
+
+    def __init__(self) -> None:
+        """Follow nothing yet."""
+        self.is_following = False
+        self._handle: Any = None
+        self._parameter: weakref.ref[Tensor] | None = None
+        self._other_has_stepped = False
+        self._own_has_stepped = False
+        # Whether nobody else stepped after the last gradient of a step; None where that is unknown.
+        self._ends_alone: bool | None = None
+
+    def follow(self, parameter: Tensor) -> None:
+        """Follow them from now on: a gradient of the parameter has just come."""
+        self._parameter = weakref.ref(parameter)
+        self._handle = register_optimizer_step_post_hook(_hook_of(self))
+        self.is_following = True
+
+    def close(self) -> None:
+        """Follow nothing any more."""
+        if self._handle is not None:
+            self._handle.remove()
+        self._handle = self._parameter = self._ends_alone = None
+        self.is_following = self._other_has_stepped = self._own_has_stepped = False
+
+    def gradient_comes(self) -> bool:
+        """Note a gradient; return whether one before it, in the same step, is of another loss."""
+        other, own = self._other_has_stepped, self._own_has_stepped
+        self._other_has_stepped = self._own_has_stepped = False
+        if own:
+            self._ends_alone = not other
+            return False
+        return other and self._ends_alone is True
+
+    def own_step_ends(self) -> None:
+        """Note a step of the optimizer that holds the parameter."""
+        self._own_has_stepped = True
+
+    def _note(self, optimizer: Optimizer) -> None:
+        parameter = None if self._parameter is None else self._parameter()
+        if parameter is None or self._other_has_stepped:
+            return
+        groups = getattr(optimizer, "param_groups", ())
+        held = any(other is parameter for group in groups for other in group["params"])
+        self._other_has_stepped = not held
+
+
+def _hook_of(steps: OtherSteps) -> Callable[..., None]:
+    """A hook of all optimizers that keeps nothing alive, is not compiled and raises nothing."""
+    reference = weakref.ref(steps)
+
+    def hook(optimizer: Optimizer, *_: object) -> None:
+        follows = reference()
+        if follows is not None:
+            try:
+                follows._note(optimizer)
+            except Exception:
+                follows.close()  # an optimizer of another kind, of which nothing is known
+
+    disabled: Callable[..., None] = torch.compiler.disable(hook)
+    return disabled
