@@ -2,10 +2,10 @@
 
 A generator learns through its discriminator, and its backward pass leaves gradients there. Where
 they are not cleared before the discriminator's own backward pass, its step contains both. Another
-optimizer, that does not hold the parameter, has stepped between the two passes. The same is so where
-two optimizers share their losses and this one adds them up over several steps of the other: there
-the other one steps after the last of them, too. So a leftover is one only where nobody else steps
-between the last gradient of a step and the first one of the next.
+optimizer, that does not hold the parameter, has stepped between the two passes. The same is so
+where two optimizers share their losses and this one adds them up over several steps of the other:
+there the other one steps after the last of them, too. So a leftover is one only where nobody else
+steps between the last gradient of a step and the first one of the next.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ One small parameter is watched. Whenever a gradient comes, a hook compares what 
 then with what comes: what a missing ``zero_grad()`` leaves. Of one step the smallest ratio counts:
 where micro-batches are added up on purpose, the first of them found nothing, and what another loss
 left may have been cleared since. What is there after the last of them is compared with what the
-step uses: clipping and unscaling lie between the two. What another optimizer's backward pass has left
-is told apart by :mod:`.leftover_gradients`.
+step uses: clipping and unscaling lie between the two. What another optimizer's backward pass has
+left is told apart by :mod:`.leftover_gradients`.
 """
 
 from __future__ import annotations

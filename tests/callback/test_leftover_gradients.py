@@ -27,7 +27,8 @@ class Ours(nn.Module):
         self.weight = nn.Parameter(torch.ones(100))
 
     def forward(self, factor: float | Tensor) -> Tensor:
-        return (self.weight * factor).sum()
+        found: Tensor = (self.weight * factor).sum()
+        return found
 
 
 class Pair:
@@ -39,7 +40,8 @@ class Pair:
         self.other = torch.optim.SGD([self.theirs], lr=0.0)
 
     def loss_of_both(self, factor: float) -> Tensor:
-        return self.ours(self.theirs * factor)
+        found: Tensor = self.ours(self.theirs * factor)
+        return found
 
 
 Loop = Callable[[Pair], None]
@@ -213,7 +215,7 @@ def test_an_optimizer_that_cannot_be_asked_ends_it_quietly(tmp_path: Path) -> No
         steps.gradient_comes()
 
         class Odd:
-            param_groups = ({},)
+            param_groups: tuple[dict[str, object]] = ({},)
 
         hook(Odd())
         assert not steps.is_following

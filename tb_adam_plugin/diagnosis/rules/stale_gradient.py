@@ -107,12 +107,13 @@ LEFTOVER_GRADIENT = Rule(
     severity="warning",
     message=lambda e: (
         f"When the gradient of a step came, .grad held up to {number(e.value)} times its norm from "
-        "another backward pass, after which another optimizer stepped: as a generator's loss leaves "
-        f"gradients in the discriminator. Seen at {counted(e.points, 'step')}."
+        "another backward pass, after which another optimizer stepped: as a generator's loss "
+        f"leaves gradients in the discriminator. Seen at {counted(e.points, 'step')}."
     ),
     advice=lambda e: (
-        "Call this optimizer's zero_grad() right before the backward() of its own loss, and not only "
-        "after its step; or set requires_grad_(False) for these parameters during the other pass."
+        "Call this optimizer's zero_grad() right before the backward() of its own loss, and not "
+        "only after its step; or set requires_grad_(False) for these parameters during the other "
+        "pass."
     ),
     reference="",
     explains=(
