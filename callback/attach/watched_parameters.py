@@ -135,6 +135,7 @@ def find_parameters(
     groups: Sequence[Mapping[str, Any]],
     excluded: Container[str] = (),
     shard_of: Callable[[str, Tensor], Shard] | None = None,
+    former_names: Mapping[int, str] = {},
 ) -> Parameters:
     """Match the parameters of a model with those of an optimizer's groups.
 
@@ -143,6 +144,8 @@ def find_parameters(
         groups: Of the optimizer.
         excluded: Names of parameters that are not to be recorded.
         shard_of: Tells what of a parameter of this name is here, in sharded training.
+        former_names: Of the parameters that were recorded up to now, by their ids. What the model
+            has no more keeps its name.
 
     Raises:
         TypeError: If ``model`` is neither a module nor pairs of name and parameter.
@@ -159,7 +162,9 @@ def find_parameters(
         for i, parameter in enumerate(group["params"]):
             name = name_of.get(id(parameter), "")
             if id(parameter) not in name_of:
-                name = _unused(f"group{g}.parameter{i}", names)
+                former = former_names.get(id(parameter))
+                name = _name_outside(former, f"group{g}.parameter{i}", names)
+                names.add(name)
                 unnamed.append(name)
             if name in excluded:
                 continue
@@ -170,7 +175,8 @@ def find_parameters(
                 watched.append(Watched(name, parameter, g, shard, module))
             else:
                 skipped.append(f"{name} ({type_name(parameter)})")
-    if len(unnamed) == sum(len(group["params"]) for group in groups):
+    given = [id(parameter) for group in groups for parameter in group["params"]]
+    if not any(parameter in name_of or parameter in former_names for parameter in given):
         raise ValueError(
             f"optimizer has none of the model's parameters ({_described(pairs)}): pass the model "
             "and the optimizer that trains it"
@@ -193,18 +199,41 @@ def _notices(
     unoptimized: tuple[tuple[str, Tensor], ...],
     own: list[Tensor],
 ) -> Iterable[str]:
-    if unnamed:
-        yield f"the optimizer has parameters that are not in the model: {listed(unnamed)}"
+    replaced = {n.removesuffix(schema.REPLACED) for n in unnamed if n.endswith(schema.REPLACED)}
+    outside = [name for name in unnamed if not name.endswith(schema.REPLACED)]
+    if outside:
+        yield f"the optimizer has parameters that are not in the model: {listed(outside)}"
     if skipped:
         yield f"only dense floating-point parameters are recorded, not {listed(skipped)}"
     trainable = [(name, parameter) for name, parameter in unoptimized if parameter.requires_grad]
     elsewhere = other_optimizers([parameter for _, parameter in trainable], own)
-    forgotten = [n for (n, _), other in zip(trainable, elsewhere, strict=True) if not other]
+    left_out = [n for (n, _), other in zip(trainable, elsewhere, strict=True) if not other]
+    renewed = [name for name in left_out if name in replaced]
+    if renewed:
+        yield (
+            f"the model has another tensor now than the optimizer: {listed(renewed)} was replaced, "
+            "and no step will change the new one (add it to the optimizer, or make the optimizer "
+            "after what replaces it)"
+        )
+    forgotten = [name for name in left_out if name not in replaced]
     if forgotten:
         yield (
             f"no parameter group of the optimizer holds {listed(forgotten)}: no step will change "
             "them (add them to the optimizer, or set requires_grad=False if that is meant)"
         )
+
+
+def _name_outside(former: str | None, otherwise: str, names: Container[str]) -> str:
+    """Return the name of a parameter that is not in the model, or not any more.
+
+    Args:
+        former: Its name up to now; None if it has none.
+        otherwise: What it is called then.
+        names: Which are taken.
+    """
+    if former is None:
+        return _unused(otherwise, names)
+    return _unused(former + schema.REPLACED if former in names else former, names)
 
 
 def _unused(name: str, names: Container[str]) -> str:

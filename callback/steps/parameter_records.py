@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from tb_adam_plugin import schema
 
+from ..attach.replaced_parameters import FollowedModel
 from ..attach.watched_parameters import Parameters, find_parameters
 from ..measure.measurement import Measured, Measurement
 from ..optimizer_state.base import OptimizerState
@@ -74,7 +75,8 @@ class ParameterRecords:
             quantities: Those to make histograms of, beside further tensors of the state.
             placement: What of the parameters is here.
         """
-        self._model = model
+        is_sharded = placement.ranks is not None or placement.shard_of is not None
+        self._model = FollowedModel(model, is_sharded=is_sharded)
         self._placement = placement
         self._optimizer = optimizer
         self._state = state
@@ -102,7 +104,8 @@ class ParameterRecords:
 
     def refresh(self) -> bool:
         """Find out whether there is something else to record than before; return whether so."""
-        changed = self._fingerprint != self.parameters.fingerprint(self._state)
+        fingerprint = self.parameters.fingerprint(self._state)
+        changed = self._fingerprint != fingerprint or self._model.has_changed()
         if changed:
             self._rebuild()
         return changed
@@ -226,12 +229,19 @@ class ParameterRecords:
 
     def _rebuild(self) -> None:
         groups = self._placement.groups or self._optimizer.param_groups
-        parameters = find_parameters(self._model, groups, self._excluded, self._placement.shard_of)
+        parameters = find_parameters(
+            self._model.model,
+            groups,
+            self._excluded,
+            self._placement.shard_of,
+            {id(w.parameter): w.name for w in self.parameters.watched},
+        )
         known = {id(w.parameter) for w in parameters.watched}
         self.followed = [
             *(w.parameter for w in parameters.watched),
             *(p for group in groups for p in group["params"] if id(p) not in known),
         ]
+        self._model.know([*self.followed, *(p for _, p in parameters.unoptimized)])
         self.gradients = self._local_gradients(parameters)
         kinds: dict[tuple[torch.device, bool], list[int]] = {}
         for i, watched in enumerate(parameters.watched):

@@ -55,6 +55,7 @@ from tb_adam_plugin.schema.folders import (
     part_of,
 )
 from tb_adam_plugin.schema.layout import (
+    REPLACED,
     Group,
     Layout,
     Option,
@@ -98,6 +99,7 @@ __all__ = [
     "PART_FOLDER",
     "PLUGIN_NAME",
     "QUANTITIES",
+    "REPLACED",
     "RUN_FOLDER",
     "SPECIAL",
     "STATISTICS",

@@ -16,6 +16,9 @@ from tb_adam_plugin.schema.tags import Tag
 
 Option = bool | int | float | str | None
 
+# After the name of a tensor that the optimizer still holds, where the model has another one by that
+# name now.
+REPLACED = " (replaced)"
 _MOST_ELEMENTS = 2**63 - 1  # of one tensor
 
 
@@ -24,7 +27,8 @@ class Parameter:
     """One row: a parameter tensor that the optimizer updates.
 
     Attributes:
-        name: As ``model.named_parameters()`` says it.
+        name: As ``model.named_parameters()`` says it. Where the model has another tensor by that
+            name now, :data:`REPLACED` follows.
         shape: Of the whole tensor.
         dtype: Of the weight, without ``torch.``.
         elements_read: How many elements the histograms and the sampled statistics cover; equal to

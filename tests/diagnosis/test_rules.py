@@ -22,6 +22,7 @@ from synthetic_runs import (
     make_run,
     norms_around,
     optimizer,
+    replaced_at,
     retyped_at,
     statistic,
     unoptimized,
@@ -864,6 +865,26 @@ def test_gradients_of_another_loss_need_not_be_left_at_steps_in_a_row() -> None:
     assert "zero_grad() right before the backward() of its own loss" in finding.advice
     three = changed(*LEFTOVER, column("leftover_gradient_ratio", 0.0, from_step=16))
     assert "Seen at 3 steps" in found(three)["leftover_gradient"].text
+
+
+@pytest.mark.parametrize("at", [1, 200])
+def test_a_tensor_that_the_model_has_exchanged_is_said_to_be(at: int) -> None:
+    finding = found(changed(replaced_at(at, "embedding.weight")))["not_in_optimizer"]
+    assert (finding.first_step, finding.last_step) == (at, 500)
+    when = "before step 1" if at == 1 else "at about step 200"
+    assert f"embedding.weight of the model was replaced {when}" in finding.text
+    assert "add_param_group()" in finding.advice
+    both = changed(replaced_at(at, "embedding.weight"), unoptimized("new.weight", trainable=True))
+    finding = found(both)["not_in_optimizer"]
+    assert (finding.first_step, set(finding.parameters)) == (1, {"embedding.weight", "new.weight"})
+    assert "new.weight: requires_grad is True" in finding.text
+
+
+def test_nothing_is_asked_of_the_old_one() -> None:
+    without_gradient = statistic("zero_gradient_fraction", NAN, of=["embedding.weight (replaced)"])
+    run = changed(replaced_at(1, "embedding.weight"), without_gradient)
+    assert "parameter_without_gradient" not in found(run)
+    assert "not_in_optimizer" not in found(replace(run, unoptimized=()))
 
 
 def test_old_runs_fall_back_on_what_they_have() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tb_adam_plugin.diagnosis.engine.recorded_run import RecordedNorms, RecordedRun
-from tb_adam_plugin.schema import Group, Layout, Parameter, Unoptimized
+from tb_adam_plugin.schema import REPLACED, Group, Layout, Parameter, Unoptimized
 
 Array = npt.NDArray[Any]
 Change = Callable[[RecordedRun], RecordedRun]
@@ -239,6 +239,22 @@ def retyped_at(step: float, storage: str) -> Change:
             return Layout(run.parameters, groups, tuple(run.statistics), ())
 
         return replace(run, layouts=((1.0, layout("float32")), (step, layout(storage))))
+
+    return change
+
+
+def replaced_at(step: float, name: str) -> Change:
+    """Let the model have another tensor by a name from a step on."""
+
+    def change(run: RecordedRun) -> RecordedRun:
+        old = tuple(
+            replace(p, name=f"{name}{REPLACED}") if p.name == name else p for p in run.parameters
+        )
+        before = Layout(run.parameters, run.groups, tuple(run.statistics), ())
+        left = Unoptimized(name, (508, 64), True)
+        after = replace(before, parameters=old, unoptimized=(left,))
+        layouts = ((step, after),) if step == 1 else ((1.0, before), (step, after))
+        return replace(run, parameters=old, unoptimized=(left,), layouts=layouts)
 
     return change
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tb_adam_plugin.arrays import Flags, Float32s
+from tb_adam_plugin.schema import REPLACED
 
 from ..engine.conditions import all_along
 from ..engine.rule import Condition, Persistence, Rule
@@ -82,6 +83,9 @@ def _without_gradient(signals: Signals) -> Condition | str | None:
     absent = absent[~moved[:, absent].any(axis=0)]
     missing = np.isnan(signals.statistic("zero_gradient_fraction")[:, absent]).all(axis=0)
     absent = absent[missing | ~np.isin(absent, run.weights)]
+    # What the model has another tensor for is of no use; that the optimizer lacks the new one is
+    # another rule.
+    absent = absent[[not run.names[i].endswith(REPLACED) for i in absent]]
     return all_along(signals, absent)
 
 

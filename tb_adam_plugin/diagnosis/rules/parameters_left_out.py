@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from tb_adam_plugin.schema import REPLACED
+
 from ..engine.conditions import all_along
-from ..engine.rule import Evidence, Persistence, Rule, Severity
+from ..engine.rule import Condition, Evidence, Persistence, Rule, Severity
 from ..engine.signals import Signals
-from ..engine.wording import named
+from ..engine.wording import named, step
 
 
 def _unoptimized(signals: Signals, *, trainable: bool) -> tuple[str, ...]:
@@ -17,21 +24,69 @@ def _unoptimized(signals: Signals, *, trainable: bool) -> tuple[str, ...]:
     )
 
 
+def _not_in_optimizer(signals: Signals) -> Condition | None:
+    names = _unoptimized(signals, trainable=True)
+    found = all_along(signals, names=names)
+    since = _replaced_at(signals, names)
+    if found is None or len(since) < len(names):
+        return found
+    first = max(min(since.values()), signals.run.first_step)
+    return replace(found, step=np.array([first, signals.run.last_step]))
+
+
+def _replaced_at(signals: Signals, names: Sequence[str]) -> dict[str, float]:
+    """Since when the optimizer holds another tensor than the model, of the names where it does."""
+    former = {f"{name}{REPLACED}": name for name in names}
+    since: dict[str, float] = {}
+    for first_step, layout in signals.run.layouts:
+        for parameter in layout.parameters:
+            if parameter.name in former:
+                since.setdefault(former[parameter.name], first_step)
+    return since
+
+
+def _not_in_optimizer_message(e: Evidence) -> str:
+    since = _replaced_at(e.signals, e.names)
+    others = [name for name in e.names if name not in since]
+    parts = []
+    if since:
+        first = min(since.values())
+        about = first > e.signals.run.first_step
+        when = f"at about step {step(first)}" if about else f"before step {step(first)}"
+        parts.append(
+            f"{named(list(since))} of the model was replaced {when}: the optimizer still holds the "
+            "old tensor, and no step changes the new one."
+        )
+    if others:
+        parts.append(
+            f"{named(others)}: requires_grad is True, and no parameter group of this optimizer "
+            "holds it, so that no step of it changes it."
+        )
+    return " ".join(parts)
+
+
+def _not_in_optimizer_advice(e: Evidence) -> str:
+    if _replaced_at(e.signals, e.names):
+        return (
+            "Add the new tensor to the optimizer, by add_param_group(), or make the optimizer "
+            "after what replaces it, as resize_token_embeddings() does."
+        )
+    return (
+        "Add it to the optimizer. If another optimizer updates it, or none is meant to, set "
+        "requires_grad_(False) or ignore this. If a layer was exchanged after the optimizer was "
+        "made, make the optimizer after that."
+    )
+
+
 NOT_IN_OPTIMIZER = Rule(
     id="not_in_optimizer",
     title="Trainable parameters are in no group",
     needs=("step",),
-    condition=lambda s: all_along(s, names=_unoptimized(s, trainable=True)),
+    condition=_not_in_optimizer,
     persistence=Persistence(),
     severity="warning",
-    message=lambda e: (
-        f"{named(e.names)}: requires_grad is True, and no parameter group of this optimizer holds "
-        "it, so that no step of it changes it."
-    ),
-    advice=lambda e: (
-        "Add it to the optimizer. If another optimizer updates it, or none is meant to, set "
-        "requires_grad_(False) or ignore this."
-    ),
+    message=_not_in_optimizer_message,
+    advice=_not_in_optimizer_advice,
     reference="",
     explains=("plateau",),
 )
