@@ -39,6 +39,7 @@ class StepScalars:
         self._next: dict[str, Scalar] = {}
         self._rows: list[tuple[tuple[Scalar, ...], Scalar, dict[str, Scalar]]] = []
         self._skipped_steps = 0
+        self._had_nan_loss = False
 
     def record(self, scalars: dict[str, object]) -> None:
         """Keep scalars for the row of the next step; of several values of a name the last counts.
@@ -121,7 +122,27 @@ class StepScalars:
         table[:, schema.STEP_COLUMNS.index("skipped_steps")] += so_far
         skipped = int(is_skipped.sum())
         self._skipped_steps += skipped
-        return StepRows(columns, table[~is_skipped, :-1], skipped)
+        found = StepRows(columns, table[~is_skipped, :-1], skipped)
+        given = ["loss" in recorded for _, _, recorded in rows]
+        return self._with_nan_losses(found, np.array(given, bool)[~is_skipped])
+
+    def _with_nan_losses(self, rows: StepRows, given: npt.NDArray[np.bool_]) -> StepRows:
+        """Say of which steps a loss was given that is NaN, once there has been one.
+
+        Args:
+            rows: In which a loss that was not given is NaN, too.
+            given: Of which a loss was given, bool ``[steps]``.
+        """
+        names = rows.columns.names
+        if "loss" not in names:
+            return rows
+        is_nan = given & np.isnan(rows.table[:, names.index("loss")])
+        self._had_nan_loss = self._had_nan_loss or bool(is_nan.any())
+        if not self._had_nan_loss:
+            return rows
+        column = np.where(given, is_nan, np.nan)
+        columns = schema.Columns((*names, "loss_is_nan"))
+        return rows._replace(columns=columns, table=np.column_stack([rows.table, column]))
 
 
 def _checked(name: str, value: object) -> Scalar:

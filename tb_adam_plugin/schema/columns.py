@@ -65,6 +65,8 @@ STEP_COLUMNS = (
 #                          backward pass of another optimizer's loss left; 0 where nothing was
 #   gradient_rescaling     of the same parameter, at recorded steps: norm of the gradient that was
 #                          used over that of what backward left: what clipping and unscaling did
+#   loss_is_nan            in runs that have had one: 1 where the recorded loss is NaN, 0 where it
+#                          is not, NaN where there is none
 #   wanted_every_n_steps   what every_n_steps would be without max_overhead
 #   max_overhead           largest share of the training time that recording may take
 #   gradient_norm_every_n_steps
@@ -74,6 +76,7 @@ OPTIONAL_STEP_COLUMNS = (
     "stale_gradient_ratio",
     "leftover_gradient_ratio",
     "gradient_rescaling",
+    "loss_is_nan",
     "wanted_every_n_steps",
     "max_overhead",
     "gradient_norm_every_n_steps",
@@ -87,6 +90,7 @@ UNCHARTED_STEP_COLUMNS = (
     "callback_milliseconds",
     "dropped_records",
     "every_n_steps",
+    "loss_is_nan",
     "wanted_every_n_steps",
     "max_overhead",
     "gradient_norm_every_n_steps",

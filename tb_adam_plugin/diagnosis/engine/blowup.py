@@ -12,16 +12,17 @@ from .signals import Signals
 
 def nonfinite_steps(signals: Signals) -> Float64s:
     """Steps of which the loss, or the gradient norm where it is recorded, is not finite."""
-    bad = np.zeros(signals.steps.shape, bool)
-    for name in ("loss", "gradient_norm"):
-        values = signals.column(name)
-        if np.isfinite(values).any():
-            # A step without a value is NaN as well: only the last known stretch counts.
-            known = np.flatnonzero(np.isfinite(values))
-            bad |= np.isinf(values)
-            if name == "gradient_norm":
-                bad |= np.isnan(values) & (np.arange(values.size) > known[0]) & _has_norm(signals)
+    norm = signals.column("gradient_norm")
+    bad = np.isinf(signals.column("loss")) | is_loss_nan(signals) | np.isinf(norm)
+    known = np.flatnonzero(np.isfinite(norm))
+    if known.size:  # without gradients the norm is NaN, too
+        bad |= np.isnan(norm) & (np.arange(norm.size) > known[0]) & _has_norm(signals)
     return signals.steps[bad]
+
+
+def is_loss_nan(signals: Signals) -> Flags:
+    """Steps whose loss was given and is NaN, bool ``[steps]``; a step without a loss is none."""
+    return np.asarray(signals.column("loss_is_nan") == 1)
 
 
 def _has_norm(signals: Signals) -> Flags:

@@ -8,6 +8,8 @@ from tb_adam_plugin.arrays import Indices
 
 from ..engine import thresholds
 from ..engine.blowup import nonfinite_steps
+from ..engine.conditions import NONE
+from ..engine.first_nonfinite import FirstNonfinite, at_first_record, first_nonfinite
 from ..engine.rule import Condition, Evidence, Persistence, Rule
 from ..engine.signals import Signals
 from ..engine.wording import named, number, one_digit, step
@@ -23,39 +25,89 @@ def _nonfinite(signals: Signals) -> Condition:
     value[np.searchsorted(step, run.step)] += np.where(counts > 0, counts, 0)
     value = np.where(value > 0, 1.0, 0.0)
 
-    def blame(point: int) -> Indices:
-        return _first_nonfinite(signals)
-
-    return Condition(step, value > 0, value, 0.0, blame=blame)
+    return Condition(step, value > 0, value, 0.0, blame=lambda _: _blamed(signals))
 
 
-def _first_nonfinite(signals: Signals) -> Indices:
-    counts = signals.statistic("nonfinite_count")
-    records = np.flatnonzero(signals.largest("nonfinite_count", np.arange(counts.shape[1])) > 0)
-    return np.flatnonzero(counts[records[0]] > 0) if records.size else np.empty(0, np.intp)
+def _blamed(signals: Signals) -> Indices:
+    """Tensors that it is about, those where it began before the others."""
+    first = first_nonfinite(signals)
+    if first is None:
+        return NONE
+    tensors = first.tensors if first.tensors.size else at_first_record(signals)
+    others = np.setdiff1d(tensors, first.nearest_output)
+    return np.concatenate([first.nearest_output, others])
 
 
 def _nonfinite_message(e: Evidence) -> str:
-    where = f" in {named(e.names, e.signals.run.names)}" if e.names else ""
+    first, among = _first_of(e), e.signals.run.names
+    lost = "From there on every update that uses them is lost."
+    if first is None or not first.what:
+        where = f" in {named(e.names, among)}" if e.names else ""
+        return f"NaN or infinite values{where}, first at step {step(e.first_step)}. {lost}"
+    at = step(first.step)
+    names = [among[i] for i in first.tensors]
+    if first.what == "weights":
+        before = (
+            "The step before has made them so." if first.step > e.signals.run.first_step else ""
+        )
+        text = f"The weights {named(names, among)} are NaN or infinite when step {at} begins."
+        return f"{text} {before}".rstrip()
+    if first.what == "loss":
+        kind = "infinite" if np.isinf(first.loss) else "NaN"
+        so_are = ", and gradients are so, too" if names else ""
+        return f"The loss of step {at} is {kind}, before weights are{so_are}. {lost}"
+    nearest = named([among[i] for i in first.nearest_output])
+    which = "are the last ones" if len(first.nearest_output) > 1 else "is the last one"
     return (
-        f"NaN or infinite values{where}, first at step {step(e.first_step)}. From there on every "
-        "update that uses them is lost."
+        f"Gradients of {len(names)} of {len(among)} tensors are NaN or infinite at step {at}"
+        f"{_what_is_finite(e, first)}. A backward pass carries NaN from where it begins towards "
+        f"the input, and of these tensors {nearest} {which} in the order of the optimizer. {lost}"
+    )
+
+
+def _what_is_finite(e: Evidence, first: FirstNonfinite) -> str:
+    """Say what is known to be finite when gradients are not."""
+    loss = f"the loss ({number(first.loss)})" if np.isfinite(first.loss) else ""
+    if not (e.signals.run.step == first.step).any():  # of the weights nothing is known there
+        return f", while {loss} is finite" if loss else ""
+    return (
+        f", while {loss} and the weights are finite" if loss else ", while the weights are finite"
     )
 
 
 def _nonfinite_advice(e: Evidence) -> str:
-    run = e.signals.run
+    run, first = e.signals.run, _first_of(e)
     half = any(p.dtype == "float16" for p in run.parameters)
     lr = e.signals.usual_lr(e.parameters, e.first_step)
     # Before the first step no learning rate has done anything.
     tried = lr > 0 and e.first_step > thresholds.FIRST_STEP
     smaller = f", try lr {number(one_digit(lr / 3))} instead of {number(lr)}" if tried else ""
     precision = "train in bfloat16 or with a GradScaler, or " if half else ""
+    if first is not None and first.what == "gradients":
+        nearest = named([run.names[i] for i in first.nearest_output])
+        overflow = " In float16 they overflow, too: a GradScaler, or bfloat16." if half else ""
+        return (
+            f"Look at what is computed from {nearest}: a square root, norm, std or log of 0 has an "
+            "infinite derivative, which times zero is NaN. Add an eps inside, as in "
+            "(x² + eps).sqrt(). "
+            f"torch.autograd.set_detect_anomaly(True) names the operation.{overflow}"
+        )
     if e.first_step <= thresholds.FIRST_STEP:  # no step has done it
         where = "Look at the inputs, the initial weights and the loss of the first batch"
+    elif first is not None and first.what == "loss":
+        where = (
+            f"Look at the batch of step {step(first.step)}, and at the loss for a log or a "
+            "division at 0,"
+        )
     else:
         where = f"Look at the 20 steps before step {step(e.first_step)}"
     return f"{where} first; then {precision}clip the gradient norm to 1{smaller}."
+
+
+def _first_of(e: Evidence) -> FirstNonfinite | None:
+    """What was not finite first, if this is the finding that tells of it."""
+    first = first_nonfinite(e.signals)
+    return first if first is not None and first.step == e.first_step else None
 
 
 NONFINITE = Rule(
@@ -64,6 +116,7 @@ NONFINITE = Rule(
     needs=("nonfinite_count",),
     condition=_nonfinite,
     persistence=Persistence(),
+    uses=("gradient_rms", "weight_rms", "zero_gradient_fraction", "loss_is_nan"),
     severity="error",
     message=_nonfinite_message,
     advice=_nonfinite_advice,

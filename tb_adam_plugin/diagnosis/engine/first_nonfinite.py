@@ -1,0 +1,94 @@
+"""What was not finite first: the loss, gradients or weights, and in which tensors it began."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from tb_adam_plugin.arrays import Flags, Indices
+
+from .blowup import is_loss_nan, nonfinite_steps
+from .signals import Signals
+
+_NOTHING: Indices = np.empty(0, np.intp)
+
+
+@dataclass(frozen=True, slots=True)
+class FirstNonfinite:
+    """The first step with a value that is not finite.
+
+    Attributes:
+        step: Its number.
+        what: Was not finite while everything before it in a step was: first come the weights that
+            the step begins with, then the loss, then gradients. "" where that cannot be told.
+        tensors: Whose gradients or weights are meant; of "" whose values of any kind.
+        nearest_output: Of the gradients, the last tensor of each group. A backward pass carries NaN
+            from where it begins towards the input, and modules are mostly made in the order in
+            which they are used.
+        loss: Of the step; NaN where it is not known.
+    """
+
+    step: float
+    what: Literal["weights", "loss", "gradients", ""]
+    tensors: Indices
+    nearest_output: Indices
+    loss: float
+
+
+def first_nonfinite(signals: Signals) -> FirstNonfinite | None:
+    """Find it; None where everything is finite."""
+    run = signals.run
+    counts = signals.largest("nonfinite_count", np.arange(len(run.parameters)))
+    bad_records = run.step[counts > 0]
+    step = min(
+        float(bad_records.min(initial=np.inf)), float(nonfinite_steps(signals).min(initial=np.inf))
+    )
+    if not np.isfinite(step):
+        return None
+    weights, gradients, anything = _tensors_at(signals, step)
+    here = signals.steps == step
+    loss = float(signals.column("loss")[here][-1]) if here.any() else float("nan")
+    if weights.any():
+        return FirstNonfinite(step, "weights", np.flatnonzero(weights), _NOTHING, loss)
+    if np.isinf(loss) or is_loss_nan(signals)[here].any():
+        return FirstNonfinite(step, "loss", np.flatnonzero(anything), _NOTHING, loss)
+    # Some finite gradients say that what comes last in the forward pass was finite.
+    if gradients.any() and (np.isfinite(loss) or not gradients.all()):
+        bad = np.flatnonzero(gradients)
+        groups = run.group_of[bad]
+        last = np.array([bad[groups == group][-1] for group in np.unique(groups)], np.intp)
+        return FirstNonfinite(step, "gradients", bad, last, loss)
+    return FirstNonfinite(step, "", at_first_record(signals), _NOTHING, loss)
+
+
+def _tensors_at(signals: Signals, step: float) -> tuple[Flags, Flags, Flags]:
+    """Tensors whose weights, whose gradients, and whose values of any kind are not finite.
+
+    The weights are those before the step. Each bool ``[parameters]``.
+    """
+    run = signals.run
+    none = np.zeros(len(run.parameters), bool)
+    gradient = signals.statistic("gradient_rms")
+    records = np.flatnonzero(run.step == step)
+    if records.size:
+        record = records[-1]
+        anything = signals.statistic("nonfinite_count")[record] > 0
+        has_gradient = ~np.isnan(signals.statistic("zero_gradient_fraction")[record])
+        weights = anything & ~np.isfinite(signals.statistic("weight_rms")[record])
+        return weights, anything & has_gradient & ~np.isfinite(gradient[record]), anything
+    norms = run.gradient_norms
+    if norms is None or len(norms.names) != none.size or not (norms.step == step).any():
+        return none, none, none
+    # What never has a gradient has no norm either.
+    ever = np.isfinite(gradient).any(axis=0)
+    bad: Flags = ever & ~np.isfinite(norms.norms[norms.step == step][-1])
+    return none, bad, bad
+
+
+def at_first_record(signals: Signals) -> Indices:
+    """Return the tensors with anything that is not finite at the first record that has some."""
+    counts = signals.statistic("nonfinite_count")
+    records = np.flatnonzero((counts > 0).any(axis=1))
+    return np.flatnonzero(counts[records[0]] > 0) if records.size else _NOTHING
