@@ -38,6 +38,7 @@ from tb_adam_plugin.diagnosis.engine.rule import Rule
 from tb_adam_plugin.diagnosis.engine.signals import Signals
 from tb_adam_plugin.diagnosis.rule import Finding
 from tb_adam_plugin.diagnosis.rules.registry import RULES
+from tb_adam_plugin.schema import Unoptimized
 
 LAYERS = [f"layers.{i}.weight" for i in range(5)]
 MATRICES = [*LAYERS, "head.weight"]
@@ -83,6 +84,29 @@ _LOW_BETA2 = hyperparameter("beta2", 0.3)
 LEFT: list[Change] = [column("stale_gradient_ratio", 0.3, from_step=200, to_step=204)]
 LEFTOVER: list[Change] = [
     column("leftover_gradient_ratio", lambda t: np.where(t % 5 == 0, 0.8, 0.0), from_step=3)
+]
+
+
+def shrinking(total: float, of: str = "embedding.weight") -> Change:
+    """Let the RMS of a tensor fall by a factor of exp(-total) up to step 500."""
+
+    def change(run: RecordedRun) -> RecordedRun:
+        rms = 0.07 * np.exp(-total * run.step / 500)[:, None]
+        return statistic("weight_rms", rms, of=[of])(run)
+
+    return change
+
+
+def mostly_frozen(run: RecordedRun) -> RecordedRun:
+    return replace(run, unoptimized=(Unoptimized("backbone.weight", (1000, 1000), False),))
+
+
+KEPT: list[Change] = [
+    mostly_frozen,
+    statistic("dead_row_fraction", 0.99, of=["embedding.weight"]),
+    statistic("zero_second_moment_fraction", 0.99, of=["embedding.weight"]),
+    hyperparameter("weight_decay", 0.5),
+    shrinking(0.25),
 ]
 STALE: list[Change] = [
     statistic("momentum_gradient_cosine", 0.97),
@@ -213,6 +237,7 @@ PLANTED: Mapping[str, Sequence[Change]] = {
     "moved_without_gradient": [
         statistic("zero_gradient_fraction", 1.0, of=["layers.1.weight"], from_step=200)
     ],
+    "idle_rows_decay": KEPT,
     "rare_rows": [
         statistic("dead_row_fraction", 0.95, of=["embedding.weight"]),
         hyperparameter("weight_decay", 0.5),
@@ -248,6 +273,34 @@ NEAR: Sequence[tuple[str, str, Sequence[Change]]] = [
     ),
     ("leftover_gradient", "next to nothing", [column("leftover_gradient_ratio", 0.009)]),
     ("leftover_gradient", "nothing", [column("leftover_gradient_ratio", 0.0)]),
+    ("idle_rows_decay", "little is frozen", [*KEPT, lambda run: replace(run, unoptimized=())]),
+    (
+        "idle_rows_decay",
+        "what is frozen is small",
+        [*KEPT, lambda run: replace(run, unoptimized=(Unoptimized("a", (32_000,), False),))],
+    ),
+    (
+        "idle_rows_decay",
+        "what is left out is trained elsewhere",
+        [*KEPT, lambda run: replace(run, unoptimized=(Unoptimized("a", (10**6,), True),))],
+    ),
+    (
+        "idle_rows_decay",
+        "rows have gradients at times",
+        [*KEPT, statistic("dead_row_fraction", 0.89, of=["embedding.weight"], only=[30])],
+    ),
+    ("idle_rows_decay", "hardly smaller", [*KEPT, shrinking(0.009)]),
+    ("idle_rows_decay", "smaller by other means", [*KEPT, hyperparameter("weight_decay", 0.2)]),
+    (
+        "idle_rows_decay",
+        "a weight",
+        [
+            mostly_frozen,
+            statistic("dead_row_fraction", 0.99, of=["layers.1.weight"]),
+            hyperparameter("weight_decay", 0.5),
+            shrinking(0.25, "layers.1.weight"),
+        ],
+    ),
     ("gain_ratio_low", "best learning rate", [gain(0.8)]),
     ("gain_ratio_low", "a few records", [gain(0.8), gain(0.1, from_step=440)]),
     ("lr_zero", "at first", [*ZERO, column("lr", 1e-3, from_step=5)]),
@@ -856,6 +909,23 @@ def test_gradients_that_were_left_are_told_by_what_was_recorded_of_them() -> Non
     assert reason == "nothing is known of what was left in .grad"
     norm = changed(without_column("gradient_norm"), *LEFT)
     assert "stale_gradient" in found(norm)
+
+
+def test_rows_that_are_meant_to_stay_are_an_alarm_where_it_is_always_the_same_ones() -> None:
+    finding = found(changed(*KEPT))["idle_rows_decay"]
+    assert (finding.severity, finding.parameters) == ("warning", ("embedding.weight",))
+    assert "At least 99 % of the rows of embedding.weight" in finding.text
+    assert "99 % of it has never had one" in finding.text
+    assert "RMS of the whole 22 % smaller" in finding.text
+    assert finding.advice.startswith("Set weight_decay to 0 for embedding.weight")
+    assert found(changed(*KEPT))["rare_rows"].consequence_of == "idle_rows_decay"
+    in_turn = statistic("zero_second_moment_fraction", 0.85, of=["embedding.weight"])
+    for change in (in_turn, shrinking(0.04), without("zero_second_moment_fraction")):
+        question = found(changed(*KEPT, change))["idle_rows_decay"]
+        assert (question.severity, question.title[-1]) == ("info", "?")
+    assert "never" not in found(changed(*KEPT, in_turn))["idle_rows_decay"].text
+    plain_sgd = [optimizer("SGD", ("exp_avg_sq_root", "zero_second_moment_fraction"))]
+    assert found(changed(*KEPT, *plain_sgd))["idle_rows_decay"].severity == "info"
 
 
 def test_gradients_of_another_loss_need_not_be_left_at_steps_in_a_row() -> None:

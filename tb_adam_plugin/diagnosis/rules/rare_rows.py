@@ -1,4 +1,4 @@
-"""Does weight decay eat the rows of an embedding that are hardly ever used?"""
+"""Does weight decay eat the rows of an embedding that are hardly ever used, or meant to stay?"""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
+from tb_adam_plugin.arrays import Float64s
+
 from ..engine import thresholds
 from ..engine.conditions import each_beyond
-from ..engine.rule import Condition, Evidence, Persistence, Rule
+from ..engine.rule import Condition, Evidence, Persistence, Rule, Severity
 from ..engine.signals import Signals
 from ..engine.weight_decay import taken_so_far
 from ..engine.wording import named, percent
@@ -21,6 +23,17 @@ RARE_POINTS = 5
 # defaults of AdamW after 20,000 steps. Healthy: 6 of 802 runs, half of them by decay that passes
 # through the moments.
 LEAST_TAKEN = 0.2
+# Where most of a model is frozen, what it has learned is to stay: of an embedding of which at every
+# record at least this share of the rows has no gradient, the RMS has fallen by so much. A few steps
+# of the few rows that are trained change it by less. A textual inversion of 400 steps lost 18 %.
+IDLE_FRACTION = 0.9
+LEAST_SHRUNK = 0.01
+# An alarm: so much is lost, and to so many elements no gradient has ever come. Where rows take
+# turns, as the tokens of a text do, fewer are left.
+ALARM_SHRUNK = 0.05
+NEVER_FRACTION = 0.9
+# At least this share of what is lost has to be what lr · weight_decay takes.
+SHARE_OF_DECAY = 0.5
 
 
 def _rare_rows(signals: Signals) -> Condition | None:
@@ -63,4 +76,75 @@ RARE_ROWS = Rule(
         "Kunstner et al. 2024, Heavy-tailed class imbalance and why Adam outperforms gradient "
         "descent on language models"
     ),
+)
+
+
+def _kept_rows(signals: Signals) -> Condition | None:
+    run = signals.run
+    frozen = sum(math.prod(u.shape) for u in run.unoptimized if not u.trainable)
+    tables = run.embeddings[run.elements[run.embeddings] < frozen]
+    if not tables.size or not run.step.size:
+        return None
+    dead = signals.statistic("dead_row_fraction")[:, tables]
+    idle = (dead > IDLE_FRACTION) | np.isnan(dead)
+    tables = tables[idle.all(axis=0)]
+    dead = dead[:, idle.all(axis=0)]
+    if not tables.size:
+        return None
+    rms = signals.statistic("weight_rms")[:, tables].astype(np.float64)
+    lost = -np.log(rms / _first_known(rms))
+    taken = taken_so_far(signals)[:, run.group_of[tables]]
+    holds = (dead > IDLE_FRACTION) & (-np.expm1(-lost) > LEAST_SHRUNK)
+    by_decay = holds & (taken > SHARE_OF_DECAY * lost)
+    return Condition(run.step, by_decay, -np.expm1(-lost), LEAST_SHRUNK, tables)
+
+
+def _first_known(values: Float64s) -> Float64s:
+    """The first value of each column that is known, float64 ``[columns]``; NaN without any."""
+    known = ~np.isnan(values)
+    first: Float64s = values[known.argmax(axis=0), np.arange(values.shape[1])]
+    return first
+
+
+def _never_had_one(e: Evidence) -> float:
+    """Least share of the elements of a table to which no gradient has ever come; NaN if unknown."""
+    zero = e.signals.statistic("zero_second_moment_fraction")[:, e.parameters]
+    known = zero[~np.isnan(zero).any(axis=1)]
+    return float(known[-1].min()) if len(known) else float("nan")
+
+
+def _kept_rows_severity(e: Evidence) -> Severity:
+    certain = e.value > ALARM_SHRUNK and _never_had_one(e) > NEVER_FRACTION
+    return "warning" if certain else "info"
+
+
+def _kept_rows_message(e: Evidence) -> str:
+    dead = float(np.nanmin(e.signals.statistic("dead_row_fraction")[:, e.parameters]))
+    never = _never_had_one(e)
+    ever = f", and {percent(never)} of it has never had one" if never > NEVER_FRACTION else ""
+    return (
+        f"At least {percent(dead)} of the rows of {named(e.names, e.signals.run.names)} get no "
+        f"gradient at any recorded step{ever}. They do not stay as they are: weight decay has made "
+        f"the RMS of the whole {percent(e.value)} smaller, while most of the model is frozen."
+    )
+
+
+KEPT_ROWS = Rule(
+    id="idle_rows_decay",
+    title="Weight decay shrinks rows that get no gradient",
+    question="Are rows without a gradient meant to shrink?",
+    needs=("dead_row_fraction", "weight_rms", "weight_decay", "lr"),
+    uses=("zero_second_moment_fraction",),
+    condition=_kept_rows,
+    persistence=Persistence(RARE_POINTS, thresholds.LASTING_STEPS),
+    once=True,
+    severity=_kept_rows_severity,
+    message=_kept_rows_message,
+    advice=lambda e: (
+        f"Set weight_decay to 0 for {named(e.names, e.signals.run.names)}, in a parameter group of "
+        "its own. To keep rows as they are a gradient of zero is not enough: copy them back after "
+        "each step, or train the new rows as a parameter of their own."
+    ),
+    reference="Loshchilov & Hutter 2019, Decoupled weight decay regularization",
+    explains=("rare_rows",),
 )

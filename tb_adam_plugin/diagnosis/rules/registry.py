@@ -27,7 +27,7 @@ from .noise import NOISE
 from .nonfinite import NONFINITE
 from .parameters_left_out import FROZEN_PARAMETERS, NOT_IN_OPTIMIZER
 from .progress import CONVERGED, PLATEAU
-from .rare_rows import RARE_ROWS
+from .rare_rows import KEPT_ROWS, RARE_ROWS
 from .settings_of_adam import BETA1_TOO_HIGH, COUPLED_DECAY, EPS_ROUNDS_TO_ZERO
 from .skipped_steps import STEPS_SKIPPED
 from .stale_gradient import LEFTOVER_GRADIENT, STALE_GRADIENT
@@ -60,6 +60,7 @@ RULES: tuple[Rule, ...] = (
     LR_DECAYED_EARLY,
     LOST_UPDATES,
     WEIGHT_DECAY,
+    KEPT_ROWS,
     CLIP_ALWAYS,
     # The state.
     BETA1_TOO_HIGH,
