@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,7 +29,7 @@ class OtherSteps:
     def __init__(self) -> None:
         """Follow nothing yet."""
         self.is_following = False
-        self._handle: Any = None
+        self._detach: Callable[[], object] | None = None
         self._parameter: weakref.ref[Tensor] | None = None
         self._other_has_stepped = False
         self._own_has_stepped = False
@@ -40,14 +39,15 @@ class OtherSteps:
     def follow(self, parameter: Tensor) -> None:
         """Follow them from now on: a gradient of the parameter has just come."""
         self._parameter = weakref.ref(parameter)
-        self._handle = register_optimizer_step_post_hook(_hook_of(self))
+        handle = register_optimizer_step_post_hook(_hook_of(self))
+        self._detach = weakref.finalize(self, handle.remove)  # it would outlive a lost callback
         self.is_following = True
 
     def close(self) -> None:
         """Follow nothing any more."""
-        if self._handle is not None:
-            self._handle.remove()
-        self._handle = self._parameter = self._ends_alone = None
+        if self._detach is not None:
+            self._detach()
+        self._detach = self._parameter = self._ends_alone = None
         self.is_following = self._other_has_stepped = self._own_has_stepped = False
 
     def gradient_comes(self) -> bool:

@@ -202,6 +202,15 @@ def test_nothing_is_kept_alive(tmp_path: Path) -> None:
         assert other() is None
 
 
+def test_a_follower_that_is_lost_leaves_no_hook() -> None:
+    steps = leftover_gradients.OtherSteps()
+    steps.follow(nn.Parameter(torch.ones(3)))
+    assert len(torch_optimizer._global_optimizer_post_hooks) == 1
+    del steps
+    gc.collect()
+    assert not torch_optimizer._global_optimizer_post_hooks
+
+
 def test_an_optimizer_that_cannot_be_asked_ends_it_quietly(tmp_path: Path) -> None:
     pair = Pair()
     with AdamDebugCallback(pair.ours, pair.optimizer, log_dir=tmp_path, on_error="raise"):

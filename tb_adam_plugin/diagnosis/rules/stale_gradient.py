@@ -113,7 +113,7 @@ LEFTOVER_GRADIENT = Rule(
     advice=lambda e: (
         "Call this optimizer's zero_grad() right before the backward() of its own loss, and not "
         "only after its step; or set requires_grad_(False) for these parameters during the other "
-        "pass."
+        "pass. If both losses are meant to train them, ignore this."
     ),
     reference="",
     explains=(
