@@ -207,3 +207,4 @@ def test_modules_that_hold_each_other_end() -> None:
     model[0].parent = model
     assert not has_new_parameters(model, set(map(id, model.parameters())))
     assert has_new_parameters(model, set())
+    assert not has_new_parameters(model.requires_grad_(False), set())

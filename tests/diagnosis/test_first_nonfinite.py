@@ -62,6 +62,20 @@ def test_gradients_are_first_where_loss_and_weights_are_finite(at: int, value: f
     assert "In float16 they overflow" in half.advice
 
 
+def test_gradients_of_a_loss_that_has_blown_up_are_too_large() -> None:
+    grown = column("loss", 1e6, from_step=190)
+    finding = nonfinite(*bad_gradients(200, np.inf, UPSTREAM), grown)
+    assert "Gradients of 7 of 12" in finding.text
+    assert "Look at the 20 steps before step 200 first" in finding.advice
+    assert "try lr 3e-4 instead of 1e-3" in finding.advice
+
+
+def test_a_tensor_alone_has_it_from_nowhere_else() -> None:
+    finding = nonfinite(*bad_gradients(200, NAN, ["layers.3.weight"]))
+    assert "layers.3.weight is the only one: it began with this tensor itself" in finding.text
+    assert "computed from layers.3.weight alone, as its norm, and at what writes" in finding.advice
+
+
 def test_gradients_of_all_tensors_are_first_where_the_loss_is_known_to_be_finite() -> None:
     everything = bad_gradients(200)
     assert "Gradients of 12 of 12" in nonfinite(*everything).text

@@ -56,13 +56,31 @@ def _nonfinite_message(e: Evidence) -> str:
         kind = "infinite" if np.isinf(first.loss) else "NaN"
         so_are = ", and gradients are so, too" if names else ""
         return f"The loss of step {at} is {kind}, before weights are{so_are}. {lost}"
-    nearest = named([among[i] for i in first.nearest_output])
-    which = "are the last ones" if len(first.nearest_output) > 1 else "is the last one"
     return (
         f"Gradients of {len(names)} of {len(among)} tensors are NaN or infinite at step {at}"
-        f"{_what_is_finite(e, first)}. A backward pass carries NaN from where it begins towards "
-        f"the input, and of these tensors {nearest} {which} in the order of the optimizer. {lost}"
+        f"{_what_is_finite(e, first)}. {_where_it_began(e, first)} {lost}"
     )
+
+
+def _where_it_began(e: Evidence, first: FirstNonfinite) -> str:
+    """Say which tensors are nearest to where gradients stopped being finite."""
+    nearest = named([e.signals.run.names[i] for i in first.nearest_output])
+    if _is_alone(e, first):
+        return f"{nearest} is the only one: it began with this tensor itself."
+    which = "are the last ones" if len(first.nearest_output) > 1 else "is the last one"
+    return (
+        "A backward pass carries NaN from where it begins towards the input, and of these tensors "
+        f"{nearest} {which} in the order of the optimizer."
+    )
+
+
+def _is_alone(e: Evidence, first: FirstNonfinite) -> bool:
+    return first.tensors.size == 1 < len(e.signals.run.names)
+
+
+def _overflows(e: Evidence, first: FirstNonfinite) -> bool:
+    """Whether the loss has grown so much that gradients are too large rather than undefined."""
+    return abs(first.loss) > e.signals.blowup_limit
 
 
 def _what_is_finite(e: Evidence, first: FirstNonfinite) -> str:
@@ -83,14 +101,9 @@ def _nonfinite_advice(e: Evidence) -> str:
     tried = lr > 0 and e.first_step > thresholds.FIRST_STEP
     smaller = f", try lr {number(one_digit(lr / 3))} instead of {number(lr)}" if tried else ""
     precision = "train in bfloat16 or with a GradScaler, or " if half else ""
-    if first is not None and first.what == "gradients":
-        nearest = named([run.names[i] for i in first.nearest_output])
-        overflow = " In float16 they overflow, too: a GradScaler, or bfloat16." if half else ""
-        return (
-            f"Look at what is computed from {nearest}: a square root, norm, std or log of 0 has an "
-            "infinite derivative, which times zero is NaN. Add an eps inside, as in "
-            "(x² + eps).sqrt(). "
-            f"torch.autograd.set_detect_anomaly(True) names the operation.{overflow}"
+    if first is not None and first.what == "gradients" and not _overflows(e, first):
+        return _gradients_advice(e, first) + (
+            " In float16 they overflow, too: a GradScaler, or bfloat16." if half else ""
         )
     if e.first_step <= thresholds.FIRST_STEP:  # no step has done it
         where = "Look at the inputs, the initial weights and the loss of the first batch"
@@ -102,6 +115,18 @@ def _nonfinite_advice(e: Evidence) -> str:
     else:
         where = f"Look at the 20 steps before step {step(e.first_step)}"
     return f"{where} first; then {precision}clip the gradient norm to 1{smaller}."
+
+
+def _gradients_advice(e: Evidence, first: FirstNonfinite) -> str:
+    nearest = named([e.signals.run.names[i] for i in first.nearest_output])
+    where = f"Look at what is computed from {nearest}"
+    if _is_alone(e, first):
+        where += " alone, as its norm, and at what writes to its gradient, as a hook"
+    return (
+        f"{where}: a square root, norm, std or log of 0 has an infinite derivative, which times "
+        "zero is NaN. Add an eps inside, as in (x² + eps).sqrt(). "
+        "torch.autograd.set_detect_anomaly(True) names the operation."
+    )
 
 
 def _first_of(e: Evidence) -> FirstNonfinite | None:
