@@ -29,7 +29,8 @@ from tb_adam_plugin.schema import Group
 NONSENSE = re.compile(r"(?<![a-z])(nan|inf|infinite)(?![a-z])|-0(?![.\d])|\de\+", re.IGNORECASE)
 # What is said of NaN itself.
 MEANT = re.compile(
-    "NaN or infinit[ey]|loss of step [0-9,]+ is (NaN|infinite)|carries NaN|infinite derivative|times zero is NaN"
+    "NaN or infinit[ey]|loss of step [-0-9,]+ is (NaN|infinite)|carries NaN|infinite derivative|"
+    "times zero is NaN"
 )
 NASTY = (math.nan, math.inf, -math.inf, 0.0, -0.0, -1.0, 1e-45, 1e38, 0.5)
 
