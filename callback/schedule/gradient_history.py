@@ -40,26 +40,23 @@ class SpikeDetector:
     def __init__(self) -> None:
         """Start without norms."""
         self._logarithms: deque[float] = deque(maxlen=thresholds.SPIKE_WINDOW)
-        self._quiet_steps = _LEAST_STEPS  # since the last unusual one
-        self._largest = 0.0  # since it was quiet
+        self._finite_steps = _LEAST_STEPS  # since the last one that was not
 
     def is_unusual(self, norm: float) -> bool:
         """Look at the norm of the next step.
 
-        Of several unusual ones in a row the first counts, and each that is larger than all before.
+        Of those in a row that are not finite the first counts: they may stay so for good, whereas
+        finite ones that stay as high become the usual ones.
         """
-        is_finite = math.isfinite(norm)
-        unusual = not is_finite or self._is_spike(norm)
-        size = norm if is_finite else math.inf
-        if self._quiet_steps >= _LEAST_STEPS:
-            self._largest = 0.0
-        counts = unusual and size > self._largest
-        if unusual:
-            self._largest = max(self._largest, size)
-        self._quiet_steps = 0 if unusual else self._quiet_steps + 1
-        if is_finite and norm > 0:
+        if not math.isfinite(norm):
+            is_first = self._finite_steps >= _LEAST_STEPS
+            self._finite_steps = 0
+            return is_first
+        self._finite_steps += 1
+        is_spike = self._is_spike(norm)
+        if norm > 0:
             self._logarithms.append(math.log(norm))
-        return counts
+        return is_spike
 
     def _is_spike(self, norm: float) -> bool:
         known = self._logarithms
