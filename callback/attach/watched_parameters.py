@@ -81,9 +81,7 @@ class Parameters:
             storage: In what types each group's state is stored.
         """
         # Asked anew: another optimizer may have been made since.
-        trainable = [parameter for _, parameter in self.unoptimized if parameter.requires_grad]
-        others = other_optimizers(trainable, [w.parameter for w in self.watched])
-        elsewhere = dict(zip(map(id, trainable), others, strict=True))
+        elsewhere = {id(p): other for _, p, other in self._trained_elsewhere()}
         return schema.Layout(
             parameters=tuple(
                 schema.Parameter(
@@ -114,6 +112,26 @@ class Parameters:
             ),
             parameters_per_block=_PARAMETERS_PER_BLOCK,
         )
+
+    def forgotten_notice(self) -> str | None:
+        """A sentence about the parameters that no optimizer trains; None where there are none.
+
+        Not asked before the first step: until then the optimizer that holds them may be made.
+        """
+        forgotten = [name for name, _, other in self._trained_elsewhere() if not other]
+        if not forgotten:
+            return None
+        return (
+            f"no parameter group of the optimizer holds {listed(forgotten)}: no step will change "
+            "them (add them to the optimizer, or set requires_grad=False if that is meant)"
+        )
+
+    def _trained_elsewhere(self) -> list[tuple[str, Tensor, str]]:
+        """The trainable parameters that are in no group, each with the optimizer that holds it."""
+        trainable = [(name, p) for name, p in self.unoptimized if p.requires_grad]
+        own = [w.parameter for w in self.watched]
+        others = other_optimizers([p for _, p in trainable], own)
+        return [(name, p, other) for (name, p), other in zip(trainable, others, strict=True)]
 
     def fingerprint(self, state: OptimizerState) -> tuple[object, ...]:
         """Everything a layout depends on, cheap to compare: a difference calls for a new one."""
@@ -182,29 +200,14 @@ def find_parameters(
         )
     optimized = {id(p) for group in groups for p in group["params"]}
     unoptimized = tuple((n, p) for n, p in pairs if id(p) not in optimized)
-    own = [w.parameter for w in watched]
-    notices = tuple(_notices(unnamed, skipped, unoptimized, own))
-    return Parameters(tuple(watched), unoptimized, notices)
+    return Parameters(tuple(watched), unoptimized, tuple(_notices(unnamed, skipped)))
 
 
-def _notices(
-    unnamed: list[str],
-    skipped: list[str],
-    unoptimized: tuple[tuple[str, Tensor], ...],
-    own: list[Tensor],
-) -> Iterable[str]:
+def _notices(unnamed: list[str], skipped: list[str]) -> Iterable[str]:
     if unnamed:
         yield f"the optimizer has parameters that are not in the model: {listed(unnamed)}"
     if skipped:
         yield f"only dense floating-point parameters are recorded, not {listed(skipped)}"
-    trainable = [(name, parameter) for name, parameter in unoptimized if parameter.requires_grad]
-    elsewhere = other_optimizers([parameter for _, parameter in trainable], own)
-    forgotten = [n for (n, _), other in zip(trainable, elsewhere, strict=True) if not other]
-    if forgotten:
-        yield (
-            f"no parameter group of the optimizer holds {listed(forgotten)}: no step will change "
-            "them (add them to the optimizer, or set requires_grad=False if that is meant)"
-        )
 
 
 def _unused(name: str, names: Container[str]) -> str:

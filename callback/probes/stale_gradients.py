@@ -40,7 +40,7 @@ class StaleGradients:
         """Watch nothing yet."""
         self.measures_rescaling = False
         self._norm_from_backward: Tensor | None = None
-        self._parameter: Tensor | None = None
+        self._watched: weakref.ref[Tensor] | None = None
         self._handle: Any = None
         self._tried: list[weakref.ref[Tensor]] = []
         self._ratio: Scalar | None = None
@@ -50,7 +50,7 @@ class StaleGradients:
     @property
     def wants_parameter(self) -> bool:
         """Whether :meth:`watch` is to be called."""
-        return self._parameter is None and len(self._tried) < _MOST_TRIED
+        return self._watched is None and len(self._tried) < _MOST_TRIED
 
     def watch(
         self, parameters: Sequence[Tensor], squared_gradients: npt.NDArray[np.float64]
@@ -68,9 +68,10 @@ class StaleGradients:
             if square > 0 and id(parameter) not in tried and _can_be_watched(parameter)
         ]
         if candidates:
-            self._parameter = min(candidates, key=_unfitness)
-            self._tried.append(weakref.ref(self._parameter))
-            self._handle = self._parameter.register_hook(_hook_of(self))
+            parameter = min(candidates, key=_unfitness)
+            self._watched = weakref.ref(parameter)
+            self._tried.append(self._watched)
+            self._handle = parameter.register_hook(_hook_of(self))
         return bool(candidates)
 
     def take(self) -> Scalar | None:
@@ -88,7 +89,7 @@ class StaleGradients:
             raise error
         ratio, self._ratio = self._ratio, None
         self._idle_steps = 0 if ratio is not None else self._idle_steps + 1
-        if self._parameter is not None and self._idle_steps >= _MOST_IDLE_STEPS:
+        if self._watched is not None and self._idle_steps >= _MOST_IDLE_STEPS:
             self.close()
         return ratio
 
@@ -99,7 +100,8 @@ class StaleGradients:
             A 0-dim tensor, or None where that was not measured. NaN where the gradient is zero.
         """
         before, self._norm_from_backward = self._norm_from_backward, None
-        gradient = None if self._parameter is None else self._parameter.grad
+        parameter = self._parameter
+        gradient = None if parameter is None else parameter.grad
         if before is None or gradient is None:
             return None
         return _norm(gradient) / before
@@ -108,12 +110,19 @@ class StaleGradients:
         """Watch nothing any more."""
         if self._handle is not None:
             self._handle.remove()
-        self._handle = self._parameter = self._ratio = self._norm_from_backward = None
+        self._handle = self._watched = self._ratio = self._norm_from_backward = None
         self._idle_steps = 0
 
+    @property
+    def _parameter(self) -> Tensor | None:
+        """The watched one, which the trainer may replace and free."""
+        return None if self._watched is None else self._watched()
+
     def _compare(self, gradient: Tensor) -> None:
-        assert self._parameter is not None
-        left = self._parameter.grad
+        parameter = self._parameter
+        if parameter is None:
+            return
+        left = parameter.grad
         if left is None:
             self._ratio = 0.0
         elif self._ratio is None or isinstance(self._ratio, Tensor):
