@@ -181,8 +181,7 @@ class Step:
     @torch.no_grad()
     def _look_at_given_norm(self, history: GradientHistory, skipped: Tensor | None) -> None:
         given = self._output.recorder.rows.upcoming("gradient_norm_before_clip")
-        if isinstance(given, Tensor) or given >= 0:
-            history.look_at(self._agenda.count.number, given, skipped)
+        history.look_at_given(self._agenda.count.number, given, skipped)
 
     def _follow_stale_gradients(self) -> None:
         rows = self._output.recorder.rows

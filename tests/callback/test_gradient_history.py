@@ -131,6 +131,16 @@ def recorded_run_of(norms: np.ndarray) -> DiagnosedRun:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("every", [1, 2, 10])
+def test_norms_from_before_clipping_are_compared_with_their_own_kind(every: int) -> None:
+    history = GradientHistory()
+    for step in range(1, 801):
+        given = 30.0 if step % every == 0 else math.nan
+        given *= 20 if step == 700 else 1
+        history.add(step, np.array([1.0]), (True,), before_clip=given)
+        assert history.is_due == (step >= 700)
+
+
 def test_the_last_steps_are_kept_and_no_more() -> None:
     history = GradientHistory()
     for step in range(1, 101):
