@@ -81,7 +81,7 @@ class Parameters:
             storage: In what types each group's state is stored.
         """
         # Asked anew: another optimizer may have been made since.
-        elsewhere = {id(p): other for _, p, other in self._trained_elsewhere()}
+        held_by = self._other_optimizers()
         return schema.Layout(
             parameters=tuple(
                 schema.Parameter(
@@ -106,9 +106,9 @@ class Parameters:
                     name,
                     tuple(parameter.shape),
                     parameter.requires_grad,
-                    elsewhere.get(id(parameter), ""),
+                    other,
                 )
-                for name, parameter in self.unoptimized
+                for (name, parameter), other in zip(self.unoptimized, held_by, strict=True)
             ),
             parameters_per_block=_PARAMETERS_PER_BLOCK,
         )
@@ -118,7 +118,11 @@ class Parameters:
 
         Not asked before the first step: until then the optimizer that holds them may be made.
         """
-        forgotten = [name for name, _, other in self._trained_elsewhere() if not other]
+        forgotten = [
+            name
+            for (name, p), other in zip(self.unoptimized, self._other_optimizers(), strict=True)
+            if p.requires_grad and not other
+        ]
         if not forgotten:
             return None
         return (
@@ -126,12 +130,13 @@ class Parameters:
             "them (add them to the optimizer, or set requires_grad=False if that is meant)"
         )
 
-    def _trained_elsewhere(self) -> list[tuple[str, Tensor, str]]:
-        """The trainable parameters that are in no group, each with the optimizer that holds it."""
-        trainable = [(name, p) for name, p in self.unoptimized if p.requires_grad]
+    def _other_optimizers(self) -> list[str]:
+        """Which other optimizer holds each parameter that is in no group, or "".
+
+        Those that are frozen, too: a discriminator is, while the generator takes its step.
+        """
         own = [w.parameter for w in self.watched]
-        others = other_optimizers([p for _, p in trainable], own)
-        return [(name, p, other) for (name, p), other in zip(trainable, others, strict=True)]
+        return other_optimizers([p for _, p in self.unoptimized], own)
 
     def fingerprint(self, state: OptimizerState) -> tuple[object, ...]:
         """Everything a layout depends on, cheap to compare: a difference calls for a new one."""

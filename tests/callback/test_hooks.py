@@ -779,7 +779,25 @@ def test_an_optimizer_that_is_made_later_is_found_at_the_first_record(tmp_path: 
     other.step()
     debug.close()
     held = {u.name: u.other_optimizer for u in read_run(tmp_path).layout.unoptimized}
-    assert held == {"2.weight": "SGD", "2.bias": ""}  # what is frozen nobody has to hold
+    assert held == {"2.weight": "SGD", "2.bias": "SGD"}
+
+
+def test_what_another_optimizer_trains_is_not_asked_about_while_it_is_frozen(
+    tmp_path: Path,
+) -> None:
+    """A discriminator, while the generator takes its step."""
+    model = make_model()
+    generator = torch.optim.Adam(model[0].parameters())
+    discriminator = torch.optim.Adam(model[2].parameters())
+    with watch(model, generator, tmp_path):
+        for _ in range(12):
+            for optimizer, learns in ((generator, False), (discriminator, True)):
+                model[2].requires_grad_(learns)
+                optimizer.zero_grad()
+                loss_of(model).backward()
+                optimizer.step()
+    (run,) = load_runs(tmp_path)
+    assert not {"frozen", "not_in_optimizer"} & {finding.rule for finding in run.findings()}
 
 
 def test_an_optimizer_that_was_replaced_holds_nothing_unless_it_steps(tmp_path: Path) -> None:
