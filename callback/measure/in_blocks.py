@@ -27,7 +27,7 @@ from . import row_values
 from .block_histograms import BlockHistograms
 from .dead_rows import DeadRows
 from .parameter_sums import Values, add_up
-from .reduced import Reduced
+from .reduced import Kept, Reduced
 from .row_value_table import NAMES, OVER_ALL
 from .tensors import Sources, StepTensors, Tensors, as_read, present
 
@@ -74,10 +74,20 @@ class BlockReduction:
         """Row values, ``[len(ROW_VALUES), rows]``."""
         return self._lasting(len(NAMES), self._panel.rows)
 
-    @property
-    def kept(self) -> tuple[Sequence[Tensor], Mapping[str, Sources]]:
-        """Nothing: no other reduction has to take over."""
-        return (), {}
+    def kept(self) -> Kept:
+        """Return nothing: no other reduction has to take over."""
+        return Kept((), {}, torch.zeros(0, dtype=self._dtype, device=self._device))
+
+    def take_over(self, kept: Kept) -> None:
+        """Go on from what another reduction has kept before the step."""
+        self._panel.put_before(kept.weights, kept.norms.to(self._dtype))
+        self._before = {}
+        for quantity, found in kept.moments.items():
+            rows = torch.zeros((self._panel.rows, ROW), dtype=self._dtype, device=self._device)
+            self._panel.put_rows(found, rows)
+            self._before[quantity] = self._second_moment(quantity, rows)
+        if "exp_avg_sq" in self._before:
+            row_values.row_second_moment_before(self._before["exp_avg_sq"], self._rows)
 
     def keep(self, weights: Sequence[Tensor], moments: Mapping[str, Sources]) -> bool:
         """Keep weights and moments before the step, as rows; see :class:`.reduced.Reduction`."""

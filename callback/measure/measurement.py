@@ -32,7 +32,7 @@ from .parameter_sums import (
     update_spread,
     update_squares,
 )
-from .reduced import Reduced, Reduction
+from .reduced import Reduced, Reduction, RowSquares
 from .row_value_table import OVER_ALL
 from .tensors import States, StepTensors, present
 
@@ -267,9 +267,9 @@ class Measurement:
     def _reduced(self, step: StepTensors) -> Reduced:
         reduced = self._reduction.reduce(step)
         if reduced is None:
-            weights, moments = self._reduction.kept
+            kept = self._reduction.kept()
             self._reduction = self._in_blocks
-            self._in_blocks.keep(weights, moments)
+            self._in_blocks.take_over(kept)
             reduced = self._in_blocks.reduce(step)
         return reduced
 
@@ -285,13 +285,16 @@ class Measurement:
         stored, has_gradient, has_state = step.stored, present(step.gradients), present(step.states)
         maximum = self._by_group(self._state.keeps_maximum)
         rows, first_rows, taken = reduced.rows, reduced.first_rows, reduced.numbers[0]
+        of_rows = reduced.update_squares
+        if of_rows is None:
+            of_rows = RowSquares(update_squares(rows), first_rows, reduced.row_elements)
         return ParameterSums(
             total=reduced.total,
-            update_spread=update_spread(update_squares(rows), first_rows, reduced.row_elements),
+            update_spread=update_spread(*of_rows),
             gradient_fourth_powers=gradient_fourth_powers(rows, first_rows),
             dead_row_fraction=reduced.dead_row_fraction,
             loss=loss,
-            rows=np.diff(np.append(first_rows, rows.shape[1])),
+            rows=np.diff(np.append(of_rows.first_rows, len(of_rows.squares))),
             elements=self.panel.elements,
             elements_read=self.panel.elements_read,
             padding=reduced.padding,

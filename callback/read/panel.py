@@ -61,6 +61,7 @@ class Panel:
         """
         self._dtype = dtype
         self._device = parameters[0].device
+        self._most = max_sampled_elements
         lines = [
             None if i in parts else choose_lines(parameter.numel(), max_sampled_elements)
             for i, parameter in enumerate(parameters)
@@ -86,6 +87,34 @@ class Panel:
     def rows(self) -> int:
         """Number of rows of all parameters."""
         return len(self.row_parameter)
+
+    def lines_of(self, parameter: int) -> Tensor | None:
+        """Return the lines that are read of a parameter, int64 on the host; None for all of it.
+
+        For parameters of which no parts were given.
+        """
+        return choose_lines(int(self.elements[parameter]), self._most)
+
+    def put_before(self, weights: Sequence[Tensor], norms: Tensor) -> None:
+        """Take over, for :meth:`before`, what was read of the weights elsewhere.
+
+        Args:
+            weights: What is read of each, in the order of its memory, 1-D.
+            norms: L2 norms of all of the parameters :attr:`sampled`, 1-D.
+        """
+        self._totals.clear()
+        if self._before is None:
+            self._before = self._zeros(self.rows)
+        self.put_rows(weights, self._before)
+        for i, parameter in enumerate(self.sampled):
+            self._totals["before", parameter] = norms[i : i + 1]
+
+    def put_rows(self, tensors: Sequence[Tensor | None], rows: Tensor) -> None:
+        """Put what was read of each parameter, in the order of its memory, into ``[rows, ROW]``."""
+        flat = rows.view(-1)
+        for first, tensor in zip((self.first_rows * ROW).tolist(), tensors, strict=True):
+            if tensor is not None:
+                flat[first : first + len(tensor)].copy_(tensor)
 
     def read_before(self, total: Total, weights: Sequence[Source | None]) -> None:
         """Keep the weights before a step, for :meth:`before`.
