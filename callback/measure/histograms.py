@@ -98,13 +98,15 @@ def count_rows(
         Integer ``[parameters, CODES]``: negative codes ascending with magnitude, then positive.
         Valid until the next call with the same table.
     """
+    if table is None:
+        # A NaN whose upper mantissa bits are zero has the code of infinity. Looking at that count
+        # would wait for the device, so there each NaN is made the usual one, which has not.
+        rows = torch.where(rows != rows, torch.nan, rows)
     # An arithmetic shift: the codes of negative values are -1024 to -1, ascending with magnitude.
     codes = torch.bitwise_right_shift(rows.view(torch.int32), _SHIFT, out=scratch).add_(offsets)
     count = _count_on_device if table is None else table.count
     counts = count(codes.view(-1), parameters * CODES).view(parameters, CODES)
-    # A NaN whose upper mantissa bits are zero has the code of infinity. Looking at that count would
-    # wait for a device, so there such NaN are always looked for.
-    if table is None or counts.numpy()[:, _INFINITE::_CODES_PER_SIGN].any():
+    if table is not None and counts.numpy()[:, _INFINITE::_CODES_PER_SIGN].any():
         _separate_nan(counts, rows, offsets)
     return counts
 
@@ -309,9 +311,10 @@ class HistogramCounts:
         """
         for first in range(0, len(padding), _PARAMETERS_AT_ONCE):
             some = slice(first, first + _PARAMETERS_AT_ONCE)
-            self._clear(len(padding[some]))
+            here = len(padding[some])
+            self._clear(here)
             for index, quantity in enumerate(self.quantities):
-                to_bins(on_host[index, some], quantity, self._counts[:, index])
+                to_bins(on_host[index, some], quantity, self._counts[:here, index])
             self.end_cut([z[some] for z in zeros], padding[some], is_there[:, some])
 
     def take(self) -> schema.SparseHistograms:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, SupportsFloat
 
 import numpy as np
 import numpy.typing as npt
@@ -115,7 +115,9 @@ class Measurement:
         self._in_blocks = BlockReduction(parameters, state, self.panel, quantities, dtype)
         kernel = None
         if not self._samples:
-            kernel = single_pass.for_parameters(parameters, state, self.panel, quantities)
+            kernel = single_pass.for_parameters(
+                parameters, state, self.panel, quantities, self._in_blocks
+            )
         self._reduction: Reduction = self._in_blocks if kernel is None else kernel
         self._compared: frozenset[str] = frozenset()  # which moments are kept before a step
         self._gradients: Sequence[Tensor | None] = ()  # that the step overwrites
@@ -193,7 +195,7 @@ class Measurement:
         with_histograms: bool,
         others: Sequence[str] = (),
         found: States | None = None,
-        loss: float | Tensor = float("nan"),
+        loss: SupportsFloat = float("nan"),
         step: int = 0,
     ) -> Measured:
         """Measure the step since :meth:`before_step`. Waits for the device once.
@@ -208,7 +210,7 @@ class Measurement:
         with_histograms: bool,
         others: Sequence[str] = (),
         found: States | None = None,
-        loss: float | Tensor = float("nan"),
+        loss: SupportsFloat = float("nan"),
         step: int = 0,
     ) -> Sums:
         """Measure what is here of the step since :meth:`before_step`, without the last formulas.
@@ -217,7 +219,7 @@ class Measurement:
             with_histograms: Whether to count them.
             others: Keys of further state tensors: their histograms follow the others.
             found: From :meth:`states`, if the caller has it already.
-            loss: Of this step, if it is known; a tensor is read when the device is waited for.
+            loss: Of this step, if it is known; it is looked at when the device has been waited for.
             step: Number of the step, from which step counts are guessed that lie on a device.
         """
         found = self.states() if found is None else found
@@ -267,9 +269,7 @@ class Measurement:
     def _reduced(self, step: StepTensors) -> Reduced:
         reduced = self._reduction.reduce(step)
         if reduced is None:
-            kept = self._reduction.kept()
             self._reduction = self._in_blocks
-            self._in_blocks.take_over(kept)
             reduced = self._in_blocks.reduce(step)
         return reduced
 

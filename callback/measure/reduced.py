@@ -29,20 +29,6 @@ class RowSquares(NamedTuple):
     row_elements: npt.NDArray[np.int64]
 
 
-class Kept(NamedTuple):
-    """What is read of ``K`` parameters as it was before a step, each 1-D in the order of memory.
-
-    Attributes:
-        weights: Of all of them.
-        moments: By "exp_avg" and "exp_avg_sq"; None for a parameter without one.
-        norms: L2 norms over all elements of the weights that are sampled, 1-D.
-    """
-
-    weights: Sequence[Tensor]
-    moments: Mapping[str, Sequence[Tensor | None]]
-    norms: Tensor
-
-
 class Reduced(NamedTuple):
     """What of ``K`` parameters is on the host after a step, whoever has reduced it.
 
@@ -75,12 +61,9 @@ class Reduced(NamedTuple):
 class Reduction(Protocol):
     """A way to reduce the tensors of a step: :class:`.in_blocks.BlockReduction`, or a kernel.
 
-    A kernel may turn out not to fit, at either call: then it is done with, and another one takes
-    over what it has kept.
+    A kernel may turn out not to fit, at either call: then it is done with, and the reduction in
+    blocks goes on from what was kept.
     """
-
-    def kept(self) -> Kept:
-        """Return what there was at the last :meth:`keep`, for another one to take over."""
 
     def keep(self, weights: Sequence[Tensor], moments: Mapping[str, Sources]) -> bool:
         """Keep weights, and some moments, as they are before a step.
@@ -97,5 +80,5 @@ class Reduction(Protocol):
         """Reduce the step since :meth:`keep`. Waits for the device once.
 
         Returns:
-            None if the step has to be reduced in another way, from what was :meth:`kept`.
+            None if the step has to be reduced in blocks, which have what was kept by then.
         """

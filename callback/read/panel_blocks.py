@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from .rows import BLOCK_ROWS, LINE, ROW, Block, Part, Piece
+from .rows import BLOCK_ROWS, BLOCK_ROWS_OF_A_DEVICE, LINE, ROW, Block, Part, Piece
 from .sampling import elements_of
 
 
@@ -65,15 +65,16 @@ class RowLayout:
     def blocks(self) -> list[Block]:
         """Return the rows, cut up."""
         blocks = []
-        for first_row in range(0, len(self.row_parameter), BLOCK_ROWS):
-            owners = self.row_parameter[first_row : first_row + BLOCK_ROWS]
+        most = BLOCK_ROWS if self._device.type == "cpu" else BLOCK_ROWS_OF_A_DEVICE
+        for first_row in range(0, len(self.row_parameter), most):
+            owners = self.row_parameter[first_row : first_row + most]
             first, last = int(owners[0]), int(owners[-1])
             pieces: list[Piece] = []
             for parameter in range(first, last + 1):
                 pieces += self._pieces(parameter, self._lines[parameter], first_row, len(owners))
             whole = [piece for piece in pieces if piece.start is None]
             parts = [piece for piece in pieces if piece.start is not None]
-            elements = self.row_elements[first_row : first_row + BLOCK_ROWS]
+            elements = self.row_elements[first_row : first_row + most]
             padded_rows = torch.from_numpy(np.flatnonzero(elements < ROW)).to(self._device)
             blocks.append(
                 Block(

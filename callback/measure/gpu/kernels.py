@@ -46,8 +46,8 @@ from .kernel_parts import (
     put,
     put_count,
     put_largest,
-    write_row_squares,
     read,
+    write_row_squares,
 )
 
 

@@ -44,7 +44,7 @@ class SampledParts:
         for i in self.indices:  # tensors of one size are read through the same lines
             size = int(panel.elements[i])
             if size not in lines:
-                found = panel.lines_of(i)
+                found = panel.lines[i]
                 assert found is not None
                 lines[size] = found.numpy().astype(np.int32)
         starts = np.cumsum([0, *map(len, lines.values())])

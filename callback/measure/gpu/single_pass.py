@@ -9,7 +9,7 @@ copy of what is read of the weights, and their sums; after it the table again, c
 the two kernels, and the copy to the host, which is all that is waited for.
 
 An optimizer fits whose update is the plain formula of :mod:`...optimizer_state.base` on plain
-tensors. For any other one, and if Triton fails, :class:`SinglePass` says so and hands back what it
+tensors. For any other one, and if Triton fails, :class:`SinglePass` says so and hands over what it
 kept. Two things take more launches: a tensor that lies otherwise in memory than its weight is
 copied first, unless it is sampled, which does not fit. And where the optimizer counts its steps on
 the device (``fused``, ``capturable``), the coefficients are made with the expected counts; the
@@ -32,14 +32,15 @@ from torch import Tensor
 
 from tb_adam_plugin import schema
 
-from ...memory.to_host import to_device
 from ...optimizer_state.base import OptimizerState
 from ...optimizer_state.coefficients import COEFFICIENTS, StepTable
 from ...optimizer_state.group_settings import GroupSettings
 from ...optimizer_state.parameter_state import ParameterState
 from ...read.panel import Panel
+from ...read.rows import ROW
+from ..in_blocks import BlockReduction
 from ..parameter_sums import Values, add_up
-from ..reduced import Kept, Reduced
+from ..reduced import Reduced
 from ..row_value_table import NAMES, OVER_ALL, POSITION, TINY, ZEROS
 from ..tensors import Sources, StepTensors, moments, present
 from . import kernel_layout
@@ -68,6 +69,7 @@ class SinglePass:
         state: OptimizerState,
         panel: Panel,
         quantities: Sequence[schema.Quantity],
+        in_blocks: BlockReduction,
         kernels: Kernels,
     ) -> None:
         """Lay out the chunks.
@@ -77,8 +79,11 @@ class SinglePass:
             state: Of their optimizer.
             panel: What is read of them.
             quantities: Those to make histograms of.
+            in_blocks: Takes over where a step does not fit.
             kernels: What to launch.
         """
+        self._panel = panel
+        self._in_blocks = in_blocks
         self._state = state
         self._quantities = quantities
         self._device = parameters[0].device
@@ -88,16 +93,6 @@ class SinglePass:
         self._known_steps: tuple[int, Values] | None = None
         self._compared: frozenset[str] = frozenset()  # moments that were kept before the step
         self.refusal: str | None = None
-
-    def kept(self) -> Kept:
-        """Return what :meth:`keep` copied. Waits for the device."""
-        kept = self._kept
-        weights = [weight for weight in kept.elements("before") if weight is not None]
-        moments = {q: kept.elements(f"{q}_before") for q in sorted(self._compared)}
-        sums = self._launches.sums_before_step()
-        with np.errstate(over="ignore"):
-            norms = np.sqrt(self._table.sampled.added_up(sums)).astype(np.float32)
-        return Kept(weights, moments, to_device(norms, self._device))
 
     def keep(self, weights: Sequence[Tensor], moments: Mapping[str, Sources]) -> bool:
         """Copy the weights, and some moments, as they are now; does not wait for the device.
@@ -115,10 +110,29 @@ class SinglePass:
         """Measure the step since :meth:`keep`. Waits for the device once.
 
         Returns:
-            None if the step has to be measured in another way, from what was :meth:`kept`;
-            :attr:`refusal` says why.
+            None if ``in_blocks`` has taken over; :attr:`refusal` says why.
         """
-        return self._contained(lambda: self._reduce(step))
+        reduced = self._contained(lambda: self._reduce(step))
+        if reduced is None:
+            self._hand_over()
+        return reduced
+
+    def _hand_over(self) -> None:
+        """Let torch's operations go on from what was kept. Waits for the device."""
+        panel, first_rows = self._panel, (self._panel.first_rows * ROW).tolist()
+        rows = {"before": panel.rows_before()}
+        for quantity in self._compared:
+            rows[f"{quantity}_before"] = torch.zeros_like(rows["before"])
+        for name, of_name in rows.items():
+            flat = of_name.view(-1)
+            for first, kept in zip(first_rows, self._kept.elements(name), strict=True):
+                if kept is not None:
+                    flat[first : first + len(kept)].copy_(kept)
+        panel.put_before(self._table.sampled.added_up(self._launches.sums_before_step()))
+        self._kept.free()
+        self._in_blocks.take_over(
+            {q: self._in_blocks.second_moment(q, rows[f"{q}_before"]) for q in self._compared}
+        )
 
     def _contained(self, function: Callable[[], _Result]) -> _Result | None:
         """Return what a function does, or None, with a reason, if it cannot."""
@@ -269,6 +283,7 @@ def for_parameters(
     state: OptimizerState,
     panel: Panel,
     quantities: Sequence[schema.Quantity],
+    in_blocks: BlockReduction,
 ) -> SinglePass | None:
     """Return what measures some parameters of one device, or None if they are not for a kernel.
 
@@ -277,6 +292,7 @@ def for_parameters(
         state: Of their optimizer.
         panel: What is read of them, chosen by itself.
         quantities: Those to make histograms of.
+        in_blocks: Takes over where a step does not fit.
     """
     if parameters[0].device.type not in DEVICES:
         return None
@@ -287,4 +303,4 @@ def for_parameters(
     except Exception as error:  # not installed, or not one that fits
         logging.getLogger(__name__).info("Adam Debug: no Triton kernel: %s", str(error))
         return None
-    return SinglePass(parameters, state, panel, quantities, kernels)
+    return SinglePass(parameters, state, panel, quantities, in_blocks, kernels)
