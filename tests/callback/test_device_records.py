@@ -24,7 +24,7 @@ from tb_adam_plugin.callback.measure import histograms
 from tb_adam_plugin.callback.measure.gpu import single_pass
 from tb_adam_plugin.callback.measure.measurement import Measured, Measurement
 from tb_adam_plugin.callback.optimizer_state.registry import adapter_for
-from tb_adam_plugin.callback.read import panel_blocks
+from tb_adam_plugin.callback.read.rows import BLOCK_ROWS_OF_A_DEVICE
 
 # Some of them sampled: rows of a useful length, of a few elements, and of none.
 SHAPES: tuple[tuple[int, ...], ...] = (
@@ -83,7 +83,7 @@ def measured(
             measurement.before_step()
             if mode is not None:
                 mode.launched.append("step")
-            torch._foreach_mul_(parameters, 0.999)
+            torch._foreach_mul_([*parameters], 0.999)
             # Histograms lie in memory that the next step reuses.
             found.append(copy.deepcopy(measurement.after_step(with_histograms, (), None, 0.5, 3)))
     return found
@@ -171,7 +171,7 @@ def test_a_sampled_tensor_costs_as_many_launches_as_it_has_quantities() -> None:
 
 
 def test_blocks_of_a_device_are_larger() -> None:
-    rows = panel_blocks.BLOCK_ROWS_OF_A_DEVICE
+    rows = BLOCK_ROWS_OF_A_DEVICE
     with stand_in():
         parameters, optimizer = trained("cuda", [(rows, 1024)] * 4)
         watched = [Watched(f"p{i}", p, 0) for i, p in enumerate(parameters)]

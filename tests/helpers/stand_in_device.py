@@ -42,7 +42,7 @@ NOT_LAUNCHED = {
 class OnDevice(Tensor):
     """A tensor of the stand-in."""
 
-    inner: Tensor
+    inner: Any  # a tensor of the CPU
     current: StandIn
 
     @staticmethod
@@ -63,7 +63,7 @@ class OnDevice(Tensor):
         return f"OnDevice({self.inner!r})"
 
     @classmethod
-    def __torch_dispatch__(
+    def __torch_dispatch__(  # type: ignore[override]
         cls, function: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         return OnDevice.current.run(function, args, kwargs or {})
@@ -176,7 +176,7 @@ class StandIn(TorchFunctionMode):
         if not kwargs.get("non_blocking") or not self._is_pinned(tensor):
             self._wait("copy to the device")
         dtypes = [v for v in (*args, *kwargs.values()) if isinstance(v, torch.dtype)]
-        return OnDevice(tensor.detach().clone().to(*dtypes or [tensor.dtype]))
+        return OnDevice(tensor.detach().clone().to(dtypes[0] if dtypes else tensor.dtype))
 
     def _copied(self, target: Any, source: Any, kwargs: dict[str, Any]) -> Any:
         host, inner = (target, source.inner) if isinstance(source, OnDevice) else (source, None)
@@ -227,7 +227,8 @@ def _targets(self: TensorReader, pieces: Any, rows: Tensor) -> list[Tensor]:
     """As the callback's own, which looks at storages, and a wrapper has none."""
     targets, start = [], rows.storage_offset()
     for piece in pieces:
-        at, shape, order = start + piece.at, (piece.count,), None
+        at, order = start + piece.at, None
+        shape: tuple[int, ...] = (piece.count,)
         if piece.positions is not None:
             at, shape = start, (rows.numel(),)
         elif piece.start is None:
