@@ -33,6 +33,7 @@ LAUNCHES = ["to device", "keep", "zero_", "to device", "reduce", "to host"]
 OF_SAMPLED = [
     "to device", "keep", "totals", "zero_", "to device", "reduce", "totals", "to host"
 ]  # fmt: skip
+KERNELS = {"keep", "reduce", "totals"}
 LAYOUT = "a tensor that is sampled lies otherwise in memory than its weight"
 REFUSED = {
     "RMSprop, momentum": "the optimizer has further tensors",
@@ -169,6 +170,17 @@ def test_a_step_is_eight_launches_at_most_whatever_the_number_of_tensors(
             launches = [launch for launch in launches if launch != "_local_scalar_dense"]
         # Afterwards what is not finite is counted, tensor by tensor.
         assert launches[: len(more) if "extreme values" in name else None] == more
+
+
+def test_a_record_of_a_transformer_is_four_kernels_and_four_other_operations(
+    trials: dict[str, list[Step]],
+) -> None:
+    name = "sampled, a transformer"
+    assert len(TRIALS[name].parameters()) == 28
+    for step in trials[name]:
+        launches = [launch for launch in step.launches if launch != "_local_scalar_dense"]
+        assert len([launch for launch in launches if launch in KERNELS]) == 4
+        assert len([launch for launch in launches if launch not in KERNELS]) == 4
 
 
 @pytest.mark.parametrize("name", REFUSED)

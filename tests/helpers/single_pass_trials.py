@@ -132,6 +132,12 @@ def transposed_gradient(parameters: Sequence[Tensor], step: int) -> list[Tensor 
     return found
 
 
+def transformer() -> list[Tensor]:
+    """As GPT-2's, in small: 28 tensors, a third of them sampled."""
+    layer = [(72, 24), (72,), (24, 24), (24,), (96, 24), (96,), (24, 96), *5 * [(24,)]]
+    return [torch.randn(shape) for shape in [(301, 24), (64, 24), *2 * layer, (24,), (24,)]]
+
+
 def several_types() -> list[Tensor]:
     dtypes = [torch.float32, torch.bfloat16, torch.float16]
     return [torch.randn(shape).to(dtypes[i % 3]) for i, shape in enumerate(SHAPES)]
@@ -259,6 +265,9 @@ TRIALS = {
         random_gradients,
         max_sampled=512,
         counts_on_device=True,
+    ),
+    "sampled, a transformer": Trial(
+        lambda p: AdamW(p, lr=1e-3), transformer, random_gradients, max_sampled=1024
     ),
     "sampled, another layout": Trial(
         lambda p: AdamW(p, lr=1e-3), parameters_of(), transposed_gradient, max_sampled=1000
