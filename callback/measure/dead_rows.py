@@ -57,7 +57,7 @@ class DeadRows:
         for i, parameter in enumerate(parameters):
             if parameter.dim() < 2 or not parameter.numel() or i in sampled:
                 continue
-            if not _rows_are_runs(parameter):
+            if not rows_are_runs(parameter):
                 self._strided.append(i)
                 continue
             first, count = int(panel.first_rows[i]) * ROW, len(parameter)
@@ -161,12 +161,12 @@ class DeadRows:
                 fractions[i] = (
                     np.mean(parts == 0)
                     if has_row_norms
-                    else _count_dead(gradient, known.get(i)) / len(gradient)
+                    else count_dead(gradient, known.get(i)) / len(gradient)
                 )
         for i in self._strided:
             gradient = gradients[i]
             if gradient is not None:
-                fractions[i] = _count_dead(gradient, known.get(i)) / len(gradient)
+                fractions[i] = count_dead(gradient, known.get(i)) / len(gradient)
         fractions[[gradient is None for gradient in gradients]] = np.nan
         return fractions
 
@@ -183,14 +183,18 @@ def _cut(starts: npt.NDArray[np.int64], rows: npt.NDArray[np.int32], block: Bloc
     return _Segments(np.maximum(starts[first:end] - low, 0), rows[first:end])
 
 
-def _rows_are_runs(parameter: Tensor) -> bool:
+def rows_are_runs(parameter: Tensor) -> bool:
     """Whether rows follow one another in the order in which the elements are read."""
     if not has_no_gaps(parameter):
         return True  # such a parameter is read in the order of its indices
     return len(parameter) == 1 or parameter.stride(0) == parameter.numel() // len(parameter)
 
 
-def _count_dead(gradient: Tensor, known: int | None = None) -> int:
+def count_dead(gradient: Tensor, known: int | None = None) -> int:
+    """Return how many rows along the first dimension are zero.
+
+    Waits for the device, unless they were counted already.
+    """
     if known is not None:
         return known
     if gradient.is_sparse:

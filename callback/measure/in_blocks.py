@@ -96,10 +96,14 @@ class BlockReduction:
         if "exp_avg_sq" in before:
             row_values.row_second_moment_before(before["exp_avg_sq"], self._rows)
 
+    def formula(self, step: StepTensors) -> tuple[Tensor, Coefficients]:
+        """Return how many steps each parameter has taken, float64 ``[K]``, and its numbers."""
+        steps = self._steps(step.states)
+        return steps, self._state.coefficients(StepTable(step.groups, step.states, steps))
+
     def reduce(self, step: StepTensors) -> Reduced:
         """Reduce the step since :meth:`keep`; see :class:`.reduced.Reduction`."""
-        steps = self._steps(step.states)
-        coefficients = self._state.coefficients(StepTable(step.groups, step.states, steps))
+        steps, coefficients = self.formula(step)
         zeros = torch.zeros(
             (len(step.others), self._panel.rows), dtype=self._dtype, device=self._device
         )
