@@ -19,6 +19,7 @@ from torch import Tensor
 from tb_adam_plugin import schema
 
 from ..memory import lasting
+from ..memory.to_host import to_device
 
 COUNTS = schema.BINS + len(schema.SPECIAL)
 
@@ -185,7 +186,7 @@ def cuts(row_parameter: npt.NDArray[np.int64], device: torch.device) -> list[Cut
     for first in range(0, parameters, most):
         last = min(first + most, parameters)
         start, stop = np.searchsorted(row_parameter, (first, last)).tolist()
-        owners = torch.from_numpy(row_parameter[start:stop] - first).to(device)
+        owners = to_device(row_parameter[start:stop] - first, device)
         found.append(Cut(slice(start, stop), slice(first, last), code_offsets(owners)))
     return found
 

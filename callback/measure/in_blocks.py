@@ -62,7 +62,7 @@ class BlockReduction:
         self._is_complex = [parameter.is_complex() for parameter in parameters]
         self._counts_direction = any(q.name == "normalized_update" for q in quantities)
         self._dead_rows = DeadRows([as_real(p) for p in parameters], panel)
-        self._row_parameter = torch.from_numpy(panel.row_parameter).to(self._device)
+        self._row_parameter = to_device(panel.row_parameter, self._device)
         self._before: dict[str, Tensor] = {}  # rows of the moments that are stored rounded
         self._sent: dict[tuple[str, bytes], Tensor] = {}  # what each row has, by what was sent
         most = max(block.rows for block in panel.blocks)

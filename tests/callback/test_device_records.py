@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,13 @@ def test_a_record_waits_once_and_sends_from_memory_that_does_not_move(
     counts_on_device: bool,
 ) -> None:
     with stand_in() as mode:
+        parameters, optimizer = trained("cuda", counts_on_device=counts_on_device)
+        mode.clear()
+        Measurement(
+            [Watched(f"p{i}", p, 0) for i, p in enumerate(parameters)], adapter_for(optimizer), MOST
+        )
+        assert mode.uploads > 5
+        assert mode.waits == []  # nor when what is read was chosen
         measured("cuda", mode, counts_on_device=counts_on_device)
     assert mode.waits == []
     assert mode.synchronized == 1
@@ -185,9 +193,24 @@ def test_blocks_of_a_device_are_larger() -> None:
     assert {block.rows for block in on_cpu.panel.blocks} == {512}
 
 
-def train(folder: Path, device: str, mode: StandIn | None = None) -> list[tuple[int, int]]:
-    """Seven steps with a record at every third; return waits and synchronizations of each step."""
+OPTIMIZERS: dict[str, Callable[[list[nn.Parameter]], torch.optim.Optimizer]] = {
+    "SGD": lambda p: torch.optim.SGD(p, momentum=0.9, nesterov=True, weight_decay=0.1),
+    "RMSprop": lambda p: torch.optim.RMSprop(p, momentum=0.9, centered=True),
+    "Adagrad": torch.optim.Adagrad,
+    "NAdam": torch.optim.NAdam,
+    "Adamax": torch.optim.Adamax,
+    "Adadelta": torch.optim.Adadelta,
+    "Adam": lambda p: torch.optim.Adam(p, amsgrad=True, maximize=True, weight_decay=0.1),
+}
+
+
+def train(
+    folder: Path, device: str, mode: StandIn | None = None, optimizer_name: str = "AdamW"
+) -> list[tuple[int, int]]:
+    """Steps with a record at every third; return waits and synchronizations of each step."""
     parameters, optimizer = trained(device)
+    if optimizer_name in OPTIMIZERS:
+        optimizer = OPTIMIZERS[optimizer_name](parameters)
     generator = torch.Generator().manual_seed(5)
     debug = AdamDebugCallback(
         [(f"p{i}", p) for i, p in enumerate(parameters)],
@@ -215,10 +238,14 @@ def train(folder: Path, device: str, mode: StandIn | None = None) -> list[tuple[
     return found
 
 
-def test_a_step_waits_once_where_it_is_recorded_and_never_between(tmp_path: Path) -> None:
-    train(tmp_path / "cpu", "cpu")
+@pytest.mark.parametrize("optimizer", ["AdamW", *OPTIMIZERS])
+@pytest.mark.filterwarnings("ignore:.*:UserWarning")
+def test_a_step_waits_once_where_it_is_recorded_and_never_between(
+    optimizer: str, tmp_path: Path
+) -> None:
+    train(tmp_path / "cpu", "cpu", None, optimizer)
     with stand_in() as mode:
-        waited = train(tmp_path / "cuda", "cuda", mode)
+        waited = train(tmp_path / "cuda", "cuda", mode, optimizer)
     expected, found = read_run(tmp_path / "cpu"), read_run(tmp_path / "cuda")
     assert list(found.statistics) == list(expected.statistics)
     recorded = set(found.statistics)
@@ -228,7 +255,7 @@ def test_a_step_waits_once_where_it_is_recorded_and_never_between(tmp_path: Path
         assert (number, synchronized) == (number, int(number in recorded))
     assert 0 < len(recorded) < len(waited)
     for step, table in expected.statistics.items():
-        np.testing.assert_allclose(found.statistics[step], table, rtol=2e-5, atol=1e-6)
+        np.testing.assert_allclose(found.statistics[step], table, rtol=5e-5, atol=1e-6)
 
 
 def test_the_stand_in_notes_what_waits() -> None:

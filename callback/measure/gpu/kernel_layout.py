@@ -10,10 +10,10 @@ from ..row_value_table import NAMES, OVER_ALL
 TILE = 512
 TILES = 64
 CHUNK = TILE * TILES
-# One element of a tile for each thread. The sums of a lane stay in registers from tile to tile: with
-# two elements a thread, which is 8 warps, up to 191 registers, so that a multiprocessor has room for
-# one block of 8 warps; with one element up to 120, and the one block has 16. More than 128 would
-# spill.
+# One element of a tile for each thread. The sums of a lane stay in registers from tile to tile:
+# with two elements a thread, which is 8 warps, up to 191 registers, so that a multiprocessor has
+# room for one block of 8 warps; with one element up to 120, and the one block has 16. More than 128
+# would spill.
 WARPS = TILE // 32
 MOST_REGISTERS = 65_536 // (32 * WARPS)
 # What is only added up needs few registers, and reads four neighbours at a time.
