@@ -403,6 +403,7 @@ def run(trial: Trial, kernels: launches.Kernels | None = None) -> list[Step]:
             by_torch = plain.after_step(*arguments)
             with noting:
                 by_kernel = kernel.after_step(*arguments)
+        assert way._kept._memory is None  # with exact=True as large as the model
         # Their histograms lie in memory that the next step reuses.
         both = (copy.deepcopy(by_torch), copy.deepcopy(by_kernel))
         steps.append(Step(both, (plain.found, kernel.found), way.refusal, noting.noted))
