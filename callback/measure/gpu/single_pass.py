@@ -104,7 +104,10 @@ class SinglePass:
         Returns:
             Whether :meth:`reduce` can be asked about the step; if not, see :attr:`refusal`.
         """
-        return self._contained(lambda: self._keep(weights, moments)) is not None
+        is_kept = self._contained(lambda: self._keep(weights, moments)) is not None
+        if not is_kept:
+            self._kept.free()
+        return is_kept
 
     def reduce(self, step: StepTensors) -> Reduced | None:
         """Measure the step since :meth:`keep`. Waits for the device once.
