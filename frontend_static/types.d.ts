@@ -18,6 +18,7 @@ export interface RunInfo {
   statistics: string[];
   quantities: { name: string; signed: boolean }[];
   step_columns: string[];
+  strip_columns: string[];
   /** Whether the gradient norm jumped, so that `gradient_norms` has an answer. */
   gradient_norms: boolean;
   scalars: { run: string; tag: string }[];

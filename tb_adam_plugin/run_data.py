@@ -24,7 +24,7 @@ from tb_adam_plugin.diagnosis.rule import Finding
 from tb_adam_plugin.reading.answers import HistogramRecords, NamedRecords
 from tb_adam_plugin.reading.event_data import EventData, Experiment
 from tb_adam_plugin.reading.log_folder import LogFolder
-from tb_adam_plugin.reading.run import Run as _Listed
+from tb_adam_plugin.reading.run import StoredRun
 from tb_adam_plugin.reading.run_for_rules import recorded_run
 from tb_adam_plugin.reading.store import Store
 from tb_adam_plugin.schema import Parameter
@@ -35,7 +35,7 @@ _ALL = Experiment(None, "")
 class Run:
     """One recorded run."""
 
-    def __init__(self, store: Store, listed: _Listed) -> None:
+    def __init__(self, store: Store, listed: StoredRun) -> None:
         """Look at a run; its statistics are decoded when they are asked for."""
         self._store = store
         self._listed = listed

@@ -157,7 +157,7 @@ def another_device_than_the_current_one(machine: Machine) -> str | None:
             def note(step: int, norm: float) -> None:
                 seen.append(norm)
 
-            with mock.patch.object(history, "_look_at", note):
+            with mock.patch.object(history, "_judge", note):
                 for _ in range(40):
                     work = torch.randn(8192, 8192, device="cuda:1")
                     work @ work

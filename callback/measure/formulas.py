@@ -222,6 +222,7 @@ FORMULAS: Mapping[str, Callable[[ParameterSums], Values]] = {
     "update_absmax": lambda p: p.total["max|d|"],
     "weight_rms": _weight_rms,
     "weight_absmax": lambda p: p.total["max|w|"],
+    "zero_weight_fraction": lambda p: _zeros(p, "w=0") / p.elements_read,
     "gradient_rms": lambda p: np.sqrt(p.exact["g²"] / p.elements),
     "gradient_absmax": lambda p: p.total["max|g|"],
     "gradient_kurtosis": _gradient_kurtosis,

@@ -64,9 +64,9 @@ class StoredState:
 
     Attributes:
         rounds_exp_avg: Whether exp_avg is stored in less than float32, bool ``[K]``.
-        rounds_exp_avg_sq: Likewise.
+        rounds_exp_avg_sq: Whether exp_avg_sq is, bool ``[K]``.
         makes_exp_avg: Whether exp_avg is no tensor but made of what is stored, bool ``[K]``.
-        makes_exp_avg_sq: Likewise.
+        makes_exp_avg_sq: Whether exp_avg_sq is, bool ``[K]``.
         halves_exp_avg_sq: Whether exp_avg_sq is stored in a half-precision type, bool ``[K]``.
         smallest_normal: Smallest normal number of the type of exp_avg_sq, float64 ``[K]``.
     """

@@ -1,8 +1,10 @@
-"""Gradients of earlier steps that are still there: what a missing ``zero_grad()`` leaves.
+"""What happens to a gradient between steps: what is left in it, and what it is multiplied by.
 
 One small parameter is watched. Whenever a gradient comes, a hook compares what ``.grad`` holds by
-then with what comes. Of one step the smallest ratio counts: where micro-batches are added up on
-purpose, the first of them found nothing, and what another loss left may have been cleared since.
+then with what comes: what a missing ``zero_grad()`` leaves. Of one step the smallest ratio counts:
+where micro-batches are added up on purpose, the first of them found nothing, and what another loss
+left may have been cleared since. What is there after the last of them is compared with what the
+step uses: clipping and unscaling lie between the two.
 """
 
 from __future__ import annotations
@@ -28,10 +30,16 @@ _LEAST_ELEMENTS = 64
 
 
 class StaleGradients:
-    """Watches the gradient of one parameter by a hook, which waits for no device."""
+    """Watches the gradient of one parameter by a hook, which waits for no device.
+
+    Attributes:
+        measures_rescaling: Whether :meth:`take_rescaling` will be called after the next step.
+    """
 
     def __init__(self) -> None:
         """Watch nothing yet."""
+        self.measures_rescaling = False
+        self._norm_from_backward: Tensor | None = None
         self._parameter: Tensor | None = None
         self._handle: Any = None
         self._tried: list[weakref.ref[Tensor]] = []
@@ -84,11 +92,23 @@ class StaleGradients:
             self.close()
         return ratio
 
+    def take_rescaling(self) -> Tensor | None:
+        """Return what the gradient was multiplied by between backward and the step that ends.
+
+        Returns:
+            A 0-dim tensor, or None where that was not measured. NaN where the gradient is zero.
+        """
+        before, self._norm_from_backward = self._norm_from_backward, None
+        gradient = None if self._parameter is None else self._parameter.grad
+        if before is None or gradient is None:
+            return None
+        return _norm(gradient) / before
+
     def close(self) -> None:
         """Watch nothing any more."""
         if self._handle is not None:
             self._handle.remove()
-        self._handle = self._parameter = self._ratio = None
+        self._handle = self._parameter = self._ratio = self._norm_from_backward = None
         self._idle_steps = 0
 
     def _compare(self, gradient: Tensor) -> None:
@@ -100,6 +120,10 @@ class StaleGradients:
             with torch.no_grad():
                 ratio = _norm(left) / _norm(gradient)
                 self._ratio = ratio if self._ratio is None else torch.fmin(self._ratio, ratio)
+        if self.measures_rescaling:
+            with torch.no_grad():
+                total = gradient if left is None else left + gradient
+                self._norm_from_backward = _norm(total)
 
 
 def _hook_of(watching: StaleGradients) -> Callable[[Tensor], None]:

@@ -13,18 +13,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+from tb_adam_plugin.arrays import Flags, Float64s
 
 from ..memory.to_host import send_to_host, to_device
 from ..read.norms import Squares
 from ..write.step_rows import Scalar
 from .shard_sums import Packed
-
-Flags = npt.NDArray[np.bool_]
-Values = npt.NDArray[np.float64]
 
 # What a message holds beside the gradients of a step; the numbers are added up.
 MESSAGE_FIELDS = (
@@ -62,7 +60,7 @@ class ReducedMessage(NamedTuple):
     serial: int
     number: int
     total: Mapping[str, float]
-    squares: Values
+    squares: Float64s
     has_gradient: Flags
     failed: Flags
 
@@ -123,9 +121,9 @@ class Ranks:
         Args:
             number: Of the step.
             message: Numbers of :data:`MESSAGE_FIELDS`; those left out are 0.
-            squares: See :class:`ReducedMessage`, of what is here.
-            has_gradient: Likewise.
-            failed: Likewise.
+            squares: Σg² of what is here of each parameter, float64 ``[parameters]``.
+            has_gradient: Which parameters have a gradient here, ``[parameters]``.
+            failed: Which could not be read here, ``[parameters]``.
 
         Returns:
             The norm of all gradients; and, on a device, how many processes skipped the step.
@@ -199,16 +197,16 @@ class Ranks:
             values = [value for part in found for value in part]
         return values
 
-    def _reduce(self, array: Values, operation: Any) -> Values:
+    def _reduce(self, array: Float64s, operation: Any) -> Float64s:
         values = self._to_device(array)
         for group in self._groups:
             self._count(values)
             # Only the first process needs it, but gloo's reduce takes longer.
             dist.all_reduce(values, op=operation, group=group)
-        reduced: Values = values.cpu().numpy()
+        reduced: Float64s = values.cpu().numpy()
         return reduced
 
-    def _to_device(self, array: Values) -> Tensor:
+    def _to_device(self, array: Float64s) -> Tensor:
         return to_device(array, self._device)
 
     def _count(self, values: Tensor) -> None:
@@ -223,7 +221,7 @@ def _device_of(group: Any, wanted: torch.device) -> torch.device:
     return wanted if wanted.type in kinds else torch.device(kinds[0])
 
 
-def _unpacked(serial: int, number: int, numbers: Values) -> ReducedMessage:
+def _unpacked(serial: int, number: int, numbers: Float64s) -> ReducedMessage:
     first = len(MESSAGE_FIELDS)
     squares, has_gradient, failed = numbers[first:].reshape(3, -1)
     return ReducedMessage(

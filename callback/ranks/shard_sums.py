@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tb_adam_plugin import schema
+from tb_adam_plugin.arrays import Flags, Float64s, Int64s
 
 from ..measure import histograms
 from ..measure.measurement import Sums
@@ -24,8 +25,6 @@ from ..optimizer_state.coefficients import COEFFICIENTS
 from ..read.rows import ROW
 from ..read.sampling import chosen_elements
 from ..shards.shards import Shard
-
-Values = npt.NDArray[np.float64]
 
 _EXACT = tuple(OVER_ALL.values())
 _ADDED_ROWS = len(SUMS) + len(_EXACT) + 4 + len(MAXIMA)
@@ -41,8 +40,8 @@ class Packed(NamedTuple):
         largest: Of which the largest counts, float64, 1-D.
     """
 
-    added: Values
-    largest: Values
+    added: Float64s
+    largest: Float64s
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +199,7 @@ class ShardSums:
             **flags,
         ), counts
 
-    def _spread(self, squares: Values) -> Values:
+    def _spread(self, squares: Float64s) -> Float64s:
         """See :func:`update_spread`; what is read whole has no sampling error."""
         spread = np.zeros(len(self._shards))
         for s in self._samples:
@@ -211,9 +210,7 @@ class ShardSums:
             )[0]
         return spread
 
-    def _dead_rows(
-        self, dead: Values, alive: dict[int, npt.NDArray[np.bool_]], has_gradient: Any
-    ) -> Values:
+    def _dead_rows(self, dead: Float64s, alive: dict[int, Flags], has_gradient: Any) -> Float64s:
         fractions = np.full(len(self._shards), np.nan)
         for i, shard in enumerate(self._shards):
             if len(shard.shape) > 1 and shard.elements and has_gradient[i]:
@@ -249,15 +246,15 @@ class PackedReader:
         self._packed = packed
         self._at = [0, 0]
 
-    def added(self, *shape: int) -> Values:
+    def added(self, *shape: int) -> Float64s:
         """Return the next numbers of what was added up."""
         return self._take(0, shape)
 
-    def largest(self, *shape: int) -> Values:
+    def largest(self, *shape: int) -> Float64s:
         """Return the next ones of the largest."""
         return self._take(1, shape)
 
-    def _take(self, which: int, shape: tuple[int, ...]) -> Values:
+    def _take(self, which: int, shape: tuple[int, ...]) -> Float64s:
         start = self._at[which]
         self._at[which] = end = start + int(np.prod(shape))
         return self._packed[which][start:end].reshape(shape)
@@ -268,18 +265,18 @@ def _joined(count: int, bits: int) -> int:
     return -(-count // (_EXACT_BITS // bits))
 
 
-def _join(values: npt.NDArray[Any], bits: int) -> Values:
+def _join(values: npt.NDArray[Any], bits: int) -> Float64s:
     """Put several numbers into each float64, such that their sums have room, too."""
     fields = _EXACT_BITS // bits
     padded = np.zeros((fields, _joined(len(values), bits)), np.int64)
     padded.reshape(-1)[: len(values)] = values
-    together: Values = (padded << (bits * np.arange(fields))[:, None]).sum(0).astype(np.float64)
+    together: Float64s = (padded << (bits * np.arange(fields))[:, None]).sum(0).astype(np.float64)
     return together
 
 
-def _split(joined: Values, bits: int, count: int) -> npt.NDArray[np.int64]:
+def _split(joined: Float64s, bits: int, count: int) -> Int64s:
     """Undo :func:`_join`."""
     fields = _EXACT_BITS // bits
     shifted = joined.astype(np.int64) >> (bits * np.arange(fields))[:, None]
-    numbers: npt.NDArray[np.int64] = (shifted & ((1 << bits) - 1)).reshape(-1)[:count]
+    numbers: Int64s = (shifted & ((1 << bits) - 1)).reshape(-1)[:count]
     return numbers

@@ -10,6 +10,8 @@ from .intervals import Schedule
 # anything, and nobody wants these seconds saved.
 ALLOWANCE_SECONDS = 10.0
 
+# What records after jumps of the gradient may take, beside their share.
+_SECONDS_OF_LOOKS = 10.0
 # Where the length of a run is not known: how much of that the first so many steps may take, so that
 # a run that ends soon has its records, too.
 _SHARES_OF_ALLOWANCE = ((200, 0.6), (400, 0.8), (1000, 1.0))
@@ -51,6 +53,7 @@ class OverheadBudget:
         self._step = _Average()
         self._spent = 0.0
         self._spent_on_records = 0.0
+        self._spent_on_looks = 0.0
         self._spent_between = 0.0
         self._steps_between = 0
         self._spent_on_norms = 0.0
@@ -86,6 +89,17 @@ class OverheadBudget:
     def begin_anew(self) -> None:
         """Let the next step be the first one: steps are counted from another number now."""
         self._start = None
+
+    @property
+    def allows_closer_look(self) -> bool:
+        """Whether the steps after a jump are recorded, whatever the schedules say.
+
+        Longer intervals make up for them, as long as jumps are few. Where a gradient jumps all the
+        time, these records end when they have taken as much as all others may take.
+        """
+        if self.max_overhead is None:
+            return True
+        return self._spent_on_looks <= _SECONDS_OF_LOOKS + self.max_overhead * self._trained
 
     def interval(self, step: int) -> int:
         """The interval that the schedules ask for at a step."""
@@ -125,6 +139,8 @@ class OverheadBudget:
         self._record.add(seconds)
         self._spent += seconds
         self._spent_on_records += seconds
+        if not asked_for:
+            self._spent_on_looks += seconds
         if step > self._horizons[-1][0]:
             if not asked_for:
                 self._owed += seconds

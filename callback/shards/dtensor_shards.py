@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from tb_adam_plugin.arrays import Flags, Int64s
+
 from ..read.memory_order import has_no_gaps
-from .shards import Indices, Shard, nonzero_rows
+from .shards import Shard, nonzero_rows
 
 
 class DTensorShard(Shard):
@@ -90,7 +91,7 @@ class DTensorShard(Shard):
             and source.shape == self.shape
         )
 
-    def _find(self, elements: Indices, part: Tensor) -> Indices:
+    def _find(self, elements: Int64s, part: Tensor) -> Int64s:
         sizes = [self.shape[d] for d in self._order]
         coordinates = dict(zip(self._order, np.unravel_index(elements, sizes), strict=True))
         strides = part.stride()
@@ -106,11 +107,11 @@ class DTensorShard(Shard):
             at += here * strides[d]
         return np.where(found, at, -1)
 
-    def _mark_rows(self, gradient: Tensor, alive: npt.NDArray[np.bool_]) -> None:
+    def _mark_rows(self, gradient: Tensor, alive: Flags) -> None:
         alive[self._indices[0]] = nonzero_rows(gradient)
 
 
-def _cut(size: int, cuts: Sequence[tuple[Any, int, int]]) -> Indices:
+def _cut(size: int, cuts: Sequence[tuple[Any, int, int]]) -> Int64s:
     """Return the indices along one dimension that are here.
 
     Args:

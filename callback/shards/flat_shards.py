@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from .shards import Indices, Shard, nonzero_rows
+from tb_adam_plugin.arrays import Flags, Int64s
+
+from .shards import Shard, nonzero_rows
 
 
 class FlatShard(Shard):
@@ -32,11 +33,11 @@ class FlatShard(Shard):
     def _local(self, tensor: Tensor) -> Tensor:
         return tensor
 
-    def _find(self, elements: Indices, part: Tensor) -> Indices:
+    def _find(self, elements: Int64s, part: Tensor) -> Int64s:
         at = elements - self._start
         return np.where((at >= 0) & (at < self._count), at, -1)
 
-    def _mark_rows(self, gradient: Tensor, alive: npt.NDArray[np.bool_]) -> None:
+    def _mark_rows(self, gradient: Tensor, alive: Flags) -> None:
         length = self.elements // self.shape[0]
         first, before = divmod(self._start, length)
         after = -(before + self._count) % length

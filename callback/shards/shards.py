@@ -13,15 +13,14 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
+
+from tb_adam_plugin.arrays import Flags, Int64s
 
 from ..optimizer_state.parameter_state import ParameterState, Source
 from ..read.rows import ROW, Part
 from ..read.sampling import chosen_elements
-
-Indices = npt.NDArray[np.int64]
 
 
 class Sample(NamedTuple):
@@ -33,8 +32,8 @@ class Sample(NamedTuple):
         total_rows: Number of rows of the whole sample.
     """
 
-    elements: Indices
-    rows: Indices
+    elements: Int64s
+    rows: Int64s
     total_rows: int
 
     def as_part(self) -> Part:
@@ -45,7 +44,7 @@ class Sample(NamedTuple):
         return Part(self.elements, of * ROW + np.arange(len(of)) - starts[of], len(numbers))
 
     @property
-    def row_numbers(self) -> Indices:
+    def row_numbers(self) -> Int64s:
         """Which rows of the whole the rows of :meth:`as_part` are, ascending."""
         return np.unique(self.rows)
 
@@ -95,7 +94,7 @@ class Shard(ABC):
             -(-len(elements) // ROW),
         )
 
-    def rows_with_gradient(self, gradient: Tensor | None) -> npt.NDArray[np.bool_]:
+    def rows_with_gradient(self, gradient: Tensor | None) -> Flags:
         """Return for each row of the whole parameter whether it has a gradient here.
 
         Args:
@@ -137,11 +136,11 @@ class Shard(ABC):
     def _local(self, tensor: Tensor) -> Tensor: ...
 
     @abstractmethod
-    def _find(self, elements: Indices, part: Tensor) -> Indices:
+    def _find(self, elements: Int64s, part: Tensor) -> Int64s:
         """Where elements of the whole parameter are in ``part``; -1 for those that are not."""
 
     @abstractmethod
-    def _mark_rows(self, gradient: Tensor, alive: npt.NDArray[np.bool_]) -> None: ...
+    def _mark_rows(self, gradient: Tensor, alive: Flags) -> None: ...
 
 
 class WholeShard(Shard):
@@ -166,16 +165,16 @@ class WholeShard(Shard):
         """Return a state as it is; None where nothing is here."""
         return state if self.is_here else None
 
-    def _find(self, elements: Indices, part: Tensor) -> Indices:
+    def _find(self, elements: Int64s, part: Tensor) -> Int64s:
         return elements
 
-    def _mark_rows(self, gradient: Tensor, alive: npt.NDArray[np.bool_]) -> None:
+    def _mark_rows(self, gradient: Tensor, alive: Flags) -> None:
         alive[:] = nonzero_rows(gradient)
 
 
-def nonzero_rows(rows: Tensor) -> npt.NDArray[np.bool_]:
+def nonzero_rows(rows: Tensor) -> Flags:
     """Return which indices of the first dimension have an element that is not 0."""
-    found: npt.NDArray[np.bool_] = (rows != 0).flatten(1).any(1).cpu().numpy()
+    found: Flags = (rows != 0).flatten(1).any(1).cpu().numpy()
     return found
 
 

@@ -217,7 +217,7 @@ class SharedStep:
 
         Raises:
             Exception: The failure of this process, where failures are to be raised.
-            RuntimeError: Likewise, where another process failed.
+            RuntimeError: Where failures are to be raised and another process failed.
         """
         consequences = self._agreement.consequences(message)
         stretch = message.total["stretch"]

@@ -122,6 +122,7 @@ class Step:
         record, self._record = self._record, None
         self._output.end_step(self._start, record, self._norm, skipped)
         self._agenda.adapt(recorded=record is not None)
+        self.stale_gradients.measures_rescaling = self._wants_rescaling()
 
     def _skip(self) -> None:
         self._time.skip_step()
@@ -146,15 +147,18 @@ class Step:
     def _find_norm(self, skipped: Tensor | None) -> None:
         """Compute the gradient norm, where it is known already or there is time for it.
 
+        At other steps the norm that was given for :meth:`record` is looked at, if there is one.
+
         Args:
             skipped: On a device, whether the step was left out because gradients are not finite.
         """
         self._norm = float("nan")
         history = self._agenda.history
+        if history is None:
+            return
         is_recorded = self._record is not None
-        if history is None or not (
-            is_recorded or self._agenda.wants_norm(self._agenda.count.number)
-        ):
+        if not (is_recorded or self._agenda.wants_norm(self._agenda.count.number)):
+            self._look_at_given_norm(history, skipped)
             return
         since = self._time.busy()
         self._failures.run(
@@ -177,18 +181,36 @@ class Step:
             number = self._agenda.count.number
             self._norm = history.add(number, squares, present, skipped, before_clip)
 
+    @torch.no_grad()
+    def _look_at_given_norm(self, history: GradientHistory, skipped: Tensor | None) -> None:
+        given = self._output.recorder.rows.upcoming("gradient_norm_before_clip")
+        if isinstance(given, Tensor) or given >= 0:
+            history.look_at(self._agenda.count.number, given, skipped)
+
     def _add_stale_gradients(self) -> None:
-        ratio = self.stale_gradients.take()
+        ratio, rows = self.stale_gradients.take(), self._output.recorder.rows
         if ratio is not None:
-            self._output.recorder.rows.add("stale_gradient_ratio", ratio)
+            rescaling = self.stale_gradients.take_rescaling()
+            rows.add("stale_gradient_ratio", ratio)
+            rows.add("gradient_rescaling", float("nan") if rescaling is None else rescaling)
 
     def _watch_stale_gradients(self) -> None:
-        rows = self._output.recorder.rows
+        rows, unknown = self._output.recorder.rows, float("nan")
         if self._record is not None and self.stale_gradients.wants_parameter:
             watched = [w.parameter for w in self._parameters.records.parameters.watched]
             if self.stale_gradients.watch(watched, self._record.squared_gradients):
-                # From here on a column, so that the columns change seldom.
-                rows.add("stale_gradient_ratio", float("nan"))
+                # From here on columns, so that they change seldom.
+                rows.add("stale_gradient_ratio", unknown)
+                rows.add("gradient_rescaling", unknown)
+
+    def _wants_rescaling(self) -> bool:
+        """Whether the next step is recorded, and is known to leave gradients as it used them."""
+        followed = self._parameters
+        return (
+            followed.state.update_is_known
+            and not followed.overwrites_gradients
+            and self._agenda.is_due(self._agenda.count.number + 1)
+        )
 
     def _begin_gain(self, gain: GainRatio) -> None:
         overwrites = self._parameters.state.overwrites_gradient

@@ -63,8 +63,8 @@ class RunClaim:
 
         Args:
             log_dir: As for :class:`.event_log.EventLog`.
-            writer: Likewise.
-            folder: Likewise, of the first callback.
+            writer: The user's, if it writes; its folder is the one that is claimed.
+            folder: Below it, of the first callback that writes there.
 
         Raises:
             TypeError: If an argument is of another type.

@@ -39,6 +39,76 @@ const CACHED_BYTES = 64e6;
  * @param {typeof fetch} [fetcher]
  */
 export function createApi(fetcher = (...request) => fetch(...request)) {
+  return { ..._jsonAnswers(fetcher), ..._packedAnswers(_cachedAnswers(fetcher)) };
+}
+
+/** Answers that are asked for anew each time. @param {typeof fetch} fetcher */
+function _jsonAnswers(fetcher) {
+  return {
+    /** @param {AbortSignal} [signal] @returns {Promise<Summary>} */
+    async summary(signal) {
+      return (await _get(fetcher, 'summary', signal)).json();
+    },
+    /** @param {AbortSignal} [signal] @returns {Promise<string>} */
+    async revision(signal) {
+      return (await (await _get(fetcher, 'revision', signal)).json()).revision;
+    },
+    /** @param {string} run @param {AbortSignal} [signal] @returns {Promise<import('../types.d.ts').Diagnosis>} */
+    async findings(run, signal) {
+      const { findings, compass, not_evaluated, recording } = await (await _get(fetcher, _url('findings', { run }), signal)).json();
+      findings.sort(
+        (/** @type {import('../types.d.ts').Finding} */ a, /** @type {import('../types.d.ts').Finding} */ b) =>
+          SEVERITIES.indexOf(a.severity) - SEVERITIES.indexOf(b.severity),
+      );
+      return { findings, compass, not_evaluated, recording };
+    },
+  };
+}
+
+/**
+ * Arrays about one run, each good for as long as the run's revision is.
+ * @param {ReturnType<typeof _cachedAnswers>} packed
+ */
+function _packedAnswers(packed) {
+  return {
+    /**
+     * @param {{run: string, statistic: string, columns: number, from?: number, to?: number, against?: string, axis?: string}} query
+     * @param {string} revision of the run
+     * @param {AbortSignal} [signal]
+     */
+    overview: (query, revision, signal) => packed('overview', query, revision, signal, _overview),
+    /**
+     * @param {{run: string, parameter?: string, columns: number}} query all parameters unless one is named
+     * @param {string} revision of the run
+     * @param {AbortSignal} [signal]
+     */
+    gradientNorms: (query, revision, signal) =>
+      packed('gradient_norms', query, revision, signal, _gradientNorms),
+    /** @param {string} run @param {string} parameter @param {string} revision @param {AbortSignal} [signal] */
+    series: (run, parameter, revision, signal) =>
+      packed('series', { run, parameter }, revision, signal, _series),
+    /** @param {string} run @param {string} revision @param {AbortSignal} [signal] */
+    steps: (run, revision, signal) => packed('steps', { run }, revision, signal, _steps),
+    /** @param {string} run @param {string} tag @param {string} revision @param {AbortSignal} [signal] */
+    scalar: (run, tag, revision, signal) =>
+      packed('scalar', { run, tag }, revision, signal, (answer) => _scalar(answer, run, tag)),
+    /** @param {string} run @param {string} revision @param {AbortSignal} [signal] */
+    hyperparameters: (run, revision, signal) =>
+      packed('hyperparameters', { run }, revision, signal, _hyperparameters),
+    /**
+     * @param {{run: string, parameter: string, quantity: string[], columns: number}} query
+     * @param {string} revision
+     * @param {AbortSignal} [signal]
+     */
+    histograms: (query, revision, signal) => packed('histograms', query, revision, signal, _histograms),
+  };
+}
+
+/**
+ * What asks for packed answers: known ones are kept, and grow by their new steps alone.
+ * @param {typeof fetch} fetcher
+ */
+function _cachedAnswers(fetcher) {
   const fetchPacked = async (/** @type {string} */ url, /** @type {AbortSignal | undefined} */ signal) =>
     decodePacked(await (await _get(fetcher, url, signal)).arrayBuffer());
   /** @type {AnswerCache<import('./packed.js').Packed>} */
@@ -56,7 +126,6 @@ export function createApi(fetcher = (...request) => fetch(...request)) {
     }
     return fetchPacked(url, signal);
   }, CACHED_ANSWERS, CACHED_BYTES, sizeOf);
-
   /**
    * @template T
    * @param {string} route
@@ -67,61 +136,7 @@ export function createApi(fetcher = (...request) => fetch(...request)) {
    */
   const packed = async (route, query, revision, signal, convert) =>
     convert(await cache.get(_url(route, query), revision, signal));
-
-  return {
-    /** @param {AbortSignal} [signal] @returns {Promise<Summary>} */
-    async summary(signal) {
-      return (await _get(fetcher, 'summary', signal)).json();
-    },
-    /** @param {AbortSignal} [signal] @returns {Promise<string>} */
-    async revision(signal) {
-      return (await (await _get(fetcher, 'revision', signal)).json()).revision;
-    },
-    /**
-     * @param {{run: string, statistic: string, columns: number, from?: number, to?: number, against?: string, axis?: string}} query
-     * @param {string} revision of the run
-     * @param {AbortSignal} [signal]
-     */
-    overview: (query, revision, signal) => packed('overview', query, revision, signal, _overview),
-    /**
-     * @param {{run: string, parameter?: string, columns: number}} query all parameters unless one is named
-     * @param {string} revision of the run
-     * @param {AbortSignal} [signal]
-     * @returns {Promise<import('../types.d.ts').GradientNorms>}
-     */
-    gradientNorms: (query, revision, signal) =>
-      packed('gradient_norms', query, revision, signal, (answer) => ({
-        run: answer.header.run,
-        parameter: answer.header.parameter,
-        ..._stepColumns(answer),
-      })),
-    /** @param {string} run @param {string} parameter @param {string} revision @param {AbortSignal} [signal] */
-    series: (run, parameter, revision, signal) =>
-      packed('series', { run, parameter }, revision, signal, _series),
-    /** @param {string} run @param {AbortSignal} [signal] @returns {Promise<import('../types.d.ts').Diagnosis>} */
-    async findings(run, signal) {
-      const { findings, compass, not_evaluated, recording } = await (await _get(fetcher, _url('findings', { run }), signal)).json();
-      findings.sort(
-        (/** @type {import('../types.d.ts').Finding} */ a, /** @type {import('../types.d.ts').Finding} */ b) =>
-          SEVERITIES.indexOf(a.severity) - SEVERITIES.indexOf(b.severity),
-      );
-      return { findings, compass, not_evaluated, recording };
-    },
-    /** @param {string} run @param {string} revision @param {AbortSignal} [signal] */
-    steps: (run, revision, signal) => packed('steps', { run }, revision, signal, _steps),
-    /** @param {string} run @param {string} tag @param {string} revision @param {AbortSignal} [signal] */
-    scalar: (run, tag, revision, signal) =>
-      packed('scalar', { run, tag }, revision, signal, (answer) => _scalar(answer, run, tag)),
-    /** @param {string} run @param {string} revision @param {AbortSignal} [signal] */
-    hyperparameters: (run, revision, signal) =>
-      packed('hyperparameters', { run }, revision, signal, _hyperparameters),
-    /**
-     * @param {{run: string, parameter: string, quantity: string[], columns: number}} query
-     * @param {string} revision
-     * @param {AbortSignal} [signal]
-     */
-    histograms: (query, revision, signal) => packed('histograms', query, revision, signal, _histograms),
-  };
+  return packed;
 }
 
 /**
@@ -250,6 +265,12 @@ async function _get(fetcher, url, signal) {
 function _overview(packed) {
   const { run, statistic, against, total } = packed.header;
   return { run, statistic, against, total, ..._stepColumns(packed) };
+}
+
+/** @param {import('./packed.js').Packed} packed @returns {import('../types.d.ts').GradientNorms} */
+function _gradientNorms(packed) {
+  const { run, parameter } = packed.header;
+  return { run, parameter, ..._stepColumns(packed) };
 }
 
 /** @param {import('./packed.js').Packed} packed @returns {StepColumns} */

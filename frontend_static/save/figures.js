@@ -11,7 +11,9 @@ import { HEAD } from './figure.js';
 
 /**
  * @typedef {import('./figure.js').Figure} Figure
+ * @typedef {import('./figure.js').Part} Part
  * @typedef {import('./figure.js').Surface} Surface
+ * @typedef {import('../chart/context_strip.js').Strip} Strip
  * @typedef {import('../chart/heatmap_values.js').View} View
  * @typedef {import('../types.d.ts').HistogramRun} HistogramRun
  * @typedef {import('../types.d.ts').TreeRow} TreeRow
@@ -24,6 +26,8 @@ const LEGEND_WIDTH = 300;
 const STRIP_HEIGHT = 36;
 const AXIS_HEIGHT = 26;
 const PADDING = 14;
+const OVERVIEW_WIDTH = 1280;
+const PLOT_WIDTH = OVERVIEW_WIDTH - NAMES_WIDTH - 2 * PADDING;
 
 /**
  * @param {object} lines
@@ -88,23 +92,19 @@ export function histogramFigure({ runs, parameter, quantity, kind, draw }) {
  * @param {object} overview
  * @param {View} overview.view
  * @param {TreeRow[]} overview.rows all of them, not only those in sight
- * @param {import('../chart/context_strip.js').Strip[]} overview.strips
+ * @param {Strip[]} overview.strips
  * @param {ReadonlySet<number>} overview.undefinedFor
  * @param {import('../chart/heatmap_marks.js').Mark[]} overview.marks
  * @param {import('../state/store.js').Crowded} overview.crowded
  * @returns {Figure}
  */
 export function overviewFigure({ view, rows, strips, undefinedFor, marks, crowded }) {
-  const width = 1280;
-  const left = NAMES_WIDTH;
-  const plotWidth = width - left - 2 * PADDING;
-  const rowHeight = rows[0]?.height ?? 0;
-  const height = rows.length * rowHeight;
+  const height = rows.length * (rows[0]?.height ?? 0);
   const top = HEAD + strips.length * STRIP_HEIGHT;
   const { overview, xs, range, theme, colouring, metric, run, against } = view;
   const drawn = rows.filter((row) => !row.open);
   return {
-    width,
+    width: OVERVIEW_WIDTH,
     height: top + height + AXIS_HEIGHT + 8,
     title: metric.label,
     subtitle: `${run.name}${against ? ` compared with ${against.name}` : ''}, over ${_axisName(view)}`,
@@ -116,61 +116,76 @@ export function overviewFigure({ view, rows, strips, undefinedFor, marks, crowde
     ],
     parts: [
       {
-        x: width - LEGEND_WIDTH - PADDING,
+        x: OVERVIEW_WIDTH - LEGEND_WIDTH - PADDING,
         y: 8,
         width: LEGEND_WIDTH,
         height: 30,
         draw: (surface) => drawColourScale(surface, view),
       },
-      ...strips.flatMap((strip, i) => {
-        const y = HEAD + i * STRIP_HEIGHT;
-        return [
-          _text(strip.label, { x: PADDING, y, width: left - PADDING, height: STRIP_HEIGHT }),
-          {
-            x: left,
-            y,
-            width: plotWidth,
-            height: STRIP_HEIGHT - 4,
-            draw: (/** @type {Surface} */ surface) =>
-              drawContextStrip(surface, {
-                x: strip.x,
-                y: strip.y,
-                range,
-                color: view.color,
-                log: strip.name === 'gradient_norm',
-                notes: strip.name === 'gradient_norm' ? jumpNotes(view) : [],
-              }),
-          },
-        ];
-      }),
-      ...rows.map(({ label, depth, y, parameters, kind }) =>
-        _text(kind === 'module' ? `${label}  ${parameters.length}` : label, {
-          x: PADDING + depth * 12,
-          y: top + y,
-          width: left - PADDING - depth * 12,
-          height: rowHeight,
-        }),
-      ),
+      ...strips.flatMap((strip, i) => _stripParts(strip, HEAD + i * STRIP_HEIGHT, view)),
+      ...rows.map((row) => _rowName(row, top)),
       {
-        x: left,
+        x: NAMES_WIDTH,
         y: top,
-        width: plotWidth,
+        width: PLOT_WIDTH,
         height,
         draw: (surface) =>
           drawOverview(surface, { rows: drawn, overview, xs, range, theme, colouring, undefinedFor, marks, crowded }),
       },
-      {
-        x: left - PADDING,
-        y: top + height,
-        width: plotWidth + 2 * PADDING,
-        height: AXIS_HEIGHT,
-        draw(surface) {
-          const { context } = prepareCanvas(surface);
-          const area = { left: PADDING, top: 0, width: plotWidth, height: 2 };
-          drawStepAxis(context, area, range, view.axis, { grid: false });
-        },
-      },
+      _axisPart(view, top + height),
     ],
+  };
+}
+
+/**
+ * A series above the heat map, and its name.
+ * @param {Strip} strip @param {number} y @param {View} view
+ * @returns {Part[]}
+ */
+function _stripParts({ name, label, x, y: values }, y, view) {
+  const isNorm = name === 'gradient_norm';
+  return [
+    _text(label, { x: PADDING, y, width: NAMES_WIDTH - PADDING, height: STRIP_HEIGHT }),
+    {
+      x: NAMES_WIDTH,
+      y,
+      width: PLOT_WIDTH,
+      height: STRIP_HEIGHT - 4,
+      draw: (surface) =>
+        drawContextStrip(surface, {
+          x,
+          y: values,
+          range: view.range,
+          color: view.color,
+          log: isNorm,
+          notes: isNorm ? jumpNotes(view) : [],
+        }),
+    },
+  ];
+}
+
+/** @param {TreeRow} row @param {number} top of all rows @returns {Part} */
+function _rowName({ label, depth, y, height, parameters, kind }, top) {
+  return _text(kind === 'module' ? `${label}  ${parameters.length}` : label, {
+    x: PADDING + depth * 12,
+    y: top + y,
+    width: NAMES_WIDTH - PADDING - depth * 12,
+    height,
+  });
+}
+
+/** @param {View} view @param {number} y @returns {Part} */
+function _axisPart(view, y) {
+  return {
+    x: NAMES_WIDTH - PADDING,
+    y,
+    width: PLOT_WIDTH + 2 * PADDING,
+    height: AXIS_HEIGHT,
+    draw(surface) {
+      const { context } = prepareCanvas(surface);
+      const area = { left: PADDING, top: 0, width: PLOT_WIDTH, height: 2 };
+      drawStepAxis(context, area, view.range, view.axis, { grid: false });
+    },
   };
 }
 
@@ -179,7 +194,7 @@ function _axisName({ axis }) {
   return { step: 'steps', relative: 'time since the start', wall: 'wall time' }[axis];
 }
 
-/** @param {string} text @param {{x: number, y: number, width: number, height: number}} place @returns {import('./figure.js').Part} */
+/** @param {string} text @param {{x: number, y: number, width: number, height: number}} place @returns {Part} */
 function _text(text, place) {
   return {
     ...place,

@@ -4,16 +4,33 @@ import { checkedRuns, DEFAULT_METRIC, defaultPreferences, defaultView, overviewR
 
 /**
  * @typedef {import('./store.js').State} State
+ * @typedef {import('./store.js').Store} Store
  * @typedef {import('../host/links.js').Link} Link
  * @typedef {ReturnType<typeof createActions>} Actions
  */
 
 /**
- * @param {import('./store.js').Store} store
+ * @param {Store} store
  * @param {Pick<import('../data/api.js').Api, 'summary' | 'revision'>} api
  */
 export function createActions(store, api) {
-  const { get, set } = store;
+  return {
+    ..._dataActions(store, api),
+    ..._runActions(store),
+    ..._overviewActions(store),
+    ..._selectionActions(store),
+    ..._axisActions(store),
+    ..._preferenceActions(store),
+    ..._pageActions(store),
+  };
+}
+
+/**
+ * New data, and whether they are wanted.
+ * @param {Store} store
+ * @param {Pick<import('../data/api.js').Api, 'summary' | 'revision'>} api
+ */
+function _dataActions({ get, set }, api) {
   return {
     /** Asks whether there are new data, and for the summary if so. Never rejects. */
     async refresh() {
@@ -31,10 +48,15 @@ export function createActions(store, api) {
         set({ connection: error instanceof Error ? error.message : String(error) });
       }
     },
+    /** @param {boolean} paused */
+    pause: (paused) => set({ paused }),
+  };
+}
 
-    /** @param {import('../types.d.ts').Theme} theme */
-    setTheme: (theme) => set({ theme }),
-
+/** Which runs are shown, and which of them are compared. @param {Store} store */
+function _runActions({ get, set }) {
+  const checkedNames = () => new Set(checkedRuns(get()).map((info) => info.run));
+  return {
     /** Shows a run in the overview; it is then also drawn in comparisons. @param {string} run */
     showRun(run) {
       const { checked } = get();
@@ -42,24 +64,18 @@ export function createActions(store, api) {
     },
     /** @param {string} run */
     toggleRun(run) {
-      const checked = new Set(checkedRuns(get()).map((info) => info.run));
+      const checked = checkedNames();
       if (!checked.delete(run)) checked.add(run);
       set({ checked });
     },
     /** @param {string[]} runs @param {boolean} on */
     checkRuns(runs, on) {
-      const checked = new Set(checkedRuns(get()).map((info) => info.run));
+      const checked = checkedNames();
       for (const run of runs) on ? checked.add(run) : checked.delete(run);
       set({ checked });
     },
     /** @param {string} runFilter */
     filterRuns: (runFilter) => set({ runFilter }),
-    /** @param {string} filter */
-    filterTensors: (filter) => set({ filter, open: null }),
-    /** @param {string} metric */
-    colourBy: (metric) => set({ metric }),
-    /** @param {import('./store.js').RowOrder} order */
-    orderRows: (order) => set({ order }),
     /** Compares all runs with one; the same once more compares no longer. @param {string} run */
     referTo(run) {
       const { reference, against } = get();
@@ -67,34 +83,36 @@ export function createActions(store, api) {
     },
     /** @param {boolean} against */
     colourAgainst: (against) => set({ against }),
-    /** Adds a line chart, or removes it; the last one stays. @param {string} name */
-    toggleStatistic(name) {
-      const { lineStatistics } = get();
-      const rest = lineStatistics.filter((other) => other !== name);
-      const next = rest.length < lineStatistics.length ? rest : [...lineStatistics, name];
-      if (next.length) set({ lineStatistics: next });
-    },
-    /** @template {keyof import('./store.js').Preferences} K @param {K} name @param {State[K]} value */
-    prefer: (name, value) => set({ [name]: value }),
-    /** Draws all histogram panels in this way, also those that had another. @param {State['defaultChart']} defaultChart */
-    chooseDefaultChart: (defaultChart) =>
-      set({ defaultChart, panels: get().panels.map((panel) => ({ ...panel, kind: null })) }),
-    /** Takes back all preferences. */
-    forgetPreferences: () => set(defaultPreferences()),
-    /** @param {import('../types.d.ts').AxisKind} axis */
-    setAxis: (axis) => set({ axis, range: null }),
-    /** @param {import('../types.d.ts').Range | null} range */
-    zoom: (range) => set({ range }),
+  };
+}
+
+/** What the heat map shows of a run. @param {Store} store */
+function _overviewActions({ set }) {
+  return {
+    /** @param {string} filter */
+    filterTensors: (filter) => set({ filter, open: null }),
+    /** @param {string} metric */
+    colourBy: (metric) => set({ metric }),
+    /** @param {import('./store.js').RowOrder} order */
+    orderRows: (order) => set({ order }),
+    /** @param {Set<string>} open */
+    openModules: (open) => set({ open }),
+    /** @param {string} strip */
+    chooseStrip: (strip) => set({ strip }),
+    /** @param {boolean} overviewTable */
+    showOverviewTable: (overviewTable) => set({ overviewTable }),
+  };
+}
+
+/** What is looked at: a parameter, a step, a finding. @param {Store} store */
+function _selectionActions({ get, set }) {
+  return {
     /** @param {string} tensor */
     selectTensor: (tensor) => set({ tensor }),
     /** @param {number | null} step null follows the newest */
     pinStep: (step) => set({ step }),
     /** @param {string} tensor @param {number} step */
     selectCell: (tensor, step) => set({ tensor, step }),
-    /** @param {Set<string>} open */
-    openModules: (open) => set({ open }),
-    /** @param {string} strip */
-    chooseStrip: (strip) => set({ strip }),
     /** Keeps a parameter in view, or lets it go. @param {string} tensor */
     togglePin(tensor) {
       const { pins } = get();
@@ -113,22 +131,56 @@ export function createActions(store, api) {
         ...(get().axis === 'step' && { range: _rangeOf(finding, run?.last_step ?? 0) }),
       });
     },
+  };
+}
+
+/** The axis that all charts share. @param {Store} store */
+function _axisActions({ set }) {
+  return {
+    /** @param {import('../types.d.ts').AxisKind} axis */
+    setAxis: (axis) => set({ axis, range: null }),
+    /** @param {import('../types.d.ts').Range | null} range */
+    zoom: (range) => set({ range }),
+  };
+}
+
+/** How charts are drawn, which this browser remembers. @param {Store} store */
+function _preferenceActions({ get, set }) {
+  return {
+    /** Adds a line chart, or removes it; the last one stays. @param {string} name */
+    toggleStatistic(name) {
+      const { lineStatistics } = get();
+      const rest = lineStatistics.filter((other) => other !== name);
+      const next = rest.length < lineStatistics.length ? rest : [...lineStatistics, name];
+      if (next.length) set({ lineStatistics: next });
+    },
+    /** @template {keyof import('./store.js').Preferences} K @param {K} name @param {State[K]} value */
+    prefer: (name, value) => set({ [name]: value }),
+    /** Draws all histogram panels in this way, also those that had another. @param {State['defaultChart']} defaultChart */
+    chooseDefaultChart: (defaultChart) =>
+      set({ defaultChart, panels: get().panels.map((panel) => ({ ...panel, kind: null })) }),
     /** @param {number} index @param {Partial<import('./store.js').Panel>} change */
     changePanel(index, change) {
       set({ panels: get().panels.map((panel, i) => (i === index ? { ...panel, ...change } : panel)) });
     },
+    /** Takes back all preferences. */
+    forgetPreferences: () => set(defaultPreferences()),
+  };
+}
+
+/** What is open on the page, and the whole view at once. @param {Store} store */
+function _pageActions({ get, set }) {
+  return {
+    /** @param {import('../types.d.ts').Theme} theme */
+    setTheme: (theme) => set({ theme }),
     /** @param {boolean} shown */
     showHelp: (shown) => set({ dialog: shown ? 'help' : null }),
     /** @param {boolean} settings */
     showSettings: (settings) => set({ settings }),
-    /** @param {boolean} overviewTable */
-    showOverviewTable: (overviewTable) => set({ overviewTable }),
     /** @param {boolean} optimizer */
     showOptimizer: (optimizer) => set({ optimizer }),
     /** Lets a card fill the tab, or gives it back its place. @param {string} card */
     toggleFull: (card) => set({ full: get().full === card ? null : card }),
-    /** @param {boolean} paused */
-    pause: (paused) => set({ paused }),
 
     /** Takes back one thing at a time: dialog, full size, settings, zoom, filter, finding, pinned step. */
     escape() {

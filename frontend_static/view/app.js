@@ -55,13 +55,56 @@ export function App({ app }) {
 
 /** The tab once there is a run to show. @param {{app: AppContext, state: State, summary: Summary, run: RunInfo}} props */
 function Loaded({ app, state, summary, run }) {
+  const shown = useShown(app, state, summary, run);
+  const { data, diagnosis, axis, metric, reference } = shown;
+  const statistics = statisticsOf(state, [run]);
+  return html`<${Sidebar}
+      app=${app}
+      state=${state}
+      run=${run}
+      hyperparameters=${data.hyperparameters.value}
+      step=${axis?.step ?? null}
+      findings=${diagnosis.findings}
+      skipped=${diagnosis.not_evaluated}
+      compass=${diagnosis.compass}
+    />
+    <main class="main">
+      <${Toolbar} app=${app} state=${state} statistics=${statistics} metric=${metric.name} reference=${reference !== run ? reference : null} />
+      <div class="split ${state.settings ? 'beside-settings' : ''}">
+        <div class="content">
+          <${Notices} state=${state} run=${run} recording=${diagnosis.recording} />
+          <${ErrorBanner} text=${data.overview.error} />
+          <${ErrorBanner} text=${data.steps.error ?? data.hyperparameters.error ?? data.norms.error} />
+          <${Cards} app=${app} state=${state} summary=${summary} run=${run} shown=${shown} />
+        </div>
+        ${
+          state.settings &&
+          html`<${Lazy}
+            load=${() => import('./settings_pane.js')}
+            name="SettingsPane"
+            app=${app}
+            state=${state}
+            statistics=${statistics}
+            metric=${metric.name}
+          />`
+        }
+      </div>
+    </main>`;
+}
+
+/**
+ * What is shown of the runs, and what keys do with it.
+ * @param {AppContext} app @param {State} state @param {Summary} summary @param {RunInfo} run
+ */
+function useShown(app, state, summary, run) {
   const parameter = selectedParameter(state);
   const metric = metricOf(state, run);
   const runs = checkedRuns(state);
   const reference = referenceRun(state);
   const against = state.against && reference !== run ? reference : null;
   const data = useRunData(app, state, summary, run, metric.name, against);
-  const { findings, compass, not_evaluated, recording } = useDiagnosis(app, state, summary, run);
+  const diagnosis = useDiagnosis(app, state, summary, run);
+  const { findings } = diagnosis;
   const starts = useStarts(app, state, summary, runs, run, data.steps.value);
   const tree = useTree(state, run);
   const open = useMemo(() => state.open ?? _openAtFirst(state, tree), [state.open, tree]);
@@ -77,77 +120,46 @@ function Loaded({ app, state, summary, run }) {
   const strips = useStrips(app, state, summary, run, data.steps.value, axis?.start ?? 0);
   const moves = movesOf(app, state, { run, parameter, tree, open, ranks, shown, findings, axis });
   useKeyboard(app, moves);
+  return { parameter, metric, reference, data, diagnosis, starts, tree, open, axis, view, ranks, strips, moves };
+}
+
+/**
+ * The heat map, and below it what is open: the optimizer, the selected parameter, and the pinned ones.
+ * @param {{app: AppContext, state: State, summary: Summary, run: RunInfo, shown: ReturnType<typeof useShown>}} props
+ */
+function Cards({ app, state, summary, run, shown }) {
+  const { parameter, data, diagnosis, starts, tree, open, view, ranks, strips, moves } = shown;
+  if (!view)
+    return !data.overview.error && html`<div class="empty waiting" role="status">${_waitingText(data.overview.value)}</div>`;
   const pinned = state.pins.flatMap((name) => run.parameters.filter((info) => info.name === name));
   const cards = { app, state, view, summary, starts, hyperparameters: data.hyperparameters.value };
-
-  return html`<${Sidebar}
+  return html`<${Overview}
       app=${app}
       state=${state}
-      run=${run}
-      hyperparameters=${data.hyperparameters.value}
-      step=${axis?.step ?? null}
-      findings=${findings}
-      skipped=${not_evaluated}
-      compass=${compass}
+      view=${view}
+      findings=${diagnosis.findings}
+      tree=${tree}
+      ranks=${ranks}
+      open=${open}
+      selected=${parameter ? run.parameters.indexOf(parameter) : -1}
+      strips=${strips.shown}
+      stripChoices=${strips.choices}
+      stale=${data.overview.stale}
     />
-    <main class="main">
-      <${Toolbar} app=${app} state=${state} statistics=${statisticsOf(state, [run])} metric=${metric.name} reference=${reference !== run ? reference : null} />
-      <div class="split ${state.settings ? 'beside-settings' : ''}">
-        <div class="content">
-          <${Notices} state=${state} run=${run} recording=${recording} />
-          <${ErrorBanner} text=${data.overview.error} />
-          <${ErrorBanner} text=${data.steps.error ?? data.hyperparameters.error ?? data.norms.error} />
-          ${
-            view
-              ? html`<${Overview}
-                app=${app}
-                state=${state}
-                view=${view}
-                findings=${findings}
-                tree=${tree}
-                ranks=${ranks}
-                open=${open}
-                selected=${parameter ? run.parameters.indexOf(parameter) : -1}
-                strips=${strips.shown}
-                stripChoices=${strips.choices}
-                stale=${data.overview.stale}
-              />`
-              : !data.overview.error &&
-                html`<div class="empty waiting" role="status">${_waitingText(data.overview.value)}</div>`
-          }
-          ${
-            view &&
-            state.optimizer &&
-            html`<${Lazy} load=${() => import('./run/optimizer_card.js')} name="OptimizerCard" ...${cards} onSelect=${app.actions.selectTensor} />`
-          }
-          ${
-            view &&
-            parameter &&
-            html`<${Lazy} load=${parameterCard} name="ParameterCard" ...${cards} parameter=${parameter} onMoveTensor=${moves.moveTensor} />`
-          }
-          ${
-            view &&
-            pinned
-              .filter((info) => info !== parameter)
-              .map(
-                (info) =>
-                  html`<${Lazy} key=${info.name} load=${parameterCard} name="ParameterCard" ...${cards} parameter=${info} onMoveTensor=${null} />`,
-              )
-          }
-        </div>
-        ${
-          state.settings &&
-          html`<${Lazy}
-            load=${() => import('./settings_pane.js')}
-            name="SettingsPane"
-            app=${app}
-            state=${state}
-            statistics=${statisticsOf(state, [run])}
-            metric=${metric.name}
-          />`
-        }
-      </div>
-    </main>`;
+    ${
+      state.optimizer &&
+      html`<${Lazy} load=${() => import('./run/optimizer_card.js')} name="OptimizerCard" ...${cards} onSelect=${app.actions.selectTensor} />`
+    }
+    ${
+      parameter &&
+      html`<${Lazy} load=${parameterCard} name="ParameterCard" ...${cards} parameter=${parameter} onMoveTensor=${moves.moveTensor} />`
+    }
+    ${pinned
+      .filter((info) => info !== parameter)
+      .map(
+        (info) =>
+          html`<${Lazy} key=${info.name} load=${parameterCard} name="ParameterCard" ...${cards} parameter=${info} onMoveTensor=${null} />`,
+      )}`;
 }
 
 /** What the server and the data say, above the cards. @param {{state: State, run: RunInfo | null, recording?: string}} props */

@@ -60,96 +60,120 @@ const POLLS = [
 /** @param {{app: App, state: State, statistics: import('../types.d.ts').StatisticInfo[], metric: string}} props */
 export function SettingsPane({ app, state, statistics, metric }) {
   const { actions } = app;
-  const metrics = statistics.map(({ name, label }) => ({ name, text: label }));
   return html`<aside class="settings" aria-label="Settings">
     <div class="section">
       Settings<span class="grow"></span>
       <button class="icon-button" aria-label="Close settings" onClick=${() => actions.showSettings(false)}>${icon('close')}</button>
     </div>
-    <section>
-      <h4>General</h4>
-      <${Select} label="Horizontal Axis" options=${AXES} value=${state.axis} onChange=${actions.setAxis} />
-      <label class="field">
-        <span>Smoothing</span>
-        <span class="slider">
-          <input
-            type="range"
-            min="0"
-            max="0.99"
-            step="0.01"
-            value=${state.smoothing}
-            onInput=${(/** @type {any} */ event) => actions.prefer('smoothing', Number(event.target.value))}
-          />
-          <output>${state.smoothing.toFixed(2)}</output>
-        </span>
-      </label>
-      <${Check} app=${app} state=${state} name="linkCursor" label="Link the step cursor across charts" />
-      <${Check} app=${app} state=${state} name="ignoreOutliers" label="Ignore outliers in chart scaling" />
-      <${Select}
-        label="Tooltip sorting method"
-        options=${TOOLTIPS}
-        value=${state.tooltipOrder}
-        onChange=${(/** @type {State['tooltipOrder']} */ order) => actions.prefer('tooltipOrder', order)}
-      />
-      <${Select}
-        label="Value axis of lines"
-        options=${SCALES}
-        value=${state.lineScale}
-        onChange=${(/** @type {State['lineScale']} */ scale) => actions.prefer('lineScale', scale)}
-      />
-    </section>
-    <section>
-      <h4>Overview</h4>
-      <${Select} label="Colour by" options=${metrics} value=${metric} onChange=${actions.colourBy} />
-      <${Pair} app=${app} state=${state} name="healthyBand" label="Healthy band of update / weight" />
-      <${Pair} app=${app} state=${state} name="colourRange" label="Colour range of update / weight" />
-      <${Select}
-        label="A pixel that covers several cells shows"
-        options=${CROWDED}
-        value=${state.crowded}
-        onChange=${(/** @type {State['crowded']} */ crowded) => actions.prefer('crowded', crowded)}
-      />
-      <${Select} label="Row order" options=${ORDERS} value=${state.order} onChange=${actions.orderRows} />
-    </section>
-    <section>
-      <h4>Distributions</h4>
-      <${Select} label="Default chart" options=${CHARTS} value=${state.defaultChart} onChange=${actions.chooseDefaultChart} />
-      <${Select}
-        label="Value axis of signed quantities"
-        options=${VALUE_AXES}
-        value=${state.histogramAxis}
-        onChange=${(/** @type {State['histogramAxis']} */ axis) => actions.prefer('histogramAxis', axis)}
-      />
-      <${LinearBelow} app=${app} state=${state} />
-      <${Check} app=${app} state=${state} name="allRuns" label="Histograms of all checked runs, side by side" />
-    </section>
-    <section>
-      <h4>Refresh</h4>
-      <${Check} app=${app} state=${state} name="followReload" label="Follow TensorBoard’s reload" />
-      <label class="tick">
-        <input
-          type="checkbox"
-          checked=${state.pollSeconds > 0}
-          onChange=${(/** @type {any} */ event) =>
-            actions.prefer('pollSeconds', event.target.checked ? defaultPreferences().pollSeconds : 0)}
-        />
-        Look for new data while the tab is open
-      </label>
-      ${
-        state.pollSeconds > 0 &&
-        html`<${Select}
-          label="Every"
-          options=${POLLS}
-          value=${state.pollSeconds}
-          onChange=${(/** @type {string} */ seconds) => actions.prefer('pollSeconds', Number(seconds))}
-        />`
-      }
-    </section>
+    <${General} app=${app} state=${state} />
+    <${Overview} app=${app} state=${state} statistics=${statistics} metric=${metric} />
+    <${Distributions} app=${app} state=${state} />
+    <${Refresh} app=${app} state=${state} />
     <section>
       <button class="link" onClick=${actions.forgetPreferences}>Reset to defaults</button>
       <p class="sub">Kept in this browser, never in a link. Axis, colour and order are part of the link.</p>
     </section>
   </aside>`;
+}
+
+/** @param {{app: App, state: State}} props */
+function General({ app, state }) {
+  const { actions } = app;
+  return html`<section>
+    <h4>General</h4>
+    <${Select} label="Horizontal Axis" options=${AXES} value=${state.axis} onChange=${actions.setAxis} />
+    <label class="field">
+      <span>Smoothing</span>
+      <span class="slider">
+        <input
+          type="range"
+          min="0"
+          max="0.99"
+          step="0.01"
+          value=${state.smoothing}
+          onInput=${(/** @type {any} */ event) => actions.prefer('smoothing', Number(event.target.value))}
+        />
+        <output>${state.smoothing.toFixed(2)}</output>
+      </span>
+    </label>
+    <${Check} app=${app} state=${state} name="linkCursor" label="Link the step cursor across charts" />
+    <${Check} app=${app} state=${state} name="ignoreOutliers" label="Ignore outliers in chart scaling" />
+    <${Select}
+      label="Tooltip sorting method"
+      options=${TOOLTIPS}
+      value=${state.tooltipOrder}
+      onChange=${(/** @type {State['tooltipOrder']} */ order) => actions.prefer('tooltipOrder', order)}
+    />
+    <${Select}
+      label="Value axis of lines"
+      options=${SCALES}
+      value=${state.lineScale}
+      onChange=${(/** @type {State['lineScale']} */ scale) => actions.prefer('lineScale', scale)}
+    />
+  </section>`;
+}
+
+/** @param {{app: App, state: State, statistics: import('../types.d.ts').StatisticInfo[], metric: string}} props */
+function Overview({ app, state, statistics, metric }) {
+  const { actions } = app;
+  const metrics = statistics.map(({ name, label }) => ({ name, text: label }));
+  return html`<section>
+    <h4>Overview</h4>
+    <${Select} label="Colour by" options=${metrics} value=${metric} onChange=${actions.colourBy} />
+    <${Pair} app=${app} state=${state} name="healthyBand" label="Healthy band of update / weight" />
+    <${Pair} app=${app} state=${state} name="colourRange" label="Colour range of update / weight" />
+    <${Select}
+      label="A pixel that covers several cells shows"
+      options=${CROWDED}
+      value=${state.crowded}
+      onChange=${(/** @type {State['crowded']} */ crowded) => actions.prefer('crowded', crowded)}
+    />
+    <${Select} label="Row order" options=${ORDERS} value=${state.order} onChange=${actions.orderRows} />
+  </section>`;
+}
+
+/** @param {{app: App, state: State}} props */
+function Distributions({ app, state }) {
+  const { actions } = app;
+  return html`<section>
+    <h4>Distributions</h4>
+    <${Select} label="Default chart" options=${CHARTS} value=${state.defaultChart} onChange=${actions.chooseDefaultChart} />
+    <${Select}
+      label="Value axis of signed quantities"
+      options=${VALUE_AXES}
+      value=${state.histogramAxis}
+      onChange=${(/** @type {State['histogramAxis']} */ axis) => actions.prefer('histogramAxis', axis)}
+    />
+    <${LinearBelow} app=${app} state=${state} />
+    <${Check} app=${app} state=${state} name="allRuns" label="Histograms of all checked runs, side by side" />
+  </section>`;
+}
+
+/** @param {{app: App, state: State}} props */
+function Refresh({ app, state }) {
+  const { actions } = app;
+  return html`<section>
+    <h4>Refresh</h4>
+    <${Check} app=${app} state=${state} name="followReload" label="Follow TensorBoard’s reload" />
+    <label class="tick">
+      <input
+        type="checkbox"
+        checked=${state.pollSeconds > 0}
+        onChange=${(/** @type {any} */ event) =>
+          actions.prefer('pollSeconds', event.target.checked ? defaultPreferences().pollSeconds : 0)}
+      />
+      Look for new data while the tab is open
+    </label>
+    ${
+      state.pollSeconds > 0 &&
+      html`<${Select}
+        label="Every"
+        options=${POLLS}
+        value=${state.pollSeconds}
+        onChange=${(/** @type {string} */ seconds) => actions.prefer('pollSeconds', Number(seconds))}
+      />`
+    }
+  </section>`;
 }
 
 /** @param {{label: string, options: Option[], value: string | number, onChange: (name: any) => void}} props */

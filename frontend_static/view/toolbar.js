@@ -35,12 +35,6 @@ export function Toolbar({ app, state, statistics, metric, reference }) {
   const { actions } = app;
   const runs = state.summary?.runs ?? [];
   const newest = Math.max(...runs.map((run) => run.last_wall_time));
-  const buttons = METRICS.flatMap((choice) => {
-    const statistic = statistics.find(({ name }) => name === choice.name);
-    return statistic ? [{ ...choice, title: statistic.description }] : [];
-  });
-  const others = statistics.filter(({ name }) => !METRICS.some((choice) => choice.name === name));
-  const other = others.find(({ name }) => name === metric);
   return html`<div class="bar">
     <${FilterBox}
       class="tensor-filter"
@@ -48,23 +42,7 @@ export function Toolbar({ app, state, statistics, metric, reference }) {
       value=${state.filter}
       onChange=${actions.filterTensors}
     />
-    ${buttons.length > 0 && html`<span class="label">Colour by</span>`}
-    <div class="joined">
-      <${Choice} label="Colour by" options=${buttons} chosen=${metric} onChoose=${actions.colourBy} />
-      ${
-        others.length > 0 &&
-        html`<select
-          class="other-metric ${other ? 'chosen' : ''}"
-          aria-label="Colour by another statistic"
-          title=${other?.description ?? 'Colour by another statistic'}
-          value=${other?.name ?? ''}
-          onChange=${(/** @type {any} */ event) => event.target.value && actions.colourBy(event.target.value)}
-        >
-          <option value="" selected=${!other}>More …</option>
-          ${others.map(({ name, label }) => html`<option key=${name} value=${name} selected=${name === metric}>${label}</option>`)}
-        </select>`
-      }
-    </div>
+    <${ColourBy} app=${app} statistics=${statistics} metric=${metric} />
     ${
       reference &&
       html`<button
@@ -91,6 +69,37 @@ export function Toolbar({ app, state, statistics, metric, reference }) {
       ${icon('settings')}<span>Settings</span>
     </button>
   </div>`;
+}
+
+/**
+ * Which statistic the heat map shows: buttons, and a list of the others.
+ * @param {{app: App, statistics: import('../types.d.ts').StatisticInfo[], metric: string}} props
+ */
+function ColourBy({ app, statistics, metric }) {
+  const { colourBy } = app.actions;
+  const buttons = METRICS.flatMap((choice) => {
+    const statistic = statistics.find(({ name }) => name === choice.name);
+    return statistic ? [{ ...choice, title: statistic.description }] : [];
+  });
+  const others = statistics.filter(({ name }) => !METRICS.some((choice) => choice.name === name));
+  const other = others.find(({ name }) => name === metric);
+  return html`${buttons.length > 0 && html`<span class="label">Colour by</span>`}
+    <div class="joined">
+      <${Choice} label="Colour by" options=${buttons} chosen=${metric} onChoose=${colourBy} />
+      ${
+        others.length > 0 &&
+        html`<select
+          class="other-metric ${other ? 'chosen' : ''}"
+          aria-label="Colour by another statistic"
+          title=${other?.description ?? 'Colour by another statistic'}
+          value=${other?.name ?? ''}
+          onChange=${(/** @type {any} */ event) => event.target.value && colourBy(event.target.value)}
+        >
+          <option value="" selected=${!other}>More …</option>
+          ${others.map(({ name, label }) => html`<option key=${name} value=${name} selected=${name === metric}>${label}</option>`)}
+        </select>`
+      }
+    </div>`;
 }
 
 /**

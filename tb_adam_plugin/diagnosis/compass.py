@@ -20,11 +20,12 @@ from typing import TypeVar
 
 import numpy as np
 
+from tb_adam_plugin.arrays import Flags, Float32s, Float64s, Indices
+
 from .engine import thresholds
 from .engine.first_steps import early_factors, loss_rose, off_by, rounded
 from .engine.over_time import median_by_block, recent_median
 from .engine.phases import is_near_peak, is_settled, rectification
-from .engine.recorded_run import Flags, Float64s, Indices, Values
 from .engine.rule import Finding, Rule
 from .engine.signals import COSINE, RATIO, Signals
 from .engine.windows import count_windows
@@ -274,7 +275,7 @@ def _is_borne_out(factors: Float64s, ratio: Float64s, growth: Float64s) -> Flags
     return np.where(np.isnan(ratio), True, np.where(too_low, slow, usual))
 
 
-def _growth(signals: Signals, members: list[Indices]) -> Values:
+def _growth(signals: Signals, members: list[Indices]) -> Float32s:
     """RMS of the weights of each block over that of the first record; NaN if the run was resumed.
 
     Returns:
@@ -286,7 +287,7 @@ def _growth(signals: Signals, members: list[Indices]) -> Values:
     return np.asarray(rms / np.where(rms[:1] > 0, rms[:1], np.nan), np.float32)
 
 
-def _medians(signals: Signals, statistic: str, members: list[Indices]) -> Values:
+def _medians(signals: Signals, statistic: str, members: list[Indices]) -> Float32s:
     """Median of a statistic over each block, float32 ``[records, blocks]``."""
     key = ("blocks", statistic, tuple(rows.tobytes() for rows in members))
     return signals.by_record(
@@ -324,7 +325,7 @@ def in_words(factor: float, *, at_peak: bool = False) -> str:
     return f"about {rounded(factor):.0f}× too {'high' if factor > 1 else 'low'}{where}"
 
 
-def _recent(signals: Signals, counts: Flags, values: Values, kept: Indices) -> Float64s:
+def _recent(signals: Signals, counts: Flags, values: Float32s, kept: Indices) -> Float64s:
     """Median of the last windows at each of some records, float64 ``[kept, blocks]``.
 
     Args:

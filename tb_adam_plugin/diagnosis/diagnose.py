@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tb_adam_plugin.arrays import Indices
+
 from .compass import Compass, read_compass
 from .engine import thresholds
 from .engine.conditions import too_few
-from .engine.recorded_run import Indices, RecordedRun, in_order
+from .engine.recorded_run import RecordedRun, in_order
 from .engine.recording import thinned_records
 from .engine.rule import (
     Condition,

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tb_adam_plugin import schema
-from tb_adam_plugin.reading.records import Float64s
-from tb_adam_plugin.reading.run import Message, Run
+from tb_adam_plugin.arrays import Float64s
+from tb_adam_plugin.reading.run import Message, StoredRun
 from tb_adam_plugin.schema import Parameter, Quantity
 
 
@@ -24,7 +24,7 @@ class Runs:
         revision: Changes whenever one of these runs has new data or messages.
     """
 
-    runs: tuple[Run, ...]
+    runs: tuple[StoredRun, ...]
     messages: tuple[Message, ...]
     revision: str
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Float64s = npt.NDArray[np.float64]
+from tb_adam_plugin.arrays import Float64s
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from tensorboard.data import provider
 
 from tb_adam_plugin import schema
 from tb_adam_plugin.reading.records import Series, decode_scalars
-from tb_adam_plugin.reading.run import Message, Run, TimeSeries
+from tb_adam_plugin.reading.run import Message, StoredRun, TimeSeries
 from tb_adam_plugin.reading.run_listing import describe_runs
 from tb_adam_plugin.reading.run_parts import folder_of
 from tb_adam_plugin.reading.series_cache import SeriesCache
@@ -63,7 +63,7 @@ class Listing(NamedTuple):
         scalars: Ordinary scalar series of these runs, by run and tag.
     """
 
-    runs: tuple[Run, ...]
+    runs: tuple[StoredRun, ...]
     messages: tuple[Message, ...]
     scalars: Mapping[str, Mapping[str, TimeSeries]]
 

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from tb_adam_plugin.arrays import Float64s, Indices
 from tb_adam_plugin.reading.answers import NamedRecords, StatisticRecords
 from tb_adam_plugin.reading.merged_steps import merge_steps
-from tb_adam_plugin.reading.records import Float64s, Indices, Series
+from tb_adam_plugin.reading.records import Series
 from tb_adam_plugin.schema import Columns, Parameter
 
 

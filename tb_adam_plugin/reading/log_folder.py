@@ -25,7 +25,7 @@ _LONGEST_MESSAGE = 2**31 - 1  # that protocol buffers can hold
 _DTYPES = {1: "<f4", 2: "<f8", 4: "|u1", 9: "<i8", 22: "<u4"}
 
 
-class Datum(NamedTuple):
+class FileDatum(NamedTuple):
     """A record of one of our series, or of an ordinary scalar series.
 
     Attributes:
@@ -44,7 +44,7 @@ class Datum(NamedTuple):
         return float(self.numpy.reshape(-1)[0])
 
 
-class TimeSeries(NamedTuple):
+class FileSeries(NamedTuple):
     """What there is of one tag."""
 
     max_step: int
@@ -61,7 +61,7 @@ class LogFolder:
         Raises:
             OSError: If the folder, or a file in it, cannot be read.
         """
-        self._data: dict[str, dict[str, list[Datum]]] = defaultdict(lambda: defaultdict(list))
+        self._data: dict[str, dict[str, list[FileDatum]]] = defaultdict(lambda: defaultdict(list))
         self._contents: dict[tuple[str, str], bytes] = {}
         self._is_ours: dict[tuple[str, str], bool] = {}
         root = Path(folder)
@@ -72,11 +72,11 @@ class LogFolder:
             for event in _events(path):
                 self._add(run, event)
 
-    def list_tensors(self, *_: Any, **__: Any) -> Mapping[str, Mapping[str, TimeSeries]]:
+    def list_tensors(self, *_: Any, **__: Any) -> Mapping[str, Mapping[str, FileSeries]]:
         """Our series by run and tag."""
         return self._list(ours=True)
 
-    def list_scalars(self, *_: Any, **__: Any) -> Mapping[str, Mapping[str, TimeSeries]]:
+    def list_scalars(self, *_: Any, **__: Any) -> Mapping[str, Mapping[str, FileSeries]]:
         """Ordinary scalar series by run and tag."""
         return self._list(ours=False)
 
@@ -88,19 +88,19 @@ class LogFolder:
         """All records of some scalar series by run and tag."""
         return self._read(run_tag_filter)
 
-    def _list(self, *, ours: bool) -> Mapping[str, Mapping[str, TimeSeries]]:
-        found: dict[str, dict[str, TimeSeries]] = defaultdict(dict)
+    def _list(self, *, ours: bool) -> Mapping[str, Mapping[str, FileSeries]]:
+        found: dict[str, dict[str, FileSeries]] = defaultdict(dict)
         for (run, tag), is_ours in self._is_ours.items():
             data = self._data[run][tag]
             if is_ours == ours and data:
-                found[run][tag] = TimeSeries(
+                found[run][tag] = FileSeries(
                     max(d.step for d in data),
                     max(d.wall_time for d in data),
                     self._contents[run, tag],
                 )
         return found
 
-    def _read(self, run_tag_filter: Any) -> Mapping[str, Mapping[str, list[Datum]]]:
+    def _read(self, run_tag_filter: Any) -> Mapping[str, Mapping[str, list[FileDatum]]]:
         return {
             run: {tag: self._data[run][tag] for tag in run_tag_filter.tags}
             for run in run_tag_filter.runs
@@ -121,7 +121,7 @@ class LogFolder:
                 self._is_ours[key] = False
                 self._contents[key] = b""
             if self._is_ours.get(key, False) or is_scalar:
-                self._data[run][value.tag].append(Datum(event.step, event.wall_time, array))
+                self._data[run][value.tag].append(FileDatum(event.step, event.wall_time, array))
 
 
 def _array(value: summary_pb2.Summary.Value) -> npt.NDArray[Any] | None:

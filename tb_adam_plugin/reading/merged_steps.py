@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tb_adam_plugin.reading.records import Float64s, Indices, Series, last_of_each_step
+from tb_adam_plugin.arrays import Float64s, Indices
+from tb_adam_plugin.reading.records import Series, last_of_each_step
 
 
 def merge_steps(

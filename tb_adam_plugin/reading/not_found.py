@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from tensorboard import errors
 
-from tb_adam_plugin.reading.run import Run
+from tb_adam_plugin.reading.run import StoredRun
 from tb_adam_plugin.schema import Parameter
 from tb_adam_plugin.untrusted_text import quoted
 
@@ -23,7 +23,7 @@ def require(name: str, kind: str, run: str, known: Collection[str]) -> None:
         raise errors.NotFoundError(f"run {run} has no {kind} {quoted(name)}; {choice(known)}")
 
 
-def require_parameter(name: str, run: Run) -> Parameter:
+def require_parameter(name: str, run: StoredRun) -> Parameter:
     """Return a parameter of a run by its name, which is refused as by :func:`require`."""
     by_name = {p.name: p for p in run.layout.parameters}
     require(name, "parameter", run.run, by_name)

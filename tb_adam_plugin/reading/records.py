@@ -14,10 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tb_adam_plugin import schema
+from tb_adam_plugin.arrays import Float64s, Indices
 from tb_adam_plugin.schema import Columns, Layout, Quantity
-
-Float64s = npt.NDArray[np.float64]
-Indices = npt.NDArray[np.intp]
 
 
 class Datum(Protocol):

@@ -58,7 +58,7 @@ class PartSteps(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class StoredRun:
     """One run with our data.
 
     Attributes:
@@ -127,7 +127,7 @@ class Run:
             by_part.setdefault(part.run, []).append(part)
         return by_part
 
-    def without_parts(self, over: Container[str]) -> Run:
+    def without_parts(self, over: Container[str]) -> StoredRun:
         """Return the run without some of its parts, which TensorBoard names so."""
         tags = {tag: series for tag, series in self.tags.items() if self.home(tag) not in over}
         kept = {tag.id for tag in tags if tag.kind == "statistics"}
@@ -145,7 +145,7 @@ class Run:
             part_steps=tuple(part for part in self.part_steps if part.run not in over),
         )
 
-    def without_layouts(self, over: Container[str], ended: float) -> Run:
+    def without_layouts(self, over: Container[str], ended: float) -> StoredRun:
         """Return the run without some of its layouts.
 
         Args:

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from tb_adam_plugin.diagnosis.engine.recorded_run import (
-    Float64s,
-    GradientNorms,
-    RecordedRun,
-    Values,
-)
+from tb_adam_plugin.arrays import Float32s, Float64s
+from tb_adam_plugin.diagnosis.engine.recorded_run import RecordedNorms, RecordedRun
 from tb_adam_plugin.diagnosis.rules.registry import STATISTICS_NEEDED
 from tb_adam_plugin.reading.answers import NamedRecords
 from tb_adam_plugin.reading.event_data import Experiment
-from tb_adam_plugin.reading.run import Run
+from tb_adam_plugin.reading.run import StoredRun
 from tb_adam_plugin.reading.store import Store
 
 # Tags under which a training loss is logged beside our run, without case: the first one counts.
@@ -33,7 +29,7 @@ def recorded_run(store: Store, experiment: Experiment, name: str) -> RecordedRun
     run = store.run(experiment, name)
     layout = run.layout
     step, wall_time = np.empty(0), np.empty(0)
-    statistics: dict[str, Values] = {}
+    statistics: dict[str, Float32s] = {}
     for statistic in layout.statistics:
         if statistic in STATISTICS_NEEDED:
             records = store.statistic(experiment, name, statistic)
@@ -68,7 +64,7 @@ def _at_steps(records: NamedRecords, step: Float64s) -> dict[str, Float64s]:
     return aligned
 
 
-def _every_step(store: Store, experiment: Experiment, run: Run) -> dict[str, Float64s]:
+def _every_step(store: Store, experiment: Experiment, run: StoredRun) -> dict[str, Float64s]:
     if not run.steps:
         return {}
     records = store.steps(experiment, run.run)
@@ -81,7 +77,9 @@ def _every_step(store: Store, experiment: Experiment, run: Run) -> dict[str, Flo
     return columns
 
 
-def _loss_beside(store: Store, experiment: Experiment, run: Run, step: Float64s) -> Float64s | None:
+def _loss_beside(
+    store: Store, experiment: Experiment, run: StoredRun, step: Float64s
+) -> Float64s | None:
     """The loss that was logged as an ordinary scalar, at our steps; NaN between them."""
     by_tag = {scalar.tag.lower(): scalar for scalar in run.scalars}
     for tag in _LOSS_TAGS:
@@ -97,11 +95,11 @@ def _loss_beside(store: Store, experiment: Experiment, run: Run, step: Float64s)
     return None
 
 
-def _gradient_norms(store: Store, experiment: Experiment, run: Run) -> GradientNorms | None:
+def _gradient_norms(store: Store, experiment: Experiment, run: StoredRun) -> RecordedNorms | None:
     records = store.gradient_norms(experiment, run.run)
     if not records.step.size:
         return None
     parameters = run.layout.parameters
     roots = np.sqrt([max(1, parameter.elements) for parameter in parameters])
     names = tuple(parameter.name for parameter in parameters)
-    return GradientNorms(records.step, names, records.values.astype(np.float64) * roots)
+    return RecordedNorms(records.step, names, records.values.astype(np.float64) * roots)

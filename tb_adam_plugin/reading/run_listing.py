@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 from tb_adam_plugin import schema
-from tb_adam_plugin.reading.run import Message, Run, TimeSeries
+from tb_adam_plugin.reading.run import Message, StoredRun, TimeSeries
 from tb_adam_plugin.reading.run_parts import Contents, Place, folder_of, join_parts, run_name
 from tb_adam_plugin.schema import Columns, FormatError, Layout, Tag
 
@@ -17,7 +17,7 @@ _read_columns = lru_cache(maxsize=256)(Columns.from_content)
 
 def describe_runs(
     tensors: Mapping[str, Mapping[str, TimeSeries]], scalars: Mapping[str, Iterable[str]]
-) -> tuple[list[Run], list[Message]]:
+) -> tuple[list[StoredRun], list[Message]]:
     """Read what the runs hold.
 
     Args:

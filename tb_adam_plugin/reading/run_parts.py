@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from tb_adam_plugin import schema
 from tb_adam_plugin.reading.joined_layouts import join_layouts
-from tb_adam_plugin.reading.run import Message, PartSteps, Run, Scalar, TimeSeries
+from tb_adam_plugin.reading.run import Message, PartSteps, Scalar, StoredRun, TimeSeries
 from tb_adam_plugin.schema import Columns, Layout, Tag
 
 
@@ -71,7 +71,7 @@ def join_parts(
     number: int,
     parts: Mapping[str, Contents],
     scalars: Mapping[str, Iterable[str]],
-) -> Run:
+) -> StoredRun:
     """Make one run of its parts, the first one first; one that has nothing new is left out."""
     (first, main), *others = parts.items()
     layouts = dict(main.layouts)
@@ -96,7 +96,7 @@ def join_parts(
             PartSteps(run, id_, columns, part.tags[Tag("steps", id_)])
             for id_, columns in part.steps.items()
         ]
-    return Run(
+    return StoredRun(
         first,
         name,
         join_layouts(layouts),

@@ -16,11 +16,9 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from tb_adam_plugin.arrays import Flags
 from tb_adam_plugin.reading.records import Series
-
-Flags = npt.NDArray[np.bool_]
 
 
 class Standing:

@@ -27,7 +27,7 @@ from tb_adam_plugin.reading.records import (
     decode_statistics,
     decode_steps,
 )
-from tb_adam_plugin.reading.run import Message, PartSteps, Run
+from tb_adam_plugin.reading.run import Message, PartSteps, StoredRun
 from tb_adam_plugin.reading.sessions import Standing
 from tb_adam_plugin.reading.stored_histograms import places_of, unpack_histograms
 from tb_adam_plugin.reading.thinning import RATIO
@@ -287,18 +287,18 @@ class Store:
         ]
         return _state(found), scalars
 
-    def run(self, experiment: Experiment, run: str) -> Run:
+    def run(self, experiment: Experiment, run: str) -> StoredRun:
         """Return what a run holds."""
         runs = {found.run: found for found in self._events.listing(experiment).runs}
         if run not in runs:
             raise errors.NotFoundError(f"no run {quoted(run)} with our data; {choice(runs)}")
         return self._standing_run(experiment, runs[run])
 
-    def _standing_run(self, experiment: Experiment, run: Run) -> Run:
+    def _standing_run(self, experiment: Experiment, run: StoredRun) -> StoredRun:
         """Leave out the parts and layouts of which a restart has left nothing."""
         return self._without_over_layouts(experiment, self._without_over_parts(experiment, run))
 
-    def _without_over_parts(self, experiment: Experiment, run: Run) -> Run:
+    def _without_over_parts(self, experiment: Experiment, run: StoredRun) -> StoredRun:
         """Leave out the parts of processes that an earlier training had, and this one has not."""
         by_part = run.steps_by_part()
         if len(by_part) == 1:
@@ -318,7 +318,7 @@ class Store:
         }
         return run.without_parts(over) if over else run
 
-    def _without_over_layouts(self, experiment: Experiment, run: Run) -> Run:
+    def _without_over_layouts(self, experiment: Experiment, run: StoredRun) -> StoredRun:
         """Leave out the layouts of which nothing is left, such as another model's."""
         over: set[str] = set()
         ended = run.ended
@@ -351,7 +351,7 @@ class Store:
     def _statistics(
         self,
         experiment: Experiment,
-        run: Run,
+        run: StoredRun,
         layout_ids: Sequence[str],
         *,
         everything: bool = False,
@@ -364,7 +364,13 @@ class Store:
         return logs
 
     def _read(
-        self, experiment: Experiment, run: Run, tag: Tag, decode: Any, *, everything: bool = False
+        self,
+        experiment: Experiment,
+        run: StoredRun,
+        tag: Tag,
+        decode: Any,
+        *,
+        everything: bool = False,
     ) -> Series:
         """Read a series: what restarts have left of it, or everything."""
         home = run.home(tag)
@@ -379,7 +385,7 @@ def _shapes(layout: Layout) -> set[tuple[str, tuple[int, ...]]]:
     return {(p.name, p.shape) for p in layout.parameters}
 
 
-def _state(run: Run) -> tuple[object, ...]:
+def _state(run: StoredRun) -> tuple[object, ...]:
     tags = sorted(
         [(str(tag), s.max_step, s.max_wall_time) for tag, s in run.tags.items()]
         + [(part.run, part.series.max_step, part.series.max_wall_time) for part in run.part_steps]

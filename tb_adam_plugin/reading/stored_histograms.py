@@ -9,10 +9,11 @@ from typing import NamedTuple
 import numpy as np
 
 from tb_adam_plugin import schema
+from tb_adam_plugin.arrays import Indices
 from tb_adam_plugin.reading.answers import HistogramRecords
 from tb_adam_plugin.reading.merged_steps import merge_steps
-from tb_adam_plugin.reading.records import Indices, Series, damaged_records, decode_block
-from tb_adam_plugin.reading.run import Run
+from tb_adam_plugin.reading.records import Series, damaged_records, decode_block
+from tb_adam_plugin.reading.run import StoredRun
 from tb_adam_plugin.reading.thinning import evenly_spread
 from tb_adam_plugin.schema import FormatError, Parameter, Quantity, Tag
 
@@ -31,7 +32,7 @@ class BlockPlace(NamedTuple):
     parameters: int
 
 
-def places_of(parameter: str, run: Run) -> dict[Tag, BlockPlace]:
+def places_of(parameter: str, run: StoredRun) -> dict[Tag, BlockPlace]:
     """Return where the histograms of a parameter are stored, by tag, the newest layout first."""
     places: dict[Tag, BlockPlace] = {}
     for id_, row in run.layout.rows_of(parameter).items():

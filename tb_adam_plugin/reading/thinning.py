@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from tb_adam_plugin.arrays import Indices
+
 # An update of a thousandth of the weight is the usual sign of a good learning rate. For statistics
 # without such a middle the largest magnitude is the one to look at.
 RATIO = "update_to_weight_ratio"
@@ -13,8 +15,6 @@ MIDDLES = {RATIO: 1e-3}
 # Where values are compared in decades, an exact zero counts as one decade off: it stands out among
 # healthy values and does not hide a spike.
 ZERO_DECADES = 1.0
-
-Indices = npt.NDArray[np.intp]
 
 
 def column_bounds(steps: int, columns: int) -> tuple[Indices, Indices]:

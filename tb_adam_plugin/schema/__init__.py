@@ -37,6 +37,7 @@ from tb_adam_plugin.schema.columns import (
     HYPERPARAMETERS,
     OPTIONAL_STEP_COLUMNS,
     STEP_COLUMNS,
+    UNCHARTED_STEP_COLUMNS,
     Columns,
     HistogramSource,
 )
@@ -49,7 +50,7 @@ from tb_adam_plugin.schema.content import (
 from tb_adam_plugin.schema.folders import (
     PART_FOLDER,
     RUN_FOLDER,
-    Part,
+    FolderName,
     numbered_folder,
     part_of,
 )
@@ -102,9 +103,11 @@ __all__ = [
     "STATISTICS",
     "STATISTIC_BY_NAME",
     "STEP_COLUMNS",
+    "UNCHARTED_STEP_COLUMNS",
     "VERSION",
     "Columns",
     "Counts",
+    "FolderName",
     "FormatError",
     "Group",
     "HistogramSource",
@@ -114,7 +117,6 @@ __all__ = [
     "NewerVersionError",
     "Option",
     "Parameter",
-    "Part",
     "Quantity",
     "SparseHistograms",
     "Statistic",

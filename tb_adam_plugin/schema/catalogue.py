@@ -60,6 +60,9 @@ STATISTICS: tuple[Statistic, ...] = (
     Statistic("weight_rms", "weight RMS", "log", "RMS(w) before the step"),
     Statistic("weight_absmax", "largest weight", "log", "max |w| after the step"),
     Statistic(
+        "zero_weight_fraction", "weight is zero", "fraction", "share with w = 0 after the step"
+    ),
+    Statistic(
         "gradient_rms", "gradient RMS", "log", "RMS(g) as the step consumed it", needs=("gradient",)
     ),
     Statistic("gradient_absmax", "largest gradient", "log", "max |g|", needs=("gradient",)),

@@ -60,6 +60,8 @@ STEP_COLUMNS = (
 #   gain_ratio             change of the loss on the same batch over Σ g·Δw, at recorded steps
 #   stale_gradient_ratio   norm of what .grad still held over that of the gradient that came, of one
 #                          parameter; the smallest since the step before
+#   gradient_rescaling     of the same parameter, at recorded steps: norm of the gradient that was
+#                          used over that of what backward left: what clipping and unscaling did
 #   wanted_every_n_steps   what every_n_steps would be without max_overhead
 #   max_overhead           largest share of the training time that recording may take
 #   gradient_norm_every_n_steps
@@ -67,6 +69,20 @@ STEP_COLUMNS = (
 OPTIONAL_STEP_COLUMNS = (
     "gain_ratio",
     "stale_gradient_ratio",
+    "gradient_rescaling",
+    "wanted_every_n_steps",
+    "max_overhead",
+    "gradient_norm_every_n_steps",
+)
+# Columns that are no curve of the training: what rows are placed by, the norm, which has a curve of
+# its own, and what the callback says of itself.
+UNCHARTED_STEP_COLUMNS = (
+    "step",
+    "wall_time",
+    "gradient_norm",
+    "callback_milliseconds",
+    "dropped_records",
+    "every_n_steps",
     "wanted_every_n_steps",
     "max_overhead",
     "gradient_norm_every_n_steps",

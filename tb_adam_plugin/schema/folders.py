@@ -16,7 +16,7 @@ PART_FOLDER = "adam_debug_rank"
 _PART = re.compile(rf"{RUN_FOLDER}(?:_([2-9]|[1-9][0-9]+))?(?:_rank([0-9]+))?")
 
 
-class Part(NamedTuple):
+class FolderName(NamedTuple):
     """What the name of a folder of ours says.
 
     Attributes:
@@ -28,10 +28,10 @@ class Part(NamedTuple):
     rank: int
 
 
-def part_of(folder: str) -> Part | None:
+def part_of(folder: str) -> FolderName | None:
     """Read the name of a folder; None if it is not one of ours."""
     match = _PART.fullmatch(folder)
-    return None if match is None else Part(int(match[1] or 1), int(match[2] or 0))
+    return None if match is None else FolderName(int(match[1] or 1), int(match[2] or 0))
 
 
 def numbered_folder(folder: str, number: int) -> str:

@@ -14,7 +14,7 @@ from tb_adam_plugin.diagnosis.engine import first_steps, thresholds
 from tb_adam_plugin.diagnosis.rule import Finding
 from tb_adam_plugin.diagnosis.rules.registry import RULES
 from tb_adam_plugin.reading.answers import Runs
-from tb_adam_plugin.reading.run import Message, Run
+from tb_adam_plugin.reading.run import Message, StoredRun
 from tb_adam_plugin.reading.thinning import evenly_spread
 from tb_adam_plugin.serving.packing import json_text
 
@@ -133,7 +133,7 @@ def revision(runs: Runs) -> str:
     return json_text({"revision": runs.revision})
 
 
-def _run(run: Run) -> dict[str, Any]:
+def _run(run: StoredRun) -> dict[str, Any]:
     layout = run.layout
     last_step, last_wall_time = run.last
     return {
@@ -166,6 +166,9 @@ def _run(run: Run) -> dict[str, Any]:
         "statistics": layout.statistics,
         "quantities": [{"name": q.name, "signed": q.signed} for q in layout.quantities],
         "step_columns": run.step_columns,
+        "strip_columns": [
+            name for name in run.step_columns if name not in schema.UNCHARTED_STEP_COLUMNS
+        ],
         "gradient_norms": bool(run.gradient_norms),
         "scalars": [scalar._asdict() for scalar in run.scalars],
         "messages": _messages(run.messages),

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tb_adam_plugin import schema
+from tb_adam_plugin.arrays import Float64s
 from tb_adam_plugin.reading.answers import HistogramRecords, NamedRecords, StatisticRecords
-from tb_adam_plugin.reading.records import Float64s
 from tb_adam_plugin.reading.thinning import (
     MIDDLES,
     RATIO,

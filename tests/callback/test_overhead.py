@@ -360,6 +360,45 @@ def test_a_closer_look_counts_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert run.steps[4000]["every_n_steps"] == 200
 
 
+def test_where_gradients_jump_all_the_time_looking_closer_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spent(folder: str, **options: Any) -> float:
+        run = train(
+            tmp_path / folder, monkeypatch, 2000, jumps=frozenset(range(100, 2000, 9)),
+            after=0.1, every_n_steps=100, **options,
+        )  # fmt: skip
+        return sum(row["callback_milliseconds"] for row in run.steps.values()) / 1000
+
+    # 10 s and 1 % of 200 s, and as much again for what is recorded after jumps.
+    assert 12 < spent("limited", max_overhead=0.01) < 26
+    assert spent("unlimited") > 180
+
+
+@pytest.mark.parametrize("given", ["nothing", "a number", "a tensor"])
+def test_where_norms_are_left_out_a_given_one_shows_the_jump(
+    given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overhead.OverheadBudget, "norm_interval", lambda *_: 16)
+    weight = nn.Parameter(torch.ones(3))
+    optimizer = torch.optim.Adam([weight])
+    with AdamDebugCallback(
+        [("w", weight)], optimizer, log_dir=tmp_path, every_n_steps=100, on_error="raise"
+    ) as callback:
+        for step in range(1, 401):
+            weight.grad = torch.full((3,), 1e3 if step == 301 else 1.0)
+            norm = weight.grad.norm()
+            if given != "nothing":
+                callback.record(
+                    gradient_norm_before_clip=norm if given == "a tensor" else norm.item()
+                )
+            optimizer.step()
+    run = read_run(tmp_path)
+    assert math.isnan(run.steps[301]["gradient_norm"])
+    assert ({*range(302, 318)} <= set(run.statistics)) == (given != "nothing")
+    assert 320 not in run.statistics
+
+
 def test_frequent_histograms_count_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(overhead, "ALLOWANCE_SECONDS", 0.0)
     run = train(

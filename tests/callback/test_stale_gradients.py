@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import math
 import pickle
 import warnings
 from collections.abc import Callable, Iterator
@@ -219,3 +220,47 @@ def test_a_failure_in_the_hook_ends_the_check_and_nothing_else(
     run = read_run(tmp_path)
     assert sorted(run.statistics) == [1, 2, 4, 6]
     assert sorted(run.steps) == list(range(1, STEPS + 1))
+
+
+def rescalings(folder: Path) -> dict[int, float]:
+    return {t: row.get("gradient_rescaling", math.nan) for t, row in read_run(folder).steps.items()}
+
+
+@pytest.mark.parametrize("micro_batches", [1, 3])
+@pytest.mark.parametrize("loss_scale", [1.0, 1024.0])
+def test_what_the_gradient_is_multiplied_by_before_it_is_used(
+    micro_batches: int, loss_scale: float, tmp_path: Path
+) -> None:
+    expected = {}
+
+    def loop(model: Two, optimizer: torch.optim.Optimizer, t: int) -> None:
+        optimizer.zero_grad(set_to_none=t % 2 == 0)
+        for _ in range(micro_batches):
+            (loss_scale * model(t)).backward()
+        for parameter in model.parameters():
+            assert parameter.grad is not None
+            parameter.grad /= loss_scale
+        norm = float(nn.utils.clip_grad_norm_(model.parameters(), 50.0))
+        expected[t] = min(1.0, 50.0 / norm) / loss_scale
+        optimizer.step()
+
+    recorded(tmp_path, loop, steps=8)
+    # From the step on after which a parameter is watched, and at recorded steps.
+    found = rescalings(tmp_path)
+    assert {t: found[t] for t in (2, 4, 6, 8)} == pytest.approx(
+        {t: expected[t] for t in (2, 4, 6, 8)}, rel=1e-5
+    )
+    assert all(math.isnan(found[t]) for t in (1, 3, 5, 7))
+
+
+@pytest.mark.parametrize("foreach", [False, True])
+def test_a_step_that_writes_to_the_gradient_has_no_rescaling(foreach: bool, tmp_path: Path) -> None:
+    model = Two()
+    optimizer = torch.optim.SGD(
+        model.parameters(), lr=0.1, momentum=0.9, nesterov=True, foreach=foreach
+    )
+    with AdamDebugCallback(model, optimizer, log_dir=tmp_path, every_n_steps=1):
+        for t in range(1, 6):
+            usual(model, optimizer, t)
+    found = list(rescalings(tmp_path).values())[1:]
+    assert found == pytest.approx([math.nan if foreach else 1.0] * 4, nan_ok=True)

@@ -18,7 +18,7 @@ from tb_adam_plugin import schema
 from tb_adam_plugin.diagnosis.diagnose import diagnose
 from tb_adam_plugin.diagnosis.engine import wording
 from tb_adam_plugin.diagnosis.engine.over_time import median, recent_median
-from tb_adam_plugin.diagnosis.engine.recorded_run import GradientNorms, RecordedRun
+from tb_adam_plugin.diagnosis.engine.recorded_run import RecordedNorms, RecordedRun
 from tb_adam_plugin.diagnosis.engine.rule import Condition, Persistence, worst_severity
 from tb_adam_plugin.diagnosis.engine.signals import Signals
 from tb_adam_plugin.diagnosis.engine.stretches import find_stretches
@@ -176,7 +176,7 @@ def runs(draw: st.DrawFn) -> RecordedRun:
         else {},
         gradient_norms=draw(
             st.sampled_from(
-                [None, GradientNorms(np.array([300.0]), ("gone",), np.array([[math.nan]]))]
+                [None, RecordedNorms(np.array([300.0]), ("gone",), np.array([[math.nan]]))]
             )
         ),
     )

@@ -312,6 +312,7 @@ class _Adam:
             "update_absmax": self._absmax(update),
             "weight_rms": self._rms(before),
             "weight_absmax": self._absmax(w),
+            "zero_weight_fraction": self._mean(w == 0),
             "gradient_rms": self._rms(g),
             "gradient_absmax": self._absmax(g),
             "gradient_kurtosis": self._mean(g**4) / self._mean(g**2) ** 2,

@@ -98,6 +98,7 @@ def statistics(s: Step, loss: float) -> dict[str, float]:
             "update_absmax": absmax(update),
             "weight_rms": rms(s.weight_before),
             "weight_absmax": absmax(s.weight),
+            "zero_weight_fraction": float(np.mean(s.weight == 0)),
             "gradient_rms": rms(s.gradient),
             "gradient_absmax": absmax(s.gradient),
             "gradient_kurtosis": float(np.mean(s.gradient**4) / np.mean(s.gradient**2) ** 2),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tb_adam_plugin.diagnosis.engine.recorded_run import GradientNorms, RecordedRun
+from tb_adam_plugin.diagnosis.engine.recorded_run import RecordedNorms, RecordedRun
 from tb_adam_plugin.schema import Group, Layout, Parameter, Unoptimized
 
 Array = npt.NDArray[Any]
@@ -250,6 +250,6 @@ def norms_around(step: float, spiking: str) -> Change:
         steps = np.arange(step - 20, step + 1)
         norms = np.full((steps.size, len(run.names)), 0.1)
         norms[-1, run.names.index(spiking)] = 50.0
-        return replace(run, gradient_norms=GradientNorms(steps, run.names, norms))
+        return replace(run, gradient_norms=RecordedNorms(steps, run.names, norms))
 
     return change

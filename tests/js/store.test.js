@@ -40,6 +40,7 @@ function runInfo(run, time) {
     statistics: [],
     quantities: [],
     step_columns: [],
+    strip_columns: [],
     gradient_norms: false,
     scalars: [],
     messages: [],

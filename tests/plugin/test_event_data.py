@@ -14,7 +14,7 @@ from tensorboard import errors
 
 from tb_adam_plugin.reading.event_data import EventData, UnreadableError
 from tb_adam_plugin.reading.records import Series, decode_statistics
-from tb_adam_plugin.reading.run import Run
+from tb_adam_plugin.reading.run import StoredRun
 
 LAYOUT = make_layout()
 TAG = f"adam_debug/statistics/{LAYOUT.id}"
@@ -194,7 +194,7 @@ def test_public_errors_of_tensorboard_pass_through() -> None:
 
 def test_real_event_files_are_listed(tmp_path: Path) -> None:
     layout = write_run(tmp_path / "exp1" / "adam_debug", range(1, 4))
-    runs: tuple[Run, ...] = EventData(read_folder(tmp_path)).listing(EXPERIMENT).runs
+    runs: tuple[StoredRun, ...] = EventData(read_folder(tmp_path)).listing(EXPERIMENT).runs
     assert [(run.run, run.name, run.layout.newest) for run in runs] == [
         ("exp1/adam_debug", "exp1", layout)
     ]

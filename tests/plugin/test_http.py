@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from in_process import PluginClient
 
-from tb_adam_plugin import __version__
+from tb_adam_plugin import __version__, schema
 
 RUN = "exp1/adam_debug"
 LAYOUT = make_layout()
@@ -37,6 +37,12 @@ def test_the_summary_lists_the_run(client: PluginClient) -> None:
     assert run["last_wall_time"] == START + 20
     assert run["scalars"] == [{"run": "exp1", "tag": "loss/train"}]
     assert client.json("revision") == {"revision": found["revision"]}
+    # What the callback says of itself is no curve of the training.
+    assert {"step", "wall_time", "callback_milliseconds"} < set(run["step_columns"])
+    assert run["strip_columns"] == ["lr", "skipped_steps", "loss"]
+    assert {*schema.UNCHARTED_STEP_COLUMNS} <= {
+        *schema.STEP_COLUMNS, *schema.OPTIONAL_STEP_COLUMNS
+    }  # fmt: skip
 
 
 def test_the_overview_is_of_the_ratio_unless_told_otherwise(client: PluginClient) -> None:

@@ -28,7 +28,7 @@ from tb_adam_plugin import schema
 from tb_adam_plugin.reading.event_data import EventData
 from tb_adam_plugin.reading.log_folder import LogFolder
 from tb_adam_plugin.reading.records import standing
-from tb_adam_plugin.reading.run import Run
+from tb_adam_plugin.reading.run import StoredRun
 from tb_adam_plugin.reading.store import Store
 from tb_adam_plugin.run_data import load_runs
 from tb_adam_plugin.schema import Columns, Layout
@@ -91,14 +91,14 @@ def write_training(
     write_events(folder / part, events, name or f"{int(day)}")
 
 
-def read(folder: Path, provider: Provider) -> tuple[Store, Run]:
+def read(folder: Path, provider: Provider) -> tuple[Store, StoredRun]:
     store = Store(EventData(provider(folder)))
     (run,) = store.runs(EXPERIMENT).runs
     assert store.run(EXPERIMENT, run.run) == run
     return store, run
 
 
-def losses(store: Store, run: Run) -> dict[float, float]:
+def losses(store: Store, run: StoredRun) -> dict[float, float]:
     found = store.steps(EXPERIMENT, run.run)
     values = found.values[found.names.index("loss")]
     return dict(zip(found.step.tolist(), values.tolist(), strict=True))

@@ -246,6 +246,7 @@ def test_the_summary_is_strict_json_whatever_the_names_and_options() -> None:
             "statistics": ["update_rms"],
             "quantities": [{"name": "exp_avg", "signed": True}],
             "step_columns": [],
+            "strip_columns": [],
             "gradient_norms": False,
             "scalars": [],
             "messages": [],

@@ -26,7 +26,7 @@ PLUGIN = sorted(
 # Its rooms, likewise; what is no folder is a module.
 PLUGIN_ROOMS = (
     "loader", "cli", "commands", "run_data", "serving", "reading", "diagnosis", "untrusted_text",
-    "schema", "tfrecord", "",
+    "schema", "tfrecord", "arrays", "",
 )  # fmt: skip
 # Within the diagnosis rules ask, and the engine computes; "" are the doors.
 DIAGNOSIS = [path for path in PLUGIN if "diagnosis" in path.parts]
@@ -58,6 +58,7 @@ SHARED_MODULES = {
     "tb_adam_plugin",
     "tb_adam_plugin.schema",
     *(m for m in PLUGIN_MODULES if m.startswith("tb_adam_plugin.schema.")),
+    "tb_adam_plugin.arrays",
     "tb_adam_plugin.tfrecord",
     # What is a jump of the gradient is one number for the callback and for the rules.
     "tb_adam_plugin.diagnosis",
@@ -377,20 +378,23 @@ def used_by(path: Path) -> list[Path]:
     return [(path.parent / name).resolve() for name in names]
 
 
+def known_to(path: Path) -> list[Path]:
+    """What a script loads of the tab, or names the types of, which stand in comments."""
+    types = re.findall(r"\bimport\('(.+?\.js)'\)", path.read_text(encoding="utf-8"))
+    return [*used_by(path), *((path.parent / name).resolve() for name in types)]
+
+
 @each_script
 def test_no_folder_of_the_tab_imports_one_above_it(path: Path) -> None:
-    """Types count as well, which stand in comments."""
-
     def floor(script: Path) -> int:
         return TAB_FLOORS.index(named(script).rpartition("/")[0].partition("/")[0])
 
-    types = re.findall(r"\bimport\('(.+?\.js)'\)", path.read_text(encoding="utf-8"))
-    for other in [*used_by(path), *((path.parent / name).resolve() for name in types)]:
+    for other in known_to(path):
         assert floor(other) >= floor(path), named(other)
 
 
 def test_scripts_do_not_import_each_other_in_a_circle() -> None:
-    ways = {path: used_by(path) for path in SCRIPTS}
+    ways = {path: known_to(path) for path in SCRIPTS}
     assert sum(map(len, ways.values())) > len(SCRIPTS)  # they were found
     rest = set(SCRIPTS)
     while free := {path for path in rest if not rest.intersection(ways[path])}:

@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from tb_adam_plugin.arrays import Flags, Float64s
 from tb_adam_plugin.callback.schedule.gradient_history import (
     DETAILED_STEPS,
     SpikeDetector,
 )
-from tb_adam_plugin.diagnosis.engine.recorded_run import Flags, Float64s, RecordedRun
+from tb_adam_plugin.diagnosis.engine.recorded_run import RecordedRun
 
 
 def thin(run: RecordedRun, keep_every: int, resumed_at: int | None = None) -> RecordedRun:

@@ -134,124 +134,163 @@ export function Tip({ pointer, width, rows, class: className = '', children }) {
 const CLICK_PIXELS = 4;
 
 /**
+ * @typedef {object} AxisPointerOptions read anew at every event
+ * @property {PlotArea | null} area in pixels of the element
+ * @property {Range} range
+ * @property {(x: number | null, event: PointerEvent) => void} onHover null on leaving
+ * @property {(x: number, event: PointerEvent) => void} onClick
+ * @property {(range: Range | null) => void} onZoom null on a double click
+ * @property {(range: Range) => void} [onView] the wheel zooms around the pointer; with Alt or Shift a drag moves the view
+ * @property {Range} [whole] limits of the view
+ * @property {() => boolean} [wheelIsFree] whether the wheel zooms without Alt or Ctrl, because there is nothing to scroll
+ */
+
+/**
  * Hover, click, drag to zoom and double click on an element that carries the shared axis.
  * @param {{current: HTMLElement | null}} element positioned; a child `.zoom-span` shows the drag
- * @param {object} options read anew at every event
- * @param {PlotArea | null} options.area in pixels of the element
- * @param {Range} options.range
- * @param {(x: number | null, event: PointerEvent) => void} options.onHover null on leaving
- * @param {(x: number, event: PointerEvent) => void} options.onClick
- * @param {(range: Range | null) => void} options.onZoom null on a double click
- * @param {(range: Range) => void} [options.onView] the wheel zooms around the pointer; with Alt or Shift a drag moves the view
- * @param {Range} [options.whole] limits of the view
- * @param {() => boolean} [options.wheelIsFree] whether the wheel zooms without Alt or Ctrl, because there is nothing to scroll
+ * @param {AxisPointerOptions} options
  */
 export function useAxisPointer(element, options) {
   const latest = useRef(options);
   latest.current = options;
   useEffect(() => {
     const target = /** @type {HTMLElement} */ (element.current);
-    const span = /** @type {HTMLElement | null} */ (target.querySelector('.zoom-span'));
-    /** @type {number | null} */
-    let dragFrom = null;
-    /** @type {{pixel: number, range: Range} | null} */
-    let moved = null;
-    // The newest move of a frame is the one that counts; all that it moves is painted together.
-    /** @type {PointerEvent | null} */
-    let newest = null;
-    let waiting = 0;
-    const pixel = (/** @type {PointerEvent} */ event) => {
-      const { area } = latest.current;
-      const inside = event.clientX - target.getBoundingClientRect().left;
-      return area ? Math.min(area.left + area.width, Math.max(area.left, inside)) : inside;
+    const drag = _drags(target, latest);
+    const moves = _onceAFrame(drag.follow);
+    const leave = (/** @type {PointerEvent} */ event) => {
+      moves.drop();
+      latest.current.onHover(null, event);
     };
-    const axisValue = (/** @type {number} */ at) => {
-      const { area, range } = latest.current;
-      return area ? range.from + ((at - area.left) / area.width) * (range.to - range.from) : null;
+    /** @type {[string, any][]} */
+    const listeners = [
+      ['pointermove', moves.next],
+      ['pointerleave', leave],
+      ['pointerdown', drag.start],
+      ['pointerup', drag.end],
+      ['pointercancel', drag.cancel],
+      ['dblclick', () => latest.current.onZoom(null)],
+      ['wheel', (/** @type {WheelEvent} */ event) => _turnWheel(event, target, latest.current)],
+    ];
+    for (const [type, listener] of listeners) target.addEventListener(type, listener, { passive: false });
+    return () => {
+      moves.cancel();
+      for (const [type, listener] of listeners) target.removeEventListener(type, listener);
     };
-    const showSpan = (/** @type {number} */ from, /** @type {number} */ to) => {
-      if (!span) return;
-      span.hidden = Math.abs(to - from) < CLICK_PIXELS;
-      span.style.left = `${Math.min(from, to)}px`;
-      span.style.width = `${Math.abs(to - from)}px`;
-    };
-    const move = (/** @type {PointerEvent} */ event) => {
+  }, []);
+}
+
+/**
+ * What follows the pointer while it is up, and what a drag does: it zooms, or moves the view.
+ * @param {HTMLElement} target
+ * @param {{current: AxisPointerOptions}} latest
+ */
+function _drags(target, latest) {
+  const span = /** @type {HTMLElement | null} */ (target.querySelector('.zoom-span'));
+  /** @type {number | null} */
+  let dragFrom = null;
+  /** @type {{pixel: number, range: Range} | null} */
+  let moved = null;
+  const axisValue = (/** @type {number} */ at) => _axisValueAt(at, latest.current);
+  const hideSpan = () => {
+    if (span) span.hidden = true;
+  };
+  return {
+    start(/** @type {PointerEvent} */ event) {
+      if (event.button !== 0) return;
+      const at = _pixelUnder(event, target, latest.current);
+      if (latest.current.onView && (event.altKey || event.shiftKey)) moved = { pixel: at, range: latest.current.range };
+      else dragFrom = at;
+      target.setPointerCapture(event.pointerId);
+    },
+    follow(/** @type {PointerEvent} */ event) {
+      const at = _pixelUnder(event, target, latest.current);
+      if (moved) return _moveView(moved.range, moved.pixel - at, latest.current);
+      if (dragFrom !== null && span) _showSpan(span, dragFrom, at);
+      latest.current.onHover(axisValue(at), event);
+    },
+    end(/** @type {PointerEvent} */ event) {
+      moved = null;
+      if (dragFrom === null) return;
+      const [from, to] = [dragFrom, _pixelUnder(event, target, latest.current)];
+      dragFrom = null;
+      hideSpan();
+      const [a, b] = [axisValue(Math.min(from, to)), axisValue(Math.max(from, to))];
+      if (a === null || b === null) return;
+      if (Math.abs(to - from) < CLICK_PIXELS) latest.current.onClick(b, event);
+      else latest.current.onZoom({ from: a, to: b });
+    },
+    cancel() {
+      dragFrom = moved = null;
+      hideSpan();
+    },
+  };
+}
+
+/**
+ * The newest move of a frame is the one that counts; all that it moves is painted together.
+ * @param {(event: PointerEvent) => void} follow
+ */
+function _onceAFrame(follow) {
+  /** @type {PointerEvent | null} */
+  let newest = null;
+  let waiting = 0;
+  return {
+    next(/** @type {PointerEvent} */ event) {
       newest = event;
       waiting ||= requestAnimationFrame(() => {
         waiting = 0;
         if (newest) follow(newest);
       });
-    };
-    const follow = (/** @type {PointerEvent} */ event) => {
-      const at = pixel(event);
-      if (moved) {
-        const { area, whole, onView } = latest.current;
-        const { from, to } = moved.range;
-        const shift = ((moved.pixel - at) / (area?.width ?? 1)) * (to - from);
-        if (whole) onView?.(shiftedRange(moved.range, shift, whole));
-        return;
-      }
-      if (dragFrom !== null) showSpan(dragFrom, at);
-      latest.current.onHover(axisValue(at), event);
-    };
-    const leave = (/** @type {PointerEvent} */ event) => {
+    },
+    /** Lets go of a move that is still to be followed. */
+    drop() {
       newest = null;
-      latest.current.onHover(null, event);
-    };
-    const down = (/** @type {PointerEvent} */ event) => {
-      if (event.button !== 0) return;
-      if (latest.current.onView && (event.altKey || event.shiftKey))
-        moved = { pixel: pixel(event), range: latest.current.range };
-      else dragFrom = pixel(event);
-      target.setPointerCapture(event.pointerId);
-    };
-    const wheel = (/** @type {WheelEvent} */ event) => {
-      const { area, range, whole, onView, wheelIsFree } = latest.current;
-      if (!onView || !whole || !area) return;
-      const zooms = event.altKey || event.ctrlKey || event.metaKey;
-      const sideways = Math.abs(event.deltaX) > Math.abs(event.deltaY) || event.shiftKey;
-      if (!zooms && !sideways && !wheelIsFree?.()) return;
-      event.preventDefault();
-      const pixels = (event.deltaMode === 1 ? 16 : 1) * (event.deltaY || event.deltaX);
-      const inside = event.clientX - target.getBoundingClientRect().left - area.left;
-      const unit = Math.min(1, Math.max(0, inside / area.width));
-      if (sideways && !zooms) {
-        const by = (event.deltaX || event.deltaY) / area.width;
-        onView(shiftedRange(range, by * (range.to - range.from), whole));
-      } else onView(zoomedRange(range, unit, Math.exp(Math.max(-1, Math.min(1, pixels / 400))), whole));
-    };
-    const up = (/** @type {PointerEvent} */ event) => {
-      moved = null;
-      if (dragFrom === null) return;
-      const [from, to] = [dragFrom, pixel(event)];
-      dragFrom = null;
-      if (span) span.hidden = true;
-      const [a, b] = [axisValue(Math.min(from, to)), axisValue(Math.max(from, to))];
-      if (a === null || b === null) return;
-      if (Math.abs(to - from) < CLICK_PIXELS) latest.current.onClick(b, event);
-      else latest.current.onZoom({ from: a, to: b });
-    };
-    const cancel = () => {
-      dragFrom = moved = null;
-      if (span) span.hidden = true;
-    };
-    const reset = () => latest.current.onZoom(null);
-    /** @type {[string, any][]} */
-    const listeners = [
-      ['pointermove', move],
-      ['pointerleave', leave],
-      ['pointerdown', down],
-      ['pointerup', up],
-      ['pointercancel', cancel],
-      ['dblclick', reset],
-      ['wheel', wheel],
-    ];
-    for (const [type, listener] of listeners) target.addEventListener(type, listener, { passive: false });
-    return () => {
-      cancelAnimationFrame(waiting);
-      for (const [type, listener] of listeners) target.removeEventListener(type, listener);
-    };
-  }, []);
+    },
+    cancel: () => cancelAnimationFrame(waiting),
+  };
+}
+
+/** @param {WheelEvent} event @param {HTMLElement} target @param {AxisPointerOptions} options */
+function _turnWheel(event, target, { area, range, whole, onView, wheelIsFree }) {
+  if (!onView || !whole || !area) return;
+  const zooms = event.altKey || event.ctrlKey || event.metaKey;
+  const sideways = Math.abs(event.deltaX) > Math.abs(event.deltaY) || event.shiftKey;
+  if (!zooms && !sideways && !wheelIsFree?.()) return;
+  event.preventDefault();
+  const pixels = (event.deltaMode === 1 ? 16 : 1) * (event.deltaY || event.deltaX);
+  const inside = event.clientX - target.getBoundingClientRect().left - area.left;
+  const unit = Math.min(1, Math.max(0, inside / area.width));
+  if (sideways && !zooms) {
+    const by = (event.deltaX || event.deltaY) / area.width;
+    onView(shiftedRange(range, by * (range.to - range.from), whole));
+  } else onView(zoomedRange(range, unit, Math.exp(Math.max(-1, Math.min(1, pixels / 400))), whole));
+}
+
+/** @param {Range} range where the drag began @param {number} pixels @param {AxisPointerOptions} options */
+function _moveView(range, pixels, { area, whole, onView }) {
+  const shift = (pixels / (area?.width ?? 1)) * (range.to - range.from);
+  if (whole) onView?.(shiftedRange(range, shift, whole));
+}
+
+/** @param {HTMLElement} span @param {number} from pixels @param {number} to */
+function _showSpan(span, from, to) {
+  span.hidden = Math.abs(to - from) < CLICK_PIXELS;
+  span.style.left = `${Math.min(from, to)}px`;
+  span.style.width = `${Math.abs(to - from)}px`;
+}
+
+/**
+ * @param {PointerEvent} event @param {HTMLElement} target @param {AxisPointerOptions} options
+ * @returns {number} pixels of the element, within the area
+ */
+function _pixelUnder(event, target, { area }) {
+  const inside = event.clientX - target.getBoundingClientRect().left;
+  return area ? Math.min(area.left + area.width, Math.max(area.left, inside)) : inside;
+}
+
+/** @param {number} pixel @param {AxisPointerOptions} options */
+function _axisValueAt(pixel, { area, range }) {
+  return area ? range.from + ((pixel - area.left) / area.width) * (range.to - range.from) : null;
 }
 
 /** @returns {number} height of the frame in CSS pixels, also after it has changed */

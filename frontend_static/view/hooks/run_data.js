@@ -314,16 +314,12 @@ export function useStrips({ api }, state, summary, run, steps, start) {
   return { shown, choices };
 }
 
-/** Columns of every step row that the callback writes itself; what follows them the user has recorded. */
-const OWN_COLUMNS = ['step', 'wall_time', 'gradient_norm', 'callback_milliseconds', 'dropped_records'];
-
 /**
  * @param {RunInfo} run
  * @returns {{name: string, label: string, column?: string, run?: string, tag?: string}[]}
  */
 function stripChoices(run) {
-  const columns = run.step_columns.filter((column) => !OWN_COLUMNS.includes(column));
-  const recorded = columns.map((column) => ({ name: `column ${column}`, label: column, column }));
+  const recorded = run.strip_columns.map((column) => ({ name: `column ${column}`, label: column, column }));
   const written = run.scalars.map((scalar) => ({ name: `tag ${scalar.tag}`, label: scalar.tag, ...scalar }));
   return [...recorded, ...written];
 }

@@ -25,23 +25,16 @@ import { AtStep } from './values_at_step.js';
 
 /** @param {any} props see Overview */
 export function Rows({ app, view, tree, open, order, rows, findings, linkCursor, crowded, visibleHeight, selected, strips, stripChoices }) {
-  const { overview, xs, range, run } = view;
   const scroller = useRef(/** @type {HTMLElement | null} */ (null));
-  const layer = useRef(/** @type {HTMLElement | null} */ (null));
-  const tip = useRef(/** @type {(content: TipContent | null) => void} */ (() => {}));
   const [scrollTop, setScrollTop] = useState(0);
-  const width = useWidth(layer);
 
   const top = strips.length * STRIP_HEIGHT;
-  const height = top + visibleHeight + AXIS_HEIGHT;
   const total = rows.length ? rows[rows.length - 1].y + rows[0].height : 0;
   const offset = Math.min(scrollTop, Math.max(0, total - visibleHeight));
   /** @type {TreeRow[]} */
   const visible = rows.filter(
     (/** @type {TreeRow} */ row) => row.y + row.height > offset && row.y < offset + visibleHeight,
   );
-  const drawn = visible.filter((row) => !row.open).map((row) => ({ ...row, y: row.y - offset }));
-  const area = { left: 0, top: 0, width, height: top + visibleHeight };
   const selectedRow = rowOfParameter(rows, selected);
   // Folding keeps the selected tensor in view; a new ranking starts at its top and then stays.
   const place = order === 'model' ? `${selected} ${(selectedRow?.y ?? 0) / (selectedRow?.height ?? 1)}` : selected;
@@ -50,28 +43,10 @@ export function Rows({ app, view, tree, open, order, rows, findings, linkCursor,
     if (scroller.current && order !== 'model') scroller.current.scrollTop = 0;
   }, [order]);
 
-  const marks = useMemo(() => marksOf(view), [view.jumps, view.axis, view.start, overview.statistic, view.against]);
-  const placed = useMemo(() => marksOfRows(drawn, marks, range, width), [marks, range, width, rows, offset]);
-  useCellPointer(layer, { app, view, rows, placed, offset, top, total, area, linkCursor, tip });
-
-  const draw = (/** @type {HTMLCanvasElement} */ canvas) =>
-    drawOverview(canvas, {
-      rows: drawn,
-      overview,
-      xs,
-      range,
-      theme: view.theme,
-      colouring: view.colouring,
-      undefinedFor: undefinedFor(view),
-      marks,
-      crowded,
-    });
-  const drawing = [overview, xs, range, view.theme, view.colouring, rows, offset, visibleHeight, width, marks, crowded];
-  const notes = useMemo(() => jumpNotes(view), [marks]);
   return html`<div
     class="overview-scroll"
     ref=${scroller}
-    style="height:${height}px"
+    style="height:${top + visibleHeight + AXIS_HEIGHT}px"
     onScroll=${(/** @type {any} */ event) => setScrollTop(event.target.scrollTop)}
   >
     <div class="overview-grid" style="height:${top + total + AXIS_HEIGHT}px">
@@ -79,30 +54,80 @@ export function Rows({ app, view, tree, open, order, rows, findings, linkCursor,
         <div class="sticky-top" style="height:${top}px">
           <${StripLabels} app=${app} strips=${strips} choices=${stripChoices} />
         </div>
-        <${Tree} app=${app} tree=${tree} open=${open} rows=${rows} visible=${visible} selectedRow=${selectedRow} run=${run} findings=${findings} />
+        <${Tree} app=${app} tree=${tree} open=${open} rows=${rows} visible=${visible} selectedRow=${selectedRow} run=${view.run} findings=${findings} />
         <div class="sticky-bottom"></div>
       </div>
-      <div class="heat" ref=${layer} style="height:${height}px">
-        <${Strips} view=${view} strips=${strips} width=${width} notes=${notes} />
-        <div class="heat-rows" style="height:${visibleHeight}px">
-          <${Canvas}
-            draw=${draw}
-            dependencies=${drawing}
-            label=${`Heat map of ${view.metric.label}: ${drawn.length} rows by ${overview.columns} steps. The column beside it has the numbers at the step.${marks.length ? ` Marked are ${marks.length} jumps of gradients, which its table lists.` : ''}`}
-          />
-          ${
-            selectedRow &&
-            html`<div class="row-box" style="top:${selectedRow.y - offset}px;height:${selectedRow.height}px"></div>`
-          }
-        </div>
-        <${StepAxis} view=${view} width=${width} />
-        <${StepLine} cursor=${app.cursor} range=${range} area=${area} />
-        <${StepTag} cursor=${app.cursor} view=${view} area=${area} />
-        <div class="zoom-span" hidden></div>
-        <${Tooltip} register=${tip} />
-      </div>
+      <${Heat}
+        app=${app}
+        view=${view}
+        sight=${{ rows, visible, offset, height: visibleHeight, top, total }}
+        selectedRow=${selectedRow}
+        strips=${strips}
+        linkCursor=${linkCursor}
+        crowded=${crowded}
+      />
       <${AtStep} cursor=${app.cursor} view=${view} strips=${strips} rows=${visible} top=${top} total=${total} />
     </div>
+  </div>`;
+}
+
+/**
+ * @typedef {object} Sight which rows can be seen; all numbers are CSS pixels
+ * @property {TreeRow[]} rows all of them
+ * @property {TreeRow[]} visible those in sight
+ * @property {number} offset how far the rows are scrolled
+ * @property {number} height of what is in sight of them
+ * @property {number} top height of the strips above them
+ * @property {number} total height of all rows
+ */
+
+/**
+ * The heat map with its strips and axis, and what follows the pointer over them.
+ * @param {object} props
+ * @param {App} props.app
+ * @param {View} props.view
+ * @param {Sight} props.sight
+ * @param {TreeRow | undefined} props.selectedRow
+ * @param {Strip[]} props.strips
+ * @param {boolean} props.linkCursor
+ * @param {import('../../state/store.js').Crowded} props.crowded
+ */
+function Heat({ app, view, sight, selectedRow, strips, linkCursor, crowded }) {
+  const { overview, range } = view;
+  const { rows, offset, height, top } = sight;
+  const layer = useRef(/** @type {HTMLElement | null} */ (null));
+  const tip = useRef(/** @type {(content: TipContent | null) => void} */ (() => {}));
+  const width = useWidth(layer);
+  const area = { left: 0, top: 0, width, height: top + height };
+  const drawn = sight.visible.filter((row) => !row.open).map((row) => ({ ...row, y: row.y - offset }));
+  const marks = useMemo(() => marksOf(view), [view.jumps, view.axis, view.start, overview.statistic, view.against]);
+  const placed = useMemo(() => marksOfRows(drawn, marks, range, width), [marks, range, width, rows, offset]);
+  useCellPointer(layer, { app, view, sight, placed, area, linkCursor, tip });
+
+  const draw = (/** @type {HTMLCanvasElement} */ canvas) => {
+    const { xs, theme, colouring } = view;
+    drawOverview(canvas, { rows: drawn, overview, xs, range, theme, colouring, undefinedFor: undefinedFor(view), marks, crowded });
+  };
+  const drawing = [overview, view.xs, range, view.theme, view.colouring, rows, offset, height, width, marks, crowded];
+  const notes = useMemo(() => jumpNotes(view), [marks]);
+  return html`<div class="heat" ref=${layer} style="height:${top + height + AXIS_HEIGHT}px">
+    <${Strips} view=${view} strips=${strips} width=${width} notes=${notes} />
+    <div class="heat-rows" style="height:${height}px">
+      <${Canvas}
+        draw=${draw}
+        dependencies=${drawing}
+        label=${`Heat map of ${view.metric.label}: ${drawn.length} rows by ${overview.columns} steps. The column beside it has the numbers at the step.${marks.length ? ` Marked are ${marks.length} jumps of gradients, which its table lists.` : ''}`}
+      />
+      ${
+        selectedRow &&
+        html`<div class="row-box" style="top:${selectedRow.y - offset}px;height:${selectedRow.height}px"></div>`
+      }
+    </div>
+    <${StepAxis} view=${view} width=${width} />
+    <${StepLine} cursor=${app.cursor} range=${range} area=${area} />
+    <${StepTag} cursor=${app.cursor} view=${view} area=${area} />
+    <div class="zoom-span" hidden></div>
+    <${Tooltip} register=${tip} />
   </div>`;
 }
 
@@ -112,17 +137,15 @@ export function Rows({ app, view, tree, open, order, rows, findings, linkCursor,
  * @param {object} heat
  * @param {App} heat.app
  * @param {View} heat.view
- * @param {TreeRow[]} heat.rows
+ * @param {Sight} heat.sight
  * @param {ReturnType<typeof marksOfRows<ReturnType<typeof marksOf>[0]>>} heat.placed marks of the rows in sight
- * @param {number} heat.offset how far the rows are scrolled
- * @param {number} heat.top height of the strips above them
- * @param {number} heat.total height of all rows
  * @param {import('../../types.d.ts').PlotArea} heat.area
  * @param {boolean} heat.linkCursor
  * @param {{current: (content: TipContent | null) => void}} heat.tip
  */
-function useCellPointer(layer, { app, view, rows, placed, offset, top, total, area, linkCursor, tip }) {
+function useCellPointer(layer, { app, view, sight, placed, area, linkCursor, tip }) {
   const { overview, xs, range, run } = view;
+  const { rows, offset, top, total } = sight;
   const markUnder = (/** @type {PointerEvent} */ event) => {
     const box = /** @type {HTMLElement} */ (layer.current).getBoundingClientRect();
     const [x, y] = [event.clientX - box.left, event.clientY - box.top - top];

@@ -20,10 +20,16 @@ import { sameArea } from './lines.js';
  * @typedef {import('../../state/store.js').PanelKind} PanelKind
  * @typedef {ReturnType<typeof drawRidgeline>} Ridgeline
  * @typedef {import('../../chart/scales.js').Scale} Scale
+ * @typedef {import('../../chart/frame.js').Surface} Surface
+ * @typedef {import('../../chart/heatmap_values.js').View} View
+ * @typedef {import('../../state/store.js').State} State
+ * @typedef {import('../../types.d.ts').ParameterInfo} ParameterInfo
+ * @typedef {{kind: PanelKind, label: string, note: string, path: string}} Kind
  * @typedef {{value: number, label: string}} Mark
+ * @typedef {{kind: Kind, scale: Scale | null, mark: Mark | null}} Look how all runs of a panel are drawn
  */
 
-/** @type {{kind: PanelKind, label: string, note: string, path: string}[]} */
+/** @type {Kind[]} */
 const KINDS = [
   {
     kind: 'ridgeline',
@@ -54,16 +60,15 @@ const BANDS = KINDS[2];
  * @param {App} props.app
  * @param {number} props.index of the panel
  * @param {import('../../state/store.js').Panel} props.panel
- * @param {import('../../state/store.js').State} props.state
- * @param {import('../../chart/heatmap_values.js').View} props.view
- * @param {import('../../types.d.ts').ParameterInfo} props.parameter
+ * @param {State} props.state
+ * @param {View} props.view
+ * @param {ParameterInfo} props.parameter
  * @param {string[]} props.quantities to choose from
  * @param {HistogramRun[]} props.runs the overview's first
  * @param {number | null} props.epsilon of the parameter's group
  */
 export function HistogramPanel(props) {
   const { app, index, panel, state, view, parameter, quantities, runs, epsilon } = props;
-  const histogram = runs[0].histogram;
   const drawn = runs.flatMap((entry) => entry.histogram ?? []);
   const scale = useMemo(
     () => (drawn.length ? sharedScale(drawn, state.histogramAxis, state.linearBelow) : null),
@@ -73,96 +78,125 @@ export function HistogramPanel(props) {
   const kind = KINDS.find((candidate) => candidate.kind === panelKind(panel, state)) ?? KINDS[0];
   const change = (/** @type {Partial<import('../../state/store.js').Panel>} */ patch) =>
     app.actions.changePanel(index, patch);
-  const sampled = parameter.elements_read < parameter.elements;
-  const single = histogram && kind.kind === 'single' ? indexAtOrBefore(histogram.step, view.step) : -1;
-  const notes = [
-    kind.note,
-    view.run.groups[parameter.group]?.meanings[panel.quantity],
-    single >= 0 && `step ${formatInteger(histogram?.step[single] ?? 0)}`,
-    sampled && 'of the sample',
-    panel.quantity === 'exp_avg_sq' && scale && epsilon && !mark && `√v = ε (${epsilon}) is beyond the axis`,
-  ];
+  const beyond = panel.quantity === 'exp_avg_sq' && scale && epsilon && !mark && `√v = ε (${epsilon}) is beyond the axis`;
+  const notes = [..._notesOn(runs[0].histogram, panel.quantity, kind, view, parameter), beyond];
+  const look = { kind, scale, mark };
   return html`<section class="panel" aria-label=${`Histograms of ${panel.quantity}`}>
     <h3>
-      <select
-        class="plain-select strong"
-        aria-label="Quantity"
-        value=${panel.quantity}
-        onChange=${(/** @type {any} */ event) => change({ quantity: event.target.value })}
-      >
-        ${_withCurrent(quantities, panel.quantity).map(
-          (name) =>
-            html`<option key=${name} value=${name} selected=${name === panel.quantity}>${name}</option>`,
-        )}
-      </select>
-      <small>${histogram ? notes.filter(Boolean).join(' · ') : ''}</small>
-      <span class="kinds" role="group" aria-label="Chart type">
-        ${KINDS.map(
-          (choice) => html`<button
-            key=${choice.kind}
-            aria-pressed=${choice === kind}
-            aria-label=${choice.label}
-            title=${choice.label}
-            onClick=${() => change({ kind: choice.kind })}
-          >
-            <svg viewBox="0 0 14 10" aria-hidden="true"><path d=${choice.path} /></svg>
-          </button>`,
-        )}
-      </span>
-      ${
-        scale &&
-        html`<${SaveMenu}
-          label=${`Save the histograms of ${panel.quantity}`}
-          name=${`${parameter.name} ${panel.quantity}`}
-          figure=${async () => {
-            const { histogramFigure } = await import('../../save/figures.js');
-            const pictured = kind.kind === 'table' ? BANDS : kind; // a table has no picture
-            const draw = (/** @type {HistogramRun} */ entry) => (/** @type {import('../../chart/frame.js').Surface} */ surface) =>
-              void (
-                entry.histogram &&
-                drawHistogram(surface, pictured.kind, { ...entry, histogram: entry.histogram, view, scale, mark })
-              );
-            const shown = runs.filter((entry) => entry.histogram);
-            return histogramFigure({ runs: shown, parameter, quantity: panel.quantity, kind: pictured.label, draw });
-          }}
-          table=${async () => (await import('../../save/tables.js')).histogramTable(runs)}
-        />`
-      }
+      <${QuantityChoice} quantities=${quantities} chosen=${panel.quantity} onChoose=${(/** @type {string} */ quantity) => change({ quantity })} />
+      <small>${runs[0].histogram ? notes.filter(Boolean).join(' · ') : ''}</small>
+      <${KindChoice} chosen=${kind} onChoose=${(/** @type {PanelKind} */ chosen) => change({ kind: chosen })} />
+      ${scale && html`<${SaveHistograms} view=${view} parameter=${parameter} quantity=${panel.quantity} runs=${runs} look=${look} />`}
     </h3>
     <div class="plots">
       ${runs.map(
-        (entry) => html`<div key=${entry.run.run} class="plot-of-run">
-          ${runs.length > 1 && html`<p class="plot-run"><i style="background:${entry.color}"></i><span><bdi>${entry.run.name}</bdi></span></p>`}
-          ${
-            entry.histogram && scale
-              ? kind.kind === 'table'
-                ? html`<${Lazy} load=${() => import('./histogram_table.js')} name="HistogramTable" app=${app} histogram=${entry.histogram} step=${view.step} />`
-                : html`<${HistogramPlot}
-                key=${kind.kind}
-                app=${app}
-                kind=${kind}
-                state=${state}
-                view=${view}
-                entry=${entry}
-                histogram=${entry.histogram}
-                scale=${scale}
-                mark=${mark}
-                named=${runs.length > 1}
-              />`
-              : html`<div class="plot hint">${entry.absence ?? ''}</div>`
-          }
-        </div>`,
+        (entry) => html`<${PlotOfRun} key=${entry.run.run} app=${app} state=${state} view=${view} entry=${entry} look=${look} named=${runs.length > 1} />`,
       )}
     </div>
   </section>`;
 }
 
 /**
+ * @param {HistogramSeries | null} histogram of the overview's run
+ * @param {string} quantity
+ * @param {Kind} kind
+ * @param {View} view
+ * @param {ParameterInfo} parameter
+ * @returns {(string | false | undefined)[]}
+ */
+function _notesOn(histogram, quantity, kind, view, parameter) {
+  const single = histogram && kind.kind === 'single' ? indexAtOrBefore(histogram.step, view.step) : -1;
+  return [
+    kind.note,
+    view.run.groups[parameter.group]?.meanings[quantity],
+    single >= 0 && `step ${formatInteger(histogram?.step[single] ?? 0)}`,
+    parameter.elements_read < parameter.elements && 'of the sample',
+  ];
+}
+
+/** @param {{quantities: string[], chosen: string, onChoose: (quantity: string) => void}} props */
+function QuantityChoice({ quantities, chosen, onChoose }) {
+  return html`<select
+    class="plain-select strong"
+    aria-label="Quantity"
+    value=${chosen}
+    onChange=${(/** @type {any} */ event) => onChoose(event.target.value)}
+  >
+    ${_withCurrent(quantities, chosen).map(
+      (name) => html`<option key=${name} value=${name} selected=${name === chosen}>${name}</option>`,
+    )}
+  </select>`;
+}
+
+/** @param {{chosen: Kind, onChoose: (kind: PanelKind) => void}} props */
+function KindChoice({ chosen, onChoose }) {
+  return html`<span class="kinds" role="group" aria-label="Chart type">
+    ${KINDS.map(
+      (choice) => html`<button
+        key=${choice.kind}
+        aria-pressed=${choice === chosen}
+        aria-label=${choice.label}
+        title=${choice.label}
+        onClick=${() => onChoose(choice.kind)}
+      >
+        <svg viewBox="0 0 14 10" aria-hidden="true"><path d=${choice.path} /></svg>
+      </button>`,
+    )}
+  </span>`;
+}
+
+/** @param {{view: View, parameter: ParameterInfo, quantity: string, runs: HistogramRun[], look: Look}} props */
+function SaveHistograms({ view, parameter, quantity, runs, look }) {
+  const figure = async () => {
+    const { histogramFigure } = await import('../../save/figures.js');
+    const { kind, label } = look.kind.kind === 'table' ? BANDS : look.kind; // a table has no picture
+    const { scale, mark } = look;
+    const draw = (/** @type {HistogramRun} */ { histogram, color, start }) => (/** @type {Surface} */ surface) => {
+      if (histogram && scale) drawHistogram(surface, kind, { color, start, histogram, view, scale, mark });
+    };
+    return histogramFigure({ runs: runs.filter(({ histogram }) => histogram), parameter, quantity, kind: label, draw });
+  };
+  return html`<${SaveMenu}
+    label=${`Save the histograms of ${quantity}`}
+    name=${`${parameter.name} ${quantity}`}
+    figure=${figure}
+    table=${async () => (await import('../../save/tables.js')).histogramTable(runs)}
+  />`;
+}
+
+/** @param {{app: App, state: State, view: View, entry: HistogramRun, look: Look, named: boolean}} props `named`: whether the run is one of several */
+function PlotOfRun({ app, state, view, entry, look, named }) {
+  const { run, color, histogram, absence } = entry;
+  const { kind, scale, mark } = look;
+  return html`<div class="plot-of-run">
+    ${named && html`<p class="plot-run"><i style="background:${color}"></i><span><bdi>${run.name}</bdi></span></p>`}
+    ${
+      histogram && scale
+        ? kind.kind === 'table'
+          ? html`<${Lazy} load=${() => import('./histogram_table.js')} name="HistogramTable" app=${app} histogram=${histogram} step=${view.step} />`
+          : html`<${HistogramPlot}
+            key=${kind.kind}
+            app=${app}
+            kind=${kind}
+            state=${state}
+            view=${view}
+            entry=${entry}
+            histogram=${histogram}
+            scale=${scale}
+            mark=${mark}
+            named=${named}
+          />`
+        : html`<div class="plot hint">${absence ?? ''}</div>`
+    }
+  </div>`;
+}
+
+/**
  * @param {object} props
  * @param {App} props.app
- * @param {typeof KINDS[0]} props.kind
- * @param {import('../../state/store.js').State} props.state
- * @param {import('../../chart/heatmap_values.js').View} props.view
+ * @param {Kind} props.kind
+ * @param {State} props.state
+ * @param {View} props.view
  * @param {HistogramRun} props.entry
  * @param {HistogramSeries} props.histogram of it
  * @param {Scale} props.scale
@@ -224,10 +258,10 @@ function HistogramPlot({ app, kind, state, view, entry, histogram, scale, mark, 
 }
 
 /**
- * @param {import('../../chart/frame.js').Surface} surface
+ * @param {Surface} surface
  * @param {PanelKind} kind
  * @param {object} chart
- * @param {import('../../chart/heatmap_values.js').View} chart.view
+ * @param {View} chart.view
  * @param {HistogramSeries} chart.histogram
  * @param {string} chart.color
  * @param {number} chart.start wall time of the run's first step

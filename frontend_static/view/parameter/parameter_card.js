@@ -40,69 +40,22 @@ export function ParameterCard(props) {
   const { series: seriesAnswer, norms, histograms } = useParameterData(app, state, summary, run, checked, name);
   const runs = seriesOfRuns(state, summary, checked, name, seriesAnswer.value, norms.value, starts);
   const statistics = statisticsOf(state, [run, ...checked]);
-  const epsilon = hyperparameterAt(hyperparameters, parameter.group, 'eps', view.step);
   const stale = seriesAnswer.stale || histograms.stale;
   const id = onMoveTensor ? 'parameter' : `pin ${name}`;
-  const pinned = state.pins.includes(name);
   const full = state.full === id;
   const others = state.allRuns ? runs.filter((entry) => entry.run !== run && entry.series) : [];
-  const drawnRuns = [{ run, color: view.color, start: view.start }, ...others];
+  const comparable = runs.filter((entry) => entry.series).length > 1;
   return html`<section
     class="card detail ${stale ? 'stale' : ''} ${full ? 'full' : ''} ${state.full && !full ? 'behind' : ''}"
     aria-label=${`${onMoveTensor ? 'Selected' : 'Pinned'} tensor ${name}`}
   >
     <div class="card-head">
       <${Breadcrumb} name=${name} />
-      <span class="chip" title="Shape and type">${parameter.shape.join(' × ') || 'scalar'} · ${parameter.dtype}</span>
-      <${GroupChip} group=${run.groups[parameter.group]} index=${parameter.group} hyperparameters=${hyperparameters} step=${view.step} />
-      ${
-        parameter.elements_read < parameter.elements &&
-        html`<span class="chip sampled" title="Histograms and element-wise statistics read this sample, the same elements at every step">
-        ${formatInteger(parameter.elements_read)} of ${formatInteger(parameter.elements)} elements
-        (${formatPercent(parameter.elements_read / parameter.elements)})
-      </span>`
-      }
+      <${Chips} view=${view} parameter=${parameter} hyperparameters=${hyperparameters} />
       <span class="grow"></span>
-      ${
-        runs.filter((entry) => entry.series).length > 1 &&
-        html`<button
-          class="icon-button"
-          aria-pressed=${state.allRuns}
-          aria-label="Histograms of all checked runs"
-          title=${state.allRuns ? 'Histograms of the overview’s run alone' : 'Histograms of all checked runs, side by side'}
-          onClick=${() => app.actions.prefer('allRuns', !state.allRuns)}
-        >
-          ${icon('beside')}
-        </button>`
-      }
-      ${
-        onMoveTensor &&
-        html`<${Smoothing} app=${app} value=${state.smoothing} />
-          <button class="icon-button" aria-label="Previous tensor" title="Previous tensor (k)" onClick=${() => onMoveTensor(-1)}>
-            ${icon('up')}
-          </button>
-          <button class="icon-button" aria-label="Next tensor" title="Next tensor (j)" onClick=${() => onMoveTensor(1)}>
-            ${icon('down')}
-          </button>`
-      }
-      <button
-        class="icon-button"
-        aria-pressed=${pinned}
-        aria-label=${pinned ? 'Unpin this tensor' : 'Pin this tensor below'}
-        title=${pinned ? 'Unpin' : 'Pin: keeps this tensor below while you look at others'}
-        onClick=${() => app.actions.togglePin(name)}
-      >
-        ${icon('pin')}
-      </button>
-      <button
-        class="icon-button"
-        aria-pressed=${full}
-        aria-label=${full ? 'Back to normal size' : 'Full size'}
-        title=${full ? 'Back to normal size (Esc)' : 'Full size'}
-        onClick=${() => app.actions.toggleFull(id)}
-      >
-        ${icon(full ? 'small' : 'full')}
-      </button>
+      ${comparable && html`<${AllRunsButton} app=${app} on=${state.allRuns} />`}
+      ${onMoveTensor && html`<${Smoothing} app=${app} value=${state.smoothing} /><${MoveButtons} onMoveTensor=${onMoveTensor} />`}
+      <${PlaceButtons} app=${app} name=${name} id=${id} pinned=${state.pins.includes(name)} full=${full} />
     </div>
     <${ErrorBanner} text=${seriesAnswer.error} />
     <${ErrorBanner} text=${histograms.error} />
@@ -116,26 +69,112 @@ export function ParameterCard(props) {
         parameter=${name}
         statistics=${statistics}
       />
-      ${state.panels.map(
-        (panel, index) => html`<${HistogramPanel}
-          key=${index}
-          app=${app}
-          index=${index}
-          panel=${panel}
-          state=${state}
-          view=${view}
-          parameter=${parameter}
-          quantities=${run.quantities.map((quantity) => quantity.name)}
-          runs=${drawnRuns.map((entry) => ({
-            ...entry,
-            histogram: _histogramOf(entry.run, name, panel.quantity, histograms.value),
-            absence: _absence(entry.run, name, panel.quantity, histograms),
-          }))}
-          epsilon=${Number.isNaN(epsilon) ? null : epsilon}
-        />`,
-      )}
+      <${HistogramPanels}
+        app=${app}
+        state=${state}
+        view=${view}
+        parameter=${parameter}
+        hyperparameters=${hyperparameters}
+        histograms=${histograms}
+        runs=${[{ run, color: view.color, start: view.start }, ...others]}
+      />
     </div>
   </section>`;
+}
+
+/**
+ * What the card is about: shape, group, sample.
+ * @param {{view: View, parameter: ParameterInfo, hyperparameters: Hyperparameters | null}} props
+ */
+function Chips({ view, parameter, hyperparameters }) {
+  const { shape, dtype, group, elements, elements_read: read } = parameter;
+  return html`<span class="chip" title="Shape and type">${shape.join(' × ') || 'scalar'} · ${dtype}</span>
+    <${GroupChip} group=${view.run.groups[group]} index=${group} hyperparameters=${hyperparameters} step=${view.step} />
+    ${
+      read < elements &&
+      html`<span class="chip sampled" title="Histograms and element-wise statistics read this sample, the same elements at every step">
+        ${formatInteger(read)} of ${formatInteger(elements)} elements
+        (${formatPercent(read / elements)})
+      </span>`
+    }`;
+}
+
+/** @param {{app: App, on: boolean}} props */
+function AllRunsButton({ app, on }) {
+  return html`<button
+    class="icon-button"
+    aria-pressed=${on}
+    aria-label="Histograms of all checked runs"
+    title=${on ? 'Histograms of the overview’s run alone' : 'Histograms of all checked runs, side by side'}
+    onClick=${() => app.actions.prefer('allRuns', !on)}
+  >
+    ${icon('beside')}
+  </button>`;
+}
+
+/** @param {{onMoveTensor: (delta: number) => void}} props */
+function MoveButtons({ onMoveTensor }) {
+  return html`<button class="icon-button" aria-label="Previous tensor" title="Previous tensor (k)" onClick=${() => onMoveTensor(-1)}>
+      ${icon('up')}
+    </button>
+    <button class="icon-button" aria-label="Next tensor" title="Next tensor (j)" onClick=${() => onMoveTensor(1)}>
+      ${icon('down')}
+    </button>`;
+}
+
+/** Where the card is, and how large. @param {{app: App, name: string, id: string, pinned: boolean, full: boolean}} props */
+function PlaceButtons({ app, name, id, pinned, full }) {
+  return html`<button
+      class="icon-button"
+      aria-pressed=${pinned}
+      aria-label=${pinned ? 'Unpin this tensor' : 'Pin this tensor below'}
+      title=${pinned ? 'Unpin' : 'Pin: keeps this tensor below while you look at others'}
+      onClick=${() => app.actions.togglePin(name)}
+    >
+      ${icon('pin')}
+    </button>
+    <button
+      class="icon-button"
+      aria-pressed=${full}
+      aria-label=${full ? 'Back to normal size' : 'Full size'}
+      title=${full ? 'Back to normal size (Esc)' : 'Full size'}
+      onClick=${() => app.actions.toggleFull(id)}
+    >
+      ${icon(full ? 'small' : 'full')}
+    </button>`;
+}
+
+/**
+ * @param {object} props
+ * @param {App} props.app
+ * @param {State} props.state
+ * @param {View} props.view
+ * @param {ParameterInfo} props.parameter
+ * @param {Hyperparameters | null} props.hyperparameters
+ * @param {import('../ui.js').Answer<Histograms[]>} props.histograms
+ * @param {Pick<import('../../types.d.ts').HistogramRun, 'run' | 'color' | 'start'>[]} props.runs the overview's first
+ */
+function HistogramPanels({ app, state, view, parameter, hyperparameters, histograms, runs }) {
+  const { name } = parameter;
+  const epsilon = hyperparameterAt(hyperparameters, parameter.group, 'eps', view.step);
+  return state.panels.map(
+    (panel, index) => html`<${HistogramPanel}
+      key=${index}
+      app=${app}
+      index=${index}
+      panel=${panel}
+      state=${state}
+      view=${view}
+      parameter=${parameter}
+      quantities=${view.run.quantities.map((quantity) => quantity.name)}
+      runs=${runs.map((entry) => ({
+        ...entry,
+        histogram: _histogramOf(entry.run, name, panel.quantity, histograms.value),
+        absence: _absence(entry.run, name, panel.quantity, histograms),
+      }))}
+      epsilon=${Number.isNaN(epsilon) ? null : epsilon}
+    />`,
+  );
 }
 
 /** @param {{name: string}} props */

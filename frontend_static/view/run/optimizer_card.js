@@ -13,6 +13,7 @@ import { describeOptions, formatSetting } from './sidebar.js';
  * @typedef {import('../../chart/heatmap_values.js').View} View
  * @typedef {import('../../types.d.ts').Hyperparameters} Hyperparameters
  * @typedef {import('../../types.d.ts').PlotArea} PlotArea
+ * @typedef {import('../../chart/line_chart.js').LineChart} LineChart
  *
  * @typedef {{column: string, groups: {group: number, values: Float64Array}[], constant: boolean}} Setting
  */
@@ -39,22 +40,7 @@ export function OptimizerCard({ app, state, view, hyperparameters, onSelect }) {
       <h2>Optimizer</h2>
       <span class="sub">${run.name} · ${[...new Set(run.groups.map(({ optimizer }) => optimizer))].join(', ')}</span>
       <span class="grow"></span>
-      ${
-        hyperparameters &&
-        html`<${SaveMenu}
-          label="Save the hyperparameters"
-          name=${`${run.name} hyperparameters`}
-          figure=${async () => {
-            const { lineFigure } = await import('../../save/figures.js');
-            return lineFigure({
-              view,
-              parameter: `Optimizer of ${run.name}`,
-              charts: charts.map(({ setting, chart }) => ({ ...chart, title: _name(setting) })),
-            });
-          }}
-          table=${async () => (await import('../../save/tables.js')).hyperparameterTable(run, hyperparameters)}
-        />`
-      }
+      ${hyperparameters && html`<${SaveSettings} view=${view} hyperparameters=${hyperparameters} charts=${charts} />`}
       <button class="icon-button" aria-label="Close the optimizer" title="Close" onClick=${() => app.actions.showOptimizer(false)}>
         ${icon('close')}
       </button>
@@ -67,41 +53,67 @@ export function OptimizerCard({ app, state, view, hyperparameters, onSelect }) {
         </div>`
     }
     <div class="group-list">
-      ${run.groups.map((group, index) => {
-        const members = run.parameters.filter((parameter) => parameter.group === index);
-        return html`<details key=${index} open=${run.groups.length <= 2 && members.length <= 12}>
-          <summary>
-            <i style="background:${_color(index, view)}"></i><b>Group ${index}</b> ${group.optimizer} ·
-            ${' '}${formatInteger(members.length)} tensors ·
-            ${' '}${formatInteger(members.reduce((sum, { elements }) => sum + elements, 0))} elements
-            ${constant.map((setting) => {
-              const mine = setting.groups.find((entry) => entry.group === index);
-              return mine && html`<span key=${setting.column} class="chip">${_name(setting)} ${formatSetting(mine.values[mine.values.length - 1])}</span>`;
-            })}
-            <span class="sub">${describeOptions(group.options)}</span>
-          </summary>
-          ${Object.keys({ ...group.storage, ...group.meanings }).map(
-            (name) => html`<p key=${name} class="sub">
-              <b>${name}</b>${group.storage[name] && ` · ${group.storage[name]}`}${group.meanings[name] && ` · ${group.meanings[name]}`}
-            </p>`,
-          )}
-          ${group.undefined.length > 0 && html`<p class="sub">Not defined for ${group.optimizer}: ${group.undefined.join(', ')}</p>`}
-          <ul class="name-columns">
-            ${members.slice(0, MOST_NAMES).map(
-              ({ name, shape }) => html`<li key=${name}>
-                <button class="link" onClick=${() => onSelect(name)}>${name}</button>
-                <small>${shape.join(' × ')}</small>
-              </li>`,
-            )}
-            ${members.length > MOST_NAMES && html`<li>and ${formatInteger(members.length - MOST_NAMES)} more</li>`}
-          </ul>
-        </details>`;
-      })}
+      ${run.groups.map((_, index) => html`<${Group} key=${index} index=${index} view=${view} constant=${constant} onSelect=${onSelect} />`)}
       <${Unoptimized} title="In no group, although trainable" items=${run.unoptimized.filter(({ trainable, other_optimizer }) => trainable && !other_optimizer)} warns=${true} />
       <${Unoptimized} title="Held by another optimizer" items=${run.unoptimized.filter(({ trainable, other_optimizer }) => trainable && other_optimizer)} warns=${false} />
       <${Unoptimized} title="Frozen" items=${run.unoptimized.filter(({ trainable }) => !trainable)} warns=${false} />
     </div>
   </section>`;
+}
+
+/** @param {{view: View, hyperparameters: Hyperparameters, charts: {setting: Setting, chart: LineChart}[]}} props */
+function SaveSettings({ view, hyperparameters, charts }) {
+  const { run } = view;
+  return html`<${SaveMenu}
+    label="Save the hyperparameters"
+    name=${`${run.name} hyperparameters`}
+    figure=${async () => {
+      const { lineFigure } = await import('../../save/figures.js');
+      return lineFigure({
+        view,
+        parameter: `Optimizer of ${run.name}`,
+        charts: charts.map(({ setting, chart }) => ({ ...chart, title: _name(setting) })),
+      });
+    }}
+    table=${async () => (await import('../../save/tables.js')).hyperparameterTable(run, hyperparameters)}
+  />`;
+}
+
+/**
+ * A parameter group: what does not change in it, and which parameters it holds.
+ * @param {{index: number, view: View, constant: Setting[], onSelect: (name: string) => void}} props
+ */
+function Group({ index, view, constant, onSelect }) {
+  const { run } = view;
+  const group = run.groups[index];
+  const members = run.parameters.filter((parameter) => parameter.group === index);
+  return html`<details open=${run.groups.length <= 2 && members.length <= 12}>
+    <summary>
+      <i style="background:${_color(index, view)}"></i><b>Group ${index}</b> ${group.optimizer} ·
+      ${' '}${formatInteger(members.length)} tensors ·
+      ${' '}${formatInteger(members.reduce((sum, { elements }) => sum + elements, 0))} elements
+      ${constant.map((setting) => {
+        const mine = setting.groups.find((entry) => entry.group === index);
+        return mine && html`<span key=${setting.column} class="chip">${_name(setting)} ${formatSetting(mine.values[mine.values.length - 1])}</span>`;
+      })}
+      <span class="sub">${describeOptions(group.options)}</span>
+    </summary>
+    ${Object.keys({ ...group.storage, ...group.meanings }).map(
+      (name) => html`<p key=${name} class="sub">
+        <b>${name}</b>${group.storage[name] && ` · ${group.storage[name]}`}${group.meanings[name] && ` · ${group.meanings[name]}`}
+      </p>`,
+    )}
+    ${group.undefined.length > 0 && html`<p class="sub">Not defined for ${group.optimizer}: ${group.undefined.join(', ')}</p>`}
+    <ul class="name-columns">
+      ${members.slice(0, MOST_NAMES).map(
+        ({ name, shape }) => html`<li key=${name}>
+          <button class="link" onClick=${() => onSelect(name)}>${name}</button>
+          <small>${shape.join(' × ')}</small>
+        </li>`,
+      )}
+      ${members.length > MOST_NAMES && html`<li>and ${formatInteger(members.length - MOST_NAMES)} more</li>`}
+    </ul>
+  </details>`;
 }
 
 /** @param {{title: string, items: {name: string, shape: number[]}[], warns: boolean}} props */
@@ -145,7 +157,7 @@ function _color(group, { theme }) {
   return colors[group % colors.length];
 }
 
-/** @param {Setting} setting @param {View} view @param {Hyperparameters} hyperparameters @returns {import('../../chart/line_chart.js').LineChart} */
+/** @param {Setting} setting @param {View} view @param {Hyperparameters} hyperparameters @returns {LineChart} */
 function _chartOf({ groups }, view, hyperparameters) {
   const x = axisValues(view.axis, hyperparameters.step, hyperparameters.wall_time, view.start);
   return {
@@ -163,7 +175,7 @@ function _chartOf({ groups }, view, hyperparameters) {
   };
 }
 
-/** @param {{app: App, view: View, setting: Setting, chart: import('../../chart/line_chart.js').LineChart}} props */
+/** @param {{app: App, view: View, setting: Setting, chart: LineChart}} props */
 function SettingChart({ app, view, setting, chart }) {
   const box = useRef(/** @type {HTMLElement | null} */ (null));
   const [area, setArea] = useState(/** @type {PlotArea | null} */ (null));

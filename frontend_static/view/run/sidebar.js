@@ -56,13 +56,7 @@ function Runs({ app, state, run }) {
     .filter(({ info }) => filter.matches(info.name));
   const checked = new Set(checkedRuns(state));
   const list = useRef(/** @type {HTMLElement | null} */ (null));
-  useEffect(() => {
-    const element = /** @type {HTMLElement} */ (list.current);
-    const shown = () => element.querySelector('.name[aria-pressed="true"]')?.scrollIntoView({ block: 'nearest' });
-    const observer = new ResizeObserver(shown); // findings that come later take room from the list
-    observer.observe(element);
-    return () => observer.disconnect();
-  }, [run?.run]);
+  useShownRunInSight(list, run);
   const allChecked = listed.length > 0 && listed.every(({ info }) => checked.has(info));
   const toggleAll = () =>
     actions.checkRuns(
@@ -78,40 +72,73 @@ function Runs({ app, state, run }) {
     </div>
     <div class="runs" role="group" aria-label="Runs" ref=${list} style="--runs:${listed.length}">
       ${listed.map(
-        ({ info, color }) => html`<div key=${info.run} class="run ${checked.has(info) ? '' : 'off'}">
-          <${CheckBox}
-            on=${checked.has(info)}
-            label=${`Draw ${info.name} in comparisons`}
-            onToggle=${() => actions.toggleRun(info.run)}
-          />
-          <button
-            class="name"
-            title=${`${info.name}: show in the overview`}
-            aria-pressed=${info === run}
-            onClick=${() => actions.showRun(info.run)}
-          >
-            <bdi>${info.name}</bdi>
-          </button>
-          ${info.gradient_norms && html`<span class="jumped" role="img" aria-label="The gradient norm jumped" title="The gradient norm jumped: marks in the heat map show where">${icon('jump', 'flag')}</span>`}
-          ${info === run && html`<span class="primary" title="The overview and the histograms show this run">OVERVIEW</span>`}
-          ${
-            runs.length > 1 &&
-            html`<button
-              class="reference ${state.reference === info.run ? 'on' : ''}"
-              aria-pressed=${state.reference === info.run}
-              aria-label=${`Compare with ${info.name}`}
-              title=${state.reference === info.run ? 'The reference: others are compared with it' : 'Compare others with this run'}
-              onClick=${() => actions.referTo(info.run)}
-            >
-              ${icon('reference', 'flag')}
-            </button>`
-          }
-          <span class="step" title="Newest step">${formatInteger(info.last_step)}</span>
-          <span class="dot" style="background:${color}"></span>
-        </div>`,
+        ({ info, color }) => html`<${RunRow}
+          key=${info.run}
+          app=${app}
+          info=${info}
+          color=${color}
+          checked=${checked.has(info)}
+          shown=${info === run}
+          reference=${runs.length > 1 ? state.reference === info.run : null}
+        />`,
       )}
       ${runs.length > 0 && listed.length === 0 && html`<p class="hint">No run matches this filter.</p>`}
     </div>`;
+}
+
+/**
+ * @param {object} props
+ * @param {App} props.app
+ * @param {RunInfo} props.info
+ * @param {string} props.color
+ * @param {boolean} props.checked whether comparisons draw it
+ * @param {boolean} props.shown whether the overview shows it
+ * @param {boolean | null} props.reference whether others are compared with it; null where there are no others
+ */
+function RunRow({ app, info, color, checked, shown, reference }) {
+  const { actions } = app;
+  return html`<div class="run ${checked ? '' : 'off'}">
+    <${CheckBox}
+      on=${checked}
+      label=${`Draw ${info.name} in comparisons`}
+      onToggle=${() => actions.toggleRun(info.run)}
+    />
+    <button
+      class="name"
+      title=${`${info.name}: show in the overview`}
+      aria-pressed=${shown}
+      onClick=${() => actions.showRun(info.run)}
+    >
+      <bdi>${info.name}</bdi>
+    </button>
+    ${info.gradient_norms && html`<span class="jumped" role="img" aria-label="The gradient norm jumped" title="The gradient norm jumped: marks in the heat map show where">${icon('jump', 'flag')}</span>`}
+    ${shown && html`<span class="primary" title="The overview and the histograms show this run">OVERVIEW</span>`}
+    ${
+      reference !== null &&
+      html`<button
+        class="reference ${reference ? 'on' : ''}"
+        aria-pressed=${reference}
+        aria-label=${`Compare with ${info.name}`}
+        title=${reference ? 'The reference: others are compared with it' : 'Compare others with this run'}
+        onClick=${() => actions.referTo(info.run)}
+      >
+        ${icon('reference', 'flag')}
+      </button>`
+    }
+    <span class="step" title="Newest step">${formatInteger(info.last_step)}</span>
+    <span class="dot" style="background:${color}"></span>
+  </div>`;
+}
+
+/** Scrolls the list to the overview's run. @param {{current: HTMLElement | null}} list @param {RunInfo | null} run */
+function useShownRunInSight(list, run) {
+  useEffect(() => {
+    const element = /** @type {HTMLElement} */ (list.current);
+    const show = () => element.querySelector('.name[aria-pressed="true"]')?.scrollIntoView({ block: 'nearest' });
+    const observer = new ResizeObserver(show); // findings that come later take room from the list
+    observer.observe(element);
+    return () => observer.disconnect();
+  }, [run?.run]);
 }
 
 /** @param {{on: boolean, label: string, onToggle: () => void}} props */

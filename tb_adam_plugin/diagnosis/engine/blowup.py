@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from tb_adam_plugin.arrays import Flags, Float64s
+
 from . import thresholds
-from .recorded_run import Flags, Float64s
 from .signals import Signals
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from tb_adam_plugin.arrays import Flags, Float32s, Float64s, Indices
+
 from . import thresholds
-from .recorded_run import Flags, Float64s, Indices, Values
 from .recording import thinned_records
 from .rule import Condition, Persistence
 from .signals import Signals
@@ -62,7 +63,7 @@ def each_beyond(
     name: str,
     threshold: float,
     parameters: Indices,
-    limits: Values | None = None,
+    limits: Float32s | None = None,
     since: float = -np.inf,
 ) -> Condition | None:
     """Where a statistic of a parameter is above a threshold, each by itself; None without any.

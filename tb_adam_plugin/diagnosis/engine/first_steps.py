@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from tb_adam_plugin.arrays import Float64s, Indices
+
 from . import thresholds
 from .over_time import median_by_block, sum_over_steps
-from .recorded_run import Float64s, Indices
 from .signals import COSINE, RATIO, Signals
 
 # What the update-to-weight ratio adds up to in the first steps, as for "too high", at so many times

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .recorded_run import Float64s, Indices, Values
+from tb_adam_plugin.arrays import Float32s, Float64s, Indices
+
 from .windows import window_of
 
 
-def median(values: Values | Float64s) -> Float64s:
+def median(values: Float32s | Float64s) -> Float64s:
     """Median of each row over the values that are no NaN; NaN where there is none."""
     if not values.size:
         return np.full(len(values), np.nan)
@@ -24,14 +25,14 @@ def median(values: Values | Float64s) -> Float64s:
         return np.where(known > 0, (low + high) / 2, np.nan)
 
 
-def median_of_all(values: Values | Float64s) -> float:
+def median_of_all(values: Float32s | Float64s) -> float:
     """Median of the values that are no NaN; NaN if there is none."""
     return float(median(values.reshape(1, -1))[0])
 
 
 def recent_median(
     step: Float64s,
-    values: Values | Float64s,
+    values: Float32s | Float64s,
     windows: int,
     at: Indices | None = None,
     least: int | None = None,
@@ -85,7 +86,7 @@ def moving_average(values: Float64s, steps: int) -> Float64s:
     return averages
 
 
-def sum_over_steps(step: Float64s, value: Float64s | Values, steps: int) -> Float64s:
+def sum_over_steps(step: Float64s, value: Float64s | Float32s, steps: int) -> Float64s:
     """Sum of values over the last steps up to each record, float64 of the shape of ``value``.
 
     Args:
@@ -114,7 +115,7 @@ def _upright(numbers: npt.NDArray[Any], like: Float64s) -> npt.NDArray[Any]:
     return numbers.reshape(-1, *(1,) * (like.ndim - 1))
 
 
-def median_by_block(values: Values, members: list[Indices]) -> Values:
+def median_by_block(values: Float32s, members: list[Indices]) -> Float32s:
     """Median of each row over the columns of each block, float32 ``[records, blocks]``."""
     found = np.empty((len(values), len(members)), np.float32)
     single = np.array([rows.size == 1 for rows in members])

@@ -10,12 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tb_adam_plugin.arrays import Float32s, Float64s, Indices
 from tb_adam_plugin.schema import Group, Layout, Parameter, Unoptimized
-
-Values = npt.NDArray[np.float32]
-Float64s = npt.NDArray[np.float64]
-Flags = npt.NDArray[np.bool_]
-Indices = npt.NDArray[np.intp]
 
 # Parts of a name that say a matrix is a table of rows, of which a step uses a few.
 _EMBEDDING_WORDS = ("emb", "wte", "wpe", "lookup", "codebook")
@@ -55,11 +51,11 @@ class RecordedRun:
     groups: tuple[Group, ...]
     step: Float64s
     wall_time: Float64s
-    statistics: Mapping[str, Values]
+    statistics: Mapping[str, Float32s]
     hyperparameters: Mapping[str, Float64s] = field(default_factory=dict)
     every_step: Mapping[str, Float64s] = field(default_factory=dict)
     unoptimized: tuple[Unoptimized, ...] = ()
-    gradient_norms: GradientNorms | None = None
+    gradient_norms: RecordedNorms | None = None
     layouts: tuple[tuple[float, Layout], ...] = ()
     total_steps: int = 0
 
@@ -160,7 +156,7 @@ class RecordedRun:
 
 
 @dataclass(frozen=True, slots=True)
-class GradientNorms:
+class RecordedNorms:
     """Norms around events.
 
     Attributes:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from .recorded_run import Float64s, RecordedRun
+from tb_adam_plugin.arrays import Float64s
+
+from .recorded_run import RecordedRun
 from .wording import number, one_digit, step
 
 _MORE = 5.0

@@ -8,8 +8,10 @@ from typing import Literal
 
 import numpy as np
 
+from tb_adam_plugin.arrays import Flags, Float32s, Float64s, Indices
+
 from . import thresholds
-from .recorded_run import Flags, Float64s, Indices, RecordedRun, Values
+from .recorded_run import RecordedRun
 from .signals import Signals
 
 Severity = Literal["error", "warning", "info"]
@@ -44,7 +46,7 @@ class Condition:
 
     step: Float64s
     holds: Flags
-    value: Float64s | Values
+    value: Float64s | Float32s
     threshold: float
     parameters: Indices | tuple[int, ...] = ()
     names: tuple[str, ...] = ()

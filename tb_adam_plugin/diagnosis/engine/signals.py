@@ -13,9 +13,11 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from tb_adam_plugin.arrays import Float32s, Float64s, Indices
+
 from . import thresholds
 from .over_time import median, moving_average, recent_median
-from .recorded_run import Float64s, Indices, RecordedRun, Values, fan_in
+from .recorded_run import RecordedRun, fan_in
 from .worst import worst_of_row
 
 # Statistics that many speak of.
@@ -63,14 +65,14 @@ class Signals:
 
     # --- statistics ---
 
-    def statistic(self, name: str) -> Values:
+    def statistic(self, name: str) -> Float32s:
         """A statistic, float32 ``[records, parameters]``; NaN where it was not recorded."""
         values = self.run.statistics.get(name)
         if values is None:
             return self._nothing
         return values
 
-    def change(self, name: str, part: slice) -> Values:
+    def change(self, name: str, part: slice) -> Float32s:
         """How a statistic changed from the record before, of some records; NaN for the first."""
         values = self.statistic(name)
         before = np.full(values[part].shape, np.nan, np.float32)
@@ -78,7 +80,7 @@ class Signals:
             before[:] = values[part.start - 1 : -1]
         else:
             before[1:] = values[:-1]
-        changed: Values = values[part] - before
+        changed: Float32s = values[part] - before
         return changed
 
     def is_known(self, name: str) -> bool:
@@ -93,13 +95,13 @@ class Signals:
         key = ("median", name, parameters.tobytes())
         return self.by_record(key, lambda part: median(self.statistic(name)[part][:, parameters]))
 
-    def sensitivity(self, parameters: Indices) -> Values:
+    def sensitivity(self, parameters: Indices) -> Float32s:
         """‖g‖·‖w‖ of some parameters: change of the loss for a relative change of the weight."""
 
-        def compute(part: slice) -> Values:
+        def compute(part: slice) -> Float32s:
             gradient = self.statistic("gradient_rms")[part][:, parameters]
             weight = self.statistic("weight_rms")[part][:, parameters]
-            product: Values = gradient * weight * self.run.elements[parameters].astype(np.float32)
+            product: Float32s = gradient * weight * self.run.elements[parameters].astype(np.float32)
             return product
 
         return self.by_record(("sensitivity", parameters.tobytes()), compute)
@@ -130,17 +132,17 @@ class Signals:
         return self.by_record(("alive share", name), compute)
 
     @cached_property
-    def _nothing(self) -> Values:
+    def _nothing(self) -> Float32s:
         return np.full((self.run.step.size, len(self.run.parameters)), np.nan, np.float32)
 
     @cached_property
-    def first_scales(self) -> Values | None:
+    def first_scales(self) -> Float32s | None:
         """RMS of the first weights times √fan-in, ``[weights]``; None if the run was resumed."""
         run = self.run
         if not run.step.size or run.step[0] > thresholds.FIRST_STEP or not run.weights.size:
             return None
         inputs = np.array([fan_in(run.parameters[i]) for i in run.weights])
-        scales: Values = self.statistic("weight_rms")[0, run.weights] * np.sqrt(inputs)
+        scales: Float32s = self.statistic("weight_rms")[0, run.weights] * np.sqrt(inputs)
         return scales
 
     @cached_property
@@ -171,7 +173,7 @@ class Signals:
         return before if np.isfinite(before).any() else self.column("gradient_norm")
 
     def at_records(self, values: Float64s) -> Float64s:
-        """Values of every step at the records: the last known one at or before each."""
+        """Float32s of every step at the records: the last known one at or before each."""
         place = np.searchsorted(self.steps, self.run.step, "right") - 1
         if not self.steps.size:
             return np.full(self.run.step.shape, np.nan)

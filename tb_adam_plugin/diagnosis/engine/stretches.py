@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tb_adam_plugin.arrays import Flags, Float32s, Float64s, Indices
+
 from . import thresholds
-from .recorded_run import Flags, Float64s, Indices, Values
 from .rule import Condition, Persistence
 from .windows import window_of
 from .worst import worst_point
@@ -95,7 +96,7 @@ def lasting(condition: Condition, persistence: Persistence) -> Flags:
 
 
 def _lasting_points(
-    holds: Flags, value: Float64s | Values, condition: Condition, persistence: Persistence
+    holds: Flags, value: Float64s | Float32s, condition: Condition, persistence: Persistence
 ) -> Flags:
     if condition.every_step:
         return _lasting(holds, condition.step, condition.step, persistence)
@@ -111,7 +112,7 @@ def _lasting_windows(holds: Flags, known: Flags, step: Float64s, persistence: Pe
 
     Args:
         holds: bool ``[records, columns]``.
-        known: Likewise.
+        known: Whether anything is known of it, bool ``[records, columns]``.
         step: float64 ``[records]``, ascending.
         persistence: How many windows, and how many steps.
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .recorded_run import Float64s
+from tb_adam_plugin.arrays import Float64s
+
 from .signals import Signals
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from tb_adam_plugin.arrays import Flags, Float64s, Indices
+
 from . import thresholds
-from .recorded_run import Flags, Float64s, Indices
 
 
 def window_of(step: Float64s) -> Indices:

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from .recorded_run import Flags, Float64s, Values
+from tb_adam_plugin.arrays import Flags, Float32s, Float64s
 
 
 def worst_point(
-    holds: Flags, value: Float64s | Values, *, lowest_is_worst: bool = False
+    holds: Flags, value: Float64s | Float32s, *, lowest_is_worst: bool = False
 ) -> tuple[int, ...]:
     """Return where a value is worst among the points that hold, the first of several.
 
@@ -34,7 +34,7 @@ def worst_point(
     return tuple(int(i) for i in np.unravel_index(int(np.argmax(worst)), worst.shape))
 
 
-def worst_of_row(values: Float64s | Values) -> Float64s:
+def worst_of_row(values: Float64s | Float32s) -> Float64s:
     """The largest value of each row that is known, float64 ``[rows]``; NaN where none is.
 
     Args:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from tb_adam_plugin.arrays import Flags
+
 from ..engine.blowup import blew_up_at
 from ..engine.conditions import at_every_step, too_few_steps
 from ..engine.over_time import median_of_all
-from ..engine.recorded_run import Flags
 from ..engine.rule import Condition, Evidence, Persistence, Rule, Severity
 from ..engine.signals import Signals
 from ..engine.stretches import in_a_row

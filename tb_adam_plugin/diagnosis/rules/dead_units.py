@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from tb_adam_plugin.arrays import Indices
+
 from ..engine import thresholds
 from ..engine.conditions import NONE, each_beyond
-from ..engine.recorded_run import Indices, is_gates, may_be_table
+from ..engine.recorded_run import is_gates, may_be_table
 from ..engine.rule import Condition, Evidence, Persistence, Rule, Severity
 from ..engine.signals import Signals
 from ..engine.wording import named, number, one_digit, percent, step

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from tb_adam_plugin.arrays import Float64s
+
 from ..engine.over_time import median
-from ..engine.recorded_run import Float64s
 from ..engine.rule import Condition, Persistence, Rule
 from ..engine.signals import Signals
 from ..engine.wording import number

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from tb_adam_plugin.arrays import Float64s, Indices
+
 from ..engine import thresholds
 from ..engine.blowup import blew_up_at
 from ..engine.conditions import too_few_steps
 from ..engine.over_time import median, median_of_all
 from ..engine.phases import is_settled
-from ..engine.recorded_run import Float64s, Indices
 from ..engine.rule import Condition, Evidence, Persistence, Rule, Severity
 from ..engine.signals import Signals
 from ..engine.wording import decay, named, number, one_digit, step

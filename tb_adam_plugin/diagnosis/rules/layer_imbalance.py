@@ -6,8 +6,9 @@ import math
 
 import numpy as np
 
+from tb_adam_plugin.arrays import Float32s
+
 from ..engine.over_time import median, median_of_all
-from ..engine.recorded_run import Values
 from ..engine.rule import Condition, Evidence, Persistence, Rule
 from ..engine.signals import Signals
 from ..engine.wording import named, number, step
@@ -25,13 +26,13 @@ def _imbalance(signals: Signals) -> Condition | None:
     if weights.size < LEAST_WEIGHTS:
         return None
 
-    def compute(part: slice) -> Values:
+    def compute(part: slice) -> Float32s:
         ratio = signals.statistic("update_to_weight_ratio")[part][:, weights]
         zero = signals.statistic("zero_gradient_fraction")[part][:, weights]
         moves = (zero < 1) & (ratio > 0) & np.isfinite(ratio)
         ratio = np.where(moves, ratio, np.nan).astype(np.float32)
         relative = ratio / median(ratio)[:, None]
-        factor: Values = np.maximum(relative, 1 / relative).astype(np.float32)
+        factor: Float32s = np.maximum(relative, 1 / relative).astype(np.float32)
         return factor
 
     factor = signals.by_record(("imbalance", weights.tobytes()), compute)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from tb_adam_plugin.arrays import Flags, Float64s, Indices
+
 from ..engine.conditions import at_every_step, too_few_steps
-from ..engine.recorded_run import Flags, Float64s, Indices
 from ..engine.rule import Condition, Evidence, Persistence, Rule
 from ..engine.signals import Signals
 from ..engine.wording import named, number, step

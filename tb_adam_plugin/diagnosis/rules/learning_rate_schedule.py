@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from tb_adam_plugin.arrays import Flags, Float64s
+
 from ..engine import thresholds
 from ..engine.conditions import at_every_step
-from ..engine.recorded_run import Flags, Float64s
 from ..engine.rule import Condition, Evidence, Persistence, Rule
 from ..engine.signals import Signals
 from ..engine.wording import counted, number, percent, step

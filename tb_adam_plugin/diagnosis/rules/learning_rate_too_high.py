@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from tb_adam_plugin.arrays import Float64s, Indices
+
 from ..engine import thresholds
 from ..engine.blowup import blew_up
 from ..engine.conditions import NONE, RESUMED
 from ..engine.first_steps import factor_of_first_steps, highest_early_loss
 from ..engine.over_time import sum_over_steps
-from ..engine.recorded_run import Float64s, Indices
 from ..engine.rule import Condition, Evidence, Persistence, Rule, Severity
 from ..engine.signals import RATIO, Signals
 from ..engine.warmup import warmup, warmup_steps

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from tb_adam_plugin.arrays import Flags, Float64s, Indices
+
 from ..engine import thresholds
 from ..engine.conditions import NONE, RESUMED
 from ..engine.over_time import median_of_all
 from ..engine.phases import is_near_peak, rectification
-from ..engine.recorded_run import Flags, Float64s, Indices
 from ..engine.rule import Condition, Evidence, Persistence, Rule
 from ..engine.signals import COSINE, RATIO, Signals
 from ..engine.wording import number, one_digit

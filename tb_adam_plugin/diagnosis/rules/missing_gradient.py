@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from tb_adam_plugin.arrays import Flags, Float32s
+
 from ..engine.conditions import all_along
-from ..engine.recorded_run import Flags, Values
 from ..engine.rule import Condition, Persistence, Rule
 from ..engine.signals import Signals
 from ..engine.windows import count_windows
@@ -27,7 +28,7 @@ def _no_gradient(signals: Signals) -> Condition:
     return Condition(run.step, zero, np.ones(zero.shape), 1.0, np.arange(len(run.parameters)))
 
 
-def _all_zero_or_absent(zero_fraction: Values, weight: Values) -> Flags:
+def _all_zero_or_absent(zero_fraction: Float32s, weight: Float32s) -> Flags:
     """Records at which no parameter has a gradient that is not zero."""
     logged = ~np.isnan(weight)
     nothing = (zero_fraction == 1) | np.isnan(zero_fraction)

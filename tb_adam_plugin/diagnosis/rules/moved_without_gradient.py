@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from tb_adam_plugin.arrays import Flags
+
 from ..engine.over_time import sum_over_steps
-from ..engine.recorded_run import Flags
 from ..engine.rule import Condition, Persistence, Rule
 from ..engine.signals import Signals
 from ..engine.wording import named, percent

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from tb_adam_plugin.arrays import Float64s
+
 from ..engine import thresholds
 from ..engine.conditions import RESUMED
 from ..engine.over_time import recent_median
 from ..engine.phases import is_loss_known
-from ..engine.recorded_run import Float64s
 from ..engine.rule import Condition, Persistence, Rule
 from ..engine.signals import Signals
 from ..engine.wording import percent

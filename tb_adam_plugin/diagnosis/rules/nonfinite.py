@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from tb_adam_plugin.arrays import Indices
+
 from ..engine import thresholds
 from ..engine.blowup import nonfinite_steps
-from ..engine.recorded_run import Indices
 from ..engine.rule import Condition, Evidence, Persistence, Rule
 from ..engine.signals import Signals
 from ..engine.wording import named, number, one_digit, step

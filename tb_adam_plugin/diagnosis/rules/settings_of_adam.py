@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from tb_adam_plugin.arrays import Indices
+
 from ..engine.conditions import all_along
-from ..engine.recorded_run import Indices
 from ..engine.rule import Condition, Evidence, Persistence, Rule
 from ..engine.signals import Signals
 from ..engine.wording import decay, number

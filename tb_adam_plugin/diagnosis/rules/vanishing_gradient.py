@@ -6,7 +6,8 @@ import re
 
 import numpy as np
 
-from ..engine.recorded_run import Float64s
+from tb_adam_plugin.arrays import Float64s
+
 from ..engine.rule import Condition, Evidence, Persistence, Rule, Severity
 from ..engine.signals import Signals
 from ..engine.wording import number, step

@@ -6,10 +6,11 @@ import math
 
 import numpy as np
 
+from tb_adam_plugin.arrays import Float64s, Indices
+
 from ..engine import thresholds
 from ..engine.over_time import median
 from ..engine.phases import has_converged, is_settled
-from ..engine.recorded_run import Float64s, Indices
 from ..engine.rule import Condition, Evidence, Persistence, Rule, Severity
 from ..engine.signals import Signals
 from ..engine.weight_decay import decays_apart, taken_at_a_step
