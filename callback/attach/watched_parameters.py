@@ -227,13 +227,20 @@ def _is_readable(name: str, parameter: Tensor) -> bool:
         raise ValueError(f"parameter {name} has no shape yet: run the model once before")
     if parameter.is_meta:
         raise ValueError(f"parameter {name} is on the meta device: materialise the model before")
-    if parameter.device.type == "mps":
+    if not _has_float64(parameter.device):
         raise ValueError(
-            f"parameter {name} is on mps, which has no float64 to add up in: train on the CPU or "
-            "on CUDA, or leave the callback out"
+            f"parameter {name} is on {parameter.device.type}, which has no float64 to add up in: "
+            "train on the CPU or on CUDA, or leave the callback out"
         )
     is_number = parameter.is_floating_point() or parameter.is_complex()
     return is_number and parameter.layout == torch.strided
+
+
+def _has_float64(device: torch.device) -> bool:
+    """Whether a device computes with it: Apple's have none, and some of Intel's."""
+    if device.type == "xpu":
+        return bool(getattr(torch.xpu.get_device_properties(device), "has_fp64", True))
+    return device.type != "mps"
 
 
 def _described(pairs: NamedParameters) -> str:

@@ -32,6 +32,7 @@ from .row_value_table import NAMES, OVER_ALL
 from .tensors import Sources, StepTensors, Tensors, as_read, present
 
 _NUMPY = {torch.float32: np.float32, torch.float64: np.float64}
+_MOST_SENT = 8
 
 
 class BlockReduction:
@@ -61,8 +62,9 @@ class BlockReduction:
         self._is_complex = [parameter.is_complex() for parameter in parameters]
         self._counts_direction = any(q.name == "normalized_update" for q in quantities)
         self._dead_rows = DeadRows([as_real(p) for p in parameters], panel)
-        self._row_parameter = torch.from_numpy(panel.row_parameter).to(self._device)
+        self._row_parameter = to_device(panel.row_parameter, self._device)
         self._before: dict[str, Tensor] = {}  # rows of the moments that are stored rounded
+        self._sent: dict[tuple[str, bytes], Tensor] = {}  # what each row has, by what was sent
         most = max(block.rows for block in panel.blocks)
         self._scratch = self._lasting(row_values.SCRATCH + 1, most, ROW)
         self._masks = lasting.zeros((row_values.MASKS, most, ROW), torch.bool, self._device)
@@ -74,11 +76,6 @@ class BlockReduction:
         """Row values, ``[len(ROW_VALUES), rows]``."""
         return self._lasting(len(NAMES), self._panel.rows)
 
-    @property
-    def kept(self) -> tuple[Sequence[Tensor], Mapping[str, Sources]]:
-        """Nothing: no other reduction has to take over."""
-        return (), {}
-
     def keep(self, weights: Sequence[Tensor], moments: Mapping[str, Sources]) -> bool:
         """Keep weights and moments before the step, as rows; see :class:`.reduced.Reduction`."""
         self._panel.read_before(norms.partial_norms, as_read(weights, self._is_complex))
@@ -86,14 +83,27 @@ class BlockReduction:
             quantity: self._all_rows(quantity, as_read(found, self._is_complex))
             for quantity, found in moments.items()
         }
-        if "exp_avg_sq" in self._before:
-            row_values.row_second_moment_before(self._before["exp_avg_sq"], self._rows)
+        self.take_over(self._before)
         return True
+
+    def take_over(self, before: dict[str, Tensor]) -> None:
+        """Go on where the panel has the weights before the step already.
+
+        Args:
+            before: The moments that were kept, as rows, ``[rows, ROW]``; overwritten.
+        """
+        self._before = before
+        if "exp_avg_sq" in before:
+            row_values.row_second_moment_before(before["exp_avg_sq"], self._rows)
+
+    def formula(self, step: StepTensors) -> tuple[Tensor, Coefficients]:
+        """Return how many steps each parameter has taken, float64 ``[K]``, and its numbers."""
+        steps = self._steps(step.states)
+        return steps, self._state.coefficients(StepTable(step.groups, step.states, steps))
 
     def reduce(self, step: StepTensors) -> Reduced:
         """Reduce the step since :meth:`keep`; see :class:`.reduced.Reduction`."""
-        steps = self._steps(step.states)
-        coefficients = self._state.coefficients(StepTable(step.groups, step.states, steps))
+        steps, coefficients = self.formula(step)
         zeros = torch.zeros(
             (len(step.others), self._panel.rows), dtype=self._dtype, device=self._device
         )
@@ -120,7 +130,7 @@ class BlockReduction:
             self._rows,
             zeros,
             numbers if numbers.device.type == "cpu" else numbers.to(self._device),
-            self._dead_rows.counts(),
+            self._dead_rows.counts(step.gradients),
             *(part for part, _ in parts),
             *(self._histograms.on_device if step.with_histograms else []),
         ]
@@ -157,11 +167,11 @@ class BlockReduction:
     def _all_rows(self, quantity: str, sources: Sources) -> Tensor:
         rows = torch.zeros((self._panel.rows, ROW), dtype=self._dtype, device=self._device)
         for block in self._panel.blocks:
-            part = self._second_moment(quantity, self._panel.read(block, quantity, sources))
+            part = self.second_moment(quantity, self._panel.read(block, quantity, sources))
             rows[block.first_row : block.first_row + block.rows] = part
         return rows
 
-    def _second_moment(self, quantity: str, rows: Tensor) -> Tensor:
+    def second_moment(self, quantity: str, rows: Tensor) -> Tensor:
         """Square in place what the optimizer keeps as a root."""
         is_root = quantity == "exp_avg_sq" and self._state.exp_avg_sq_is_root
         return rows.mul_(rows) if is_root else rows
@@ -182,14 +192,15 @@ class BlockReduction:
         if device is None:
             numbers = [float(count) for count in counts]
             return torch.tensor(numbers, dtype=torch.float64, device="cpu")
-        return torch.stack(
-            [
-                on_device(c, device).to(torch.float64)
-                if isinstance(c, Tensor)
-                else torch.full((), c, dtype=torch.float64, device=device)
-                for c in counts
-            ]
-        )
+        tensors = [
+            on_device(c, device)
+            if isinstance(c, Tensor)
+            else torch.full((), c, dtype=torch.float64, device=device)
+            for c in counts
+        ]
+        if len({(c.dtype, c.shape) for c in tensors}) == 1:  # two launches for all of them
+            return torch.stack(tensors).to(torch.float64).view(-1)
+        return torch.stack([c.to(torch.float64).view(()) for c in tensors])
 
     def _plan(self, c: Coefficients, stored: StoredState) -> row_values.Plan:
         plain, decays = False, True  # which is right for any numbers: a device is not asked
@@ -218,7 +229,15 @@ class BlockReduction:
 
     def _by_row(self, of_parameters: npt.NDArray[Any]) -> Tensor:
         """Spread a value of each parameter over its rows, ``[rows, 1]``."""
-        return to_device(of_parameters, self._device)[self._row_parameter, None]
+        if self._device.type == "cpu":
+            return torch.from_numpy(of_parameters)[self._row_parameter, None]
+        key = (of_parameters.dtype.str, of_parameters.tobytes())
+        if key not in self._sent:  # mostly the values of the record before
+            if len(self._sent) > _MOST_SENT:
+                self._sent.clear()
+            sent = to_device(of_parameters, self._device)
+            self._sent[key] = torch.index_select(sent, 0, self._row_parameter)[:, None]
+        return self._sent[key]
 
     def _reduce(self, step: StepTensors, coefficients: Coefficients, zeros: Tensor) -> None:
         """Fill the row values and count the codes of the histograms, block by block."""
@@ -292,7 +311,7 @@ class BlockReduction:
 
     def _read(self, block: Block, quantity: str, tensors: Tensors) -> Tensor:
         rows = self._panel.read(block, quantity, tensors[quantity], self._total_of(quantity))
-        return self._second_moment(quantity, rows)
+        return self.second_moment(quantity, rows)
 
     def _read_other(self, block: Block, key: str, tensors: Tensors) -> Tensor:
         name = schema.state_quantity(key).name

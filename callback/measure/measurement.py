@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, SupportsFloat
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +32,7 @@ from .parameter_sums import (
     update_spread,
     update_squares,
 )
-from .reduced import Reduced, Reduction
+from .reduced import Reduced, Reduction, RowSquares
 from .row_value_table import OVER_ALL
 from .tensors import States, StepTensors, present
 
@@ -113,13 +113,21 @@ class Measurement:
             {i: sample.as_part() for i, sample in self._samples.items()},
         )
         self._in_blocks = BlockReduction(parameters, state, self.panel, quantities, dtype)
-        kernel = None
-        if not self._samples:
-            kernel = single_pass.for_parameters(parameters, state, self.panel, quantities)
-        self._reduction: Reduction = self._in_blocks if kernel is None else kernel
+        self._reduction = self._best_reduction(parameters, quantities)
         self._compared: frozenset[str] = frozenset()  # which moments are kept before a step
         self._gradients: Sequence[Tensor | None] = ()  # that the step overwrites
         self._had_state = np.zeros(len(watched), bool)
+
+    def _best_reduction(
+        self, parameters: Sequence[Tensor], quantities: Sequence[schema.Quantity]
+    ) -> Reduction:
+        """Return what reduces steps fastest: a kernel, where one fits."""
+        if self._samples:
+            return self._in_blocks
+        on_gpu = single_pass.for_parameters(
+            parameters, self._state, self.panel, quantities, self._in_blocks
+        )
+        return self._in_blocks if on_gpu is None else on_gpu
 
     def _weights(self) -> list[Tensor]:
         """What is here of each parameter now; not kept, because training may replace it."""
@@ -193,7 +201,7 @@ class Measurement:
         with_histograms: bool,
         others: Sequence[str] = (),
         found: States | None = None,
-        loss: float | Tensor = float("nan"),
+        loss: SupportsFloat = float("nan"),
         step: int = 0,
     ) -> Measured:
         """Measure the step since :meth:`before_step`. Waits for the device once.
@@ -208,7 +216,7 @@ class Measurement:
         with_histograms: bool,
         others: Sequence[str] = (),
         found: States | None = None,
-        loss: float | Tensor = float("nan"),
+        loss: SupportsFloat = float("nan"),
         step: int = 0,
     ) -> Sums:
         """Measure what is here of the step since :meth:`before_step`, without the last formulas.
@@ -217,7 +225,7 @@ class Measurement:
             with_histograms: Whether to count them.
             others: Keys of further state tensors: their histograms follow the others.
             found: From :meth:`states`, if the caller has it already.
-            loss: Of this step, if it is known; a tensor is read when the device is waited for.
+            loss: Of this step, if it is known; it is looked at when the device has been waited for.
             step: Number of the step, from which step counts are guessed that lie on a device.
         """
         found = self.states() if found is None else found
@@ -267,9 +275,7 @@ class Measurement:
     def _reduced(self, step: StepTensors) -> Reduced:
         reduced = self._reduction.reduce(step)
         if reduced is None:
-            weights, moments = self._reduction.kept
             self._reduction = self._in_blocks
-            self._in_blocks.keep(weights, moments)
             reduced = self._in_blocks.reduce(step)
         return reduced
 
@@ -285,13 +291,16 @@ class Measurement:
         stored, has_gradient, has_state = step.stored, present(step.gradients), present(step.states)
         maximum = self._by_group(self._state.keeps_maximum)
         rows, first_rows, taken = reduced.rows, reduced.first_rows, reduced.numbers[0]
+        of_rows = reduced.update_squares
+        if of_rows is None:
+            of_rows = RowSquares(update_squares(rows), first_rows, reduced.row_elements)
         return ParameterSums(
             total=reduced.total,
-            update_spread=update_spread(update_squares(rows), first_rows, reduced.row_elements),
+            update_spread=update_spread(*of_rows),
             gradient_fourth_powers=gradient_fourth_powers(rows, first_rows),
             dead_row_fraction=reduced.dead_row_fraction,
             loss=loss,
-            rows=np.diff(np.append(first_rows, rows.shape[1])),
+            rows=np.diff(np.append(of_rows.first_rows, len(of_rows.squares))),
             elements=self.panel.elements,
             elements_read=self.panel.elements_read,
             padding=reduced.padding,

@@ -88,6 +88,24 @@ def partial_sums(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.stack([torch.sum(chunk, dtype=dtype) for chunk in _chunks(tensor)])
 
 
+def several_on_device(tensors: Sequence[Tensor], order: float, dtype: torch.dtype) -> list[Tensor]:
+    """Return norms of tensors of one device, each ``[1]``, by an operation for each of their types.
+
+    Args:
+        tensors: Strided, floating point.
+        order: 2; or 1 for sums of what is not negative.
+        dtype: As for :func:`partial_norms`.
+    """
+    by_type: dict[torch.dtype, list[int]] = {}
+    for i, tensor in enumerate(tensors):
+        by_type.setdefault(tensor.dtype, []).append(i)
+    norms: dict[int, Tensor] = {}
+    for indices in by_type.values():
+        of_type = torch._foreach_norm([tensors[i] for i in indices], order, dtype=dtype)
+        norms.update(zip(indices, of_type, strict=True))
+    return [norms[i].view(1) for i in range(len(tensors))]
+
+
 class GradientNorms:
     """Σg² of every parameter, at every step: launches work on the device and waits for none.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, SupportsFloat, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -144,7 +144,7 @@ class ParameterRecords:
             measurement.before_step()
 
     def after_step(
-        self, with_histograms: bool, loss: float | torch.Tensor = float("nan"), step: int = 0
+        self, with_histograms: bool, loss: SupportsFloat = float("nan"), step: int = 0
     ) -> StepRecord:
         """Measure the step since :meth:`before_step`.
 
@@ -162,7 +162,7 @@ class ParameterRecords:
         ]
         return self._record(parts)
 
-    def measure(self, with_histograms: bool, loss: float | torch.Tensor, step: int) -> bool:
+    def measure(self, with_histograms: bool, loss: SupportsFloat, step: int) -> bool:
         """Measure what is here of the step since :meth:`before_step`, for :meth:`share`.
 
         The arguments are those of :meth:`after_step`.
