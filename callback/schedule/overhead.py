@@ -54,10 +54,8 @@ class OverheadBudget:
         self._spent = 0.0
         self._spent_on_records = 0.0
         self._spent_on_looks = 0.0
-        self._spent_between = 0.0
-        self._steps_between = 0
-        self._spent_on_norms = 0.0
-        self._norms = 0
+        self._between = _Total()  # steps without a record
+        self._norms = _Total()  # of these steps
         self._norm_interval = 1
         self._trained = 0.0
         self._owed = 0.0  # seconds of records that nobody asked for, after the horizon
@@ -116,8 +114,7 @@ class OverheadBudget:
 
     def add_norm(self, seconds: float) -> None:
         """Say how much of what :meth:`add_own` counts between records was the gradient norm's."""
-        self._spent_on_norms += seconds
-        self._norms += 1
+        self._norms.add(seconds)
 
     def add_own(self, step: int, seconds: float, *, recorded: bool, asked_for: bool = True) -> None:
         """Count what the callback took of a step, whatever it did.
@@ -131,8 +128,7 @@ class OverheadBudget:
         """
         if not recorded:
             self._spent += seconds
-            self._spent_between += seconds
-            self._steps_between += 1
+            self._between.add(seconds)
             return
         if self._record.mean:
             seconds = min(seconds, _MOST_TIMES_USUAL * self._record.mean)
@@ -157,7 +153,7 @@ class OverheadBudget:
         """
         if self.max_overhead is None or not self._record.mean or not self._step.mean:
             return 1
-        bare, norm = self._between()  # rows are written now and then
+        bare, norm = self._bare_and_norm()  # rows are written now and then
         between = bare + norm / self._norm_interval
         record = max(0.0, self._record.mean - between)
         share = self.max_overhead * self._step.mean
@@ -187,9 +183,9 @@ class OverheadBudget:
         Args:
             step: The last one.
         """
-        if self.max_overhead is None or not self._step.mean or not self._norms:
+        if self.max_overhead is None or not self._step.mean or not self._norms.count:
             return 1
-        bare, norm = self._between()
+        bare, norm = self._bare_and_norm()
         horizon = self._horizon(step)
         a_step = self.max_overhead * self._step.mean
         if horizon is not None:
@@ -221,15 +217,27 @@ class OverheadBudget:
         time = self._trained + self._step.mean * (end - step)
         return allowance + self.max_overhead * time - self._spent
 
-    def _between(self) -> tuple[float, float]:
+    def _bare_and_norm(self) -> tuple[float, float]:
         """What a step between records takes without its gradient norm, and what the norm takes."""
-        norms = self._spent_on_norms
-        bare = max(0.0, self._spent_between - norms) / max(1, self._steps_between)
-        return bare, norms / max(1, self._norms)
+        norms, between = self._norms, self._between
+        bare = max(0.0, between.seconds - norms.seconds) / max(1, between.count)
+        return bare, norms.seconds / max(1, norms.count)
 
 
 def _power_of_two(needed: float, most: float) -> int:
     return 1 if needed <= 1 else 1 << math.ceil(math.log2(min(needed, most)))
+
+
+class _Total:
+    """Seconds, added up and counted."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.count = 0
+
+    def add(self, seconds: float) -> None:
+        self.seconds += seconds
+        self.count += 1
 
 
 class _Average:
