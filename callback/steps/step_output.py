@@ -142,7 +142,8 @@ class StepOutput:
                 "looking for what is wrong",
                 lambda: findings.look_at(rows, record, self._parameters, self._agenda.count.number),
             )
-        self.recorder.write(rows, tensors, scalars)
+        histograms = None if record is None else record.histograms
+        self.recorder.write(rows, tensors, scalars, histograms)
         self._failures.forget_failed_writes()
 
     def _mirrored(self, record: StepRecord, norm: Scalar) -> dict[str, float]:
