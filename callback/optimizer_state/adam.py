@@ -9,7 +9,7 @@ from tb_adam_plugin import schema
 
 from .base import OptimizerState
 from .coefficients import Coefficients, StepTable
-from .group_settings import GroupSettings
+from .group_settings import GroupSettings, hyperparameter
 from .parameter_state import ParameterState
 
 
@@ -50,11 +50,17 @@ class AdamState(OptimizerState):
 
     def weight_decays(self, table: StepTable) -> dict[str, Tensor]:
         """Return the coefficients of weight decay, of which one is 0."""
-        weight_decay = table.number("weight_decay")
-        decoupled = table.by_group(lambda group: float(self._is_decoupled(group)))
+
+        def weight_decay(group: GroupSettings, is_wanted: bool) -> float:
+            return float(is_wanted) * hyperparameter(group, "weight_decay")
+
         return {
-            "coupled_weight_decay": (1 - decoupled) * weight_decay,
-            "weight_decay": decoupled * weight_decay,
+            "coupled_weight_decay": table.by_group(
+                lambda group: weight_decay(group, not self._is_decoupled(group))
+            ),
+            "weight_decay": table.by_group(
+                lambda group: weight_decay(group, self._is_decoupled(group))
+            ),
         }
 
     def _is_decoupled(self, group: GroupSettings) -> bool:

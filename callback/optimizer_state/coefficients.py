@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -71,12 +73,17 @@ class Coefficients:
         Args:
             table: The parameters.
             own: See the attributes: a mapping, or None for none.
-            **given: Attributes by name, ``[parameters]``, or one number for all of them.
+            **given: Attributes by name, ``[rows]`` of the table, or one number for all of them.
         """
         values: dict[str, Tensor | float] = {**_GRADIENT_DESCENT, **given}
-        columns = {name: table.column(value) for name, value in values.items()}
         constants = {n: value for n, value in values.items() if not isinstance(value, Tensor)}
-        return Coefficients(**columns, own=dict(own or {}), constants=constants)
+        names, own = list(values), own or {}
+        columns = table.of_parameters([*values.values(), *own.values()])
+        return Coefficients(
+            **dict(zip(names, columns, strict=False)),
+            own=dict(zip(own, columns[len(names) :], strict=True)),
+            constants=constants,
+        )
 
 
 _GRADIENT_DESCENT = {
@@ -103,9 +110,15 @@ COEFFICIENTS = tuple(f.name for f in fields(Coefficients) if f.name not in ("own
 class StepTable:
     """Hyperparameters and step counts of some parameters as columns.
 
+    A row stands for all parameters of one group that have taken equally many steps: mostly there is
+    one a group. Where states have numbers of their own, or the steps are on a device, each
+    parameter has a row.
+
     Attributes:
-        groups: The group of each parameter.
-        steps: Steps that each parameter has taken, float64 ``[parameters]``; NaN where not counted.
+        groups: The group of each row.
+        states: The state of each row's first parameter; None before its first step.
+        steps: Steps that the row's parameters have taken, float64 ``[rows]``; NaN where not
+            counted.
     """
 
     def __init__(
@@ -113,6 +126,8 @@ class StepTable:
         groups: Sequence[GroupSettings],
         states: Sequence[ParameterState | None],
         steps: Tensor,
+        *,
+        rows_of: StepTable | None = None,
     ) -> None:
         """Look at some parameters.
 
@@ -120,7 +135,15 @@ class StepTable:
             groups: The group of each parameter.
             states: The state of each parameter; None before its first step.
             steps: float64 ``[parameters]``, where the optimizer keeps them.
+            rows_of: Another table, where the arguments speak of its rows instead.
         """
+        self._row_of: npt.NDArray[np.int64] | None = None
+        if rows_of is not None:
+            self._row_of = rows_of._row_of
+        elif steps.device.type == "cpu" and not any([s and s.numbers for s in states]):
+            first, self._row_of = _rows(groups, steps)
+            groups, states = [groups[i] for i in first], [states[i] for i in first]
+            steps = steps[first]
         self.groups = groups
         self.states = states
         self.steps = steps
@@ -130,27 +153,39 @@ class StepTable:
             [index[id(group)] for group in groups], dtype=torch.int64, device="cpu"
         )
 
+    def of_parameters(self, values: Sequence[Tensor | float]) -> Sequence[Tensor]:
+        """Return numbers, each for all rows or ``[rows]``, as float64 ``[parameters]`` each."""
+        if self._row_of is None:
+            return [self.column(value) for value in values]
+        table = np.empty((len(values), len(self.steps)))
+        for i, value in enumerate(values):
+            table[i] = on_device(value, self.steps.device) if isinstance(value, Tensor) else value
+        return torch.from_numpy(np.ascontiguousarray(table[:, self._row_of])).unbind()
+
     def column(self, value: Tensor | float) -> Tensor:
-        """Return a number, or one for each parameter, as float64 ``[parameters]``."""
+        """Return a number, or one for each row, as float64 ``[rows]``."""
         return self._sent(value).expand(self.steps.shape)
 
     def number(self, name: str) -> Tensor:
-        """Return a hyperparameter of each parameter's group; ``beta1`` … are those of ``betas``.
+        """Return a hyperparameter of each row's group; ``beta1`` … are those of ``betas``.
 
         A flag is 1 or 0; what is missing or no number is NaN.
         """
         return self.by_group(lambda group: hyperparameter(group, name))
 
     def flag(self, name: str) -> Tensor:
-        """Return whether each parameter's group has a flag set: bool ``[parameters]``."""
+        """Return whether each row's group has a flag set: bool ``[rows]``."""
         return self.by_group(lambda group: float(bool(group.get(name)))) > 0
 
     def by_group(self, number: Callable[[GroupSettings], float]) -> Tensor:
-        """Return a number that each parameter's group gives: float64 ``[parameters]``."""
-        return self._column([number(group) for group in self._each_group], self._group_of)
+        """Return a number that each row's group gives: float64 ``[rows]``."""
+        numbers = [number(group) for group in self._each_group]
+        if len(numbers) == 1:
+            return self._column(numbers * len(self.steps))
+        return self._column(numbers, self._group_of)
 
     def state_number(self, key: str) -> Tensor:
-        """Return one of :attr:`ParameterState.numbers`; NaN for a parameter without it."""
+        """Return one of :attr:`ParameterState.numbers`; NaN for a row without it."""
         nan = float("nan")
         numbers = [nan if s is None else s.numbers.get(key, nan) for s in self.states]
         if not any(
@@ -160,11 +195,11 @@ class StepTable:
         return torch.stack([self._sent(number).reshape(()) for number in numbers])
 
     def gradient_sign(self) -> Tensor:
-        """Return -1 for the parameters that the flag ``maximize`` is set for, else 1."""
-        return 1 - 2 * self.flag("maximize").double()
+        """Return -1 for the rows that the flag ``maximize`` is set for, else 1."""
+        return self.by_group(lambda group: -1.0 if group.get("maximize") else 1.0)
 
     def bias_correction(self, beta: Tensor, steps: Tensor | None = None) -> Tensor:
-        """Return ``1 - beta^t``; 1 for a parameter that has taken no step."""
+        """Return ``1 - beta^t``; 1 for a row that has taken no step."""
         steps = self.steps if steps is None else steps
         return torch.where(steps > 0, 1 - beta**steps, 1.0)
 
@@ -178,3 +213,18 @@ class StepTable:
         if isinstance(number, Tensor):
             return on_device(number, device).to(torch.float64)
         return torch.full((), number, dtype=torch.float64, device=device)
+
+
+def _rows(
+    groups: Sequence[GroupSettings], steps: Tensor
+) -> tuple[list[int], npt.NDArray[np.int64]]:
+    """Return which parameters are the first ones of their rows, and the row of each parameter."""
+    ids = list(map(id, groups))
+    counts = steps.numpy().view(np.int64)  # so that NaN is equal to NaN
+    if len(set(ids)) == 1 and (counts == counts[0]).all():
+        return [0], np.zeros(len(ids), np.int64)
+    index = {one: i for i, one in enumerate(dict.fromkeys(ids))}
+    distinct, place = np.unique(counts, return_inverse=True)
+    numbers = np.array([index[one] for one in ids]) * len(distinct) + place
+    _, first, row_of = np.unique(numbers, return_index=True, return_inverse=True)
+    return first.tolist(), row_of
