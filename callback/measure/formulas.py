@@ -30,6 +30,12 @@ _HAS: Mapping[schema.Need, Callable[[ParameterSums], Flags]] = {
 }
 # What is known of a parameter without elements, too.
 _OF_NOTHING = ("nonfinite_count", "update_rms_standard_error")
+# Of each statistic: what of that it needs, and whether it needs elements.
+_Needs = tuple[tuple[schema.Need, ...], bool]
+_NEEDS: tuple[_Needs, ...] = tuple(
+    (tuple(need for need in statistic.needs if need in _HAS), statistic.name not in _OF_NOTHING)
+    for statistic in schema.STATISTICS
+)
 
 
 def finish(p: ParameterSums) -> npt.NDArray[np.float32]:
@@ -38,17 +44,28 @@ def finish(p: ParameterSums) -> npt.NDArray[np.float32]:
     Returns:
         float32 ``[K, len(schema.STATISTICS)]``; NaN where a statistic is not defined.
     """
-    table = np.empty((len(p.elements), len(schema.STATISTICS)), np.float32)
+    table = np.full((len(schema.STATISTICS), len(p.elements)), np.nan, np.float32)
+    known = {needs: _known(p, *needs) for needs in dict.fromkeys(_NEEDS)}
     with np.errstate(all="ignore"):
-        for i, statistic in enumerate(schema.STATISTICS):
-            is_known = np.full(len(p.elements), True)
-            for need in statistic.needs:
-                if need in _HAS:
-                    is_known &= _HAS[need](p)
-            if statistic.name not in _OF_NOTHING:
-                is_known &= p.elements > 0
-            table[:, i] = np.where(is_known, FORMULAS[statistic.name](p), np.nan)
-    return table
+        for row, statistic, needs in zip(table, schema.STATISTICS, _NEEDS, strict=True):
+            is_known = known[needs]
+            if is_known is not None:
+                np.copyto(row, FORMULAS[statistic.name](p), casting="same_kind", where=is_known)
+    return np.ascontiguousarray(table.T)
+
+
+def _known(p: ParameterSums, needs: tuple[schema.Need, ...], elements: bool) -> Flags | None:
+    """Return which parameters have what is needed, ``[K]``; None if none has.
+
+    Args:
+        p: What the step has.
+        needs: Some of it.
+        elements: Whether elements are needed, too.
+    """
+    is_known = p.elements > 0 if elements else np.full(len(p.elements), True)
+    for need in needs:
+        is_known &= _HAS[need](p)
+    return is_known if is_known.any() else None
 
 
 def _update_rms(p: ParameterSums) -> Values:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 from torch import Tensor
 from torch.optim import AdamW
 
 from tb_adam_plugin import schema
 
 from .base import OptimizerState
-from .coefficients import Coefficients, StepTable
+from .coefficients import Coefficients, Columns, StepTable
 from .group_settings import GroupSettings, hyperparameter
 from .parameter_state import ParameterState
 
@@ -40,15 +43,18 @@ class AdamState(OptimizerState):
 
     def coefficients(self, table: StepTable) -> Coefficients:
         """Kingma & Ba 2015, algorithm 1; weight decay as in Loshchilov & Hutter 2019."""
+        columns = table.on_host()
+        with np.errstate(all="ignore"):
+            moments = adam_moments(columns)
         return Coefficients.of(
             table,
-            **adam_moments(table),
-            **self.weight_decays(table),
-            gradient_sign=table.gradient_sign(),
-            step_size=table.number("lr"),
+            **moments,
+            **self.weight_decays(columns),
+            gradient_sign=columns.gradient_sign(),
+            step_size=columns.number("lr"),
         )
 
-    def weight_decays(self, table: StepTable) -> dict[str, Tensor]:
+    def weight_decays(self, table: Columns) -> dict[str, Any]:
         """Return the coefficients of weight decay, of which one is 0."""
 
         def weight_decay(group: GroupSettings, is_wanted: bool) -> float:
@@ -68,7 +74,7 @@ class AdamState(OptimizerState):
         return bool(group.get("decoupled_weight_decay", isinstance(self.optimizer, AdamW)))
 
 
-def adam_moments(table: StepTable) -> dict[str, Tensor | float]:
+def adam_moments(table: Columns) -> dict[str, Any]:
     """Return the coefficients of Adam's moments and direction, with bias correction.
 
     Needs the hyperparameters ``betas`` and ``eps``.
@@ -81,8 +87,10 @@ def adam_moments(table: StepTable) -> dict[str, Tensor | float]:
         "exp_avg_scale": scale,
         "exp_avg_sq_decay": beta2,
         "exp_avg_sq_weight": 1 - beta2,
-        "exp_avg_sq_scale": table.bias_correction(beta2).rsqrt(),
-        "exp_avg_sq_scale_before": table.bias_correction(beta2, table.steps - 1).rsqrt(),
+        "exp_avg_sq_scale": table.inverse_root(table.bias_correction(beta2)),
+        "exp_avg_sq_scale_before": table.inverse_root(
+            table.bias_correction(beta2, table.steps - 1)
+        ),
         "eps": eps,
         "numerator_exp_avg": scale,
         "numerator_gradient": 0.0,

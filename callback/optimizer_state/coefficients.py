@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,9 @@ from torch import Tensor
 from ..memory.to_host import on_device
 from .group_settings import GroupSettings, hyperparameter
 from .parameter_state import ParameterState
+
+# One number a row: float64 ``[rows]``.
+Column = Tensor | npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,7 @@ class Coefficients:
     constants: Mapping[str, float] = field(default_factory=dict)
 
     @staticmethod
-    def of(table: StepTable, *, own: Any = None, **given: Tensor | float) -> Coefficients:
+    def of(table: StepTable, *, own: Any = None, **given: Column | float) -> Coefficients:
         """Fill in what is not given: plain gradient descent without moments.
 
         Args:
@@ -75,8 +78,12 @@ class Coefficients:
             own: See the attributes: a mapping, or None for none.
             **given: Attributes by name, ``[rows]`` of the table, or one number for all of them.
         """
-        values: dict[str, Tensor | float] = {**_GRADIENT_DESCENT, **given}
-        constants = {n: value for n, value in values.items() if not isinstance(value, Tensor)}
+        values: dict[str, Column | float] = {**_GRADIENT_DESCENT, **given}
+        constants = {
+            name: value
+            for name, value in values.items()
+            if not isinstance(value, Tensor | np.ndarray)
+        }
         names, own = list(values), own or {}
         columns = table.of_parameters([*values.values(), *own.values()])
         return Coefficients(
@@ -153,13 +160,21 @@ class StepTable:
             [index[id(group)] for group in groups], dtype=torch.int64, device="cpu"
         )
 
-    def of_parameters(self, values: Sequence[Tensor | float]) -> Sequence[Tensor]:
+    def on_host(self) -> Columns:
+        """Return what gives columns as arrays, where it can: each takes a fraction of the time."""
+        if self._row_of is None or type(self) is not StepTable:
+            return self
+        return _HostColumns(self.groups, self.steps.numpy())
+
+    def of_parameters(self, values: Sequence[Column | float]) -> Sequence[Tensor]:
         """Return numbers, each for all rows or ``[rows]``, as float64 ``[parameters]`` each."""
         if self._row_of is None:
-            return [self.column(value) for value in values]
+            return [
+                self.column(torch.from_numpy(v) if isinstance(v, np.ndarray) else v) for v in values
+            ]
         table = np.empty((len(values), len(self.steps)))
-        for i, value in enumerate(values):
-            table[i] = on_device(value, self.steps.device) if isinstance(value, Tensor) else value
+        for row, value in zip(table, values, strict=True):
+            row[:] = on_device(value, self.steps.device) if isinstance(value, Tensor) else value
         return torch.from_numpy(np.ascontiguousarray(table[:, self._row_of])).unbind()
 
     def column(self, value: Tensor | float) -> Tensor:
@@ -196,12 +211,16 @@ class StepTable:
 
     def gradient_sign(self) -> Tensor:
         """Return -1 for the rows that the flag ``maximize`` is set for, else 1."""
-        return self.by_group(lambda group: -1.0 if group.get("maximize") else 1.0)
+        return self.by_group(_gradient_sign)
 
     def bias_correction(self, beta: Tensor, steps: Tensor | None = None) -> Tensor:
         """Return ``1 - beta^t``; 1 for a row that has taken no step."""
         steps = self.steps if steps is None else steps
         return torch.where(steps > 0, 1 - beta**steps, 1.0)
+
+    def inverse_root(self, column: Tensor) -> Tensor:
+        """Return 1 / √x."""
+        return column.rsqrt()
 
     def _column(self, numbers: Sequence[float], chosen: Tensor | None = None) -> Tensor:
         column = torch.tensor(numbers, dtype=torch.float64, device="cpu")
@@ -213,6 +232,62 @@ class StepTable:
         if isinstance(number, Tensor):
             return on_device(number, device).to(torch.float64)
         return torch.full((), number, dtype=torch.float64, device=device)
+
+
+class Columns(Protocol):
+    """What :class:`StepTable` gives, as tensors or arrays."""
+
+    @property
+    def steps(self) -> Any:
+        """See :class:`StepTable`, as for the others."""
+
+    def number(self, name: str) -> Any:
+        """A hyperparameter."""
+
+    def by_group(self, number: Callable[[GroupSettings], float]) -> Any:
+        """What the groups give."""
+
+    def gradient_sign(self) -> Any:
+        """By the flag ``maximize``."""
+
+    def bias_correction(self, beta: Any, steps: Any = None) -> Any:
+        """``1 - beta^t``."""
+
+    def inverse_root(self, column: Any) -> Any:
+        """1 / √x."""
+
+
+class _HostColumns:
+    """The columns of a :class:`StepTable` as arrays; for the methods see there."""
+
+    def __init__(self, groups: Sequence[GroupSettings], steps: npt.NDArray[np.float64]) -> None:
+        self._groups = groups
+        self.steps = steps
+
+    def number(self, name: str) -> npt.NDArray[np.float64]:
+        return self.by_group(lambda group: hyperparameter(group, name))
+
+    def by_group(self, number: Callable[[GroupSettings], float]) -> npt.NDArray[np.float64]:
+        return np.array([number(group) for group in self._groups])
+
+    def gradient_sign(self) -> npt.NDArray[np.float64]:
+        return self.by_group(_gradient_sign)
+
+    def bias_correction(
+        self, beta: npt.NDArray[np.float64], steps: npt.NDArray[np.float64] | None = None
+    ) -> npt.NDArray[np.float64]:
+        steps = self.steps if steps is None else steps
+        # The power by torch, whose last digit is another one than NumPy's.
+        power = torch.pow(torch.from_numpy(beta), torch.from_numpy(steps)).numpy()
+        return np.where(steps > 0, 1 - power, 1.0)
+
+    def inverse_root(self, column: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        inverse: npt.NDArray[np.float64] = 1 / np.sqrt(column)
+        return inverse
+
+
+def _gradient_sign(group: GroupSettings) -> float:
+    return -1.0 if group.get("maximize") else 1.0
 
 
 def _rows(
