@@ -30,11 +30,13 @@ _HAS: Mapping[schema.Need, Callable[[ParameterSums], Flags]] = {
 }
 # What is known of a parameter without elements, too.
 _OF_NOTHING = ("nonfinite_count", "update_rms_standard_error")
-# Of each statistic: what of that it needs, and whether it needs elements.
-_Needs = tuple[tuple[schema.Need, ...], bool]
-_NEEDS: tuple[_Needs, ...] = tuple(
-    (tuple(need for need in statistic.needs if need in _HAS), statistic.name not in _OF_NOTHING)
-    for statistic in schema.STATISTICS
+# Which of :data:`_HAS`, and at last elements, each statistic needs: 1 or 0.
+_NEEDS = np.array(
+    [
+        [*(need in statistic.needs for need in _HAS), statistic.name not in _OF_NOTHING]
+        for statistic in schema.STATISTICS
+    ],
+    np.float32,
 )
 
 
@@ -44,28 +46,18 @@ def finish(p: ParameterSums) -> npt.NDArray[np.float32]:
     Returns:
         float32 ``[K, len(schema.STATISTICS)]``; NaN where a statistic is not defined.
     """
-    table = np.full((len(schema.STATISTICS), len(p.elements)), np.nan, np.float32)
-    known = {needs: _known(p, *needs) for needs in dict.fromkeys(_NEEDS)}
+    lacking = [np.logical_not(has(p)) for has in _HAS.values()]
+    lacks = np.matmul(_NEEDS, np.array([*lacking, p.elements == 0], np.float32))
+    is_known = lacks == 0
+    table = np.full(lacks.shape, np.nan)
     with np.errstate(all="ignore"):
-        for row, statistic, needs in zip(table, schema.STATISTICS, _NEEDS, strict=True):
-            is_known = known[needs]
-            if is_known is not None:
-                np.copyto(row, FORMULAS[statistic.name](p), casting="same_kind", where=is_known)
-    return np.ascontiguousarray(table.T)
-
-
-def _known(p: ParameterSums, needs: tuple[schema.Need, ...], elements: bool) -> Flags | None:
-    """Return which parameters have what is needed, ``[K]``; None if none has.
-
-    Args:
-        p: What the step has.
-        needs: Some of it.
-        elements: Whether elements are needed, too.
-    """
-    is_known = p.elements > 0 if elements else np.full(len(p.elements), True)
-    for need in needs:
-        is_known &= _HAS[need](p)
-    return is_known if is_known.any() else None
+        for row, statistic, known_of_any in zip(
+            table, schema.STATISTICS, is_known.any(1).tolist(), strict=True
+        ):
+            if known_of_any:
+                row[:] = FORMULAS[statistic.name](p)
+        table[~is_known] = np.nan
+        return np.ascontiguousarray(table.T, np.float32)
 
 
 def _update_rms(p: ParameterSums) -> Values:
@@ -215,7 +207,8 @@ def _weight_decay_ratio(p: ParameterSums) -> Values:
 def _cosine(product: Values, first: Values, second: Values) -> Values:
     # Squares below this have lost digits in float32, so that the quotient would be noise.
     lost = np.minimum(first, second) < 1e-30
-    return np.where(lost, np.nan, np.clip(product / np.sqrt(first * second), -1, 1))
+    cosine = product / np.sqrt(first * second)
+    return np.where(lost, np.nan, np.minimum(np.maximum(cosine, -1), 1))
 
 
 def _update_rms_standard_error(p: ParameterSums) -> Values:
@@ -224,12 +217,15 @@ def _update_rms_standard_error(p: ParameterSums) -> Values:
     Ratio estimator of a mean over rows drawn without replacement (Cochran, Sampling Techniques,
     chapter 6); a root has half the relative error.
     """
+    is_whole = p.elements_read == p.elements
+    if is_whole.all():
+        return np.zeros(len(p.elements))
     k, rows = p.elements_read.astype(np.float64), p.rows.astype(np.float64)
     unread = 1 - k / p.elements
     variance = unread * rows / (rows - 1) * p.update_spread / k**2
     mean = p.total["d²"] / k
     error = np.where(mean > 0, 0.5 * np.sqrt(variance) / mean, 0.0)
-    return np.where(p.elements_read == p.elements, 0.0, np.where(rows > 1, error, np.nan))
+    return np.where(is_whole, 0.0, np.where(rows > 1, error, np.nan))
 
 
 # By the name of the statistic: float64 ``[K]`` of the sums of ``K`` parameters.

@@ -13,7 +13,7 @@ from tb_adam_plugin import schema
 from .base import OptimizerState
 from .coefficients import Coefficients, Columns, StepTable
 from .group_settings import GroupSettings, hyperparameter
-from .parameter_state import ParameterState
+from .parameter_state import NOTHING, ParameterState
 
 
 class AdamState(OptimizerState):
@@ -39,7 +39,10 @@ class AdamState(OptimizerState):
         if not state:
             return None
         second = "max_exp_avg_sq" if group.get("amsgrad") else "exp_avg_sq"
-        return ParameterState(state["exp_avg"], state[second], step=state["step"])
+        # All of them by position, which takes less time: there are thousands.
+        return ParameterState(
+            state["exp_avg"], state[second], NOTHING, NOTHING, state["step"], NOTHING, NOTHING
+        )
 
     def coefficients(self, table: StepTable) -> Coefficients:
         """Kingma & Ba 2015, algorithm 1; weight decay as in Loshchilov & Hutter 2019."""

@@ -203,6 +203,8 @@ class StepTable:
         """Return one of :attr:`ParameterState.numbers`; NaN for a row without it."""
         nan = float("nan")
         numbers = [nan if s is None else s.numbers.get(key, nan) for s in self.states]
+        if all([number is nan for number in numbers]):
+            return self.column(nan)
         if not any(
             isinstance(number, Tensor) and number.device.type != "cpu" for number in numbers
         ):
