@@ -88,12 +88,18 @@ def add_up(rows: npt.NDArray[Any], first_rows: npt.NDArray[np.int64]) -> dict[st
         rows: From :func:`.row_values.row_sums`, on the host.
         first_rows: Index of each parameter's first row, ``[K]``.
     """
+    each_has_one = np.array_equal(first_rows, np.arange(rows.shape[1]))
+    table = rows.astype(np.float64) if each_has_one else _table(rows, first_rows)
+    return {value.name: table[i] for i, value in enumerate(ROW_VALUES)}
+
+
+def _table(rows: npt.NDArray[Any], first_rows: npt.NDArray[np.int64]) -> Values:
     table = np.empty((len(ROW_VALUES), len(first_rows)))
     with np.errstate(all="ignore"):  # inf - inf
         for combine, positions in _COMBINED:
             chosen = rows[positions]
             table[positions] = combine.reduceat(chosen, first_rows, axis=1, dtype=np.float64)
-    return {value.name: table[i] for i, value in enumerate(ROW_VALUES)}
+    return table
 
 
 def update_squares(rows: npt.NDArray[Any]) -> Values:

@@ -209,6 +209,8 @@ class ParameterRecords:
             schema.statistics_tensor(layout, statistics),
             schema.hyperparameters_tensor(layout, hyperparameters, columns),
         ]
+        for one in tensors:
+            one.tensor.flags.writeable = False  # so that it need not be copied to be handed over
         return StepRecord(
             tensors,
             self._histograms(layout, parts),

@@ -53,7 +53,7 @@ def serialize(
         scalars: By tag.
         described: Tags whose content goes without saying.
     """
-    summary: list[bytes] = []
+    summary: list[_Piece] = []
     for tagged in tensors:
         # Metadata on every value: without it on the first one that a reader meets, TensorBoard
         # shows nothing of the tag.
@@ -65,8 +65,13 @@ def serialize(
     return b"".join([event, *(_enclosed(_SUMMARY, summary) if summary else ())])
 
 
-def _tensor(array: npt.NDArray[Any]) -> list[bytes]:
-    data = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+# The numbers of an array are copied once, where the pieces are joined.
+_Piece = bytes | memoryview
+
+
+def _tensor(array: npt.NDArray[Any]) -> list[_Piece]:
+    numbers = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+    data = numbers.reshape(-1).view(np.uint8).data
     sizes = [_enclosed(_DIM, [_SIZE + _varint(size)] if size else []) for size in array.shape]
     return [
         _TYPES[array.dtype.str[1:]],
@@ -75,10 +80,10 @@ def _tensor(array: npt.NDArray[Any]) -> list[bytes]:
     ]
 
 
-def _scalars(scalars: Mapping[str, float]) -> list[bytes]:
+def _scalars(scalars: Mapping[str, float]) -> list[_Piece]:
     with np.errstate(over="ignore"):
         numbers = np.array(list(scalars.values()), "<f4").tobytes()
-    pieces = []
+    pieces: list[_Piece] = []
     for i, tag in enumerate(scalars):
         # Rank 0 and float32: the fast data server takes no other scalars.
         tensor = [_TYPES["f4"], *_enclosed(_FLOATS, [numbers[4 * i : 4 * i + 4]])]
@@ -100,7 +105,7 @@ def _metadata_with(content: bytes) -> bytes:
     return _metadata(schema.PLUGIN_NAME, summary_pb2.DATA_CLASS_TENSOR, content)
 
 
-def _enclosed(key: bytes, pieces: Sequence[bytes]) -> list[bytes]:
+def _enclosed(key: bytes, pieces: Sequence[_Piece]) -> list[_Piece]:
     """A field that holds other pieces of the message; they are joined once, at the end."""
     return [key, _varint(sum(map(len, pieces))), *pieces]
 

@@ -145,7 +145,7 @@ class EventLog:
         with self._lock:
             if not self._close_unnoticed.alive:
                 raise ValueError("the event log is closed")
-            self._write(StepEvent.owning(step, wall_time, tensors, scalars, histograms))
+            self._write(StepEvent(step, wall_time, tensors, scalars, histograms))
 
     def flush(self) -> None:
         """Return when everything written can be read by other processes.

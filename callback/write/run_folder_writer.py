@@ -70,7 +70,7 @@ class OwnWriter:
         """Write or queue an event.
 
         Args:
-            event: Owns its arrays.
+            event: What to write. Its arrays are copied where others may write to them.
             share_of_queue: How full the queue may become, where there is one.
 
         Returns:
@@ -86,7 +86,7 @@ class OwnWriter:
         if background is None or (background.is_idle and not needs_thread):
             self._write_now(event)
             return True
-        return background.offer(event, share_of_queue)
+        return background.offer(event.owned(), share_of_queue)
 
     def raise_error(self) -> None:
         """Raise the error that the thread met since the last call.

@@ -1,7 +1,7 @@
 """What one step writes, on its way: its arrays, and the bytes that they become.
 
-A step's event is handed from the thread that trains to the one that packs it. So it owns its
-arrays: nothing of them is memory that the next step is measured in.
+What is handed from the thread that trains to the one that packs owns its arrays: nothing of them is
+memory that the next step is measured in.
 """
 
 from __future__ import annotations
@@ -63,26 +63,18 @@ class StepEvent:
     scalars: Mapping[str, float]
     histograms: Histograms | None = None
 
-    @staticmethod
-    def owning(
-        step: int,
-        wall_time: float,
-        tensors: Sequence[schema.TaggedTensor],
-        scalars: Mapping[str, float],
-        histograms: Histograms | None,
-    ) -> StepEvent:
-        """Return an event whose arrays nobody else writes to."""
+    def owned(self) -> StepEvent:
+        """Return it with arrays that nobody else writes to, for another thread."""
         own = [
-            schema.TaggedTensor(one.tag, one.tensor.copy(), one.content)
-            if one.tensor.flags.writeable
-            else one
-            for one in tensors
+            replace(one, tensor=one.tensor.copy()) if one.tensor.flags.writeable else one
+            for one in self.tensors
         ]
+        histograms = self.histograms
         if histograms is not None:
             counts = histograms.counts
             parts = map(_owned, (counts.bitmaps, counts.values, counts.lengths))
             histograms = Histograms(histograms.layout, schema.SparseHistograms(*parts))
-        return StepEvent(step, wall_time, own, scalars, histograms)
+        return replace(self, tensors=own, histograms=histograms)
 
     @property
     def nbytes(self) -> int:
@@ -134,5 +126,5 @@ class Packer:
 
 
 def _owned(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return an array that is no view of memory which somebody else may write to."""
-    return array if array.base is None else np.array(array)
+    """Return an array that is no view of memory which is used again, of an array or a tensor."""
+    return array if isinstance(array.base, bytes | bytearray | None) else np.array(array)

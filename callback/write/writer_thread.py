@@ -248,8 +248,9 @@ class BackgroundWriter:
                 return None
             if isinstance(message, _Flush):
                 return message
-            self._pack(message)
-            del message  # or it would live until the next one
+            waiting = [message]
+            del message
+            self._pack(waiting)
             if pause == 0 and self._packed.size > _BYTES_AT_ONCE:
                 return None
 
@@ -263,15 +264,18 @@ class BackgroundWriter:
             return 0.0
         return max(0.0, packed.earliest - time.monotonic())
 
-    def _pack(self, event: StepEvent) -> None:
-        size, unpacked = event.nbytes, event.unpacked_bytes
+    def _pack(self, waiting: list[StepEvent]) -> None:
+        """Pack the one event that waits; nobody else has it, so that it is freed on the way."""
+        event = waiting.pop()
+        step, size, unpacked = event.step, event.nbytes, event.unpacked_bytes
         try:
+            event = event.packed()
             record = to_record(self._packer.pack(event))
         except Exception as error:
             self._loss = OSError(
-                f"cannot pack the record of step {event.step}: {type(error).__name__}: {error}"
+                f"cannot pack the record of step {step}: {type(error).__name__}: {error}"
             )
-            self._lose(1)
+            self._count(1, lost=True)
         else:
             size -= len(record)
             self._packed.records.append(record)
@@ -289,7 +293,7 @@ class BackgroundWriter:
             self._file.write(b"".join(packed.records))
         except FileNotFoundError as error:
             self._loss = error
-            self._finish(lost=len(packed.records))
+            self._forget(lost=True)
         except Exception as error:
             self._error = error
             packed.earliest = started + max(self._seconds_between_writes, _RETRY_SECONDS)
@@ -301,22 +305,19 @@ class BackgroundWriter:
             packed.earliest = now + max(self._seconds_between_writes, pause)
             packed.may_hurry = True
             self._error = None
-            self._finish(lost=0)
+            self._forget(lost=False)
         return None
 
-    def _finish(self, lost: int) -> None:
-        """Count what was written, or lost, and forget it."""
-        self._lose(lost)
-        self._done.bytes += self._packed.size
-        events = len(self._packed.records)
+    def _forget(self, *, lost: bool) -> None:
+        """Be done with what was packed."""
+        size, events = self._packed.size, len(self._packed.records)
         self._packed.records = []
-        self._done.events += events - lost
+        self._done.bytes += size
+        self._count(events, lost=lost)
 
-    def _lose(self, events: int) -> None:
-        if events:
-            self._packer.describe_again()
-            self.lost_events += events
-            self._done.events += events
+    def _count(self, events: int, *, lost: bool) -> None:
+        self.lost_events += events * lost
+        self._done.events += events
 
     def _check(self) -> Exception | None:
         try:

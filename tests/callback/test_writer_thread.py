@@ -492,10 +492,9 @@ def test_arrays_that_are_handed_over_may_be_written_to_afterwards(
         memory = [np.empty(1 << 20, np.uint8) for _ in range(3)]
         for step in range(1, 6):
             counts = histograms_of(step).counts
+            arrays: list[np.ndarray[Any, Any]] = [counts.bitmaps, counts.values, counts.lengths]
             views = []
-            for buffer, array in zip(
-                memory, (counts.bitmaps, counts.values, counts.lengths), strict=True
-            ):
+            for buffer, array in zip(memory, arrays, strict=True):
                 view = buffer[: array.nbytes].view(array.dtype).reshape(array.shape)
                 view[...] = array
                 views.append(view)
