@@ -49,7 +49,7 @@ def finish(p: ParameterSums) -> npt.NDArray[np.float32]:
     lacking = [np.logical_not(has(p)) for has in _HAS.values()]
     lacks = np.matmul(_NEEDS, np.array([*lacking, p.elements == 0], np.float32))
     is_known = lacks == 0
-    table = np.full(lacks.shape, np.nan)
+    table = np.full(lacks.shape, np.nan, np.float32)
     with np.errstate(all="ignore"):
         for row, statistic, known_of_any in zip(
             table, schema.STATISTICS, is_known.any(1).tolist(), strict=True
@@ -57,7 +57,7 @@ def finish(p: ParameterSums) -> npt.NDArray[np.float32]:
             if known_of_any:
                 row[:] = FORMULAS[statistic.name](p)
         table[~is_known] = np.nan
-        return np.ascontiguousarray(table.T, np.float32)
+    return np.ascontiguousarray(table.T)
 
 
 def _update_rms(p: ParameterSums) -> Values:

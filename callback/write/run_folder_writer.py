@@ -18,6 +18,8 @@ from .step_event import Packer, StepEvent
 from .writer_thread import BackgroundWriter
 
 _SMALL_BYTES = 16 << 10  # takes 0.2 ms, of which zlib has less than half
+# A thread's allocator keeps what it has freed: of the largest records that would be too much.
+_MOST_BYTES_OF_THREAD = 1 << 20
 
 _SLOW_SECONDS = 0.005  # a local write of 100 KB takes 0.1 ms; network disks take tens
 _SLOW_WRITES_IN_A_ROW = 3
@@ -79,14 +81,15 @@ class OwnWriter:
         Raises:
             OSError: If it is written at once and cannot be.
         """
-        needs_thread = self._is_slow or event.nbytes > _SMALL_BYTES
+        is_huge = event.nbytes > _MOST_BYTES_OF_THREAD
+        needs_thread = self._is_slow or (event.nbytes > _SMALL_BYTES and not is_huge)
         if needs_thread and self._background is None:
             self._start_thread(0.0)
         background = self._background
         if background is None or (background.is_idle and not needs_thread):
             self._write_now(event)
             return True
-        return background.offer(event.owned(), share_of_queue)
+        return background.offer((event.packed() if is_huge else event).owned(), share_of_queue)
 
     def raise_error(self) -> None:
         """Raise the error that the thread met since the last call.

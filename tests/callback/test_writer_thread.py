@@ -227,6 +227,23 @@ def test_a_thread_that_is_behind_is_helped_and_never_waited_for(
     assert len(queued) == 20
 
 
+def test_what_takes_much_memory_is_packed_here_and_written_in_its_turn(
+    tmp_path: Path, packing: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = EventLog(tmp_path)
+    write_large(log, [1])
+    assert packing.is_reached.wait(60)
+    monkeypatch.setattr(run_folder_writer, "_MOST_BYTES_OF_THREAD", 100)
+    write_large(log, [2, 3])  # not before the first one
+    assert packing.passed == ["MainThread"] * 2
+    packing.is_open.set()
+    log.flush()
+    write_large(log, [4])
+    assert packing.passed == ["MainThread", "MainThread", THREAD, "MainThread"]
+    assert steps_in(tmp_path) == [1, 2, 3, 4]  # at once, where nothing waits
+    log.close()
+
+
 def test_a_full_queue_loses_histograms_first_and_counts(
     tmp_path: Path, packing: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
