@@ -140,15 +140,15 @@ class Parameters:
 
     def fingerprint(self, state: OptimizerState) -> tuple[object, ...]:
         """Everything a layout depends on, cheap to compare: a difference calls for a new one."""
+        whole = [w.parameter for w in self.watched if w.shard is None]
         return (
-            [[id(p) for p in group["params"]] for group in state.optimizer.param_groups],
+            [list(map(id, group["params"])) for group in state.optimizer.param_groups],
             [state.options(group) for group in state.optimizer.param_groups],
-            [
-                (w.parameter.dtype, w.parameter.device, w.parameter.shape)
-                if w.shard is None
-                else w.local().data_ptr()
-                for w in self.watched
-            ],
+            # Lists of what exists already, because a tuple each would be work for the collector.
+            [parameter.dtype for parameter in whole],
+            [parameter.device for parameter in whole],
+            [parameter.shape for parameter in whole],
+            [w.local().data_ptr() for w in self.watched if w.shard is not None],
             [parameter.requires_grad for _, parameter in self.unoptimized],
         )
 

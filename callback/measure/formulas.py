@@ -30,6 +30,14 @@ _HAS: Mapping[schema.Need, Callable[[ParameterSums], Flags]] = {
 }
 # What is known of a parameter without elements, too.
 _OF_NOTHING = ("nonfinite_count", "update_rms_standard_error")
+# Which of :data:`_HAS`, and at last elements, each statistic needs: 1 or 0.
+_NEEDS = np.array(
+    [
+        [*(need in statistic.needs for need in _HAS), statistic.name not in _OF_NOTHING]
+        for statistic in schema.STATISTICS
+    ],
+    np.float32,
+)
 
 
 def finish(p: ParameterSums) -> npt.NDArray[np.float32]:
@@ -38,17 +46,18 @@ def finish(p: ParameterSums) -> npt.NDArray[np.float32]:
     Returns:
         float32 ``[K, len(schema.STATISTICS)]``; NaN where a statistic is not defined.
     """
-    table = np.empty((len(p.elements), len(schema.STATISTICS)), np.float32)
+    lacking = [np.logical_not(has(p)) for has in _HAS.values()]
+    lacks = np.matmul(_NEEDS, np.array([*lacking, p.elements == 0], np.float32))
+    is_known = lacks == 0
+    table = np.full(lacks.shape, np.nan, np.float32)
     with np.errstate(all="ignore"):
-        for i, statistic in enumerate(schema.STATISTICS):
-            is_known = np.full(len(p.elements), True)
-            for need in statistic.needs:
-                if need in _HAS:
-                    is_known &= _HAS[need](p)
-            if statistic.name not in _OF_NOTHING:
-                is_known &= p.elements > 0
-            table[:, i] = np.where(is_known, FORMULAS[statistic.name](p), np.nan)
-    return table
+        for row, statistic, known_of_any in zip(
+            table, schema.STATISTICS, is_known.any(1).tolist(), strict=True
+        ):
+            if known_of_any:
+                row[:] = FORMULAS[statistic.name](p)
+        table[~is_known] = np.nan
+    return np.ascontiguousarray(table.T)
 
 
 def _update_rms(p: ParameterSums) -> Values:
@@ -198,7 +207,8 @@ def _weight_decay_ratio(p: ParameterSums) -> Values:
 def _cosine(product: Values, first: Values, second: Values) -> Values:
     # Squares below this have lost digits in float32, so that the quotient would be noise.
     lost = np.minimum(first, second) < 1e-30
-    return np.where(lost, np.nan, np.clip(product / np.sqrt(first * second), -1, 1))
+    cosine = product / np.sqrt(first * second)
+    return np.where(lost, np.nan, np.minimum(np.maximum(cosine, -1), 1))
 
 
 def _update_rms_standard_error(p: ParameterSums) -> Values:
@@ -207,12 +217,15 @@ def _update_rms_standard_error(p: ParameterSums) -> Values:
     Ratio estimator of a mean over rows drawn without replacement (Cochran, Sampling Techniques,
     chapter 6); a root has half the relative error.
     """
+    is_whole = p.elements_read == p.elements
+    if is_whole.all():
+        return np.zeros(len(p.elements))
     k, rows = p.elements_read.astype(np.float64), p.rows.astype(np.float64)
     unread = 1 - k / p.elements
     variance = unread * rows / (rows - 1) * p.update_spread / k**2
     mean = p.total["d²"] / k
     error = np.where(mean > 0, 0.5 * np.sqrt(variance) / mean, 0.0)
-    return np.where(p.elements_read == p.elements, 0.0, np.where(rows > 1, error, np.nan))
+    return np.where(is_whole, 0.0, np.where(rows > 1, error, np.nan))
 
 
 # By the name of the statistic: float64 ``[K]`` of the sums of ``K`` parameters.

@@ -157,8 +157,8 @@ class Measurement:
 
     def _values(self, parameter: int, gradient: Tensor | None) -> Tensor | None:
         """Return the numbers of a gradient as they are read: dense, or sparse and coalesced."""
-        if gradient is None:
-            return None
+        if gradient is None or (not gradient.is_sparse and not self._is_complex[parameter]):
+            return gradient
         if gradient.is_sparse:
             if self.panel.can_read_sparse(parameter, gradient):
                 return gradient.coalesce()
@@ -168,6 +168,8 @@ class Measurement:
     def _by_group(self, of_group: Callable[[GroupSettings], bool]) -> npt.NDArray[np.bool_]:
         """Return what holds of the group of each parameter, ``[K]``; asked once a group."""
         by_group = [of_group(group) for group in self._state.optimizer.param_groups]
+        if len(set(by_group)) == 1:
+            return np.full(len(self._watched), by_group[0])
         return np.array([by_group[w.group] for w in self._watched])
 
     def before_step(self) -> None:

@@ -14,7 +14,11 @@ from .row_value_table import POSITION, ROW_VALUES, TINY
 Values = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
-_COMBINES = {"sum": np.add, "maximum": np.maximum}
+# By how they are combined: the positions of the row values.
+_COMBINED = tuple(
+    (combine, np.array([i for i, value in enumerate(ROW_VALUES) if value.combined_by == name]))
+    for name, combine in (("sum", np.add), ("maximum", np.maximum))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +88,18 @@ def add_up(rows: npt.NDArray[Any], first_rows: npt.NDArray[np.int64]) -> dict[st
         rows: From :func:`.row_values.row_sums`, on the host.
         first_rows: Index of each parameter's first row, ``[K]``.
     """
+    each_has_one = np.array_equal(first_rows, np.arange(rows.shape[1]))
+    table = rows.astype(np.float64) if each_has_one else _table(rows, first_rows)
+    return {value.name: table[i] for i, value in enumerate(ROW_VALUES)}
+
+
+def _table(rows: npt.NDArray[Any], first_rows: npt.NDArray[np.int64]) -> Values:
+    table = np.empty((len(ROW_VALUES), len(first_rows)))
     with np.errstate(all="ignore"):  # inf - inf
-        return {
-            value.name: _COMBINES[value.combined_by].reduceat(rows[i], first_rows, dtype=np.float64)
-            for i, value in enumerate(ROW_VALUES)
-        }
+        for combine, positions in _COMBINED:
+            chosen = rows[positions]
+            table[positions] = combine.reduceat(chosen, first_rows, axis=1, dtype=np.float64)
+    return table
 
 
 def update_squares(rows: npt.NDArray[Any]) -> Values:

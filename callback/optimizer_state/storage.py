@@ -42,7 +42,22 @@ class Storage(NamedTuple):
 
 def storage_of(states: Sequence[ParameterState | None]) -> tuple[Storage | None, ...]:
     """Look at the states of some parameters; None before the first step."""
-    return tuple([None if s is None else _storage_of(s) for s in states])
+    found: list[Storage | None] = []
+    # Thousands of states are stored alike: by the types of their moments, without others.
+    known: dict[tuple[torch.dtype, torch.dtype], Storage] = {}
+    for s in states:
+        first, second = (None, None) if s is None else (s.exp_avg, s.exp_avg_sq)
+        if s is None or s.others or s.dtypes or not isinstance(first, Tensor):
+            found.append(None if s is None else _storage_of(s))
+        elif not isinstance(second, Tensor):
+            found.append(_storage_of(s))
+        else:
+            types = first.dtype, second.dtype
+            storage = known.get(types)
+            if storage is None:
+                storage = known[types] = _storage_of(s)
+            found.append(storage)
+    return tuple(found)
 
 
 def _storage_of(s: ParameterState) -> Storage:
