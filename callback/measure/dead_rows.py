@@ -57,7 +57,7 @@ class DeadRows:
         for i, parameter in enumerate(parameters):
             if parameter.dim() < 2 or not parameter.numel() or i in sampled:
                 continue
-            if not _rows_are_runs(parameter):
+            if not rows_are_runs(parameter):
                 self._strided.append(i)
                 continue
             first, count = int(panel.first_rows[i]) * ROW, len(parameter)
@@ -136,12 +136,12 @@ class DeadRows:
                     else norms.has_row_norms(gradient)
                 )
                 fractions[i] = (
-                    np.mean(parts == 0) if has_row_norms else _count_dead(gradient) / len(gradient)
+                    np.mean(parts == 0) if has_row_norms else count_dead(gradient) / len(gradient)
                 )
         for i in self._strided:
             gradient = gradients[i]
             if gradient is not None:
-                fractions[i] = _count_dead(gradient) / len(gradient)
+                fractions[i] = count_dead(gradient) / len(gradient)
         fractions[[gradient is None for gradient in gradients]] = np.nan
         return fractions
 
@@ -158,14 +158,15 @@ def _cut(starts: npt.NDArray[np.int64], rows: npt.NDArray[np.int32], block: Bloc
     return _Segments(np.maximum(starts[first:end] - low, 0), rows[first:end])
 
 
-def _rows_are_runs(parameter: Tensor) -> bool:
+def rows_are_runs(parameter: Tensor) -> bool:
     """Whether rows follow one another in the order in which the elements are read."""
     if not has_no_gaps(parameter):
         return True  # such a parameter is read in the order of its indices
     return len(parameter) == 1 or parameter.stride(0) == parameter.numel() // len(parameter)
 
 
-def _count_dead(gradient: Tensor) -> int:
+def count_dead(gradient: Tensor) -> int:
+    """Return how many rows along the first dimension are zero. Waits for the device."""
     if gradient.is_sparse:
         return sparse_rows.count_dead(gradient)
     return int((gradient == 0).flatten(1).all(1).sum())

@@ -86,14 +86,27 @@ class BlockReduction:
             quantity: self._all_rows(quantity, as_read(found, self._is_complex))
             for quantity, found in moments.items()
         }
-        if "exp_avg_sq" in self._before:
-            row_values.row_second_moment_before(self._before["exp_avg_sq"], self._rows)
+        self.take_over(self._before)
         return True
+
+    def take_over(self, before: dict[str, Tensor]) -> None:
+        """Go on where the panel has the weights before the step already.
+
+        Args:
+            before: The moments that were kept, as rows, ``[rows, ROW]``; overwritten.
+        """
+        self._before = before
+        if "exp_avg_sq" in before:
+            row_values.row_second_moment_before(before["exp_avg_sq"], self._rows)
+
+    def formula(self, step: StepTensors) -> tuple[Tensor, Coefficients]:
+        """Return how many steps each parameter has taken, float64 ``[K]``, and its numbers."""
+        steps = self._steps(step.states)
+        return steps, self._state.coefficients(StepTable(step.groups, step.states, steps))
 
     def reduce(self, step: StepTensors) -> Reduced:
         """Reduce the step since :meth:`keep`; see :class:`.reduced.Reduction`."""
-        steps = self._steps(step.states)
-        coefficients = self._state.coefficients(StepTable(step.groups, step.states, steps))
+        steps, coefficients = self.formula(step)
         zeros = torch.zeros(
             (len(step.others), self._panel.rows), dtype=self._dtype, device=self._device
         )

@@ -20,7 +20,7 @@ from ..optimizer_state.storage import storage_of, stored_state
 from ..read.panel import Panel
 from ..read.real_numbers import as_real
 from ..shards.local_gradients import LocalGradients
-from . import tensors
+from . import native_pass, tensors
 from .closer_look import look_closer
 from .formulas import finish
 from .gpu import single_pass
@@ -113,13 +113,24 @@ class Measurement:
             {i: sample.as_part() for i, sample in self._samples.items()},
         )
         self._in_blocks = BlockReduction(parameters, state, self.panel, quantities, dtype)
-        kernel = None
-        if not self._samples:
-            kernel = single_pass.for_parameters(parameters, state, self.panel, quantities)
-        self._reduction: Reduction = self._in_blocks if kernel is None else kernel
+        self._reduction = self._best_reduction(parameters, quantities)
         self._compared: frozenset[str] = frozenset()  # which moments are kept before a step
         self._gradients: Sequence[Tensor | None] = ()  # that the step overwrites
         self._had_state = np.zeros(len(watched), bool)
+
+    def _best_reduction(
+        self, parameters: Sequence[Tensor], quantities: Sequence[schema.Quantity]
+    ) -> Reduction:
+        """Return what reduces steps fastest: a kernel, where one fits."""
+        if self._samples:
+            return self._in_blocks
+        on_gpu = single_pass.for_parameters(parameters, self._state, self.panel, quantities)
+        if on_gpu is not None:
+            return on_gpu
+        native = native_pass.for_parameters(
+            parameters, self._state, self.panel, quantities, self._in_blocks
+        )
+        return self._in_blocks if native is None else native
 
     def _weights(self) -> list[Tensor]:
         """What is here of each parameter now; not kept, because training may replace it."""

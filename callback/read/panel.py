@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -40,6 +41,7 @@ class Panel:
         row_parameter: Index of each row's parameter, int64 ``[rows]``.
         blocks: The rows, cut up.
         sampled: Indices of the parameters that are not read whole.
+        lines: Indices of the lines that are read of each parameter, int64; None for all elements.
     """
 
     def __init__(
@@ -61,12 +63,12 @@ class Panel:
         """
         self._dtype = dtype
         self._device = parameters[0].device
-        lines = [
+        self.lines = [
             None if i in parts else choose_lines(parameter.numel(), max_sampled_elements)
             for i, parameter in enumerate(parameters)
         ]
         sizes = [parameter.numel() for parameter in parameters]
-        layout = RowLayout(sizes, lines, parts, self._device)
+        layout = RowLayout(sizes, self.lines, parts, self._device)
         self.elements = layout.elements
         self.elements_read = layout.elements_read
         self.first_rows = layout.first_rows
@@ -95,11 +97,27 @@ class Panel:
             weights: One a parameter, as in :meth:`read`.
         """
         self._totals.clear()
+        before = self.rows_before()
+        for block in self.blocks:
+            rows = before[block.first_row : block.first_row + block.rows]
+            self._fill(block, "before", rows, weights, total)
+
+    def rows_before(self) -> Tensor:
+        """Return the memory that :meth:`read_before` fills, ``[rows, ROW]``; padding is 0."""
         if self._before is None:
             self._before = self._zeros(self.rows)
-        for block in self.blocks:
-            rows = self._before[block.first_row : block.first_row + block.rows]
-            self._fill(block, "before", rows, weights, total)
+        return self._before
+
+    def put_before(self, squares: npt.NDArray[np.float64]) -> None:
+        """Say that somebody else has filled :meth:`rows_before`.
+
+        Args:
+            squares: Σb² over all elements of the parameters :attr:`sampled`.
+        """
+        self._totals.clear()
+        for i, square in zip(self.sampled, squares.tolist(), strict=True):
+            norm = torch.tensor([square], dtype=torch.float64, device="cpu").sqrt_()
+            self._totals["before", i] = norm.to(self._device, self._dtype)
 
     def before(self, block: Block) -> Tensor:
         """Return the weights that :meth:`read_before` kept, ``[rows, ROW]``."""
