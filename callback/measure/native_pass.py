@@ -12,17 +12,18 @@ Addresses are looked up at each call, and no tensor of the training is kept.
 from __future__ import annotations
 
 import logging
+import operator
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tb_adam_plugin import schema
 
 from ..memory import lasting
-from ..native.loading import Arguments, Kernel, address, find_kernel
+from ..native.loading import Arguments, Kernel, address, addresses_of, find_kernel
 from ..optimizer_state.base import OptimizerState
 from ..optimizer_state.coefficients import COEFFICIENTS
 from ..read import norms
@@ -38,6 +39,7 @@ from .tensors import Sources, StepTensors, present
 
 _LOG = logging.getLogger(__name__)
 _MOST_ELEMENTS = 2**31 - 1  # of a parameter that is read whole: counts are 4 bytes
+_SHAPE = operator.attrgetter("shape")
 _NOT_LOOKED_AT, _BY_ELEMENTS, _BY_SQUARES = range(3)
 
 
@@ -246,21 +248,24 @@ class _TensorTable:
         Raises:
             _UnfitError: If one cannot be read by address.
         """
-        addresses = []
-        for source, shape, stride in zip(sources, self._shapes, self._strides, strict=True):
-            if source is None:
-                addresses.append(0)
-                continue
-            if type(source) is not Tensor and type(source) is not nn.Parameter:
-                raise _UnfitError(f"{name} is made on demand, or of a class of its own")
-            if source.dtype is not torch.float32 or not is_plain(source):
-                raise _UnfitError(f"{name} is no plain float32 of the CPU")
-            if source.shape != shape or (
-                not source.is_contiguous() if stride is None else source.stride() != stride
-            ):
-                raise _UnfitError(f"{name} lies otherwise in memory than its weight")
-            addresses.append(source.data_ptr())
-        self._by_name[name][:] = addresses
+        given = [source for source in sources if isinstance(source, Tensor)]
+        is_complete = len(given) == len(sources)
+        here = range(len(sources))
+        shapes, strides = self._shapes, self._strides
+        if not is_complete:
+            here = [i for i, source in enumerate(sources) if source is not None]
+            if len(given) < len(here):
+                raise _UnfitError(f"{name} is made on demand")
+            shapes, strides = [shapes[i] for i in here], [strides[i] for i in here]
+        addresses = addresses_of(given)
+        if addresses is None:
+            raise _UnfitError(f"{name} is no plain float32 of the CPU")
+        if list(map(_SHAPE, given)) != shapes or not _lie_alike(given, strides):
+            raise _UnfitError(f"{name} lies otherwise in memory than its weight")
+        column = self._by_name[name]
+        if not is_complete:
+            column[:] = 0
+        column[here if not is_complete else slice(None)] = addresses
 
     def dead_rows(self, alive: Values, gradients: Sequence[Tensor | None]) -> Values:
         """Return the share of rows without gradient; see :class:`.dead_rows.DeadRows`.
@@ -406,7 +411,11 @@ def for_parameters(
         quantities: Those to make histograms of.
         in_blocks: Takes the steps that do not fit.
     """
-    if not state.follows_formula() or not all(map(_is_fit, parameters)):
+    if (
+        not state.follows_formula()
+        or addresses_of(parameters) is None
+        or not all(map(has_no_gaps, parameters))
+    ):
         return None
     if panel.elements_read.max(initial=0) > _MOST_ELEMENTS:
         return None
@@ -427,17 +436,13 @@ def for_parameters(
     return NativePass(parameters, state, panel, quantities, in_blocks, kernel)
 
 
-def is_plain(tensor: Tensor) -> bool:
-    """Whether a tensor is one of the CPU whose memory holds its values."""
-    return tensor.is_cpu and tensor.layout is torch.strided and not tensor.is_neg()
-
-
-def _is_fit(parameter: Tensor) -> bool:
-    return (
-        parameter.dtype is torch.float32
-        and type(parameter) in (Tensor, nn.Parameter)
-        and is_plain(parameter)
-        and has_no_gaps(parameter)
+def _lie_alike(tensors: Sequence[Tensor], strides: Sequence[tuple[int, ...] | None]) -> bool:
+    """Whether tensors have these strides; None stands for those of a contiguous one."""
+    if all(map(Tensor.is_contiguous, tensors)):
+        return not any(strides)
+    return all(
+        tensor.is_contiguous() if stride is None else tensor.stride() == stride
+        for tensor, stride in zip(tensors, strides, strict=True)
     )
 
 
