@@ -27,8 +27,10 @@
 
 /* A stretch of a tensor that is added up in float32; the stretches in float64. */
 #define STRETCH 2048
-/* Numbers that stand side by side are often equal, and one counter would wait for itself. */
+/* Numbers that stand side by side are often equal, and one counter would wait for itself. Of few
+   elements one is enough: clearing the others and adding them up would take longer. */
 #define COUNTERS 4
+#define FEW_ELEMENTS 1024
 #define PLACES (COUNTS + 3)
 
 typedef int32_t table_t[COUNTERS][PLACES];
@@ -72,13 +74,14 @@ static void start_totals(double *t, int64_t flags) {
   if (flags & HAS_EXP_AVG_SQ) t[MAX_V] = -DBL_MAX; /* the others are magnitudes */
 }
 
-static void start_tables(table_t *tables, int64_t quantities) {
-  memset(tables, 0, (size_t)quantities * sizeof(table_t));
+static void start_tables(table_t *tables, int64_t quantities, int is_small) {
+  for (int64_t q = 0; q < quantities; q++)
+    memset(tables[q], 0, is_small ? sizeof tables[q][0] : sizeof tables[q]);
 }
 
-static inline void tally(const uint16_t *RESTRICT places, int64_t n, table_t table) {
+static inline void tally(const uint16_t *RESTRICT places, int64_t n, table_t table, int is_small) {
   int64_t i = 0;
-  for (; i + COUNTERS <= n; i += COUNTERS) {
+  for (; !is_small && i + COUNTERS <= n; i += COUNTERS) {
     uint64_t four;
     memcpy(&four, places + i, 8);
     table[0][four & 0xffff]++;
@@ -91,7 +94,7 @@ static inline void tally(const uint16_t *RESTRICT places, int64_t n, table_t tab
 
 /* Puts the histograms of a parameter where they are asked for, without the empty bins. */
 static void put_histograms(const struct arguments *a, int64_t parameter, table_t *tables,
-    const int64_t *zeros, const int *is_there, int64_t *used) {
+    int is_small, const int64_t *zeros, const int *is_there, int64_t *used) {
   const struct histogram *histograms = (const struct histogram *)(intptr_t)a->histograms;
   uint8_t *bitmap = (uint8_t *)(intptr_t)a->bitmaps + parameter * a->quantities * BITMAP;
   const int64_t before = *used;
@@ -101,7 +104,8 @@ static void put_histograms(const struct arguments *a, int64_t parameter, table_t
     int64_t which = histograms[q].which;
     if (!is_there[which]) continue;
     int32_t (*t)[PLACES] = tables[q];
-    for (int i = 0; i < COUNTS; i++) counts[i] = t[0][i] + t[1][i] + t[2][i] + t[3][i];
+    if (is_small) memcpy(counts, t[0], COUNTS * sizeof counts[0]);
+    else for (int i = 0; i < COUNTS; i++) counts[i] = t[0][i] + t[1][i] + t[2][i] + t[3][i];
     for (int i = COUNTS; i < BITMAP * 8; i++) counts[i] = 0;
     counts[BINS] = (int32_t)zeros[which];
     counts[BINS + 1] -= (int32_t)zeros[which];
