@@ -300,6 +300,7 @@ PyMODINIT_FUNC PyInit__kernel(void) {
   ADD_NAMES(module, "ARGUMENTS", ARGUMENTS, AS_NAME);
   if (add_names(module, "LEVELS", LEVELS, best_level() + 1) < 0) goto failed;
   if (PyModule_AddIntConstant(module, "BITMAP", BITMAP) < 0) goto failed;
+  if (PyModule_AddIntConstant(module, "INTERFACE", INTERFACE) < 0) goto failed;
   return module;
 failed:
   Py_DECREF(module);

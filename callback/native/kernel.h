@@ -6,6 +6,9 @@
 
 #include <stdint.h>
 
+/* Of what the calls are told and answer; the same as in loading.py, which refuses any other. */
+#define INTERFACE 1
+
 #define ROW 256       /* elements of a row; callback/read/rows.py */
 #define LINE 16       /* elements of a line of a sampled tensor; the same */
 #define BINS 512      /* tb_adam_plugin/schema/quantities.py, as the next three */

@@ -21,6 +21,8 @@ from torch import Tensor, nn
 
 # Set to 0 to leave the kernel alone; read whenever something is made that could use it.
 VARIABLE = "ADAM_DEBUG_NATIVE"
+# The same as in kernel.h: a kernel that was built from other sources is left alone.
+INTERFACE = 1
 
 _LOG = logging.getLogger(__name__)
 _CLASSES = {Tensor, nn.Parameter}
@@ -120,7 +122,9 @@ class Arguments:
 def _loaded() -> Kernel | None:
     try:
         kernel: Any = importlib.import_module(f"{__package__}._kernel")
-    except ImportError as error:
+        if kernel.INTERFACE != INTERFACE:
+            raise ImportError("it was built from other sources; install the package anew")
+    except (ImportError, AttributeError) as error:
         _LOG.info(
             "Adam Debug: there is no native kernel, so that torch's operations measure, slower "
             "and with the same numbers (%s)",
