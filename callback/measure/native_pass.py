@@ -153,7 +153,9 @@ class NativePass:
             [steps.numpy(), *(getattr(coefficients, name).numpy() for name in COEFFICIENTS)]
         )
         plain, decays = results.put_numbers(numbers[1:], step.stored.smallest_normal)
-        has_first, has_second = table.has("exp_avg"), table.has("exp_avg_sq")
+        has_first, has_second = (
+            bool(present(tensors[name]).any()) for name in ("exp_avg", "exp_avg_sq")
+        )
         constants = coefficients.constants
         is_adam = (
             constants.get("numerator_gradient") == 0 and constants.get("denominator_root") == 1
@@ -223,10 +225,6 @@ class _TensorTable:
             "row_count": rows,
         }.items():
             self._by_name[name][:] = values
-
-    def has(self, name: str) -> bool:
-        """Whether any parameter has a tensor."""
-        return bool(self._by_name[name].any())
 
     def clear(self, *names: str) -> None:
         """Forget some tensors."""
