@@ -131,9 +131,7 @@ class NativePass:
         self._before = None
         if "exp_avg_sq" in moments:
             table.place("exp_avg_sq", moments["exp_avg_sq"])
-            self._before = torch.zeros(
-                (self._panel.rows, ROW), dtype=torch.float32, device="cpu"
-            )
+            self._before = torch.zeros((self._panel.rows, ROW), dtype=torch.float32, device="cpu")
             table.place_rows("exp_avg_sq_before", self._before)
         table.place_rows("before", self._panel.rows_before())
         self._arguments.put(flags=self._flags(exp_avg_sq_is_root=self._state.exp_avg_sq_is_root))
@@ -180,16 +178,18 @@ class NativePass:
             row_elements=panel.row_elements,
             padding=results.padding,
             total=results.total(),
-            exact={
-                name: results.sums_of(quantity) for quantity, name in OVER_ALL.items()
-            } if panel.sampled else {},
+            exact={name: results.sums_of(quantity) for quantity, name in OVER_ALL.items()}
+            if panel.sampled
+            else {},
             numbers=numbers,
             dead_row_fraction=table.dead_rows(results.alive_rows, step.gradients),
             counts=results.counts(used) if step.with_histograms else None,
         )
 
     def _flags(self, **flags: bool) -> int:
-        return sum(flags[name] << bit for bit, name in enumerate(self._kernel.FLAGS) if name in flags)
+        return sum(
+            flags[name] << bit for bit, name in enumerate(self._kernel.FLAGS) if name in flags
+        )
 
 
 class _TensorTable:
@@ -313,10 +313,7 @@ class _Results:
         most = int((read + self.padding)[panel.sampled].max(initial=0))
         self._scratch = lasting.zeros((4, most), torch.float32, cpu).numpy()
         self._histograms = np.array(
-            [
-                (kernel.QUANTITIES.index(q.name), q.signed, _first_code(q))
-                for q in quantities
-            ],
+            [(kernel.QUANTITIES.index(q.name), q.signed, _first_code(q)) for q in quantities],
             np.int64,
         ).reshape(-1, 3)
         used = np.minimum(read, kernel.BITMAP * 8).sum() * len(quantities)
@@ -420,6 +417,9 @@ def for_parameters(
         return None
     kernel = find_kernel()
     if kernel is None:
+        return None
+    if kernel.ROW_VALUES != NAMES or kernel.NUMBERS != COEFFICIENTS:
+        _LOG.info("Adam Debug: the native kernel lacks what is measured now; install it anew")
         return None
     _LOG.info(
         "Adam Debug: the native kernel measures %d parameters (%s)",

@@ -332,8 +332,8 @@ def test_the_steps_that_a_device_skipped_are_subtracted_even_if_writing_fails(
 @pytest.mark.parametrize(
     ("owner", "method", "failure"),
     [
-        (Panel, "read_before", MemoryError()),
-        (Panel, "read", ValueError("no")),
+        (Panel, "rows_before", MemoryError()),
+        (Measurement, "sums", ValueError("no")),
         (GradientNorms, "squares", RuntimeError("no")),
         (EventLog, "write", OSError("full")),
         (EventLog, "flush", OSError("full")),

@@ -39,9 +39,7 @@ OPTIMIZERS: dict[str, Make] = {
     "AdamW, no momentum": lambda p: AdamW(p, lr=1e-3, betas=(0.0, 0.9)),
     "AdamW, amsgrad": lambda p: AdamW(p, lr=1e-3, amsgrad=True),
     "Adam": lambda p: Adam(p, lr=1e-3),
-    "Adam, everything": lambda p: Adam(
-        p, lr=1e-3, amsgrad=True, maximize=True, weight_decay=0.1
-    ),
+    "Adam, everything": lambda p: Adam(p, lr=1e-3, amsgrad=True, maximize=True, weight_decay=0.1),
     "NAdam": lambda p: NAdam(p, lr=1e-3, weight_decay=0.1),
     "RAdam": lambda p: RAdam(p, lr=1e-3),
     "Adamax": lambda p: Adamax(p, lr=1e-3),
@@ -131,7 +129,9 @@ extreme = st.sampled_from(
      1e19, -3e38, 3.4028235e38, float("inf"), float("-inf"), float("nan")]
 )  # fmt: skip
 usual = st.floats(-10, 10, width=32)
-shapes = st.lists(st.sampled_from([(), (0,), (1,), (3, 5), (16, 16), (257,), (1_030,)]), min_size=1, max_size=4)
+shapes = st.lists(
+    st.sampled_from([(), (0,), (1,), (3, 5), (16, 16), (257,), (1_030,)]), min_size=1, max_size=4
+)
 
 
 def filled(shape: tuple[int, ...], values: list[float]) -> Tensor:
