@@ -1,4 +1,4 @@
-"""Loads the native kernel of the installed wheel, and runs it, without torch: what CI asks of each wheel."""
+"""Loads the native kernel of the installed wheel, without torch, and runs it: for each wheel."""
 
 import array
 import importlib.metadata

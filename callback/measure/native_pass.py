@@ -12,7 +12,6 @@ Addresses are looked up at each call, and no tensor of the training is kept.
 from __future__ import annotations
 
 import logging
-import operator
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -26,12 +25,11 @@ from ..memory import lasting
 from ..native.loading import Arguments, Kernel, address, addresses_of, find_kernel
 from ..optimizer_state.base import OptimizerState
 from ..optimizer_state.coefficients import COEFFICIENTS
-from ..read import norms
 from ..read.memory_order import has_no_gaps
 from ..read.panel import Panel
 from ..read.rows import ROW
-from .dead_rows import count_dead, rows_are_runs
 from .in_blocks import BlockReduction
+from .native_table import NativeTable, UnfitError
 from .parameter_sums import Values
 from .reduced import Reduced
 from .row_value_table import NAMES, OVER_ALL, POSITION, TINY
@@ -39,12 +37,6 @@ from .tensors import Sources, StepTensors, present
 
 _LOG = logging.getLogger(__name__)
 _MOST_ELEMENTS = 2**31 - 1  # of a parameter that is read whole: counts are 4 bytes
-_SHAPE = operator.attrgetter("shape")
-_NOT_LOOKED_AT, _BY_ELEMENTS, _BY_SQUARES = range(3)
-
-
-class _UnfitError(Exception):
-    """A step is not for the kernel."""
 
 
 class NativePass:
@@ -76,7 +68,7 @@ class NativePass:
         self._quantities = quantities
         self._in_blocks = in_blocks
         self._kernel = kernel
-        self._table = _TensorTable(parameters, panel, kernel)
+        self._table = NativeTable(parameters, panel, kernel)
         self._results = _Results(len(parameters), panel, quantities, kernel)
         self._arguments = Arguments(
             kernel.ARGUMENTS,
@@ -98,7 +90,7 @@ class NativePass:
         self._is_kept = False
         try:
             self._keep(weights, moments)
-        except _UnfitError as reason:
+        except UnfitError as reason:
             self._note(reason)
             return self._in_blocks.keep(weights, moments)
         self._is_kept = True
@@ -111,13 +103,13 @@ class NativePass:
         before, self._before = self._before, None
         try:
             return self._reduce(step, before)
-        except _UnfitError as reason:
+        except UnfitError as reason:
             self._note(reason)
             self._panel.put_before(self._results.sums_of("before"))
             self._in_blocks.take_over({} if before is None else {"exp_avg_sq": before})
             return self._in_blocks.reduce(step)
 
-    def _note(self, reason: _UnfitError) -> None:
+    def _note(self, reason: UnfitError) -> None:
         if str(reason) not in self._refusals:
             self._refusals.add(str(reason))
             _LOG.info("Adam Debug: torch's operations measure where %s", reason)
@@ -126,7 +118,7 @@ class NativePass:
         table = self._table
         table.place("weight", weights)
         if "exp_avg" in moments:
-            raise _UnfitError("exp_avg is stored rounded")
+            raise UnfitError("exp_avg is stored rounded")
         table.clear("exp_avg_sq", "exp_avg_sq_before")
         self._before = None
         if "exp_avg_sq" in moments:
@@ -139,14 +131,14 @@ class NativePass:
 
     def _reduce(self, step: StepTensors, before: Tensor | None) -> Reduced:
         if step.others or step.masks:
-            raise _UnfitError("the optimizer has further tensors")
+            raise UnfitError("the optimizer has further tensors")
         table, results = self._table, self._results
         tensors = step.by_quantity
         for quantity in ("weight", "gradient", "exp_avg", "exp_avg_sq"):
             table.place(quantity, tensors[quantity])
         steps, coefficients = self._in_blocks.formula(step)
         if steps.device.type != "cpu":
-            raise _UnfitError("steps are counted on a device")
+            raise UnfitError("steps are counted on a device")
         numbers = np.stack(
             [steps.numpy(), *(getattr(coefficients, name).numpy() for name in COEFFICIENTS)]
         )
@@ -190,97 +182,6 @@ class NativePass:
         return sum(
             flags[name] << bit for bit, name in enumerate(self._kernel.FLAGS) if name in flags
         )
-
-
-class _TensorTable:
-    """Where the tensors of some parameters are, and what is read of them.
-
-    Attributes:
-        parameters: Their number.
-        columns: int64 ``[parameters, len(kernel.COLUMNS)]``.
-    """
-
-    def __init__(self, parameters: Sequence[Tensor], panel: Panel, kernel: Kernel) -> None:
-        self.parameters = len(parameters)
-        self.columns = np.zeros((len(parameters), len(kernel.COLUMNS)), np.int64)
-        self._by_name = dict(zip(kernel.COLUMNS, self.columns.T, strict=True))
-        self._shapes = [parameter.shape for parameter in parameters]
-        # None for those in the order of their indices, which is quicker to look up.
-        self._strides = [None if p.is_contiguous() else p.stride() for p in parameters]
-        self._first_rows = panel.first_rows
-        self._lines = panel.lines  # whose addresses are in the table
-        self._sampled = np.zeros(len(parameters), bool)
-        self._sampled[panel.sampled] = True
-        rows = [len(p) if p.dim() > 1 and p.numel() else 0 for p in parameters]
-        self._rows = np.array(rows, np.int64)
-        told = [_how_dead_rows_are_told(p, bool(s)) for p, s in zip(parameters, self._sampled)]
-        self._told = np.array(told, np.int64)
-        for name, values in {
-            "lines": [0 if lines is None else lines.data_ptr() for lines in panel.lines],
-            "line_count": [0 if lines is None else len(lines) for lines in panel.lines],
-            "elements": panel.elements,
-            "elements_read": panel.elements_read,
-            "first_row": panel.first_rows,
-            "dead_rows": told,
-            "row_count": rows,
-        }.items():
-            self._by_name[name][:] = values
-
-    def clear(self, *names: str) -> None:
-        """Forget some tensors."""
-        for name in names:
-            self._by_name[name][:] = 0
-
-    def place_rows(self, name: str, rows: Tensor) -> None:
-        """Put the addresses of the rows of each parameter into the table.
-
-        Args:
-            name: Of the column.
-            rows: float32 ``[rows, ROW]``, those of the panel.
-        """
-        self._by_name[name][:] = rows.data_ptr() + self._first_rows * (ROW * rows.itemsize)
-
-    def place(self, name: str, sources: Sources) -> None:
-        """Put the addresses of some tensors into the table.
-
-        Raises:
-            _UnfitError: If one cannot be read by address.
-        """
-        given = [source for source in sources if isinstance(source, Tensor)]
-        is_complete = len(given) == len(sources)
-        here = range(len(sources))
-        shapes, strides = self._shapes, self._strides
-        if not is_complete:
-            here = [i for i, source in enumerate(sources) if source is not None]
-            if len(given) < len(here):
-                raise _UnfitError(f"{name} is made on demand")
-            shapes, strides = [shapes[i] for i in here], [strides[i] for i in here]
-        addresses = addresses_of(given)
-        if addresses is None:
-            raise _UnfitError(f"{name} is no plain float32 of the CPU")
-        # One shape after the other: thousands at once would wake the garbage collector.
-        if not all(map(operator.eq, map(_SHAPE, given), shapes)) or not _lie_alike(given, strides):
-            raise _UnfitError(f"{name} lies otherwise in memory than its weight")
-        column = self._by_name[name]
-        if not is_complete:
-            column[:] = 0
-        column[here if not is_complete else slice(None)] = addresses
-
-    def dead_rows(self, alive: Values, gradients: Sequence[Tensor | None]) -> Values:
-        """Return the share of rows without gradient; see :class:`.dead_rows.DeadRows`.
-
-        Args:
-            alive: How many rows of each parameter have one, where the kernel looked.
-            gradients: Of the parameters.
-        """
-        rows = np.maximum(self._rows, 1)
-        fractions = np.where(self._sampled, (rows - alive) / rows, 1 - alive / rows)
-        fractions[(self._rows == 0) | (self._by_name["gradient"] == 0)] = np.nan
-        for i in np.flatnonzero((self._told == _NOT_LOOKED_AT) & (self._rows > 0)).tolist():
-            gradient = gradients[i]
-            if gradient is not None:
-                fractions[i] = count_dead(gradient) / len(gradient)
-        return fractions
 
 
 class _Results:
@@ -376,11 +277,13 @@ class _Results:
     @property
     def alive_rows(self) -> Values:
         """How many rows of each parameter have a gradient, ``[K]``."""
-        return self._sum_of["alive_rows"]
+        alive: Values = self._sum_of["alive_rows"]
+        return alive
 
     def sums_of(self, quantity: str) -> Values:
         """Return the sums over all elements of the sampled parameters, of ``OVER_ALL``."""
-        return self._sum_of[quantity][self._sampled]
+        sums: Values = self._sum_of[quantity][self._sampled]
+        return sums
 
     def total(self) -> dict[str, Values]:
         """Return the row values added up, by name, as :func:`.parameter_sums.add_up`."""
@@ -429,25 +332,6 @@ def for_parameters(
     return NativePass(parameters, state, panel, quantities, in_blocks, kernel)
 
 
-def _lie_alike(tensors: Sequence[Tensor], strides: Sequence[tuple[int, ...] | None]) -> bool:
-    """Whether tensors have these strides; None stands for those of a contiguous one."""
-    if all(map(Tensor.is_contiguous, tensors)):
-        return not any(strides)
-    return all(
-        tensor.is_contiguous() if stride is None else tensor.stride() == stride
-        for tensor, stride in zip(tensors, strides, strict=True)
-    )
-
-
 def _first_code(quantity: schema.Quantity) -> int:
     """Return the code of the smallest numbers that have a bin of their own."""
     return (quantity.lowest_exponent + 127) * schema.BINS_PER_OCTAVE
-
-
-def _how_dead_rows_are_told(parameter: Tensor, is_sampled: bool) -> int:
-    """Say how the kernel tells rows without gradient, so that :mod:`.dead_rows` says the same."""
-    if is_sampled and norms.has_row_norms(parameter):
-        return _BY_SQUARES
-    if parameter.dim() < 2 or not parameter.numel() or not rows_are_runs(parameter):
-        return _NOT_LOOKED_AT
-    return _BY_ELEMENTS

@@ -1,7 +1,7 @@
 """Finds the kernel in C, where it was built and is wanted.
 
-It is built with the package where there is a compiler, and comes with the wheels. Without it torch's
-operations do the same, and give the same numbers.
+It is built with the package where there is a compiler, and comes with the wheels. Without it
+torch's operations do the same, and give the same numbers.
 """
 
 from __future__ import annotations
@@ -81,9 +81,9 @@ def address(array: npt.NDArray[Any]) -> int:
 def addresses_of(tensors: Sequence[Tensor]) -> list[int] | None:
     """Return where the elements of tensors are, or None if one is not for the kernel.
 
-    It reads float32 of the CPU, of no class of its own, as it stands in memory. How far the elements
-    reach, and in which order, the caller has to look up. Of thousands of small tensors these are the
-    calls that take the time, so that each question is asked of all at once.
+    It reads float32 of the CPU, of no class of its own, as it stands in memory. How far the
+    elements reach, and in which order, the caller has to look up. Of thousands of small tensors
+    these are the calls that take the time, so that each question is asked of all at once.
     """
     if not (
         _CLASSES.issuperset(map(type, tensors))

@@ -135,7 +135,7 @@ class OptimizerState(ABC):
         """Return √v̂ of each element, in ``out``; needs exp_avg_sq."""
         assert rows.exp_avg_sq is not None
         if out.device.type == "cpu":
-            # NumPy's is the rounded root. That of torch may be MKL's, whose last bit is often wrong.
+            # NumPy's is rounded right. That of torch may be MKL's, whose last bit is often wrong.
             with np.errstate(all="ignore"):
                 np.sqrt(rows.exp_avg_sq.numpy(), out=out.numpy())
         else:

@@ -186,7 +186,8 @@ class _NativeSquares:
         of_addresses, of_elements, out = self._told
         self._kernel.squares(self._level, of_addresses, of_elements, count, out)
         if count == len(gradients):
-            return self._sums.copy()
+            found: npt.NDArray[np.float64] = self._sums[:count].copy()
+            return found
         sums = np.zeros(len(gradients))
         here = [i for i, gradient in enumerate(gradients) if gradient is not None]
         sums[here] = self._sums[:count]

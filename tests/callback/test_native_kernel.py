@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam, Adamax, AdamW, NAdam, Optimizer, RAdam, RMSprop
 from two_ways import TwoWays, check_equal, set_gradients
 
+from tb_adam_plugin import schema
 from tb_adam_plugin.callback import AdamDebugCallback
 from tb_adam_plugin.callback.measure.in_blocks import BlockReduction
 from tb_adam_plugin.callback.measure.native_pass import NativePass
@@ -129,9 +130,8 @@ extreme = st.sampled_from(
      1e19, -3e38, 3.4028235e38, float("inf"), float("-inf"), float("nan")]
 )  # fmt: skip
 usual = st.floats(-10, 10, width=32)
-shapes = st.lists(
-    st.sampled_from([(), (0,), (1,), (3, 5), (16, 16), (257,), (1_030,)]), min_size=1, max_size=4
-)
+some_shape = st.sampled_from([(), (0,), (1,), (3, 5), (16, 16), (257,), (1_030,)])
+shapes = st.lists(some_shape, min_size=1, max_size=4)
 
 
 def filled(shape: tuple[int, ...], values: list[float]) -> Tensor:
@@ -388,7 +388,8 @@ def test_the_kernel_knows_every_row_value_and_number() -> None:
     kernel = two_ways.kernel()
     assert kernel.ROW_VALUES == NAMES
     assert kernel.NUMBERS == COEFFICIENTS
-    assert kernel.BITMAP == -(-(two_ways.schema.BINS + len(two_ways.schema.SPECIAL)) // 8)
+    counts = schema.BINS + len(schema.SPECIAL)
+    assert -(-counts // 8) == kernel.BITMAP
     assert {q.name for q in two_ways.QUANTITIES} <= set(kernel.QUANTITIES)
 
 

@@ -170,8 +170,8 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path, tracked: list
         target + name.removeprefix(folder)
         for folder, target in INSTALLED_AS.items()
         for name in tracked
-        # Types of the JavaScript are for `tsc` in the repository; no browser reads them. The sources
-        # of the kernel come with the sdist.
+        # Types of the JavaScript are for `tsc` in the repository; no browser reads them. The
+        # sources of the kernel come with the sdist.
         if name.startswith(folder)
         and name not in LINKS
         and not name.endswith((".d.ts", *C_SOURCES))
@@ -309,11 +309,13 @@ def test_without_a_compiler_the_package_works(tracked: list[str], tmp_path: Path
     source = check_out(tracked, tmp_path / "checkout")
     folder = tmp_path / "installed"
     options = ("--no-deps", "--no-build-isolation", "--no-compile", "--disable-pip-version-check")
-    without = {"CC": str(tmp_path / "none"), "PATH": str(Path(sys.executable).parent)}
     said = run(
-        "-m", "pip", "install", "-v", *options, "--target", folder, source, folder=tmp_path,
-        with_errors=True, **without,
-    )  # fmt: skip
+        *("-m", "pip", "install", "-v", *options, "--target", folder, source),
+        folder=tmp_path,
+        with_errors=True,
+        CC=str(tmp_path / "none"),
+        PATH=str(Path(sys.executable).parent),
+    )
     assert said.count('building extension "tb_adam_plugin.callback.native._kernel" failed') == 1
     assert not (folder / KERNEL).exists()
     found = run("-c", RECORD, folder=tmp_path, python_path=folder)
