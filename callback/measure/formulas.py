@@ -39,15 +39,19 @@ def finish(p: ParameterSums) -> npt.NDArray[np.float32]:
         float32 ``[K, len(schema.STATISTICS)]``; NaN where a statistic is not defined.
     """
     table = np.empty((len(p.elements), len(schema.STATISTICS)), np.float32)
+    # Where each need is lacking; most often nowhere, and then there is nothing to leave out.
+    lacking = {need: ~has(p) for need, has in _HAS.items()}
+    lacking = {need: where for need, where in lacking.items() if where.any()}
+    is_empty = p.elements == 0
+    has_empty = bool(is_empty.any())
     with np.errstate(all="ignore"):
         for i, statistic in enumerate(schema.STATISTICS):
-            is_known = np.full(len(p.elements), True)
+            table[:, i] = FORMULAS[statistic.name](p)
             for need in statistic.needs:
-                if need in _HAS:
-                    is_known &= _HAS[need](p)
-            if statistic.name not in _OF_NOTHING:
-                is_known &= p.elements > 0
-            table[:, i] = np.where(is_known, FORMULAS[statistic.name](p), np.nan)
+                if need in lacking:
+                    table[lacking[need], i] = np.nan
+            if has_empty and statistic.name not in _OF_NOTHING:
+                table[is_empty, i] = np.nan
     return table
 
 

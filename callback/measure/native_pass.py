@@ -22,7 +22,14 @@ from torch import Tensor
 from tb_adam_plugin import schema
 
 from ..memory import lasting
-from ..native.loading import Arguments, Kernel, address, addresses_of, find_kernel
+from ..native.loading import (
+    Arguments,
+    Kernel,
+    address,
+    addresses_of,
+    find_kernel,
+    has_more_threads_to_use,
+)
 from ..optimizer_state.base import OptimizerState
 from ..optimizer_state.coefficients import COEFFICIENTS
 from ..read.memory_order import has_no_gaps
@@ -317,6 +324,8 @@ def for_parameters(
     ):
         return None
     if panel.elements_read.max(initial=0) > _MOST_ELEMENTS:
+        return None
+    if has_more_threads_to_use(int(panel.elements.sum())):
         return None
     kernel = find_kernel()
     if kernel is None:

@@ -23,6 +23,9 @@ from torch import Tensor, nn
 VARIABLE = "ADAM_DEBUG_NATIVE"
 # The same as in kernel.h: a kernel that was built from other sources is left alone.
 INTERFACE = 1
+# More elements than this are left to torch's operations where these run on several threads: then
+# memory is gone through faster by all of them than by the one thread of the kernel.
+ELEMENTS_FOR_ONE_THREAD = 1 << 24
 
 _LOG = logging.getLogger(__name__)
 _CLASSES = {Tensor, nn.Parameter}
@@ -72,6 +75,11 @@ def find_kernel() -> Kernel | None:
     return _loaded()
 
 
+def has_more_threads_to_use(elements: int) -> bool:
+    """Whether torch would be faster, on several threads, than the kernel on one."""
+    return elements > ELEMENTS_FOR_ONE_THREAD and torch.get_num_threads() > 1
+
+
 def address(array: npt.NDArray[Any]) -> int:
     """Return where the elements of a contiguous array are, which somebody has to keep alive."""
     assert array.flags.c_contiguous
@@ -93,9 +101,14 @@ def addresses_of(tensors: Sequence[Tensor]) -> list[int] | None:
     ):
         return None
     try:
-        return list(map(Tensor.data_ptr, tensors))
+        addresses = list(map(Tensor.data_ptr, tensors))
     except RuntimeError:  # a layout without strides
         return None
+    if 0 in addresses and any(
+        not where and tensor.numel() for where, tensor in zip(addresses, tensors, strict=True)
+    ):
+        return None  # its memory was let go of, as that of a parameter which is gathered on demand
+    return addresses
 
 
 class Arguments:

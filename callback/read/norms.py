@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..memory.to_host import on_device, to_device
-from ..native.loading import Kernel, address, addresses_of, find_kernel
+from ..native.loading import Kernel, address, addresses_of, find_kernel, has_more_threads_to_use
 from .memory_order import flat_view, has_no_gaps
 from .real_numbers import as_real
 
@@ -181,8 +181,11 @@ class _NativeSquares:
         ):
             return None
         count = len(given)
+        elements = list(map(Tensor.numel, given))
+        if has_more_threads_to_use(sum(elements)):
+            return None
         self._tensors[0, :count] = addresses
-        self._tensors[1, :count] = list(map(Tensor.numel, given))
+        self._tensors[1, :count] = elements
         of_addresses, of_elements, out = self._told
         self._kernel.squares(self._level, of_addresses, of_elements, count, out)
         if count == len(gradients):

@@ -21,11 +21,14 @@ from two_ways import TwoWays, check_equal, set_gradients
 
 from tb_adam_plugin import schema
 from tb_adam_plugin.callback import AdamDebugCallback
+from tb_adam_plugin.callback.attach.watched_parameters import Watched
 from tb_adam_plugin.callback.measure.in_blocks import BlockReduction
+from tb_adam_plugin.callback.measure.measurement import Measurement
 from tb_adam_plugin.callback.measure.native_pass import NativePass
 from tb_adam_plugin.callback.measure.row_value_table import NAMES
 from tb_adam_plugin.callback.native import loading
 from tb_adam_plugin.callback.optimizer_state.coefficients import COEFFICIENTS
+from tb_adam_plugin.callback.optimizer_state.registry import adapter_for
 from tb_adam_plugin.callback.read.norms import GradientNorms
 
 Make = Callable[[list[nn.Parameter]], Optimizer]
@@ -248,6 +251,13 @@ def test_norms_of_other_gradients(kind: str) -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
+def test_a_tensor_without_memory_has_no_address() -> None:
+    gone = torch.ones(3)
+    gone.untyped_storage().resize_(0)
+    assert loading.addresses_of([torch.ones(2), gone]) is None
+    assert loading.addresses_of([torch.ones(0), torch.ones(2)]) is not None
+
+
 # --- steps that do not fit ----------------------------------------------------------------------
 
 
@@ -382,6 +392,21 @@ def test_a_line_in_the_log_says_who_measures(caplog: pytest.LogCaptureFixture) -
     with caplog.at_level(logging.INFO):
         TwoWays(AdamW(parameters_of(((3,),))))
     assert f"the native kernel measures 1 parameters ({kernel.LEVELS[-1]})" in caplog.text
+
+
+def test_a_large_model_is_left_to_the_threads_of_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    two_ways.kernel()
+    parameters = parameters_of(((40, 30), (5,)))
+    set_gradients(parameters, 1)
+    for threads, elements, is_native in ((1, 1204, True), (2, 1204, False), (2, 1205, True)):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        monkeypatch.setattr(loading, "ELEMENTS_FOR_ONE_THREAD", elements)
+        norms = GradientNorms(parameters)
+        assert norms._native is not None
+        assert (norms._native.squares([p.grad for p in parameters]) is not None) == is_native
+        watched = [Watched(f"p{i}", p, 0) for i, p in enumerate(parameters)]
+        measurement = Measurement(watched, adapter_for(AdamW(parameters)), None)
+        assert isinstance(measurement._reduction, NativePass) == is_native
 
 
 def test_the_kernel_knows_every_row_value_and_number() -> None:
