@@ -20,7 +20,7 @@ from ..optimizer_state.storage import storage_of, stored_state
 from ..read.panel import Panel
 from ..read.real_numbers import as_real
 from ..shards.local_gradients import LocalGradients
-from . import tensors
+from . import native_pass, tensors
 from .closer_look import look_closer
 from .formulas import finish
 from .gpu import single_pass
@@ -127,7 +127,12 @@ class Measurement:
         on_gpu = single_pass.for_parameters(
             parameters, self._state, self.panel, quantities, self._in_blocks
         )
-        return self._in_blocks if on_gpu is None else on_gpu
+        if on_gpu is not None:
+            return on_gpu
+        native = native_pass.for_parameters(
+            parameters, self._state, self.panel, quantities, self._in_blocks
+        )
+        return self._in_blocks if native is None else native
 
     def _weights(self) -> list[Tensor]:
         """What is here of each parameter now; not kept, because training may replace it."""

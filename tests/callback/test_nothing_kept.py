@@ -273,13 +273,17 @@ def test_a_record_that_fails_keeps_nothing(
     training = Training(plain()(), tmp_path, on_error="warn", **OPTIONS[options])
     training.step()
     training.optimizer.zero_grad(set_to_none=True)
-    panel = training.debug._parameters.records._measurements[0].panel
+    measurement = training.debug._parameters.records._measurements[0]
 
     def fail(*_: Any, **__: Any) -> None:
         kept = [*training.gradients(), *training.state()]
         raise RuntimeError(f"{len(kept)} tensors in this frame")
 
-    monkeypatch.setattr(panel, "read_before" if moment == "before" else "read", fail)
+    if moment == "before":
+        monkeypatch.setattr(measurement.panel, "rows_before", fail)
+    else:
+        monkeypatch.setattr(measurement, "_reduced", fail)
+    del measurement
     with pytest.warns(UserWarning, match="tensors in this frame"):
         training.step()
     gradients, state = Storages(training.gradients()), Storages(training.state())

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adadelta, Adam, Adamax, AdamW, NAdam, Optimizer, RMSprop
@@ -27,6 +28,7 @@ from tb_adam_plugin.callback.measure.measurement import Measured, Measurement
 from tb_adam_plugin.callback.measure.reduced import Reduced
 from tb_adam_plugin.callback.measure.tensors import StepTensors
 from tb_adam_plugin.callback.memory import to_host
+from tb_adam_plugin.callback.native import loading
 from tb_adam_plugin.callback.optimizer_state.registry import adapter_for
 
 # So that a tensor of a few thousand elements has several chunks of several tiles.
@@ -364,12 +366,11 @@ def make_measurements(
     watched = [
         Watched(f"p{i}", p, g) for i, (p, g) in enumerate(zip(parameters, groups, strict=True))
     ]
-    plain = Recording(watched, state, max_sampled, QUANTITIES)
-    single_pass.DEVICES = ("cpu",)
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(loading.VARIABLE, "0")  # torch's operations are what it is compared with
+        plain = Recording(watched, state, max_sampled, QUANTITIES)
+        patch.setattr(single_pass, "DEVICES", ("cpu",))
         return plain, Recording(watched, state, max_sampled, QUANTITIES)
-    finally:
-        single_pass.DEVICES = ("cuda",)
 
 
 def run(trial: Trial, kernels: launches.Kernels | None = None) -> list[Step]:
