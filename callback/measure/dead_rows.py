@@ -15,14 +15,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from tb_adam_plugin.arrays import Flags, Float64s
+
 from ..memory.to_host import to_device
 from ..read import norms, sparse_rows
 from ..read.memory_order import has_no_gaps
 from ..read.panel import Panel
 from ..read.rows import ROW, Block
 from .row_reductions import compare
-
-Values = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ class DeadRows:
         counts: npt.NDArray[np.int32],
         gradients: Sequence[Tensor | None],
         partial_norms: Sequence[npt.NDArray[np.floating]],
-    ) -> Values:
+    ) -> Float64s:
         """Return the share of rows without gradient since the last call, ``[parameters]``.
 
         Args:
@@ -170,7 +170,7 @@ class DeadRows:
         fractions[[gradient is None for gradient in gradients]] = np.nan
         return fractions
 
-    def _note(self, segments: _Segments, has_gradient: npt.NDArray[np.bool_]) -> None:
+    def _note(self, segments: _Segments, has_gradient: Flags) -> None:
         rows = segments.rows[has_gradient]
         self._is_alive[rows[rows >= 0]] = True
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from tb_adam_plugin import schema
+from tb_adam_plugin.arrays import Flags, Float64s
 
 from ..memory import lasting
 from ..memory.to_host import on_device, to_device, to_host
@@ -26,7 +27,7 @@ from ..read.rows import ROW, Block, Total
 from . import row_values
 from .block_histograms import BlockHistograms
 from .dead_rows import DeadRows
-from .parameter_sums import Values, add_up
+from .parameter_sums import add_up
 from .reduced import Reduced
 from .row_value_table import NAMES, OVER_ALL
 from .tensors import Sources, StepTensors, Tensors, as_read, present
@@ -154,11 +155,11 @@ class BlockReduction:
             ),
         )
 
-    def _added_up(self, quantity: str, parts: npt.NDArray[Any], starts: Sequence[int]) -> Values:
+    def _added_up(self, quantity: str, parts: npt.NDArray[Any], starts: Sequence[int]) -> Float64s:
         """Add up what the parts of sampled tensors came to: sums, or the squares of norms."""
         wide = parts.astype(np.float64)
         is_sum = self._total_of(quantity) is norms.partial_sums
-        summed: Values = np.add.reduceat(wide if is_sum else wide**2, starts)
+        summed: Float64s = np.add.reduceat(wide if is_sum else wide**2, starts)
         return summed
 
     def _lasting(self, *shape: int) -> Tensor:
@@ -271,7 +272,7 @@ class BlockReduction:
 
     def _elements(
         self, block: Block, step: StepTensors, there: set[str], update: Tensor
-    ) -> row_values.Block:
+    ) -> row_values.BlockValues:
         """Read a block.
 
         Args:
@@ -285,7 +286,7 @@ class BlockReduction:
         before = panel.before(block)
         weight = panel.read(block, "weight", tensors["weight"])
         read = functools.partial(self._read, block, tensors=tensors)
-        return row_values.Block(
+        return row_values.BlockValues(
             before=before,
             weight=weight,
             gradient=read("gradient"),
@@ -300,7 +301,7 @@ class BlockReduction:
         )
 
     def _counted(
-        self, elements: row_values.Block, direction: Tensor | None, others: Sequence[str]
+        self, elements: row_values.BlockValues, direction: Tensor | None, others: Sequence[str]
     ) -> list[Tensor | None]:
         """Return the elements that have a histogram, by quantity."""
         counted = [
@@ -317,7 +318,7 @@ class BlockReduction:
         name = schema.state_quantity(key).name
         return self._panel.read(block, name, tensors[name])
 
-    def _has(self, tensors: Tensors, quantity: schema.Quantity) -> npt.NDArray[np.bool_]:
+    def _has(self, tensors: Tensors, quantity: schema.Quantity) -> Flags:
         """Which parameters have a quantity, ``[K]``."""
         sources = tensors.get(quantity.name)
         if sources is not None:
@@ -328,7 +329,7 @@ class BlockReduction:
 
 
 def _compare_with_exact(
-    elements: row_values.Block, gradient: Tensor, c: Coefficients, out: Tensor
+    elements: row_values.BlockValues, gradient: Tensor, c: Coefficients, out: Tensor
 ) -> None:
     """Reduce how much the moments that are stored rounded lost at this step.
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from tb_adam_plugin import schema
+from tb_adam_plugin.arrays import Flags, Float64s
 
 from ..attach.watched_parameters import Watched
 from ..optimizer_state.base import OptimizerState
@@ -27,7 +28,6 @@ from .gpu import single_pass
 from .in_blocks import BlockReduction
 from .parameter_sums import (
     ParameterSums,
-    Values,
     gradient_fourth_powers,
     update_spread,
     update_squares,
@@ -49,8 +49,8 @@ class Measured(NamedTuple):
 
     statistics: npt.NDArray[np.float32]
     counts: schema.SparseHistograms | None
-    squared_gradients: Values
-    has_gradient: npt.NDArray[np.bool_]
+    squared_gradients: Float64s
+    has_gradient: Flags
 
 
 class Sums(NamedTuple):
@@ -67,8 +67,8 @@ class Sums(NamedTuple):
 
     of: ParameterSums
     counts: schema.SparseHistograms | None
-    row_squares: Values
-    alive: Sequence[npt.NDArray[np.bool_]]
+    row_squares: Float64s
+    alive: Sequence[Flags]
 
 
 class Measurement:
@@ -170,7 +170,7 @@ class Measurement:
             gradient = gradient.to_dense()
         return as_real(gradient)
 
-    def _by_group(self, of_group: Callable[[GroupSettings], bool]) -> npt.NDArray[np.bool_]:
+    def _by_group(self, of_group: Callable[[GroupSettings], bool]) -> Flags:
         """Return what holds of the group of each parameter, ``[K]``; asked once a group."""
         by_group = [of_group(group) for group in self._state.optimizer.param_groups]
         if len(set(by_group)) == 1:
@@ -290,8 +290,8 @@ class Measurement:
         self,
         step: StepTensors,
         reduced: Reduced,
-        exact: dict[str, Values],
-        nonfinite: Values,
+        exact: dict[str, Float64s],
+        nonfinite: Float64s,
         loss: float,
     ) -> ParameterSums:
         """Put together what the formulas need."""
@@ -330,7 +330,7 @@ class Measurement:
             halves_exp_avg_sq=stored.halves_exp_avg_sq & ~maximum,
         )
 
-    def _row_squares(self, reduced: Reduced) -> Values:
+    def _row_squares(self, reduced: Reduced) -> Float64s:
         """Σd² of the rows of the whole parameters' samples, as far as they are here."""
         squares = np.zeros(sum(sample.total_rows for sample in self._samples.values()))
         first = 0

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from tb_adam_plugin import schema
+from tb_adam_plugin.arrays import Float64s
 
 from ..memory import lasting
 from ..native.loading import (
@@ -37,7 +38,6 @@ from ..read.panel import Panel
 from ..read.rows import ROW
 from .in_blocks import BlockReduction
 from .native_table import NativeTable, UnfitError
-from .parameter_sums import Values
 from .reduced import Reduced
 from .row_value_table import NAMES, OVER_ALL, POSITION, TINY
 from .tensors import Sources, StepTensors, present
@@ -241,7 +241,7 @@ class _Results:
             "width": self._counts.itemsize,
         }
 
-    def put_numbers(self, coefficients: Values, smallest_normal: Values) -> tuple[bool, bool]:
+    def put_numbers(self, coefficients: Float64s, smallest_normal: Float64s) -> tuple[bool, bool]:
         """Put the numbers of the formula where the kernel reads them.
 
         Args:
@@ -277,17 +277,17 @@ class _Results:
         }
 
     @property
-    def alive_rows(self) -> Values:
+    def alive_rows(self) -> Float64s:
         """How many rows of each parameter have a gradient, ``[K]``."""
-        alive: Values = self._sum_of["alive_rows"]
+        alive: Float64s = self._sum_of["alive_rows"]
         return alive
 
-    def sums_of(self, quantity: str) -> Values:
+    def sums_of(self, quantity: str) -> Float64s:
         """Return the sums over all elements of the sampled parameters, of ``OVER_ALL``."""
-        sums: Values = self._sum_of[quantity][self._sampled]
+        sums: Float64s = self._sum_of[quantity][self._sampled]
         return sums
 
-    def total(self) -> dict[str, Values]:
+    def total(self) -> dict[str, Float64s]:
         """Return the row values added up, by name, as :func:`.parameter_sums.add_up`."""
         return dict(zip(NAMES, self._totals.T.copy(), strict=True))
 

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
+from tb_adam_plugin.arrays import Float64s
+
 from ..native.loading import Kernel, addresses_of
 from ..read import norms
 from ..read.panel import Panel
 from ..read.rows import ROW
 from .dead_rows import count_dead, rows_are_runs
-from .parameter_sums import Values
 from .tensors import Sources
 
 _SHAPE = operator.attrgetter("shape")
@@ -109,7 +110,7 @@ class NativeTable:
             column[:] = 0
         column[here if not is_complete else slice(None)] = addresses
 
-    def dead_rows(self, alive: Values, gradients: Sequence[Tensor | None]) -> Values:
+    def dead_rows(self, alive: Float64s, gradients: Sequence[Tensor | None]) -> Float64s:
         """Return the share of rows without gradient; see :class:`.dead_rows.DeadRows`.
 
         Args:

@@ -10,8 +10,8 @@ import numpy.typing as npt
 from torch import Tensor
 
 from tb_adam_plugin import schema
+from tb_adam_plugin.arrays import Float64s
 
-from .parameter_sums import Values
 from .tensors import Sources, StepTensors
 
 
@@ -24,7 +24,7 @@ class RowSquares(NamedTuple):
         row_elements: Elements of each row without its padding, int64 ``[rows]``.
     """
 
-    squares: Values
+    squares: Float64s
     first_rows: npt.NDArray[np.int64]
     row_elements: npt.NDArray[np.int64]
 
@@ -50,10 +50,10 @@ class Reduced(NamedTuple):
     first_rows: npt.NDArray[np.int64]
     row_elements: npt.NDArray[np.int64]
     padding: npt.NDArray[np.int64]
-    total: Mapping[str, Values]
-    exact: Mapping[str, Values]
-    numbers: Values
-    dead_row_fraction: Values
+    total: Mapping[str, Float64s]
+    exact: Mapping[str, Float64s]
+    numbers: Float64s
+    dead_row_fraction: Float64s
     counts: schema.SparseHistograms | None
     update_squares: RowSquares | None = None
 

@@ -7,13 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from .parameter_state import ParameterState, Source
+from tb_adam_plugin.arrays import Flags
 
-Flags = npt.NDArray[np.bool_]
+from .parameter_state import ParameterState, Source
 
 _WIDE = (torch.float32, torch.float64, torch.complex64, torch.complex128)
 _HALF = (torch.bfloat16, torch.float16)

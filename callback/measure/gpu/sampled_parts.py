@@ -6,10 +6,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from tb_adam_plugin.arrays import Float64s
+
 from ...memory.to_host import to_device
 from ...read.panel import Panel
 from ...read.rows import ROW
-from ..parameter_sums import Values
 from ..reduced import RowSquares
 from . import kernel_layout
 
@@ -85,9 +86,9 @@ class SampledParts:
             elements[is_sampled] = np.concatenate(self._panel_rows)
         return RowSquares(found, firsts, elements)
 
-    def added_up(self, chunks: npt.NDArray[np.float32]) -> Values:
+    def added_up(self, chunks: npt.NDArray[np.float32]) -> Float64s:
         """Return sums over all elements of each of :attr:`indices`, from those of the chunks."""
         if not self.chunks:
             return np.zeros(0)
-        summed: Values = np.add.reduceat(chunks, self.first_chunks, dtype=np.float64)
+        summed: Float64s = np.add.reduceat(chunks, self.first_chunks, dtype=np.float64)
         return summed

@@ -31,6 +31,7 @@ import torch
 from torch import Tensor
 
 from tb_adam_plugin import schema
+from tb_adam_plugin.arrays import Flags, Float64s
 
 from ...optimizer_state.base import OptimizerState
 from ...optimizer_state.coefficients import COEFFICIENTS, StepTable
@@ -39,7 +40,7 @@ from ...optimizer_state.parameter_state import ParameterState
 from ...read.panel import Panel
 from ...read.rows import ROW
 from ..in_blocks import BlockReduction
-from ..parameter_sums import Values, add_up
+from ..parameter_sums import add_up
 from ..reduced import Reduced
 from ..row_value_table import NAMES, OVER_ALL, POSITION, TINY, ZEROS
 from ..tensors import Sources, StepTensors, moments, present
@@ -90,7 +91,7 @@ class SinglePass:
         self._table = table = TensorTable(parameters, panel)
         self._kept = KeptElements(table.elements, self._device)
         self._launches = Launches(kernels, table, state, quantities)
-        self._known_steps: tuple[int, Values] | None = None
+        self._known_steps: tuple[int, Float64s] | None = None
         self._compared: frozenset[str] = frozenset()  # moments that were kept before the step
         self.refusal: str | None = None
 
@@ -229,10 +230,10 @@ class SinglePass:
     def _expected_steps(
         self,
         counts: Sequence[Tensor | float],
-        on_device: npt.NDArray[np.bool_],
-        has_gradient: npt.NDArray[np.bool_],
+        on_device: Flags,
+        has_gradient: Flags,
         step: int,
-    ) -> Values:
+    ) -> Float64s:
         """Return the step counts, guessed where the device would have to be waited for."""
         guess = np.full(len(counts), float(step))
         if self._known_steps is not None:
@@ -245,9 +246,9 @@ class SinglePass:
         self,
         groups: Sequence[GroupSettings],
         states: Sequence[ParameterState | None],
-        steps: Values,
-        smallest_normal: Values,
-    ) -> Values:
+        steps: Float64s,
+        smallest_normal: Float64s,
+    ) -> Float64s:
         """Fill in the numbers; return the step counts and the coefficients."""
         found = self._state.coefficients(StepTable(groups, states, torch.from_numpy(steps)))
         columns = [getattr(found, name).numpy() for name in COEFFICIENTS]
@@ -257,9 +258,7 @@ class SinglePass:
         np.maximum(constant, np.float32(TINY), out=constant)
         return np.stack([steps, *columns])
 
-    def _dead_rows(
-        self, alive: npt.NDArray[np.uint8], has_gradient: npt.NDArray[np.bool_]
-    ) -> Values:
+    def _dead_rows(self, alive: npt.NDArray[np.uint8], has_gradient: Flags) -> Float64s:
         """Return the share of rows without gradient; see :class:`..dead_rows.DeadRows`."""
         rows = self._table.rows
         owners = np.repeat(np.arange(len(rows)), rows)
@@ -268,7 +267,7 @@ class SinglePass:
         return np.where(known, 1 - found / np.maximum(rows, 1), np.nan)
 
     def _with_zeros(
-        self, counts: npt.NDArray[np.int32], total: Mapping[str, Values]
+        self, counts: npt.NDArray[np.int32], total: Mapping[str, Float64s]
     ) -> schema.SparseHistograms:
         """Complete the histograms; return them by parameter."""
         is_update_known = np.full(self._table.parameters, self._state.update_is_known)
