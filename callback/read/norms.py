@@ -7,6 +7,7 @@ threads can share.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -261,8 +262,11 @@ def _add_up_on_cpu(
 
 def _correct(sums: npt.NDArray[np.float64], gradients: Sequence[Tensor | None]) -> None:
     """Add up anew, in float64, where the squares of float32 are too large or too small for it."""
+    total = float(sums.sum())
+    if UNDERFLOW <= total < math.inf:  # as at nearly every step
+        return
     wrong = np.isinf(sums)
-    if sums.sum() < UNDERFLOW:
+    if total < UNDERFLOW:
         wrong[:] = True
     for i in np.flatnonzero(wrong).tolist():
         gradient = gradients[i]
