@@ -16,7 +16,8 @@ PORT ?= 6006
 
 BIN := $(VENV)/bin
 OLDEST := $(VENV)/oldest
-MADE_FROM := setup.py pyproject.toml .ci/python.lock
+KERNEL := $(addprefix callback/native/,kernel.c kernel.h body.inc)
+MADE_FROM := setup.py pyproject.toml .ci/python.lock $(KERNEL)
 TESTS_WITHOUT_TORCH := assets comparison diagnose event_data format_document http \
   http_api_document loader records rules run_data run_listing schema series_cache store \
   tensorboard thinning views
@@ -73,6 +74,7 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Python 3.10 or newer is \
 	needed and $(PYTHON) is %d.%d; name another: make PYTHON=python3.12" % sys.version_info[:2])'
 	.ci/install_tools venv $(PYTHON)
+	.ci/install_tools compiler $(PYTHON)
 	$(PYTHON) -m venv $(VENV)
 
 # torch and torchvision come together, as pip resolves them: torchvision does not import beside

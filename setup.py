@@ -2,12 +2,18 @@
 
 ``callback/`` and ``frontend_static/`` are installed inside ``tb_adam_plugin``. Two symlinks of the
 same names in ``tb_adam_plugin/`` give a bare checkout, editors and type checkers the same picture.
+
+One module is in C. It is optional: without a compiler the installation says so, succeeds, and
+torch's operations do the same. It uses the stable interface of CPython 3.10, so that one wheel of a
+platform serves every later version.
 """
 
 import re
+import sys
+import sysconfig
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import Extension, setup
 
 ROOT = Path(__file__).parent
 # Where the code lies. Two folders of the top level are parts of the package.
@@ -29,6 +35,23 @@ VERSION = re.search(
     re.MULTILINE,
 )
 assert VERSION is not None
+
+# Python without the interpreter lock has no stable interface.
+IS_STABLE = not sysconfig.get_config_var("Py_GIL_DISABLED")
+# No -ffast-math: a sum may be made in any order where the source says so, and nothing else changes.
+GCC_OPTIONS = [
+    "-O3", "-g0", "-std=c99", "-fopenmp-simd", "-ffp-contract=off", "-fno-math-errno",
+    "-fno-trapping-math",
+]  # fmt: skip
+KERNEL = Extension(
+    "tb_adam_plugin.callback.native._kernel",
+    ["callback/native/kernel.c"],
+    depends=["callback/native/kernel.h", "callback/native/body.inc"],
+    define_macros=[("Py_LIMITED_API", "0x030A0000")] if IS_STABLE else [],
+    extra_compile_args=["/O2", "/std:c11"] if sys.platform == "win32" else GCC_OPTIONS,
+    py_limited_api=IS_STABLE,
+    optional=True,
+)
 
 TORCH = ["torch>=2.4"]
 EXAMPLES = ["torch>=2.4", "torchvision>=0.19", "scikit-learn>=1.3", "tqdm>=4.60"]
@@ -88,6 +111,8 @@ setup(
     keywords=["adam", "adamw", "optimizer", "pytorch", "tensorboard", "debugging"],
     packages=list(PACKAGES),
     package_dir=PACKAGES,
+    ext_modules=[KERNEL],
+    options={"bdist_wheel": {"py_limited_api": "cp310"}} if IS_STABLE else {},
     package_data={
         "tb_adam_plugin": ["py.typed", "http_api.md"],
         "tb_adam_plugin.frontend_static": ["**/*.js", "**/*.css", "**/*.md", "**/*.svg"],

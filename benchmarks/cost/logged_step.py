@@ -25,6 +25,8 @@ from torch import Tensor, nn
 from tb_adam_plugin.callback import AdamDebugCallback
 
 REPEATS = 5
+# Steps of a fraction of a millisecond are repeated until they have taken so long.
+LEAST_SECONDS = 0.02
 
 
 class LanguageModel(nn.Module):
@@ -66,8 +68,8 @@ def gpt2() -> tuple[nn.Module, Callable[[], Tensor]]:
 
 
 def median_time(function: Callable[[], object], repeats: int = REPEATS) -> float:
-    times = []
-    for _ in range(repeats):
+    times: list[float] = []
+    while len(times) < repeats or sum(times) < LEAST_SECONDS:
         start = time.perf_counter()
         function()
         wait_for_gpu()
@@ -89,17 +91,20 @@ def train(model: nn.Module, optimizer: torch.optim.Optimizer, batch: Callable[[]
 
 
 def time_callback(
-    model: nn.Module, optimizer: torch.optim.Optimizer, folder: Path, exact: bool
+    model: nn.Module, optimizer: torch.optim.Optimizer, folder: Path, exact: bool, native: bool
 ) -> tuple[float, float, float]:
     """Seconds of a recorded step and of one that is not, and bytes of a record."""
+    os.environ["ADAM_DEBUG_NATIVE"] = str(int(native))
     # One for each: where steps are counted on a GPU, an unexpected count costs a second launch.
     with AdamDebugCallback(
         model, optimizer, log_dir=folder, every_n_steps=1, exact=exact, on_error="raise"
     ) as debug:
+        first = debug.step
         optimizer.step()  # the first record allocates
         wait_for_gpu()
         recorded = median_time(optimizer.step)
         debug.flush()
+        records = debug.step - first
         written = sum(file.stat().st_size for file in folder.rglob("*tfevents*"))
     with AdamDebugCallback(
         model, optimizer, log_dir=folder / "between", every_n_steps=10**9, on_error="raise"
@@ -108,7 +113,7 @@ def time_callback(
         optimizer.step()  # recorded, as the first one always is
         wait_for_gpu()
         between = median_time(optimizer.step)
-    return recorded, between, written / (REPEATS + 1)
+    return recorded, between, written / records
 
 
 def tensor_bytes() -> dict[int, int]:
@@ -171,7 +176,42 @@ def deep() -> tuple[nn.Module, Callable[[], Tensor]]:
     return model, lambda: torch.randn(2, 3, 8, 8)
 
 
-MODELS = {"resnet18": resnet18, "transformer": transformer, "gpt2": gpt2, "deep": deep}
+class ManySmall(nn.Module):
+    """As adapters are: many tensors, and next to nothing in each."""
+
+    def __init__(self, tensors: int, width: int) -> None:
+        """Build it."""
+        super().__init__()
+        self.weights = nn.ParameterList(
+            torch.randn(width, width) / width**0.5 for _ in range(tensors)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features ``[batch, width]``."""
+        for weight in self.weights:
+            x = x + 0.1 * torch.tanh(x @ weight)
+        return x
+
+
+def small() -> tuple[nn.Module, Callable[[], Tensor]]:
+    return ManySmall(3_000, 16), lambda: torch.randn(4, 16)
+
+
+def rl() -> tuple[nn.Module, Callable[[], Tensor]]:
+    model = nn.Sequential(
+        nn.Linear(4, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, 2)
+    )
+    return model, lambda: torch.randn(32, 4)
+
+
+MODELS = {
+    "gpt2": gpt2,
+    "resnet18": resnet18,
+    "transformer": transformer,
+    "deep": deep,
+    "small": small,
+    "rl": rl,
+}
 
 
 def machine(options: argparse.Namespace) -> str:
@@ -208,11 +248,13 @@ def measure(options: argparse.Namespace) -> None:
             def add(name: str, seconds: float, step: float = step) -> None:
                 ratios.setdefault(name, []).append(seconds / step)
 
-            recorded, between, size = time_callback(
-                model, optimizer, Path(folder, f"callback{i}"), options.exact
-            )
-            add("a recorded step", recorded - step)
-            add("a step between records, with the gradient norm", between - step)
+            for native in (False, True):
+                recorded, between, size = time_callback(
+                    model, optimizer, Path(folder, f"callback{i}-{native}"), options.exact, native
+                )
+                way = "" if native else ", by torch's operations"
+                add(f"a recorded step{way}", recorded - step)
+                add(f"a step between records, with the gradient norm{way}", between - step)
             whole = median_time(train_step, 3)
             share.append((recorded - between) / 10 / whole)
             if not options.skip_peers:

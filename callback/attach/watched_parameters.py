@@ -81,9 +81,7 @@ class Parameters:
             storage: In what types each group's state is stored.
         """
         # Asked anew: another optimizer may have been made since.
-        trainable = [parameter for _, parameter in self.unoptimized if parameter.requires_grad]
-        others = other_optimizers(trainable, [w.parameter for w in self.watched])
-        elsewhere = dict(zip(map(id, trainable), others, strict=True))
+        held_by = self._other_optimizers()
         return schema.Layout(
             parameters=tuple(
                 schema.Parameter(
@@ -108,24 +106,59 @@ class Parameters:
                     name,
                     tuple(parameter.shape),
                     parameter.requires_grad,
-                    elsewhere.get(id(parameter), ""),
+                    other,
                 )
-                for name, parameter in self.unoptimized
+                for (name, parameter), other in zip(self.unoptimized, held_by, strict=True)
             ),
             parameters_per_block=_PARAMETERS_PER_BLOCK,
         )
 
+    def forgotten_notice(self) -> str | None:
+        """A sentence about the parameters that no optimizer trains; None where there are none.
+
+        Not asked before the first step: until then the optimizer that holds them may be made.
+        """
+        forgotten = [
+            name
+            for (name, p), other in zip(self.unoptimized, self._other_optimizers(), strict=True)
+            if p.requires_grad and not other
+        ]
+        held = {w.name for w in self.watched}
+        renewed = [name for name in forgotten if f"{name}{schema.REPLACED}" in held]
+        others = [name for name in forgotten if name not in renewed]
+        sentences = []
+        if renewed:
+            sentences.append(
+                f"the model has another tensor now than the optimizer: {listed(renewed)} was "
+                "replaced, and no step will change the new one (add it to the optimizer, or make "
+                "the optimizer after what replaces it)"
+            )
+        if others:
+            sentences.append(
+                f"no parameter group of the optimizer holds {listed(others)}: no step will change "
+                "them (add them to the optimizer, or set requires_grad=False if that is meant)"
+            )
+        return "; ".join(sentences) or None
+
+    def _other_optimizers(self) -> list[str]:
+        """Which other optimizer holds each parameter that is in no group, or "".
+
+        Those that are frozen, too: a discriminator is, while the generator takes its step.
+        """
+        own = [w.parameter for w in self.watched]
+        return other_optimizers([p for _, p in self.unoptimized], own)
+
     def fingerprint(self, state: OptimizerState) -> tuple[object, ...]:
         """Everything a layout depends on, cheap to compare: a difference calls for a new one."""
+        whole = [w.parameter for w in self.watched if w.shard is None]
         return (
-            [[id(p) for p in group["params"]] for group in state.optimizer.param_groups],
+            [list(map(id, group["params"])) for group in state.optimizer.param_groups],
             [state.options(group) for group in state.optimizer.param_groups],
-            [
-                (w.parameter.dtype, w.parameter.device, w.parameter.shape)
-                if w.shard is None
-                else w.local().data_ptr()
-                for w in self.watched
-            ],
+            # Lists of what exists already, because a tuple each would be work for the collector.
+            [parameter.dtype for parameter in whole],
+            [parameter.device for parameter in whole],
+            [parameter.shape for parameter in whole],
+            [w.local().data_ptr() for w in self.watched if w.shard is not None],
             [parameter.requires_grad for _, parameter in self.unoptimized],
         )
 
@@ -188,39 +221,15 @@ def find_parameters(
         )
     optimized = {id(p) for group in groups for p in group["params"]}
     unoptimized = tuple((n, p) for n, p in pairs if id(p) not in optimized)
-    own = [w.parameter for w in watched]
-    notices = tuple(_notices(unnamed, skipped, unoptimized, own))
-    return Parameters(tuple(watched), unoptimized, notices)
+    return Parameters(tuple(watched), unoptimized, tuple(_notices(unnamed, skipped)))
 
 
-def _notices(
-    unnamed: list[str],
-    skipped: list[str],
-    unoptimized: tuple[tuple[str, Tensor], ...],
-    own: list[Tensor],
-) -> Iterable[str]:
-    replaced = {n.removesuffix(schema.REPLACED) for n in unnamed if n.endswith(schema.REPLACED)}
+def _notices(unnamed: list[str], skipped: list[str]) -> Iterable[str]:
     outside = [name for name in unnamed if not name.endswith(schema.REPLACED)]
     if outside:
         yield f"the optimizer has parameters that are not in the model: {listed(outside)}"
     if skipped:
         yield f"only dense floating-point parameters are recorded, not {listed(skipped)}"
-    trainable = [(name, parameter) for name, parameter in unoptimized if parameter.requires_grad]
-    elsewhere = other_optimizers([parameter for _, parameter in trainable], own)
-    left_out = [n for (n, _), other in zip(trainable, elsewhere, strict=True) if not other]
-    renewed = [name for name in left_out if name in replaced]
-    if renewed:
-        yield (
-            f"the model has another tensor now than the optimizer: {listed(renewed)} was replaced, "
-            "and no step will change the new one (add it to the optimizer, or make the optimizer "
-            "after what replaces it)"
-        )
-    forgotten = [name for name in left_out if name not in replaced]
-    if forgotten:
-        yield (
-            f"no parameter group of the optimizer holds {listed(forgotten)}: no step will change "
-            "them (add them to the optimizer, or set requires_grad=False if that is meant)"
-        )
 
 
 def _name_outside(former: str | None, otherwise: str, names: Container[str]) -> str:
@@ -248,13 +257,20 @@ def _is_readable(name: str, parameter: Tensor) -> bool:
         raise ValueError(f"parameter {name} has no shape yet: run the model once before")
     if parameter.is_meta:
         raise ValueError(f"parameter {name} is on the meta device: materialise the model before")
-    if parameter.device.type == "mps":
+    if not _has_float64(parameter.device):
         raise ValueError(
-            f"parameter {name} is on mps, which has no float64 to add up in: train on the CPU or "
-            "on CUDA, or leave the callback out"
+            f"parameter {name} is on {parameter.device.type}, which has no float64 to add up in: "
+            "train on the CPU or on CUDA, or leave the callback out"
         )
     is_number = parameter.is_floating_point() or parameter.is_complex()
     return is_number and parameter.layout == torch.strided
+
+
+def _has_float64(device: torch.device) -> bool:
+    """Whether a device computes with it: Apple's have none, and some of Intel's."""
+    if device.type == "xpu":
+        return bool(getattr(torch.xpu.get_device_properties(device), "has_fp64", True))
+    return device.type != "mps"
 
 
 def _described(pairs: NamedParameters) -> str:

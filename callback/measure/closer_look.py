@@ -6,15 +6,16 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from tb_adam_plugin.arrays import Float64s
+
 from ..optimizer_state.parameter_state import Source, read
 from ..read import norms
-from .parameter_sums import Values
 from .tensors import Tensors
 
 
 def look_closer(
-    tensors: Tensors, total: Mapping[str, Values], exact: Mapping[str, Values]
-) -> Values:
+    tensors: Tensors, total: Mapping[str, Float64s], exact: Mapping[str, Float64s]
+) -> Float64s:
     """Go once more through the tensors whose sums say that something is unusual.
 
     A sum that is not finite, because of an element or because float32 squares overflow, or one

@@ -15,14 +15,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from tb_adam_plugin.arrays import Flags, Float64s
+
 from ..memory.to_host import to_device
 from ..read import norms, sparse_rows
 from ..read.memory_order import has_no_gaps
 from ..read.panel import Panel
 from ..read.rows import ROW, Block
 from .row_reductions import compare
-
-Values = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class DeadRows:
         for i, parameter in enumerate(parameters):
             if parameter.dim() < 2 or not parameter.numel() or i in sampled:
                 continue
-            if not _rows_are_runs(parameter):
+            if not rows_are_runs(parameter):
                 self._strided.append(i)
                 continue
             first, count = int(panel.first_rows[i]) * ROW, len(parameter)
@@ -73,7 +73,9 @@ class DeadRows:
             block.first_row: _cut(all_starts, all_rows, block) for block in panel.blocks
         }
         self._is_alive = np.zeros(len(self._owners), bool)
+        self._ends: dict[int, Tensor] = {}  # of a block's segments, on the device
         self._on_device: list[tuple[_Segments, Tensor]] = []
+        self._counted: list[int] = []  # whose dead rows were counted on a device, one by one
 
     def look_at(self, block: Block, gradient: Tensor, mask: Tensor) -> None:
         """Look at the gradients of a block; does not wait for a device.
@@ -89,15 +91,35 @@ class DeadRows:
         nonzero = compare("not_equal", gradient, 0, mask).view(-1)
         if gradient.device.type != "cpu":
             running = torch.cumsum(nonzero, 0, dtype=torch.int32)
-            ends = to_device(np.append(segments.starts[1:], len(nonzero)) - 1, gradient.device)
-            counts = torch.diff(running[ends], prepend=running.new_zeros(1))
+            ends = self._ends.get(block.first_row)
+            if ends is None:
+                ends = to_device(np.append(segments.starts[1:], len(nonzero)) - 1, gradient.device)
+                self._ends[block.first_row] = ends
+            at_ends = torch.index_select(running, 0, ends)
+            counts = torch.diff(at_ends, prepend=running.new_zeros(1))
             self._on_device.append((segments, counts))
         else:
             self._note(segments, np.logical_or.reduceat(nonzero.numpy(), segments.starts))
 
-    def counts(self) -> Tensor:
-        """Return what :meth:`fractions` needs of what lies on a device: int32, 1-D, or nothing."""
+    def counts(self, gradients: Sequence[Tensor | None]) -> Tensor:
+        """Return what :meth:`fractions` needs of what lies on a device: int32, 1-D, or nothing.
+
+        Args:
+            gradients: Of the parameters.
+        """
         found = [counts for _, counts in self._on_device]
+        self._counted = []
+        for i in (*self._sampled, *self._strided):  # now, because later each would be waited for
+            gradient = gradients[i]
+            if (
+                gradient is not None
+                and gradient.device.type != "cpu"
+                and gradient.dim() >= 2
+                and (i in self._strided or not norms.has_row_norms(gradient))
+                and not gradient.is_sparse
+            ):
+                self._counted.append(i)
+                found.append(_dead(gradient).to(torch.int32).view(1))
         return torch.cat(found) if found else torch.zeros(0, dtype=torch.int32, device="cpu")
 
     def fractions(
@@ -105,7 +127,7 @@ class DeadRows:
         counts: npt.NDArray[np.int32],
         gradients: Sequence[Tensor | None],
         partial_norms: Sequence[npt.NDArray[np.floating]],
-    ) -> Values:
+    ) -> Float64s:
         """Return the share of rows without gradient since the last call, ``[parameters]``.
 
         Args:
@@ -117,15 +139,16 @@ class DeadRows:
             NaN for a parameter of less than two dimensions and for one without a gradient.
         """
         ends = np.cumsum([len(segments.rows) for segments, _ in self._on_device])
-        parts_of_blocks = np.split(counts > 0, ends[:-1])
-        for (segments, _), has_gradient in zip(self._on_device, parts_of_blocks, strict=False):
-            self._note(segments, has_gradient)
+        *parts_of_blocks, dead = np.split(counts, ends)
+        for (segments, _), of_block in zip(self._on_device, parts_of_blocks, strict=False):
+            self._note(segments, of_block > 0)
+        known = dict(zip(self._counted, dead.tolist(), strict=True))
         self._on_device.clear()
         fractions = np.full(self._parameters, np.nan)
         rows = np.bincount(self._owners, minlength=len(fractions))
         alive = np.bincount(self._owners[self._is_alive], minlength=len(fractions))
-        known = rows > 0
-        fractions[known] = 1 - alive[known] / rows[known]
+        here = rows > 0
+        fractions[here] = 1 - alive[here] / rows[here]
         self._is_alive[:] = False
         for i, parts in zip(self._sampled, partial_norms, strict=True):
             gradient = gradients[i]
@@ -136,16 +159,18 @@ class DeadRows:
                     else norms.has_row_norms(gradient)
                 )
                 fractions[i] = (
-                    np.mean(parts == 0) if has_row_norms else _count_dead(gradient) / len(gradient)
+                    np.mean(parts == 0)
+                    if has_row_norms
+                    else count_dead(gradient, known.get(i)) / len(gradient)
                 )
         for i in self._strided:
             gradient = gradients[i]
             if gradient is not None:
-                fractions[i] = _count_dead(gradient) / len(gradient)
+                fractions[i] = count_dead(gradient, known.get(i)) / len(gradient)
         fractions[[gradient is None for gradient in gradients]] = np.nan
         return fractions
 
-    def _note(self, segments: _Segments, has_gradient: npt.NDArray[np.bool_]) -> None:
+    def _note(self, segments: _Segments, has_gradient: Flags) -> None:
         rows = segments.rows[has_gradient]
         self._is_alive[rows[rows >= 0]] = True
 
@@ -158,14 +183,24 @@ def _cut(starts: npt.NDArray[np.int64], rows: npt.NDArray[np.int32], block: Bloc
     return _Segments(np.maximum(starts[first:end] - low, 0), rows[first:end])
 
 
-def _rows_are_runs(parameter: Tensor) -> bool:
+def rows_are_runs(parameter: Tensor) -> bool:
     """Whether rows follow one another in the order in which the elements are read."""
     if not has_no_gaps(parameter):
         return True  # such a parameter is read in the order of its indices
     return len(parameter) == 1 or parameter.stride(0) == parameter.numel() // len(parameter)
 
 
-def _count_dead(gradient: Tensor) -> int:
+def count_dead(gradient: Tensor, known: int | None = None) -> int:
+    """Return how many rows along the first dimension are zero.
+
+    Waits for the device, unless they were counted already.
+    """
+    if known is not None:
+        return known
     if gradient.is_sparse:
         return sparse_rows.count_dead(gradient)
-    return int((gradient == 0).flatten(1).all(1).sum())
+    return int(_dead(gradient))
+
+
+def _dead(gradient: Tensor) -> Tensor:
+    return (gradient == 0).flatten(1).all(1).sum()

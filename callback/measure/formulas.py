@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from tb_adam_plugin import schema
+from tb_adam_plugin.arrays import Flags, Float64s
 
-from .parameter_sums import Flags, ParameterSums, Values
+from .parameter_sums import ParameterSums
 from .row_value_table import LEAST_BEFORE
 
 # Where a step has what statistics need. The other needs are of an optimizer as a whole: those that
@@ -30,6 +31,14 @@ _HAS: Mapping[schema.Need, Callable[[ParameterSums], Flags]] = {
 }
 # What is known of a parameter without elements, too.
 _OF_NOTHING = ("nonfinite_count", "update_rms_standard_error")
+# Which of :data:`_HAS`, and at last elements, each statistic needs: 1 or 0.
+_NEEDS = np.array(
+    [
+        [*(need in statistic.needs for need in _HAS), statistic.name not in _OF_NOTHING]
+        for statistic in schema.STATISTICS
+    ],
+    np.float32,
+)
 
 
 def finish(p: ParameterSums) -> npt.NDArray[np.float32]:
@@ -38,85 +47,86 @@ def finish(p: ParameterSums) -> npt.NDArray[np.float32]:
     Returns:
         float32 ``[K, len(schema.STATISTICS)]``; NaN where a statistic is not defined.
     """
-    table = np.empty((len(p.elements), len(schema.STATISTICS)), np.float32)
+    lacking = [np.logical_not(has(p)) for has in _HAS.values()]
+    lacks = np.matmul(_NEEDS, np.array([*lacking, p.elements == 0], np.float32))
+    is_known = lacks == 0
+    table = np.full(lacks.shape, np.nan, np.float32)
     with np.errstate(all="ignore"):
-        for i, statistic in enumerate(schema.STATISTICS):
-            is_known = np.full(len(p.elements), True)
-            for need in statistic.needs:
-                if need in _HAS:
-                    is_known &= _HAS[need](p)
-            if statistic.name not in _OF_NOTHING:
-                is_known &= p.elements > 0
-            table[:, i] = np.where(is_known, FORMULAS[statistic.name](p), np.nan)
-    return table
+        for row, statistic, known_of_any in zip(
+            table, schema.STATISTICS, is_known.any(1).tolist(), strict=True
+        ):
+            if known_of_any:
+                row[:] = FORMULAS[statistic.name](p)
+        table[~is_known] = np.nan
+    return np.ascontiguousarray(table.T)
 
 
-def _update_rms(p: ParameterSums) -> Values:
-    rms: Values = np.sqrt(p.total["d²"] / p.elements_read)
+def _update_rms(p: ParameterSums) -> Float64s:
+    rms: Float64s = np.sqrt(p.total["d²"] / p.elements_read)
     return rms
 
 
-def _weight_rms(p: ParameterSums) -> Values:
-    rms: Values = np.sqrt(p.exact["b²"] / p.elements)
+def _weight_rms(p: ParameterSums) -> Float64s:
+    rms: Float64s = np.sqrt(p.exact["b²"] / p.elements)
     return rms
 
 
-def _update_to_weight_ratio(p: ParameterSums) -> Values:
+def _update_to_weight_ratio(p: ParameterSums) -> Float64s:
     update_rms = _update_rms(p)
     ratio = np.where(np.isfinite(update_rms), update_rms / _weight_rms(p), np.nan)
     return np.where(update_rms == 0, 0.0, ratio)  # where a weight of 0 stays 0, too
 
 
-def _gradient_kurtosis(p: ParameterSums) -> Values:
-    kurtosis: Values = p.elements_read * p.gradient_fourth_powers / p.total["g²"] ** 2
+def _gradient_kurtosis(p: ParameterSums) -> Float64s:
+    kurtosis: Float64s = p.elements_read * p.gradient_fourth_powers / p.total["g²"] ** 2
     return kurtosis
 
 
-def _elasticity(p: ParameterSums) -> Values:
-    elasticity: Values = np.sqrt(p.exact["g²"]) * np.sqrt(p.exact["b²"]) / abs(p.loss)
+def _elasticity(p: ParameterSums) -> Float64s:
+    elasticity: Float64s = np.sqrt(p.exact["g²"]) * np.sqrt(p.exact["b²"]) / abs(p.loss)
     return elasticity
 
 
-def _zeros(p: ParameterSums, name: str) -> Values:
+def _zeros(p: ParameterSums, name: str) -> Float64s:
     """How many elements that were read are zero, by the name of the row value."""
     return p.total[name] - p.padding
 
 
-def _zero_gradient_fraction(p: ParameterSums) -> Values:
+def _zero_gradient_fraction(p: ParameterSums) -> Float64s:
     return _zeros(p, "g=0") / p.elements_read
 
 
-def _dead_row_fraction(p: ParameterSums) -> Values:
+def _dead_row_fraction(p: ParameterSums) -> Float64s:
     rows = p.dead_row_fraction
     return np.where(np.isnan(rows), _zero_gradient_fraction(p), rows)
 
 
-def _exp_avg_rms(p: ParameterSums) -> Values:
+def _exp_avg_rms(p: ParameterSums) -> Float64s:
     scale = np.abs(p.coefficients["exp_avg_scale"])
-    rms: Values = np.sqrt(p.exact["m²"] / p.elements) * scale
+    rms: Float64s = np.sqrt(p.exact["m²"] / p.elements) * scale
     return rms
 
 
-def _exp_avg_absmax(p: ParameterSums) -> Values:
-    largest: Values = p.total["max|m|"] * np.abs(p.coefficients["exp_avg_scale"])
+def _exp_avg_absmax(p: ParameterSums) -> Float64s:
+    largest: Float64s = p.total["max|m|"] * np.abs(p.coefficients["exp_avg_scale"])
     return largest
 
 
-def _exp_avg_sq_root(p: ParameterSums) -> Values:
-    root: Values = np.sqrt(p.exact["v"] / p.elements) * p.coefficients["exp_avg_sq_scale"]
+def _exp_avg_sq_root(p: ParameterSums) -> Float64s:
+    root: Float64s = np.sqrt(p.exact["v"] / p.elements) * p.coefficients["exp_avg_sq_scale"]
     return root
 
 
-def _exp_avg_sq_max(p: ParameterSums) -> Values:
+def _exp_avg_sq_max(p: ParameterSums) -> Float64s:
     return p.total["max v"] * p.coefficients["exp_avg_sq_scale"] ** 2
 
 
-def _direction_rms(p: ParameterSums) -> Values:
-    rms: Values = np.sqrt(p.total["n²"] / p.elements_read)
+def _direction_rms(p: ParameterSums) -> Float64s:
+    rms: Float64s = np.sqrt(p.total["n²"] / p.elements_read)
     return rms
 
 
-def _gradient_surprise(p: ParameterSums) -> Values:
+def _gradient_surprise(p: ParameterSums) -> Float64s:
     c, total = p.coefficients, p.total
     from_after = total["v"] - c["exp_avg_sq_weight"] * total["g'²"]
     # What is left where a difference of float32 numbers all but cancels is their rounding.
@@ -124,25 +134,25 @@ def _gradient_surprise(p: ParameterSums) -> Values:
     before = np.where(
         p.second_moment_before_is_known, total["v before"], from_after / c["exp_avg_sq_decay"]
     )
-    surprise: Values = np.sqrt(total["g'²"] / (before * c["exp_avg_sq_scale_before"] ** 2))
+    surprise: Float64s = np.sqrt(total["g'²"] / (before * c["exp_avg_sq_scale_before"] ** 2))
     return surprise
 
 
-def _rms_t(p: ParameterSums) -> Values:
-    rms: Values = np.sqrt(p.total["(g'/max(s,ε))²"] / p.elements_read)
+def _rms_t(p: ParameterSums) -> Float64s:
+    rms: Float64s = np.sqrt(p.total["(g'/max(s,ε))²"] / p.elements_read)
     return rms
 
 
-def _second_moment_flicker(p: ParameterSums) -> Values:
-    flicker: Values = 0.5 * np.sqrt(p.total["(ln v̂/v̂ before)²"] / p.total["v before≠0"])
+def _second_moment_flicker(p: ParameterSums) -> Float64s:
+    flicker: Float64s = 0.5 * np.sqrt(p.total["(ln v̂/v̂ before)²"] / p.total["v before≠0"])
     return flicker
 
 
-def _signal_to_noise(p: ParameterSums) -> Values:
+def _signal_to_noise(p: ParameterSums) -> Float64s:
     return p.total["m̂²/v̂"] / (p.elements_read - _zeros(p, "v=0"))
 
 
-def _momentum_gradient_cosine(p: ParameterSums) -> Values:
+def _momentum_gradient_cosine(p: ParameterSums) -> Float64s:
     """Cosine of exp_avg before the step, (m - weight·g')/decay, and g', from sums after it."""
     a, mm, gg = p.total["m·g'"], p.total["m²"], p.total["g'²"]
     decay, weight = p.coefficients["exp_avg_decay"], p.coefficients["exp_avg_weight"]
@@ -151,24 +161,24 @@ def _momentum_gradient_cosine(p: ParameterSums) -> Values:
     return _cosine(product, before, gg)
 
 
-def _epsilon_fraction(p: ParameterSums, name: str) -> Values:
+def _epsilon_fraction(p: ParameterSums, name: str) -> Float64s:
     # The padding counts, too, where it is below eps: 0 is not below 0.
     return (p.total[name] - p.padding * (p.coefficients["eps"] > 0)) / p.elements_read
 
 
-def _lost_update_fraction(p: ParameterSums) -> Values:
+def _lost_update_fraction(p: ParameterSums) -> Float64s:
     wanted = p.total["r≠0"]
     return np.where(wanted > 0, p.total["r≠0, d=0"] / wanted, np.nan)
 
 
-def _update_slope(p: ParameterSums) -> Values:
+def _update_slope(p: ParameterSums) -> Float64s:
     """Σ d·r / Σ r², by (d - r)² = d² - 2 d·r + r²."""
     requested = p.total["r²"]
-    slope: Values = (p.total["d²"] + requested - p.total["(d-r)²"]) / (2 * requested)
+    slope: Float64s = (p.total["d²"] + requested - p.total["(d-r)²"]) / (2 * requested)
     return slope
 
 
-def _second_moment_frozen_fraction(p: ParameterSums) -> Values:
+def _second_moment_frozen_fraction(p: ParameterSums) -> Float64s:
     counted = p.total["v frozen"] / (p.elements_read - _zeros(p, "v=0"))
     # Of float32 numbers v none as a rule for which ``decay · v`` rounds back to v.
     in_float32 = np.where(1 - p.coefficients["exp_avg_sq_decay"] > 2**-23, 0.0, np.nan)
@@ -176,16 +186,16 @@ def _second_moment_frozen_fraction(p: ParameterSums) -> Values:
     return np.where(p.halves_exp_avg_sq, counted, of_other_types)
 
 
-def _second_moment_underflow_fraction(p: ParameterSums) -> Values:
+def _second_moment_underflow_fraction(p: ParameterSums) -> Float64s:
     return p.total["v<tiny, g≠0"] / (p.elements_read - _zeros(p, "g=0"))
 
 
-def _root_of_quotient(p: ParameterSums, error: str, of: str) -> Values:
-    relative: Values = np.sqrt(p.total[error] / p.total[of])
+def _root_of_quotient(p: ParameterSums, error: str, of: str) -> Float64s:
+    relative: Float64s = np.sqrt(p.total[error] / p.total[of])
     return relative
 
 
-def _weight_decay_ratio(p: ParameterSums) -> Values:
+def _weight_decay_ratio(p: ParameterSums) -> Float64s:
     coupled, decoupled = p.coefficients["coupled_weight_decay"], p.coefficients["weight_decay"]
     ratio = np.where(
         decoupled != 0,
@@ -195,28 +205,32 @@ def _weight_decay_ratio(p: ParameterSums) -> Values:
     return np.where(coupled + decoupled == 0, 0.0, ratio)
 
 
-def _cosine(product: Values, first: Values, second: Values) -> Values:
+def _cosine(product: Float64s, first: Float64s, second: Float64s) -> Float64s:
     # Squares below this have lost digits in float32, so that the quotient would be noise.
     lost = np.minimum(first, second) < 1e-30
-    return np.where(lost, np.nan, np.clip(product / np.sqrt(first * second), -1, 1))
+    cosine = product / np.sqrt(first * second)
+    return np.where(lost, np.nan, np.minimum(np.maximum(cosine, -1), 1))
 
 
-def _update_rms_standard_error(p: ParameterSums) -> Values:
+def _update_rms_standard_error(p: ParameterSums) -> Float64s:
     """Relative standard error of the update RMS, from how much its rows differ.
 
     Ratio estimator of a mean over rows drawn without replacement (Cochran, Sampling Techniques,
     chapter 6); a root has half the relative error.
     """
+    is_whole = p.elements_read == p.elements
+    if is_whole.all():
+        return np.zeros(len(p.elements))
     k, rows = p.elements_read.astype(np.float64), p.rows.astype(np.float64)
     unread = 1 - k / p.elements
     variance = unread * rows / (rows - 1) * p.update_spread / k**2
     mean = p.total["d²"] / k
     error = np.where(mean > 0, 0.5 * np.sqrt(variance) / mean, 0.0)
-    return np.where(p.elements_read == p.elements, 0.0, np.where(rows > 1, error, np.nan))
+    return np.where(is_whole, 0.0, np.where(rows > 1, error, np.nan))
 
 
 # By the name of the statistic: float64 ``[K]`` of the sums of ``K`` parameters.
-FORMULAS: Mapping[str, Callable[[ParameterSums], Values]] = {
+FORMULAS: Mapping[str, Callable[[ParameterSums], Float64s]] = {
     "update_to_weight_ratio": _update_to_weight_ratio,
     "update_rms": _update_rms,
     "update_absmax": lambda p: p.total["max|d|"],

@@ -19,6 +19,7 @@ from torch import Tensor
 from tb_adam_plugin import schema
 
 from ..memory import lasting
+from ..memory.to_host import to_device
 
 COUNTS = schema.BINS + len(schema.SPECIAL)
 
@@ -98,13 +99,15 @@ def count_rows(
         Integer ``[parameters, CODES]``: negative codes ascending with magnitude, then positive.
         Valid until the next call with the same table.
     """
+    if table is None:
+        # A NaN whose upper mantissa bits are zero has the code of infinity. Looking at that count
+        # would wait for the device, so there each NaN is made the usual one, which has not.
+        rows = torch.where(rows != rows, torch.nan, rows)
     # An arithmetic shift: the codes of negative values are -1024 to -1, ascending with magnitude.
     codes = torch.bitwise_right_shift(rows.view(torch.int32), _SHIFT, out=scratch).add_(offsets)
     count = _count_on_device if table is None else table.count
     counts = count(codes.view(-1), parameters * CODES).view(parameters, CODES)
-    # A NaN whose upper mantissa bits are zero has the code of infinity. Looking at that count would
-    # wait for a device, so there such NaN are always looked for.
-    if table is None or counts.numpy()[:, _INFINITE::_CODES_PER_SIGN].any():
+    if table is not None and counts.numpy()[:, _INFINITE::_CODES_PER_SIGN].any():
         _separate_nan(counts, rows, offsets)
     return counts
 
@@ -183,7 +186,7 @@ def cuts(row_parameter: npt.NDArray[np.int64], device: torch.device) -> list[Cut
     for first in range(0, parameters, most):
         last = min(first + most, parameters)
         start, stop = np.searchsorted(row_parameter, (first, last)).tolist()
-        owners = torch.from_numpy(row_parameter[start:stop] - first).to(device)
+        owners = to_device(row_parameter[start:stop] - first, device)
         found.append(Cut(slice(start, stop), slice(first, last), code_offsets(owners)))
     return found
 
@@ -309,9 +312,10 @@ class HistogramCounts:
         """
         for first in range(0, len(padding), _PARAMETERS_AT_ONCE):
             some = slice(first, first + _PARAMETERS_AT_ONCE)
-            self._clear(len(padding[some]))
+            here = len(padding[some])
+            self._clear(here)
             for index, quantity in enumerate(self.quantities):
-                to_bins(on_host[index, some], quantity, self._counts[:, index])
+                to_bins(on_host[index, some], quantity, self._counts[:here, index])
             self.end_cut([z[some] for z in zeros], padding[some], is_there[:, some])
 
     def take(self) -> schema.SparseHistograms:

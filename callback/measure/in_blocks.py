@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from tb_adam_plugin import schema
+from tb_adam_plugin.arrays import Flags, Float64s
 
 from ..memory import lasting
 from ..memory.to_host import on_device, to_device, to_host
@@ -26,12 +27,13 @@ from ..read.rows import ROW, Block, Total
 from . import row_values
 from .block_histograms import BlockHistograms
 from .dead_rows import DeadRows
-from .parameter_sums import Values, add_up
+from .parameter_sums import add_up
 from .reduced import Reduced
 from .row_value_table import NAMES, OVER_ALL
 from .tensors import Sources, StepTensors, Tensors, as_read, present
 
 _NUMPY = {torch.float32: np.float32, torch.float64: np.float64}
+_MOST_SENT = 8
 
 
 class BlockReduction:
@@ -61,8 +63,9 @@ class BlockReduction:
         self._is_complex = [parameter.is_complex() for parameter in parameters]
         self._counts_direction = any(q.name == "normalized_update" for q in quantities)
         self._dead_rows = DeadRows([as_real(p) for p in parameters], panel)
-        self._row_parameter = torch.from_numpy(panel.row_parameter).to(self._device)
+        self._row_parameter = to_device(panel.row_parameter, self._device)
         self._before: dict[str, Tensor] = {}  # rows of the moments that are stored rounded
+        self._sent: dict[tuple[str, bytes], Tensor] = {}  # what each row has, by what was sent
         most = max(block.rows for block in panel.blocks)
         self._scratch = self._lasting(row_values.SCRATCH + 1, most, ROW)
         self._masks = lasting.zeros((row_values.MASKS, most, ROW), torch.bool, self._device)
@@ -74,11 +77,6 @@ class BlockReduction:
         """Row values, ``[len(ROW_VALUES), rows]``."""
         return self._lasting(len(NAMES), self._panel.rows)
 
-    @property
-    def kept(self) -> tuple[Sequence[Tensor], Mapping[str, Sources]]:
-        """Nothing: no other reduction has to take over."""
-        return (), {}
-
     def keep(self, weights: Sequence[Tensor], moments: Mapping[str, Sources]) -> bool:
         """Keep weights and moments before the step, as rows; see :class:`.reduced.Reduction`."""
         self._panel.read_before(norms.partial_norms, as_read(weights, self._is_complex))
@@ -86,14 +84,27 @@ class BlockReduction:
             quantity: self._all_rows(quantity, as_read(found, self._is_complex))
             for quantity, found in moments.items()
         }
-        if "exp_avg_sq" in self._before:
-            row_values.row_second_moment_before(self._before["exp_avg_sq"], self._rows)
+        self.take_over(self._before)
         return True
+
+    def take_over(self, before: dict[str, Tensor]) -> None:
+        """Go on where the panel has the weights before the step already.
+
+        Args:
+            before: The moments that were kept, as rows, ``[rows, ROW]``; overwritten.
+        """
+        self._before = before
+        if "exp_avg_sq" in before:
+            row_values.row_second_moment_before(before["exp_avg_sq"], self._rows)
+
+    def formula(self, step: StepTensors) -> tuple[Tensor, Coefficients]:
+        """Return how many steps each parameter has taken, float64 ``[K]``, and its numbers."""
+        steps = self._steps(step.states)
+        return steps, self._state.coefficients(StepTable(step.groups, step.states, steps))
 
     def reduce(self, step: StepTensors) -> Reduced:
         """Reduce the step since :meth:`keep`; see :class:`.reduced.Reduction`."""
-        steps = self._steps(step.states)
-        coefficients = self._state.coefficients(StepTable(step.groups, step.states, steps))
+        steps, coefficients = self.formula(step)
         zeros = torch.zeros(
             (len(step.others), self._panel.rows), dtype=self._dtype, device=self._device
         )
@@ -120,7 +131,7 @@ class BlockReduction:
             self._rows,
             zeros,
             numbers if numbers.device.type == "cpu" else numbers.to(self._device),
-            self._dead_rows.counts(),
+            self._dead_rows.counts(step.gradients),
             *(part for part, _ in parts),
             *(self._histograms.on_device if step.with_histograms else []),
         ]
@@ -144,11 +155,11 @@ class BlockReduction:
             ),
         )
 
-    def _added_up(self, quantity: str, parts: npt.NDArray[Any], starts: Sequence[int]) -> Values:
+    def _added_up(self, quantity: str, parts: npt.NDArray[Any], starts: Sequence[int]) -> Float64s:
         """Add up what the parts of sampled tensors came to: sums, or the squares of norms."""
         wide = parts.astype(np.float64)
         is_sum = self._total_of(quantity) is norms.partial_sums
-        summed: Values = np.add.reduceat(wide if is_sum else wide**2, starts)
+        summed: Float64s = np.add.reduceat(wide if is_sum else wide**2, starts)
         return summed
 
     def _lasting(self, *shape: int) -> Tensor:
@@ -157,11 +168,11 @@ class BlockReduction:
     def _all_rows(self, quantity: str, sources: Sources) -> Tensor:
         rows = torch.zeros((self._panel.rows, ROW), dtype=self._dtype, device=self._device)
         for block in self._panel.blocks:
-            part = self._second_moment(quantity, self._panel.read(block, quantity, sources))
+            part = self.second_moment(quantity, self._panel.read(block, quantity, sources))
             rows[block.first_row : block.first_row + block.rows] = part
         return rows
 
-    def _second_moment(self, quantity: str, rows: Tensor) -> Tensor:
+    def second_moment(self, quantity: str, rows: Tensor) -> Tensor:
         """Square in place what the optimizer keeps as a root."""
         is_root = quantity == "exp_avg_sq" and self._state.exp_avg_sq_is_root
         return rows.mul_(rows) if is_root else rows
@@ -182,14 +193,15 @@ class BlockReduction:
         if device is None:
             numbers = [float(count) for count in counts]
             return torch.tensor(numbers, dtype=torch.float64, device="cpu")
-        return torch.stack(
-            [
-                on_device(c, device).to(torch.float64)
-                if isinstance(c, Tensor)
-                else torch.full((), c, dtype=torch.float64, device=device)
-                for c in counts
-            ]
-        )
+        tensors = [
+            on_device(c, device)
+            if isinstance(c, Tensor)
+            else torch.full((), c, dtype=torch.float64, device=device)
+            for c in counts
+        ]
+        if len({(c.dtype, c.shape) for c in tensors}) == 1:  # two launches for all of them
+            return torch.stack(tensors).to(torch.float64).view(-1)
+        return torch.stack([c.to(torch.float64).view(()) for c in tensors])
 
     def _plan(self, c: Coefficients, stored: StoredState) -> row_values.Plan:
         plain, decays = False, True  # which is right for any numbers: a device is not asked
@@ -218,7 +230,15 @@ class BlockReduction:
 
     def _by_row(self, of_parameters: npt.NDArray[Any]) -> Tensor:
         """Spread a value of each parameter over its rows, ``[rows, 1]``."""
-        return to_device(of_parameters, self._device)[self._row_parameter, None]
+        if self._device.type == "cpu":
+            return torch.from_numpy(of_parameters)[self._row_parameter, None]
+        key = (of_parameters.dtype.str, of_parameters.tobytes())
+        if key not in self._sent:  # mostly the values of the record before
+            if len(self._sent) > _MOST_SENT:
+                self._sent.clear()
+            sent = to_device(of_parameters, self._device)
+            self._sent[key] = torch.index_select(sent, 0, self._row_parameter)[:, None]
+        return self._sent[key]
 
     def _reduce(self, step: StepTensors, coefficients: Coefficients, zeros: Tensor) -> None:
         """Fill the row values and count the codes of the histograms, block by block."""
@@ -252,7 +272,7 @@ class BlockReduction:
 
     def _elements(
         self, block: Block, step: StepTensors, there: set[str], update: Tensor
-    ) -> row_values.Block:
+    ) -> row_values.BlockValues:
         """Read a block.
 
         Args:
@@ -266,7 +286,7 @@ class BlockReduction:
         before = panel.before(block)
         weight = panel.read(block, "weight", tensors["weight"])
         read = functools.partial(self._read, block, tensors=tensors)
-        return row_values.Block(
+        return row_values.BlockValues(
             before=before,
             weight=weight,
             gradient=read("gradient"),
@@ -281,7 +301,7 @@ class BlockReduction:
         )
 
     def _counted(
-        self, elements: row_values.Block, direction: Tensor | None, others: Sequence[str]
+        self, elements: row_values.BlockValues, direction: Tensor | None, others: Sequence[str]
     ) -> list[Tensor | None]:
         """Return the elements that have a histogram, by quantity."""
         counted = [
@@ -292,13 +312,13 @@ class BlockReduction:
 
     def _read(self, block: Block, quantity: str, tensors: Tensors) -> Tensor:
         rows = self._panel.read(block, quantity, tensors[quantity], self._total_of(quantity))
-        return self._second_moment(quantity, rows)
+        return self.second_moment(quantity, rows)
 
     def _read_other(self, block: Block, key: str, tensors: Tensors) -> Tensor:
         name = schema.state_quantity(key).name
         return self._panel.read(block, name, tensors[name])
 
-    def _has(self, tensors: Tensors, quantity: schema.Quantity) -> npt.NDArray[np.bool_]:
+    def _has(self, tensors: Tensors, quantity: schema.Quantity) -> Flags:
         """Which parameters have a quantity, ``[K]``."""
         sources = tensors.get(quantity.name)
         if sources is not None:
@@ -309,7 +329,7 @@ class BlockReduction:
 
 
 def _compare_with_exact(
-    elements: row_values.Block, gradient: Tensor, c: Coefficients, out: Tensor
+    elements: row_values.BlockValues, gradient: Tensor, c: Coefficients, out: Tensor
 ) -> None:
     """Reduce how much the moments that are stored rounded lost at this step.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, SupportsFloat
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from tb_adam_plugin import schema
+from tb_adam_plugin.arrays import Flags, Float64s
 
 from ..attach.watched_parameters import Watched
 from ..optimizer_state.base import OptimizerState
@@ -20,19 +21,18 @@ from ..optimizer_state.storage import storage_of, stored_state
 from ..read.panel import Panel
 from ..read.real_numbers import as_real
 from ..shards.local_gradients import LocalGradients
-from . import tensors
+from . import native_pass, tensors
 from .closer_look import look_closer
 from .formulas import finish
 from .gpu import single_pass
 from .in_blocks import BlockReduction
 from .parameter_sums import (
     ParameterSums,
-    Values,
     gradient_fourth_powers,
     update_spread,
     update_squares,
 )
-from .reduced import Reduced, Reduction
+from .reduced import Reduced, Reduction, RowSquares
 from .row_value_table import OVER_ALL
 from .tensors import States, StepTensors, present
 
@@ -49,8 +49,8 @@ class Measured(NamedTuple):
 
     statistics: npt.NDArray[np.float32]
     counts: schema.SparseHistograms | None
-    squared_gradients: Values
-    has_gradient: npt.NDArray[np.bool_]
+    squared_gradients: Float64s
+    has_gradient: Flags
 
 
 class Sums(NamedTuple):
@@ -67,8 +67,8 @@ class Sums(NamedTuple):
 
     of: ParameterSums
     counts: schema.SparseHistograms | None
-    row_squares: Values
-    alive: Sequence[npt.NDArray[np.bool_]]
+    row_squares: Float64s
+    alive: Sequence[Flags]
 
 
 class Measurement:
@@ -113,13 +113,26 @@ class Measurement:
             {i: sample.as_part() for i, sample in self._samples.items()},
         )
         self._in_blocks = BlockReduction(parameters, state, self.panel, quantities, dtype)
-        kernel = None
-        if not self._samples:
-            kernel = single_pass.for_parameters(parameters, state, self.panel, quantities)
-        self._reduction: Reduction = self._in_blocks if kernel is None else kernel
+        self._reduction = self._best_reduction(parameters, quantities)
         self._compared: frozenset[str] = frozenset()  # which moments are kept before a step
         self._gradients: Sequence[Tensor | None] = ()  # that the step overwrites
         self._had_state = np.zeros(len(watched), bool)
+
+    def _best_reduction(
+        self, parameters: Sequence[Tensor], quantities: Sequence[schema.Quantity]
+    ) -> Reduction:
+        """Return what reduces steps fastest: a kernel, where one fits."""
+        if self._samples:
+            return self._in_blocks
+        on_gpu = single_pass.for_parameters(
+            parameters, self._state, self.panel, quantities, self._in_blocks
+        )
+        if on_gpu is not None:
+            return on_gpu
+        native = native_pass.for_parameters(
+            parameters, self._state, self.panel, quantities, self._in_blocks
+        )
+        return self._in_blocks if native is None else native
 
     def _weights(self) -> list[Tensor]:
         """What is here of each parameter now; not kept, because training may replace it."""
@@ -149,17 +162,19 @@ class Measurement:
 
     def _values(self, parameter: int, gradient: Tensor | None) -> Tensor | None:
         """Return the numbers of a gradient as they are read: dense, or sparse and coalesced."""
-        if gradient is None:
-            return None
+        if gradient is None or (not gradient.is_sparse and not self._is_complex[parameter]):
+            return gradient
         if gradient.is_sparse:
             if self.panel.can_read_sparse(parameter, gradient):
                 return gradient.coalesce()
             gradient = gradient.to_dense()
         return as_real(gradient)
 
-    def _by_group(self, of_group: Callable[[GroupSettings], bool]) -> npt.NDArray[np.bool_]:
+    def _by_group(self, of_group: Callable[[GroupSettings], bool]) -> Flags:
         """Return what holds of the group of each parameter, ``[K]``; asked once a group."""
         by_group = [of_group(group) for group in self._state.optimizer.param_groups]
+        if len(set(by_group)) == 1:
+            return np.full(len(self._watched), by_group[0])
         return np.array([by_group[w.group] for w in self._watched])
 
     def before_step(self) -> None:
@@ -193,7 +208,7 @@ class Measurement:
         with_histograms: bool,
         others: Sequence[str] = (),
         found: States | None = None,
-        loss: float | Tensor = float("nan"),
+        loss: SupportsFloat = float("nan"),
         step: int = 0,
     ) -> Measured:
         """Measure the step since :meth:`before_step`. Waits for the device once.
@@ -208,7 +223,7 @@ class Measurement:
         with_histograms: bool,
         others: Sequence[str] = (),
         found: States | None = None,
-        loss: float | Tensor = float("nan"),
+        loss: SupportsFloat = float("nan"),
         step: int = 0,
     ) -> Sums:
         """Measure what is here of the step since :meth:`before_step`, without the last formulas.
@@ -217,7 +232,7 @@ class Measurement:
             with_histograms: Whether to count them.
             others: Keys of further state tensors: their histograms follow the others.
             found: From :meth:`states`, if the caller has it already.
-            loss: Of this step, if it is known; a tensor is read when the device is waited for.
+            loss: Of this step, if it is known; it is looked at when the device has been waited for.
             step: Number of the step, from which step counts are guessed that lie on a device.
         """
         found = self.states() if found is None else found
@@ -267,9 +282,7 @@ class Measurement:
     def _reduced(self, step: StepTensors) -> Reduced:
         reduced = self._reduction.reduce(step)
         if reduced is None:
-            weights, moments = self._reduction.kept
             self._reduction = self._in_blocks
-            self._in_blocks.keep(weights, moments)
             reduced = self._in_blocks.reduce(step)
         return reduced
 
@@ -277,21 +290,24 @@ class Measurement:
         self,
         step: StepTensors,
         reduced: Reduced,
-        exact: dict[str, Values],
-        nonfinite: Values,
+        exact: dict[str, Float64s],
+        nonfinite: Float64s,
         loss: float,
     ) -> ParameterSums:
         """Put together what the formulas need."""
         stored, has_gradient, has_state = step.stored, present(step.gradients), present(step.states)
         maximum = self._by_group(self._state.keeps_maximum)
         rows, first_rows, taken = reduced.rows, reduced.first_rows, reduced.numbers[0]
+        of_rows = reduced.update_squares
+        if of_rows is None:
+            of_rows = RowSquares(update_squares(rows), first_rows, reduced.row_elements)
         return ParameterSums(
             total=reduced.total,
-            update_spread=update_spread(update_squares(rows), first_rows, reduced.row_elements),
+            update_spread=update_spread(*of_rows),
             gradient_fourth_powers=gradient_fourth_powers(rows, first_rows),
             dead_row_fraction=reduced.dead_row_fraction,
             loss=loss,
-            rows=np.diff(np.append(first_rows, rows.shape[1])),
+            rows=np.diff(np.append(of_rows.first_rows, len(of_rows.squares))),
             elements=self.panel.elements,
             elements_read=self.panel.elements_read,
             padding=reduced.padding,
@@ -314,7 +330,7 @@ class Measurement:
             halves_exp_avg_sq=stored.halves_exp_avg_sq & ~maximum,
         )
 
-    def _row_squares(self, reduced: Reduced) -> Values:
+    def _row_squares(self, reduced: Reduced) -> Float64s:
         """Σd² of the rows of the whole parameters' samples, as far as they are here."""
         squares = np.zeros(sum(sample.total_rows for sample in self._samples.values()))
         first = 0

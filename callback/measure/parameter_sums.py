@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tb_adam_plugin.arrays import Flags, Float64s
+
 from .row_value_table import POSITION, ROW_VALUES, TINY
 
-Values = npt.NDArray[np.float64]
-Flags = npt.NDArray[np.bool_]
-
-_COMBINES = {"sum": np.add, "maximum": np.maximum}
+# By how they are combined: the positions of the row values.
+_COMBINED = tuple(
+    (combine, np.array([i for i, value in enumerate(ROW_VALUES) if value.combined_by == name]))
+    for name, combine in (("sum", np.add), ("maximum", np.maximum))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,24 +52,24 @@ class ParameterSums:
         halves_exp_avg_sq: Whether it is stored in a half-precision type, ``[K]``.
     """
 
-    total: Mapping[str, Values]
-    update_spread: Values
-    gradient_fourth_powers: Values
-    dead_row_fraction: Values
+    total: Mapping[str, Float64s]
+    update_spread: Float64s
+    gradient_fourth_powers: Float64s
+    dead_row_fraction: Float64s
     loss: float
     rows: npt.NDArray[np.int64]
     elements: npt.NDArray[np.int64]
     elements_read: npt.NDArray[np.int64]
     padding: npt.NDArray[np.int64]
-    exact: Mapping[str, Values]
-    nonfinite: Values
+    exact: Mapping[str, Float64s]
+    nonfinite: Float64s
     has_gradient: Flags
     has_exp_avg: Flags
     has_exp_avg_sq: Flags
     knows_update: Flags
-    state_step: Values
+    state_step: Float64s
     begun: Flags
-    coefficients: Mapping[str, Values]
+    coefficients: Mapping[str, Float64s]
     second_moment_before_is_known: Flags
     rounds_exp_avg: Flags
     rounds_exp_avg_sq: Flags
@@ -77,29 +80,36 @@ class ParameterSums:
 FLAGS = tuple(field.name for field in fields(ParameterSums) if field.type == "Flags")
 
 
-def add_up(rows: npt.NDArray[Any], first_rows: npt.NDArray[np.int64]) -> dict[str, Values]:
+def add_up(rows: npt.NDArray[Any], first_rows: npt.NDArray[np.int64]) -> dict[str, Float64s]:
     """Combine row values into one value a parameter: float64 ``[K]`` by name of the row value.
 
     Args:
         rows: From :func:`.row_values.row_sums`, on the host.
         first_rows: Index of each parameter's first row, ``[K]``.
     """
+    each_has_one = np.array_equal(first_rows, np.arange(rows.shape[1]))
+    table = rows.astype(np.float64) if each_has_one else _table(rows, first_rows)
+    return {value.name: table[i] for i, value in enumerate(ROW_VALUES)}
+
+
+def _table(rows: npt.NDArray[Any], first_rows: npt.NDArray[np.int64]) -> Float64s:
+    table = np.empty((len(ROW_VALUES), len(first_rows)))
     with np.errstate(all="ignore"):  # inf - inf
-        return {
-            value.name: _COMBINES[value.combined_by].reduceat(rows[i], first_rows, dtype=np.float64)
-            for i, value in enumerate(ROW_VALUES)
-        }
+        for combine, positions in _COMBINED:
+            chosen = rows[positions]
+            table[positions] = combine.reduceat(chosen, first_rows, axis=1, dtype=np.float64)
+    return table
 
 
-def update_squares(rows: npt.NDArray[Any]) -> Values:
+def update_squares(rows: npt.NDArray[Any]) -> Float64s:
     """Return Σd² of each row, from :func:`.row_values.row_sums`."""
-    squares: Values = rows[POSITION["d²"]].astype(np.float64)
+    squares: Float64s = rows[POSITION["d²"]].astype(np.float64)
     return squares
 
 
 def update_spread(
-    squares: Values, first_rows: npt.NDArray[np.int64], row_elements: npt.NDArray[np.int64]
-) -> Values:
+    squares: Float64s, first_rows: npt.NDArray[np.int64], row_elements: npt.NDArray[np.int64]
+) -> Float64s:
     """Return how much the rows of a parameter differ in Σd²: a sum of squared deviations, ``[K]``.
 
     Args:
@@ -114,7 +124,7 @@ def update_spread(
         return np.add.reduceat(deviation**2, first_rows)
 
 
-def gradient_fourth_powers(rows: npt.NDArray[Any], first_rows: npt.NDArray[np.int64]) -> Values:
+def gradient_fourth_powers(rows: npt.NDArray[Any], first_rows: npt.NDArray[np.int64]) -> Float64s:
     """Return Σg⁴ of the elements read of each parameter, ``[K]``.
 
     Args:

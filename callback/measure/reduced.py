@@ -10,9 +10,23 @@ import numpy.typing as npt
 from torch import Tensor
 
 from tb_adam_plugin import schema
+from tb_adam_plugin.arrays import Float64s
 
-from .parameter_sums import Values
 from .tensors import Sources, StepTensors
+
+
+class RowSquares(NamedTuple):
+    """Σd² of rows of ``K`` parameters, from which the sampling error of an update is told.
+
+    Attributes:
+        squares: Of each row, float64 ``[rows]``.
+        first_rows: Index of each parameter's first row, int64 ``[K]``.
+        row_elements: Elements of each row without its padding, int64 ``[rows]``.
+    """
+
+    squares: Float64s
+    first_rows: npt.NDArray[np.int64]
+    row_elements: npt.NDArray[np.int64]
 
 
 class Reduced(NamedTuple):
@@ -28,29 +42,28 @@ class Reduced(NamedTuple):
         numbers: Step counts, then the coefficients, float64 ``[1 + len(COEFFICIENTS), K]``.
         dead_row_fraction: See :class:`.parameter_sums.ParameterSums`, ``[K]``.
         counts: Of all quantities, or None.
+        update_squares: Those of the rows of 256 elements, where ``rows`` are other parts; else
+            None.
     """
 
     rows: npt.NDArray[np.floating[Any]]
     first_rows: npt.NDArray[np.int64]
     row_elements: npt.NDArray[np.int64]
     padding: npt.NDArray[np.int64]
-    total: Mapping[str, Values]
-    exact: Mapping[str, Values]
-    numbers: Values
-    dead_row_fraction: Values
+    total: Mapping[str, Float64s]
+    exact: Mapping[str, Float64s]
+    numbers: Float64s
+    dead_row_fraction: Float64s
     counts: schema.SparseHistograms | None
+    update_squares: RowSquares | None = None
 
 
 class Reduction(Protocol):
     """A way to reduce the tensors of a step: :class:`.in_blocks.BlockReduction`, or a kernel.
 
-    A kernel may turn out not to fit, at either call: then it is done with, and another one takes
-    over what it has kept.
+    A kernel may turn out not to fit, at either call: then it is done with, and the reduction in
+    blocks goes on from what was kept.
     """
-
-    @property
-    def kept(self) -> tuple[Sequence[Tensor], Mapping[str, Sources]]:
-        """Weights and moments as they were at the last :meth:`keep`, for that of another one."""
 
     def keep(self, weights: Sequence[Tensor], moments: Mapping[str, Sources]) -> bool:
         """Keep weights, and some moments, as they are before a step.
@@ -67,5 +80,5 @@ class Reduction(Protocol):
         """Reduce the step since :meth:`keep`. Waits for the device once.
 
         Returns:
-            None if the step has to be reduced in another way, from what was :attr:`kept`.
+            None if the step has to be reduced in blocks, which have what was kept by then.
         """

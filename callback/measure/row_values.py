@@ -23,7 +23,7 @@ from .row_value_table import LEAST_BEFORE, NAMES, NEAR_ONE, POSITION, TINY
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class BlockValues:
     """A block's elements, each ``[rows, n]`` with zeros for padding. The moments may be missing.
 
     ``moments_before`` has, by "exp_avg" and "exp_avg_sq", those before the step that are known.
@@ -137,7 +137,7 @@ class _Work:
         n: Holds the direction.
     """
 
-    block: Block
+    block: BlockValues
     c: Coefficients
     plan: Plan
     put: Mapping[str, Tensor]
@@ -149,7 +149,7 @@ class _Work:
 
 @np.errstate(all="ignore")
 def row_sums(
-    block: Block,
+    block: BlockValues,
     state: OptimizerState,
     c: Coefficients,
     smallest_normal: Tensor,

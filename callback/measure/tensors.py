@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -66,7 +68,7 @@ class StepTensors:
 
 def masks_of(states: Sequence[ParameterState | None]) -> list[str]:
     """Return the keys of all masks of some states."""
-    return sorted({key for s in states if s is not None for key in s.masks})
+    return sorted({key for s in states if s is not None and s.masks for key in s.masks})
 
 
 def by_quantity(
@@ -113,9 +115,11 @@ def as_read(sources: Sources, is_complex: Sequence[bool]) -> Sources:
 
 def moments(states: Sequence[ParameterState | None], name: str) -> list[Source | None]:
     """Return "exp_avg" or "exp_avg_sq" of some states."""
-    return [None if state is None else getattr(state, name) for state in states]
+    moment = operator.attrgetter(name)
+    return [None if state is None else moment(state) for state in states]
 
 
 def present(values: Sequence[object]) -> npt.NDArray[np.bool_]:
     """Return which of some values are not None."""
-    return np.array([value is not None for value in values])
+    is_there = map(operator.is_not, values, itertools.repeat(None))
+    return np.fromiter(is_there, np.bool_, len(values))

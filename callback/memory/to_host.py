@@ -76,6 +76,21 @@ def send_to_host(tensor: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
     return memory, arrived
 
 
+class Copy:
+    """A tensor on its way to the host."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        """Start the copy; as :func:`send_to_host`."""
+        self._memory, self._arrived = send_to_host(tensor)
+
+    def array(self) -> npt.NDArray[Any]:
+        """Return it as an array, and wait for it alone where it has not arrived."""
+        if self._arrived is not None:
+            self._arrived.synchronize()
+            self._arrived = None
+        return self._memory.numpy()
+
+
 def to_device(array: npt.NDArray[Any], device: torch.device) -> Tensor:
     """Return an array as a tensor of a device, without waiting for what runs there."""
     return on_device(torch.from_numpy(array), device)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 from torch import Tensor
 from torch.optim import AdamW
 
 from tb_adam_plugin import schema
 
 from .base import OptimizerState
-from .coefficients import Coefficients, StepTable
-from .group_settings import GroupSettings
-from .parameter_state import ParameterState
+from .coefficients import Coefficients, Columns, StepTable
+from .group_settings import GroupSettings, hyperparameter
+from .parameter_state import NOTHING, ParameterState
 
 
 class AdamState(OptimizerState):
@@ -36,25 +39,37 @@ class AdamState(OptimizerState):
         if not state:
             return None
         second = "max_exp_avg_sq" if group.get("amsgrad") else "exp_avg_sq"
-        return ParameterState(state["exp_avg"], state[second], step=state["step"])
+        # All of them by position, which takes less time: there are thousands.
+        return ParameterState(
+            state["exp_avg"], state[second], NOTHING, NOTHING, state["step"], NOTHING, NOTHING
+        )
 
     def coefficients(self, table: StepTable) -> Coefficients:
         """Kingma & Ba 2015, algorithm 1; weight decay as in Loshchilov & Hutter 2019."""
+        columns = table.on_host()
+        with np.errstate(all="ignore"):
+            moments = adam_moments(columns)
         return Coefficients.of(
             table,
-            **adam_moments(table),
-            **self.weight_decays(table),
-            gradient_sign=table.gradient_sign(),
-            step_size=table.number("lr"),
+            **moments,
+            **self.weight_decays(columns),
+            gradient_sign=columns.gradient_sign(),
+            step_size=columns.number("lr"),
         )
 
-    def weight_decays(self, table: StepTable) -> dict[str, Tensor]:
+    def weight_decays(self, table: Columns) -> dict[str, Any]:
         """Return the coefficients of weight decay, of which one is 0."""
-        weight_decay = table.number("weight_decay")
-        decoupled = table.by_group(lambda group: float(self._is_decoupled(group)))
+
+        def weight_decay(group: GroupSettings, is_wanted: bool) -> float:
+            return float(is_wanted) * hyperparameter(group, "weight_decay")
+
         return {
-            "coupled_weight_decay": (1 - decoupled) * weight_decay,
-            "weight_decay": decoupled * weight_decay,
+            "coupled_weight_decay": table.by_group(
+                lambda group: weight_decay(group, not self._is_decoupled(group))
+            ),
+            "weight_decay": table.by_group(
+                lambda group: weight_decay(group, self._is_decoupled(group))
+            ),
         }
 
     def _is_decoupled(self, group: GroupSettings) -> bool:
@@ -62,7 +77,7 @@ class AdamState(OptimizerState):
         return bool(group.get("decoupled_weight_decay", isinstance(self.optimizer, AdamW)))
 
 
-def adam_moments(table: StepTable) -> dict[str, Tensor | float]:
+def adam_moments(table: Columns) -> dict[str, Any]:
     """Return the coefficients of Adam's moments and direction, with bias correction.
 
     Needs the hyperparameters ``betas`` and ``eps``.
@@ -75,8 +90,10 @@ def adam_moments(table: StepTable) -> dict[str, Tensor | float]:
         "exp_avg_scale": scale,
         "exp_avg_sq_decay": beta2,
         "exp_avg_sq_weight": 1 - beta2,
-        "exp_avg_sq_scale": table.bias_correction(beta2).rsqrt(),
-        "exp_avg_sq_scale_before": table.bias_correction(beta2, table.steps - 1).rsqrt(),
+        "exp_avg_sq_scale": table.inverse_root(table.bias_correction(beta2)),
+        "exp_avg_sq_scale_before": table.inverse_root(
+            table.bias_correction(beta2, table.steps - 1)
+        ),
         "eps": eps,
         "numerator_exp_avg": scale,
         "numerator_gradient": 0.0,

@@ -22,6 +22,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
@@ -133,7 +134,13 @@ class OptimizerState(ABC):
     def root(self, rows: Rows, c: Coefficients, out: Tensor) -> Tensor:
         """Return √v̂ of each element, in ``out``; needs exp_avg_sq."""
         assert rows.exp_avg_sq is not None
-        return torch.sqrt(rows.exp_avg_sq, out=out).mul_(c.exp_avg_sq_scale)
+        if out.device.type == "cpu":
+            # NumPy's is rounded right. That of torch may be MKL's, whose last bit is often wrong.
+            with np.errstate(all="ignore"):
+                np.sqrt(rows.exp_avg_sq.numpy(), out=out.numpy())
+        else:
+            torch.sqrt(rows.exp_avg_sq, out=out)
+        return out.mul_(c.exp_avg_sq_scale)
 
     def direction(self, rows: Rows, c: Coefficients, root: Tensor | None, out: Tensor) -> Tensor:
         """Return the direction of each element, in ``out``.

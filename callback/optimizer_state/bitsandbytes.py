@@ -97,7 +97,7 @@ class _SettingsOfParameters(StepTable):
     """A table in which a parameter's own settings come before its group's."""
 
     def __init__(self, table: StepTable) -> None:
-        super().__init__(table.groups, table.states, table.steps)
+        super().__init__(table.groups, table.states, table.steps, rows_of=table)
 
     def number(self, name: str) -> Tensor:
         of_group, own = super().number(name), self.state_number(name)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from ..memory.to_host import on_device
 from .group_settings import GroupSettings, hyperparameter
 from .parameter_state import ParameterState
+
+# One number a row: float64 ``[rows]``.
+Column = Tensor | npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,18 +70,27 @@ class Coefficients:
     constants: Mapping[str, float] = field(default_factory=dict)
 
     @staticmethod
-    def of(table: StepTable, *, own: Any = None, **given: Tensor | float) -> Coefficients:
+    def of(table: StepTable, *, own: Any = None, **given: Column | float) -> Coefficients:
         """Fill in what is not given: plain gradient descent without moments.
 
         Args:
             table: The parameters.
             own: See the attributes: a mapping, or None for none.
-            **given: Attributes by name, ``[parameters]``, or one number for all of them.
+            **given: Attributes by name, ``[rows]`` of the table, or one number for all of them.
         """
-        values: dict[str, Tensor | float] = {**_GRADIENT_DESCENT, **given}
-        columns = {name: table.column(value) for name, value in values.items()}
-        constants = {n: value for n, value in values.items() if not isinstance(value, Tensor)}
-        return Coefficients(**columns, own=dict(own or {}), constants=constants)
+        values: dict[str, Column | float] = {**_GRADIENT_DESCENT, **given}
+        constants = {
+            name: value
+            for name, value in values.items()
+            if not isinstance(value, Tensor | np.ndarray)
+        }
+        names, own = list(values), own or {}
+        columns = table.of_parameters([*values.values(), *own.values()])
+        return Coefficients(
+            **dict(zip(names, columns, strict=False)),
+            own=dict(zip(own, columns[len(names) :], strict=True)),
+            constants=constants,
+        )
 
 
 _GRADIENT_DESCENT = {
@@ -103,9 +117,15 @@ COEFFICIENTS = tuple(f.name for f in fields(Coefficients) if f.name not in ("own
 class StepTable:
     """Hyperparameters and step counts of some parameters as columns.
 
+    A row stands for all parameters of one group that have taken equally many steps: mostly there is
+    one a group. Where states have numbers of their own, or the steps are on a device, each
+    parameter has a row.
+
     Attributes:
-        groups: The group of each parameter.
-        steps: Steps that each parameter has taken, float64 ``[parameters]``; NaN where not counted.
+        groups: The group of each row.
+        states: The state of each row's first parameter; None before its first step.
+        steps: Steps that the row's parameters have taken, float64 ``[rows]``; NaN where not
+            counted.
     """
 
     def __init__(
@@ -113,6 +133,8 @@ class StepTable:
         groups: Sequence[GroupSettings],
         states: Sequence[ParameterState | None],
         steps: Tensor,
+        *,
+        rows_of: StepTable | None = None,
     ) -> None:
         """Look at some parameters.
 
@@ -120,7 +142,15 @@ class StepTable:
             groups: The group of each parameter.
             states: The state of each parameter; None before its first step.
             steps: float64 ``[parameters]``, where the optimizer keeps them.
+            rows_of: Another table, where the arguments speak of its rows instead.
         """
+        self._row_of: npt.NDArray[np.int64] | None = None
+        if rows_of is not None:
+            self._row_of = rows_of._row_of
+        elif steps.device.type == "cpu" and not any([s and s.numbers for s in states]):
+            first, self._row_of = _rows(groups, steps)
+            groups, states = [groups[i] for i in first], [states[i] for i in first]
+            steps = steps[first]
         self.groups = groups
         self.states = states
         self.steps = steps
@@ -130,29 +160,51 @@ class StepTable:
             [index[id(group)] for group in groups], dtype=torch.int64, device="cpu"
         )
 
+    def on_host(self) -> Columns:
+        """Return what gives columns as arrays, where it can: each takes a fraction of the time."""
+        if self._row_of is None or type(self) is not StepTable:
+            return self
+        return _HostColumns(self.groups, self.steps.numpy())
+
+    def of_parameters(self, values: Sequence[Column | float]) -> Sequence[Tensor]:
+        """Return numbers, each for all rows or ``[rows]``, as float64 ``[parameters]`` each."""
+        if self._row_of is None:
+            return [
+                self.column(torch.from_numpy(v) if isinstance(v, np.ndarray) else v) for v in values
+            ]
+        table = np.empty((len(values), len(self.steps)))
+        for row, value in zip(table, values, strict=True):
+            row[:] = on_device(value, self.steps.device) if isinstance(value, Tensor) else value
+        return torch.from_numpy(np.ascontiguousarray(table[:, self._row_of])).unbind()
+
     def column(self, value: Tensor | float) -> Tensor:
-        """Return a number, or one for each parameter, as float64 ``[parameters]``."""
+        """Return a number, or one for each row, as float64 ``[rows]``."""
         return self._sent(value).expand(self.steps.shape)
 
     def number(self, name: str) -> Tensor:
-        """Return a hyperparameter of each parameter's group; ``beta1`` … are those of ``betas``.
+        """Return a hyperparameter of each row's group; ``beta1`` … are those of ``betas``.
 
         A flag is 1 or 0; what is missing or no number is NaN.
         """
         return self.by_group(lambda group: hyperparameter(group, name))
 
     def flag(self, name: str) -> Tensor:
-        """Return whether each parameter's group has a flag set: bool ``[parameters]``."""
+        """Return whether each row's group has a flag set: bool ``[rows]``."""
         return self.by_group(lambda group: float(bool(group.get(name)))) > 0
 
     def by_group(self, number: Callable[[GroupSettings], float]) -> Tensor:
-        """Return a number that each parameter's group gives: float64 ``[parameters]``."""
-        return self._column([number(group) for group in self._each_group], self._group_of)
+        """Return a number that each row's group gives: float64 ``[rows]``."""
+        numbers = [number(group) for group in self._each_group]
+        if len(numbers) == 1:
+            return self._column(numbers * len(self.steps))
+        return self._column(numbers, self._group_of)
 
     def state_number(self, key: str) -> Tensor:
-        """Return one of :attr:`ParameterState.numbers`; NaN for a parameter without it."""
+        """Return one of :attr:`ParameterState.numbers`; NaN for a row without it."""
         nan = float("nan")
         numbers = [nan if s is None else s.numbers.get(key, nan) for s in self.states]
+        if all([number is nan for number in numbers]):
+            return self.column(nan)
         if not any(
             isinstance(number, Tensor) and number.device.type != "cpu" for number in numbers
         ):
@@ -160,13 +212,17 @@ class StepTable:
         return torch.stack([self._sent(number).reshape(()) for number in numbers])
 
     def gradient_sign(self) -> Tensor:
-        """Return -1 for the parameters that the flag ``maximize`` is set for, else 1."""
-        return 1 - 2 * self.flag("maximize").double()
+        """Return -1 for the rows that the flag ``maximize`` is set for, else 1."""
+        return self.by_group(_gradient_sign)
 
     def bias_correction(self, beta: Tensor, steps: Tensor | None = None) -> Tensor:
-        """Return ``1 - beta^t``; 1 for a parameter that has taken no step."""
+        """Return ``1 - beta^t``; 1 for a row that has taken no step."""
         steps = self.steps if steps is None else steps
         return torch.where(steps > 0, 1 - beta**steps, 1.0)
+
+    def inverse_root(self, column: Tensor) -> Tensor:
+        """Return 1 / √x."""
+        return column.rsqrt()
 
     def _column(self, numbers: Sequence[float], chosen: Tensor | None = None) -> Tensor:
         column = torch.tensor(numbers, dtype=torch.float64, device="cpu")
@@ -178,3 +234,74 @@ class StepTable:
         if isinstance(number, Tensor):
             return on_device(number, device).to(torch.float64)
         return torch.full((), number, dtype=torch.float64, device=device)
+
+
+class Columns(Protocol):
+    """What :class:`StepTable` gives, as tensors or arrays."""
+
+    @property
+    def steps(self) -> Any:
+        """See :class:`StepTable`, as for the others."""
+
+    def number(self, name: str) -> Any:
+        """A hyperparameter."""
+
+    def by_group(self, number: Callable[[GroupSettings], float]) -> Any:
+        """What the groups give."""
+
+    def gradient_sign(self) -> Any:
+        """By the flag ``maximize``."""
+
+    def bias_correction(self, beta: Any, steps: Any = None) -> Any:
+        """``1 - beta^t``."""
+
+    def inverse_root(self, column: Any) -> Any:
+        """1 / √x."""
+
+
+class _HostColumns:
+    """The columns of a :class:`StepTable` as arrays; for the methods see there."""
+
+    def __init__(self, groups: Sequence[GroupSettings], steps: npt.NDArray[np.float64]) -> None:
+        self._groups = groups
+        self.steps = steps
+
+    def number(self, name: str) -> npt.NDArray[np.float64]:
+        return self.by_group(lambda group: hyperparameter(group, name))
+
+    def by_group(self, number: Callable[[GroupSettings], float]) -> npt.NDArray[np.float64]:
+        return np.array([number(group) for group in self._groups])
+
+    def gradient_sign(self) -> npt.NDArray[np.float64]:
+        return self.by_group(_gradient_sign)
+
+    def bias_correction(
+        self, beta: npt.NDArray[np.float64], steps: npt.NDArray[np.float64] | None = None
+    ) -> npt.NDArray[np.float64]:
+        steps = self.steps if steps is None else steps
+        # The power by torch, whose last digit is another one than NumPy's.
+        power = torch.pow(torch.from_numpy(beta), torch.from_numpy(steps)).numpy()
+        return np.where(steps > 0, 1 - power, 1.0)
+
+    def inverse_root(self, column: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        inverse: npt.NDArray[np.float64] = 1 / np.sqrt(column)
+        return inverse
+
+
+def _gradient_sign(group: GroupSettings) -> float:
+    return -1.0 if group.get("maximize") else 1.0
+
+
+def _rows(
+    groups: Sequence[GroupSettings], steps: Tensor
+) -> tuple[list[int], npt.NDArray[np.int64]]:
+    """Return which parameters are the first ones of their rows, and the row of each parameter."""
+    ids = list(map(id, groups))
+    counts = steps.numpy().view(np.int64)  # so that NaN is equal to NaN
+    if len(set(ids)) == 1 and (counts == counts[0]).all():
+        return [0], np.zeros(len(ids), np.int64)
+    index = {one: i for i, one in enumerate(dict.fromkeys(ids))}
+    distinct, place = np.unique(counts, return_inverse=True)
+    numbers = np.array([index[one] for one in ids]) * len(distinct) + place
+    _, first, row_of = np.unique(numbers, return_index=True, return_inverse=True)
+    return first.tolist(), row_of

@@ -20,10 +20,10 @@ class FusedAdamState(AdamState):
     def coefficients(self, table: StepTable) -> Coefficients:
         """Adam's, without bias correction where a group says so."""
         c = super().coefficients(table)
-        corrects = table.flag("bias_correction")
+        (corrects,) = table.of_parameters([table.flag("bias_correction").double()])
 
         def where_corrected(scale: Tensor) -> Tensor:
-            return torch.where(corrects, scale, 1.0)
+            return torch.where(corrects > 0, scale, 1.0)
 
         return replace(
             c,

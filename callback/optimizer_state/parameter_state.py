@@ -12,12 +12,12 @@ from torch import Tensor
 # A tensor, or what makes one: a quantized state is unpacked only while it is read.
 Source = Tensor | Callable[[], Tensor]
 
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 def _nothing() -> Mapping[str, Any]:
     """One empty mapping for all: a record has thousands of states with four of them."""
-    return _NOTHING
+    return NOTHING
 
 
 @dataclass(slots=True)  # frozen would take three times as long to make, and many are made

@@ -49,7 +49,7 @@ class ProdigyState(PytorchOptimizerState):
         """See the class."""
         first = self.optimizer.param_groups[0]
         # A view of all parameters in the first group, whose numbers it takes.
-        common = StepTable([first] * len(table.groups), (), table.steps)
+        common = StepTable([first] * len(table.groups), (), table.steps, rows_of=table)
         lr, beta1, beta2 = (common.number(name) for name in ("lr", "beta1", "beta2"))
         corrects = common.flag("bias_correction")
         taken = table.column(self._steps_of(first))

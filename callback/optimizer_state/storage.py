@@ -7,13 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from .parameter_state import ParameterState, Source
+from tb_adam_plugin.arrays import Flags
 
-Flags = npt.NDArray[np.bool_]
+from .parameter_state import ParameterState, Source
 
 _WIDE = (torch.float32, torch.float64, torch.complex64, torch.complex128)
 _HALF = (torch.bfloat16, torch.float16)
@@ -42,7 +41,22 @@ class Storage(NamedTuple):
 
 def storage_of(states: Sequence[ParameterState | None]) -> tuple[Storage | None, ...]:
     """Look at the states of some parameters; None before the first step."""
-    return tuple([None if s is None else _storage_of(s) for s in states])
+    found: list[Storage | None] = []
+    # Thousands of states are stored alike: by the types of their moments, without others.
+    known: dict[tuple[torch.dtype, torch.dtype], Storage] = {}
+    for s in states:
+        first, second = (None, None) if s is None else (s.exp_avg, s.exp_avg_sq)
+        if s is None or s.others or s.dtypes or not isinstance(first, Tensor):
+            found.append(None if s is None else _storage_of(s))
+        elif not isinstance(second, Tensor):
+            found.append(_storage_of(s))
+        else:
+            types = first.dtype, second.dtype
+            storage = known.get(types)
+            if storage is None:
+                storage = known[types] = _storage_of(s)
+            found.append(storage)
+    return tuple(found)
 
 
 def _storage_of(s: ParameterState) -> Storage:

@@ -49,11 +49,11 @@ class AdamWLegacyState(TimmState, AdamState):
 
     def coefficients(self, table: StepTable) -> Coefficients:
         """AdamW's, with timm's weight decay."""
-        return replace(
-            super().coefficients(table),
-            step_size=self.step_size(table),
-            weight_decay=timm_weight_decay(table),
+        step_size, weight_decay = table.of_parameters(
+            [self.step_size(table), timm_weight_decay(table)]
         )
+        found = super().coefficients(table)
+        return replace(found, step_size=step_size, weight_decay=weight_decay)
 
     def _is_decoupled(self, group: GroupSettings) -> bool:
         return True

@@ -42,7 +42,7 @@ class StaleGradients:
         """Watch nothing yet."""
         self.measures_rescaling = False
         self._norm_from_backward: Tensor | None = None
-        self._parameter: Tensor | None = None
+        self._watched: weakref.ref[Tensor] | None = None
         self._handle: Any = None
         self._tried: list[weakref.ref[Tensor]] = []
         self._ratio: Scalar | None = None
@@ -54,7 +54,7 @@ class StaleGradients:
     @property
     def wants_parameter(self) -> bool:
         """Whether :meth:`watch` is to be called."""
-        return self._parameter is None and len(self._tried) < _MOST_TRIED
+        return self._watched is None and len(self._tried) < _MOST_TRIED
 
     def watch(
         self, parameters: Sequence[Tensor], squared_gradients: npt.NDArray[np.float64]
@@ -72,9 +72,10 @@ class StaleGradients:
             if square > 0 and id(parameter) not in tried and _can_be_watched(parameter)
         ]
         if candidates:
-            self._parameter = min(candidates, key=_unfitness)
-            self._tried.append(weakref.ref(self._parameter))
-            self._handle = self._parameter.register_hook(_hook_of(self))
+            parameter = min(candidates, key=_unfitness)
+            self._watched = weakref.ref(parameter)
+            self._tried.append(self._watched)
+            self._handle = parameter.register_hook(_hook_of(self))
         return bool(candidates)
 
     def take(self) -> Scalar | None:
@@ -92,7 +93,7 @@ class StaleGradients:
             raise error
         ratio, self._ratio = self._ratio, None
         self._idle_steps = 0 if ratio is not None else self._idle_steps + 1
-        if self._parameter is not None and self._idle_steps >= _MOST_IDLE_STEPS:
+        if self._watched is not None and self._idle_steps >= _MOST_IDLE_STEPS:
             self.close()
         return ratio
 
@@ -114,7 +115,8 @@ class StaleGradients:
             A 0-dim tensor, or None where that was not measured. NaN where the gradient is zero.
         """
         before, self._norm_from_backward = self._norm_from_backward, None
-        gradient = None if self._parameter is None else self._parameter.grad
+        parameter = self._parameter
+        gradient = None if parameter is None else parameter.grad
         if before is None or gradient is None:
             return None
         return _norm(gradient) / before
@@ -123,14 +125,21 @@ class StaleGradients:
         """Watch nothing any more."""
         if self._handle is not None:
             self._handle.remove()
-        self._handle = self._parameter = self._ratio = self._norm_from_backward = None
+        self._handle = self._watched = self._ratio = self._norm_from_backward = None
         self._others.close()
         self._leftover = 0.0
         self._idle_steps = 0
 
+    @property
+    def _parameter(self) -> Tensor | None:
+        """The watched one, which the trainer may replace and free."""
+        return None if self._watched is None else self._watched()
+
     def _compare(self, gradient: Tensor) -> None:
-        assert self._parameter is not None
-        left = self._parameter.grad
+        parameter = self._parameter
+        if parameter is None:
+            return
+        left = parameter.grad
         is_of_another = self._others.is_following and self._others.gradient_comes()
         if left is None:
             self._ratio = 0.0
@@ -142,7 +151,7 @@ class StaleGradients:
             if self._ratio is None or isinstance(self._ratio, Tensor):
                 self._ratio = ratio if self._ratio is None else torch.fmin(self._ratio, ratio)
         elif not self._others.is_following:  # something is added up: by whom?
-            self._others.follow(self._parameter)
+            self._others.follow(parameter)
         if self.measures_rescaling:
             with torch.no_grad():
                 total = gradient if left is None else left + gradient

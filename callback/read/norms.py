@@ -7,6 +7,7 @@ threads can share.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ..memory.to_host import on_device, to_device
+from ..native.loading import Kernel, address, addresses_of, find_kernel, has_more_threads_to_use
 from .memory_order import flat_view, has_no_gaps
 from .real_numbers import as_real
 
@@ -88,6 +90,24 @@ def partial_sums(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.stack([torch.sum(chunk, dtype=dtype) for chunk in _chunks(tensor)])
 
 
+def several_on_device(tensors: Sequence[Tensor], order: float, dtype: torch.dtype) -> list[Tensor]:
+    """Return norms of tensors of one device, each ``[1]``, by an operation for each of their types.
+
+    Args:
+        tensors: Strided, floating point.
+        order: 2; or 1 for sums of what is not negative.
+        dtype: As for :func:`partial_norms`.
+    """
+    by_type: dict[torch.dtype, list[int]] = {}
+    for i, tensor in enumerate(tensors):
+        by_type.setdefault(tensor.dtype, []).append(i)
+    norms: dict[int, Tensor] = {}
+    for indices in by_type.values():
+        of_type = torch._foreach_norm([tensors[i] for i in indices], order, dtype=dtype)
+        norms.update(zip(indices, of_type, strict=True))
+    return [norms[i].view(1) for i in range(len(tensors))]
+
+
 class GradientNorms:
     """Σg² of every parameter, at every step: launches work on the device and waits for none.
 
@@ -110,6 +130,8 @@ class GradientNorms:
         self._fetch = fetch
         self._order: tuple[list[int], torch.device, Tensor] | None = None
         self.parameters = len(parameters)
+        kernel = find_kernel()
+        self._native = None if kernel is None else _NativeSquares(self.parameters, kernel)
 
     def squares(self) -> tuple[Squares, tuple[bool, ...]]:
         """Return the sums, and which parameters have a gradient.
@@ -120,11 +142,16 @@ class GradientNorms:
         """
         kinds: dict[tuple[torch.device, torch.dtype], list[int]] = {}
         found = self._fetch() if self._fetch else [p.grad for p in self._parameters]
+        present = tuple([gradient is not None for gradient in found])
+        if self._native is not None:
+            sums = self._native.squares(found)
+            if sums is not None:
+                _correct(sums, found)
+                return sums, present
         gradients = [None if gradient is None else _stored_values(gradient) for gradient in found]
         for i, gradient in enumerate(gradients):
             if gradient is not None:
                 kinds.setdefault((gradient.device, gradient.dtype), []).append(i)
-        present = tuple([gradient is not None for gradient in found])
         if any(device.type != "cpu" for device, _ in kinds):
             return self._squares_on_device(gradients, list(kinds.values())), present
         sums = np.zeros(self.parameters)
@@ -151,6 +178,42 @@ class GradientNorms:
             self._order = order, device, to_device(place, device)
         nothing = torch.zeros(1, dtype=torch.float64, device=device)
         return torch.index_select(torch.cat([*squares, nothing]), 0, self._order[2])
+
+
+class _NativeSquares:
+    """Σg² of many gradients by the kernel in C, in one call."""
+
+    def __init__(self, parameters: int, kernel: Kernel) -> None:
+        self._kernel = kernel
+        self._level = len(kernel.LEVELS) - 1
+        self._tensors = np.zeros((2, parameters), np.int64)  # their addresses, and elements
+        self._sums = np.zeros(parameters)
+        rows = (*self._tensors, self._sums)
+        self._told = tuple([address(row) for row in rows])  # which takes longer than a small norm
+
+    def squares(self, gradients: Sequence[Tensor | None]) -> npt.NDArray[np.float64] | None:
+        """Return the sums, 0 without a gradient; None if a gradient is not for the kernel."""
+        given = [gradient for gradient in gradients if gradient is not None]
+        addresses = addresses_of(given)
+        if addresses is None or not (
+            all(map(Tensor.is_contiguous, given)) or all(map(has_no_gaps, given))
+        ):
+            return None
+        count = len(given)
+        elements = list(map(Tensor.numel, given))
+        if has_more_threads_to_use(sum(elements)):
+            return None
+        self._tensors[0, :count] = addresses
+        self._tensors[1, :count] = elements
+        of_addresses, of_elements, out = self._told
+        self._kernel.squares(self._level, of_addresses, of_elements, count, out)
+        if count == len(gradients):
+            found: npt.NDArray[np.float64] = self._sums[:count].copy()
+            return found
+        sums = np.zeros(len(gradients))
+        here = [i for i, gradient in enumerate(gradients) if gradient is not None]
+        sums[here] = self._sums[:count]
+        return sums
 
 
 def count_nonfinite(tensor: Tensor) -> int:
@@ -199,8 +262,11 @@ def _add_up_on_cpu(
 
 def _correct(sums: npt.NDArray[np.float64], gradients: Sequence[Tensor | None]) -> None:
     """Add up anew, in float64, where the squares of float32 are too large or too small for it."""
+    total = float(sums.sum())
+    if UNDERFLOW <= total < math.inf:  # as at nearly every step
+        return
     wrong = np.isinf(sums)
-    if sums.sum() < UNDERFLOW:
+    if total < UNDERFLOW:
         wrong[:] = True
     for i in np.flatnonzero(wrong).tolist():
         gradient = gradients[i]

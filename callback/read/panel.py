@@ -18,11 +18,13 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from ..memory import lasting
 from ..optimizer_state.parameter_state import Source
+from . import norms
 from .panel_blocks import RowLayout
 from .rows import ROW, Block, Part, Piece, Total
 from .sampling import choose_lines
@@ -40,6 +42,7 @@ class Panel:
         row_parameter: Index of each row's parameter, int64 ``[rows]``.
         blocks: The rows, cut up.
         sampled: Indices of the parameters that are not read whole.
+        lines: Indices of the lines that are read of each parameter, int64; None for all elements.
     """
 
     def __init__(
@@ -61,12 +64,12 @@ class Panel:
         """
         self._dtype = dtype
         self._device = parameters[0].device
-        lines = [
+        self.lines = [
             None if i in parts else choose_lines(parameter.numel(), max_sampled_elements)
             for i, parameter in enumerate(parameters)
         ]
         sizes = [parameter.numel() for parameter in parameters]
-        layout = RowLayout(sizes, lines, parts, self._device)
+        layout = RowLayout(sizes, self.lines, parts, self._device)
         self.elements = layout.elements
         self.elements_read = layout.elements_read
         self.first_rows = layout.first_rows
@@ -95,11 +98,27 @@ class Panel:
             weights: One a parameter, as in :meth:`read`.
         """
         self._totals.clear()
+        before = self.rows_before()
+        for block in self.blocks:
+            rows = before[block.first_row : block.first_row + block.rows]
+            self._fill(block, "before", rows, weights, total)
+
+    def rows_before(self) -> Tensor:
+        """Return the memory that :meth:`read_before` fills, ``[rows, ROW]``; padding is 0."""
         if self._before is None:
             self._before = self._zeros(self.rows)
-        for block in self.blocks:
-            rows = self._before[block.first_row : block.first_row + block.rows]
-            self._fill(block, "before", rows, weights, total)
+        return self._before
+
+    def put_before(self, squares: npt.NDArray[np.float64]) -> None:
+        """Say that somebody else has filled :meth:`rows_before`.
+
+        Args:
+            squares: Σb² over all elements of the parameters :attr:`sampled`.
+        """
+        self._totals.clear()
+        for i, square in zip(self.sampled, squares.tolist(), strict=True):
+            norm = torch.tensor([square], dtype=torch.float64, device="cpu").sqrt_()
+            self._totals["before", i] = norm.to(self._device, self._dtype)
 
     def before(self, block: Block) -> Tensor:
         """Return the weights that :meth:`read_before` kept, ``[rows, ROW]``."""
@@ -169,6 +188,8 @@ class Panel:
         total: Total | None,
     ) -> None:
         of_parts = self._targets(block, quantity, block.parts, rows)
+        if self._device.type != "cpu":
+            self._add_up_together(block, quantity, tensors, total)
         try:
             if block.whole:
                 rows.copy_(self._copied(block, quantity, tensors))
@@ -187,6 +208,29 @@ class Panel:
                 self._reader.fill(quantity, piece, target, tensor)
         finally:
             self._reader.forget()
+
+    def _add_up_together(
+        self,
+        block: Block,
+        quantity: str,
+        tensors: Sequence[Source | None],
+        total: Total | None,
+    ) -> None:
+        """Compute the totals of a block's tensors at once, of a device, where that is possible."""
+        if total not in (norms.partial_norms, norms.partial_sums):
+            return
+        order = 2.0 if total is norms.partial_norms else 1.0
+        found = {
+            (quantity, piece.parameter): tensor
+            for piece in block.parts
+            if piece.sampled
+            and (quantity, piece.parameter) not in self._totals
+            and isinstance(tensor := tensors[piece.parameter], Tensor)
+            and tensor.layout == torch.strided
+        }
+        if found:
+            sums = norms.several_on_device([*found.values()], order, self._dtype)
+            self._totals.update(zip(found, sums, strict=True))
 
     def _copied(self, block: Block, quantity: str, tensors: Sequence[Source | None]) -> Tensor:
         """Return the rows of a block with the tensors that are read whole; no others are filled.

@@ -9,7 +9,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from .rows import BLOCK_ROWS, LINE, ROW, Block, Part, Piece
+from ..memory.to_host import on_device, to_device
+from .rows import BLOCK_ROWS, BLOCK_ROWS_OF_A_DEVICE, LINE, ROW, Block, Part, Piece
 from .sampling import elements_of
 
 
@@ -65,16 +66,17 @@ class RowLayout:
     def blocks(self) -> list[Block]:
         """Return the rows, cut up."""
         blocks = []
-        for first_row in range(0, len(self.row_parameter), BLOCK_ROWS):
-            owners = self.row_parameter[first_row : first_row + BLOCK_ROWS]
+        most = BLOCK_ROWS if self._device.type == "cpu" else BLOCK_ROWS_OF_A_DEVICE
+        for first_row in range(0, len(self.row_parameter), most):
+            owners = self.row_parameter[first_row : first_row + most]
             first, last = int(owners[0]), int(owners[-1])
             pieces: list[Piece] = []
             for parameter in range(first, last + 1):
                 pieces += self._pieces(parameter, self._lines[parameter], first_row, len(owners))
             whole = [piece for piece in pieces if piece.start is None]
             parts = [piece for piece in pieces if piece.start is not None]
-            elements = self.row_elements[first_row : first_row + BLOCK_ROWS]
-            padded_rows = torch.from_numpy(np.flatnonzero(elements < ROW)).to(self._device)
+            elements = self.row_elements[first_row : first_row + most]
+            padded_rows = to_device(np.flatnonzero(elements < ROW), self._device)
             blocks.append(
                 Block(
                     first_row,
@@ -110,7 +112,8 @@ class RowLayout:
         pieces = []
         full = chosen[chosen < n // LINE]
         if len(full):
-            pieces.append(Piece(parameter, at, len(full) * LINE, 0, True, full.to(self._device)))
+            there = on_device(full, self._device)
+            pieces.append(Piece(parameter, at, len(full) * LINE, 0, True, there))
         if len(full) < len(chosen):  # the last line of the tensor is a short one
             pieces.append(Piece(parameter, at + len(full) * LINE, n % LINE, n - n % LINE, True))
         return pieces
@@ -127,6 +130,6 @@ class RowLayout:
         at = part.positions + offset
         here = (at >= 0) & (at < rows * ROW)
         elements, positions = (
-            torch.from_numpy(indices[here]).to(self._device) for indices in (part.elements, at)
+            to_device(indices[here], self._device) for indices in (part.elements, at)
         )
         return [Piece(parameter, 0, len(positions), 0, True, elements, positions)]

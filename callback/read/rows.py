@@ -15,6 +15,8 @@ Total = Callable[[Tensor, torch.dtype], Tensor]
 ROW = 256
 LINE = 16
 BLOCK_ROWS = 512
+# On a device each block costs its launches, and 4 MB for each quantity are little.
+BLOCK_ROWS_OF_A_DEVICE = 4096
 
 
 class Part(NamedTuple):

@@ -40,8 +40,10 @@ def row_norms(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     # A whole number of the rows that the dense tensor would be added up in.
     at_once = norms.ROW // math.gcd(length, norms.ROW)
     at_once *= max(1, norms.CHUNK // (at_once * length))
+    # One for all parts: what is freed after each of them would stay with the process.
+    dense = values.new_zeros(min(at_once, len(tensor)), length)
     parts = [
-        norms.long_norms(_dense(tensor, values, first, at_once), dtype)
+        norms.long_norms(_make_dense(tensor, values, first, dense), dtype)
         for first in range(0, len(tensor), at_once)
     ]
     # Of all but the last nothing is left over, which has the norm 0.
@@ -74,11 +76,10 @@ def _row_length(tensor: Tensor) -> int:
     return math.prod(tensor.shape[1:])
 
 
-def _dense(tensor: Tensor, values: Tensor, first: int, rows: int) -> Tensor:
-    """Return some rows of the dense tensor, 1-D."""
-    rows = min(rows, len(tensor) - first)
+def _make_dense(tensor: Tensor, values: Tensor, first: int, memory: Tensor) -> Tensor:
+    """Return the rows of the dense tensor from ``first`` on that ``memory`` holds, 1-D."""
+    dense = memory[: len(tensor) - first].zero_()
     there = tensor.indices()[0].contiguous()
-    edges = torch.tensor([first, first + rows], device=tensor.device)
+    edges = torch.tensor([first, first + len(dense)], device=tensor.device)
     start, stop = torch.searchsorted(there, edges).tolist()
-    dense = torch.zeros(rows, values.shape[1], dtype=values.dtype, device=tensor.device)
     return dense.index_copy_(0, there[start:stop] - first, values[start:stop]).view(-1)

@@ -40,26 +40,23 @@ class SpikeDetector:
     def __init__(self) -> None:
         """Start without norms."""
         self._logarithms: deque[float] = deque(maxlen=thresholds.SPIKE_WINDOW)
-        self._quiet_steps = _LEAST_STEPS  # since the last unusual one
-        self._largest = 0.0  # since it was quiet
+        self._finite_steps = _LEAST_STEPS  # since the last one that was not
 
     def is_unusual(self, norm: float) -> bool:
         """Look at the norm of the next step.
 
-        Of several unusual ones in a row the first counts, and each that is larger than all before.
+        Of those in a row that are not finite the first counts: they may stay so for good, whereas
+        finite ones that stay as high become the usual ones.
         """
-        is_finite = math.isfinite(norm)
-        unusual = not is_finite or self._is_spike(norm)
-        size = norm if is_finite else math.inf
-        if self._quiet_steps >= _LEAST_STEPS:
-            self._largest = 0.0
-        counts = unusual and size > self._largest
-        if unusual:
-            self._largest = max(self._largest, size)
-        self._quiet_steps = 0 if unusual else self._quiet_steps + 1
-        if is_finite and norm > 0:
+        if not math.isfinite(norm):
+            is_first = self._finite_steps >= _LEAST_STEPS
+            self._finite_steps = 0
+            return is_first
+        self._finite_steps += 1
+        is_spike = self._is_spike(norm)
+        if norm > 0:
             self._logarithms.append(math.log(norm))
-        return counts
+        return is_spike
 
     def _is_spike(self, norm: float) -> bool:
         known = self._logarithms
@@ -89,9 +86,10 @@ class GradientHistory:
 
     def __init__(self) -> None:
         """Start without steps."""
-        self._detector = SpikeDetector()
+        # Norms from before clipping are no measure for those from after it.
+        self._detector, self._detector_of_given = SpikeDetector(), SpikeDetector()
         self._steps: deque[_Step] = deque(maxlen=KEPT_STEPS)
-        self._on_their_way: deque[tuple[Tensor, torch.cuda.Event]] = deque()
+        self._on_their_way: deque[tuple[SpikeDetector, Tensor, torch.cuda.Event]] = deque()
         self._detailed_until = 0
         self._is_due = False
 
@@ -122,33 +120,21 @@ class GradientHistory:
         norm: Scalar = (
             squares.sum().sqrt() if isinstance(squares, Tensor) else math.sqrt(squares.sum())
         )
-        is_given = isinstance(before_clip, Tensor) or before_clip >= 0
-        self.look_at(number, before_clip if is_given else norm, skipped)
+        if not self.look_at_given(number, before_clip, skipped):
+            self._look_at(self._detector, number, norm, skipped)
         return norm
 
-    def look_at(self, number: int, norm: Scalar, skipped: Tensor | None = None) -> None:
-        """See whether a step's norm is unusual. Never waits: see :meth:`add`.
+    def look_at_given(
+        self, number: int, before_clip: Scalar, skipped: Tensor | None = None
+    ) -> bool:
+        """Look at a norm that :meth:`add` did not compute; return whether there is one.
 
-        Args:
-            number: Of the step.
-            norm: Global, of its gradients; on a device a 0-dim tensor.
-            skipped: See :meth:`add`.
+        The arguments are those of :meth:`add`, and this never waits either.
         """
-        # A scaler probes for the largest scale: gradients that it rejects are nothing unusual.
-        if skipped is not None:
-            if isinstance(norm, Tensor) and not norm.is_cuda:
-                norm = float(norm)
-            if isinstance(norm, Tensor):
-                skipped = skipped.to(norm.device, non_blocking=True)
-            norm = torch.where(skipped > 0, 0.0, norm)
-        if not (isinstance(norm, Tensor) and norm.is_cuda):
-            self._judge(number, float(norm))
-            return
-        on_host, arrived = send_to_host(norm)
-        assert arrived is not None
-        self._on_their_way.append((on_host, arrived))
-        while self._on_their_way and self._on_their_way[0][1].query():
-            self._judge(number, float(self._on_their_way.popleft()[0]))
+        is_there = isinstance(before_clip, Tensor) or before_clip >= 0
+        if is_there:
+            self._look_at(self._detector_of_given, number, before_clip, skipped)
+        return is_there
 
     @property
     def is_due(self) -> bool:
@@ -204,7 +190,27 @@ class GradientHistory:
         table[~np.array([step.present for step in steps])] = np.nan
         return np.array([step.number for step in steps], np.int64), table
 
-    def _judge(self, step: int, norm: float) -> None:
-        if self._detector.is_unusual(norm):
+    def _look_at(
+        self, detector: SpikeDetector, number: int, norm: Scalar, skipped: Tensor | None
+    ) -> None:
+        # A scaler probes for the largest scale: gradients that it rejects are nothing unusual.
+        if skipped is not None:
+            if isinstance(norm, Tensor) and not norm.is_cuda:
+                norm = float(norm)
+            if isinstance(norm, Tensor):
+                skipped = skipped.to(norm.device, non_blocking=True)
+            norm = torch.where(skipped > 0, 0.0, norm)
+        if not (isinstance(norm, Tensor) and norm.is_cuda):
+            self._judge(detector, number, float(norm))
+            return
+        on_host, arrived = send_to_host(norm)
+        assert arrived is not None
+        self._on_their_way.append((detector, on_host, arrived))
+        while self._on_their_way and self._on_their_way[0][2].query():
+            detector, on_host, _ = self._on_their_way.popleft()
+            self._judge(detector, number, float(on_host))
+
+    def _judge(self, detector: SpikeDetector, step: int, norm: float) -> None:
+        if detector.is_unusual(norm):
             self._is_due = True
             self._detailed_until = step + DETAILED_STEPS

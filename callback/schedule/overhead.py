@@ -10,6 +10,8 @@ from .intervals import Schedule
 # anything, and nobody wants these seconds saved.
 ALLOWANCE_SECONDS = 10.0
 
+# What records after jumps of the gradient may take, beside their share.
+_SECONDS_OF_LOOKS = 10.0
 # Where the length of a run is not known: how much of that the first so many steps may take, so that
 # a run that ends soon has its records, too.
 _SHARES_OF_ALLOWANCE = ((200, 0.6), (400, 0.8), (1000, 1.0))
@@ -51,10 +53,9 @@ class OverheadBudget:
         self._step = _Average()
         self._spent = 0.0
         self._spent_on_records = 0.0
-        self._spent_between = 0.0
-        self._steps_between = 0
-        self._spent_on_norms = 0.0
-        self._norms = 0
+        self._spent_on_looks = 0.0
+        self._between = _Total()  # steps without a record
+        self._norms = _Total()  # of these steps
         self._norm_interval = 1
         self._trained = 0.0
         self._owed = 0.0  # seconds of records that nobody asked for, after the horizon
@@ -87,6 +88,17 @@ class OverheadBudget:
         """Let the next step be the first one: steps are counted from another number now."""
         self._start = None
 
+    @property
+    def allows_closer_look(self) -> bool:
+        """Whether the steps after a jump are recorded, whatever the schedules say.
+
+        Longer intervals make up for them, as long as jumps are few. Where a gradient jumps all the
+        time, these records end when they have taken as much as all others may take.
+        """
+        if self.max_overhead is None:
+            return True
+        return self._spent_on_looks <= _SECONDS_OF_LOOKS + self.max_overhead * self._trained
+
     def interval(self, step: int) -> int:
         """The interval that the schedules ask for at a step."""
         return min(schedule.interval(step, self.start) for schedule in self._schedules)
@@ -102,8 +114,7 @@ class OverheadBudget:
 
     def add_norm(self, seconds: float) -> None:
         """Say how much of what :meth:`add_own` counts between records was the gradient norm's."""
-        self._spent_on_norms += seconds
-        self._norms += 1
+        self._norms.add(seconds)
 
     def add_own(self, step: int, seconds: float, *, recorded: bool, asked_for: bool = True) -> None:
         """Count what the callback took of a step, whatever it did.
@@ -117,14 +128,15 @@ class OverheadBudget:
         """
         if not recorded:
             self._spent += seconds
-            self._spent_between += seconds
-            self._steps_between += 1
+            self._between.add(seconds)
             return
         if self._record.mean:
             seconds = min(seconds, _MOST_TIMES_USUAL * self._record.mean)
         self._record.add(seconds)
         self._spent += seconds
         self._spent_on_records += seconds
+        if not asked_for:
+            self._spent_on_looks += seconds
         if step > self._horizons[-1][0]:
             if not asked_for:
                 self._owed += seconds
@@ -141,7 +153,7 @@ class OverheadBudget:
         """
         if self.max_overhead is None or not self._record.mean or not self._step.mean:
             return 1
-        bare, norm = self._between()  # rows are written now and then
+        bare, norm = self._bare_and_norm()  # rows are written now and then
         between = bare + norm / self._norm_interval
         record = max(0.0, self._record.mean - between)
         share = self.max_overhead * self._step.mean
@@ -171,9 +183,9 @@ class OverheadBudget:
         Args:
             step: The last one.
         """
-        if self.max_overhead is None or not self._step.mean or not self._norms:
+        if self.max_overhead is None or not self._step.mean or not self._norms.count:
             return 1
-        bare, norm = self._between()
+        bare, norm = self._bare_and_norm()
         horizon = self._horizon(step)
         a_step = self.max_overhead * self._step.mean
         if horizon is not None:
@@ -205,15 +217,27 @@ class OverheadBudget:
         time = self._trained + self._step.mean * (end - step)
         return allowance + self.max_overhead * time - self._spent
 
-    def _between(self) -> tuple[float, float]:
+    def _bare_and_norm(self) -> tuple[float, float]:
         """What a step between records takes without its gradient norm, and what the norm takes."""
-        norms = self._spent_on_norms
-        bare = max(0.0, self._spent_between - norms) / max(1, self._steps_between)
-        return bare, norms / max(1, self._norms)
+        norms, between = self._norms, self._between
+        bare = max(0.0, between.seconds - norms.seconds) / max(1, between.count)
+        return bare, norms.seconds / max(1, norms.count)
 
 
 def _power_of_two(needed: float, most: float) -> int:
     return 1 if needed <= 1 else 1 << math.ceil(math.log2(min(needed, most)))
+
+
+class _Total:
+    """Seconds, added up and counted."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.count = 0
+
+    def add(self, seconds: float) -> None:
+        self.seconds += seconds
+        self.count += 1
 
 
 class _Average:

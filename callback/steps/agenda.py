@@ -158,4 +158,8 @@ class Agenda:
         return self.catches_up or self._histogram_schedule.is_due(step, self.stretch, start)
 
     def _looks_closer(self, step: int) -> bool:
-        return self.history is not None and self.history.wants_detail(step)
+        return (
+            self.history is not None
+            and self.history.wants_detail(step)
+            and self.budget.allows_closer_look
+        )

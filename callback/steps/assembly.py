@@ -97,9 +97,15 @@ def assemble(
     agreement = None if placement.ranks is None else Agreement(placement.ranks)
     raises = arguments.on_error == "raise"
     failures = Containment(agenda, parameters, notices, raises=raises, agreement=agreement)
-    own_time = OwnTime(parameters, agenda.budget, is_shared=agreement is not None)
+    recorder = opening.recorder
+    own_time = OwnTime(
+        parameters,
+        agenda.budget,
+        is_shared=agreement is not None,
+        on_thread=lambda: recorder.seconds_on_thread,
+    )
     output = StepOutput(
-        opening.recorder,
+        recorder,
         agenda,
         parameters,
         own_time,
@@ -107,7 +113,7 @@ def assemble(
         findings,
         mirrors_scalars=arguments.mirror_scalars,
     )
-    start = StepStart(agenda, parameters, opening.recorder, failures, notices)
+    start = StepStart(agenda, parameters, recorder, failures, notices)
     tools = StepTools(agenda, parameters, start, output, own_time, failures, notices)
     steps = Step(tools, gain) if agreement is None else SharedStep(tools, agreement)
     return Assembly(opening, tools, steps)

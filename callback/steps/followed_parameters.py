@@ -64,18 +64,19 @@ class FollowedParameters:
         self.is_on_cuda = any(p.is_cuda for p in followed)
         self.is_on_device = any(p.device.type != "cpu" for p in followed)
         groups = self.optimizer.param_groups
+        self._ids = self._ids_now()
         self.overwrites_gradients = any(map(self.state.overwrites_gradient, groups))
         if self._history is not None:
             self._history.clear()
-        ranks = self._placement.ranks
-        if ranks is None or ranks.is_first:  # all have the same parameters
-            for message in self.records.notices:
-                self._notices.warn_once(message)
+        self._looks_for_forgotten = True
+        self._warn(*self.records.notices)
 
     def follow_new_ones(self) -> bool:
-        """Follow parameters that were added to the optimizer; return whether there are any."""
-        groups = self._placement.groups or self.optimizer.param_groups
-        if sum(len(group["params"]) for group in groups) == self.norms.parameters:
+        """Follow what the optimizer was given; return whether its parameters are other ones.
+
+        One that took another's place counts, too: the other would be kept, and its gradient read.
+        """
+        if self._ids_now() == self._ids:
             return False
         self.follow()
         return True
@@ -84,6 +85,9 @@ class FollowedParameters:
         """Read what a step is about to change."""
         if self.records.refresh():
             self.follow()
+        if self._looks_for_forgotten:
+            self._looks_for_forgotten = False
+            self._warn(self.records.parameters.forgotten_notice())
         self.records.before_step()
 
     def shrink(self) -> bool:
@@ -109,6 +113,16 @@ class FollowedParameters:
         """Keep nothing of the training alive; only the layout can be asked for."""
         self.records.forget()
         del self.optimizer, self.state, self.norms, self._placement, self._history
+
+    def _warn(self, *messages: str | None) -> None:
+        ranks = self._placement.ranks
+        if ranks is None or ranks.is_first:  # all have the same parameters
+            for message in filter(None, messages):
+                self._notices.warn_once(message)
+
+    def _ids_now(self) -> list[list[int]]:
+        groups = self._placement.groups or self.optimizer.param_groups
+        return [[*map(id, group["params"])] for group in groups]
 
     def _look_at_gradients(self) -> None:
         gradients = self.records.gradients

@@ -1,8 +1,15 @@
-"""What the callback takes of the training time, as the rows say it and as the budget counts it."""
+"""What the callback takes of the training time, as the rows say it and as the budget counts it.
+
+What a thread packs and writes while training goes on counts as if it had been done within the step,
+for as long as it kept a processor busy: where there are no more processors than the training uses,
+and while the thread holds the GIL, training stands still for it. That a disk is waited for on that
+thread costs nothing.
+"""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from ..schedule.overhead import OverheadBudget
 from .followed_parameters import FollowedParameters
@@ -12,7 +19,12 @@ class OwnTime:
     """Measures the hooks around each step, and what the callback does besides."""
 
     def __init__(
-        self, parameters: FollowedParameters, budget: OverheadBudget, *, is_shared: bool
+        self,
+        parameters: FollowedParameters,
+        budget: OverheadBudget,
+        *,
+        is_shared: bool,
+        on_thread: Callable[[], float],
     ) -> None:
         """Start before the first step.
 
@@ -20,6 +32,7 @@ class OwnTime:
             parameters: Whose device may be waited for.
             budget: Is told.
             is_shared: Whether other processes are waited for.
+            on_thread: Says how many seconds another thread has been busy with records so far.
         """
         self._parameters = parameters
         self._budget = budget
@@ -30,6 +43,8 @@ class OwnTime:
         self._between_steps = 0.0
         self._since_row = 0.0
         self._last_step_ended: float | None = None
+        self._on_thread = on_thread
+        self._on_thread_in_rows = self._on_thread_in_budget = 0.0
 
     @property
     def has_seen_a_step(self) -> bool:
@@ -64,7 +79,9 @@ class OwnTime:
 
     def milliseconds_of_row(self) -> float:
         """Return what the callback took since the last :meth:`end_row`."""
-        return (self._since_row + time.perf_counter() - self._entered) * 1e3
+        before, self._on_thread_in_rows = self._on_thread_in_rows, self._on_thread()
+        on_thread = self._on_thread_in_rows - before
+        return (self._since_row + time.perf_counter() - self._entered + on_thread) * 1e3
 
     def end_row(self) -> float:
         """Count for the next row from now on; return now, for :meth:`add_writing`."""
@@ -82,6 +99,8 @@ class OwnTime:
     def end_step(self, step: int, *, recorded: bool, asked_for: bool) -> None:
         """Tell the budget what a step took, and what the callback took of it.
 
+        What a thread has taken since the last record counts for this one, which will take as much.
+
         Args:
             step: Its number.
             recorded: Whether it has a record.
@@ -95,6 +114,9 @@ class OwnTime:
             self._budget.add_training(max(0.0, now - self._last_step_ended - own - outside))
         self._last_step_ended = now
         busy = self._busy_before_step + self.busy() - self._entered_busy
+        if recorded:
+            before, self._on_thread_in_budget = self._on_thread_in_budget, self._on_thread()
+            busy += self._on_thread_in_budget - before
         self._budget.add_own(step, busy, recorded=recorded, asked_for=asked_for)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, SupportsFloat, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from ..ranks.placement import Placement
 from ..ranks.ranks import Ranks
 from ..ranks.shard_sums import ShardSums
 from ..shards.local_gradients import LocalGradients
+from ..write.step_event import Histograms
 from .current_layout import CurrentLayout
 from .shared_measurements import SharedMeasurements
 
@@ -33,7 +34,8 @@ class StepRecord(NamedTuple):
     """One step of all parameters, in the order of the layout.
 
     Attributes:
-        tensors: What goes into the event file.
+        tensors: What goes into the event file, without the histograms.
+        histograms: Those, not packed yet; None where they were not counted.
         statistics: float32 ``[parameters, len(schema.STATISTICS)]``.
         hyperparameters: float64 ``[groups, hyperparameters]``.
         squared_gradients: Σg² over all elements of each parameter, float64 ``[parameters]``.
@@ -41,6 +43,7 @@ class StepRecord(NamedTuple):
     """
 
     tensors: list[schema.TaggedTensor]
+    histograms: Histograms | None
     statistics: npt.NDArray[np.float32]
     hyperparameters: npt.NDArray[np.float64]
     squared_gradients: npt.NDArray[np.float64]
@@ -147,7 +150,7 @@ class ParameterRecords:
             measurement.before_step()
 
     def after_step(
-        self, with_histograms: bool, loss: float | torch.Tensor = float("nan"), step: int = 0
+        self, with_histograms: bool, loss: SupportsFloat = float("nan"), step: int = 0
     ) -> StepRecord:
         """Measure the step since :meth:`before_step`.
 
@@ -165,7 +168,7 @@ class ParameterRecords:
         ]
         return self._record(parts)
 
-    def measure(self, with_histograms: bool, loss: float | torch.Tensor, step: int) -> bool:
+    def measure(self, with_histograms: bool, loss: SupportsFloat, step: int) -> bool:
         """Measure what is here of the step since :meth:`before_step`, for :meth:`share`.
 
         The arguments are those of :meth:`after_step`.
@@ -209,19 +212,23 @@ class ParameterRecords:
             schema.statistics_tensor(layout, statistics),
             schema.hyperparameters_tensor(layout, hyperparameters, columns),
         ]
-        counts = [part.counts for part in parts if part.counts is not None]
-        if counts:
-            found = schema.SparseHistograms.joined(counts)
-            if len(counts) > 1:
-                found = found.take(self._order)
-            tensors += schema.histogram_tensors(layout, found)
+        for one in tensors:
+            one.tensor.flags.writeable = False  # so that it need not be copied to be handed over
         return StepRecord(
             tensors,
+            self._histograms(layout, parts),
             statistics,
             hyperparameters,
             self._in_order([part.squared_gradients for part in parts]),
             self._in_order([part.has_gradient for part in parts]),
         )
+
+    def _histograms(self, layout: schema.Layout, parts: list[Measured]) -> Histograms | None:
+        counts = [part.counts for part in parts if part.counts is not None]
+        if not counts:
+            return None
+        found = schema.SparseHistograms.joined(counts)
+        return Histograms.checked(layout, found if len(counts) == 1 else found.take(self._order))
 
     def _in_order(self, parts: list[npt.NDArray[_Number]]) -> npt.NDArray[_Number]:
         """Put what measurements give, a row a parameter, into the order of the layout."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import SupportsFloat
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor
 
 from ..measure.measurement import Measured, Measurement, Sums, finished
 from ..optimizer_state.base import OptimizerState
@@ -39,7 +39,7 @@ class SharedMeasurements:
         self,
         measurements: Sequence[Measurement],
         with_histograms: bool,
-        loss: float | Tensor,
+        loss: SupportsFloat,
         step: int,
     ) -> None:
         """Measure what is here of a step.

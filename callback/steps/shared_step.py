@@ -135,7 +135,7 @@ class SharedStep:
     def _measure(self, message: dict[str, Scalar]) -> None:
         is_changed = self._parameters.records.measure(
             bool(message["histograms"]),
-            self._output.recorder.rows.upcoming("loss"),
+            self._output.recorder.rows.upcoming_number("loss"),
             self._agenda.count.number,
         )
         message["measured"] = 1.0

@@ -110,10 +110,12 @@ class Step:
             return
         count.number += 1
         self._record = None
+        # Before the record, which waits for the device once.
+        self._failures.run(STALE, "looking for stale gradients", self._add_stale_gradients)
         if self._start.is_recording:
             self._failures.run(RECORDS, "recording a step", self._measure)
         self._find_norm(skipped)
-        self._failures.run(STALE, "looking for stale gradients", self._follow_stale_gradients)
+        self._failures.run(STALE, "looking for stale gradients", self._watch_stale_gradients)
         gain = self._gain
         if gain is not None:
             self._failures.run(GAIN, "evaluating loss_closure", lambda: self._end_gain(gain))
@@ -135,9 +137,10 @@ class Step:
 
     @torch.no_grad()
     def _measure(self) -> None:
-        step = self._agenda.count.number
+        step, rows = self._agenda.count.number, self._output.recorder.rows
+        rows.send()
         self._record = self._parameters.records.after_step(
-            self._agenda.wants_histograms(step), self._output.recorder.rows.upcoming("loss"), step
+            self._agenda.wants_histograms(step), rows.upcoming_number("loss"), step
         )
         self._agenda.catches_up = False
 
@@ -181,20 +184,20 @@ class Step:
     @torch.no_grad()
     def _look_at_given_norm(self, history: GradientHistory, skipped: Tensor | None) -> None:
         given = self._output.recorder.rows.upcoming("gradient_norm_before_clip")
-        if isinstance(given, Tensor) or given >= 0:
-            history.look_at(self._agenda.count.number, given, skipped)
+        history.look_at_given(self._agenda.count.number, given, skipped)
 
-    def _follow_stale_gradients(self) -> None:
-        rows = self._output.recorder.rows
-        ratio = self.stale_gradients.take()
-        unknown = float("nan")
+    def _add_stale_gradients(self) -> None:
+        ratio, rows = self.stale_gradients.take(), self._output.recorder.rows
         if ratio is not None:
             rescaling = self.stale_gradients.take_rescaling()
             rows.add("stale_gradient_ratio", ratio)
-            rows.add("gradient_rescaling", unknown if rescaling is None else rescaling)
+            rows.add("gradient_rescaling", float("nan") if rescaling is None else rescaling)
         leftover = self.stale_gradients.take_leftover()
         if leftover is not None:
             rows.add("leftover_gradient_ratio", leftover)
+
+    def _watch_stale_gradients(self) -> None:
+        rows, unknown = self._output.recorder.rows, float("nan")
         if self._record is not None and self.stale_gradients.wants_parameter:
             watched = [w.parameter for w in self._parameters.records.parameters.watched]
             if self.stale_gradients.watch(watched, self._record.squared_gradients):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 # Without a record the rows of steps wait in memory; not more of them than this.
 MOST_WAITING_ROWS = 1000
+
+_RATIO = [statistic.name for statistic in schema.STATISTICS].index("update_to_weight_ratio")
 
 
 class StepOutput:
@@ -142,22 +145,23 @@ class StepOutput:
                 "looking for what is wrong",
                 lambda: findings.look_at(rows, record, self._parameters, self._agenda.count.number),
             )
-        self.recorder.write(rows, tensors, scalars)
+        histograms = None if record is None else record.histograms
+        self.recorder.write(rows, tensors, scalars, histograms)
         self._failures.forget_failed_writes()
 
     def _mirrored(self, record: StepRecord, norm: Scalar) -> dict[str, float]:
         """Ordinary scalars, for viewers that know nothing of the tab."""
-        names = [statistic.name for statistic in schema.STATISTICS]
-        ratios = record.statistics[:, names.index("update_to_weight_ratio")]
-        ratios = ratios[np.isfinite(ratios)]
+        ratios = record.statistics[:, _RATIO]
+        ratios = np.sort(ratios[np.isfinite(ratios)])
         scalars = {"gradient_norm": float(norm)}
         if len(ratios):
-            scalars["update_to_weight_ratio_median"] = float(np.median(ratios))
-            scalars["update_to_weight_ratio_largest"] = float(ratios.max())
+            middle = ratios[(len(ratios) - 1) // 2 : len(ratios) // 2 + 1]
+            scalars["update_to_weight_ratio_median"] = float(middle.mean())
+            scalars["update_to_weight_ratio_largest"] = float(ratios[-1])
         for i, group in enumerate(self._parameters.optimizer.param_groups):
             scalars[f"lr/group{i}"] = as_number(group.get("lr"))
         return {
             f"{schema.PLUGIN_NAME}/{name}": value
             for name, value in scalars.items()
-            if np.isfinite(value)
+            if math.isfinite(value)
         }

@@ -20,11 +20,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from ... import schema
-from .event_bytes import ELEMENT_TYPES, is_element_type, serialize
+from .event_bytes import ELEMENT_TYPES, is_element_type
 from .run_folder_writer import OwnWriter
+from .step_event import Histograms, StepEvent
 from .summary_writer import SharedWriter
-
-_HISTOGRAMS = f"{schema.PLUGIN_NAME}/histograms/"
 
 # Histograms are most of the bytes and the least missed: they may fill one half of a queue, and
 # leave the other to the statistics.
@@ -36,8 +35,10 @@ class _Writer(Protocol):
     @property
     def location(self) -> str: ...
     @property
-    def current_file(self) -> object: ...
-    def write(self, event: bytes, share_of_queue: float) -> bool: ...
+    def lost_events(self) -> int: ...
+    @property
+    def seconds_on_thread(self) -> float: ...
+    def write(self, event: StepEvent, share_of_queue: float) -> bool: ...
     def raise_error(self) -> None: ...
     def flush(self) -> None: ...
     def close(self) -> None: ...
@@ -81,8 +82,6 @@ class EventLog:
             self._writer = SharedWriter(writer)
         self._process = os.getpid()
         self._lock = threading.RLock()  # a signal handler may close the log in mid-write
-        self._described_in: object = None  # the file that _described_tags speaks of
-        self._described_tags: set[str] = set()
         self._dropped_records = 0
         self._close_unnoticed = weakref.finalize(self, _close_unnoticed, self._writer, os.getpid())
 
@@ -93,8 +92,16 @@ class EventLog:
 
     @property
     def dropped_records(self) -> int:
-        """How many calls of ``write`` lost their histograms, or all, to a file that is too slow."""
-        return self._dropped_records
+        """How many calls of ``write`` lost their histograms, or all, after they returned.
+
+        To a file that is too slow or was deleted, or because they could not be packed.
+        """
+        return self._dropped_records + self._writer.lost_events
+
+    @property
+    def seconds_on_thread(self) -> float:
+        """How long a thread of the log's own has kept a processor busy with what was written."""
+        return self._writer.seconds_on_thread
 
     def write(
         self,
@@ -102,23 +109,30 @@ class EventLog:
         wall_time: float,
         tensors: Sequence[schema.TaggedTensor],
         scalars: Mapping[str, float] | None = None,
+        histograms: Histograms | None = None,
     ) -> None:
         """Write one step.
 
-        Returns when the event is in the file, or queued where the file is remote or slow. Where the
-        queue is too full, the event loses its histograms, or is lost (``dropped_records``).
+        Returns when the event is in the file; or queued where it is large, or the file is remote or
+        slow. Where the queue is too full, the event loses its histograms, or is lost
+        (``dropped_records``).
+
+        Of a process that is killed a queue is lost. :meth:`flush` waits for it, and so do
+        :meth:`close` and the end of the interpreter, after an exception, too.
 
         Args:
             step: Optimizer step.
             wall_time: Seconds since the epoch.
-            tensors: What the plugin reads.
+            tensors: What the plugin reads. Copied, unless they are read-only.
             scalars: Ordinary scalars by tag, for TensorBoard's Scalars tab; kept as float32.
+            histograms: Further ones that the plugin reads, packed on the way. Arrays that are no
+                views are not copied, and must not change any more.
 
         Raises:
             TypeError: If an argument is of another type.
             ValueError: If a number is out of range, or the log is closed.
-            OSError: If this event, or an earlier one from the queue, cannot be written. Names the
-                file. Later calls try again.
+            OSError: If this event cannot be written. Names the file. Later calls try again.
+            EarlierWriteError: If one from the queue cannot; this one is queued. Likewise.
             RuntimeError: In a forked child of the process that opened the log.
         """
         if os.getpid() != self._process:
@@ -131,7 +145,7 @@ class EventLog:
         with self._lock:
             if not self._close_unnoticed.alive:
                 raise ValueError("the event log is closed")
-            self._write(step, wall_time, tensors, scalars)
+            self._write(StepEvent(step, wall_time, tensors, scalars, histograms))
 
     def flush(self) -> None:
         """Return when everything written can be read by other processes.
@@ -154,39 +168,11 @@ class EventLog:
             if self._close_unnoticed.detach() is not None:
                 self._writer.close()
 
-    def _write(
-        self,
-        step: int,
-        wall_time: float,
-        tensors: Sequence[schema.TaggedTensor],
-        scalars: Mapping[str, float],
-    ) -> None:
-        self._follow_file()
-        if not self._offer(step, wall_time, tensors, scalars, _SHARE_WITH_HISTOGRAMS):
+    def _write(self, event: StepEvent) -> None:
+        if not self._writer.write(event, _SHARE_WITH_HISTOGRAMS):
             self._dropped_records += 1
-            light = [tagged for tagged in tensors if not tagged.tag.startswith(_HISTOGRAMS)]
-            self._offer(step, wall_time, light, scalars, _SHARE_WITHOUT_HISTOGRAMS)
+            self._writer.write(event.without_histograms(), _SHARE_WITHOUT_HISTOGRAMS)
         self._writer.raise_error()
-
-    def _offer(
-        self,
-        step: int,
-        wall_time: float,
-        tensors: Sequence[schema.TaggedTensor],
-        scalars: Mapping[str, float],
-        share_of_queue: float,
-    ) -> bool:
-        event = serialize(step, wall_time, tensors, scalars, self._described_tags)
-        taken = self._writer.write(event, share_of_queue)
-        if taken:
-            self._described_tags.update(tagged.tag for tagged in tensors)
-        return taken
-
-    def _follow_file(self) -> None:
-        """Describe the tags anew in a file that the user's SummaryWriter has begun since."""
-        if self._writer.current_file is not self._described_in:
-            self._described_in = self._writer.current_file
-            self._described_tags.clear()
 
 
 def _close_unnoticed(writer: _Writer, process: int) -> None:

@@ -8,13 +8,16 @@ from tb_adam_plugin import schema
 
 from .event_log import EventLog
 from .run_claims import RunClaim
+from .step_event import Histograms
 from .step_rows import StepRows, StepScalars
+from .writer_thread import EarlierWriteError
 
 
 class NoLog:
     """The log of a process for which another one writes, or that has not begun to."""
 
     dropped_records = 0
+    seconds_on_thread = 0.0
 
     def __init__(self, location: str = "(another process writes)") -> None:
         """Say who writes, or where."""
@@ -45,6 +48,11 @@ class Recorder:
         """Whether an earlier training has left records where this one writes."""
         return self._claim is not None and self._claim.holds_records
 
+    @property
+    def seconds_on_thread(self) -> float:
+        """How long another thread has kept a processor busy with what was written."""
+        return self.log.seconds_on_thread
+
     def end_step(self, step: int, wall_time: float, **columns: object) -> None:
         """Add the row of a step; see :meth:`.step_rows.StepScalars.add_row`."""
         self.rows.add_row(
@@ -59,6 +67,7 @@ class Recorder:
         rows: StepRows,
         tensors: Sequence[schema.TaggedTensor] = (),
         scalars: Mapping[str, float] = {},
+        histograms: Histograms | None = None,
     ) -> None:
         """Write rows and, with them, a record of the last one's step.
 
@@ -66,18 +75,22 @@ class Recorder:
             rows: From :attr:`rows`; without any, nothing is written.
             tensors: Of the record.
             scalars: Ordinary ones by tag.
+            histograms: Of the record.
 
         Raises:
-            OSError: If the log cannot be written. What was to be written is counted as dropped.
+            OSError: If the log cannot be written. What was to be written is counted as dropped,
+                unless it is an earlier record that failed.
         """
         if not len(rows.table):
             return
         last = dict(zip(rows.columns.names, rows.table[-1].tolist(), strict=True))
         steps = schema.steps_tensor(rows.columns, rows.table)
         try:
-            self.log.write(int(last["step"]), last["wall_time"], [steps, *tensors], scalars)
-        except OSError:
-            self._failed_writes += 1
+            self.log.write(
+                int(last["step"]), last["wall_time"], [steps, *tensors], scalars, histograms
+            )
+        except OSError as error:
+            self._failed_writes += not isinstance(error, EarlierWriteError)
             raise
         if self._claim is not None:
             self._claim.is_used = True

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, SupportsFloat
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from tb_adam_plugin import schema
+
+from ..memory.to_host import Copy
 
 Scalar = float | Tensor
 
@@ -40,6 +42,7 @@ class StepScalars:
         self._rows: list[tuple[tuple[Scalar, ...], Scalar, dict[str, Scalar]]] = []
         self._skipped_steps = 0
         self._had_nan_loss = False
+        self._sent: dict[int, Sent] = {}  # by the identity of what is kept in it
 
     def record(self, scalars: dict[str, object]) -> None:
         """Keep scalars for the row of the next step; of several values of a name the last counts.
@@ -93,6 +96,21 @@ class StepScalars:
         """Return a scalar recorded for the row of the next step; NaN if there is none."""
         return self._next.get(name, float("nan"))
 
+    def send(self) -> None:
+        """Start to copy what lies on devices to the host, without waiting for them.
+
+        Where they are waited for anyway before :meth:`take`, that has nothing left to wait for.
+        """
+        cells = [cell for *_, recorded in self._rows for cell in recorded.values()]
+        cells += [cell for fixed, skipped, _ in self._rows for cell in (*fixed, skipped)]
+        cells += self._next.values()
+        self._sent |= _send(cell for cell in cells if id(cell) not in self._sent)
+
+    def upcoming_number(self, name: str) -> SupportsFloat:
+        """Return what :meth:`upcoming` does; where it was sent, it waits for that copy alone."""
+        cell = self.upcoming(name)
+        return self._sent.get(id(cell), cell)
+
     @property
     def waiting(self) -> int:
         """Number of rows since the last :meth:`take`."""
@@ -114,7 +132,8 @@ class StepScalars:
             [*fixed, *(recorded.get(name, float("nan")) for name in self._names), skipped]
             for fixed, skipped, recorded in rows
         ]
-        flat = _on_host(cell for row in cells for cell in row)
+        flat = _on_host([cell for row in cells for cell in row], self._sent)
+        self._sent = {}
         table = np.array(flat, np.float64).reshape(len(rows), len(columns.names) + 1)
         is_skipped = table[:, -1] != 0
         so_far = np.cumsum(is_skipped)
@@ -182,16 +201,43 @@ def as_scalar(what: str, value: object) -> Scalar:
     return float(value)
 
 
-def _on_host(cells: Iterable[Scalar]) -> list[float]:
-    """Numbers of all cells, with one copy a device."""
-    values = list(cells)
-    by_device: dict[torch.device, list[int]] = {}
-    for i, value in enumerate(values):
-        if isinstance(value, Tensor):
-            by_device.setdefault(value.device, []).append(i)
-    numbers_ = [0.0 if isinstance(value, Tensor) else float(value) for value in values]
-    for indices in by_device.values():
-        stacked = torch.stack([v.double() for i in indices if isinstance(v := values[i], Tensor)])
-        for i, number in zip(indices, stacked.tolist(), strict=True):
-            numbers_[i] = number
-    return numbers_
+class Sent:
+    """A number of a device on its way to the host, with others."""
+
+    def __init__(self, cell: Tensor, copy: Copy, index: int) -> None:
+        """Remember where it is to be found.
+
+        Args:
+            cell: What was copied; kept, so that its identity is no other's.
+            copy: Of several cells.
+            index: Which of these it is.
+        """
+        self._cell = cell
+        self._copy = copy
+        self._index = index
+
+    def __float__(self) -> float:
+        """Return the number, and wait for the copy where that has not arrived."""
+        return float(self._copy.array()[self._index])
+
+
+def _send(cells: Iterable[Scalar]) -> dict[int, Sent]:
+    """Start to copy all cells that lie on a device; return them by their identity."""
+    found = {id(cell): cell for cell in cells if isinstance(cell, Tensor)}
+    kinds: dict[torch.device, dict[torch.dtype, list[Tensor]]] = {}
+    for cell in found.values():
+        if cell.device.type != "cpu":
+            kinds.setdefault(cell.device, {}).setdefault(cell.dtype, []).append(cell)
+    sent: dict[int, Sent] = {}
+    for by_type in kinds.values():  # an operation for each type, however many cells there are
+        stacked = [torch.stack(alike).to(torch.float64) for alike in by_type.values()]
+        copy = Copy(stacked[0] if len(stacked) == 1 else torch.cat(stacked))
+        in_order = [cell for alike in by_type.values() for cell in alike]
+        sent |= {id(cell): Sent(cell, copy, i) for i, cell in enumerate(in_order)}
+    return sent
+
+
+def _on_host(cells: Sequence[Scalar], sent: Mapping[int, Sent]) -> list[float]:
+    """Numbers of all cells; what was not sent yet is copied, once a device."""
+    arrived = {**sent, **_send(cell for cell in cells if id(cell) not in sent)}
+    return [float(arrived.get(id(cell), cell)) for cell in cells]

@@ -1,4 +1,8 @@
-"""Writes events into the file of a SummaryWriter that the user has already."""
+"""Writes events into the file of a SummaryWriter that the user has already.
+
+Events are packed before they are handed over: the user may close the writer at any time, and what
+a thread of ours still had would be lost. A thread of the writer's own writes them.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +12,20 @@ from typing import Any
 
 from tensorboard.compat.proto import event_pb2
 
+from .step_event import Packer, StepEvent
+
 
 class SharedWriter:
     """The event file of a ``torch.utils.tensorboard`` or ``tensorboardX`` SummaryWriter.
 
     Attributes:
         location: The folder it writes to.
+        lost_events: None are.
+        seconds_on_thread: No thread is ours.
     """
+
+    lost_events = 0
+    seconds_on_thread = 0.0
 
     def __init__(self, writer: Any) -> None:
         """Check that it is such a writer, and still open.
@@ -33,17 +44,19 @@ class SharedWriter:
             raise ValueError("writer is a SummaryWriter that was closed already")
         self.location = os.fspath(self.current_file.get_logdir())
         self._event_class = _event_class(self.current_file)
+        self._packer = Packer()
+        self._packed_for: object = None  # the file that the packer has described tags in
 
     @property
     def current_file(self) -> Any:
         """What writes now: another object after the user closed the writer and went on."""
         return self._writer.file_writer
 
-    def write(self, event: bytes, share_of_queue: float) -> bool:
-        """Hand over a serialized event; waits where the writer's own queue is full.
+    def write(self, event: StepEvent, share_of_queue: float) -> bool:
+        """Hand over an event; waits where the writer's own queue is full.
 
         Args:
-            event: A serialized event.
+            event: What to write.
             share_of_queue: Without meaning here, where nothing is refused.
 
         Returns:
@@ -54,10 +67,13 @@ class SharedWriter:
         """
         if self.current_file is None:
             raise OSError(f"the SummaryWriter of {self.location!r} is closed")
+        self._follow_file()
+        packed = self._packer.pack(event)
         try:
-            message = self._event_class.FromString(event)
+            message = self._event_class.FromString(packed)
             self.current_file.add_event(message, message.step, message.wall_time)
         except Exception as error:
+            self._packer.describe_again()
             raise self._failure(error) from error
         return True
 
@@ -78,6 +94,12 @@ class SharedWriter:
     def close(self) -> None:
         """Flush; the writer stays the user's."""
         self.flush()
+
+    def _follow_file(self) -> None:
+        """Describe the tags anew in a file that the user's SummaryWriter has begun since."""
+        if self.current_file is not self._packed_for:
+            self._packed_for = self.current_file
+            self._packer.describe_again()
 
     def _failure(self, error: Exception) -> OSError:
         return OSError(f"the SummaryWriter of {self.location!r} cannot write: {error!r}")

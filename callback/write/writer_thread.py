@@ -1,95 +1,190 @@
-"""A thread that writes records where writing takes long, with a bounded queue.
+"""A thread that packs the events of steps and writes them, with a bounded queue.
 
-The thread joins what has queued up and hands it to the file in one call: no encoding, no checksum,
-nothing that would keep the GIL from training.
+Most of its time is zlib's and the disk's, which do not hold the GIL. What has queued up is handed
+to the file in one call.
+
+Nothing here is locked: a signal handler may close the log wherever the training stands. The queue
+takes a message in the middle of any call, and each number below is changed by one thread alone.
 """
 
 from __future__ import annotations
 
+import logging
+import queue
 import threading
 import time
+from dataclasses import dataclass, field
 
+from ...tfrecord import to_record
 from .event_file import EventFile
+from .step_event import Packer, StepEvent
 
 _RETRY_SECONDS = 1.0
 # Some storages write the whole file anew each time: such a write takes longer and longer.
 _PAUSE_FOR_ONE_WRITE = 10.0
 _SHARE_WITHOUT_PAUSE = 0.25
+# Histograms that are not packed take three times the memory. Of more than this the thread that
+# trains packs its own, as it would without another one: it never waits.
+_UNPACKED_BYTES = 4 << 20
+# So that a thread which is kept busy writes all the same.
+_BYTES_AT_ONCE = 1 << 20
+_SECONDS_BETWEEN_LOOKS = 1.0
+
+
+class EarlierWriteError(OSError):
+    """An event that was queued before this one cannot be written."""
+
+
+@dataclass(slots=True, eq=False)
+class _Flush:
+    """Asks for everything that was queued before it to be written.
+
+    Attributes:
+        ends: Whether nothing comes after it.
+        is_awaited: Whether somebody looks at what follows.
+        done: Set when it was tried.
+        error: Why it failed, or None.
+    """
+
+    ends: bool = False
+    is_awaited: bool = True
+    done: threading.Event = field(default_factory=threading.Event)
+    error: Exception | None = None
+
+
+@dataclass(slots=True)
+class _Total:
+    """Of events, the bytes that they take while they wait, and those of histograms to be packed."""
+
+    events: int = 0
+    bytes: int = 0
+    unpacked: int = 0
+
+
+@dataclass(slots=True)
+class _Packed:
+    """What the thread has packed and is about to write.
+
+    Attributes:
+        records: One an event.
+        earliest: When they may be written, as the monotonic clock says it.
+        may_hurry: Whether a queue that fills up is a reason to write earlier.
+    """
+
+    records: list[bytes] = field(default_factory=list)
+    earliest: float = 0.0
+    may_hurry: bool = True
+
+    @property
+    def size(self) -> int:
+        return sum(map(len, self.records))
 
 
 class BackgroundWriter:
-    """Writes to an event file from a thread. All methods but the thread's are for any thread.
+    """Writes to an event file from a thread. ``offer`` is for one thread at a time.
 
-    What could not be written is kept and tried again.
+    What could not be written is kept and tried again, unless the file was deleted.
+
+    Attributes:
+        lost_events: How many could not be packed, or went into a deleted file.
+        seconds: How long the thread has kept a processor busy.
     """
 
-    def __init__(self, file: EventFile, *, seconds_between_writes: float, queue_bytes: int) -> None:
+    def __init__(
+        self,
+        file: EventFile,
+        packer: Packer,
+        *,
+        seconds_between_writes: float,
+        queue_bytes: int,
+    ) -> None:
         """Start the thread.
 
         Args:
-            file: Written to by this thread alone from now on.
+            file: Written to by this thread alone, unless :attr:`is_idle`.
+            packer: Used likewise.
             seconds_between_writes: At least; ``flush`` and a queue that fills up do not wait.
             queue_bytes: How much may wait to be written.
 
         Raises:
-            RuntimeError: If the interpreter is shutting down and starts no more threads.
+            RuntimeError: If no more threads can be started.
         """
         self._file = file
+        self._packer = packer
         self._seconds_between_writes = seconds_between_writes
         self._queue_bytes = queue_bytes
-        self._changed = threading.Condition()
-        self._queue: list[bytes] = []
-        self._waiting_bytes = 0  # in the queue, and on their way into the file
-        self._error: Exception | None = None
-        self._hurry = False
-        self._closing = False
+        self._inbox: queue.SimpleQueue[StepEvent | _Flush] = queue.SimpleQueue()
+        self._offered = _Total()  # changed by who offers
+        self._done = _Total()  # changed by the thread
+        self._packed = _Packed()
+        self._error: Exception | None = None  # of the last write
+        self._loss: Exception | None = None  # of an event that is not tried again
+        self._is_closed = False
+        self.lost_events = 0
+        self.seconds = 0.0
         self._thread = threading.Thread(target=self._run, name="adam-debug-writer", daemon=True)
         self._thread.start()
 
-    def offer(self, records: bytes, share_of_queue: float) -> bool:
-        """Queue records, or refuse them because too much is waiting.
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is queued or on its way into the file."""
+        return self._done.events == self._offered.events
+
+    def offer(self, event: StepEvent, share_of_queue: float) -> bool:
+        """Queue an event, or refuse it because too much is waiting. It never waits.
+
+        Where the thread is behind with packing, the histograms are packed here.
 
         Args:
-            records: Whole records.
-            share_of_queue: How much of the queue may be in use with these records, up to 1. An
-                empty queue takes anything.
+            event: Owns its arrays.
+            share_of_queue: How much of the queue may be in use with this event, up to 1. An empty
+                queue takes anything.
 
         Returns:
-            Whether they were taken.
-        """
-        with self._changed:
-            expected = self._waiting_bytes + len(records)
-            room = expected <= self._queue_bytes * share_of_queue or not self._waiting_bytes
-            if room:
-                self._queue.append(records)
-                self._waiting_bytes = expected
-                self._hurry |= expected > self._queue_bytes * _SHARE_WITHOUT_PAUSE
-                self._changed.notify_all()
-            return room
-
-    def raise_error(self) -> None:
-        """Raise the error of the last write, once.
+            Whether it was taken.
 
         Raises:
-            OSError: If it failed and was not repeated with success since.
+            ValueError: If the writer is closed.
         """
-        with self._changed:
-            error, self._error = self._error, None
+        if not self._has_room(0, share_of_queue):
+            return False
+        unpacked = self._offered.unpacked - self._done.unpacked
+        if unpacked and unpacked + event.unpacked_bytes > _UNPACKED_BYTES:
+            event = event.packed()
+        if not self._has_room(event.nbytes, share_of_queue):
+            return False
+        self._offered.bytes += event.nbytes
+        self._offered.unpacked += event.unpacked_bytes
+        self._offered.events += 1
+        self._inbox.put(event)
+        if self._is_closed:
+            raise ValueError("the event log is closed")
+        return True
+
+    def raise_error(self) -> None:
+        """Raise the error of the last write, or of an event that was lost, once.
+
+        Raises:
+            EarlierWriteError: If it failed and was not repeated with success since.
+        """
+        error = self._take_error()
+        if isinstance(error, OSError) and error.errno is not None:
+            raise EarlierWriteError(error.errno, error.strerror, error.filename) from error
         if error is not None:
-            raise error
+            raise EarlierWriteError(str(error)) from error
 
     def flush(self) -> None:
         """Wait until everything queued is in the file.
 
         Raises:
-            OSError: If it cannot be written.
+            OSError: If it cannot be written, or an event was lost since the last call.
         """
-        with self._changed:
-            self._error = None  # what counts is how it goes now
-            self._hurry = True
-            self._changed.notify_all()
-            self._changed.wait_for(lambda: not self._waiting_bytes or self._error is not None)
-        self.raise_error()
+        self._error = None  # what counts is how it goes now
+        error = self._ask(_Flush())
+        error = error or self._loss
+        self._take_error()
+        if error is not None:
+            raise error
 
     def close(self) -> None:
         """Write everything queued, end the thread and close the file.
@@ -97,51 +192,144 @@ class BackgroundWriter:
         Raises:
             OSError: If something could not be written; it is lost.
         """
-        with self._changed:
-            self._closing = True
-            self._error = None
-            self._changed.notify_all()
+        self._is_closed = True
+        if threading.current_thread() is self._thread:
+            # The log was collected while this thread ran, which cannot wait for itself.
+            self._inbox.put(_Flush(ends=True, is_awaited=False))
+            return
+        error = self._ask(_Flush(ends=True)) or self._loss
         self._thread.join()
         self._file.close()
-        if self._error is not None:
-            raise OSError(f"{self._waiting_bytes} bytes are lost: {self._error}") from self._error
+        if error is not None:
+            raise self._final(error) from error
+
+    def _has_room(self, size: int, share_of_queue: float) -> bool:
+        waiting = self._offered.bytes - self._done.bytes
+        return self.is_idle or waiting + size <= self._queue_bytes * share_of_queue
+
+    def _take_error(self) -> Exception | None:
+        error = self._loss or self._error
+        self._loss = self._error = None
+        return error
+
+    def _ask(self, flush: _Flush) -> Exception | None:
+        self._inbox.put(flush)
+        while not flush.done.wait(_SECONDS_BETWEEN_LOOKS):
+            if not self._thread.is_alive() and not flush.done.is_set():
+                return OSError("the thread that writes the event file has ended")
+        return flush.error
+
+    def _final(self, error: Exception) -> OSError:
+        size = self._packed.size
+        return OSError(f"{size} bytes are lost: {error}" if size else str(error))
+
+    # --- the thread ---
 
     def _run(self) -> None:
-        earliest = 0.0
+        flush = None
+        while flush is None or not flush.ends:
+            flush = self._receive()
+            error = self._write()
+            if flush is not None:
+                flush.error = error or self._check()
+            self.seconds = time.thread_time()
+            if flush is not None:
+                flush.done.set()
+        if not flush.is_awaited:
+            self._close_alone(flush.error or self._loss)
+
+    def _receive(self) -> _Flush | None:
+        """Pack what comes until there is something to be written now; return what asks for it."""
         while True:
-            records = self._take(earliest)
-            if not records:
-                return
-            started = time.monotonic()
+            pause = self._pause()
             try:
-                self._file.write(b"".join(records))
-            except Exception as error:
-                earliest = started + max(self._seconds_between_writes, _RETRY_SECONDS)
-                if self._put_back(records, error):
-                    return
-            else:
-                now = time.monotonic()
-                pause = (now - started) * _PAUSE_FOR_ONE_WRITE
-                earliest = now + max(self._seconds_between_writes, pause)
-                with self._changed:
-                    self._waiting_bytes -= sum(map(len, records))
-                    self._error = None
-                    self._changed.notify_all()
+                message = self._inbox.get(timeout=pause)
+            except queue.Empty:
+                return None
+            if isinstance(message, _Flush):
+                return message
+            waiting = [message]
+            del message
+            self._pack(waiting)
+            if pause == 0 and self._packed.size > _BYTES_AT_ONCE:
+                return None
 
-    def _take(self, earliest: float) -> list[bytes]:
-        """Wait for records and for the time to write them; nothing means the end."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._queue or self._closing)
-            pause = max(0.0, earliest - time.monotonic())
-            self._changed.wait_for(lambda: self._hurry or self._closing, timeout=pause)
-            self._hurry = False
-            records, self._queue = self._queue, []
-            return records
+    def _pause(self) -> float | None:
+        """How long more may be waited for; None where there is nothing to write."""
+        packed = self._packed
+        if not packed.records:
+            return None
+        waiting = self._offered.bytes - self._done.bytes
+        if packed.may_hurry and waiting > self._queue_bytes * _SHARE_WITHOUT_PAUSE:
+            return 0.0
+        return max(0.0, packed.earliest - time.monotonic())
 
-    def _put_back(self, records: list[bytes], error: Exception) -> bool:
-        """Keep what could not be written; return whether to give up."""
-        with self._changed:
-            self._queue[:0] = records
+    def _pack(self, waiting: list[StepEvent]) -> None:
+        """Pack the one event that waits; nobody else has it, so that it is freed on the way."""
+        event = waiting.pop()
+        step, size, unpacked = event.step, event.nbytes, event.unpacked_bytes
+        try:
+            event = event.packed()
+            record = to_record(self._packer.pack(event))
+        except Exception as error:
+            self._loss = OSError(
+                f"cannot pack the record of step {step}: {type(error).__name__}: {error}"
+            )
+            self._count(1, lost=True)
+        else:
+            size -= len(record)
+            self._packed.records.append(record)
+        self._done.bytes += size
+        self._done.unpacked += unpacked
+        self.seconds = time.thread_time()
+
+    def _write(self) -> Exception | None:
+        """Write what is packed; on an error keep it, unless the file is gone."""
+        packed = self._packed
+        if not packed.records:
+            return None
+        started = time.monotonic()
+        try:
+            self._file.write(b"".join(packed.records))
+        except FileNotFoundError as error:
+            self._loss = error
+            self._forget(lost=True)
+        except Exception as error:
             self._error = error
-            self._changed.notify_all()
-            return self._closing
+            packed.earliest = started + max(self._seconds_between_writes, _RETRY_SECONDS)
+            packed.may_hurry = False
+            return error
+        else:
+            now = time.monotonic()
+            pause = (now - started) * _PAUSE_FOR_ONE_WRITE
+            packed.earliest = now + max(self._seconds_between_writes, pause)
+            packed.may_hurry = True
+            self._error = None
+            self._forget(lost=False)
+        return None
+
+    def _forget(self, *, lost: bool) -> None:
+        """Be done with what was packed."""
+        size, events = self._packed.size, len(self._packed.records)
+        self._packed.records = []
+        self._done.bytes += size
+        self._count(events, lost=lost)
+
+    def _count(self, events: int, *, lost: bool) -> None:
+        self.lost_events += events * lost
+        self._done.events += events
+
+    def _check(self) -> Exception | None:
+        try:
+            self._file.check()
+        except Exception as error:
+            return error
+        return None
+
+    def _close_alone(self, error: Exception | None) -> None:
+        try:
+            self._file.close()
+        except Exception as failure:
+            error = error or failure
+        if error is not None:
+            logging.getLogger(__name__).error("adam_debug: %s", self._final(error))

@@ -153,13 +153,10 @@ def _encoded(counts: SparseHistograms, parameters_per_block: int) -> list[bytes]
         width = next(w for w in _WIDTHS if largest < 1 << (8 * w))
         # Runs are what there is to find in it, and looking for nothing else is faster.
         compressor = zlib.compressobj(1, zlib.DEFLATED, zlib.MAX_WBITS, 6, zlib.Z_RLE)
-        parts = [
-            bytes([_SPARSE + width]),
-            compressor.compress(counts.bitmaps[first : first + parameters_per_block].tobytes()),
-            compressor.compress(planes[:width, start:end].tobytes()),
-            compressor.flush(),
-        ]
-        blocks.append(b"".join(parts))
+        bitmaps = counts.bitmaps[first : first + parameters_per_block].tobytes()
+        # In one call, because each gives the GIL away and has to get it back.
+        packed = compressor.compress(bitmaps + planes[:width, start:end].tobytes())
+        blocks.append(b"".join([bytes([_SPARSE + width]), packed, compressor.flush()]))
         start = end
     return blocks
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 from tb_adam_plugin.schema.content import VERSION, FormatError, canonical, read_content, short_hash
@@ -15,12 +16,12 @@ class Columns:
 
     def content(self) -> bytes:
         """Return the names as canonical JSON."""
-        return canonical({"version": VERSION, "columns": list(self.names)})
+        return _described(self.names)[0]
 
     @property
     def id(self) -> str:
         """A hash of the content."""
-        return short_hash(self.content())
+        return _described(self.names)[1]
 
     @staticmethod
     def from_content(content: bytes) -> Columns:
@@ -34,6 +35,13 @@ class Columns:
         if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
             raise FormatError("the content names no columns")
         return Columns(tuple(names))
+
+
+@functools.lru_cache(maxsize=8)  # a record has two of them, the same ones each time
+def _described(names: tuple[str, ...]) -> tuple[bytes, str]:
+    """Content and id of some columns."""
+    content = canonical({"version": VERSION, "columns": list(names)})
+    return content, short_hash(content)
 
 
 HYPERPARAMETERS = Columns(("lr", "beta1", "beta2", "eps", "weight_decay"))

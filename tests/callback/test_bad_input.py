@@ -97,8 +97,9 @@ def test_a_forgotten_parameter_is_warned_about_by_name(tmp_path: Path) -> None:
     model = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 1))
     model[1].bias.requires_grad_(False)
     optimizer = torch.optim.Adam(model[0].parameters())
+    debug = AdamDebugCallback(model, optimizer, log_dir=tmp_path)
     with pytest.warns(UserWarning, match=r"holds 1\.weight: no step") as caught:
-        debug = AdamDebugCallback(model, optimizer, log_dir=tmp_path)
+        optimizer.step()
     assert len(caught) == 1  # bias is frozen on purpose
     unoptimized = debug._parameters.records.parameters.unoptimized
     assert {name: parameter.requires_grad for name, parameter in unoptimized} == {

@@ -489,7 +489,7 @@ def test_a_failure_warns_once_and_training_goes_on(tmp_path: Path) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError("no more memory")
 
-    debug._parameters.records._measurements[0].panel.read = fail  # type: ignore[method-assign, assignment]
+    debug._parameters.records._measurements[0].sums = fail  # type: ignore[method-assign, assignment]
     with pytest.warns(UserWarning, match=r"step 3.*RuntimeError: no more memory.*training goes on"):
         step()
     before = weight.detach().clone()

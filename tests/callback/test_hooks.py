@@ -6,6 +6,7 @@ import contextlib
 import copy
 import gc
 import pickle
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -769,23 +770,43 @@ def test_an_optimizer_that_is_made_later_is_found_at_the_first_record(tmp_path: 
     model = make_model()
     model[2].bias.requires_grad_(False)
     optimizer = torch.optim.Adam(model[0].parameters())
-    with pytest.warns(UserWarning, match=r"holds 2\.weight: no step will change"):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # that no step changes what the other will hold
         debug = watch(model, optimizer, tmp_path)
-    other = torch.optim.SGD(model[2].parameters(), lr=0.1)
-    loss_of(model).backward()
-    optimizer.step()
+        other = torch.optim.SGD(model[2].parameters(), lr=0.1)
+        loss_of(model).backward()
+        optimizer.step()
     other.step()
     debug.close()
     held = {u.name: u.other_optimizer for u in read_run(tmp_path).layout.unoptimized}
-    assert held == {"2.weight": "SGD", "2.bias": ""}  # what is frozen nobody has to hold
+    assert held == {"2.weight": "SGD", "2.bias": "SGD"}
+
+
+def test_what_another_optimizer_trains_is_not_asked_about_while_it_is_frozen(
+    tmp_path: Path,
+) -> None:
+    """A discriminator, while the generator takes its step."""
+    model = make_model()
+    generator = torch.optim.Adam(model[0].parameters())
+    discriminator = torch.optim.Adam(model[2].parameters())
+    with watch(model, generator, tmp_path):
+        for _ in range(12):
+            for optimizer, learns in ((generator, False), (discriminator, True)):
+                model[2].requires_grad_(learns)
+                optimizer.zero_grad()
+                loss_of(model).backward()
+                optimizer.step()
+    (run,) = load_runs(tmp_path)
+    assert not {"frozen", "not_in_optimizer"} & {finding.rule for finding in run.findings()}
 
 
 def test_an_optimizer_that_was_replaced_holds_nothing_unless_it_steps(tmp_path: Path) -> None:
     model = make_model()
     replaced = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     optimizer = torch.optim.Adam(model[0].parameters())
-    with pytest.warns(UserWarning, match=r"holds 2\.weight, 2\.bias: no step will change"):
-        watch(model, optimizer, tmp_path / "first").close()
+    said = pytest.warns(UserWarning, match=r"holds 2\.weight, 2\.bias: no step will change")
+    with said, watch(model, optimizer, tmp_path / "first"):
+        optimizer.step()
     loss_of(model).backward()
     replaced.step()
     with watch(model, optimizer, tmp_path / "second"):
@@ -799,8 +820,9 @@ def test_an_optimizer_that_is_gone_holds_nothing(tmp_path: Path) -> None:
     torch.optim.SGD(model.parameters(), lr=0.1)
     gc.collect()
     optimizer = torch.optim.Adam(model[0].parameters())
-    with pytest.warns(UserWarning, match=r"holds 2\.weight, 2\.bias: no step will change"):
-        watch(model, optimizer, tmp_path).close()
+    said = pytest.warns(UserWarning, match=r"holds 2\.weight, 2\.bias: no step will change")
+    with said, watch(model, optimizer, tmp_path):
+        optimizer.step()
 
 
 def test_tied_weights_are_one_parameter(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import warnings
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -196,6 +197,35 @@ def test_nothing_survives_a_record(made: Made, options: str, tmp_path: Path) -> 
     training.debug.close()
 
 
+def test_a_parameter_that_takes_anothers_place_is_followed_at_once(tmp_path: Path) -> None:
+    """As a new head does in fine-tuning, between two records."""
+    head = nn.Linear(70, 3)
+    model = nn.Sequential(nn.Linear(6, 70), head)
+    optimizer = torch.optim.Adam(model.parameters())
+    norms = {}
+    with AdamDebugCallback(model, optimizer, log_dir=tmp_path, every_n_steps=50, on_error="raise"):
+        for step in range(1, 45):
+            optimizer.zero_grad()
+            if step == 35:
+                old, new = head.weight, nn.Parameter(torch.randn(3, 70))
+                group = optimizer.param_groups[0]
+                group["params"] = [new if p is old else p for p in group["params"]]
+                optimizer.state.pop(old)
+                head.weight = new
+                reference = weakref.ref(old)
+                del old, new, group
+            model(torch.randn(4, 6)).square().sum().backward()
+            gradients = [p.grad for p in model.parameters() if p.grad is not None]
+            norms[step] = float(sum(g.double().square().sum() for g in gradients)) ** 0.5
+            del gradients
+            optimizer.step()
+            if step == 35:
+                gc.collect()
+                assert reference() is None
+    recorded = {step: row["gradient_norm"] for step, row in read_run(tmp_path).steps.items()}
+    assert recorded == pytest.approx(norms, rel=1e-5)
+
+
 @pytest.mark.parametrize("closes", [False, True])
 def test_a_model_that_is_deleted_is_freed(closes: bool, tmp_path: Path) -> None:
     training = Training(plain()(), tmp_path, exact=True, loss_closure=True)
@@ -243,13 +273,17 @@ def test_a_record_that_fails_keeps_nothing(
     training = Training(plain()(), tmp_path, on_error="warn", **OPTIONS[options])
     training.step()
     training.optimizer.zero_grad(set_to_none=True)
-    panel = training.debug._parameters.records._measurements[0].panel
+    measurement = training.debug._parameters.records._measurements[0]
 
     def fail(*_: Any, **__: Any) -> None:
         kept = [*training.gradients(), *training.state()]
         raise RuntimeError(f"{len(kept)} tensors in this frame")
 
-    monkeypatch.setattr(panel, "read_before" if moment == "before" else "read", fail)
+    if moment == "before":
+        monkeypatch.setattr(measurement.panel, "rows_before", fail)
+    else:
+        monkeypatch.setattr(measurement, "_reduced", fail)
+    del measurement
     with pytest.warns(UserWarning, match="tensors in this frame"):
         training.step()
     gradients, state = Storages(training.gradients()), Storages(training.state())

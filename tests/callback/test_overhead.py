@@ -360,6 +360,21 @@ def test_a_closer_look_counts_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert run.steps[4000]["every_n_steps"] == 200
 
 
+def test_where_gradients_jump_all_the_time_looking_closer_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def spent(folder: str, **options: Any) -> float:
+        run = train(
+            tmp_path / folder, monkeypatch, 2000, jumps=frozenset(range(100, 2000, 9)),
+            after=0.1, every_n_steps=100, **options,
+        )  # fmt: skip
+        return sum(row["callback_milliseconds"] for row in run.steps.values()) / 1000
+
+    # 10 s and 1 % of 200 s, and as much again for what is recorded after jumps.
+    assert 12 < spent("limited", max_overhead=0.01) < 26
+    assert spent("unlimited") > 180
+
+
 @pytest.mark.parametrize("given", ["nothing", "a number", "a tensor"])
 def test_where_norms_are_left_out_a_given_one_shows_the_jump(
     given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

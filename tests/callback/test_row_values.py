@@ -29,12 +29,12 @@ from tb_adam_plugin.callback.optimizer_state.coefficients import COEFFICIENTS, C
 ROWS, N = 3, 256
 
 
-def block(stored: bool) -> row_values.Block:
+def block(stored: bool) -> row_values.BlockValues:
     """A block of elements that has everything; moments before the step where they are rounded."""
     generator = torch.Generator().manual_seed(0)
     before, weight, gradient, first, second = torch.randn(5, ROWS, N, generator=generator)
     moments_before = {"exp_avg": first * 0.9, "exp_avg_sq": second.square()} if stored else {}
-    return row_values.Block(
+    return row_values.BlockValues(
         before=before,
         weight=weight,
         gradient=gradient,

@@ -23,18 +23,27 @@ import single_pass_trials
 from single_pass_trials import QUANTITIES, TRIALS, Step
 
 from tb_adam_plugin import schema
-from tb_adam_plugin.callback.measure.row_value_table import NAMES
+from tb_adam_plugin.callback.measure.row_value_table import NAMES, OVER_ALL
 from tb_adam_plugin.callback.optimizer_state.coefficients import COEFFICIENTS
 
 pytest.importorskip("triton")
 
 Array = npt.NDArray[Any]
 LAUNCHES = ["to device", "keep", "zero_", "to device", "reduce", "to host"]
+OF_SAMPLED = [
+    "to device", "keep", "totals", "zero_", "to device", "reduce", "totals", "to host"
+]  # fmt: skip
+KERNELS = {"keep", "reduce", "totals"}
+LAYOUT = "a tensor that is sampled lies otherwise in memory than its weight"
 REFUSED = {
     "RMSprop, momentum": "the optimizer has further tensors",
     "Adadelta": "the optimizer has a formula of its own",
+    "sampled, RMSprop, momentum": "the optimizer has further tensors",
 }
-FITTING = [name for name in TRIALS if name not in REFUSED]
+# From the second step on.
+REFUSED_LATER = {"sampled, another layout": LAYOUT, "sampled, bfloat16, another layout": LAYOUT}
+SAMPLED = [name for name, trial in TRIALS.items() if trial.max_sampled is not None]
+FITTING = [name for name in TRIALS if name not in REFUSED and name not in REFUSED_LATER]
 # Sums of differences of nearly equal numbers, with what these are the rounding errors of.
 ROUNDING = {"(d-r)²": "r²", "(m-exact)²": "exact m²", "(v-exact)²": "exact v²"}
 # Sums whose terms may cancel, with what bounds them.
@@ -144,11 +153,11 @@ def test_statistics_are_those_of_torch(trials: dict[str, list[Step]], name: str)
 
 
 @pytest.mark.parametrize("name", FITTING)
-def test_a_step_is_six_launches_whatever_the_number_of_tensors(
+def test_a_step_is_eight_launches_at_most_whatever_the_number_of_tensors(
     trials: dict[str, list[Step]], name: str
 ) -> None:
     for number, step in enumerate(trials[name], 1):
-        more = list(LAUNCHES)
+        more = list(OF_SAMPLED if name in SAMPLED else LAUNCHES)
         if name == "SGD, nesterov":  # overwrites the gradients, so the callback copies them
             more = ["clone"] * len(single_pass_trials.SHAPES) + more
         if name == "several layouts":  # a weight with gaps, twice, and four gradients
@@ -160,7 +169,18 @@ def test_a_step_is_six_launches_whatever_the_number_of_tensors(
         if not TRIALS[name].counts_on_device:  # elsewhere this would wait for the device
             launches = [launch for launch in launches if launch != "_local_scalar_dense"]
         # Afterwards what is not finite is counted, tensor by tensor.
-        assert launches[: len(more) if name == "extreme values" else None] == more
+        assert launches[: len(more) if "extreme values" in name else None] == more
+
+
+def test_a_record_of_a_transformer_is_four_kernels_and_four_other_operations(
+    trials: dict[str, list[Step]],
+) -> None:
+    name = "sampled, a transformer"
+    assert len(TRIALS[name].parameters()) == 28
+    for step in trials[name]:
+        launches = [launch for launch in step.launches if launch != "_local_scalar_dense"]
+        assert len([launch for launch in launches if launch in KERNELS]) == 4
+        assert len([launch for launch in launches if launch not in KERNELS]) == 4
 
 
 @pytest.mark.parametrize("name", REFUSED)
@@ -174,12 +194,55 @@ def test_an_optimizer_that_does_not_fit_is_measured_all_the_same(
             np.testing.assert_array_equal(found, expected, err_msg=value)
 
 
+@pytest.mark.parametrize("name", REFUSED_LATER)
+def test_what_was_kept_of_sampled_parameters_is_taken_over(
+    trials: dict[str, list[Step]], name: str
+) -> None:
+    first, second = trials[name]
+    assert first.refusal is None
+    assert second.refusal == REFUSED_LATER[name]
+    for value in NAMES:
+        expected, found = (reduced.total[value] for reduced in second.reduced)
+        np.testing.assert_array_equal(found, expected, err_msg=value)
+    by_torch, by_kernel = (reduced.exact for reduced in second.reduced)
+    np.testing.assert_allclose(by_kernel["b²"], by_torch["b²"], rtol=1e-5)
+    assert min(by_torch["b²"]) > 100
+
+
+@pytest.mark.parametrize("name", SAMPLED)
+def test_sums_over_all_elements_are_those_of_torch(
+    trials: dict[str, list[Step]], name: str
+) -> None:
+    for step in trials[name]:
+        expected, found = (reduced.exact for reduced in step.reduced)
+        assert set(found) == set(expected) == set(OVER_ALL.values())
+        for value in found:
+            assert len(found[value]) >= 2
+            np.testing.assert_allclose(found[value], expected[value], rtol=1e-5, err_msg=value)
+
+
+@pytest.mark.parametrize("name", SAMPLED)
+def test_rows_that_a_sampling_error_is_told_from_are_those_of_torch(
+    trials: dict[str, list[Step]], name: str
+) -> None:
+    error = [statistic.name for statistic in schema.STATISTICS].index("update_rms_standard_error")
+    for step in trials[name]:
+        by_torch, by_kernel = (measured.statistics[:, error] for measured in step.measured)
+        np.testing.assert_allclose(by_kernel, by_torch, rtol=1e-4)
+        assert (by_torch > 0).any() or np.isnan(by_torch).any()
+
+
+def test_a_short_last_line_is_read(trials: dict[str, list[Step]]) -> None:
+    (plain, _) = trials["sampled"][0].reduced
+    assert [int(n) % 16 for n in np.add.reduceat(plain.row_elements, plain.first_rows)][4] == 12
+
+
 ONE_IS_MISSING = """
 import numpy as np
 import single_pass_trials
 
 kernels = single_pass_trials.prepare()
-kernels.WRITTEN.remove("n²")
+kernels.written.remove("n²")
 (step,) = single_pass_trials.run(single_pass_trials.TRIALS["SGD"], kernels)
 assert step.refusal is None
 by_torch, by_kernel = (reduced.total for reduced in step.reduced)

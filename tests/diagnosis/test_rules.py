@@ -289,6 +289,14 @@ NEAR: Sequence[tuple[str, str, Sequence[Change]]] = [
         "rows have gradients at times",
         [*KEPT, statistic("dead_row_fraction", 0.89, of=["embedding.weight"], only=[30])],
     ),
+    (
+        "idle_rows_decay",
+        "what is frozen is trained by another",
+        [
+            *KEPT,
+            lambda run: replace(run, unoptimized=(Unoptimized("a", (10**6,), False, "Adam"),)),
+        ],
+    ),
     ("idle_rows_decay", "hardly smaller", [*KEPT, shrinking(0.009)]),
     ("idle_rows_decay", "smaller by other means", [*KEPT, hyperparameter("weight_decay", 0.2)]),
     (

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
+import subprocess
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adadelta, Adam, Adamax, AdamW, NAdam, Optimizer, RMSprop
@@ -20,11 +23,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tb_adam_plugin import schema
 from tb_adam_plugin.callback.attach.watched_parameters import Watched
-from tb_adam_plugin.callback.measure.gpu import single_pass, tensor_table
+from tb_adam_plugin.callback.measure.gpu import launches, single_pass, tensor_table
 from tb_adam_plugin.callback.measure.measurement import Measured, Measurement
 from tb_adam_plugin.callback.measure.reduced import Reduced
 from tb_adam_plugin.callback.measure.tensors import StepTensors
 from tb_adam_plugin.callback.memory import to_host
+from tb_adam_plugin.callback.native import loading
 from tb_adam_plugin.callback.optimizer_state.registry import adapter_for
 
 # So that a tensor of a few thousand elements has several chunks of several tiles.
@@ -47,6 +51,7 @@ class Trial(NamedTuple):
         take_step: Takes one.
         counts_on_device: Whether to take step counts for tensors of a device.
         first_step: Number that the callback has for the first step.
+        max_sampled: Largest number of elements to read of one parameter; None for all.
     """
 
     optimizer: Callable[[list[nn.Parameter]], Optimizer]
@@ -56,6 +61,7 @@ class Trial(NamedTuple):
     take_step: Callable[[Optimizer], object] = lambda optimizer: optimizer.step()
     counts_on_device: bool = False
     first_step: int = 1
+    max_sampled: int | None = None
 
 
 class Step(NamedTuple):
@@ -108,6 +114,30 @@ def gradients_of_layouts(parameters: Sequence[Tensor], step: int) -> list[Tensor
     assert found[3] is not None
     found[3][0] = 0
     return found
+
+
+def channels_last() -> list[Tensor]:
+    """Also a parameter of rows that are shorter than a line."""
+    return [
+        torch.randn(20, 8, 3, 3).to(memory_format=torch.channels_last),
+        torch.randn(900, 3),
+        torch.randn(40, 30).t(),
+    ]
+
+
+def transposed_gradient(parameters: Sequence[Tensor], step: int) -> list[Tensor | None]:
+    """From the second step on that of a large parameter lies otherwise than its weight."""
+    found = random_gradients(parameters, step)
+    if step > 1:
+        assert found[4] is not None
+        found[4] = found[4].t().contiguous().t()
+    return found
+
+
+def transformer() -> list[Tensor]:
+    """As GPT-2's, in small: 28 tensors, a third of them sampled."""
+    layer = [(72, 24), (72,), (24, 24), (24,), (96, 24), (96,), (24, 96), *5 * [(24,)]]
+    return [torch.randn(shape) for shape in [(301, 24), (64, 24), *2 * layer, (24,), (24,)]]
 
 
 def several_types() -> list[Tensor]:
@@ -199,6 +229,63 @@ TRIALS = {
     "one parameter": Trial(
         lambda p: AdamW(p, lr=1e-3), lambda: [torch.randn(60, 40)], random_gradients
     ),
+    "sampled": Trial(
+        lambda p: AdamW(p, lr=1e-3), parameters_of(), random_gradients, steps=3, max_sampled=4090
+    ),
+    "sampled, bfloat16, amsgrad": Trial(
+        lambda p: Adam(split_groups(p), amsgrad=True, maximize=True, foreach=True),
+        parameters_of(torch.bfloat16),
+        lambda p, step: [None if i == step else g for i, g in enumerate(random_gradients(p, step))],
+        steps=3,
+        max_sampled=1000,
+    ),
+    "sampled, several types": Trial(
+        lambda p: AdamW(p, eps=1e-4), several_types, random_gradients, max_sampled=256
+    ),
+    "sampled, Adamax": Trial(
+        lambda p: Adamax(p, lr=1e-3), parameters_of(), random_gradients, max_sampled=300
+    ),
+    "sampled, channels last": Trial(
+        lambda p: AdamW(p, lr=1e-3),
+        channels_last,
+        lambda p, step: [
+            None if g is None else torch.empty_like(q).copy_(g)
+            for q, g in zip(p, random_gradients(p, step), strict=True)
+        ],
+        max_sampled=300,
+    ),
+    "sampled, extreme values": Trial(
+        lambda p: AdamW(p, lr=1e-3, eps=1e-12),
+        extreme_values,
+        extreme_gradients,
+        steps=3,
+        max_sampled=64,
+    ),
+    "sampled, two tensors of one size": Trial(
+        lambda p: AdamW(p, lr=1e-3),
+        lambda: [torch.randn(40, 64), torch.randn(2, 3), torch.randn(64, 40), torch.randn(2560)],
+        random_gradients,
+        max_sampled=512,
+        counts_on_device=True,
+    ),
+    "sampled, a transformer": Trial(
+        lambda p: AdamW(p, lr=1e-3), transformer, random_gradients, max_sampled=1024
+    ),
+    "sampled, another layout": Trial(
+        lambda p: AdamW(p, lr=1e-3), parameters_of(), transposed_gradient, max_sampled=1000
+    ),
+    "sampled, bfloat16, another layout": Trial(
+        lambda p: AdamW(p, lr=1e-3),
+        parameters_of(torch.bfloat16),
+        transposed_gradient,
+        max_sampled=1000,
+    ),
+    "sampled, RMSprop, momentum": Trial(
+        lambda p: RMSprop(p, lr=1e-3, momentum=0.9),
+        parameters_of(),
+        random_gradients,
+        max_sampled=1000,
+    ),
     "RMSprop, momentum": Trial(
         lambda p: RMSprop(p, lr=1e-3, momentum=0.9), parameters_of(), random_gradients
     ),
@@ -247,17 +334,18 @@ class Launches(TorchDispatchMode):
 
         return call
 
-    def follow(self, way: Any, kernels: Any) -> None:
+    def follow(self, way: Any, kernels: launches.Kernels) -> None:
         """Note what a :class:`SinglePass` does."""
         way._formula = self.as_one(type(way)._formula.__get__(way))  # on the host
-        way._kernels = SimpleNamespace(
-            WRITTEN=kernels.WRITTEN,
+        way._launches._kernels = launches.Kernels(
             keep=_Kernel(lambda grid: self.as_one(kernels.keep[grid], "keep")),
             reduce=_Kernel(lambda grid: self.as_one(kernels.reduce[grid], "reduce")),
+            totals=_Kernel(lambda grid: self.as_one(kernels.totals[grid], "totals")),
+            written=kernels.written,
         )
         sends: Any = tensor_table
         sends.to_device = self.as_one(to_host.to_device, "to device")
-        copies: Any = single_pass
+        copies: Any = launches
         copies.copy_to_host = self.as_one(to_host.copy_to_host, "to host")
 
 
@@ -270,7 +358,7 @@ class _Kernel:
 
 
 def make_measurements(
-    parameters: list[nn.Parameter], optimizer: Optimizer
+    parameters: list[nn.Parameter], optimizer: Optimizer, max_sampled: int | None = None
 ) -> tuple[Recording, Recording]:
     """Return one that uses torch's operations, and one that is to use the kernel."""
     state = adapter_for(optimizer)
@@ -278,20 +366,21 @@ def make_measurements(
     watched = [
         Watched(f"p{i}", p, g) for i, (p, g) in enumerate(zip(parameters, groups, strict=True))
     ]
-    plain = Recording(watched, state, None, QUANTITIES)
-    single_pass.DEVICES = ("cpu",)
-    try:
-        return plain, Recording(watched, state, None, QUANTITIES)
-    finally:
-        single_pass.DEVICES = ("cuda",)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(loading.VARIABLE, "0")  # torch's operations are what it is compared with
+        plain = Recording(watched, state, max_sampled, QUANTITIES)
+        patch.setattr(single_pass, "DEVICES", ("cpu",))
+        return plain, Recording(watched, state, max_sampled, QUANTITIES)
 
 
-def run(trial: Trial, kernels: Any = None) -> list[Step]:
+def run(trial: Trial, kernels: launches.Kernels | None = None) -> list[Step]:
     """Take the steps of a trial and measure each in both ways."""
     torch.manual_seed(0)
+    sends: Any = tensor_table
+    sends.to_device = to_host.to_device  # what an earlier trial noted is its own
     parameters = [nn.Parameter(value) for value in trial.parameters()]
     optimizer = trial.optimizer(parameters)
-    plain, kernel = make_measurements(parameters, optimizer)
+    plain, kernel = make_measurements(parameters, optimizer, trial.max_sampled)
     way = kernel._reduction
     assert isinstance(way, single_pass.SinglePass)
     steps = []
@@ -299,12 +388,12 @@ def run(trial: Trial, kernels: Any = None) -> list[Step]:
         gradients = trial.gradients(parameters, number)
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
-        launches = Launches()
+        noting = Launches()
         if kernels is not None:
-            launches.follow(way, kernels)
+            noting.follow(way, kernels)
         with torch.no_grad():
             plain.before_step()
-            with launches:
+            with noting:
                 kernel.before_step()
             trial.take_step(optimizer)
             states = plain.states()
@@ -313,27 +402,33 @@ def run(trial: Trial, kernels: Any = None) -> list[Step]:
             number_of_callback = trial.first_step - 1 + number
             arguments = (with_histograms, others, states, 0.5, number_of_callback)
             by_torch = plain.after_step(*arguments)
-            with launches:
+            with noting:
                 by_kernel = kernel.after_step(*arguments)
+        assert way._kept._memory is None  # with exact=True as large as the model
         # Their histograms lie in memory that the next step reuses.
         both = (copy.deepcopy(by_torch), copy.deepcopy(by_kernel))
-        steps.append(Step(both, (plain.found, kernel.found), way.refusal, launches.noted))
+        steps.append(Step(both, (plain.found, kernel.found), way.refusal, noting.noted))
     return steps
 
 
-def prepare() -> Any:
-    """Make tiles that are small enough for the interpreter; return the kernels."""
+def prepare() -> launches.Kernels:
+    """Make tiles and chunks that suit the interpreter; return the kernels."""
     import triton.language as tl
 
-    from tb_adam_plugin.callback.measure.gpu import kernel_layout, kernel_parts
+    from tb_adam_plugin.callback.measure.gpu import kernel_layout, kernel_parts, kernel_totals
     from tb_adam_plugin.callback.measure.gpu import kernels as gpu_kernels
 
-    modules: tuple[Any, ...] = (gpu_kernels, kernel_parts)
-    kernel_layout.TILE, kernel_layout.CHUNK = TILE, TILE * TILES
-    for module in modules:
-        module.TILE, module.CHUNK = tl.constexpr(TILE), tl.constexpr(TILE * TILES)
+    layout: Any = kernel_layout
+    sizes = {
+        "TILE": TILE, "CHUNK": TILE * TILES, "WHOLE_TILE": TILE // 2, "WHOLE_CHUNK": TILE
+    }  # fmt: skip
+    for name, size in sizes.items():
+        setattr(layout, name, size)
+        for module in (gpu_kernels, kernel_parts, kernel_totals):
+            if hasattr(module, name):
+                setattr(module, name, tl.constexpr(size))
     patch_language_once()
-    return gpu_kernels
+    return launches.Kernels.loaded()
 
 
 def main(results: Path) -> None:
@@ -359,33 +454,57 @@ def compile_for_gpus() -> None:
     from triton.compiler import ASTSource
 
     from tb_adam_plugin.callback.measure.gpu import kernel_layout
-    from tb_adam_plugin.callback.measure.gpu import kernels as gpu_kernels
 
-    kernels: Any = gpu_kernels
+    kernels = launches.Kernels.loaded()
     pointers = {
-        "chunk_parameter": "*i32", "table": "*i64", "numbers": "*fp32", "values": "*fp32",
-        "counts": "*i32", "alive": "*u8", "steps": "*fp32", "parameters": "i32", "chunks": "i32",
+        "chunk_parameter": "*i32", "table": "*i64", "lines": "*i32", "numbers": "*fp32",
+        "values": "*fp32", "row_squares": "*fp32", "counts": "*i32", "alive": "*u8",
+        "steps": "*fp32", "parameters": "i32", "chunks": "i32",
     }  # fmt: skip
     for capability, kind, is_all in (
         (80, kernel_layout.FLOAT32, False),
+        (90, kernel_layout.FLOAT32, False),
         (90, kernel_layout.MIXED, True),
     ):
-        for kernel in (kernels.keep, kernels.reduce):
+        for kernel in (kernels.keep, kernels.reduce, kernels.totals):
             names = kernel.arg_names
             settings: dict[str, Any] = {name: is_all for name in names if name not in pointers}
             settings |= {name: kind for name in settings if name in TYPES}
             counted = [name for name in settings if name.startswith("COUNT")]
             settings |= {name: i for i, name in enumerate(counted)}
-            if kernel is kernels.reduce:
-                settings |= {"HAS_EXP_AVG": True, "HAS_EXP_AVG_SQ": True, "KNOWS_UPDATE": True}
+            always = {"HAS_EXP_AVG": True, "HAS_EXP_AVG_SQ": True, "KNOWS_UPDATE": True}
+            always |= {"SAMPLED": True, "IS_BEFORE": False, "ALIGNED": True}
+            settings |= {name: value for name, value in always.items() if name in settings}
             source = ASTSource(
                 kernel,
                 {name: pointers.get(name, "constexpr") for name in names},
                 {(names.index(name),): value for name, value in settings.items()},
             )
+            is_total = kernel is kernels.totals
+            warps = kernel_layout.WHOLE_WARPS if is_total else kernel_layout.WARPS
             target = GPUTarget("cuda", capability, 32)
-            compiled = compile(source, target=target, options={"num_warps": kernel_layout.WARPS})
-            assert compiled.asm["cubin"]
+            compiled = compile(source, target=target, options={"num_warps": warps})
+            registers, spilled = resources_of(compiled.asm["cubin"])
+            print(f"{kernel.__name__} {capability} {warps} {registers} {spilled}")
+            assert registers <= kernel_layout.MOST_REGISTERS
+            assert spilled == 0
+            # Four numbers at a time, where a thread has so many side by side.
+            assert not is_total or ".v4.b32" in compiled.asm["ptx"]
+
+
+def resources_of(cubin: bytes) -> tuple[int, int]:
+    """Return how many registers a thread of a compiled kernel has, and bytes that it spills."""
+    import triton
+
+    tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        listed = subprocess.run(
+            [tool, "--dump-resource-usage", file.name], check=True, capture_output=True, text=True
+        ).stdout
+    found = {name: int(n) for name, n in re.findall(r"(REG|STACK|LOCAL):(\d+)", listed)}
+    return found["REG"], found["STACK"] + found["LOCAL"]
 
 
 def patch_language_once() -> None:

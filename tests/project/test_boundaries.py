@@ -36,7 +36,7 @@ CALLBACK = sorted((ROOT / "callback").rglob("*.py"))
 # itself, whose modules users import.
 ROOMS = (
     "demo", "", "steps", "ranks", "measure", "schedule", "attach", "shards", "probes", "write",
-    "read", "optimizer_state", "memory",
+    "read", "optimizer_state", "memory", "native",
 )  # fmt: skip
 # A module that does not fit on so many lines has more than one topic.
 MOST_LINES = 400

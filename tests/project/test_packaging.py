@@ -8,6 +8,8 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
+import tarfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,16 +27,28 @@ INSTALLED_AS = {
 }
 
 
-def run(*command: str | Path, folder: Path, python_path: Path | None = None) -> str:
+def has_compiler() -> bool:
+    """Whether modules in C can be built here."""
+    headers = Path(sysconfig.get_path("include"), "Python.h")
+    return headers.exists() and (sys.platform == "win32" or shutil.which("cc") is not None)
+
+
+def run(
+    *command: str | Path,
+    folder: Path,
+    python_path: Path | None = None,
+    with_errors: bool = False,
+    **variables: str,
+) -> str:
     """Run a Python module or script in a folder, and return what it prints."""
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | variables
     if python_path is not None:
         environment["PYTHONPATH"] = str(python_path)
     ended = subprocess.run(
         [sys.executable, *command], cwd=folder, env=environment, capture_output=True, text=True
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    return ended.stdout
+    return ended.stdout + (ended.stderr if with_errors else "")
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +135,11 @@ print(json.dumps({
     "kept": {name: answer.cache_control.max_age or 0 for name, answer in answers.items()},
 }))
 """
+# What the module in C is made of, and where it lies in a wheel.
+C_SOURCES = (".c", ".h", ".inc")
+KERNEL = "tb_adam_plugin/callback/native/_kernel." + (
+    "pyd" if sys.platform == "win32" else "abi3.so"
+)
 ENTRY = ["adam_debug", "tb_adam_plugin.loader:AdamDebugLoader"]
 
 
@@ -151,9 +170,14 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path, tracked: list
         target + name.removeprefix(folder)
         for folder, target in INSTALLED_AS.items()
         for name in tracked
-        # Types of the JavaScript are for `tsc` in the repository; no browser reads them.
-        if name.startswith(folder) and name not in LINKS and not name.endswith(".d.ts")
+        # Types of the JavaScript are for `tsc` in the repository; no browser reads them. The
+        # sources of the kernel come with the sdist.
+        if name.startswith(folder)
+        and name not in LINKS
+        and not name.endswith((".d.ts", *C_SOURCES))
     }
+    if has_compiler():
+        expected.add(KERNEL)
     version = wheel.name.split("-")[1]
     about = f"tb_adam_plugin-{version}.dist-info/"
     found = set(checksums(wheel))
@@ -173,6 +197,19 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path, tracked: list
         "tb_adam_plugin/frontend_static/index.js",
         "tb_adam_plugin/frontend_static/vendor/LICENSES.md",
     }
+
+
+def test_one_wheel_serves_every_version_of_python(wheel: Path) -> None:
+    assert re.search(r"-cp310-abi3-\w+\.whl$", wheel.name), wheel.name
+
+
+def test_the_sdist_holds_the_sources_of_the_kernel(built: Path, tracked: list[str]) -> None:
+    (sdist,) = built.glob("*.tar.gz")
+    with tarfile.open(sdist) as file:
+        found = {name.partition("/")[2] for name in file.getnames()}
+    sources = {n for n in tracked if n.startswith("callback/native/") and n.endswith(C_SOURCES)}
+    assert len(sources) == 3
+    assert sources <= found
 
 
 def test_the_package_index_would_take_the_release(built: Path) -> None:
@@ -246,6 +283,43 @@ def test_the_installed_wheel_works_in_the_folder_of_the_repository(
     for name, file in used["files"].items():
         assert Path(file).is_relative_to(source), name
     assert set(used["kept"].values()) == {0}
+
+
+# Records a step, and prints how it was reduced.
+RECORD = """
+import torch
+from tb_adam_plugin.callback import AdamDebugCallback
+weight = torch.nn.Parameter(torch.ones(3))
+optimizer = torch.optim.AdamW([weight])
+with AdamDebugCallback([("weight", weight)], optimizer, log_dir="run", on_error="raise") as debug:
+    weight.square().sum().backward()
+    optimizer.step()
+    print(type(debug._parameters.records._measurements[0]._reduction).__name__)
+"""
+
+
+def test_the_installed_wheel_records_with_the_kernel(installed: Path, tmp_path: Path) -> None:
+    expected = "NativePass" if has_compiler() else "BlockReduction"
+    assert run("-c", RECORD, folder=tmp_path, python_path=installed).split() == [expected]
+    found = run("-c", RECORD, folder=tmp_path, python_path=installed, ADAM_DEBUG_NATIVE="0")
+    assert found.split() == ["BlockReduction"]
+
+
+def test_without_a_compiler_the_package_works(tracked: list[str], tmp_path: Path) -> None:
+    source = check_out(tracked, tmp_path / "checkout")
+    folder = tmp_path / "installed"
+    options = ("--no-deps", "--no-build-isolation", "--no-compile", "--disable-pip-version-check")
+    said = run(
+        *("-m", "pip", "install", "-v", *options, "--target", folder, source),
+        folder=tmp_path,
+        with_errors=True,
+        CC=str(tmp_path / "none"),
+        PATH=str(Path(sys.executable).parent),
+    )
+    assert said.count('building extension "tb_adam_plugin.callback.native._kernel" failed') == 1
+    assert not (folder / KERNEL).exists()
+    found = run("-c", RECORD, folder=tmp_path, python_path=folder)
+    assert found.split() == ["BlockReduction"]
 
 
 def test_a_bare_checkout_imports_the_callback(tracked: list[str], tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import triton.language as tl
 
 from tb_adam_plugin import schema
 
+from ...read import rows
 from .. import row_value_table
 from . import kernel_layout
 
@@ -36,6 +37,8 @@ FLOAT32, BFLOAT16, FLOAT16, MIXED = map(
     (kernel_layout.FLOAT32, kernel_layout.BFLOAT16, kernel_layout.FLOAT16, kernel_layout.MIXED),
 )
 TILE, CHUNK = tl.constexpr(kernel_layout.TILE), tl.constexpr(kernel_layout.CHUNK)
+WHOLE_TILE, WHOLE_CHUNK = map(tl.constexpr, (kernel_layout.WHOLE_TILE, kernel_layout.WHOLE_CHUNK))
+ROW, LINE = tl.constexpr(rows.ROW), tl.constexpr(rows.LINE)
 COUNT_BITS, ONE = tl.constexpr(kernel_layout.TILES.bit_length()), tl.constexpr(1)
 
 AT_WEIGHT = _row("weight")
@@ -55,6 +58,15 @@ AT_FIRST_CHUNK = _row("first_chunk")
 AT_ROW_STRIDE = _row("row_stride")
 AT_ROWS = _row("rows")
 AT_FIRST_ROW = _row("first_row")
+AT_FIRST_LINE = _row("first_line")
+AT_FIRST_SQUARE = _row("first_square")
+AT_WHOLE = _row("whole")
+AT_FIRST_WHOLE_CHUNK = _row("first_whole_chunk")
+
+TOTAL_BEFORE, TOTAL_GRADIENT, TOTAL_EXP_AVG, TOTAL_EXP_AVG_SQ = (
+    tl.constexpr(kernel_layout.TOTALS.index(q))
+    for q in ("before", "gradient", "exp_avg", "exp_avg_sq")
+)
 
 GRADIENT_SIGN = _number("gradient_sign")
 COUPLED_WEIGHT_DECAY = _number("coupled_weight_decay")

@@ -5,39 +5,59 @@ import triton.language as tl
 
 # isort: off
 from .kernel_constants import (
-    AT_ELEMENTS, BFLOAT16, BINS, CHUNK, COUNT_BITS, FIRST_INFINITE, FIRST_NORMAL, FIRST_SIGNED,
-    FIRST_UNSIGNED, FLOAT16, FLOAT32, INFINITY_BITS, LANES, MAGNITUDE_BITS, NAN, NEGATIVE_INFINITY,
-    ONE, POSITIVE_INFINITY, SHIFT, SUBNORMAL, TILE,
+    AT_ELEMENTS, AT_FIRST_LINE, BFLOAT16, BINS, CHUNK, COUNT_BITS, FIRST_INFINITE, FIRST_NORMAL,
+    FIRST_SIGNED, FIRST_UNSIGNED, FLOAT16, FLOAT32, INFINITY_BITS, LANES, LINE, MAGNITUDE_BITS, NAN,
+    NEGATIVE_INFINITY, ONE, POSITIVE_INFINITY, ROW, SHIFT, SUBNORMAL, TILE,
 )  # fmt: skip
 # isort: on
+
+
+@triton.jit
+def place_of(lines, first_line, position, inside):
+    """Return where in a parameter's memory the elements lie that are read of it.
+
+    Args:
+        lines: Indices of the lines that are read of sampled parameters, int32.
+        first_line: Where those of this one begin; -1 for a parameter that is read whole.
+        position: Of elements among those that are read, int32.
+        inside: Which of them there are.
+    """
+    is_sampled = first_line >= 0
+    line = tl.load(lines + first_line + position // LINE, mask=inside & is_sampled, other=0)
+    return tl.where(is_sampled, line * LINE + position % LINE, position)
 
 
 @triton.jit
 def copy(
     column,
     parameters,
+    lines,
     chunk,
     SOURCE: tl.constexpr,
     TARGET: tl.constexpr,
     KIND: tl.constexpr,
+    SAMPLED: tl.constexpr,
 ):
-    """Copy one chunk of one tensor."""
+    """Copy one chunk of what is read of one tensor."""
     source = tl.load(column + SOURCE * parameters)
     target = tl.load(column + TARGET * parameters)
     if (source != 0) & (target != 0):
-        start = chunk * CHUNK
+        start = (chunk * CHUNK).to(tl.int32)
         left = tl.minimum(tl.load(column + AT_ELEMENTS * parameters) - start, CHUNK).to(tl.int32)
+        first_line = tl.load(column + AT_FIRST_LINE * parameters)
         is_float32 = tl.load(column + KIND * parameters) == FLOAT32
         for tile in range(tl.cdiv(left, TILE)):
             offsets = tile * TILE + tl.arange(0, TILE)
             inside = offsets < left
+            kept = start + offsets
+            place = place_of(lines, first_line, kept, inside) if SAMPLED else kept
             if is_float32:
-                wide = source.to(tl.pointer_type(tl.int32)) + start + offsets
-                kept = target.to(tl.pointer_type(tl.int32)) + start + offsets
-                tl.store(kept, tl.load(wide, mask=inside), mask=inside)
+                wide = source.to(tl.pointer_type(tl.int32)) + place
+                here = target.to(tl.pointer_type(tl.int32)) + kept
+                tl.store(here, tl.load(wide, mask=inside), mask=inside)
             else:
-                half = source.to(tl.pointer_type(tl.int16)) + start + offsets
-                short = target.to(tl.pointer_type(tl.int16)) + start + offsets
+                half = source.to(tl.pointer_type(tl.int16)) + place
+                short = target.to(tl.pointer_type(tl.int16)) + kept
                 tl.store(short, tl.load(half, mask=inside), mask=inside)
 
 
@@ -47,49 +67,87 @@ def read(
     parameters,
     TENSOR: tl.constexpr,
     TENSOR_KIND: tl.constexpr,
-    start,
-    offsets,
+    at,
     inside,
     KIND: tl.constexpr,
+    ALIGNED: tl.constexpr = False,
 ):
-    """Return elements as float32, which holds every half-precision value; zeros for no tensor."""
+    """Return elements as float32, which holds every half-precision value; zeros for no tensor.
+
+    ``ALIGNED`` says that four neighbours can be read at a time, which the compiler cannot see.
+    """
     address = tl.load(column + TENSOR * parameters)
     there = inside & (address != 0)
     if KIND == FLOAT32:
-        x = _read_float32(address, start, offsets, there)
+        x = _read_float32(address, at, there, ALIGNED)
     elif KIND == BFLOAT16:
-        x = _read_bfloat16(address, start, offsets, there)
+        x = _read_bfloat16(address, at, there, ALIGNED)
     elif KIND == FLOAT16:
-        x = _read_float16(address, start, offsets, there)
+        x = _read_float16(address, at, there, ALIGNED)
     else:
         kind = tl.load(column + TENSOR_KIND * parameters)
         if kind == FLOAT32:
-            x = _read_float32(address, start, offsets, there)
+            x = _read_float32(address, at, there, ALIGNED)
         elif kind == BFLOAT16:
-            x = _read_bfloat16(address, start, offsets, there)
+            x = _read_bfloat16(address, at, there, ALIGNED)
         else:
-            x = _read_float16(address, start, offsets, there)
+            x = _read_float16(address, at, there, ALIGNED)
     return x
 
 
 @triton.jit
-def _read_float32(address, start, offsets, there):
-    pointer = address.to(tl.pointer_type(tl.float32)) + start
-    return tl.load(pointer + offsets, mask=there, other=0.0)
+def _read_float32(address, at, there, ALIGNED: tl.constexpr):
+    pointers = address.to(tl.pointer_type(tl.float32)) + at
+    if ALIGNED:
+        pointers = tl.max_contiguous(tl.multiple_of(pointers, 16), 4)
+    return tl.load(pointers, mask=there, other=0.0)
 
 
 @triton.jit
-def _read_bfloat16(address, start, offsets, there):
+def _read_bfloat16(address, at, there, ALIGNED: tl.constexpr):
     # A bfloat16 is the upper half of a float32.
-    pointer = address.to(tl.pointer_type(tl.int16)) + start
-    bits = tl.load(pointer + offsets, mask=there, other=0).to(tl.int32) << 16
+    pointers = address.to(tl.pointer_type(tl.int16)) + at
+    if ALIGNED:
+        pointers = tl.max_contiguous(tl.multiple_of(pointers, 8), 4)
+    bits = tl.load(pointers, mask=there, other=0).to(tl.int32) << 16
     return bits.to(tl.float32, bitcast=True)
 
 
 @triton.jit
-def _read_float16(address, start, offsets, there):
-    pointer = address.to(tl.pointer_type(tl.float16)) + start
-    return tl.load(pointer + offsets, mask=there, other=0.0).to(tl.float32)
+def _read_float16(address, at, there, ALIGNED: tl.constexpr):
+    pointers = address.to(tl.pointer_type(tl.float16)) + at
+    if ALIGNED:
+        pointers = tl.max_contiguous(tl.multiple_of(pointers, 8), 4)
+    return tl.load(pointers, mask=there, other=0.0).to(tl.float32)
+
+
+@triton.jit
+def mark_rows(alive, g, first, row_stride, rows, SIZE: tl.constexpr):
+    """Mark the rows along the first dimension in which a gradient is not zero.
+
+    Args:
+        alive: uint8, one for each row; 1 is written.
+        g: Gradients of a tile, ``[SIZE]``.
+        first: Place in the parameter's memory of the first one, int32.
+        row_stride: Distance of two rows in memory.
+        rows: Their number.
+        SIZE: Of the tile.
+    """
+    if row_stride >= SIZE:  # a tile has parts of two rows at most: no division
+        ends = first % row_stride + tl.arange(0, SIZE) >= row_stride
+        row = first // row_stride % rows + ends.to(tl.int32)
+        row = tl.where(row == rows, 0, row)
+    else:
+        row = (first + tl.arange(0, SIZE)) // row_stride % rows
+    tl.store(alive + row, tl.full([SIZE], 1, tl.uint8), mask=g != 0)
+
+
+@triton.jit
+def write_row_squares(row_squares, d, first, elements):
+    """Put Σd² of each row of ``ROW`` elements of a tile where that of the parameter's rows goes."""
+    squares = tl.sum(tl.reshape(d * d, [TILE // ROW, ROW]), 1)
+    row = first // ROW + tl.arange(0, TILE // ROW)
+    tl.store(row_squares + row, squares, mask=row * ROW < elements)
 
 
 @triton.jit

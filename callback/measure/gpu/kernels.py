@@ -17,8 +17,9 @@ import triton.language as tl
 # isort: off
 from .kernel_constants import (
     AT_BEFORE, AT_ELEMENTS, AT_EXP_AVG, AT_EXP_AVG_BEFORE, AT_EXP_AVG_KIND, AT_EXP_AVG_SQ,
-    AT_EXP_AVG_SQ_BEFORE, AT_EXP_AVG_SQ_KIND, AT_FIRST_CHUNK, AT_FIRST_ROW, AT_GRADIENT,
-    AT_GRADIENT_KIND, AT_ROWS, AT_ROW_STRIDE, AT_STEP, AT_WEIGHT, AT_WEIGHT_KIND, BELOW_10_EPS,
+    AT_EXP_AVG_SQ_BEFORE, AT_EXP_AVG_SQ_KIND, AT_FIRST_CHUNK, AT_FIRST_LINE, AT_FIRST_ROW,
+    AT_FIRST_SQUARE, AT_GRADIENT, AT_GRADIENT_KIND, AT_ROWS, AT_ROW_STRIDE, AT_STEP, AT_WEIGHT,
+    AT_WEIGHT_KIND, BELOW_10_EPS,
     BELOW_EPS, BINS, B_SQUARED, CHUNK, COUNTS, COUPLED_WEIGHT_DECAY, DENOMINATOR_CONSTANT,
     DENOMINATOR_ROOT, D_SQUARED, D_TIMES_B, D_ZERO, EPS, EXP_AVG_DECAY, EXP_AVG_SCALE,
     EXP_AVG_SQ_DECAY, EXP_AVG_SQ_SCALE, EXP_AVG_SQ_SCALE_BEFORE, EXP_AVG_SQ_WEIGHT, EXP_AVG_WEIGHT,
@@ -39,37 +40,47 @@ from .kernel_parts import (
     count_signed,
     count_unsigned,
     larger,
+    mark_rows,
     one_at,
+    place_of,
     put,
     put_count,
     put_largest,
     read,
+    write_row_squares,
 )
 
 
 @triton.jit
-def keep(chunk_parameter, table, parameters):
-    """Copy weights and moments to where :func:`reduce` looks for those before the step.
+def keep(chunk_parameter, table, lines, parameters, SAMPLED: tl.constexpr):
+    """Copy what is read of weights and moments to where :func:`reduce` looks for it.
 
     Args:
         chunk_parameter: Index of the parameter of each chunk, int32 ``[chunks]``.
         table: See ``kernel_layout.TABLE``; a tensor without a target is not copied.
+        lines: See :func:`.kernel_parts.place_of`.
         parameters: Their number.
+        SAMPLED: Whether any parameter is.
     """
     parameter = tl.load(chunk_parameter + tl.program_id(0))
     column = table + parameter
     chunk = tl.program_id(0) - tl.load(column + AT_FIRST_CHUNK * parameters)
-    copy(column, parameters, chunk, AT_WEIGHT, AT_BEFORE, AT_WEIGHT_KIND)
-    copy(column, parameters, chunk, AT_EXP_AVG, AT_EXP_AVG_BEFORE, AT_EXP_AVG_KIND)
-    copy(column, parameters, chunk, AT_EXP_AVG_SQ, AT_EXP_AVG_SQ_BEFORE, AT_EXP_AVG_SQ_KIND)
+    copy(column, parameters, lines, chunk, AT_WEIGHT, AT_BEFORE, AT_WEIGHT_KIND, SAMPLED)
+    copy(column, parameters, lines, chunk, AT_EXP_AVG, AT_EXP_AVG_BEFORE, AT_EXP_AVG_KIND, SAMPLED)
+    copy(
+        column, parameters, lines, chunk, AT_EXP_AVG_SQ, AT_EXP_AVG_SQ_BEFORE, AT_EXP_AVG_SQ_KIND,
+        SAMPLED,
+    )  # fmt: skip
 
 
 @triton.jit
 def reduce(
     chunk_parameter,
     table,
+    lines,
     numbers,
     values,
+    row_squares,
     counts,
     alive,
     steps,
@@ -93,18 +104,22 @@ def reduce(
     COUNT_WEIGHT: tl.constexpr,
     COUNT_GRADIENT: tl.constexpr,
     COUNT_NORMALIZED: tl.constexpr,
+    SAMPLED: tl.constexpr,
 ):
     """Reduce each chunk to its row values, and count the histograms.
 
     Args:
         chunk_parameter: Index of the parameter of each chunk, int32 ``[chunks]``.
         table: See ``kernel_layout.TABLE``.
+        lines: See :func:`.kernel_parts.place_of`.
         numbers: See ``kernel_layout.NUMBERS``.
         values: float32 ``[VALUES, chunks]``; written.
+        row_squares: float32, Σd² of each row of ``ROW`` elements that are read of a sampled
+            parameter; written.
         counts: int32 ``[quantities, parameters, COUNTS]``; added to, except for the zeros, which
             are among the values.
         alive: uint8, one for each index of the first dimension of the parameters that have two or
-            more; 1 is written where a gradient is not zero.
+            more; 1 is written where a gradient is not zero. Those of sampled ones are left alone.
         steps: float32 ``[parameters]``; the step counts that have an address are written.
         parameters: Their number.
         chunks: Their number.
@@ -127,6 +142,7 @@ def reduce(
         COUNT_WEIGHT: See there.
         COUNT_GRADIENT: See there.
         COUNT_NORMALIZED: See there.
+        SAMPLED: Whether any parameter is.
     """
     program = tl.program_id(0)
     parameter = tl.load(chunk_parameter + program)
@@ -134,10 +150,12 @@ def reduce(
     number = numbers + parameter
     elements = tl.load(column + AT_ELEMENTS * parameters)
     chunk = program - tl.load(column + AT_FIRST_CHUNK * parameters)
-    start = chunk * CHUNK
+    start = (chunk * CHUNK).to(tl.int32)
     row_stride = tl.load(column + AT_ROW_STRIDE * parameters).to(tl.int32)
     rows = tl.load(column + AT_ROWS * parameters).to(tl.int32)
     alive += tl.load(column + AT_FIRST_ROW * parameters)
+    first_line = tl.load(column + AT_FIRST_LINE * parameters)
+    row_squares += tl.load(column + AT_FIRST_SQUARE * parameters)
 
     gradient_sign = tl.load(number + GRADIENT_SIGN * parameters)
     coupled_weight_decay = tl.load(number + COUPLED_WEIGHT_DECAY * parameters)
@@ -210,11 +228,12 @@ def reduce(
         # What lies beyond the last element reads as zeros, as the padding of a row does.
         offsets = tile * TILE + tl.arange(0, TILE)
         inside = offsets < left
-        b = read(column, parameters, AT_BEFORE, AT_WEIGHT_KIND, start, offsets, inside, WEIGHT)
-        w = read(column, parameters, AT_WEIGHT, AT_WEIGHT_KIND, start, offsets, inside, WEIGHT)
-        g = read(
-            column, parameters, AT_GRADIENT, AT_GRADIENT_KIND, start, offsets, inside, GRADIENT
-        )
+        first = start + tile * TILE
+        kept = start + offsets
+        at = place_of(lines, first_line, kept, inside) if SAMPLED else kept
+        b = read(column, parameters, AT_BEFORE, AT_WEIGHT_KIND, kept, inside, WEIGHT)
+        w = read(column, parameters, AT_WEIGHT, AT_WEIGHT_KIND, at, inside, WEIGHT)
+        g = read(column, parameters, AT_GRADIENT, AT_GRADIENT_KIND, at, inside, GRADIENT)
         d = w - b
         b_squared += b * b
         d_squared += d * d
@@ -230,40 +249,30 @@ def reduce(
         largest_w = larger(largest_w, w)
         largest_g = larger(largest_g, g)
         zeros += one_at(0, w == 0) + one_at(1, g == 0) + one_at(2, d == 0)
-        if rows != 0:
-            first = start.to(tl.int32) + tile * TILE
-            if row_stride >= TILE:  # a tile has parts of two rows at most: no division
-                ends = first % row_stride + tl.arange(0, TILE) >= row_stride
-                row = first // row_stride % rows + ends.to(tl.int32)
-                row = tl.where(row == rows, 0, row)
-            else:
-                row = (first + tl.arange(0, TILE)) // row_stride % rows
-            tl.store(alive + row, tl.full([TILE], 1, tl.uint8), mask=g != 0)
+        if SAMPLED:  # noqa: SIM102 - of these two the first is decided at compile time
+            if first_line >= 0:
+                write_row_squares(row_squares, d, first, elements)
+        if (rows != 0) & (first_line < 0):
+            mark_rows(alive, g, first, row_stride, rows, TILE)
 
         e = g if PLAIN_GRADIENT else b * coupled_weight_decay + g * gradient_sign
         e_squared += e * e
         if HAS_EXP_AVG:
-            m = read(
-                column, parameters, AT_EXP_AVG, AT_EXP_AVG_KIND, start, offsets, inside, EXP_AVG
-            )
+            m = read(column, parameters, AT_EXP_AVG, AT_EXP_AVG_KIND, at, inside, EXP_AVG)
             m_squared += m * m
             m_times_e += m * e
             largest_m = larger(largest_m, m)
             moments += one_at(0, m == 0)
             if HAS_EXP_AVG_BEFORE:
                 m_before = read(
-                    column, parameters, AT_EXP_AVG_BEFORE, AT_EXP_AVG_KIND, start, offsets, inside,
-                    EXP_AVG,
-                )  # fmt: skip
+                    column, parameters, AT_EXP_AVG_BEFORE, AT_EXP_AVG_KIND, kept, inside, EXP_AVG
+                )
                 exact = m_before * exp_avg_decay + e * exp_avg_weight
                 m_error += (m - exact) * (m - exact)
                 m_exact += exact * exact
 
         if HAS_EXP_AVG_SQ:
-            v = read(
-                column, parameters, AT_EXP_AVG_SQ, AT_EXP_AVG_SQ_KIND, start, offsets, inside,
-                EXP_AVG_SQ,
-            )  # fmt: skip
+            v = read(column, parameters, AT_EXP_AVG_SQ, AT_EXP_AVG_SQ_KIND, at, inside, EXP_AVG_SQ)
             if SQUARES_EXP_AVG_SQ:
                 v = v * v
             v_sum += v
@@ -275,8 +284,8 @@ def reduce(
             surprise += relative * relative
             if HAS_EXP_AVG_SQ_BEFORE:
                 v_before = read(
-                    column, parameters, AT_EXP_AVG_SQ_BEFORE, AT_EXP_AVG_SQ_KIND, start, offsets,
-                    inside, EXP_AVG_SQ,
+                    column, parameters, AT_EXP_AVG_SQ_BEFORE, AT_EXP_AVG_SQ_KIND, kept, inside,
+                    EXP_AVG_SQ,
                 )  # fmt: skip
                 if SQUARES_EXP_AVG_SQ:
                     v_before = v_before * v_before

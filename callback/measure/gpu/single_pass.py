@@ -1,18 +1,19 @@
-"""All elements of a device's parameters in one pass: how a GPU is measured.
+"""All tensors of a device in one pass: how a GPU is measured.
 
-In :mod:`..measurement` an operation of torch serves a block of rows, and on a GPU its launch costs
+In :mod:`..in_blocks` an operation of torch serves a block of rows, and on a GPU its launch costs
 more than its work. Here a table of addresses, sizes and coefficients is sent to the device, and one
-Triton kernel reads every tensor once, in its own type. A recorded step is then at most six launches
-and copies, whatever the number of tensors: before the step the table, and the copy of the weights;
-after it the table again, clearing the results, the kernel, and the copy to the host, which is all
-that is waited for.
+Triton kernel reads what is read of every tensor once, in its own type: all of it, or the lines of a
+parameter that is sampled. A second one adds up all elements of the sampled ones. A recorded step is
+eight launches and copies at most, whatever the number of tensors: before the step the table, the
+copy of what is read of the weights, and their sums; after it the table again, clearing the results,
+the two kernels, and the copy to the host, which is all that is waited for.
 
 An optimizer fits whose update is the plain formula of :mod:`...optimizer_state.base` on plain
-tensors. For any other one, and if Triton fails, :class:`SinglePass` says so and hands back what it
+tensors. For any other one, and if Triton fails, :class:`SinglePass` says so and hands over what it
 kept. Two things take more launches: a tensor that lies otherwise in memory than its weight is
-copied first. And where the optimizer counts its steps on the device (``fused``, ``capturable``),
-the coefficients are made with the expected counts; the kernel returns the true ones, and if they
-differ, it runs once more.
+copied first, unless it is sampled, which does not fit. And where the optimizer counts its steps on
+the device (``fused``, ``capturable``), the coefficients are made with the expected counts; the
+kernel returns the true ones, and if they differ, it runs once more.
 
 Written without a GPU: tested in Triton's interpreter, compiled for several GPUs, never timed.
 """
@@ -20,13 +21,9 @@ Written without a GPU: tested in Triton's interpreter, compiled for several GPUs
 from __future__ import annotations
 
 import contextlib
-import importlib
-import itertools
 import logging
-import math
 from collections.abc import Callable, Mapping, Sequence
-from types import ModuleType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -34,25 +31,28 @@ import torch
 from torch import Tensor
 
 from tb_adam_plugin import schema
+from tb_adam_plugin.arrays import Flags, Float64s
 
-from ...memory.to_host import copy_to_host
 from ...optimizer_state.base import OptimizerState
 from ...optimizer_state.coefficients import COEFFICIENTS, StepTable
 from ...optimizer_state.group_settings import GroupSettings
 from ...optimizer_state.parameter_state import ParameterState
 from ...read.panel import Panel
-from ..parameter_sums import Values, add_up
+from ...read.rows import ROW
+from ..in_blocks import BlockReduction
+from ..parameter_sums import add_up
 from ..reduced import Reduced
-from ..row_value_table import NAMES, POSITION, TINY, ZEROS
+from ..row_value_table import NAMES, OVER_ALL, POSITION, TINY, ZEROS
 from ..tensors import Sources, StepTensors, moments, present
 from . import kernel_layout
+from .launches import Kernels, Launches
+from .step_memory import KeptElements
 from .tensor_table import KINDS, TensorTable, UnfitError, is_on_device
 
 # A test adds "cpu", which Triton's interpreter runs on.
 DEVICES = ("cuda",)
 
-_MOST_ELEMENTS = 2**31 - 1  # the kernel computes in int32 within a tensor
-_NUMPY = {torch.float32: np.float32, torch.int32: np.int32, torch.uint8: np.uint8}
+_MOST_ELEMENTS = 2**31 - 1  # the kernels compute in int32 within a tensor
 
 _Result = TypeVar("_Result")
 
@@ -68,32 +68,32 @@ class SinglePass:
         self,
         parameters: Sequence[Tensor],
         state: OptimizerState,
+        panel: Panel,
         quantities: Sequence[schema.Quantity],
-        kernels: ModuleType,
+        in_blocks: BlockReduction,
+        kernels: Kernels,
     ) -> None:
         """Lay out the chunks.
 
         Args:
             parameters: On one device, none of them float64.
             state: Of their optimizer.
+            panel: What is read of them.
             quantities: Those to make histograms of.
-            kernels: :mod:`.kernels`.
+            in_blocks: Takes over where a step does not fit.
+            kernels: What to launch.
         """
+        self._panel = panel
+        self._in_blocks = in_blocks
         self._state = state
         self._quantities = quantities
-        self._kernels = kernels
         self._device = parameters[0].device
-        self._table = TensorTable(parameters)
-        self._results: Tensor | None = None
-        self._known_steps: tuple[int, Values] | None = None
-        self._weights: Sequence[Tensor] = ()
-        self._moments: dict[str, list[Tensor | None]] = {}
+        self._table = table = TensorTable(parameters, panel)
+        self._kept = KeptElements(table.elements, self._device)
+        self._launches = Launches(kernels, table, state, quantities)
+        self._known_steps: tuple[int, Float64s] | None = None
+        self._compared: frozenset[str] = frozenset()  # moments that were kept before the step
         self.refusal: str | None = None
-
-    @property
-    def kept(self) -> tuple[Sequence[Tensor], Mapping[str, Sources]]:
-        """Copies of the weights, and of the moments that were to be kept, by quantity."""
-        return self._weights, self._moments
 
     def keep(self, weights: Sequence[Tensor], moments: Mapping[str, Sources]) -> bool:
         """Copy the weights, and some moments, as they are now; does not wait for the device.
@@ -105,16 +105,38 @@ class SinglePass:
         Returns:
             Whether :meth:`reduce` can be asked about the step; if not, see :attr:`refusal`.
         """
-        return self._contained(lambda: self._keep(weights, moments)) is not None
+        is_kept = self._contained(lambda: self._keep(weights, moments)) is not None
+        if not is_kept:
+            self._kept.free()
+        return is_kept
 
     def reduce(self, step: StepTensors) -> Reduced | None:
         """Measure the step since :meth:`keep`. Waits for the device once.
 
         Returns:
-            None if the step has to be measured in another way, from what was :attr:`kept`;
-            :attr:`refusal` says why.
+            None if ``in_blocks`` has taken over; :attr:`refusal` says why.
         """
-        return self._contained(lambda: self._reduce(step))
+        reduced = self._contained(lambda: self._reduce(step))
+        if reduced is None:
+            self._hand_over()
+        return reduced
+
+    def _hand_over(self) -> None:
+        """Let torch's operations go on from what was kept. Waits for the device."""
+        panel, first_rows = self._panel, (self._panel.first_rows * ROW).tolist()
+        rows = {"before": panel.rows_before()}
+        for quantity in self._compared:
+            rows[f"{quantity}_before"] = torch.zeros_like(rows["before"])
+        for name, of_name in rows.items():
+            flat = of_name.view(-1)
+            for first, kept in zip(first_rows, self._kept.elements(name), strict=True):
+                if kept is not None:
+                    flat[first : first + len(kept)].copy_(kept)
+        panel.put_before(self._table.sampled.added_up(self._launches.sums_before_step()))
+        self._kept.free()
+        self._in_blocks.take_over(
+            {q: self._in_blocks.second_moment(q, rows[f"{q}_before"]) for q in self._compared}
+        )
 
     def _contained(self, function: Callable[[], _Result]) -> _Result | None:
         """Return what a function does, or None, with a reason, if it cannot."""
@@ -139,23 +161,14 @@ class SinglePass:
             raise UnfitError("the optimizer has a formula of its own")
         table = self._table
         table.clear()
-        copied = [table.place("weight", weights)]
-        self._weights = [table.memory_for("before", i, w) for i, w in enumerate(weights)]
-        table.place("before", self._weights)
-        self._moments = {}
+        placed = {"before": table.place("weight", weights)}
         for quantity, sources in moments.items():
-            placed = table.place(quantity, sources)
-            copied.append(placed)
-            target = f"{quantity}_before"
-            self._moments[quantity] = [
-                None if tensor is None else table.memory_for(target, i, tensor)
-                for i, tensor in enumerate(placed)
-            ]
-            table.place(target, self._moments[quantity])
-        sent, _ = table.send()
-        self._kernels.keep[(table.chunks,)](
-            table.chunk_parameter, sent, table.parameters, num_warps=kernel_layout.WARPS
-        )
+            placed[f"{quantity}_before"] = table.place(quantity, sources)
+        self._compared = frozenset(moments)
+        self._kept.begin(placed)
+        for name in placed:
+            table.place_addresses(name, self._kept.addresses(name))
+        self._launches.before_step()
         return True
 
     def _reduce(self, step: StepTensors) -> Reduced:
@@ -168,25 +181,32 @@ class SinglePass:
         steps = self._expected_steps(counts, on_device, has_gradient, step.step)
         for _ in range(2):
             numbers = self._formula(step.groups, step.states, steps, step.stored.smallest_normal)
-            values, histograms, read, alive = self._run(step.with_histograms)
-            expected, steps = steps, np.where(on_device, read, steps)
+            found = self._launches.after_step(step.with_histograms, self._compared)
+            expected, steps = steps, np.where(on_device, found["steps"], steps)
             if np.array_equal(expected[on_device], steps[on_device]):
                 break
         del placed
+        self._kept.free()
         self._known_steps = (step.step, steps)
+        values, sampled = found["values"], self._table.sampled
         # Not known, where the kernel does not compute what torch's operations do.
-        values[[POSITION[name] for name in NAMES if name not in self._kernels.WRITTEN]] = np.nan
+        values[[POSITION[name] for name in NAMES if name not in self._launches.written]] = np.nan
         total = add_up(values, self._table.first_chunks)
+        with np.errstate(all="ignore"):  # inf - inf
+            sums = {
+                q: sampled.added_up(found["totals"][i]) for i, q in enumerate(kernel_layout.TOTALS)
+            }
         return Reduced(
             rows=values,
             first_rows=self._table.first_chunks,
             row_elements=self._table.chunk_elements,
             padding=self._table.padding,
             total=total,
-            exact={},
+            exact={OVER_ALL[q]: sums[q] for q in kernel_layout.TOTALS if sampled.chunks},
             numbers=numbers,
-            dead_row_fraction=self._dead_rows(alive, has_gradient),
-            counts=self._with_zeros(histograms, total) if step.with_histograms else None,
+            dead_row_fraction=self._dead_rows(found["alive"], has_gradient),
+            counts=self._with_zeros(found["counts"], total) if step.with_histograms else None,
+            update_squares=sampled.row_squares(found["squares"]),
         )
 
     def _place(self, step: StepTensors) -> list[list[Tensor | None]]:
@@ -200,8 +220,9 @@ class SinglePass:
         placed = [table.place("weight", step.weights), table.place("gradient", step.gradients)]
         for quantity in ("exp_avg", "exp_avg_sq"):
             now = table.place(quantity, moments(step.states, quantity))
-            for kept, tensor in zip(self._moments.get(quantity, ()), now, strict=False):
-                if kept is not None and (tensor is None or tensor.dtype != kept.dtype):
+            kept = self._kept.dtypes(f"{quantity}_before")
+            for dtype, tensor in zip(kept, now, strict=False):
+                if dtype is not None and (tensor is None or tensor.dtype != dtype):
                     raise UnfitError("the step changed in what type the state is stored")
             placed.append(now)
         return placed
@@ -209,10 +230,10 @@ class SinglePass:
     def _expected_steps(
         self,
         counts: Sequence[Tensor | float],
-        on_device: npt.NDArray[np.bool_],
-        has_gradient: npt.NDArray[np.bool_],
+        on_device: Flags,
+        has_gradient: Flags,
         step: int,
-    ) -> Values:
+    ) -> Float64s:
         """Return the step counts, guessed where the device would have to be waited for."""
         guess = np.full(len(counts), float(step))
         if self._known_steps is not None:
@@ -225,9 +246,9 @@ class SinglePass:
         self,
         groups: Sequence[GroupSettings],
         states: Sequence[ParameterState | None],
-        steps: Values,
-        smallest_normal: Values,
-    ) -> Values:
+        steps: Float64s,
+        smallest_normal: Float64s,
+    ) -> Float64s:
         """Fill in the numbers; return the step counts and the coefficients."""
         found = self._state.coefficients(StepTable(groups, states, torch.from_numpy(steps)))
         columns = [getattr(found, name).numpy() for name in COEFFICIENTS]
@@ -237,81 +258,7 @@ class SinglePass:
         np.maximum(constant, np.float32(TINY), out=constant)
         return np.stack([steps, *columns])
 
-    def _run(self, with_histograms: bool) -> list[npt.NDArray[Any]]:
-        """Run the kernel; return row values, counts, step counts and which rows have a gradient."""
-        table = self._table
-        quantities = len(self._quantities) * with_histograms
-        shapes: list[tuple[torch.dtype, tuple[int, ...]]] = [
-            (torch.float32, (kernel_layout.VALUES, table.chunks)),
-            (
-                torch.int32,
-                (quantities, table.parameters, kernel_layout.COUNTS),
-            ),
-            (torch.float32, (table.parameters,)),
-            (torch.uint8, (int(table.rows.sum()),)),
-        ]
-        sizes = [math.prod(shape) * dtype.itemsize for dtype, shape in shapes]
-        ends = list(itertools.accumulate(sizes, initial=0))
-        if self._results is None or len(self._results) < ends[-1]:
-            self._results = torch.empty(ends[-1], dtype=torch.uint8, device=self._device)
-        memory = self._results[: ends[-1]].zero_()
-        values, counts, steps, alive = (
-            memory[start:end].view(dtype)
-            for (dtype, _), (start, end) in zip(shapes, itertools.pairwise(ends), strict=True)
-        )
-        sent, numbers = table.send()
-        self._kernels.reduce[(table.chunks,)](
-            table.chunk_parameter,
-            sent,
-            numbers,
-            values,
-            counts,
-            alive,
-            steps,
-            table.parameters,
-            table.chunks,
-            **self._settings(with_histograms),
-            num_warps=kernel_layout.WARPS,
-        )
-        arrived = copy_to_host(memory)
-        return [
-            arrived[start:end].view(_NUMPY[dtype]).reshape(shape)
-            for (dtype, shape), (start, end) in zip(shapes, itertools.pairwise(ends), strict=True)
-        ]
-
-    def _settings(self, with_histograms: bool) -> dict[str, Any]:
-        """What the kernel is compiled for."""
-        numbers = dict(zip(COEFFICIENTS, self._table.numbers, strict=False))
-        has = {name: bool(self._table.row(name).any()) for name in kernel_layout.TABLE}
-        counted = {quantity.name: i for i, quantity in enumerate(self._quantities)}
-        if not with_histograms:
-            counted = {}
-        is_plain = (numbers["gradient_sign"] == 1) & (numbers["coupled_weight_decay"] == 0)
-        return {
-            "WEIGHT": self._table.kind("weight"),
-            "GRADIENT": self._table.kind("gradient"),
-            "EXP_AVG": self._table.kind("exp_avg"),
-            "EXP_AVG_SQ": self._table.kind("exp_avg_sq"),
-            "HAS_EXP_AVG": has["exp_avg"],
-            "HAS_EXP_AVG_SQ": has["exp_avg_sq"],
-            # Wanted ones without elements yet are zeros, and compared as such.
-            "HAS_EXP_AVG_BEFORE": "exp_avg" in self._moments,
-            "HAS_EXP_AVG_SQ_BEFORE": "exp_avg_sq" in self._moments,
-            "SQUARES_EXP_AVG_SQ": self._state.exp_avg_sq_is_root,
-            "PLAIN_GRADIENT": bool(is_plain.all()),
-            "HAS_WEIGHT_DECAY": bool((numbers["weight_decay"] != 0).any()),
-            "KNOWS_UPDATE": self._state.update_is_known,
-            "COUNT_EXP_AVG": counted.get("exp_avg", -1),
-            "COUNT_EXP_AVG_SQ": counted.get("exp_avg_sq", -1),
-            "COUNT_UPDATE": counted.get("update", -1),
-            "COUNT_WEIGHT": counted.get("weight", -1),
-            "COUNT_GRADIENT": counted.get("gradient", -1),
-            "COUNT_NORMALIZED": counted.get("normalized_update", -1),
-        }
-
-    def _dead_rows(
-        self, alive: npt.NDArray[np.uint8], has_gradient: npt.NDArray[np.bool_]
-    ) -> Values:
+    def _dead_rows(self, alive: npt.NDArray[np.uint8], has_gradient: Flags) -> Float64s:
         """Return the share of rows without gradient; see :class:`..dead_rows.DeadRows`."""
         rows = self._table.rows
         owners = np.repeat(np.arange(len(rows)), rows)
@@ -320,7 +267,7 @@ class SinglePass:
         return np.where(known, 1 - found / np.maximum(rows, 1), np.nan)
 
     def _with_zeros(
-        self, counts: npt.NDArray[np.int32], total: Mapping[str, Values]
+        self, counts: npt.NDArray[np.int32], total: Mapping[str, Float64s]
     ) -> schema.SparseHistograms:
         """Complete the histograms; return them by parameter."""
         is_update_known = np.full(self._table.parameters, self._state.update_is_known)
@@ -338,22 +285,24 @@ def for_parameters(
     state: OptimizerState,
     panel: Panel,
     quantities: Sequence[schema.Quantity],
+    in_blocks: BlockReduction,
 ) -> SinglePass | None:
     """Return what measures some parameters of one device, or None if they are not for a kernel.
 
     Args:
         parameters: On one device.
         state: Of their optimizer.
-        panel: What is read of them: this reads all of it.
+        panel: What is read of them, chosen by itself.
         quantities: Those to make histograms of.
+        in_blocks: Takes over where a step does not fit.
     """
-    if parameters[0].device.type not in DEVICES or panel.sampled:
+    if parameters[0].device.type not in DEVICES:
         return None
     if any(p.dtype not in KINDS or p.numel() > _MOST_ELEMENTS for p in parameters):
         return None
     try:
-        kernels = importlib.import_module(f"{__package__}.kernels")
+        kernels = Kernels.loaded()
     except Exception as error:  # not installed, or not one that fits
         logging.getLogger(__name__).info("Adam Debug: no Triton kernel: %s", str(error))
         return None
-    return SinglePass(parameters, state, quantities, kernels)
+    return SinglePass(parameters, state, panel, quantities, in_blocks, kernels)

@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from ...memory.to_host import to_device
 from ...optimizer_state.parameter_state import Source
 from ...read.memory_order import has_no_gaps
+from ...read.panel import Panel
 from ..tensors import Sources
 from . import kernel_layout
+from .sampled_parts import SampledParts
 
 KINDS = {
     torch.float32: kernel_layout.FLOAT32,
@@ -31,37 +33,41 @@ class TensorTable:
 
     Attributes:
         parameters: Their number.
-        chunks: Number of chunks.
+        device: Of their tensors.
+        chunks: Number of chunks of what is read.
         first_chunks: Index of each parameter's first chunk, int64 ``[parameters]``.
         chunk_elements: Number of elements of each chunk, int64 ``[chunks]``.
         chunk_parameter: Index of each chunk's parameter, int32 ``[chunks]``, on the device.
         padding: How many zeros the last tiles of a parameter's chunks read beyond their ends.
         rows: How many indices the first dimension of each parameter of two or more has; else 0.
         numbers: The coefficients, float32 ``[len(NUMBERS), parameters]``.
+        elements: How many elements are read of each parameter, int64 ``[parameters]``.
+        sampled: Those of which only lines are read.
     """
 
-    def __init__(self, parameters: Sequence[Tensor]) -> None:
+    def __init__(self, parameters: Sequence[Tensor], panel: Panel) -> None:
         """Lay out the chunks.
 
         Args:
             parameters: On one device.
+            panel: What is read of them.
         """
         self.parameters = len(parameters)
         self._shapes = [parameter.shape for parameter in parameters]
-        self._device = parameters[0].device
+        self.device = parameters[0].device
         # Strides of a tensor that can be gone through in the order of memory.
         self._strides = [
             p.stride() if has_no_gaps(p) else torch.empty(p.shape, device="meta").stride()
             for p in parameters
         ]
-        elements = np.array([p.numel() for p in parameters], np.int64)
-        chunks = np.maximum(1, -(-elements // kernel_layout.CHUNK))
+        self.elements = panel.elements_read
+        chunks = np.maximum(1, -(-self.elements // kernel_layout.CHUNK))
         self.first_chunks = np.cumsum(chunks) - chunks
         self.chunks = int(chunks.sum())
         owners = np.repeat(np.arange(len(parameters), dtype=np.int32), chunks)
-        self.chunk_parameter = torch.from_numpy(owners).to(self._device)
+        self.chunk_parameter = to_device(owners, self.device)
         position = np.arange(self.chunks) - self.first_chunks[owners]
-        left = elements[owners] - position * kernel_layout.CHUNK
+        left = self.elements[owners] - position * kernel_layout.CHUNK
         self.chunk_elements = np.clip(left, 0, kernel_layout.CHUNK)
         self.padding = np.add.reduceat(-self.chunk_elements % kernel_layout.TILE, self.first_chunks)
         has_rows = [p.dim() > 1 and p.numel() > 0 for p in parameters]
@@ -70,11 +76,16 @@ class TensorTable:
         self._table = np.zeros((len(kernel_layout.TABLE), len(parameters)), np.int64)
         self.numbers = np.zeros((len(kernel_layout.NUMBERS), len(parameters)), np.float32)
         strides = [s[0] if has else 1 for s, has in zip(self._strides, has_rows, strict=True)]
-        self.row("elements")[:] = elements
+        self.row("elements")[:] = self.elements
         self.row("first_chunk")[:] = self.first_chunks
         self.row("rows")[:] = self.rows
         self.row("first_row")[:] = np.cumsum(self.rows) - self.rows
         self.row("row_stride")[:] = strides
+        self.sampled = SampledParts(panel, self.device)
+        self.row("first_line")[:] = self.sampled.first_lines
+        self.row("first_square")[:] = self.sampled.first_squares
+        self.row("whole")[:] = panel.elements
+        self.row("first_whole_chunk")[panel.sampled] = self.sampled.first_chunks
         self._memory: dict[tuple[str, int], Tensor] = {}
 
     def row(self, name: str) -> npt.NDArray[np.int64]:
@@ -106,12 +117,23 @@ class TensorTable:
         """Likewise those of step counts that lie on the device."""
         self.row("step")[:] = [self._address_of_count(count) for count in counts]
 
-    def memory_for(self, name: str, index: int, like: Tensor) -> Tensor:
+    def place_addresses(self, name: str, addresses: npt.NDArray[np.int64]) -> None:
+        """Put addresses that are known into the table, 0 for none."""
+        self.row(name)[:] = addresses
+
+    def is_aligned(self, *names: str) -> bool:
+        """Whether four neighbours of each sampled parameter can be read at a time."""
+        sampled = self.sampled.indices
+        return not (self.row("whole")[sampled] % 4).any() and not any(
+            (self.row(name)[sampled] % 16).any() for name in names
+        )
+
+    def _memory_for(self, name: str, index: int, like: Tensor) -> Tensor:
         """Return memory for the elements of a tensor; the same one at every step."""
         memory = self._memory.get((name, index))
         if memory is None or memory.dtype != like.dtype:
             memory = torch.empty_strided(
-                like.shape, self._strides[index], dtype=like.dtype, device=self._device
+                like.shape, self._strides[index], dtype=like.dtype, device=self.device
             )
             self._memory[name, index] = memory
         return memory
@@ -129,7 +151,7 @@ class TensorTable:
         packed = np.concatenate(
             [self._table.view(np.uint8).reshape(-1), self.numbers.view(np.uint8).reshape(-1)]
         )
-        sent = to_device(packed, self._device)
+        sent = to_device(packed, self.device)
         end = self._table.nbytes
         return sent[:end].view(torch.int64), sent[end:].view(torch.float32)
 
@@ -139,17 +161,19 @@ class TensorTable:
             raise UnfitError("a tensor is made on demand, or of a class of its own")
         if source.layout != torch.strided or source.dtype not in KINDS:
             raise UnfitError(f"a tensor is {source.layout} of {source.dtype}")
-        if source.device != self._device or source.shape != self._shapes[index]:
+        if source.device != self.device or source.shape != self._shapes[index]:
             raise UnfitError("a tensor is not where its parameter is, or of another shape")
         if source.stride() == self._strides[index]:
             return source
-        return self.memory_for(f"{name} in order", index, source).copy_(source)
+        if self.row("first_line")[index] >= 0:  # a copy would be as large as the tensor
+            raise UnfitError("a tensor that is sampled lies otherwise in memory than its weight")
+        return self._memory_for(f"{name} in order", index, source).copy_(source)
 
     def _address_of_count(self, count: Tensor | float) -> int:
         if not is_on_device(count):
             return 0
         assert isinstance(count, Tensor)
-        if count.dtype != torch.float32 or count.numel() != 1 or count.device != self._device:
+        if count.dtype != torch.float32 or count.numel() != 1 or count.device != self.device:
             raise UnfitError("steps are counted on another device, or not in float32")
         return count.data_ptr()
 

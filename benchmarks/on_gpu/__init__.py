@@ -1,0 +1,7 @@
+"""What benchmarks/gpu.py runs."""
+
+import sys
+from pathlib import Path
+
+# The models of the other benchmarks, which are scripts of one folder.
+sys.path.append(str(Path(__file__).parents[1] / "cost"))

@@ -1,0 +1,94 @@
+"""What of sampled parameters the kernels go through: their lines, and all of them in chunks."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from tb_adam_plugin.arrays import Float64s
+
+from ...memory.to_host import to_device
+from ...read.panel import Panel
+from ...read.rows import ROW
+from ..reduced import RowSquares
+from . import kernel_layout
+
+
+class SampledParts:
+    """The sampled ones of ``K`` parameters.
+
+    Attributes:
+        indices: Which they are, ascending.
+        lines: Indices of the lines that are read, those of all sizes one after the other, int32, on
+            the device.
+        first_lines: Where in it those of each parameter begin, int64 ``[K]``; -1 for one that is
+            read whole.
+        rows: How many rows of ``ROW`` elements are read of all of them.
+        first_squares: Where the squares of each parameter's rows go, int64 ``[K]``.
+        chunks: Number of chunks of all their elements.
+        first_chunks: Index of the first chunk of each of ``indices``, int64.
+        chunk_parameter: Index of each chunk's parameter, int32 ``[chunks]``, on the device.
+    """
+
+    def __init__(self, panel: Panel, device: torch.device) -> None:
+        """Lay out what is read.
+
+        Args:
+            panel: Says what is read of the parameters.
+            device: Of these.
+        """
+        self.indices = panel.sampled
+        k = len(panel.elements)
+        self.first_lines = np.full(k, -1, np.int64)
+        lines: dict[int, npt.NDArray[np.int32]] = {}
+        for i in self.indices:  # tensors of one size are read through the same lines
+            size = int(panel.elements[i])
+            if size not in lines:
+                found = panel.lines[i]
+                assert found is not None
+                lines[size] = found.numpy().astype(np.int32)
+        starts = np.cumsum([0, *map(len, lines.values())])
+        first_of = dict(zip(lines, starts.tolist(), strict=False))
+        for i in self.indices:
+            self.first_lines[i] = first_of[int(panel.elements[i])]
+        # One more: a tensor of none has no address.
+        self.lines = to_device(
+            np.concatenate([*lines.values(), np.zeros(1, np.int32)]).astype(np.int32), device
+        )
+        counts = np.zeros(k, np.int64)
+        ends = np.append(panel.first_rows[1:], panel.rows)
+        counts[self.indices] = (ends - panel.first_rows)[self.indices]
+        self.rows = int(counts.sum())
+        self.first_squares = np.cumsum(counts) - counts
+        chunks = -(-panel.elements[self.indices] // kernel_layout.WHOLE_CHUNK)
+        self.chunks = int(chunks.sum())
+        self.first_chunks = np.cumsum(chunks) - chunks
+        owners = np.repeat(np.array(self.indices, np.int32), chunks)
+        self.chunk_parameter = to_device(owners, device)
+        # A parameter that is read whole has no sampling error: one row stands for all of it.
+        self._row_elements = np.minimum(panel.elements, ROW)
+        self._counts = counts
+        self._panel_rows = [panel.row_elements[panel.first_rows[i] : ends[i]] for i in self.indices]
+
+    def row_squares(self, squares: npt.NDArray[np.float32]) -> RowSquares:
+        """Return Σd² of the rows of all parameters; 0 for those that are read whole.
+
+        Args:
+            squares: As the kernel has written them, ``[rows]``.
+        """
+        lengths = np.maximum(self._counts, 1)
+        firsts = np.cumsum(lengths) - lengths
+        found, elements = np.zeros(lengths.sum()), np.repeat(self._row_elements, lengths)
+        is_sampled = np.repeat(self._counts > 0, lengths)
+        found[is_sampled] = squares
+        if self._panel_rows:
+            elements[is_sampled] = np.concatenate(self._panel_rows)
+        return RowSquares(found, firsts, elements)
+
+    def added_up(self, chunks: npt.NDArray[np.float32]) -> Float64s:
+        """Return sums over all elements of each of :attr:`indices`, from those of the chunks."""
+        if not self.chunks:
+            return np.zeros(0)
+        summed: Float64s = np.add.reduceat(chunks, self.first_chunks, dtype=np.float64)
+        return summed

@@ -1,0 +1,341 @@
+"""A step reduced by the kernel in C: how float32 parameters of the CPU are measured.
+
+One call goes once through what is read of every tensor, and once through all of a tensor that is
+sampled; before the step another one copies the weights. The numbers are those of
+:class:`.in_blocks.BlockReduction`, which also takes every step that the kernel does not fit: it
+knows plain tensors in float32 that lie in memory as their weight does, and optimizers whose update
+is the plain formula of :mod:`..optimizer_state.base`.
+
+Addresses are looked up at each call, and no tensor of the training is kept.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from tb_adam_plugin import schema
+from tb_adam_plugin.arrays import Float64s
+
+from ..memory import lasting
+from ..native.loading import (
+    Arguments,
+    Kernel,
+    address,
+    addresses_of,
+    find_kernel,
+    has_more_threads_to_use,
+)
+from ..optimizer_state.base import OptimizerState
+from ..optimizer_state.coefficients import COEFFICIENTS
+from ..read.memory_order import has_no_gaps
+from ..read.panel import Panel
+from ..read.rows import ROW
+from .in_blocks import BlockReduction
+from .native_table import NativeTable, UnfitError
+from .reduced import Reduced
+from .row_value_table import NAMES, OVER_ALL, POSITION, TINY
+from .tensors import Sources, StepTensors, present
+
+_LOG = logging.getLogger(__name__)
+_MOST_ELEMENTS = 2**31 - 1  # of a parameter that is read whole: counts are 4 bytes
+
+
+class NativePass:
+    """Keeps what a step changes, and measures it afterwards."""
+
+    def __init__(
+        self,
+        parameters: Sequence[Tensor],
+        state: OptimizerState,
+        panel: Panel,
+        quantities: Sequence[schema.Quantity],
+        in_blocks: BlockReduction,
+        kernel: Kernel,
+        level: int | None = None,
+    ) -> None:
+        """Lay out what the kernel is told.
+
+        Args:
+            parameters: float32, on the CPU, without gaps in memory.
+            state: Of their optimizer.
+            panel: What is read of them.
+            quantities: Those to make histograms of.
+            in_blocks: Takes the steps that do not fit.
+            kernel: The module in C.
+            level: Index of the instruction set; the best one by default.
+        """
+        self._state = state
+        self._panel = panel
+        self._quantities = quantities
+        self._in_blocks = in_blocks
+        self._kernel = kernel
+        self._table = NativeTable(parameters, panel, kernel)
+        self._results = _Results(len(parameters), panel, quantities, kernel)
+        self._arguments = Arguments(
+            kernel.ARGUMENTS,
+            level=len(kernel.LEVELS) - 1 if level is None else level,
+            table=address(self._table.columns),
+            **self._results.addresses,
+        )
+        self._is_kept = False
+        self._before: Tensor | None = None  # rows of exp_avg_sq, where it is a maximum
+        self._refusals: set[str] = set()
+
+    def keep(self, weights: Sequence[Tensor], moments: Mapping[str, Sources]) -> bool:
+        """Keep weights and moments before the step, as rows; see :class:`.reduced.Reduction`."""
+        self._is_kept = False
+        try:
+            self._keep(weights, moments)
+        except UnfitError as reason:
+            self._note(reason)
+            return self._in_blocks.keep(weights, moments)
+        self._is_kept = True
+        return True
+
+    def reduce(self, step: StepTensors) -> Reduced:
+        """Reduce the step since :meth:`keep`; see :class:`.reduced.Reduction`."""
+        if not self._is_kept:
+            return self._in_blocks.reduce(step)
+        before, self._before = self._before, None
+        try:
+            return self._reduce(step, before)
+        except UnfitError as reason:
+            self._note(reason)
+            self._panel.put_before(self._results.sums_of("before"))
+            self._in_blocks.take_over({} if before is None else {"exp_avg_sq": before})
+            return self._in_blocks.reduce(step)
+
+    def _note(self, reason: UnfitError) -> None:
+        if str(reason) not in self._refusals:
+            self._refusals.add(str(reason))
+            _LOG.info("Adam Debug: torch's operations measure where %s", reason)
+
+    def _keep(self, weights: Sequence[Tensor], moments: Mapping[str, Sources]) -> None:
+        table = self._table
+        table.place("weight", weights)
+        if "exp_avg" in moments:
+            raise UnfitError("exp_avg is stored rounded")
+        table.clear("exp_avg_sq", "exp_avg_sq_before")
+        self._before = None
+        if "exp_avg_sq" in moments:
+            table.place("exp_avg_sq", moments["exp_avg_sq"])
+            self._before = torch.zeros((self._panel.rows, ROW), dtype=torch.float32, device="cpu")
+            table.place_rows("exp_avg_sq_before", self._before)
+        table.place_rows("before", self._panel.rows_before())
+        self._arguments.put(flags=self._flags(exp_avg_sq_is_root=self._state.exp_avg_sq_is_root))
+        self._kernel.keep(self._arguments.address, 0, table.parameters)
+
+    def _reduce(self, step: StepTensors, before: Tensor | None) -> Reduced:
+        if step.others or step.masks:
+            raise UnfitError("the optimizer has further tensors")
+        table, results = self._table, self._results
+        tensors = step.by_quantity
+        for quantity in ("weight", "gradient", "exp_avg", "exp_avg_sq"):
+            table.place(quantity, tensors[quantity])
+        steps, coefficients = self._in_blocks.formula(step)
+        if steps.device.type != "cpu":
+            raise UnfitError("steps are counted on a device")
+        numbers = np.stack(
+            [steps.numpy(), *(getattr(coefficients, name).numpy() for name in COEFFICIENTS)]
+        )
+        plain, decays = results.put_numbers(numbers[1:], step.stored.smallest_normal)
+        has_first, has_second = (
+            bool(present(tensors[name]).any()) for name in ("exp_avg", "exp_avg_sq")
+        )
+        constants = coefficients.constants
+        is_adam = (
+            constants.get("numerator_gradient") == 0 and constants.get("denominator_root") == 1
+        )
+        flags = self._flags(
+            plain_gradient=plain,
+            has_exp_avg=has_first,
+            has_exp_avg_sq=has_second,
+            exp_avg_sq_is_root=self._state.exp_avg_sq_is_root,
+            has_exp_avg_sq_before=before is not None,
+            knows_update=self._state.update_is_known,
+            is_adam=is_adam and has_first and has_second,
+            has_weight_decay=decays,
+            counts_direction=any(q.name == "normalized_update" for q in self._quantities),
+        )
+        self._arguments.put(flags=flags, **results.begin(step.with_histograms))
+        used = self._kernel.reduce(self._arguments.address, 0, table.parameters)
+        panel = self._panel
+        return Reduced(
+            rows=results.rows,
+            first_rows=panel.first_rows,
+            row_elements=panel.row_elements,
+            padding=results.padding,
+            total=results.total(),
+            exact={name: results.sums_of(quantity) for quantity, name in OVER_ALL.items()}
+            if panel.sampled
+            else {},
+            numbers=numbers,
+            dead_row_fraction=table.dead_rows(results.alive_rows, step.gradients),
+            counts=results.counts(used) if step.with_histograms else None,
+        )
+
+    def _flags(self, **flags: bool) -> int:
+        return sum(
+            flags[name] << bit for bit, name in enumerate(self._kernel.FLAGS) if name in flags
+        )
+
+
+class _Results:
+    """Memory that the kernel writes to.
+
+    Attributes:
+        addresses: By the name of the argument.
+        rows: Of the row values those that are needed row by row: Σd², Σg² and Σg⁴; the others are
+            only added up. ``[len(ROW_VALUES), rows]``.
+        padding: How many elements of each parameter's rows are padding, int64 ``[K]``.
+    """
+
+    def __init__(
+        self,
+        parameters: int,
+        panel: Panel,
+        quantities: Sequence[schema.Quantity],
+        kernel: Kernel,
+    ) -> None:
+        cpu = torch.device("cpu")
+        self._sampled = panel.sampled
+        self._sums = np.zeros((parameters, len(kernel.SUMS)))
+        self._sum_of = dict(zip(kernel.SUMS, self._sums.T, strict=True))
+        self._totals = np.zeros((parameters, len(NAMES)))
+        self._numbers = np.zeros((parameters, len(COEFFICIENTS) + 1), np.float32)
+        # Pages that are never written to take nothing.
+        self.rows = lasting.zeros((len(NAMES), panel.rows), torch.float32, cpu).numpy()
+        self.padding = np.add.reduceat(ROW - panel.row_elements, panel.first_rows)
+        read = panel.elements_read
+        most = int((read + self.padding)[panel.sampled].max(initial=0))
+        self._scratch = lasting.zeros((4, most), torch.float32, cpu).numpy()
+        self._histograms = np.array(
+            [(kernel.QUANTITIES.index(q.name), q.signed, _first_code(q)) for q in quantities],
+            np.int64,
+        ).reshape(-1, 3)
+        used = np.minimum(read, kernel.BITMAP * 8).sum() * len(quantities)
+        narrow = read.max(initial=0) <= np.iinfo(np.int16).max
+        dtype = torch.int16 if narrow else torch.int32
+        self._counts = lasting.zeros((int(used) + 8,), dtype, cpu).numpy()
+        self._bitmap_shape = (parameters, len(quantities), kernel.BITMAP)
+        self._bitmaps: npt.NDArray[np.uint8] = np.zeros(0, np.uint8)
+        self._lengths: npt.NDArray[np.int64] = np.zeros(0, np.int64)
+        self.addresses = {
+            "numbers": address(self._numbers),
+            "totals": address(self._totals),
+            "sums": address(self._sums),
+            **{
+                f"row_{name}": address(self.rows[POSITION[value]])
+                for name, value in (("d2", "d²"), ("g2", "g²"), ("g4", "g⁴"))
+            },
+            "scratch": address(self._scratch),
+            "most": most,
+            "histograms": address(self._histograms),
+            "counts": address(self._counts),
+            "width": self._counts.itemsize,
+        }
+
+    def put_numbers(self, coefficients: Float64s, smallest_normal: Float64s) -> tuple[bool, bool]:
+        """Put the numbers of the formula where the kernel reads them.
+
+        Args:
+            coefficients: float64 ``[len(COEFFICIENTS), K]``.
+            smallest_normal: Of the type that stores exp_avg_sq, float64 ``[K]``.
+
+        Returns:
+            Whether g' is g for every parameter, and whether any has decoupled weight decay.
+        """
+        with np.errstate(over="ignore"):
+            self._numbers[:, :-1] = coefficients.T
+            self._numbers[:, -1] = smallest_normal
+        constant = self._numbers[:, COEFFICIENTS.index("denominator_constant")]
+        np.maximum(constant, np.float32(TINY), out=constant)
+        sign, coupled, decoupled = (
+            coefficients[COEFFICIENTS.index(name)]
+            for name in ("gradient_sign", "coupled_weight_decay", "weight_decay")
+        )
+        is_plain = bool((sign == 1).all() and (coupled == 0).all())
+        return is_plain, bool((decoupled != 0).any())
+
+    def begin(self, with_histograms: bool) -> dict[str, int]:
+        """Make room for the histograms of a step; return the arguments that say where."""
+        if not with_histograms or not len(self._histograms):
+            return {"quantities": 0}
+        # Handed out, so that they are others at each step.
+        self._bitmaps = np.zeros(self._bitmap_shape, np.uint8)
+        self._lengths = np.zeros(self._bitmap_shape[0], np.int64)
+        return {
+            "quantities": len(self._histograms),
+            "bitmaps": address(self._bitmaps),
+            "lengths": address(self._lengths),
+        }
+
+    @property
+    def alive_rows(self) -> Float64s:
+        """How many rows of each parameter have a gradient, ``[K]``."""
+        alive: Float64s = self._sum_of["alive_rows"]
+        return alive
+
+    def sums_of(self, quantity: str) -> Float64s:
+        """Return the sums over all elements of the sampled parameters, of ``OVER_ALL``."""
+        sums: Float64s = self._sum_of[quantity][self._sampled]
+        return sums
+
+    def total(self) -> dict[str, Float64s]:
+        """Return the row values added up, by name, as :func:`.parameter_sums.add_up`."""
+        return dict(zip(NAMES, self._totals.T.copy(), strict=True))
+
+    def counts(self, used: int) -> schema.SparseHistograms:
+        """Return the histograms of the step, once after each :meth:`begin`."""
+        return schema.SparseHistograms(self._bitmaps, self._counts[:used].copy(), self._lengths)
+
+
+def for_parameters(
+    parameters: Sequence[Tensor],
+    state: OptimizerState,
+    panel: Panel,
+    quantities: Sequence[schema.Quantity],
+    in_blocks: BlockReduction,
+) -> NativePass | None:
+    """Return what measures some parameters of one device, or None if they are not for the kernel.
+
+    Args:
+        parameters: On one device.
+        state: Of their optimizer.
+        panel: What is read of them; no parts of parameters.
+        quantities: Those to make histograms of.
+        in_blocks: Takes the steps that do not fit.
+    """
+    if (
+        not state.follows_formula()
+        or addresses_of(parameters) is None
+        or not all(map(has_no_gaps, parameters))
+    ):
+        return None
+    if panel.elements_read.max(initial=0) > _MOST_ELEMENTS:
+        return None
+    if has_more_threads_to_use(int(panel.elements.sum())):
+        return None
+    kernel = find_kernel()
+    if kernel is None:
+        return None
+    if kernel.ROW_VALUES != NAMES or kernel.NUMBERS != COEFFICIENTS:
+        _LOG.info("Adam Debug: the native kernel lacks what is measured now; install it anew")
+        return None
+    _LOG.info(
+        "Adam Debug: the native kernel measures %d parameters (%s)",
+        len(parameters),
+        kernel.LEVELS[-1],
+    )
+    return NativePass(parameters, state, panel, quantities, in_blocks, kernel)
+
+
+def _first_code(quantity: schema.Quantity) -> int:
+    """Return the code of the smallest numbers that have a bin of their own."""
+    return (quantity.lowest_exponent + 127) * schema.BINS_PER_OCTAVE

@@ -1,0 +1,146 @@
+"""The table of tensors that the kernel in C goes through: their addresses, sizes and rows."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+
+import numpy as np
+from torch import Tensor
+
+from tb_adam_plugin.arrays import Float64s
+
+from ..native.loading import Kernel, addresses_of
+from ..read import norms
+from ..read.panel import Panel
+from ..read.rows import ROW
+from .dead_rows import count_dead, rows_are_runs
+from .tensors import Sources
+
+_SHAPE = operator.attrgetter("shape")
+# How rows without gradient are told, as kernel.h numbers it.
+_NOT_LOOKED_AT, _BY_ELEMENTS, _BY_SQUARES = range(3)
+
+
+class UnfitError(Exception):
+    """A step is not for the kernel."""
+
+
+class NativeTable:
+    """Where the tensors of some parameters are, and what is read of them.
+
+    Attributes:
+        parameters: Their number.
+        columns: int64 ``[parameters, len(kernel.COLUMNS)]``.
+    """
+
+    def __init__(self, parameters: Sequence[Tensor], panel: Panel, kernel: Kernel) -> None:
+        """Lay out what does not change.
+
+        Args:
+            parameters: float32, on the CPU, without gaps in memory.
+            panel: What is read of them.
+            kernel: The module in C, which knows the columns.
+        """
+        self.parameters = len(parameters)
+        self.columns = np.zeros((len(parameters), len(kernel.COLUMNS)), np.int64)
+        self._by_name = dict(zip(kernel.COLUMNS, self.columns.T, strict=True))
+        self._shapes = [parameter.shape for parameter in parameters]
+        # None for those in the order of their indices, which is quicker to look up.
+        self._strides = [None if p.is_contiguous() else p.stride() for p in parameters]
+        self._first_rows = panel.first_rows
+        self._lines = panel.lines  # whose addresses are in the table
+        self._sampled = np.zeros(len(parameters), bool)
+        self._sampled[panel.sampled] = True
+        rows = [len(p) if p.dim() > 1 and p.numel() else 0 for p in parameters]
+        self._rows = np.array(rows, np.int64)
+        told = [
+            _how_dead_rows_are_told(p, bool(s))
+            for p, s in zip(parameters, self._sampled, strict=True)
+        ]
+        self._told = np.array(told, np.int64)
+        for name, values in {
+            "lines": [0 if lines is None else lines.data_ptr() for lines in panel.lines],
+            "line_count": [0 if lines is None else len(lines) for lines in panel.lines],
+            "elements": panel.elements,
+            "elements_read": panel.elements_read,
+            "first_row": panel.first_rows,
+            "dead_rows": told,
+            "row_count": rows,
+        }.items():
+            self._by_name[name][:] = values
+
+    def clear(self, *names: str) -> None:
+        """Forget some tensors."""
+        for name in names:
+            self._by_name[name][:] = 0
+
+    def place_rows(self, name: str, rows: Tensor) -> None:
+        """Put the addresses of the rows of each parameter into the table.
+
+        Args:
+            name: Of the column.
+            rows: float32 ``[rows, ROW]``, those of the panel.
+        """
+        self._by_name[name][:] = rows.data_ptr() + self._first_rows * (ROW * rows.itemsize)
+
+    def place(self, name: str, sources: Sources) -> None:
+        """Put the addresses of some tensors into the table.
+
+        Raises:
+            UnfitError: If one cannot be read by address.
+        """
+        given = [source for source in sources if isinstance(source, Tensor)]
+        is_complete = len(given) == len(sources)
+        here: Sequence[int] = range(len(sources))
+        shapes, strides = self._shapes, self._strides
+        if not is_complete:
+            here = [i for i, source in enumerate(sources) if source is not None]
+            if len(given) < len(here):
+                raise UnfitError(f"{name} is made on demand")
+            shapes, strides = [shapes[i] for i in here], [strides[i] for i in here]
+        addresses = addresses_of(given)
+        if addresses is None:
+            raise UnfitError(f"{name} is no plain float32 of the CPU")
+        # One shape after the other: thousands at once would wake the garbage collector.
+        if not all(map(operator.eq, map(_SHAPE, given), shapes)) or not _lie_alike(given, strides):
+            raise UnfitError(f"{name} lies otherwise in memory than its weight")
+        column = self._by_name[name]
+        if not is_complete:
+            column[:] = 0
+        column[here if not is_complete else slice(None)] = addresses
+
+    def dead_rows(self, alive: Float64s, gradients: Sequence[Tensor | None]) -> Float64s:
+        """Return the share of rows without gradient; see :class:`.dead_rows.DeadRows`.
+
+        Args:
+            alive: How many rows of each parameter have one, where the kernel looked.
+            gradients: Of the parameters.
+        """
+        rows = np.maximum(self._rows, 1)
+        fractions = np.where(self._sampled, (rows - alive) / rows, 1 - alive / rows)
+        fractions[(self._rows == 0) | (self._by_name["gradient"] == 0)] = np.nan
+        for i in np.flatnonzero((self._told == _NOT_LOOKED_AT) & (self._rows > 0)).tolist():
+            gradient = gradients[i]
+            if gradient is not None:
+                fractions[i] = count_dead(gradient) / len(gradient)
+        return fractions
+
+
+def _lie_alike(tensors: Sequence[Tensor], strides: Sequence[tuple[int, ...] | None]) -> bool:
+    """Whether tensors have these strides; None stands for those of a contiguous one."""
+    if all(map(Tensor.is_contiguous, tensors)):
+        return not any(strides)
+    return all(
+        tensor.is_contiguous() if stride is None else tensor.stride() == stride
+        for tensor, stride in zip(tensors, strides, strict=True)
+    )
+
+
+def _how_dead_rows_are_told(parameter: Tensor, is_sampled: bool) -> int:
+    """Say how the kernel tells rows without gradient, so that :mod:`.dead_rows` says the same."""
+    if is_sampled and norms.has_row_norms(parameter):
+        return _BY_SQUARES
+    if parameter.dim() < 2 or not parameter.numel() or not rows_are_runs(parameter):
+        return _NOT_LOOKED_AT
+    return _BY_ELEMENTS
