@@ -289,14 +289,6 @@ NEAR: Sequence[tuple[str, str, Sequence[Change]]] = [
         "rows have gradients at times",
         [*KEPT, statistic("dead_row_fraction", 0.89, of=["embedding.weight"], only=[30])],
     ),
-    (
-        "idle_rows_decay",
-        "what is frozen is trained by another",
-        [
-            *KEPT,
-            lambda run: replace(run, unoptimized=(Unoptimized("a", (10**6,), False, "Adam"),)),
-        ],
-    ),
     ("idle_rows_decay", "hardly smaller", [*KEPT, shrinking(0.009)]),
     ("idle_rows_decay", "smaller by other means", [*KEPT, hyperparameter("weight_decay", 0.2)]),
     (
@@ -932,6 +924,9 @@ def test_rows_that_are_meant_to_stay_are_an_alarm_where_it_is_always_the_same_on
         question = found(changed(*KEPT, change))["idle_rows_decay"]
         assert (question.severity, question.title[-1]) == ("info", "?")
     assert "never" not in found(changed(*KEPT, in_turn))["idle_rows_decay"].text
+    pretrained = (Unoptimized("backbone.weight", (1000, 1000), False, "AdamW"),)
+    by_another = changed(*KEPT, lambda run: replace(run, unoptimized=pretrained))
+    assert found(by_another)["idle_rows_decay"].severity == "warning"
     plain_sgd = [optimizer("SGD", ("exp_avg_sq_root", "zero_second_moment_fraction"))]
     assert found(changed(*KEPT, *plain_sgd))["idle_rows_decay"].severity == "info"
 

@@ -81,9 +81,8 @@ RARE_ROWS = Rule(
 
 def _kept_rows(signals: Signals) -> Condition | None:
     run = signals.run
-    # What another optimizer holds is frozen for the time of this one's step alone.
-    still = [u for u in run.unoptimized if not u.trainable and not u.other_optimizer]
-    frozen = sum(math.prod(u.shape) for u in still)
+    # Also what another optimizer holds: that of the training before may be alive.
+    frozen = sum(math.prod(u.shape) for u in run.unoptimized if not u.trainable)
     tables = run.embeddings[run.elements[run.embeddings] < frozen]
     if not tables.size or not run.step.size:
         return None
