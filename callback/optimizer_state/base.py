@@ -18,6 +18,7 @@ is no function of each element alone sets ``update_is_known`` to False.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,6 +33,9 @@ from . import undefined
 from .coefficients import Coefficients, StepTable
 from .group_settings import GroupSettings, hyperparameter, names_of_numbers
 from .parameter_state import ParameterState
+
+# What a schedule writes into a group and does not change.
+_SCHEDULED = ("initial_lr", "max_lr", "min_lr")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +94,22 @@ class OptimizerState(ABC):
         self.hyperparameter_names: tuple[str, ...] = (*standard, *own)
 
     def options(self, group: GroupSettings) -> dict[str, schema.Option]:
-        """Settings of a group that are no numbers over time, as ``amsgrad``."""
+        """Settings of a group that are no numbers over time, as ``amsgrad``.
+
+        With what torch's schedulers write into the group: the learning rates that they lead to. A
+        tensor is left out, because reading it would wait for the device.
+        """
         defaults = self.optimizer.defaults
-        return {
+        options: dict[str, schema.Option] = {
             name: value
             for name, value in group.items()
             if name in defaults and isinstance(value, bool | str | None)
         }
+        for name in _SCHEDULED:
+            value = group.get(name)
+            if isinstance(value, int | float) and math.isfinite(value):
+                options[name] = float(value)
+        return options
 
     def hyperparameters(self, group: GroupSettings) -> list[float]:
         """Values of :attr:`hyperparameter_names` that a step now would use; NaN where unknown."""

@@ -149,6 +149,25 @@ def lr_of_group(run: RecordedRun, group: int, values: Sequence[float]) -> Record
     return replace(run, hyperparameters={**run.hyperparameters, "lr": lr})
 
 
+def cosine(period: float, low: float = 0.0) -> Change:
+    """A learning rate that comes down to a share of its peak in so many steps, and goes on."""
+    share = (1 - low) / 2
+    return column("lr", lambda t: 1e-3 * (low + share * (1 + np.cos(np.pi * (t - 1) / period))))
+
+
+def triangles(period: float) -> Change:
+    """A learning rate that goes down and up in straight lines, as that of CyclicLR."""
+    return column("lr", lambda t: 1e-3 * np.abs((t - 1) / period % 2 - 1))
+
+
+def stairs(length: int, *lrs: float) -> Change:
+    """A learning rate that is changed once in so many steps; the last one stays."""
+    return column(
+        "lr", lambda t: np.array(lrs)[np.minimum((t - 1) // length, len(lrs) - 1).astype(int)]
+    )
+
+
+EPOCH_WARMUP = (1e-5, 2e-4, 4e-4, 6e-4, 8e-4, 1e-3)
 LOST = [statistic("lost_update_fraction", 0.8), statistic("update_slope", 0.3)]
 PLANTED: Mapping[str, Sequence[Change]] = {
     "lr_zero": ZERO,
@@ -181,6 +200,11 @@ PLANTED: Mapping[str, Sequence[Change]] = {
     "weight_decay_overshoots": [hyperparameter("weight_decay", 1500.0)],
     "weight_decay_too_strong": DECAY,
     "lr_decayed_early": [column("lr", 1e-6, from_step=200)],
+    "lr_far_below_schedule": [
+        column("lr", lambda t: 1e-6 * t),
+        optimizer("AdamW", initial_lr=5e-3),
+    ],
+    "lr_rises_again": [cosine(125)],
     "clip_always": CLIPPED,
     "dead_units": [statistic("dead_row_fraction", 0.7, of=["layers.3.weight"])],
     "vanishing_gradient": VANISHING,
@@ -436,6 +460,53 @@ NEAR: Sequence[tuple[str, str, Sequence[Change]]] = [
         [column("lr", lambda t: 1e-6 * t), lambda run: replace(run, total_steps=5000)],
     ),
     ("warmup_not_over", "over", [column("lr", lambda t: 1e-6 * np.minimum(t, 400))]),
+    (
+        "warmup_not_over",
+        "far below what it leads to",
+        [column("lr", lambda t: 1e-6 * t), optimizer("AdamW", initial_lr=5e-3)],
+    ),
+    (
+        "lr_far_below_schedule",
+        "more than half",
+        [column("lr", lambda t: 1e-6 * t), optimizer("AdamW", initial_lr=9e-4)],
+    ),
+    (
+        "lr_far_below_schedule",
+        "at the start of a long run",
+        [
+            column("lr", lambda t: 1e-6 * t),
+            optimizer("AdamW", max_lr=5e-3),
+            lambda run: replace(run, total_steps=5000),
+        ],
+    ),
+    ("lr_far_below_schedule", "a factor that stays", [optimizer("AdamW", initial_lr=1.0)]),
+    (
+        "lr_far_below_schedule",
+        "it came near before",
+        [
+            column("lr", lambda t: 5e-3 * np.exp(-t / 50)),
+            optimizer("AdamW", initial_lr=2e-4, max_lr=5e-3),
+        ],
+    ),
+    ("lr_rises_again", "a restart", [column("lr", lambda t: 1e-3 * (1.001 - (t % 100) / 100))]),
+    ("lr_rises_again", "straight lines", [triangles(125)]),
+    ("lr_rises_again", "not so low", [cosine(125, low=0.3)]),
+    ("lr_rises_again", "the end of a period", [cosine(440)]),
+    (
+        "lr_rises_again",
+        "a second warm-up",
+        [
+            column("lr", lambda t: 5e-4 * (1 + np.cos(np.pi * t / 250))),
+            column("lr", lambda t: 1e-3 * np.minimum(1, ((t - 250) / 30) ** 2), from_step=251),
+        ],
+    ),
+    ("lr_jump", "an epoch of a warm-up", [stairs(60, *EPOCH_WARMUP)]),
+    ("lr_jump", "the only epoch of a warm-up", [stairs(60, 1e-5, 1e-3, 9e-4, 7e-4, 5e-4)]),
+    (
+        "lr_jump",
+        "what the schedule was made with",
+        [column("lr", 1e-2, from_step=200), optimizer("AdamW", initial_lr=1e-2)],
+    ),
     ("lr_decayed_early", "at the end", [column("lr", 1e-6, from_step=400)]),
     ("lr_decayed_early", "not so low", [column("lr", 2e-5, from_step=200)]),
     (
@@ -1272,6 +1343,61 @@ def test_a_warm_up_that_is_not_over_is_the_reason_why_nothing_is_judged() -> Non
         )
     short = replace(changed(column("lr", lambda t: 1e-6 * t)), total_steps=500)
     assert "warmup_not_over" in found(short)
+
+
+def test_a_schedule_far_below_its_peak_is_told_by_how_it_rises() -> None:
+    def finding(*changes: Change, total_steps: int = 500) -> Finding:
+        run = replace(changed(*changes), total_steps=total_steps)
+        return found(run)["lr_far_below_schedule"]
+
+    one_cycle = optimizer("AdamW", initial_lr=2e-4, max_lr=5e-3)
+    by_epoch = finding(stairs(125, 2e-4, 2.1e-4, 2.3e-4, 2.6e-4), one_cycle)
+    assert by_epoch.severity == "warning"
+    assert "never above 2.6e-4, which is 5 % of the 5e-3" in by_epoch.text
+    assert "stands still for 125 steps" in by_epoch.advice
+    assert "once for each optimizer step" in by_epoch.advice
+    long = finding(column("lr", lambda t: 1e-6 * t), optimizer("AdamW", initial_lr=5e-3))
+    assert "warm-up is longer than the run" in long.advice
+    never = finding(column("lr", 2e-4), one_cycle)
+    assert never.advice == "Call scheduler.step() once after each optimizer.step()."
+    unknown = finding(column("lr", 2e-4), one_cycle, total_steps=0)
+    assert unknown.severity == "info"
+    assert unknown.title.endswith("?")
+
+
+def test_a_learning_rate_that_rises_again_is_counted() -> None:
+    finding = found(changed(cosine(60)))["lr_rises_again"]
+    assert finding.severity == "info"
+    assert "fell from 1e-3 to 0 at step 61 and rose again to 1e-3" in finding.text
+    assert "4 times" in finding.text
+    assert "500 with one a step" in finding.advice
+    assert "time" not in found(changed(cosine(250)))["lr_rises_again"].text
+    share = (1 + np.cos(np.pi * np.arange(25) / 6)) / 2
+    by_epoch = found(changed(stairs(20, *(1e-3 * share))))["lr_rises_again"]
+    assert "one in 20 steps" in by_epoch.advice
+    # Several calls a step, so that no step meets the lowest point.
+    assert "lr_rises_again" in found(changed(cosine(17.3, low=0.1)))
+
+
+def test_a_jump_in_a_warm_up_by_epochs_is_the_schedules() -> None:
+    def warmup(change: Change) -> float:
+        return Signals(changed(change)).warmup_end
+
+    assert warmup(stairs(60, *EPOCH_WARMUP)) == 301
+    assert warmup(stairs(60, *EPOCH_WARMUP, 9e-4)) == 301
+    assert warmup(stairs(60, 1e-5, 1e-3, 9e-4, 7e-4)) == 61
+    assert warmup(stairs(90, *EPOCH_WARMUP)) == 500  # the last stair is as long as the others
+    # By hand, and not in the rhythm of epochs.
+    for by_hand in ((60, 1e-5, 1e-3), (60, 1e-4, 1e-4, 1e-3, 2e-3, 1e-3)):
+        assert warmup(stairs(*by_hand)) == 0
+        assert "lr_jump" in found(changed(stairs(*by_hand)))
+    assert "lr_jump" in found(changed(stairs(60, *EPOCH_WARMUP, 1e-2)))
+    above = [column("lr", 0.1, from_step=200), optimizer("AdamW", initial_lr=1e-2)]
+    assert "lr_jump" in found(changed(*above))
+    # A schedule that is made anew in a resumed run goes back to what it was made with.
+    resumed = optimizer("AdamW", initial_lr=1e-2)(make_run(first=1001, last=1400))
+    resumed = column("lr", 1e-2, from_step=1200)(resumed)
+    assert "lr_jump" in found(resumed)
 
 
 def test_recording_more_often_is_advised_by_an_option_that_was_not_given() -> None:

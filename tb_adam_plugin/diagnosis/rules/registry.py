@@ -15,7 +15,8 @@ from .gradient_spike import GRADIENT_SPIKE
 from .initial_weights import INIT_TOO_LARGE, INIT_TOO_SMALL
 from .layer_imbalance import LAYER_IMBALANCE
 from .learning_rate_jump import LR_JUMP
-from .learning_rate_schedule import LR_DECAYED_EARLY, LR_ZERO, WARMUP_NOT_OVER
+from .learning_rate_rises_again import LR_RISES_AGAIN
+from .learning_rate_schedule import LR_DECAYED_EARLY, LR_FAR_BELOW, LR_ZERO, WARMUP_NOT_OVER
 from .learning_rate_too_high import LR_TOO_HIGH
 from .learning_rate_too_low import LR_TOO_LOW
 from .loss_blowup import LOSS_BLOWUP
@@ -56,6 +57,7 @@ RULES: tuple[Rule, ...] = (
     INIT_TOO_SMALL,
     INIT_TOO_LARGE,
     LR_TOO_HIGH,
+    LR_FAR_BELOW,
     LR_DECAYED_EARLY,
     LOST_UPDATES,
     WEIGHT_DECAY,
@@ -74,6 +76,7 @@ RULES: tuple[Rule, ...] = (
     LAYER_IMBALANCE,
     LR_TOO_LOW,
     # Questions.
+    LR_RISES_AGAIN,
     GAIN_RATIO_LOW,
     NOISE,
     STALE,
