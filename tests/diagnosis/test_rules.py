@@ -111,6 +111,10 @@ CLIPPED: list[Change] = [
     column("gradient_norm", 1.0),
     column("gradient_norm_before_clip", lambda t: 40 + np.sin(t)),
 ]
+UNSCALED_LATE: list[Change] = [
+    column("gradient_norm", 0.5 / 65_536),
+    column("gradient_rescaling", lambda t: np.where(t % 10 == 0, 1e-10, NAN)),
+]
 DECAY: list[Change] = [statistic("weight_decay_ratio", 3.0, of=WEIGHTS)]
 HALF: list[Change] = [dtype("float16", "float16")]
 TOO_FAST: list[Change] = [statistic("update_to_weight_ratio", 0.246, to_step=16)]
@@ -183,6 +187,7 @@ PLANTED: Mapping[str, Sequence[Change]] = {
     "second_moment_underflow": [
         statistic("second_moment_underflow_fraction", 0.2, of=["layers.2.weight"])
     ],
+    "clipped_before_unscaling": UNSCALED_LATE,
     "gradient_scale": [statistic("elasticity", 5e5)],
     "steps_skipped": SKIPPING,
     "init_too_small": [
@@ -326,6 +331,24 @@ NEAR: Sequence[tuple[str, str, Sequence[Change]]] = [
         "second_moment_underflow",
         "short",
         [statistic("second_moment_underflow_fraction", 0.9, only=[9, 10])],
+    ),
+    ("clipped_before_unscaling", "another norm", [column("gradient_norm", 1.7e-5)]),
+    ("clipped_before_unscaling", "a small max_norm", [column("gradient_norm", 1e-3)]),
+    ("clipped_before_unscaling", "a max_norm that is used", [column("gradient_norm", 2.0**-8)]),
+    (
+        "clipped_before_unscaling",
+        "a norm that changes",
+        [*UNSCALED_LATE, column("gradient_norm", lambda t: (1 + t % 2 / 2) / 65_536)],
+    ),
+    (
+        "clipped_before_unscaling",
+        "short",
+        [column("gradient_norm", 1 / 65_536, from_step=100, to_step=118), UNSCALED_LATE[1]],
+    ),
+    (
+        "clipped_before_unscaling",
+        "nothing is scaled",
+        [UNSCALED_LATE[0], column("gradient_rescaling", 0.01)],
     ),
     ("gradient_scale", "largest of healthy runs", [statistic("elasticity", 226.0)]),
     (
@@ -1451,6 +1474,30 @@ def test_clipping_that_the_optimizer_does_not_feel_is_a_question() -> None:
     assert sgd.severity == "warning"
     lion = found(changed(*CLIPPED, optimizer("Lion", WITHOUT_SECOND)))["clip_always"]
     assert lion.severity == "info"
+
+
+def test_clipping_before_unscaling_names_max_norm_and_loss_scale() -> None:
+    def finding(norm: Any, *changes: Change) -> Finding:
+        run = changed(*UNSCALED_LATE, column("gradient_norm", norm), *changes)
+        return found(run)["clipped_before_unscaling"]
+
+    adam = finding(1 / 65_536)
+    assert adam.severity == "warning"
+    assert "1.5e-5 step after step: 1 over the loss scale 65,536" in adam.text
+    assert "scaler.unscale_(optimizer) before clip_grad_norm_()" in adam.advice
+    sgd = finding(1 / 65_536, optimizer("SGD", WITHOUT_SECOND))
+    assert sgd.severity == "error"
+    assert "max_norm 5 " in finding(5 / 65_536).text
+    assert "scale 1,024." in finding(1 / 1024).text
+    assert (
+        "2 over the loss scale 131,072." in finding(1 / 65_536, column("loss_scale", 2.0**17)).text
+    )
+    # The scale is doubled, and norms are known at some steps only.
+    assert finding(lambda t: 2.0 ** -(16 + t // 150)).first_step == 1
+    assert "max_norm 0.1 " in finding(lambda t: np.where(t % 8 == 0, 0.1 / 65_536, NAN)).text
+    unknown = finding(1 / 65_536, without_column("gradient_rescaling"))
+    assert unknown.severity == "info"
+    assert unknown.title.endswith("?")
 
 
 def test_small_weights_that_the_loss_feels_are_a_question() -> None:

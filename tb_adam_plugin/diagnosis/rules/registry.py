@@ -6,6 +6,7 @@ from ..engine.rule import Rule, together
 from .beta2 import BETA2_TOO_LOW, STALE
 from .bimodal_update import BIMODAL_UPDATE
 from .changed_types import TYPE_CHANGED
+from .clipped_before_unscaling import CLIPPED_BEFORE_UNSCALING
 from .clipping import CLIP_ALWAYS, CLIP_CONSTANT
 from .dead_units import DEAD_UNITS
 from .epsilon import EPS_DOMINATES, EPS_INFLUENCES
@@ -50,6 +51,7 @@ RULES: tuple[Rule, ...] = (
     NOT_COUNTED,
     EPS_ROUNDS_TO_ZERO,
     WEIGHT_DECAY_OVERSHOOTS,
+    CLIPPED_BEFORE_UNSCALING,
     UNDERFLOW,
     GRADIENT_SCALE,
     STEPS_SKIPPED,
