@@ -98,8 +98,11 @@ class Parameters:
                     tuple(dict.fromkeys(state.undefined_in(group))),
                     state.meanings,
                     stored,
+                    state.replaced[i] if i < len(state.replaced) else {},
                 )
-                for group, stored in zip(state.optimizer.param_groups, storage, strict=True)
+                for i, (group, stored) in enumerate(
+                    zip(state.optimizer.param_groups, storage, strict=True)
+                )
             ),
             statistics=tuple(statistic.name for statistic in schema.STATISTICS),
             quantities=tuple(quantities),
@@ -120,6 +123,7 @@ class Parameters:
         return (
             [[id(p) for p in group["params"]] for group in state.optimizer.param_groups],
             [state.options(group) for group in state.optimizer.param_groups],
+            state.replaced,
             [
                 (w.parameter.dtype, w.parameter.device, w.parameter.shape)
                 if w.shard is None

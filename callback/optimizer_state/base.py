@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -72,6 +72,8 @@ class OptimizerState(ABC):
             Then :class:`Rows` needs ``decay · before + weight · g'`` of the moments before the
             step wherever a moment is no tensor but made on demand.
         hyperparameter_names: Columns of the hyperparameters, the standard ones first.
+        replaced: For each group, the settings that loading a checkpoint has replaced, with what
+            they were before and what it brought; empty before one is loaded.
     """
 
     meanings: Mapping[str, str] = {}
@@ -84,6 +86,7 @@ class OptimizerState(ABC):
     def __init__(self, optimizer: Optimizer) -> None:
         """Read the state of ``optimizer``; its own numbers become hyperparameter columns."""
         self.optimizer = optimizer
+        self.replaced: Sequence[Mapping[str, tuple[float, float]]] = ()
         standard = schema.HYPERPARAMETERS.names
         numbers = [
             name

@@ -22,6 +22,7 @@ from synthetic_runs import (
     make_run,
     norms_around,
     optimizer,
+    replaced_at,
     retyped_at,
     statistic,
     unoptimized,
@@ -210,6 +211,7 @@ PLANTED: Mapping[str, Sequence[Change]] = {
         optimizer("AdamW", initial_lr=5e-3),
     ],
     "lr_rises_again": [cosine(125)],
+    "replaced_settings": [replaced_at(200, lr=(1e-4, 3e-3), beta2=(0.95, 0.999))],
     "clip_always": CLIPPED,
     "dead_units": [statistic("dead_row_fraction", 0.7, of=["layers.3.weight"])],
     "vanishing_gradient": VANISHING,
@@ -509,6 +511,27 @@ NEAR: Sequence[tuple[str, str, Sequence[Change]]] = [
         [
             column("lr", lambda t: 5e-3 * np.exp(-t / 50)),
             optimizer("AdamW", initial_lr=2e-4, max_lr=5e-3),
+        ],
+    ),
+    ("replaced_settings", "nothing", [replaced_at(200)]),
+    (
+        "replaced_settings",
+        "set again",
+        [replaced_at(200, weight_decay=(0.1, 0.01)), hyperparameter("weight_decay", 0.1)],
+    ),
+    (
+        "replaced_settings",
+        "set at every step",
+        [replaced_at(200, lr=(1e-4, 3e-3)), hyperparameter("lr", lambda t: 3e-3 - 1e-6 * t)],
+    ),
+    ("replaced_settings", "a decayed learning rate", [replaced_at(200, lr=(1e-3, 1e-4))]),
+    (
+        "replaced_settings",
+        "put back by the schedule",
+        [
+            optimizer("AdamW", initial_lr=1e-3),
+            replaced_at(200, lr=(1e-4, 1e-3)),
+            hyperparameter("lr", 1e-4, from_step=201),
         ],
     ),
     ("lr_rises_again", "a restart", [column("lr", lambda t: 1e-3 * (1.001 - (t % 100) / 100))]),
@@ -1400,6 +1423,18 @@ def test_a_learning_rate_that_rises_again_is_counted() -> None:
     assert "one in 20 steps" in by_epoch.advice
     # Several calls a step, so that no step meets the lowest point.
     assert "lr_rises_again" in found(changed(cosine(17.3, low=0.1)))
+
+
+def test_settings_that_a_checkpoint_replaced_are_named() -> None:
+    finding = found(changed(*PLANTED["replaced_settings"]))["replaced_settings"]
+    assert "lr 1e-4 → 3e-3, beta2 0.95 → 0.999." in finding.text
+    assert finding.first_step == 200
+    # A lower learning rate may be that of a schedule; not with other settings, or of a scheduler.
+    lower = replaced_at(200, lr=(1e-3, 1e-4), eps=(1e-8, 1e-6))
+    assert "eps 1e-8 → 1e-6" in found(changed(lower))["replaced_settings"].text
+    scheduled = [optimizer("AdamW", initial_lr=1e-4), replaced_at(200, lr=(1e-3, 1e-4))]
+    decayed = hyperparameter("lr", lambda t: 1e-4 * np.exp(-t / 200), from_step=200)
+    assert "lr 1e-3 → 1e-4" in found(changed(*scheduled, decayed))["replaced_settings"].text
 
 
 def test_a_jump_in_a_warm_up_by_epochs_is_the_schedules() -> None:

@@ -30,6 +30,7 @@ from .nonfinite import NONFINITE
 from .parameters_left_out import FROZEN_PARAMETERS, NOT_IN_OPTIMIZER
 from .progress import CONVERGED, PLATEAU
 from .rare_rows import RARE_ROWS
+from .replaced_settings import REPLACED_SETTINGS
 from .settings_of_adam import BETA1_TOO_HIGH, COUPLED_DECAY, EPS_ROUNDS_TO_ZERO
 from .skipped_steps import STEPS_SKIPPED
 from .stale_gradient import STALE_GRADIENT
@@ -78,6 +79,7 @@ RULES: tuple[Rule, ...] = (
     LAYER_IMBALANCE,
     LR_TOO_LOW,
     # Questions.
+    REPLACED_SETTINGS,
     LR_RISES_AGAIN,
     GAIN_RATIO_LOW,
     NOISE,
