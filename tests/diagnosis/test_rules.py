@@ -37,7 +37,9 @@ from tb_adam_plugin.diagnosis.engine.recorded_run import RecordedRun
 from tb_adam_plugin.diagnosis.engine.rule import Rule
 from tb_adam_plugin.diagnosis.engine.signals import Signals
 from tb_adam_plugin.diagnosis.rule import Finding
+from tb_adam_plugin.diagnosis.rules.decayed_gains import is_gain
 from tb_adam_plugin.diagnosis.rules.registry import RULES
+from tb_adam_plugin.schema import Parameter
 
 LAYERS = [f"layers.{i}.weight" for i in range(5)]
 MATRICES = [*LAYERS, "head.weight"]
@@ -173,6 +175,30 @@ def stairs(length: int, *lrs: float) -> Change:
 
 
 EPOCH_WARMUP = (1e-5, 2e-4, 4e-4, 6e-4, 8e-4, 1e-3)
+
+
+def layer_norms(names: Sequence[str], group: int = 0, module: str = "RMSNorm") -> Change:
+    """Make vectors the gains of normalization layers, in a group."""
+
+    def change(run: RecordedRun) -> RecordedRun:
+        parameters = (
+            replace(p, name=p.name.replace("bias", "weight_"), module=module, group=group)
+            if p.name in names
+            else p
+            for p in run.parameters
+        )
+        return replace(run, parameters=tuple(parameters))
+
+    return change
+
+
+GAINS = layer_norms(BIASES[:2])
+# Not split; decay that matters.
+DECAYED: list[Change] = [
+    layer_norms(BIASES, group=1),
+    hyperparameter("weight_decay", 0.5),
+    statistic("weight_decay_ratio", 0.4),
+]
 LOST = [statistic("lost_update_fraction", 0.8), statistic("update_slope", 0.3)]
 PLANTED: Mapping[str, Sequence[Change]] = {
     "lr_zero": ZERO,
@@ -233,6 +259,7 @@ PLANTED: Mapping[str, Sequence[Change]] = {
     "clip_constant": [column("gradient_norm", 1.0)],
     "warmup_not_over": [column("lr", lambda t: 1e-6 * t)],
     "l2_in_adam": [optimizer("Adam", decoupled_weight_decay=False)],
+    "decayed_gains": [GAINS, hyperparameter("weight_decay", 0.0, group=1)],
     "parameter_without_gradient": [
         statistic("zero_gradient_fraction", NAN, of=["layers.1.bias"]),
     ],
@@ -532,6 +559,35 @@ NEAR: Sequence[tuple[str, str, Sequence[Change]]] = [
             optimizer("AdamW", initial_lr=1e-3),
             replaced_at(200, lr=(1e-4, 1e-3)),
             hyperparameter("lr", 1e-4, from_step=201),
+        ],
+    ),
+    (
+        "decayed_gains",
+        "in the group that is spared",
+        [layer_norms(BIASES[:2], group=1), hyperparameter("weight_decay", 0.0, group=1)],
+    ),
+    ("decayed_gains", "no gain", [hyperparameter("weight_decay", 0.0, group=1)]),
+    (
+        "decayed_gains",
+        "no norm",
+        [layer_norms(BIASES[:2], module="Scale"), hyperparameter("weight_decay", 0.0, group=1)],
+    ),
+    ("decayed_gains", "not split", [GAINS]),
+    ("decayed_gains", "too little in all", [*DECAYED, hyperparameter("weight_decay", 0.1)]),
+    ("decayed_gains", "little of the update", [*DECAYED, statistic("weight_decay_ratio", 0.1)]),
+    ("decayed_gains", "coupled", [*DECAYED, optimizer("SGD", decoupled_weight_decay=False)]),
+    (
+        "decayed_gains",
+        "matrices are spared, too",
+        [
+            GAINS,
+            lambda run: replace(
+                run,
+                parameters=tuple(
+                    replace(p, group=1) if p.name == "head.weight" else p for p in run.parameters
+                ),
+            ),
+            hyperparameter("weight_decay", 0.0, group=1),
         ],
     ),
     ("lr_rises_again", "a restart", [column("lr", lambda t: 1e-3 * (1.001 - (t % 100) / 100))]),
@@ -1435,6 +1491,30 @@ def test_settings_that_a_checkpoint_replaced_are_named() -> None:
     scheduled = [optimizer("AdamW", initial_lr=1e-4), replaced_at(200, lr=(1e-3, 1e-4))]
     decayed = hyperparameter("lr", lambda t: 1e-4 * np.exp(-t / 200), from_step=200)
     assert "lr 1e-3 → 1e-4" in found(changed(*scheduled, decayed))["replaced_settings"].text
+
+
+def test_decayed_gains_are_named() -> None:
+    split = found(changed(*PLANTED["decayed_gains"]))["decayed_gains"]
+    assert split.parameters == ("layers.0.weight_", "layers.1.weight_")
+    assert "Has a filter missed them?" in split.text
+    alone = found(changed(*DECAYED))["decayed_gains"]
+    assert "a weight_decay of 0.5" in alone.text
+    assert "by up to 40 % of the rest of the update" in alone.text
+    assert alone.severity == split.severity == "info"
+    assert "p.ndim" in alone.advice
+    strong = found(changed(*DECAYED, *DECAY))["decayed_gains"]
+    assert strong.consequence_of == "weight_decay_too_strong"
+    for name, module, expected in (
+        ("h.0.ln_1.weight", "", True),
+        ("layer1.0.bn2.weight", "", True),
+        ("encoder.norm.scale", "", True),
+        ("encoder.norm.bias", "", False),
+        ("blin.weight", "", False),
+        ("ln.weight", "Linear", False),
+        ("x.weight", "LlamaRMSNorm", True),
+    ):
+        assert is_gain(Parameter(name, (8,), "float32", 8, 0, module)) is expected, name
+    assert not is_gain(Parameter("norm.weight", (8, 8), "float32", 64, 0, "LayerNorm"))
 
 
 def test_a_jump_in_a_warm_up_by_epochs_is_the_schedules() -> None:

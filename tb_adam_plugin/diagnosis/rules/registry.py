@@ -9,6 +9,7 @@ from .changed_types import TYPE_CHANGED
 from .clipped_before_unscaling import CLIPPED_BEFORE_UNSCALING
 from .clipping import CLIP_ALWAYS, CLIP_CONSTANT
 from .dead_units import DEAD_UNITS
+from .decayed_gains import DECAYED_GAINS
 from .epsilon import EPS_DOMINATES, EPS_INFLUENCES
 from .gain_ratio import GAIN_RATIO_LOW
 from .gradient_scale import GRADIENT_SCALE
@@ -88,6 +89,7 @@ RULES: tuple[Rule, ...] = (
     CLIP_CONSTANT,
     WARMUP_NOT_OVER,
     COUPLED_DECAY,
+    DECAYED_GAINS,
     FROZEN_PARAMETERS,
     WITHOUT_GRADIENT,
     MOVED_WITHOUT_GRADIENT,
