@@ -531,7 +531,16 @@ NEAR: Sequence[tuple[str, str, Sequence[Change]]] = [
             lambda run: replace(run, total_steps=5000),
         ],
     ),
-    ("lr_far_below_schedule", "a factor that stays", [optimizer("AdamW", initial_lr=1.0)]),
+    (
+        "lr_far_below_schedule",
+        "a factor that decays",
+        [
+            optimizer("AdamW", initial_lr=1.0),
+            column("lr", lambda t: 1e-3 / t**0.5),
+            lambda run: replace(run, total_steps=500),
+        ],
+    ),
+    ("lr_far_below_schedule", "a factor so far", [optimizer("AdamW", initial_lr=1.0)]),
     (
         "lr_far_below_schedule",
         "it came near before",
@@ -1462,6 +1471,9 @@ def test_a_schedule_far_below_its_peak_is_told_by_how_it_rises() -> None:
     assert "warm-up is longer than the run" in long.advice
     never = finding(column("lr", 2e-4), one_cycle)
     assert never.advice == "Call scheduler.step() once after each optimizer.step()."
+    made_with = finding(column("lr", 2e-4), optimizer("AdamW", initial_lr=2e-3))
+    assert made_with.severity == "info"
+    assert made_with.advice == never.advice
     unknown = finding(column("lr", 2e-4), one_cycle, total_steps=0)
     assert unknown.severity == "info"
     assert unknown.title.endswith("?")
@@ -1477,6 +1489,10 @@ def test_a_learning_rate_that_rises_again_is_counted() -> None:
     share = (1 + np.cos(np.pi * np.arange(25) / 6)) / 2
     by_epoch = found(changed(stairs(20, *(1e-3 * share))))["lr_rises_again"]
     assert "one in 20 steps" in by_epoch.advice
+    often = column("lr", lambda t: 1e-3 * ((1 + np.cos(np.pi * (t - 1) / 3)) / 2))
+    assert "83 times." in found(changed(often))["lr_rises_again"].text
+    longer = often(make_run(last=2000))
+    assert "100 times or more." in found(longer)["lr_rises_again"].text
     # Several calls a step, so that no step meets the lowest point.
     assert "lr_rises_again" in found(changed(cosine(17.3, low=0.1)))
 

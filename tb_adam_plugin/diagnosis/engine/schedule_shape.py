@@ -25,6 +25,8 @@ SAME_FACTOR = 1.1
 FELL_TO = 0.25
 ROSE_BY = 0.1
 LEAST_CHANGES = 3
+# More turns are not looked for: rules are applied while training goes on.
+MOST_TURNS = 100
 # It rises as it fell, as a cosine does beyond its period, where both take as long up to this share;
 # and begins to rise slowly. A ramp, as that of CyclicLR, rises by the same all along: 1.
 ALIKE = 0.15
@@ -112,7 +114,7 @@ class Turn:
 
 
 def turns_of(lr: Float64s) -> list[Turn]:
-    """Find where a learning rate rises again as it fell, in time order.
+    """Find where a learning rate rises again as it fell, in time order, the first ones.
 
     A restart rises in one step, CyclicLR in a straight line, and a warm-up faster than what it
     follows falls.
@@ -126,12 +128,16 @@ def turns_of(lr: Float64s) -> list[Turn]:
     values = lr[places]
     upwards = np.diff(values) > 0
     ends = np.flatnonzero(np.diff(upwards.astype(np.int8))) + 1  # of falls and of rises
-    corners = [0, *ends.tolist(), values.size - 1]
+    corners = np.concatenate([[0], ends, [values.size - 1]])
+    high, low, end = corners[:-2], corners[1:-1], corners[2:]
+    may_be = (values[low] <= FELL_TO * values[high]) & (end - low >= LEAST_CHANGES)
     found = []
-    for high, low, end in zip(corners, corners[1:], corners[2:], strict=False):
-        if values[low] < values[high] and _is_turn(values[high : end + 1], low - high):
-            last = places[high + 1] - 1  # of a stair, its last step
-            found.append(Turn(int(last), int(places[low]), int(places[end])))
+    for i in np.flatnonzero(may_be):
+        if _is_turn(values[high[i] : end[i] + 1], int(low[i] - high[i])):
+            last = places[high[i] + 1] - 1  # of a stair, its last step
+            found.append(Turn(int(last), int(places[low[i]]), int(places[end[i]])))
+            if len(found) == MOST_TURNS:
+                break
     return found
 
 
@@ -139,7 +145,7 @@ def _is_turn(values: Float64s, low: int) -> bool:
     """Whether values that fall up to an index and rise from there on do both along one curve."""
     bottom, top = values[low], values[0]
     reached = min(values[-1], top)
-    if bottom > FELL_TO * top or reached - bottom < ROSE_BY * (top - bottom):
+    if reached - bottom < ROSE_BY * (top - bottom):
         return False
     up = int(np.flatnonzero(values[low:] >= reached)[0])
     down = low - int(np.flatnonzero(values[: low + 1] >= reached)[-1])

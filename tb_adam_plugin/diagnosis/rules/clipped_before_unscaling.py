@@ -42,19 +42,20 @@ def _clipped(signals: Signals) -> Condition | str:
     known: Indices = np.flatnonzero(np.isfinite(norm))
     if known.size < CLIPPED_STEPS:
         return f"{counted(known.size, 'gradient norm')}, needs {CLIPPED_STEPS}"
-    # Every norm, once: there are few where each is clipped.
-    values, place = np.unique(norm[known].astype(np.float32), return_inverse=True)
-    small = values < LEAST_MAX_NORM
-    fits = np.zeros(values.shape, bool)
-    fits[small] = ~np.isnan(_max_norms(values[small].astype(np.float64))).all(axis=1)
-    held = in_a_row(fits[place][:, None], CLIPPED_STEPS)[:, 0] & _stays(norm[known])
+    small = norm[known] < LEAST_MAX_NORM
     holds: Flags = np.zeros(norm.shape, bool)
-    holds[known] = held if _rescaling(signals) < LEAST_MAX_NORM else False
+    if small.any() and _rescaling(signals) < LEAST_MAX_NORM:
+        fits = small & _stays(norm[known])
+        # Every norm, once: there are few where each is clipped.
+        values, place = np.unique(norm[known][fits].astype(np.float32), return_inverse=True)
+        likely: Flags = np.isfinite(_max_norms(values.astype(np.float64))).any(axis=1)
+        fits[fits] = likely[place]
+        holds[known] = in_a_row(fits[:, None], CLIPPED_STEPS)[:, 0]
     return at_every_step(signals, norm, holds, LEAST_MAX_NORM, below=True)
 
 
 def _stays(norm: Float64s) -> Flags:
-    """Where a norm is the same as before, or another power of two of it."""
+    """Where a norm is that before, or a power of two of it."""
     doublings = np.log2(norm[1:] / norm[:-1])
     same = np.abs(doublings - np.round(doublings)) < CLOSE
     return np.append(same[:1], same)

@@ -8,7 +8,7 @@ from tb_adam_plugin.arrays import Flags, Indices
 
 from ..engine.conditions import at_every_step, too_few_steps
 from ..engine.rule import Condition, Evidence, Persistence, Rule
-from ..engine.schedule_shape import LEAST_CHANGES, Turn, stair_length, turns_of
+from ..engine.schedule_shape import LEAST_CHANGES, MOST_TURNS, Turn, stair_length, turns_of
 from ..engine.signals import Signals
 from ..engine.wording import counted, number, step
 
@@ -40,7 +40,8 @@ def _message(e: Evidence) -> str:
     known = _known(signals)
     lr, steps = signals.lr[known], signals.steps[known]
     first = turns[0]
-    again = f" This happened {counted(len(turns), 'time')}." if len(turns) > 1 else ""
+    more = " or more" if len(turns) == MOST_TURNS else ""
+    again = f" This happened {counted(len(turns), 'time')}{more}." if len(turns) > 1 else ""
     return (
         f"The learning rate fell from {number(lr[first.high])} to {number(lr[first.low])} at step "
         f"{step(steps[first.low])} and rose again to {number(lr[first.end])}, step by step and as "

@@ -8,8 +8,8 @@ from tb_adam_plugin.arrays import Flags, Float64s
 
 from ..engine import thresholds
 from ..engine.conditions import at_every_step
-from ..engine.rule import Condition, Evidence, Persistence, Rule
-from ..engine.schedule_shape import stair_length
+from ..engine.rule import Condition, Evidence, Persistence, Rule, Severity
+from ..engine.schedule_shape import changes_of, stair_length
 from ..engine.signals import Signals
 from ..engine.wording import counted, number, percent, step
 
@@ -78,19 +78,25 @@ def _far_below(signals: Signals) -> Condition | None:
     """A learning rate that has never come near the peak of its schedule, past half of the run.
 
     OneCycleLR writes the peak into the group. Others write what they were made with, which is the
-    peak of a warm-up: where nothing rises, as with a factor that stays, it need not be.
+    peak of a warm-up; where the learning rate goes down it need not be.
     """
     run, main = signals.run, signals.run.main_group
     options = run.groups[main].options if main < len(run.groups) else {}
     if not _is_late(signals) or run.first_step > thresholds.FIRST_STEP:
         return None
-    rises = signals.is_warming_up or "max_lr" in options
+    rises = signals.is_warming_up or "max_lr" in options or _never_moves(signals)
     target = signals.scheduled_lr[main] if main < len(run.groups) else np.nan
     if not (rises and 0 < signals.peak_lr < FAR_BELOW * target):
         return None
     share = np.full(2, signals.peak_lr / target)
     ends = np.array([run.first_step, run.last_step])
     return Condition(ends, np.ones(2, bool), share, FAR_BELOW, lowest_is_worst=True)
+
+
+def _never_moves(signals: Signals) -> bool:
+    """Whether a schedule of a run of known length has not changed the learning rate at all."""
+    lr = signals.lr[np.isfinite(signals.lr)]
+    return bool(signals.run.total_steps > 0 and lr.size and not changes_of(lr).size)
 
 
 def _is_late(signals: Signals) -> bool:
@@ -127,6 +133,13 @@ def _far_below_advice(e: Evidence) -> str:
     return "Call scheduler.step() once after each optimizer.step()."
 
 
+def _far_below_severity(e: Evidence) -> Severity:
+    """A question where the run may go on, and where a factor that stays may be meant."""
+    run = e.signals.run
+    rises = e.signals.is_warming_up or "max_lr" in run.groups[run.main_group].options
+    return "warning" if rises and run.total_steps > 0 else "info"
+
+
 LR_FAR_BELOW = Rule(
     id="lr_far_below_schedule",
     title="The learning rate never came near its peak",
@@ -134,7 +147,7 @@ LR_FAR_BELOW = Rule(
     needs=("lr",),
     condition=_far_below,
     persistence=Persistence(),
-    severity=lambda e: "warning" if e.signals.run.total_steps > 0 else "info",
+    severity=_far_below_severity,
     message=_far_below_message,
     advice=_far_below_advice,
     reference="",
