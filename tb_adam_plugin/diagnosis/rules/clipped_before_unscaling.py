@@ -48,7 +48,8 @@ def _clipped(signals: Signals) -> Condition | str:
         fits = small & _stays(norm[known])
         # Every norm, once: there are few where each is clipped.
         values, place = np.unique(norm[known][fits].astype(np.float32), return_inverse=True)
-        likely: Flags = np.isfinite(_max_norms(values.astype(np.float64))).any(axis=1)
+        max_norms = _max_norms(values.astype(np.float64))
+        likely: Flags = np.asarray(np.isfinite(max_norms).any(axis=1))
         fits[fits] = likely[place]
         holds[known] = in_a_row(fits[:, None], CLIPPED_STEPS)[:, 0]
     return at_every_step(signals, norm, holds, LEAST_MAX_NORM, below=True)

@@ -38,7 +38,8 @@ def is_gain(parameter: Parameter) -> bool:
 def _left_out(signals: Signals) -> bool:
     """Whether some group of vectors is spared from decay: somebody has meant to spare them."""
     run, decay = signals.run, signals.run.hyperparameters["weight_decay"]
-    for group in np.flatnonzero((decay == 0).all(axis=0)):
+    never = (decay == 0).any(axis=0) & ~(decay > 0).any(axis=0)
+    for group in np.flatnonzero(never):
         held = [p for p in run.parameters if p.group == group]
         if held and all(len(p.shape) < 2 or is_embedding(p) for p in held):
             return any(len(p.shape) == 1 for p in held)
@@ -50,9 +51,9 @@ def _condition(signals: Signals) -> Condition | None:
     decay = run.hyperparameters.get("weight_decay")
     if decay is None or not len(decay):
         return None
-    decays = np.flatnonzero((decay > 0).all(axis=0))
-    in_decaying = np.isin(run.group_of, decays)
-    gains = np.flatnonzero([is_gain(p) for p in run.parameters] & in_decaying)
+    decays = (decay > 0).any(axis=0) & ~(decay == 0).any(axis=0)
+    in_decaying = np.flatnonzero(np.isin(run.group_of, np.flatnonzero(decays)))
+    gains = np.array([i for i in in_decaying if is_gain(run.parameters[i])], np.intp)
     if not gains.size:
         return None
     if _left_out(signals):
