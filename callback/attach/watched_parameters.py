@@ -96,8 +96,11 @@ class Parameters:
                     tuple(dict.fromkeys(state.undefined_in(group))),
                     state.meanings,
                     stored,
+                    state.replaced[i] if i < len(state.replaced) else {},
                 )
-                for group, stored in zip(state.optimizer.param_groups, storage, strict=True)
+                for i, (group, stored) in enumerate(
+                    zip(state.optimizer.param_groups, storage, strict=True)
+                )
             ),
             statistics=tuple(statistic.name for statistic in schema.STATISTICS),
             quantities=tuple(quantities),
@@ -154,6 +157,7 @@ class Parameters:
         return (
             [list(map(id, group["params"])) for group in state.optimizer.param_groups],
             [state.options(group) for group in state.optimizer.param_groups],
+            state.replaced,
             # Lists of what exists already, because a tuple each would be work for the collector.
             [parameter.dtype for parameter in whole],
             [parameter.device for parameter in whole],

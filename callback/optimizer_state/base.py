@@ -18,8 +18,9 @@ is no function of each element alone sets ``update_is_known`` to False.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,6 +34,9 @@ from . import undefined
 from .coefficients import Coefficients, StepTable
 from .group_settings import GroupSettings, hyperparameter, names_of_numbers
 from .parameter_state import ParameterState
+
+# What a schedule writes into a group and does not change.
+_SCHEDULED = ("initial_lr", "max_lr", "min_lr")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,8 @@ class OptimizerState(ABC):
             Then :class:`Rows` needs ``decay · before + weight · g'`` of the moments before the
             step wherever a moment is no tensor but made on demand.
         hyperparameter_names: Columns of the hyperparameters, the standard ones first.
+        replaced: For each group, the settings that loading a checkpoint has replaced, with what
+            they were before and what it brought; empty before one is loaded.
     """
 
     meanings: Mapping[str, str] = {}
@@ -81,6 +87,7 @@ class OptimizerState(ABC):
     def __init__(self, optimizer: Optimizer) -> None:
         """Read the state of ``optimizer``; its own numbers become hyperparameter columns."""
         self.optimizer = optimizer
+        self.replaced: Sequence[Mapping[str, tuple[float, float]]] = ()
         standard = schema.HYPERPARAMETERS.names
         numbers = [
             name
@@ -91,13 +98,22 @@ class OptimizerState(ABC):
         self.hyperparameter_names: tuple[str, ...] = (*standard, *own)
 
     def options(self, group: GroupSettings) -> dict[str, schema.Option]:
-        """Settings of a group that are no numbers over time, as ``amsgrad``."""
+        """Settings of a group that are no numbers over time, as ``amsgrad``.
+
+        With what torch's schedulers write into the group: the learning rates that they lead to. A
+        tensor is left out, because reading it would wait for the device.
+        """
         defaults = self.optimizer.defaults
-        return {
+        options: dict[str, schema.Option] = {
             name: value
             for name, value in group.items()
             if name in defaults and isinstance(value, bool | str | None)
         }
+        for name in _SCHEDULED:
+            value = group.get(name)
+            if isinstance(value, int | float) and math.isfinite(value):
+                options[name] = float(value)
+        return options
 
     def hyperparameters(self, group: GroupSettings) -> list[float]:
         """Values of :attr:`hyperparameter_names` that a step now would use; NaN where unknown."""

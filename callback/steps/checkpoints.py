@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch.optim import Optimizer
 
 from ..optimizer_state import storage
+from ..optimizer_state.replaced_settings import Numbers, numbers_of, replaced
 from .agenda import Agenda
 from .failures import LOADING, Containment
 from .followed_parameters import FollowedParameters
@@ -15,7 +16,7 @@ from .notices import Notices
 
 
 class Checkpoints:
-    """Lets the agenda start anew where a checkpoint is loaded, and compares its types."""
+    """Lets the agenda start anew where a checkpoint is loaded, and compares types and settings."""
 
     def __init__(
         self,
@@ -37,20 +38,24 @@ class Checkpoints:
         self._failures = failures
         self._notices = notices
         self._types: Mapping[str, str] = {}
+        self._settings: Sequence[Numbers] = ()
 
     def before_load(self, _: Optimizer, state_dict: dict[str, Any]) -> None:
         """Look at a checkpoint: the hook before it is loaded."""
         self._failures.run(LOADING, "looking at a checkpoint", lambda: self._look_at(state_dict))
 
     def after_load(self, *_: object) -> None:
-        """Follow the optimizer's count, and compare types: the hook after it was loaded."""
+        """Follow the optimizer's count, and compare: the hook after a checkpoint was loaded."""
         self._agenda.restart()
         self._failures.run(LOADING, "comparing a checkpoint", self._compare)
 
     def _look_at(self, state_dict: dict[str, Any]) -> None:
         self._types = storage.types_by_key(state_dict["state"].values())
+        self._settings = numbers_of(self._parameters.optimizer.param_groups)
 
     def _compare(self) -> None:
+        settings = numbers_of(self._parameters.optimizer.param_groups)
+        self._parameters.state.replaced = replaced(self._settings, settings)
         loaded = storage.types_by_key(self._parameters.optimizer.state.values())
         for key, types in self._types.items():
             if key != "step" and key in loaded and loaded[key] != types:

@@ -105,6 +105,9 @@ class StepOutput:
         lr = self._parameters.optimizer.param_groups[0].get("lr")
         step = agenda.count.number
         interval = agenda.budget.interval(step)
+        last = agenda.schedule.last_step(agenda.budget.start)
+        if last is not None:
+            rows.add("expected_total_steps", last)
         if agenda.budget.max_overhead is not None:
             rows.add("wanted_every_n_steps", interval)
             rows.add("max_overhead", agenda.budget.max_overhead)

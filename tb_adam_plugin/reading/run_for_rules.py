@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from tb_adam_plugin.arrays import Float32s, Float64s
@@ -48,7 +50,15 @@ def recorded_run(store: Store, experiment: Experiment, name: str) -> RecordedRun
         layout.newest.unoptimized,
         _gradient_norms(store, experiment, run),
         tuple(store.layouts(experiment, name)),
+        _expected_total_steps(every_step),
     )
+
+
+def _expected_total_steps(every_step: Mapping[str, Float64s]) -> int:
+    """How many steps the user said that the run will have, last; 0 if that is not known."""
+    said = every_step.get("expected_total_steps", np.empty(0))
+    said = said[np.isfinite(said) & (said > 0) & (said < 2**53)]
+    return int(said[-1]) if said.size else 0
 
 
 def _at_steps(records: NamedRecords, step: Float64s) -> dict[str, Float64s]:

@@ -79,6 +79,7 @@ STEP_COLUMNS = (
 #   max_overhead           largest share of the training time that recording may take
 #   gradient_norm_every_n_steps
 #                          where gradient_norm is known at multiples of this and at records alone
+#   expected_total_steps   how many steps the run will have, as the user said
 OPTIONAL_STEP_COLUMNS = (
     "gain_ratio",
     "stale_gradient_ratio",
@@ -88,6 +89,7 @@ OPTIONAL_STEP_COLUMNS = (
     "wanted_every_n_steps",
     "max_overhead",
     "gradient_norm_every_n_steps",
+    "expected_total_steps",
 )
 # Columns that are no curve of the training: what rows are placed by, the norm, which has a curve of
 # its own, and what the callback says of itself.
@@ -102,6 +104,7 @@ UNCHARTED_STEP_COLUMNS = (
     "wanted_every_n_steps",
     "max_overhead",
     "gradient_norm_every_n_steps",
+    "expected_total_steps",
 )
 
 

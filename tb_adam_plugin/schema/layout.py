@@ -62,6 +62,8 @@ class Group:
         meanings: What a quantity is in this optimizer where its name alone would mislead.
         storage: In what types the tensors of the state are stored, by quantity; several are joined
             by commas.
+        replaced: Settings that loading a checkpoint has replaced, each with what it was before and
+            what the checkpoint brought.
     """
 
     optimizer: str
@@ -69,6 +71,7 @@ class Group:
     undefined: tuple[str, ...] = ()
     meanings: Mapping[str, str] = field(default_factory=dict)
     storage: Mapping[str, str] = field(default_factory=dict)
+    replaced: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +149,11 @@ class Layout:
                     else {}
                 ),
                 **(
+                    {"replaced_settings": replaced}
+                    if any(replaced := [_as_lists(g.replaced) for g in self.groups])
+                    else {}
+                ),
+                **(
                     {"other_optimizers": others}
                     if any(others := [u.other_optimizer for u in self.unoptimized])
                     else {}
@@ -193,6 +201,7 @@ class Layout:
         try:
             modules = fields.get("modules") or [""] * len(fields["parameters"])
             others = fields.get("other_optimizers") or [""] * len(fields["unoptimized"])
+            replaced = fields.get("replaced_settings") or [{}] * len(fields["groups"])
             layout = Layout(
                 tuple(
                     Parameter(
@@ -209,8 +218,11 @@ class Layout:
                         tuple(map(str, undefined)),
                         _texts(meanings),
                         _texts(storage),
+                        _pairs(settings),
                     )
-                    for optimizer, options, undefined, meanings, storage in fields["groups"]
+                    for (optimizer, options, undefined, meanings, storage), settings in zip(
+                        fields["groups"], replaced, strict=True
+                    )
                 ),
                 tuple(map(str, fields["statistics"])),
                 tuple(
@@ -252,6 +264,19 @@ def _options(value: Any) -> dict[str, Option]:
         if not isinstance(name, str) or not isinstance(option, Option):
             raise TypeError(f"option {name!r} is {option!r}")
     return options
+
+
+def _as_lists(pairs: Mapping[str, tuple[float, float]]) -> dict[str, list[float]]:
+    return {name: list(values) for name, values in pairs.items()}
+
+
+def _pairs(value: Any) -> dict[str, tuple[float, float]]:
+    pairs = {
+        str(name): (float(before), float(after)) for name, (before, after) in dict(value).items()
+    }
+    if not all(map(math.isfinite, [number for pair in pairs.values() for number in pair])):
+        raise ValueError("a setting that was replaced is no number")
+    return pairs
 
 
 def _texts(value: Any) -> dict[str, str]:

@@ -62,7 +62,8 @@ def test_every_alarm_but_five_is_demonstrated() -> None:
     assert len(shown) == len(set(shown))
     # What bfloat16 does to weights is found before what it does to exp_avg_sq.
     assert alarms - set(shown) == {
-        "frozen", "lr_zero", "second_moment_frozen", "steps_skipped", "weight_decay_overshoots",
+        "clipped_before_unscaling", "frozen", "lr_far_below_schedule", "lr_zero",
+        "second_moment_frozen", "steps_skipped", "weight_decay_overshoots",
     }  # fmt: skip
 
 

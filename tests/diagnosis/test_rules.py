@@ -19,6 +19,7 @@ from synthetic_runs import (
     column,
     dtype,
     hyperparameter,
+    loaded_at,
     make_run,
     norms_around,
     optimizer,
@@ -37,8 +38,9 @@ from tb_adam_plugin.diagnosis.engine.recorded_run import RecordedRun
 from tb_adam_plugin.diagnosis.engine.rule import Rule
 from tb_adam_plugin.diagnosis.engine.signals import Signals
 from tb_adam_plugin.diagnosis.rule import Finding
+from tb_adam_plugin.diagnosis.rules.decayed_gains import is_gain
 from tb_adam_plugin.diagnosis.rules.registry import RULES
-from tb_adam_plugin.schema import Unoptimized
+from tb_adam_plugin.schema import Parameter, Unoptimized
 
 LAYERS = [f"layers.{i}.weight" for i in range(5)]
 MATRICES = [*LAYERS, "head.weight"]
@@ -139,6 +141,10 @@ CLIPPED: list[Change] = [
     column("gradient_norm", 1.0),
     column("gradient_norm_before_clip", lambda t: 40 + np.sin(t)),
 ]
+UNSCALED_LATE: list[Change] = [
+    column("gradient_norm", 0.5 / 65_536),
+    column("gradient_rescaling", lambda t: np.where(t % 10 == 0, 1e-10, NAN)),
+]
 DECAY: list[Change] = [statistic("weight_decay_ratio", 3.0, of=WEIGHTS)]
 HALF: list[Change] = [dtype("float16", "float16")]
 TOO_FAST: list[Change] = [statistic("update_to_weight_ratio", 0.246, to_step=16)]
@@ -177,6 +183,49 @@ def lr_of_group(run: RecordedRun, group: int, values: Sequence[float]) -> Record
     return replace(run, hyperparameters={**run.hyperparameters, "lr": lr})
 
 
+def cosine(period: float, low: float = 0.0) -> Change:
+    """A learning rate that comes down to a share of its peak in so many steps, and goes on."""
+    share = (1 - low) / 2
+    return column("lr", lambda t: 1e-3 * (low + share * (1 + np.cos(np.pi * (t - 1) / period))))
+
+
+def triangles(period: float) -> Change:
+    """A learning rate that goes down and up in straight lines, as that of CyclicLR."""
+    return column("lr", lambda t: 1e-3 * np.abs((t - 1) / period % 2 - 1))
+
+
+def stairs(length: int, *lrs: float) -> Change:
+    """A learning rate that is changed once in so many steps; the last one stays."""
+    return column(
+        "lr", lambda t: np.array(lrs)[np.minimum((t - 1) // length, len(lrs) - 1).astype(int)]
+    )
+
+
+EPOCH_WARMUP = (1e-5, 2e-4, 4e-4, 6e-4, 8e-4, 1e-3)
+
+
+def layer_norms(names: Sequence[str], group: int = 0, module: str = "RMSNorm") -> Change:
+    """Make vectors the gains of normalization layers, in a group."""
+
+    def change(run: RecordedRun) -> RecordedRun:
+        parameters = (
+            replace(p, name=p.name.replace("bias", "weight_"), module=module, group=group)
+            if p.name in names
+            else p
+            for p in run.parameters
+        )
+        return replace(run, parameters=tuple(parameters))
+
+    return change
+
+
+GAINS = layer_norms(BIASES[:2])
+# Not split; decay that matters.
+DECAYED: list[Change] = [
+    layer_norms(BIASES, group=1),
+    hyperparameter("weight_decay", 0.5),
+    statistic("weight_decay_ratio", 0.4),
+]
 LOST = [statistic("lost_update_fraction", 0.8), statistic("update_slope", 0.3)]
 PLANTED: Mapping[str, Sequence[Change]] = {
     "lr_zero": ZERO,
@@ -193,6 +242,7 @@ PLANTED: Mapping[str, Sequence[Change]] = {
     "second_moment_underflow": [
         statistic("second_moment_underflow_fraction", 0.2, of=["layers.2.weight"])
     ],
+    "clipped_before_unscaling": UNSCALED_LATE,
     "gradient_scale": [statistic("elasticity", 5e5)],
     "steps_skipped": SKIPPING,
     "init_too_small": [
@@ -210,6 +260,12 @@ PLANTED: Mapping[str, Sequence[Change]] = {
     "weight_decay_overshoots": [hyperparameter("weight_decay", 1500.0)],
     "weight_decay_too_strong": DECAY,
     "lr_decayed_early": [column("lr", 1e-6, from_step=200)],
+    "lr_far_below_schedule": [
+        column("lr", lambda t: 1e-6 * t),
+        optimizer("AdamW", initial_lr=5e-3),
+    ],
+    "lr_rises_again": [cosine(125)],
+    "replaced_settings": [loaded_at(200, lr=(1e-4, 3e-3), beta2=(0.95, 0.999))],
     "clip_always": CLIPPED,
     "dead_units": [statistic("dead_row_fraction", 0.7, of=["layers.3.weight"])],
     "vanishing_gradient": VANISHING,
@@ -231,6 +287,7 @@ PLANTED: Mapping[str, Sequence[Change]] = {
     "clip_constant": [column("gradient_norm", 1.0)],
     "warmup_not_over": [column("lr", lambda t: 1e-6 * t)],
     "l2_in_adam": [optimizer("Adam", decoupled_weight_decay=False)],
+    "decayed_gains": [GAINS, hyperparameter("weight_decay", 0.0, group=1)],
     "parameter_without_gradient": [
         statistic("zero_gradient_fraction", NAN, of=["layers.1.bias"]),
     ],
@@ -368,6 +425,24 @@ NEAR: Sequence[tuple[str, str, Sequence[Change]]] = [
         "short",
         [statistic("second_moment_underflow_fraction", 0.9, only=[9, 10])],
     ),
+    ("clipped_before_unscaling", "another norm", [column("gradient_norm", 1.7e-5)]),
+    ("clipped_before_unscaling", "a small max_norm", [column("gradient_norm", 1e-3)]),
+    ("clipped_before_unscaling", "a max_norm that is used", [column("gradient_norm", 2.0**-8)]),
+    (
+        "clipped_before_unscaling",
+        "a norm that changes",
+        [*UNSCALED_LATE, column("gradient_norm", lambda t: (1 + t % 2 / 2) / 65_536)],
+    ),
+    (
+        "clipped_before_unscaling",
+        "short",
+        [column("gradient_norm", 1 / 65_536, from_step=100, to_step=118), UNSCALED_LATE[1]],
+    ),
+    (
+        "clipped_before_unscaling",
+        "nothing is scaled",
+        [UNSCALED_LATE[0], column("gradient_rescaling", 0.01)],
+    ),
     ("gradient_scale", "largest of healthy runs", [statistic("elasticity", 226.0)]),
     (
         "gradient_scale",
@@ -501,6 +576,112 @@ NEAR: Sequence[tuple[str, str, Sequence[Change]]] = [
         [column("lr", lambda t: 1e-6 * t), lambda run: replace(run, total_steps=5000)],
     ),
     ("warmup_not_over", "over", [column("lr", lambda t: 1e-6 * np.minimum(t, 400))]),
+    (
+        "warmup_not_over",
+        "far below what it leads to",
+        [column("lr", lambda t: 1e-6 * t), optimizer("AdamW", initial_lr=5e-3)],
+    ),
+    (
+        "lr_far_below_schedule",
+        "more than half",
+        [column("lr", lambda t: 1e-6 * t), optimizer("AdamW", initial_lr=9e-4)],
+    ),
+    (
+        "lr_far_below_schedule",
+        "at the start of a long run",
+        [
+            column("lr", lambda t: 1e-6 * t),
+            optimizer("AdamW", max_lr=5e-3),
+            lambda run: replace(run, total_steps=5000),
+        ],
+    ),
+    (
+        "lr_far_below_schedule",
+        "a factor that decays",
+        [
+            optimizer("AdamW", initial_lr=1.0),
+            column("lr", lambda t: 1e-3 / t**0.5),
+            lambda run: replace(run, total_steps=500),
+        ],
+    ),
+    ("lr_far_below_schedule", "a factor so far", [optimizer("AdamW", initial_lr=1.0)]),
+    (
+        "lr_far_below_schedule",
+        "it came near before",
+        [
+            column("lr", lambda t: 5e-3 * np.exp(-t / 50)),
+            optimizer("AdamW", initial_lr=2e-4, max_lr=5e-3),
+        ],
+    ),
+    ("replaced_settings", "nothing", [loaded_at(200)]),
+    (
+        "replaced_settings",
+        "set again",
+        [loaded_at(200, weight_decay=(0.1, 0.01)), hyperparameter("weight_decay", 0.1)],
+    ),
+    (
+        "replaced_settings",
+        "set at every step",
+        [loaded_at(200, lr=(1e-4, 3e-3)), hyperparameter("lr", lambda t: 3e-3 - 1e-6 * t)],
+    ),
+    ("replaced_settings", "a decayed learning rate", [loaded_at(200, lr=(1e-3, 1e-4))]),
+    (
+        "replaced_settings",
+        "put back by the schedule",
+        [
+            optimizer("AdamW", initial_lr=1e-3),
+            loaded_at(200, lr=(1e-4, 1e-3)),
+            hyperparameter("lr", 1e-4, from_step=201),
+        ],
+    ),
+    (
+        "decayed_gains",
+        "in the group that is spared",
+        [layer_norms(BIASES[:2], group=1), hyperparameter("weight_decay", 0.0, group=1)],
+    ),
+    ("decayed_gains", "no gain", [hyperparameter("weight_decay", 0.0, group=1)]),
+    (
+        "decayed_gains",
+        "no norm",
+        [layer_norms(BIASES[:2], module="Scale"), hyperparameter("weight_decay", 0.0, group=1)],
+    ),
+    ("decayed_gains", "not split", [GAINS]),
+    ("decayed_gains", "too little in all", [*DECAYED, hyperparameter("weight_decay", 0.1)]),
+    ("decayed_gains", "little of the update", [*DECAYED, statistic("weight_decay_ratio", 0.1)]),
+    ("decayed_gains", "coupled", [*DECAYED, optimizer("SGD", decoupled_weight_decay=False)]),
+    (
+        "decayed_gains",
+        "matrices are spared, too",
+        [
+            GAINS,
+            lambda run: replace(
+                run,
+                parameters=tuple(
+                    replace(p, group=1) if p.name == "head.weight" else p for p in run.parameters
+                ),
+            ),
+            hyperparameter("weight_decay", 0.0, group=1),
+        ],
+    ),
+    ("lr_rises_again", "a restart", [column("lr", lambda t: 1e-3 * (1.001 - (t % 100) / 100))]),
+    ("lr_rises_again", "straight lines", [triangles(125)]),
+    ("lr_rises_again", "not so low", [cosine(125, low=0.3)]),
+    ("lr_rises_again", "the end of a period", [cosine(440)]),
+    (
+        "lr_rises_again",
+        "a second warm-up",
+        [
+            column("lr", lambda t: 5e-4 * (1 + np.cos(np.pi * t / 250))),
+            column("lr", lambda t: 1e-3 * np.minimum(1, ((t - 250) / 30) ** 2), from_step=251),
+        ],
+    ),
+    ("lr_jump", "an epoch of a warm-up", [stairs(60, *EPOCH_WARMUP)]),
+    ("lr_jump", "the only epoch of a warm-up", [stairs(60, 1e-5, 1e-3, 9e-4, 7e-4, 5e-4)]),
+    (
+        "lr_jump",
+        "what the schedule was made with",
+        [column("lr", 1e-2, from_step=200), optimizer("AdamW", initial_lr=1e-2)],
+    ),
     ("lr_decayed_early", "at the end", [column("lr", 1e-6, from_step=400)]),
     ("lr_decayed_early", "not so low", [column("lr", 2e-5, from_step=200)]),
     (
@@ -1388,6 +1569,104 @@ def test_a_warm_up_that_is_not_over_is_the_reason_why_nothing_is_judged() -> Non
     assert "warmup_not_over" in found(short)
 
 
+def test_a_schedule_far_below_its_peak_is_told_by_how_it_rises() -> None:
+    def finding(*changes: Change, total_steps: int = 500) -> Finding:
+        run = replace(changed(*changes), total_steps=total_steps)
+        return found(run)["lr_far_below_schedule"]
+
+    one_cycle = optimizer("AdamW", initial_lr=2e-4, max_lr=5e-3)
+    by_epoch = finding(stairs(125, 2e-4, 2.1e-4, 2.3e-4, 2.6e-4), one_cycle)
+    assert by_epoch.severity == "warning"
+    assert "never above 2.6e-4, which is 5 % of the 5e-3" in by_epoch.text
+    assert "stands still for 125 steps" in by_epoch.advice
+    assert "once for each optimizer step" in by_epoch.advice
+    long = finding(column("lr", lambda t: 1e-6 * t), optimizer("AdamW", initial_lr=5e-3))
+    assert "warm-up is longer than the run" in long.advice
+    never = finding(column("lr", 2e-4), one_cycle)
+    assert never.advice == "Call scheduler.step() once after each optimizer.step()."
+    made_with = finding(column("lr", 2e-4), optimizer("AdamW", initial_lr=2e-3))
+    assert made_with.severity == "info"
+    assert made_with.advice == never.advice
+    unknown = finding(column("lr", 2e-4), one_cycle, total_steps=0)
+    assert unknown.severity == "info"
+    assert unknown.title.endswith("?")
+
+
+def test_a_learning_rate_that_rises_again_is_counted() -> None:
+    finding = found(changed(cosine(60)))["lr_rises_again"]
+    assert finding.severity == "info"
+    assert "fell from 1e-3 to 0 at step 61 and rose again to 1e-3" in finding.text
+    assert "4 times" in finding.text
+    assert "500 with one a step" in finding.advice
+    assert "time" not in found(changed(cosine(250)))["lr_rises_again"].text
+    share = (1 + np.cos(np.pi * np.arange(25) / 6)) / 2
+    by_epoch = found(changed(stairs(20, *(1e-3 * share))))["lr_rises_again"]
+    assert "one in 20 steps" in by_epoch.advice
+    often = column("lr", lambda t: 1e-3 * ((1 + np.cos(np.pi * (t - 1) / 3)) / 2))
+    assert "83 times." in found(changed(often))["lr_rises_again"].text
+    longer = often(make_run(last=2000))
+    assert "100 times or more." in found(longer)["lr_rises_again"].text
+    # Several calls a step, so that no step meets the lowest point.
+    assert "lr_rises_again" in found(changed(cosine(17.3, low=0.1)))
+
+
+def test_settings_that_a_checkpoint_replaced_are_named() -> None:
+    finding = found(changed(*PLANTED["replaced_settings"]))["replaced_settings"]
+    assert "lr 1e-4 → 3e-3, beta2 0.95 → 0.999." in finding.text
+    assert finding.first_step == 200
+    # A lower learning rate may be that of a schedule; not with other settings, or of a scheduler.
+    lower = loaded_at(200, lr=(1e-3, 1e-4), eps=(1e-8, 1e-6))
+    assert "eps 1e-8 → 1e-6" in found(changed(lower))["replaced_settings"].text
+    scheduled = [optimizer("AdamW", initial_lr=1e-4), loaded_at(200, lr=(1e-3, 1e-4))]
+    decayed = hyperparameter("lr", lambda t: 1e-4 * np.exp(-t / 200), from_step=200)
+    assert "lr 1e-3 → 1e-4" in found(changed(*scheduled, decayed))["replaced_settings"].text
+
+
+def test_decayed_gains_are_named() -> None:
+    split = found(changed(*PLANTED["decayed_gains"]))["decayed_gains"]
+    assert split.parameters == ("layers.0.weight_", "layers.1.weight_")
+    assert "Has a filter missed them?" in split.text
+    alone = found(changed(*DECAYED))["decayed_gains"]
+    assert "a weight_decay of 0.5" in alone.text
+    assert "by up to 40 % of the rest of the update" in alone.text
+    assert alone.severity == split.severity == "info"
+    assert "p.ndim" in alone.advice
+    strong = found(changed(*DECAYED, *DECAY))["decayed_gains"]
+    assert strong.consequence_of == "weight_decay_too_strong"
+    for name, module, expected in (
+        ("h.0.ln_1.weight", "", True),
+        ("layer1.0.bn2.weight", "", True),
+        ("encoder.norm.scale", "", True),
+        ("encoder.norm.bias", "", False),
+        ("blin.weight", "", False),
+        ("ln.weight", "Linear", False),
+        ("x.weight", "LlamaRMSNorm", True),
+    ):
+        assert is_gain(Parameter(name, (8,), "float32", 8, 0, module)) is expected, name
+    assert not is_gain(Parameter("norm.weight", (8, 8), "float32", 64, 0, "LayerNorm"))
+
+
+def test_a_jump_in_a_warm_up_by_epochs_is_the_schedules() -> None:
+    def warmup(change: Change) -> float:
+        return Signals(changed(change)).warmup_end
+
+    assert warmup(stairs(60, *EPOCH_WARMUP)) == 301
+    assert warmup(stairs(60, *EPOCH_WARMUP, 9e-4)) == 301
+    assert warmup(stairs(60, 1e-5, 1e-3, 9e-4, 7e-4)) == 61
+    assert warmup(stairs(90, *EPOCH_WARMUP)) == 500  # the last stair is as long as the others
+    # By hand, and not in the rhythm of epochs.
+    for by_hand in ((60, 1e-5, 1e-3), (60, 1e-4, 1e-4, 1e-3, 2e-3, 1e-3)):
+        assert warmup(stairs(*by_hand)) == 0
+        assert "lr_jump" in found(changed(stairs(*by_hand)))
+    assert "lr_jump" in found(changed(stairs(60, *EPOCH_WARMUP, 1e-2)))
+    above = [column("lr", 0.1, from_step=200), optimizer("AdamW", initial_lr=1e-2)]
+    assert "lr_jump" in found(changed(*above))
+    # A schedule that is made anew in a resumed run goes back to what it was made with.
+    resumed = optimizer("AdamW", initial_lr=1e-2)(make_run(first=1001, last=1400))
+    resumed = column("lr", 1e-2, from_step=1200)(resumed)
+    assert "lr_jump" in found(resumed)
+
+
 def test_recording_more_often_is_advised_by_an_option_that_was_not_given() -> None:
     few = make_run(last=60)
     assert "total_steps= or every_n_steps= records" in not_evaluated(diagnose(few))["lr_too_low"]
@@ -1439,6 +1718,30 @@ def test_clipping_that_the_optimizer_does_not_feel_is_a_question() -> None:
     assert sgd.severity == "warning"
     lion = found(changed(*CLIPPED, optimizer("Lion", WITHOUT_SECOND)))["clip_always"]
     assert lion.severity == "info"
+
+
+def test_clipping_before_unscaling_names_max_norm_and_loss_scale() -> None:
+    def finding(norm: Any, *changes: Change) -> Finding:
+        run = changed(*UNSCALED_LATE, column("gradient_norm", norm), *changes)
+        return found(run)["clipped_before_unscaling"]
+
+    adam = finding(1 / 65_536)
+    assert adam.severity == "warning"
+    assert "1.5e-5 step after step: 1 over the loss scale 65,536" in adam.text
+    assert "scaler.unscale_(optimizer) before clip_grad_norm_()" in adam.advice
+    sgd = finding(1 / 65_536, optimizer("SGD", WITHOUT_SECOND))
+    assert sgd.severity == "error"
+    assert "max_norm 5 " in finding(5 / 65_536).text
+    assert "scale 1,024." in finding(1 / 1024).text
+    assert (
+        "2 over the loss scale 131,072." in finding(1 / 65_536, column("loss_scale", 2.0**17)).text
+    )
+    # The scale is doubled, and norms are known at some steps only.
+    assert finding(lambda t: 2.0 ** -(16 + t // 150)).first_step == 1
+    assert "max_norm 0.1 " in finding(lambda t: np.where(t % 8 == 0, 0.1 / 65_536, NAN)).text
+    unknown = finding(1 / 65_536, without_column("gradient_rescaling"))
+    assert unknown.severity == "info"
+    assert unknown.title.endswith("?")
 
 
 def test_small_weights_that_the_loss_feels_are_a_question() -> None:

@@ -259,6 +259,20 @@ def replaced_at(step: float, name: str) -> Change:
     return change
 
 
+def loaded_at(step: float, **settings: tuple[float, float]) -> Change:
+    """Let a checkpoint replace settings of all groups, which are used from a step on."""
+
+    def change(run: RecordedRun) -> RecordedRun:
+        groups = tuple(replace(g, replaced=settings) for g in run.groups)
+        layout = Layout(run.parameters, groups, tuple(run.statistics), ())
+        run = replace(run, layouts=(*run.layouts, (step, layout)), groups=groups)
+        for name, (_, after) in settings.items():
+            run = hyperparameter(name, after, from_step=step)(run)
+        return run
+
+    return change
+
+
 def norms_around(step: float, spiking: str) -> Change:
     """Add the gradient norms around a step, in which one parameter spikes."""
 

@@ -64,5 +64,6 @@ def test_the_tables_name_what_the_format_has() -> None:
     listed = re.findall(r"^\| `(\w+)` \|", fields, re.MULTILINE)
     row = schema.Parameter("w", (), "float32", 1, 0, "Linear")
     held = schema.Unoptimized("v", (), True, "SGD")
-    layout = schema.Layout((row,), (), (), (), (held,))
+    group = schema.Group("AdamW", {}, replaced={"lr": (1e-4, 3e-3)})
+    layout = schema.Layout((row,), (group,), (), (), (held,))
     assert sorted(listed) == sorted(read_content(layout.content()))

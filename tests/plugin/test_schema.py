@@ -45,6 +45,8 @@ options = st.dictionaries(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | names,
     max_size=4,
 )
+finite = st.floats(allow_nan=False, allow_infinity=False)
+replaced_settings = st.dictionaries(names, st.tuples(finite, finite), max_size=2)
 quantities = st.sampled_from(schema.QUANTITIES) | st.builds(
     Quantity, names, st.booleans(), st.integers(-150, 150)
 )
@@ -57,7 +59,8 @@ def _name(item: Parameter | Quantity) -> str:
 
 @st.composite
 def layouts(draw: st.DrawFn) -> Layout:
-    groups = draw(st.lists(st.builds(Group, names, options, several_names), max_size=3))
+    group = st.builds(Group, names, options, several_names, replaced=replaced_settings)
+    groups = draw(st.lists(group, max_size=3))
     parameter = st.builds(
         Parameter, names, shapes, names, st.integers(0, 2**40), st.integers(0, len(groups) - 1)
     )
@@ -224,6 +227,10 @@ def test_a_damaged_layout_is_refused_or_can_be_used(fields: Any) -> None:
         ("parameters", [["w", [2], "float32", 2, -1]], "group that does not exist"),
         ("parameters", [["w", [2], "float32", 2]], "not a layout"),
         ("parameters", None, "not a layout"),
+        ("replaced_settings", [{"lr": [1.0]}], "not a layout"),
+        ("replaced_settings", [["lr", 1.0, 2.0]], "not a layout"),
+        ("replaced_settings", [{}, {}], "not a layout"),
+        ("replaced_settings", 3, "not a layout"),
         ("parameters", [["w", [2**62, 4], "float32", 2, 0]], "2\\^63 elements or more"),
         ("parameters", [["w", [10**4000], "float32", 2, 0]], "2\\^63 elements or more"),
         ("parameters", [["w", [2], "float32", 2**63, 0]], "read is out of range"),

@@ -18,6 +18,7 @@ from tb_adam_plugin.arrays import Float32s, Float64s, Indices
 from . import thresholds
 from .over_time import median, moving_average, recent_median
 from .recorded_run import RecordedRun, fan_in
+from .schedule_shape import warmup_points
 from .worst import worst_of_row
 
 # Statistics that many speak of.
@@ -248,15 +249,24 @@ class Signals:
 
     @cached_property
     def warmup_end(self) -> float:
-        """The last step of a warm-up: up to where the learning rate rose from step to step."""
+        """The last step of a warm-up: up to where the learning rate rose, by steps or in stairs."""
         lr, step = self.lr, self.steps
         known = np.isfinite(lr)
         lr, step = lr[known], step[known]
         if lr.size < 2 or step[0] > thresholds.FIRST_STEP:
             return 0.0
-        ended = np.flatnonzero(lr[1:] <= lr[:-1])
-        end = int(ended[0]) if ended.size else lr.size - 1
+        end = warmup_points(lr)
         return float(step[end]) if end else 0.0
+
+    @cached_property
+    def scheduled_lr(self) -> Float64s:
+        """The learning rate that the schedule of each group leads to, ``[groups]``; NaN if unknown.
+
+        torch's schedulers write it into the group: max_lr, or else initial_lr.
+        """
+        options = [group.options for group in self.run.groups]
+        found = [o.get("max_lr", o.get("initial_lr")) for o in options]
+        return np.array([float(lr) if isinstance(lr, int | float) else np.nan for lr in found])
 
     @cached_property
     def is_warming_up(self) -> bool:

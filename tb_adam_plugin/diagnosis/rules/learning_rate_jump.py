@@ -6,6 +6,7 @@ import numpy as np
 
 from tb_adam_plugin.arrays import Flags, Float64s, Indices
 
+from ..engine import thresholds
 from ..engine.conditions import at_every_step, too_few_steps
 from ..engine.rule import Condition, Evidence, Persistence, Rule
 from ..engine.signals import Signals
@@ -15,6 +16,8 @@ from ..engine.worst import worst_of_row
 # The learning rate of a step against that of the step before, and against the highest so far.
 LEAST_JUMP = 5.0
 ABOVE_PEAK = 1.5
+# A rise to what the schedule was made with, and no further than this, is the schedule's.
+AS_SCHEDULED = 1.001
 
 
 def jumped(signals: Signals) -> Condition | str | None:
@@ -23,7 +26,10 @@ def jumped(signals: Signals) -> Condition | str | None:
     if lr.size < 2:
         return too_few_steps(signals, 2)
     rise: Float64s = _rise_above_peak(lr[:, None])[:, 0]
-    holds: Flags = (rise > LEAST_JUMP) & (steps > signals.warmup_end + 1)
+    scheduled = _scheduled(signals)
+    main = signals.run.main_group
+    meant = lr <= scheduled[main] if main < scheduled.size else np.zeros(lr.shape, bool)
+    holds: Flags = (rise > LEAST_JUMP) & (steps > signals.warmup_end + 1) & ~meant
     if holds.any():
         return at_every_step(signals, rise, holds, LEAST_JUMP)
     return _group_jumped(signals)
@@ -40,7 +46,11 @@ def _group_jumped(signals: Signals) -> Condition | None:
     after_rest = np.append(np.zeros((1, lr.shape[1]), bool), ~rising[:-1], axis=0)
     after_rest[1] = False
     rise = np.where(after_rest, _rise_above_peak(lr), np.nan)
-    holds = rise > LEAST_JUMP
+    # Groups are warmed up together, also in stairs.
+    over = np.append(False, run.step[:-1] >= signals.warmup_end)
+    scheduled = np.full(lr.shape[1], np.nan)
+    scheduled[: len(run.groups)] = _scheduled(signals)[: lr.shape[1]]
+    holds = (rise > LEAST_JUMP) & over[:, None] & ~(lr <= scheduled)
 
     def blame(record: int) -> Indices:
         jumped: Indices = np.flatnonzero(np.isin(run.group_of, np.flatnonzero(holds[record])))
@@ -50,6 +60,15 @@ def _group_jumped(signals: Signals) -> Condition | None:
     highest = worst_of_row(rise)
     known = np.ones(run.step.shape, bool)
     return Condition(run.step, any_holds, highest, LEAST_JUMP, blame=blame, known=known)
+
+
+def _scheduled(signals: Signals) -> Float64s:
+    """What is no jump: up to the learning rate that each group's schedule was made with.
+
+    A schedule that is made anew in a resumed run was made with that, too.
+    """
+    lr = AS_SCHEDULED * signals.scheduled_lr
+    return lr if signals.run.first_step <= thresholds.FIRST_STEP else np.full(lr.shape, np.nan)
 
 
 def _rise_above_peak(lr: Float64s) -> Float64s:

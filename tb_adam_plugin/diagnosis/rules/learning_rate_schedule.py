@@ -1,4 +1,4 @@
-"""Does the schedule fit the run? At 0 all along, still rising at the end, ended too early."""
+"""Does the schedule fit the run? At 0 all along, never near its peak, ended too early."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from tb_adam_plugin.arrays import Flags, Float64s
 
 from ..engine import thresholds
 from ..engine.conditions import at_every_step
-from ..engine.rule import Condition, Evidence, Persistence, Rule
+from ..engine.rule import Condition, Evidence, Persistence, Rule, Severity
+from ..engine.schedule_shape import changes_of, stair_length
 from ..engine.signals import Signals
 from ..engine.wording import counted, number, percent, step
 
@@ -16,6 +17,8 @@ from ..engine.wording import counted, number, percent, step
 # is not known how many there will be.
 RISING_SHARE = 0.5
 RISING_STEPS = 100
+# A learning rate that was never above this share of what its schedule leads to is not warmed up.
+FAR_BELOW = 0.5
 # For so large a share of the run the learning rate stays below DECAYED_TO of its peak.
 DECAYED_SHARE = 0.3
 DECAYED_POINTS = 5
@@ -71,12 +74,100 @@ LR_ZERO = Rule(
 )
 
 
+def _far_below(signals: Signals) -> Condition | None:
+    """A learning rate that has never come near the peak of its schedule, past half of the run.
+
+    OneCycleLR writes the peak into the group. Others write what they were made with, which is the
+    peak of a warm-up; where the learning rate goes down it need not be.
+    """
+    run, main = signals.run, signals.run.main_group
+    options = run.groups[main].options if main < len(run.groups) else {}
+    if not _is_late(signals) or run.first_step > thresholds.FIRST_STEP:
+        return None
+    rises = signals.is_warming_up or "max_lr" in options or _never_moves(signals)
+    target = signals.scheduled_lr[main] if main < len(run.groups) else np.nan
+    if not (rises and 0 < signals.peak_lr < FAR_BELOW * target):
+        return None
+    share = np.full(2, signals.peak_lr / target)
+    ends = np.array([run.first_step, run.last_step])
+    return Condition(ends, np.ones(2, bool), share, FAR_BELOW, lowest_is_worst=True)
+
+
+def _never_moves(signals: Signals) -> bool:
+    """Whether a schedule of a run of known length has not changed the learning rate at all."""
+    lr = signals.lr[np.isfinite(signals.lr)]
+    return bool(signals.run.total_steps > 0 and lr.size and not changes_of(lr).size)
+
+
+def _is_late(signals: Signals) -> bool:
+    """Whether the run is past its half; where its length is not known, past its first steps."""
+    run = signals.run
+    if run.total_steps > 0:
+        return run.last_step >= RISING_SHARE * run.length
+    return run.last_step >= RISING_STEPS
+
+
+def _far_below_message(e: Evidence) -> str:
+    signals = e.signals
+    target = number(signals.peak_lr / e.value)
+    return (
+        f"Up to step {step(e.last_step)} the learning rate was never above "
+        f"{number(signals.peak_lr)}, which is {percent(e.value)} of the {target} that its schedule "
+        "leads to."
+    )
+
+
+def _far_below_advice(e: Evidence) -> str:
+    stood = stair_length(e.signals.lr[np.isfinite(e.signals.lr)])
+    if np.isfinite(stood):
+        return (
+            f"It stands still for {step(stood)} steps and then rises, as where scheduler.step() is "
+            "called once an epoch. Call it once for each optimizer step, or give the schedule its "
+            "length in epochs."
+        )
+    if e.signals.is_warming_up:
+        return (
+            "Its warm-up is longer than the run: give it 1 to 10 % of the steps that there are, "
+            "and the schedule as many steps as the run has."
+        )
+    return "Call scheduler.step() once after each optimizer.step()."
+
+
+def _far_below_severity(e: Evidence) -> Severity:
+    """A question where the run may go on, and where a factor that stays may be meant."""
+    run = e.signals.run
+    rises = e.signals.is_warming_up or "max_lr" in run.groups[run.main_group].options
+    return "warning" if rises and run.total_steps > 0 else "info"
+
+
+LR_FAR_BELOW = Rule(
+    id="lr_far_below_schedule",
+    title="The learning rate never came near its peak",
+    question="Does the learning rate come near its peak?",
+    needs=("lr",),
+    condition=_far_below,
+    persistence=Persistence(),
+    severity=_far_below_severity,
+    message=_far_below_message,
+    advice=_far_below_advice,
+    reference="",
+    explains=(
+        "lr_too_low",
+        "lost_updates",
+        "plateau",
+        "noise_dominated",
+        "bimodal_update",
+        "init_too_small",
+    ),
+    once=True,
+    silences_compass=True,
+)
+
+
 def _warmup_not_over(signals: Signals) -> Condition | None:
     """A learning rate that still rises at the last step, of a run that is no more at its start."""
     last = signals.run.last_step
-    late = last >= RISING_SHARE * signals.run.length
-    long = signals.run.total_steps > 0 or last >= RISING_STEPS
-    if not (signals.is_warming_up and late and long):
+    if not (signals.is_warming_up and _is_late(signals)) or _far_below(signals) is not None:
         return None
     ends = np.array([signals.run.first_step, last])
     return Condition(ends, np.ones(2, bool), np.full(2, last), 0.0)

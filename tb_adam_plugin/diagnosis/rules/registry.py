@@ -6,8 +6,10 @@ from ..engine.rule import Rule, together
 from .beta2 import BETA2_TOO_LOW, STALE
 from .bimodal_update import BIMODAL_UPDATE
 from .changed_types import TYPE_CHANGED
+from .clipped_before_unscaling import CLIPPED_BEFORE_UNSCALING
 from .clipping import CLIP_ALWAYS, CLIP_CONSTANT
 from .dead_units import DEAD_UNITS
+from .decayed_gains import DECAYED_GAINS
 from .epsilon import EPS_DOMINATES, EPS_INFLUENCES
 from .gain_ratio import GAIN_RATIO_LOW
 from .gradient_scale import GRADIENT_SCALE
@@ -15,7 +17,8 @@ from .gradient_spike import GRADIENT_SPIKE
 from .initial_weights import INIT_TOO_LARGE, INIT_TOO_SMALL
 from .layer_imbalance import LAYER_IMBALANCE
 from .learning_rate_jump import LR_JUMP
-from .learning_rate_schedule import LR_DECAYED_EARLY, LR_ZERO, WARMUP_NOT_OVER
+from .learning_rate_rises_again import LR_RISES_AGAIN
+from .learning_rate_schedule import LR_DECAYED_EARLY, LR_FAR_BELOW, LR_ZERO, WARMUP_NOT_OVER
 from .learning_rate_too_high import LR_TOO_HIGH
 from .learning_rate_too_low import LR_TOO_LOW
 from .loss_blowup import LOSS_BLOWUP
@@ -28,6 +31,7 @@ from .nonfinite import NONFINITE
 from .parameters_left_out import FROZEN_PARAMETERS, NOT_IN_OPTIMIZER
 from .progress import CONVERGED, PLATEAU
 from .rare_rows import KEPT_ROWS, RARE_ROWS
+from .replaced_settings import REPLACED_SETTINGS
 from .settings_of_adam import BETA1_TOO_HIGH, COUPLED_DECAY, EPS_ROUNDS_TO_ZERO
 from .skipped_steps import STEPS_SKIPPED
 from .stale_gradient import LEFTOVER_GRADIENT, STALE_GRADIENT
@@ -50,6 +54,7 @@ RULES: tuple[Rule, ...] = (
     NOT_COUNTED,
     EPS_ROUNDS_TO_ZERO,
     WEIGHT_DECAY_OVERSHOOTS,
+    CLIPPED_BEFORE_UNSCALING,
     UNDERFLOW,
     GRADIENT_SCALE,
     STEPS_SKIPPED,
@@ -57,6 +62,7 @@ RULES: tuple[Rule, ...] = (
     INIT_TOO_SMALL,
     INIT_TOO_LARGE,
     LR_TOO_HIGH,
+    LR_FAR_BELOW,
     LR_DECAYED_EARLY,
     LOST_UPDATES,
     WEIGHT_DECAY,
@@ -76,6 +82,8 @@ RULES: tuple[Rule, ...] = (
     LAYER_IMBALANCE,
     LR_TOO_LOW,
     # Questions.
+    REPLACED_SETTINGS,
+    LR_RISES_AGAIN,
     GAIN_RATIO_LOW,
     NOISE,
     STALE,
@@ -83,6 +91,7 @@ RULES: tuple[Rule, ...] = (
     CLIP_CONSTANT,
     WARMUP_NOT_OVER,
     COUPLED_DECAY,
+    DECAYED_GAINS,
     FROZEN_PARAMETERS,
     WITHOUT_GRADIENT,
     MOVED_WITHOUT_GRADIENT,

@@ -1,0 +1,156 @@
+"""The shape of a learning rate over the steps: stairs, a warm-up, a curve that turns upwards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tb_adam_plugin.arrays import Float64s, Indices
+
+# Learning rates that differ by so small a share are one: a rate that is not that of the first group
+# is computed, and rounded.
+SAME = 1e-9
+# Stairs are those of a schedule that is stepped once an epoch where their lengths differ by so
+# small a share, and by no more than a step where they are short.
+EVEN_LENGTHS = 0.1
+# A first rise alone is a step of such a schedule where so many changes follow in its rhythm.
+LATER_CHANGES = 2
+# A stair of a warm-up is at most so many times as high as the one before, where it does not
+# multiply the learning rate by the same. Those of a cosine are as 1 to 3 at first.
+HIGHEST_STAIR = 3.5
+SAME_FACTOR = 1.1
+# A curve turns where it has come down to this share of its height, and has risen by that share of
+# what it fell, over so many changes.
+FELL_TO = 0.25
+ROSE_BY = 0.1
+LEAST_CHANGES = 3
+# More turns are not looked for: rules are applied while training goes on.
+MOST_TURNS = 100
+# It rises as it fell, as a cosine does beyond its period, where both take as long up to this share;
+# and begins to rise slowly. A ramp, as that of CyclicLR, rises by the same all along: 1.
+ALIKE = 0.15
+SLOW_START = 0.8
+
+
+def changes_of(lr: Float64s) -> Indices:
+    """Where a learning rate is another one than at the point before: indices of the new values."""
+    return np.flatnonzero(np.abs(np.diff(lr)) > SAME * np.abs(lr[:-1])) + 1
+
+
+def stair_length(lr: Float64s) -> float:
+    """How many steps a learning rate stands still between its changes; NaN if it does not.
+
+    Args:
+        lr: float64 ``[steps]``, of every step from the first one on.
+    """
+    changes = changes_of(lr)
+    if not changes.size:
+        return float("nan")
+    lengths = np.diff(changes, prepend=0)
+    usual = float(np.median(lengths))
+    return usual if usual > 1 and _are_even(lengths, usual) else float("nan")
+
+
+def _are_even(lengths: Indices, usual: float) -> bool:
+    return bool((np.abs(lengths - usual) <= max(1.0, EVEN_LENGTHS * usual)).all())
+
+
+def warmup_points(lr: Float64s) -> int:
+    """The index at which a warm-up has come to its end; 0 without one.
+
+    A learning rate that rises from step to step does until it does not. One that rises in stairs is
+    warmed up by a schedule that is stepped once an epoch: the stairs are of one length, and there
+    are two of them or others that lead down. While the last of them is no longer than the others,
+    it may rise again.
+
+    Args:
+        lr: float64 ``[steps]``, of every step from the first one on, without NaN.
+    """
+    changes = changes_of(lr)
+    if not changes.size or changes[0] == 1:
+        ended = np.flatnonzero(lr[1:] <= lr[:-1])
+        return int(ended[0]) if ended.size else lr.size - 1
+    rises = _leading_rises(np.append(lr[0], lr[changes]))
+    looked_at = changes[: rises if rises != 1 else 1 + LATER_CHANGES]
+    if rises == 0 or looked_at.size < 2 or (rises == 1 and looked_at.size < 1 + LATER_CHANGES):
+        return 0
+    length = stair_length(lr[: looked_at[-1] + 1])
+    if not length > 1:
+        return 0
+    top = int(changes[rises - 1])
+    goes_on = rises == changes.size and lr.size - top <= (1 + EVEN_LENGTHS) * length
+    return lr.size - 1 if goes_on else top
+
+
+def _leading_rises(stairs: Float64s) -> int:
+    """How many stairs lead up at first, none of them much higher than the one before.
+
+    Args:
+        stairs: The learning rate of each, float64 ``[changes + 1]``.
+    """
+    rise, factor = np.diff(stairs), stairs[1:] / np.where(stairs[:-1] > 0, stairs[:-1], np.nan)
+    goes_on = rise > 0
+    goes_on[1:] &= (rise[1:] <= HIGHEST_STAIR * rise[:-1]) | (
+        factor[1:] <= SAME_FACTOR * factor[:-1]
+    )
+    ended = np.flatnonzero(~goes_on)
+    return int(ended[0]) if ended.size else int(rise.size)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Where a learning rate came down and rose again along the same curve.
+
+    Attributes:
+        high: Index of the last point before it fell.
+        low: Index of the lowest point.
+        end: Index of the last point of the rise.
+    """
+
+    high: int
+    low: int
+    end: int
+
+
+def turns_of(lr: Float64s) -> list[Turn]:
+    """Find where a learning rate rises again as it fell, in time order, the first ones.
+
+    A restart rises in one step, CyclicLR in a straight line, and a warm-up faster than what it
+    follows falls.
+
+    Args:
+        lr: float64 ``[steps]``, without NaN.
+    """
+    if not lr.size:
+        return []
+    places = np.append(0, changes_of(lr))
+    values = lr[places]
+    upwards = np.diff(values) > 0
+    ends = np.flatnonzero(np.diff(upwards.astype(np.int8))) + 1  # of falls and of rises
+    corners = np.concatenate([[0], ends, [values.size - 1]])
+    high, low, end = corners[:-2], corners[1:-1], corners[2:]
+    may_be = (values[low] <= FELL_TO * values[high]) & (end - low >= LEAST_CHANGES)
+    found = []
+    for i in np.flatnonzero(may_be):
+        if _is_turn(values[high[i] : end[i] + 1], int(low[i] - high[i])):
+            last = places[high[i] + 1] - 1  # of a stair, its last step
+            found.append(Turn(int(last), int(places[low[i]]), int(places[end[i]])))
+            if len(found) == MOST_TURNS:
+                break
+    return found
+
+
+def _is_turn(values: Float64s, low: int) -> bool:
+    """Whether values that fall up to an index and rise from there on do both along one curve."""
+    bottom, top = values[low], values[0]
+    reached = min(values[-1], top)
+    if reached - bottom < ROSE_BY * (top - bottom):
+        return False
+    up = int(np.flatnonzero(values[low:] >= reached)[0])
+    down = low - int(np.flatnonzero(values[: low + 1] >= reached)[-1])
+    if up < LEAST_CHANGES or abs(up - down) > max(1.0, ALIKE * down):
+        return False
+    start = max(1, up // 4)
+    slope = (values[low + start] - bottom) / start
+    return bool(slope < SLOW_START * (reached - bottom) / up)

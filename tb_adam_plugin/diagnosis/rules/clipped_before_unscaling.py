@@ -1,0 +1,134 @@
+"""Were gradients clipped while they were still multiplied by the loss scale?"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tb_adam_plugin.arrays import Flags, Float64s, Indices
+
+from ..engine.conditions import at_every_step
+from ..engine.over_time import median_of_all
+from ..engine.rule import Condition, Evidence, Persistence, Rule, Severity
+from ..engine.signals import Signals
+from ..engine.stretches import in_a_row
+from ..engine.wording import counted, number
+
+# At so many known norms in a row the norm is that of a clipped gradient over the loss scale.
+CLIPPED_STEPS = 20
+# Loss scales of a GradScaler are powers of two: 65,536 at first, and what halving and doubling make
+# of it. A max_norm is a number that people choose.
+EXPONENTS = np.arange(8, 25)
+FIRST_EXPONENT = 16
+MANTISSAS = np.array([1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9])
+MAX_NORMS = (0.01, 1000.0)
+# So close a norm comes to it. A max_norm below this is next to never meant; and where a scaler is
+# in use, it multiplies the gradient by no more than that between backward and step.
+CLOSE = 1e-4
+LEAST_MAX_NORM = 2.0**-8
+
+
+def _max_norms(norm: Float64s) -> Float64s:
+    """The max_norm that a norm may be, for each loss scale, float64 ``[norms, scales]``; or NaN."""
+    found = norm[:, None] * 2.0**EXPONENTS
+    decade = 10 ** np.floor(np.log10(np.maximum(found, 1e-30)) + CLOSE)
+    nearest = np.abs(found[..., None] / decade[..., None] / MANTISSAS - 1).min(axis=-1)
+    inside = (found > MAX_NORMS[0] * (1 - CLOSE)) & (found < MAX_NORMS[1] * (1 + CLOSE))
+    inside &= (norm < LEAST_MAX_NORM)[:, None]
+    return np.where(inside & (nearest < CLOSE), found, np.nan)
+
+
+def _clipped(signals: Signals) -> Condition | str:
+    norm = signals.column("gradient_norm")
+    known: Indices = np.flatnonzero(np.isfinite(norm))
+    if known.size < CLIPPED_STEPS:
+        return f"{counted(known.size, 'gradient norm')}, needs {CLIPPED_STEPS}"
+    small = norm[known] < LEAST_MAX_NORM
+    holds: Flags = np.zeros(norm.shape, bool)
+    if small.any() and _rescaling(signals) < LEAST_MAX_NORM:
+        fits = small & _stays(norm[known])
+        # Every norm, once: there are few where each is clipped.
+        values, place = np.unique(norm[known][fits].astype(np.float32), return_inverse=True)
+        max_norms = _max_norms(values.astype(np.float64))
+        likely: Flags = np.asarray(np.isfinite(max_norms).any(axis=1))
+        fits[fits] = likely[place]
+        holds[known] = in_a_row(fits[:, None], CLIPPED_STEPS)[:, 0]
+    return at_every_step(signals, norm, holds, LEAST_MAX_NORM, below=True)
+
+
+def _stays(norm: Float64s) -> Flags:
+    """Where a norm is that before, or a power of two of it."""
+    doublings = np.log2(norm[1:] / norm[:-1])
+    same = np.abs(doublings - np.round(doublings)) < CLOSE
+    return np.append(same[:1], same)
+
+
+def _rescaling(signals: Signals) -> float:
+    """What gradients were multiplied by between backward and step; 0 where that is not known."""
+    factor = median_of_all(signals.column("gradient_rescaling"))
+    return factor if np.isfinite(factor) else 0.0
+
+
+def _max_norm_and_scale(e: Evidence) -> tuple[float, float]:
+    """The likeliest of them: the loss scale that was recorded or the first one, a max_norm of 1."""
+    recorded = e.signals.column("loss_scale")[e.at_worst]
+    scale = recorded[0] if recorded.size and recorded[0] > 0 else 2.0**FIRST_EXPONENT
+    away = np.abs(EXPONENTS - np.log2(scale))
+    candidates = _max_norms(np.array([e.value]))[0]
+    fits = np.flatnonzero(~np.isnan(candidates))
+    decades = np.log10(candidates[fits])
+    strange = np.abs(decades - np.round(decades)) > CLOSE
+    best = fits[np.lexsort((away[fits], strange, away[fits] >= 1))[0]]
+    return float(candidates[best]), float(2.0 ** EXPONENTS[best])
+
+
+def _severity(e: Evidence) -> Severity:
+    """An error where steps are as long as gradients are."""
+    signals = e.signals
+    if not _rescaling(signals) > 0:
+        return "info"
+    group = signals.run.groups[signals.run.main_group]
+    by_size = "exp_avg_sq_root" in group.undefined and "Lion" not in group.optimizer
+    return "error" if by_size else "warning"
+
+
+def _message(e: Evidence) -> str:
+    max_norm, scale = _max_norm_and_scale(e)
+    return (
+        f"The gradient norm is {number(e.value)} step after step: {number(max_norm)} over the loss "
+        f"scale {scale:,.0f}. Gradients are clipped to max_norm {number(max_norm)} while they are "
+        "multiplied by the loss scale, and divided by it afterwards. What is left is next to "
+        "nothing for SGD, and for Adam small beside eps."
+    )
+
+
+CLIPPED_BEFORE_UNSCALING = Rule(
+    id="clipped_before_unscaling",
+    title="Gradients are clipped before they are unscaled",
+    question="Are gradients clipped before they are unscaled?",
+    needs=("gradient_norm",),
+    condition=_clipped,
+    persistence=Persistence(),
+    once=True,
+    severity=_severity,
+    message=_message,
+    advice=lambda e: (
+        "Call scaler.unscale_(optimizer) before clip_grad_norm_(), once for each step; max_norm is "
+        "then compared with the gradients themselves."
+    ),
+    reference="Micikevicius et al. 2018, Mixed precision training",
+    explains=(
+        "clip_always",
+        "clip_constant",
+        "gradient_scale",
+        "eps_dominates",
+        "eps_influences",
+        "lr_too_low",
+        "lost_updates",
+        "plateau",
+        "noise_dominated",
+        "weight_decay_too_strong",
+        "second_moment_underflow",
+        "bimodal_update",
+    ),
+    silences_compass=True,
+)
