@@ -56,14 +56,15 @@ def test_the_fault_is_found_first_and_the_fix_helps(
     assert math.isnan(with_fault) or with_fix < 0.95 * with_fault
 
 
-def test_every_alarm_but_five_is_demonstrated() -> None:
+def test_every_alarm_but_a_few_is_demonstrated() -> None:
     alarms = {rule.id for rule in RULES if rule.severity != "info"}
     shown = [demonstration.rule for demonstration in DEMONSTRATIONS]
     assert len(shown) == len(set(shown))
     # What bfloat16 does to weights is found before what it does to exp_avg_sq.
     assert alarms - set(shown) == {
-        "clipped_before_unscaling", "frozen", "lr_far_below_schedule", "lr_zero",
-        "second_moment_frozen", "steps_skipped", "weight_decay_overshoots",
+        "clipped_before_unscaling", "frozen", "idle_rows_decay", "leftover_gradient",
+        "lr_far_below_schedule", "lr_zero", "second_moment_frozen", "steps_skipped",
+        "weight_decay_overshoots",
     }  # fmt: skip
 
 
