@@ -119,7 +119,8 @@ class StaleGradients:
         gradient = None if parameter is None else parameter.grad
         if before is None or gradient is None:
             return None
-        return _norm(gradient) / before
+        with torch.no_grad():  # of a gradient that a graph was made of
+            return _norm(gradient) / before
 
     def close(self) -> None:
         """Watch nothing any more."""
