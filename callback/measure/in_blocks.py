@@ -21,6 +21,7 @@ from ..optimizer_state.coefficients import COEFFICIENTS, Coefficients, StepTable
 from ..optimizer_state.parameter_state import ParameterState
 from ..optimizer_state.storage import StoredState
 from ..read import norms, sparse_rows
+from ..read.memory_order import require_memory
 from ..read.panel import Panel
 from ..read.real_numbers import as_real
 from ..read.rows import ROW, Block, Total
@@ -79,6 +80,7 @@ class BlockReduction:
 
     def keep(self, weights: Sequence[Tensor], moments: Mapping[str, Sources]) -> bool:
         """Keep weights and moments before the step, as rows; see :class:`.reduced.Reduction`."""
+        require_memory(weights)
         self._panel.read_before(norms.partial_norms, as_read(weights, self._is_complex))
         self._before = {
             quantity: self._all_rows(quantity, as_read(found, self._is_complex))
@@ -104,6 +106,8 @@ class BlockReduction:
 
     def reduce(self, step: StepTensors) -> Reduced:
         """Reduce the step since :meth:`keep`; see :class:`.reduced.Reduction`."""
+        for sources in step.by_quantity.values():
+            require_memory(sources)
         steps, coefficients = self.formula(step)
         zeros = torch.zeros(
             (len(step.others), self._panel.rows), dtype=self._dtype, device=self._device

@@ -200,9 +200,13 @@ class StepTable:
         return self._column(numbers, self._group_of)
 
     def state_number(self, key: str) -> Tensor:
-        """Return one of :attr:`ParameterState.numbers`; NaN for a row without it."""
+        """Return one of :attr:`ParameterState.numbers`; NaN for a row whose state lacks it.
+
+        0 before the first step: nothing is known then, but what is made of it multiplies the zeros
+        that missing tensors are read as, and NaN would not leave them zeros.
+        """
         nan = float("nan")
-        numbers = [nan if s is None else s.numbers.get(key, nan) for s in self.states]
+        numbers = [0.0 if s is None else s.numbers.get(key, nan) for s in self.states]
         if all([number is nan for number in numbers]):
             return self.column(nan)
         if not any(

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.autograd.graph import get_gradient_edge
 
 from ..write.step_rows import Scalar
 from .leftover_gradients import OtherSteps
@@ -138,7 +139,7 @@ class StaleGradients:
 
     def _compare(self, gradient: Tensor) -> None:
         parameter = self._parameter
-        if parameter is None:
+        if parameter is None or not _is_accumulated(parameter):
             return
         left = parameter.grad
         is_of_another = self._others.is_following and self._others.gradient_comes()
@@ -202,6 +203,17 @@ def _can_be_watched(parameter: Tensor) -> bool:
         # Sharded: the gradient that comes is not the one that is kept.
         and not hasattr(parameter, "to_local")
     )
+
+
+def _is_accumulated(parameter: Tensor) -> bool:
+    """Whether the gradient that comes is added to ``.grad``: autograd.grad() only returns it."""
+    will_execute = getattr(torch._C, "_will_engine_execute_node", None)
+    if will_execute is None:
+        return True
+    try:
+        return bool(will_execute(get_gradient_edge(parameter).node))
+    except RuntimeError:  # which says that autograd.grad() is running
+        return False
 
 
 def _norm(tensor: Tensor) -> Tensor:

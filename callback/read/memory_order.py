@@ -1,12 +1,14 @@
-"""In what order the elements of a tensor lie in memory."""
+"""In what order the elements of a tensor lie in memory, and whether it has any."""
 
 from __future__ import annotations
 
 import itertools
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from torch import Tensor
+from torch import Tensor, nn
+
+_PLAIN = (Tensor, nn.Parameter)  # others may have their memory elsewhere
 
 
 def has_no_gaps(tensor: Tensor) -> bool:
@@ -45,3 +47,26 @@ def contiguous_strides(shape: Sequence[int]) -> tuple[int, ...]:
 def have_same_order(stride: Sequence[int], other: Sequence[int], shape: Sequence[int]) -> bool:
     """Whether tensors of some strides lie in the same order; how many elements there are tells."""
     return all(a == b for a, b, size in zip(stride, other, shape, strict=True) if size != 1)
+
+
+def require_memory(tensors: Iterable[object]) -> None:
+    """Look whether tensors have the memory that they speak of: torch would read it all the same.
+
+    Args:
+        tensors: What is no plain tensor is left alone.
+
+    Raises:
+        RuntimeError: If that of one was let go of, as wrappers do that gather it on demand.
+    """
+    found = [t for t in tensors if isinstance(t, Tensor) and type(t) in _PLAIN]
+    try:
+        addresses = [tensor.data_ptr() for tensor in found]
+    except RuntimeError:  # no memory of its own: a layout without strides, a class of its own
+        return
+    if 0 not in addresses:
+        return
+    for address, tensor in zip(addresses, found, strict=True):
+        if not address and tensor.numel() and not tensor.is_meta:
+            raise RuntimeError(
+                f"the memory of a tensor of shape {tuple(tensor.shape)} was let go of"
+            )

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..memory.to_host import on_device, to_device
 from ..native.loading import Kernel, address, addresses_of, find_kernel, has_more_threads_to_use
-from .memory_order import flat_view, has_no_gaps
+from .memory_order import flat_view, has_no_gaps, require_memory
 from .real_numbers import as_real
 
 Squares = Tensor | npt.NDArray[np.float64]
@@ -246,6 +246,7 @@ def _add_up_on_cpu(
     gradients: list[Tensor], indices: Sequence[int], sums: npt.NDArray[np.float64]
 ) -> None:
     """Put Σg² of gradients into ``sums`` at ``indices``."""
+    require_memory(gradients)
     dtype = torch.float64 if gradients[0].dtype == torch.float64 else torch.float32
     short, of_short = [], []
     for i, gradient in zip(indices, gradients, strict=True):

@@ -373,6 +373,33 @@ def test_a_changed_checkpoint_does_not_raise_where_warnings_are_errors(
     run.debug.close()
 
 
+@pytest.mark.parametrize("native", ["0", "1"])
+@pytest.mark.parametrize("what", ["weight", "gradient", "exp_avg"])
+def test_memory_that_was_let_go_of_is_not_read(
+    what: str, native: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As wrappers do that gather it on demand: torch would read it, and the process would end."""
+    monkeypatch.setenv(VARIABLE, native)
+    model = nn.Linear(8, 8)
+    optimizer = torch.optim.Adam(model.parameters())
+
+    def let_go(*_: object) -> None:
+        tensors = {
+            "weight": model.weight,
+            "gradient": model.weight.grad,
+            "exp_avg": optimizer.state[model.weight]["exp_avg"],
+        }
+        tensor = tensors[what]
+        assert tensor is not None
+        tensor.untyped_storage().resize_(0)
+
+    optimizer.register_step_post_hook(let_go)
+    with AdamDebugCallback(model, optimizer, log_dir=tmp_path):
+        model(torch.randn(2, 8)).sum().backward()
+        with pytest.warns(UserWarning, match=r"memory of a tensor of shape \(8, 8\)"):
+            optimizer.step()
+
+
 def test_a_warning_before_training_may_be_an_error(tmp_path: Path) -> None:
     weights = [nn.Parameter(torch.ones(2)) for _ in range(2)]
     optimizer = torch.optim.Adam(weights)

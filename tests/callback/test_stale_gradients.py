@@ -108,6 +108,32 @@ def test_a_gradient_that_was_cleared_is_not_stale(tmp_path: Path, loop: Loop) ->
     assert set(ratios[1:]) == {0.0}
 
 
+def assigned(model: Two, optimizer: torch.optim.Optimizer, t: int) -> None:
+    """As in gradient surgery: what lay in .grad is replaced."""
+    parameters = [*model.parameters()]
+    for parameter, gradient in zip(
+        parameters, torch.autograd.grad(model(t), parameters), strict=True
+    ):
+        parameter.grad = gradient
+    optimizer.step()
+
+
+def looked_at(model: Two, optimizer: torch.optim.Optimizer, t: int) -> None:
+    """As for a penalty, or a log of each task's gradient: before and after zero_grad()."""
+    torch.autograd.grad(model(t), [model.small, model.large])
+    optimizer.zero_grad()
+    model(t).backward(retain_graph=True)
+    torch.autograd.grad(model(t), [model.small, model.large])
+    optimizer.step()
+
+
+@pytest.mark.parametrize(("loop", "expected"), [(assigned, None), (looked_at, 0.0)])
+def test_gradients_that_are_only_returned_are_not_added_up(
+    loop: Loop, expected: float | None, tmp_path: Path
+) -> None:
+    assert set(recorded(tmp_path, loop)[1:]) == {expected}
+
+
 def test_an_optimizer_that_steps_in_backward(tmp_path: Path) -> None:
     model = Two()
     optimizer = torch.optim.Adam([model.small])
