@@ -604,6 +604,15 @@ NEAR: Sequence[tuple[str, str, Sequence[Change]]] = [
             lambda run: replace(run, total_steps=500),
         ],
     ),
+    (
+        "lr_far_below_schedule",
+        "the warm-up of a schedule that multiplies a learning rate of 1",
+        [
+            optimizer("Adam", initial_lr=1.0),
+            column("lr", lambda t: 4e-6 * t),
+            lambda run: replace(run, total_steps=900),
+        ],
+    ),
     ("lr_far_below_schedule", "a factor so far", [optimizer("AdamW", initial_lr=1.0)]),
     (
         "lr_far_below_schedule",

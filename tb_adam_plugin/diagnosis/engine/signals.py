@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tb_adam_plugin.arrays import Float32s, Float64s, Indices
+from tb_adam_plugin.schema import Group
 
 from . import thresholds
 from .over_time import median, moving_average, recent_median
@@ -24,6 +25,9 @@ from .worst import worst_of_row
 # Statistics that many speak of.
 RATIO = "update_to_weight_ratio"
 COSINE = "momentum_gradient_cosine"
+
+# Nobody trains by Adam and its kin with more: what is above is multiplied by the schedule.
+LARGEST_ADAPTIVE_LR = 0.1
 
 _Part = TypeVar("_Part", bound=npt.NDArray[Any])
 
@@ -264,9 +268,7 @@ class Signals:
 
         torch's schedulers write it into the group: max_lr, or else initial_lr.
         """
-        options = [group.options for group in self.run.groups]
-        found = [o.get("max_lr", o.get("initial_lr")) for o in options]
-        return np.array([float(lr) if isinstance(lr, int | float) else np.nan for lr in found])
+        return np.array([_scheduled_lr(group) for group in self.run.groups])
 
     @cached_property
     def is_warming_up(self) -> bool:
@@ -358,3 +360,14 @@ def _common_records(earlier: RecordedRun, run: RecordedRun) -> int:
     n = min(earlier.step.size, run.step.size)
     same = (earlier.step[:n] == run.step[:n]) & (earlier.wall_time[:n] == run.wall_time[:n])
     return n if same.all() else int(np.argmin(same))
+
+
+def _scheduled_lr(group: Group) -> float:
+    peak, initial = group.options.get("max_lr"), group.options.get("initial_lr")
+    if isinstance(peak, int | float):
+        return float(peak)
+    if not isinstance(initial, int | float):
+        return float("nan")
+    # Vaswani et al. 2017 give Adam a learning rate of 1, which the schedule is a factor of.
+    is_adaptive = "exp_avg_sq_root" not in group.undefined
+    return float("nan") if is_adaptive and initial > LARGEST_ADAPTIVE_LR else float(initial)
