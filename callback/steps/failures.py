@@ -114,7 +114,9 @@ class Containment:
             return False
         failure = self._failure(part, doing, error)
         outcome = self._give_up(failure)
-        kind = f"{part}: {outcome} {getattr(error, 'parameter', '')}"
+        # A disk that is full is warned of once for records, and once more where some are lost.
+        of = doing if part == WRITING else getattr(error, "parameter", "")
+        kind = f"{part}: {outcome} {of}"
         self._notices.warn_once(f"{failure.what}; {outcome}", kind)
         return True
 

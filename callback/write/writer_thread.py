@@ -290,10 +290,10 @@ class BackgroundWriter:
             return None
         started = time.monotonic()
         try:
-            self._file.write(b"".join(packed.records))
+            self._write_records()
         except FileNotFoundError as error:
             self._loss = error
-            self._forget(lost=True)
+            self._forget(len(packed.records), lost=True)
         except Exception as error:
             self._error = error
             packed.earliest = started + max(self._seconds_between_writes, _RETRY_SECONDS)
@@ -305,14 +305,33 @@ class BackgroundWriter:
             packed.earliest = now + max(self._seconds_between_writes, pause)
             packed.may_hurry = True
             self._error = None
-            self._forget(lost=False)
         return None
 
-    def _forget(self, *, lost: bool) -> None:
-        """Be done with what was packed."""
-        size, events = self._packed.size, len(self._packed.records)
-        self._packed.records = []
-        self._done.bytes += size
+    def _write_records(self) -> None:
+        """Write what is packed in one call; where that fails, as many records as there is room for.
+
+        Raises:
+            Exception: What the file raises. Records that were written are done with.
+        """
+        records = self._packed.records
+        try:
+            self._file.write(b"".join(records))
+        except FileNotFoundError:
+            raise
+        except Exception:
+            if len(records) == 1:
+                raise
+            while self._packed.records:
+                self._file.write(self._packed.records[0])
+                self._forget(1, lost=False)
+        else:
+            self._forget(len(records), lost=False)
+
+    def _forget(self, events: int, *, lost: bool) -> None:
+        """Be done with the first events that are packed."""
+        records = self._packed.records
+        self._done.bytes += sum(map(len, records[:events]))
+        self._packed.records = records[events:]
         self._count(events, lost=lost)
 
     def _count(self, events: int, *, lost: bool) -> None:

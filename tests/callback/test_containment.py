@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -28,6 +29,7 @@ from tb_adam_plugin.callback.native.loading import VARIABLE
 from tb_adam_plugin.callback.read.norms import GradientNorms
 from tb_adam_plugin.callback.read.panel import Panel
 from tb_adam_plugin.callback.read.tensor_reader import TensorReader
+from tb_adam_plugin.callback.write.event_file import LocalFile
 from tb_adam_plugin.callback.write.event_log import EventLog
 
 Failure = Callable[[], Exception]
@@ -371,6 +373,32 @@ def test_a_changed_checkpoint_does_not_raise_where_warnings_are_errors(
         run.optimizer.load_state_dict(checkpoint)
     assert "changed the type of exp_avg" in caplog.text
     run.debug.close()
+
+
+def test_what_a_full_disk_has_cost_is_said_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = nn.Sequential(*[nn.Linear(8, 8) for _ in range(60)])  # records for the writer's thread
+    optimizer = torch.optim.Adam(model.parameters())
+    debug = AdamDebugCallback(model, optimizer, log_dir=tmp_path, every_n_steps=1)
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for step in range(1, 9):
+            if step == 4:
+                monkeypatch.setattr(LocalFile, "_append", refuse)
+            optimizer.zero_grad()
+            model(torch.randn(4, 8)).sum().backward()
+            optimizer.step()
+        debug.flush()
+        debug.close()
+    messages = [str(warning.message) for warning in caught]
+    for doing in ("writing a record", "flushing the event file", "closing the event file"):
+        assert sum(f"failed while {doing}" in message for message in messages) == 1
+    assert "bytes are lost" in messages[-1]
 
 
 @pytest.mark.parametrize("native", ["0", "1"])

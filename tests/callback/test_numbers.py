@@ -359,6 +359,26 @@ def test_a_parameter_without_a_gradient_has_a_measured_update_of_zero(tmp_path: 
     assert run.of(2, "never")["update_rms"] == 0
 
 
+@pytest.mark.parametrize("native", ["0", "1"])
+def test_what_never_had_a_gradient_has_no_more_counts_than_elements(
+    native: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NAdam's numbers are in the state: without one they are made of nothing."""
+    monkeypatch.setenv("ADAM_DEBUG_NATIVE", native)
+    trained, never = nn.Linear(4, 10), nn.Linear(4, 10)
+    model = nn.ModuleDict({"trained": trained, "never": never})
+    optimizer = torch.optim.NAdam(model.parameters())
+    with AdamDebugCallback(model, optimizer, log_dir=tmp_path, normalized_update=True):
+        for _ in range(2):
+            optimizer.zero_grad()
+            trained(torch.randn(3, 4)).square().sum().backward()
+            optimizer.step()
+    run = read_run(tmp_path)
+    counts = run.histogram(2, "never.bias", "normalized_update")
+    assert counts.min() >= 0
+    assert counts.sum() <= 10
+
+
 def test_exact_reads_every_element_of_a_parameter_of_any_size(tmp_path: Path) -> None:
     generator = torch.Generator().manual_seed(0)
     shapes = {"large": (600_001,), "image": (64, 30, 3, 3), "small": (3,)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import itertools
 import os
@@ -30,6 +31,7 @@ from tb_adam_plugin.callback import AdamDebugCallback
 from tb_adam_plugin.callback.schedule.overhead import OverheadBudget
 from tb_adam_plugin.callback.steps.own_time import OwnTime
 from tb_adam_plugin.callback.write import run_folder_writer, writer_thread
+from tb_adam_plugin.callback.write.event_file import LocalFile
 from tb_adam_plugin.callback.write.event_log import EventLog
 from tb_adam_plugin.callback.write.step_event import Histograms, StepEvent
 from tb_adam_plugin.callback.write.writer_thread import BackgroundWriter, EarlierWriteError
@@ -326,6 +328,35 @@ def test_training_goes_on_where_a_record_cannot_be_packed(
     (rows,) = (v for v in events[-1].summary.value if "/steps/" in v.tag)
     row = np.frombuffer(rows.tensor.tensor_content, "<f8")
     assert row[schema.STEP_COLUMNS.index("dropped_records")] == 2
+
+
+def test_as_much_is_written_as_there_is_room_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = 0
+    append = LocalFile._append
+
+    def append_within(file: LocalFile, records: bytes) -> None:
+        nonlocal room
+        if len(records) > room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        room -= len(records)
+        append(file, records)
+
+    write_large(log := EventLog(tmp_path / "whole"), [1, 2, 3, 4, 5])
+    log.close()
+    sizes = [len(record) + 16 for record in records_in(tmp_path / "whole")]
+    log = EventLog(tmp_path / "full")
+    write_small(log, 0)
+    monkeypatch.setattr(LocalFile, "_append", append_within)
+    with contextlib.suppress(EarlierWriteError):
+        write_large(log, [1, 2, 3, 4, 5])
+    for enough, there in ((sum(sizes[:3]), 3), (sum(sizes), 5)):
+        room = enough
+        with contextlib.suppress(OSError) if there < 5 else contextlib.nullcontext():
+            log.flush()
+        assert steps_in(tmp_path / "full") == list(range(there + 1))
+    log.close()
 
 
 def test_a_deleted_file_is_told_and_not_kept_for(tmp_path: Path) -> None:
