@@ -47,7 +47,7 @@ class FollowedModel:
 def has_new_parameters(model: nn.Module, known: Container[int]) -> bool:
     """Whether there is a trainable parameter in a model that is not known.
 
-    That a known one has another name now, or is gone, is no matter: pruning, parametrizations and
+    A known one may have another name now, or be gone: pruning, parametrizations and
     adapters move parameters within a model. This goes through the modules without their names,
     which takes a fraction of the time of ``model.parameters()``.
 

@@ -117,7 +117,7 @@ class Parameters:
         )
 
     def forgotten_notice(self) -> str | None:
-        """A sentence about the parameters that no optimizer trains; None where there are none.
+        """A sentence about the parameters that no optimizer trains; None where each has one.
 
         Not asked before the first step: until then the optimizer that holds them may be made.
         """

@@ -1,4 +1,4 @@
-"""The Triton kernel that adds up all elements of the parameters of which only lines are read.
+"""The Triton kernel that adds up all elements of sampled parameters.
 
 Norms over all elements, and which rows have a gradient, need every element; nothing else does. So
 this goes once through memory and keeps four sums of each chunk, added up on the host like those of

@@ -42,7 +42,7 @@ class TensorTable:
         rows: How many indices the first dimension of each parameter of two or more has; else 0.
         numbers: The coefficients, float32 ``[len(NUMBERS), parameters]``.
         elements: How many elements are read of each parameter, int64 ``[parameters]``.
-        sampled: Those of which only lines are read.
+        sampled: Those that are read in part, line by line.
     """
 
     def __init__(self, parameters: Sequence[Tensor], panel: Panel) -> None:

@@ -63,7 +63,7 @@ def _group_jumped(signals: Signals) -> Condition | None:
 
 
 def _scheduled(signals: Signals) -> Float64s:
-    """What is no jump: up to the learning rate that each group's schedule was made with.
+    """Up to where a rise is allowed: the learning rate that each group's schedule was made with.
 
     A schedule that is made anew in a resumed run was made with that, too.
     """
