@@ -15,6 +15,9 @@ from ..engine.wording import counted, named, step
 RESET_COSINE = 0.999
 # A state is lost as a whole: so large a share of the parameters begins anew at one record.
 RESET_SHARE = 0.5
+# A gradient that has grown so many times since the record before outweighs every exp_avg: it looks
+# as if there had been none, and what there was is lost to rounding. SGD that diverges: from 2e6.
+OUTWEIGHS = 1e3
 
 
 def _state_reset(signals: Signals) -> Condition:
@@ -36,7 +39,9 @@ def _state_reset(signals: Signals) -> Condition:
     fewer = signals.by_record("fewer steps", lambda part: signals.change("state_step", part) < 0)
     some = np.flatnonzero(began[1:].any(axis=0) | fewer.any(axis=0))
     known = ~np.isnan(signals.statistic("momentum_gradient_cosine")[:, some])
+    gradient = signals.statistic("gradient_rms")[:, some]
     holds = began[:, some]
+    holds[1:] &= ~(gradient[1:] > OUTWEIGHS * gradient[:-1])
     holds[1:] &= np.logical_or.accumulate(known, axis=0)[:-1]
     holds[:1] = False
     holds |= fewer[:, some]
@@ -75,5 +80,10 @@ STATE_RESET = Rule(
     advice=_state_reset_advice,
     reference="Ma & Yarats 2021, On the adequacy of untuned warmup for adaptive optimization",
     explains=("gradient_spike", "loss_blowup"),
-    uses=("gradient_exp_avg_cosine", "gradient_surprise", "zero_gradient_fraction"),
+    uses=(
+        "gradient_exp_avg_cosine",
+        "gradient_surprise",
+        "gradient_rms",
+        "zero_gradient_fraction",
+    ),
 )

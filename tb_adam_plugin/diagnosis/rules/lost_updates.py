@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
+
+from tb_adam_plugin.arrays import Flags, Float64s
+
 from ..engine import thresholds
 from ..engine.conditions import NONE, median_beyond
 from ..engine.rule import Condition, Evidence, Persistence, Rule
@@ -15,10 +21,13 @@ LOST_FRACTION_HALF = 0.3
 LOST_POINTS = 5
 # As many elements without a gradient, as dead units leave, account for that many lost updates.
 ZERO_GRADIENTS = 0.5
-# Where on average this much arrives nothing is lost: stochastic rounding leaves as many weights as
-# they were. Of bfloat16 weights, update-to-weight ratios of 1e-4 and 1e-3: rounded to nearest 0.06
-# and 0.53, stochastically 1.06 and 1.03; at 3e-3, where nearest does little harm, 0.93.
-ARRIVES = 0.8
+# Stochastic rounding, too, leaves most weights as they were, but what is asked for all arrives on
+# average, in every matrix. Over so many records: 0.98 to 1.01, or so many standard errors below 1
+# where updates are so small that chance decides. Rounding to nearest leaves one matrix or another
+# short where it does harm, at 0.03 to 0.97, even if large updates, which arrive, hide it elsewhere.
+ARRIVES = 0.98
+ARRIVES_RECORDS = 30
+ARRIVES_ERRORS = 3.0
 
 _HALF = ("float16", "bfloat16")
 
@@ -33,10 +42,33 @@ def _lost_updates(signals: Signals) -> Condition:
     # Where a schedule has ended updates are as small as it made them.
     lr = signals.at_records(signals.lr)
     ended = (lr < thresholds.DECAYED_TO * signals.peak_lr) | (lr == 0)
-    arrives = signals.median("update_slope", matrices) > ARRIVES
-    return median_beyond(
-        signals, "lost_update_fraction", threshold, matrices, ~faded & ~ended & ~arrives
-    )
+    lost = median_beyond(signals, "lost_update_fraction", threshold, matrices, ~faded & ~ended)
+    return replace(lost, holds=lost.holds & ~_arrives(signals)) if lost.holds.any() else lost
+
+
+def _arrives(signals: Signals) -> Flags:
+    """At which records every matrix has got, on average, what was asked for, ``[records]``."""
+    matrices = signals.run.weights_or_matrices
+    slope = signals.statistic("update_slope")[:, matrices].astype(np.float64)
+    known = np.isfinite(slope)
+    records = _sum_of_last(known.astype(np.float64))
+    average = _sum_of_last(np.where(known, slope, 0)) / records
+    # The error of a slope: what rounding adds is independent from element to element.
+    error = signals.statistic("update_rounding_error")[:, matrices].astype(np.float64)
+    read = np.array([signals.run.parameters[i].elements_read for i in matrices])
+    squares = np.where(known & np.isfinite(error), error**2 / np.maximum(read, 1), 0)
+    chance = ARRIVES_ERRORS * np.sqrt(_sum_of_last(squares)) / records
+    short = average <= np.minimum(ARRIVES, 1 - chance)
+    arrives: Flags = ~short.any(axis=1) & (records > 0).any(axis=1)
+    return arrives
+
+
+def _sum_of_last(values: Float64s) -> Float64s:
+    """Sum of the last :data:`ARRIVES_RECORDS` records up to each, of the shape of ``values``."""
+    sums = np.cumsum(values, axis=0)
+    found = sums.copy()
+    found[ARRIVES_RECORDS:] -= sums[:-ARRIVES_RECORDS]
+    return found
 
 
 def _types(e: Evidence) -> str:
@@ -72,7 +104,7 @@ LOST_UPDATES = Rule(
     reference="Zamirai et al. 2020, Revisiting BFloat16 training",
     explains=("lr_too_low", "plateau", "second_moment_frozen", "layer_imbalance",
               "noise_dominated", "bimodal_update"),
-    uses=("zero_gradient_fraction", "update_slope"),
+    uses=("zero_gradient_fraction", "update_slope", "update_rounding_error"),
     once=True,
     moves_lr="up",
     silences_compass=True,
