@@ -18,8 +18,8 @@ BIN := $(VENV)/bin
 OLDEST := $(VENV)/oldest
 KERNEL := $(addprefix callback/native/,kernel.c kernel.h body.inc)
 MADE_FROM := setup.py pyproject.toml .ci/python.lock $(KERNEL)
-TESTS_WITHOUT_TORCH := assets comparison diagnose event_data format_document http \
-  http_api_document loader records rules run_data run_listing schema series_cache store \
+TESTS_WITHOUT_TORCH := assets comparison diagnose event_data every_rule format_document http \
+  http_api_document loader records run_data run_listing schema series_cache store \
   tensorboard thinning views
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -43,7 +43,8 @@ lint: $(VENV)/.test-installed
 	$(BIN)/mypy
 
 oldest: $(OLDEST)/.installed
-	$(OLDEST)/bin/python -m pytest $(foreach name,$(TESTS_WITHOUT_TORCH),$(wildcard tests/*/test_$(name).py))
+	$(OLDEST)/bin/python -m pytest $(foreach name,$(TESTS_WITHOUT_TORCH),$(wildcard tests/*/test_$(name).py)) \
+	  tests/diagnosis/rules
 
 format: $(VENV)/.test-installed
 	$(BIN)/ruff check --fix

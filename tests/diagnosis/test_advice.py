@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rule_runs.every_rule import PLANTED
 from synthetic_runs import Change, changed, column, hyperparameter, optimizer, statistic
-from test_rules import PLANTED
 
 from tb_adam_plugin.diagnosis.diagnose import diagnose
 from tb_adam_plugin.diagnosis.rule import Finding

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rule_runs.every_rule import PLANTED
 from synthetic_runs import HEALTHY, Change, changed, column, make_run, statistic
-from test_rules import PLANTED
 
 from tb_adam_plugin import schema
 from tb_adam_plugin.diagnosis.diagnose import diagnose
