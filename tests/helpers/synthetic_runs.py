@@ -42,6 +42,7 @@ HEALTHY = {
     "second_moment_flicker": 0.01,
     "elasticity": 8.0,
     "update_slope": 1.0,
+    "update_rounding_error": 1e-3,
 }
 
 

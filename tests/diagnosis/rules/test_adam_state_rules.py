@@ -53,6 +53,37 @@ def test_a_third_of_the_updates_lost_is_a_warning_in_half_precision() -> None:
     assert found(changed(*PLANTED["lost_updates"]))["lost_updates"].severity == "error"
 
 
+def test_one_matrix_that_falls_short_shows_that_updates_are_lost() -> None:
+    """Large updates, which arrive, hide in the others what the small ones lose."""
+    half, lost = dtype("bfloat16", "bfloat16"), statistic("lost_update_fraction", 0.6)
+    one = statistic("update_slope", 0.9, of=["layers.1.weight"])
+    assert found(changed(half, lost, one))["lost_updates"].severity == "error"
+    assert "lost_updates" not in found(changed(half, lost))
+
+
+def test_chance_alone_loses_no_updates() -> None:
+    """Rounded stochastically, small updates of a small matrix arrive more or less by chance."""
+    half, lost = dtype("bfloat16", "bfloat16"), statistic("lost_update_fraction", 0.9)
+    short = statistic("update_slope", 0.95, of=["head.weight"])  # 640 elements
+    assert "lost_updates" in found(changed(half, lost, short))
+    by_chance = statistic("update_rounding_error", 5.0)
+    assert "lost_updates" not in found(changed(half, lost, short, by_chance))
+    in_large = statistic("update_slope", 0.95, of=["layers.1.weight"])  # 4,096
+    assert "lost_updates" in found(changed(half, lost, in_large, by_chance))
+
+
+def test_a_gradient_that_outweighs_every_moment_is_no_lost_state() -> None:
+    """What SGD shows where it diverges: exp_avg before the step is lost to rounding."""
+    looks_new = [
+        statistic("gradient_exp_avg_cosine", 1.0, only=[30]),
+        statistic("momentum_gradient_cosine", NAN, only=[30]),
+        statistic("gradient_surprise", NAN, only=[30]),
+    ]
+    assert "state_reset" in found(changed(*looks_new))
+    grown = statistic("gradient_rms", 1e4, from_step=make_run().step[30])
+    assert "state_reset" not in found(changed(*looks_new, grown))
+
+
 def test_advice_about_eps_weight_decay_and_beta2_names_values() -> None:
     assert "Try eps 1e-5 instead of 0.1" in found(changed(*EPS))["eps_dominates"].advice
     decay = found(changed(*DECAY))["weight_decay_too_strong"]
