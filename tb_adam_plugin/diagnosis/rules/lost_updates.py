@@ -58,15 +58,15 @@ def _arrives(signals: Signals) -> Flags:
     read = np.array([signals.run.parameters[i].elements_read for i in matrices])
     squares = np.where(known & np.isfinite(error), error**2 / np.maximum(read, 1), 0)
     chance = ARRIVES_ERRORS * np.sqrt(_sum_of_last(squares)) / records
-    short = average <= np.minimum(ARRIVES, 1 - chance)
-    arrives: Flags = ~short.any(axis=1) & (records > 0).any(axis=1)
-    return arrives
+    arrives = (average > np.minimum(ARRIVES, 1 - chance)) | (records == 0)
+    everywhere: Flags = arrives.all(axis=1) & (records > 0).any(axis=1)
+    return everywhere
 
 
 def _sum_of_last(values: Float64s) -> Float64s:
     """Sum of the last :data:`ARRIVES_RECORDS` records up to each, of the shape of ``values``."""
-    sums = np.cumsum(values, axis=0)
-    found = sums.copy()
+    sums: Float64s = np.cumsum(values, axis=0)
+    found: Float64s = sums.copy()
     found[ARRIVES_RECORDS:] -= sums[:-ARRIVES_RECORDS]
     return found
 
