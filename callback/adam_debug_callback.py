@@ -200,6 +200,10 @@ class AdamDebugCallback:
         Call it before ``optimizer.step()``; of several values for one step the last one counts. A
         tensor stays on its device until the next record is written.
 
+        Some names mean something to the diagnosis: ``loss``; ``surrogate_loss`` instead, for a
+        loss that does not say how far training has come, as that of PPO or of half a GAN;
+        ``gradient_norm_before_clip``; and ``loss_scale``, of a gradient scaler.
+
         Args:
             **scalars: Real numbers, or tensors of one element.
 

@@ -12,6 +12,8 @@ from typing import Any
 
 from torch import Tensor
 
+from tb_adam_plugin import schema
+
 from .adam_debug_callback import AdamDebugCallback
 
 try:
@@ -27,6 +29,10 @@ except ImportError as error:
     ) from error
 
 
+# Trainers of the trl package, by their arguments: what they minimise is no measure of progress.
+_SURROGATE = {"GRPOConfig", "PPOConfig", "RLOOConfig"}
+
+
 class AdamDebugTrainerCallback(_TrainerCallback):
     """Records what the optimizer of a Trainer does, for the Adam Debug tab of TensorBoard.
 
@@ -40,8 +46,8 @@ class AdamDebugTrainerCallback(_TrainerCallback):
 
     The loss of every step is recorded by itself: what ``Trainer.training_step`` returned, added up
     over accumulated batches as the Trainer does for the loss it logs, but without its average over
-    ``logging_steps``. So is the norm of the gradients before the Trainer clips them. Both stay on
-    their device until a record is written.
+    ``logging_steps``; under trl's GRPO, PPO and RLOO as ``surrogate_loss``. So is the norm of the
+    gradients before the Trainer clips them. Both stay on their device until a record is written.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -59,6 +65,7 @@ class AdamDebugTrainerCallback(_TrainerCallback):
         self._options = options
         self._debug: AdamDebugCallback | None = None
         self._loss: Tensor | None = None
+        self._loss_name = schema.LOSS
         self._stop_listening: list[Callable[[], None]] = []
 
     @property
@@ -87,6 +94,8 @@ class AdamDebugTrainerCallback(_TrainerCallback):
 
     def _attach(self, args: Any, state: Any, model: Any, optimizer: Any) -> None:
         trainer = _calling_trainer()
+        settings = {kind.__name__ for kind in type(args).__mro__}
+        self._loss_name = schema.LOSS if settings.isdisjoint(_SURROGATE) else schema.SURROGATE_LOSS
         options = dict(self._options)
         if options.get("total_steps") is None:
             options["total_steps"] = state.max_steps if state.max_steps > 0 else None
@@ -130,7 +139,7 @@ class AdamDebugTrainerCallback(_TrainerCallback):
     def _add_loss(self, loss: Tensor) -> None:
         self._loss = loss if self._loss is None else self._loss + loss
         if self._debug is not None:
-            self._debug.record(loss=self._loss)
+            self._debug.record(**{self._loss_name: self._loss})
 
     def _record_norm(self, norm: Tensor) -> None:
         if self._debug is not None:

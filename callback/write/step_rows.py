@@ -17,6 +17,8 @@ from ..memory.to_host import Copy
 
 Scalar = float | Tensor
 
+_LOSSES = {schema.LOSS, schema.SURROGATE_LOSS}
+
 
 class StepRows(NamedTuple):
     """Rows of steps that were taken.
@@ -142,7 +144,7 @@ class StepScalars:
         skipped = int(is_skipped.sum())
         self._skipped_steps += skipped
         found = StepRows(columns, table[~is_skipped, :-1], skipped)
-        given = ["loss" in recorded for _, _, recorded in rows]
+        given = [not _LOSSES.isdisjoint(recorded) for _, _, recorded in rows]
         return self._with_nan_losses(found, np.array(given, bool)[~is_skipped])
 
     def _with_nan_losses(self, rows: StepRows, given: npt.NDArray[np.bool_]) -> StepRows:
@@ -153,9 +155,10 @@ class StepScalars:
             given: Of which a loss was given, bool ``[steps]``.
         """
         names = rows.columns.names
-        if "loss" not in names:
+        losses = [names.index(name) for name in sorted(_LOSSES.intersection(names))]
+        if not losses:
             return rows
-        is_nan = given & np.isnan(rows.table[:, names.index("loss")])
+        is_nan = given & np.isnan(rows.table[:, losses]).all(axis=1)
         self._had_nan_loss = self._had_nan_loss or bool(is_nan.any())
         if not self._had_nan_loss:
             return rows

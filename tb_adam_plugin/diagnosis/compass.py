@@ -60,6 +60,7 @@ BORNE = "the first updates were large, and no loss rose"
 NOT_BORNE_OUT = "the size of the updates does not bear the cosine out"
 NO_COSINE = "there is no cosine where the learning rate was near its peak"
 NOT_ENOUGH_DATA = "not enough data"
+A_SURROGATE_LOSS = "cannot be told by a surrogate loss"
 STILL_RISES = "cannot be told: it still rises"
 
 
@@ -232,8 +233,10 @@ def _readings(
     why = np.select(
         [np.isnan(cosine), hidden, faded], [NO_COSINE, BORNE, FADED], default=NOT_BORNE_OUT
     )
-    few = count_windows(signals.run.step, counts) < WINDOWS
+    few = count_windows(signals.run.step, counts) < WINDOWS or signals.has_surrogate_loss
     unread = STILL_RISES if signals.is_warming_up else NOT_ENOUGH_DATA
+    if signals.has_surrogate_loss:
+        unread = A_SURROGATE_LOSS
     if few:
         factors[:] = np.nan
     # The last record at which the learning rate was near its peak has the say.

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tb_adam_plugin.arrays import Indices
+from tb_adam_plugin.schema import LOSS
 
 from .compass import Compass, read_compass
 from .engine import thresholds
-from .engine.conditions import too_few
+from .engine.conditions import A_SURROGATE, too_few
 from .engine.recorded_run import RecordedRun, in_order
 from .engine.recording import thinned_records
 from .engine.rule import (
@@ -101,6 +102,8 @@ def _why_missing(name: str, signals: Signals) -> str:
     run = signals.run
     if name in _COLUMNS:
         known = np.isfinite(signals.column(name)).any()
+        if name == LOSS and not known and signals.has_surrogate_loss:
+            return A_SURROGATE
         return "" if known else _COLUMNS[name]
     if name == "step":
         return "" if run.step.size or signals.steps.size else "nothing was recorded yet"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from tb_adam_plugin import schema
 from tb_adam_plugin.arrays import Float32s, Float64s
 from tb_adam_plugin.diagnosis.engine.recorded_run import RecordedNorms, RecordedRun
 from tb_adam_plugin.diagnosis.rules.registry import STATISTICS_NEEDED
@@ -80,10 +81,11 @@ def _every_step(store: Store, experiment: Experiment, run: StoredRun) -> dict[st
     records = store.steps(experiment, run.run)
     columns = dict(zip(records.names, records.values, strict=True))
     # Which of several models a loss beside them belongs to, nobody knows.
-    if "loss" not in columns and run.number == 1:
+    # Nor is that a measure which the user calls a surrogate.
+    if not {schema.LOSS, schema.SURROGATE_LOSS} & columns.keys() and run.number == 1:
         loss = _loss_beside(store, experiment, run, records.step)
         if loss is not None:
-            columns["loss"] = loss
+            columns[schema.LOSS] = loss
     return columns
 
 

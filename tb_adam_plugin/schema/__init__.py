@@ -35,8 +35,10 @@ from tb_adam_plugin.schema.catalogue import (
 )
 from tb_adam_plugin.schema.columns import (
     HYPERPARAMETERS,
+    LOSS,
     OPTIONAL_STEP_COLUMNS,
     STEP_COLUMNS,
+    SURROGATE_LOSS,
     UNCHARTED_STEP_COLUMNS,
     Columns,
     HistogramSource,
@@ -93,6 +95,7 @@ __all__ = [
     "BINS",
     "BINS_PER_OCTAVE",
     "HYPERPARAMETERS",
+    "LOSS",
     "MOST_PARAMETERS_PER_BLOCK",
     "OPTIONAL_QUANTITIES",
     "OPTIONAL_STEP_COLUMNS",
@@ -105,6 +108,7 @@ __all__ = [
     "STATISTICS",
     "STATISTIC_BY_NAME",
     "STEP_COLUMNS",
+    "SURROGATE_LOSS",
     "UNCHARTED_STEP_COLUMNS",
     "VERSION",
     "Columns",

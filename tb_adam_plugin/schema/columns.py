@@ -64,6 +64,10 @@ STEP_COLUMNS = (
     "skipped_steps",
     "every_n_steps",
 )
+# Names that users give to what they record, and that mean something to the rules. A surrogate loss
+# is no measure of how far training has come: that of PPO, say, or of one half of a GAN.
+LOSS = "loss"
+SURROGATE_LOSS = "surrogate_loss"
 # Columns that are there where there is something to record, among the user's.
 #   gain_ratio             change of the loss on the same batch over Σ g·Δw, at recorded steps
 #   stale_gradient_ratio   norm of what .grad still held over that of the gradient that came, of one
@@ -73,8 +77,8 @@ STEP_COLUMNS = (
 #                          backward pass of another optimizer's loss left; 0 where nothing was
 #   gradient_rescaling     of the same parameter, at recorded steps: norm of the gradient that was
 #                          used over that of what backward left: what clipping and unscaling did
-#   loss_is_nan            in runs that have had one: 1 where the recorded loss is NaN, 0 where it
-#                          is not, NaN where there is none
+#   loss_is_nan            in runs that have had one: 1 where the recorded loss is NaN, be it a
+#                          surrogate, 0 where it is not, NaN where there is none
 #   wanted_every_n_steps   what every_n_steps would be without max_overhead
 #   max_overhead           largest share of the training time that recording may take
 #   gradient_norm_every_n_steps

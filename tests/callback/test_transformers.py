@@ -165,6 +165,16 @@ def test_the_loss_is_that_of_the_trainer_not_of_the_model(tmp_path: Path) -> Non
     assert "clip_grad_norm_" not in vars(trainer.accelerator)
 
 
+def test_what_reinforcement_learning_minimises_is_a_surrogate(tmp_path: Path) -> None:
+    """The trainers of trl have arguments of their own; what they minimise is no measure."""
+    trainer = make_trainer(tmp_path, AdamDebugTrainerCallback(log_dir=tmp_path / "run"))
+    trainer.args.__class__ = type("GRPOConfig", (transformers.TrainingArguments,), {})
+    trainer.train()
+    (run,) = run_data.load_runs(tmp_path / "run")
+    assert "surrogate_loss" in run.every_step().names
+    assert "loss" not in run.every_step().names
+
+
 @pytest.mark.parametrize("where", ["log_dir", "writer", "environment", "output_dir"])
 def test_where_the_run_is_written(
     tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch

@@ -42,7 +42,6 @@ HEALTHY = {
     "second_moment_flicker": 0.01,
     "elasticity": 8.0,
     "update_slope": 1.0,
-    "update_rounding_error": 1e-3,
 }
 
 
@@ -77,6 +76,7 @@ def make_run(
         name: (value * random.uniform(0.95, 1.05, shape)).astype(np.float32)
         for name, value in HEALTHY.items()
     }
+    statistics["update_rounding_error"] = np.full(shape, 1e-3, np.float32)
     statistics["weight_rms"][0] = [
         0.6 / np.sqrt(p.elements / p.shape[0]) if len(p.shape) > 1 else 0.05 for p in parameters
     ]

@@ -13,7 +13,7 @@ from .signals import Signals
 def nonfinite_steps(signals: Signals) -> Float64s:
     """Steps of which the loss, or the gradient norm where it is recorded, is not finite."""
     norm = signals.column("gradient_norm")
-    bad = np.isinf(signals.column("loss")) | is_loss_nan(signals) | np.isinf(norm)
+    bad = np.isinf(signals.given_loss) | is_loss_nan(signals) | np.isinf(norm)
     known = np.flatnonzero(np.isfinite(norm))
     if known.size:  # without gradients the norm is NaN, too
         bad |= np.isnan(norm) & (np.arange(norm.size) > known[0]) & _has_norm(signals)

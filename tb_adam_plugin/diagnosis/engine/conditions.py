@@ -14,6 +14,7 @@ from .windows import count_windows
 from .wording import counted, step
 
 NONE: Indices = np.empty(0, np.intp)
+A_SURROGATE = "the loss is a surrogate, which does not say how far training has come"
 RESUMED = "the run was resumed, and its first steps were not recorded"
 
 

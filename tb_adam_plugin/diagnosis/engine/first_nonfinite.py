@@ -49,7 +49,7 @@ def first_nonfinite(signals: Signals) -> FirstNonfinite | None:
         return None
     weights, gradients, anything = _tensors_at(signals, step)
     here = signals.steps == step
-    loss = float(signals.column("loss")[here][-1]) if here.any() else float("nan")
+    loss = float(signals.given_loss[here][-1]) if here.any() else float("nan")
     if weights.any():
         return FirstNonfinite(step, "weights", np.flatnonzero(weights), _NOTHING, loss)
     if np.isinf(loss) or is_loss_nan(signals)[here].any():

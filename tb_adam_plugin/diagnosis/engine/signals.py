@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tb_adam_plugin.arrays import Float32s, Float64s, Indices
-from tb_adam_plugin.schema import Group
+from tb_adam_plugin.schema import LOSS, SURROGATE_LOSS, Group
 
 from . import thresholds
 from .over_time import median, moving_average, recent_median
@@ -311,6 +311,16 @@ class Signals:
         return step[~np.isnan(recent)], recent[~np.isnan(recent)]
 
     # --- loss ---
+
+    @cached_property
+    def has_surrogate_loss(self) -> bool:
+        """Whether the only loss is one that is no measure of how far training has come."""
+        return not self.has_loss and SURROGATE_LOSS in self.run.every_step
+
+    @property
+    def given_loss(self) -> Float64s:
+        """The loss of every step, be it a surrogate, float64 ``[steps]``."""
+        return self.column(SURROGATE_LOSS if self.has_surrogate_loss else LOSS)
 
     @cached_property
     def has_loss(self) -> bool:

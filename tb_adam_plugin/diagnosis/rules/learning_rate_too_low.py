@@ -7,7 +7,7 @@ import numpy as np
 from tb_adam_plugin.arrays import Flags, Float64s, Indices
 
 from ..engine import thresholds
-from ..engine.conditions import NONE, RESUMED
+from ..engine.conditions import A_SURROGATE, NONE, RESUMED
 from ..engine.over_time import median_of_all
 from ..engine.phases import is_near_peak, rectification
 from ..engine.rule import Condition, Evidence, Persistence, Rule
@@ -33,6 +33,8 @@ LONGEST_ADVISED_RATIO = 1e-2
 
 
 def _too_low(signals: Signals) -> Condition | str:
+    if signals.has_surrogate_loss:  # its batches are used again, and gradients agree for that
+        return A_SURROGATE
     run = signals.run
     matrices = run.weights_or_matrices
     ratio = signals.median(RATIO, matrices) / rectification(signals)

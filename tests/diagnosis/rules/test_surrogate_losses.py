@@ -1,0 +1,71 @@
+"""What is said of a run whose only loss is no measure of how far training has come."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from rule_runs.diagnosed import found, not_evaluated
+from rule_runs.learning_rate import SLOW
+from rule_runs.loss import NOISY
+from rule_runs.parts import NAN, flat_loss
+from synthetic_runs import Change, changed, column
+from torch import nn
+
+from tb_adam_plugin.callback import AdamDebugCallback
+from tb_adam_plugin.diagnosis.diagnose import diagnose
+from tb_adam_plugin.run_data import load_runs
+
+
+def surrogate(*changes: Change) -> list[Change]:
+    """Call the loss of a run a surrogate."""
+    flat = column("surrogate_loss", flat_loss)
+    return [*changes, flat, column("loss", NAN)]
+
+
+def test_rules_that_lean_on_the_loss_stay_out() -> None:
+    assert "plateau" in found(changed(column("loss", flat_loss)))
+    run = changed(*surrogate())
+    unknown = not_evaluated(diagnose(run))
+    for rule in ("plateau", "converged", "noise_dominated", "loss_blowup", "lr_too_low"):
+        assert "surrogate" in unknown[rule], rule
+    assert not found(run)
+    assert "noise_dominated" in found(changed(*NOISY))
+    assert "noise_dominated" not in found(changed(*surrogate(*NOISY)))
+
+
+def test_nothing_is_said_of_how_far_the_learning_rate_is_from_the_best_one() -> None:
+    assert "lr_too_low" in found(changed(*SLOW))
+    diagnosis = diagnose(changed(*surrogate(*SLOW)))
+    assert "lr_too_low" not in {finding.rule for finding in diagnosis.findings}
+    assert diagnosis.compass is not None
+    assert diagnosis.compass.run.text == "cannot be told by a surrogate loss"
+    assert math.isnan(diagnosis.compass.run.factor)
+
+
+def test_a_loss_beside_a_surrogate_is_the_measure() -> None:
+    run = changed(column("surrogate_loss", 0.0), column("loss", flat_loss))
+    assert "plateau" in found(run)
+
+
+@pytest.mark.parametrize("bad", [math.inf, math.nan])
+def test_a_surrogate_that_is_not_finite_is_a_finding(tmp_path: Path, bad: float) -> None:
+    torch.manual_seed(0)
+    model = nn.Linear(4, 4)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    with AdamDebugCallback(model, optimizer, log_dir=tmp_path, total_steps=30) as debug:
+        for step in range(30):
+            loss = model(torch.randn(8, 4)).square().mean()
+            loss = loss * (bad if step >= 20 else 1)
+            optimizer.zero_grad()
+            loss.backward()
+            debug.record(surrogate_loss=loss)
+            optimizer.step()
+    (run,) = load_runs(tmp_path)
+    (finding,) = [f for f in run.findings() if f.rule == "nonfinite"]
+    assert finding.first_step == 21
+    assert "loss" in finding.text
+    assert not np.isfinite(run.every_step().values[:, -1]).all()
