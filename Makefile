@@ -19,7 +19,7 @@ OLDEST := $(VENV)/oldest
 KERNEL := $(addprefix callback/native/,kernel.c kernel.h body.inc)
 MADE_FROM := setup.py pyproject.toml .ci/python.lock $(KERNEL)
 TESTS_WITHOUT_TORCH := assets comparison diagnose event_data every_rule format_document http \
-  http_api_document loader records run_data run_listing schema series_cache store \
+  http_api_document loader records run_data run_listing series_cache store \
   tensorboard thinning views
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -44,7 +44,7 @@ lint: $(VENV)/.test-installed
 
 oldest: $(OLDEST)/.installed
 	$(OLDEST)/bin/python -m pytest $(foreach name,$(TESTS_WITHOUT_TORCH),$(wildcard tests/*/test_$(name).py)) \
-	  tests/diagnosis/rules
+	  tests/diagnosis/rules tests/plugin/schema
 
 format: $(VENV)/.test-installed
 	$(BIN)/ruff check --fix

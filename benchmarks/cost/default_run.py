@@ -43,6 +43,7 @@ def example() -> tuple[nn.Module, Loss]:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(EXAMPLE.parent))  # what it imports lies beside it
     spec.loader.exec_module(module)
     model: nn.Module = module.ConvNet(pooling=False)
     from sklearn.datasets import load_digits

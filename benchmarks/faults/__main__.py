@@ -18,7 +18,7 @@ from pathlib import Path
 
 from faults.runs.cases import HALVES, Case, cases_of
 from faults.runs.ways_to_record import WAYS, Way, interval_of
-from faults.tasks.tasks import Half
+from faults.tasks.task import Half
 from faults.verdict.confusion import false_alarms
 from faults.verdict.diagnosed_runs import DiagnosedRun, best_losses, diagnose_run
 from faults.verdict.recordings import Wanted, record_missing, wanted_runs

@@ -1,27 +1,23 @@
-"""No tensor on a device that nobody named, no wait between records, nothing in a captured graph.
-
-There is no GPU here. What would wait is looked for in the operations that run, and in stand-ins.
-"""
+"""No wait between records, nothing in a captured graph, no harm in inference mode."""
 
 from __future__ import annotations
 
-import ast
-import contextlib
-import sys
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import optimizer_trials
 import pytest
 import torch
+from device_trainings import (
+    NamesDevices,
+    network,
+    quiet,  # noqa: F401
+)
 from recorded_run import read_run
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tb_adam_plugin.callback import AdamDebugCallback
@@ -30,158 +26,6 @@ from tb_adam_plugin.callback.memory import to_host
 from tb_adam_plugin.callback.probes.gain_ratio import GainRatio
 from tb_adam_plugin.callback.read.norms import GradientNorms
 from tb_adam_plugin.callback.steps.step import Step
-from tb_adam_plugin.callback.write.step_rows import StepScalars
-
-CALLBACK = Path(__file__).parents[2] / "callback"
-# These train networks of their own.
-DEMONSTRATIONS = "demo"  # a folder whose tensors are those of trainings of its own
-FACTORIES = {
-    "arange", "as_tensor", "asarray", "empty", "empty_strided", "eye", "full", "linspace",
-    "logspace", "normal", "ones", "rand", "randint", "randn", "randperm", "scalar_tensor",
-    "sparse_coo_tensor", "tensor", "tril_indices", "triu_indices", "zeros",
-}  # fmt: skip
-
-
-def test_every_call_that_makes_a_tensor_names_a_device() -> None:
-    found, calls = [], 0
-    for path in sorted(CALLBACK.rglob("*.py")):
-        if path.parent.name == DEMONSTRATIONS:
-            continue
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
-                continue
-            owner = node.func.value
-            if not isinstance(owner, ast.Name) or owner.id != "torch":
-                continue
-            if node.func.attr in FACTORIES:
-                calls += 1
-                if all(keyword.arg != "device" for keyword in node.keywords):
-                    found.append(f"{path.name}:{node.lineno} torch.{node.func.attr}")
-            if node.func.attr == "Generator" and not node.args:
-                found.append(f"{path.name}:{node.lineno} torch.Generator")
-    assert not found
-    assert calls > 20
-
-
-class NamesDevices(TorchFunctionMode):
-    """Refuses calls of the callback that make a tensor wherever the default device is."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.seen = 0
-
-    def __torch_function__(
-        self, function: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        if getattr(function, "__name__", "") in FACTORIES:
-            caller = Path(sys._getframe(1).f_code.co_filename)
-            if CALLBACK in caller.resolve().parents and caller.parent.name != DEMONSTRATIONS:
-                self.seen += 1
-                assert kwargs.get("device") is not None, f"{function.__name__} without a device"
-        return function(*args, **kwargs)
-
-
-TRIALS = [t for t in optimizer_trials.trials() if "compile" not in str(t)]
-# One of each class, with the most flags.
-LARGEST = {(t.package, t.optimizer): t for t in sorted(TRIALS, key=lambda trial: len(trial.flags))}
-
-
-@pytest.mark.parametrize("trial", LARGEST.values(), ids=str)
-def test_no_optimizer_s_record_uses_the_default_device(trial: Any, tmp_path: Path) -> None:
-    with NamesDevices() as mode:
-        optimizer_trials.run(trial, tmp_path)
-    assert mode.seen
-
-
-def network() -> nn.Module:
-    torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(8 * 64, 24)
-    )
-
-
-def train(folder: Path, optimizer: str, mode: Any, first_steps: int = 2, **options: Any) -> None:
-    """Some steps before and under a mode, which the callback is made in, too."""
-    model = network()
-    kwargs: dict[str, Any] = {"momentum": 0.9} if optimizer == "SGD" else {}
-    made = getattr(torch.optim, optimizer)(model.parameters(), lr=1e-3, **kwargs)
-    generator = torch.Generator("cpu").manual_seed(3)
-
-    def loss() -> Tensor:
-        x = torch.randn(4, 3, 8, 8, generator=generator, device="cpu")
-        found: Tensor = model(x).square().mean()
-        return found
-
-    debug = None
-    for step in range(8):
-        with mode if step >= first_steps else contextlib.nullcontext():
-            if debug is None and step >= first_steps:
-                if "loss_closure" in options:
-                    options["loss_closure"] = loss
-                debug = AdamDebugCallback(
-                    model, made, log_dir=folder, every_n_steps=2, on_error="raise", **options
-                )
-            made.zero_grad()
-            value = loss()
-            value.backward()
-            if debug is not None:
-                debug.record(loss=value, batch=7)
-            made.step()
-    assert debug is not None
-    with mode:
-        debug.close()
-
-
-OPTIONS: dict[str, dict[str, Any]] = {
-    "default": {"max_sampled_elements": 512},
-    "exact, normalized": {"exact": True, "normalized_update": True},
-    "closure, findings": {"loss_closure": True, "on_finding": lambda finding: None},
-}
-
-
-@pytest.mark.parametrize("options", OPTIONS)
-@pytest.mark.parametrize("optimizer", ["AdamW", "SGD", "RMSprop", "NAdam", "Adafactor"])
-@pytest.mark.parametrize("way", ["refusing", "meta"])
-def test_the_default_device_is_of_no_account(
-    way: str, optimizer: str, options: str, tmp_path: Path
-) -> None:
-    class Meta:
-        def __enter__(self) -> None:
-            torch.set_default_device("meta")
-
-        def __exit__(self, *_: object) -> None:
-            torch.set_default_device(None)
-
-    mode = NamesDevices() if way == "refusing" else Meta()
-    train(tmp_path / "with", optimizer, mode, **OPTIONS[options])
-    train(tmp_path / "without", optimizer, contextlib.nullcontext(), **OPTIONS[options])
-    found, expected = read_run(tmp_path / "with"), read_run(tmp_path / "without")
-    assert list(found.statistics) == list(expected.statistics)
-    for step, table in expected.statistics.items():
-        np.testing.assert_array_equal(found.statistics[step], table)
-    if way == "refusing":
-        assert isinstance(mode, NamesDevices)
-        assert mode.seen
-
-
-def test_scalars_stay_where_they_are() -> None:
-    rows = StepScalars()
-    with NamesDevices():
-        torch.set_default_device("meta")
-        try:
-            rows.record({"loss": torch.tensor(2.0, device="cpu"), "batch": 3})
-            rows.add_row(
-                step=1, wall_time=0.0, gradient_norm=1.0, lr=torch.tensor(0.1, device="cpu"),
-                callback_milliseconds=0.0, dropped_records=0, every_n_steps=1,
-            )  # fmt: skip
-            table = rows.take().table
-        finally:
-            torch.set_default_device(None)
-    assert table[0, -2:].tolist() == [2.0, 3.0]
-
-
-# --- what would wait ---
 
 
 class Operations(TorchDispatchMode):
@@ -339,9 +183,6 @@ def test_a_gain_ratio_is_on_the_device_of_its_loss() -> None:
     assert float(found) == pytest.approx(1.0, abs=2e-3)
 
 
-# --- CUDA graphs ---
-
-
 class Captured:
     """A training on the CPU that takes itself for one on CUDA."""
 
@@ -430,9 +271,6 @@ def test_cuda_is_not_asked_where_no_parameter_is_on_it(
     assert training.asked == 0
 
 
-# --- inference mode ---
-
-
 @pytest.mark.parametrize("exact", [False, True])
 @pytest.mark.parametrize("made_in_it", [False, True])
 def test_steps_in_inference_mode_do_no_harm_to_later_ones(
@@ -466,11 +304,3 @@ def test_steps_in_inference_mode_do_no_harm_to_later_ones(
     assert list(found.statistics) == [1, 2, 3, 4]
     for step, table in expected.statistics.items():
         np.testing.assert_array_equal(found.statistics[step], table)
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    """Most optimizers have something to say."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=UserWarning)
-        yield

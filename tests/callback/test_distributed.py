@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import distributed_cases
+import distributed_worker
 import numpy as np
 import pytest
 import torch
@@ -86,7 +87,7 @@ class Processes:
             "WORLD_SIZE": str(ranks),
             "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
         }
-        script = str(Path(distributed_cases.__file__))
+        script = str(Path(distributed_worker.__file__))
         running = [
             subprocess.Popen(
                 [sys.executable, script, str(rank), str(ranks), str(folder)],

@@ -1,4 +1,4 @@
-"""The callback keeps nothing that training frees or replaces, and reads it where it lies now."""
+"""The callback keeps nothing that training frees or replaces."""
 
 from __future__ import annotations
 
@@ -7,162 +7,21 @@ import gc
 import os
 import subprocess
 import sys
-import warnings
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from kept_tensors import MODELS, OPTIONS, Made, Storages, Training, plain
 from recorded_run import read_run
 from torch import Tensor, nn
-from torch.multiprocessing.reductions import StorageWeakRef
 
 from tb_adam_plugin.callback import AdamDebugCallback
 from tb_adam_plugin.callback.schedule.gradient_history import GradientHistory
 from tb_adam_plugin.callback.steps.step import Step
-
-MOST = 1024
-Made = tuple[nn.Module, torch.optim.Optimizer, Callable[[], Tensor]]
-
-
-class Storages:
-    """The memory of some tensors, without keeping it."""
-
-    def __init__(self, tensors: Iterable[Tensor]) -> None:
-        self._references = [
-            StorageWeakRef(part.untyped_storage()) for tensor in tensors for part in _parts(tensor)
-        ]
-
-    @property
-    def count(self) -> int:
-        return len(self._references)
-
-    def alive(self) -> int:
-        gc.collect()
-        return sum(not reference.expired() for reference in self._references)
-
-
-def _parts(tensor: Tensor) -> list[Tensor]:
-    return [tensor._indices(), tensor._values()] if tensor.is_sparse else [tensor]
-
-
-class Complex(nn.Module):
-    """A parameter of complex numbers that is sampled, and one that is not."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.large = nn.Parameter(torch.randn(40, 40, dtype=torch.complex64))
-        self.small = nn.Parameter(torch.randn(7, dtype=torch.complex64))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.large.abs().mean() * x.mean() + (self.small * self.small.conj()).real.sum()
-
-
-def network(dtype: torch.dtype = torch.float32) -> nn.Module:
-    return nn.Sequential(
-        nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.Flatten(),
-        nn.Linear(16 * 64, 24), nn.Linear(24, 4),
-    ).to(dtype)  # fmt: skip
-
-
-def images(dtype: torch.dtype = torch.float32) -> Tensor:
-    return torch.randn(4, 3, 8, 8, dtype=dtype)
-
-
-def plain(**options: Any) -> Callable[[], Made]:
-    def make() -> Made:
-        model = network()
-        return model, torch.optim.AdamW(model.parameters(), **options), images
-
-    return make
-
-
-def half() -> Made:
-    model = network(torch.bfloat16)
-    return model, torch.optim.AdamW(model.parameters()), lambda: images(torch.bfloat16)
-
-
-def channels_last() -> Made:
-    model = network().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return model, torch.optim.AdamW(model.parameters()), images
-
-
-def complex_numbers() -> Made:
-    model = Complex()
-    return model, torch.optim.Adam(model.parameters()), lambda: torch.randn(3)
-
-
-def sparse() -> Made:
-    model = nn.Embedding(200, 16, sparse=True)
-    optimizer = torch.optim.SparseAdam(model.parameters())
-    return model, optimizer, lambda: torch.randint(200, (9,))
-
-
-def overwriting() -> Made:
-    model = network()
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9, nesterov=True)
-    return model, optimizer, images
-
-
-MODELS: Mapping[str, Callable[[], Made]] = {
-    "AdamW": plain(),
-    "amsgrad, foreach": plain(amsgrad=True, foreach=True),
-    "fused": plain(fused=True),
-    "bfloat16": half,
-    "channels last": channels_last,
-    "complex": complex_numbers,
-    "sparse": sparse,
-    "SGD, nesterov": overwriting,
-}
-OPTIONS: Mapping[str, Mapping[str, Any]] = {
-    "default": {},
-    "exact": {"exact": True},
-    "loss closure": {"loss_closure": True},
-    "normalized update, findings": {"normalized_update": True, "on_finding": lambda finding: None},
-    "between records": {"every_n_steps": 10**6},
-}
-
-
-class Training:
-    """A model that is trained with a callback."""
-
-    def __init__(self, made: Made, folder: Path, **options: Any) -> None:
-        self.model, self.optimizer, self.batch = made
-        if "loss_closure" in options:
-            options["loss_closure"] = self.loss
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            self.debug = AdamDebugCallback(
-                self.model,
-                self.optimizer,
-                log_dir=folder,
-                **{
-                    "every_n_steps": 1,
-                    "max_sampled_elements": MOST,
-                    "on_error": "raise",
-                    **options,
-                },
-            )
-
-    def loss(self) -> Tensor:
-        loss: Tensor = self.model(self.batch()).float().square().mean()
-        return loss
-
-    def step(self) -> None:
-        loss = self.loss()
-        loss.backward()
-        self.debug.record(loss=loss)
-        self.optimizer.step()
-
-    def gradients(self) -> list[Tensor]:
-        return [p.grad for p in self.model.parameters() if p.grad is not None]
-
-    def state(self) -> list[Tensor]:
-        entries = self.optimizer.state.values()
-        return [v for entry in entries for v in entry.values() if isinstance(v, Tensor)]
 
 
 @pytest.fixture(params=MODELS)
@@ -323,94 +182,6 @@ def test_the_history_keeps_no_flag_of_a_scaler() -> None:
     kept = Storages([flag])
     del flag
     assert kept.alive() == 0
-
-
-def statistics(folder: Path) -> list[tuple[int, Any]]:
-    recorded = read_run(folder)
-    return sorted((step, table.tolist()) for step, table in recorded.statistics.items())
-
-
-LAYOUTS: Mapping[str, Callable[[Tensor, int], Tensor]] = {
-    "transposed": lambda buffer, step: (
-        buffer[: 60 * 80].view(60, 80) if step % 2 else buffer[: 60 * 80].view(80, 60).T
-    ),
-    "with gaps": lambda buffer, step: buffer[: 60 * 80 * (1 + step % 2)].view(60, -1)[
-        :, :: 1 + step % 2
-    ],
-    "expanded": lambda buffer, step: (
-        buffer[:80].expand(60, 80) if step % 2 else buffer[: 60 * 80].view(60, 80)
-    ),
-    "moving": lambda buffer, step: buffer[step * 3 : step * 3 + 60 * 80].view(60, 80),
-}
-
-
-@pytest.mark.parametrize("most", [MOST, 1_000_000])
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("what", ["gradient", "state", "weight"])
-def test_a_tensor_that_lies_otherwise_at_its_address_is_read_right(
-    what: str, layout: str, most: int, tmp_path: Path
-) -> None:
-    if what != "gradient" and layout == "expanded":
-        pytest.skip("a step cannot write to it")
-    found = []
-    for in_one_buffer in (False, True):
-        generator = torch.Generator().manual_seed(1)
-        weight = nn.Parameter(torch.randn(60, 80, generator=generator))
-        optimizer = torch.optim.AdamW([weight], lr=1e-2, foreach=False)
-        buffer = torch.zeros(2 * 60 * 80 + 100)
-        folder = tmp_path / str(in_one_buffer)
-        debug = AdamDebugCallback(
-            [("w", weight)],
-            optimizer,
-            log_dir=folder,
-            every_n_steps=1,
-            max_sampled_elements=most,
-            on_error="raise",
-        )
-        for step in range(5):
-            values = torch.randn(60, 80, generator=generator)
-            if layout == "expanded" and step % 2:
-                values = values[:1].expand(60, 80).clone()
-            now = LAYOUTS[layout](buffer, step) if in_one_buffer else None
-            if what == "gradient":
-                place = values if now is None else now
-                if now is not None:
-                    rows = 1 if layout == "expanded" and step % 2 else 60
-                    now[:rows].copy_(values[:rows])
-                weight.grad = place
-            else:
-                weight.grad = values
-            if what == "state" and step and now is not None:
-                state = optimizer.state[weight]
-                old = state["exp_avg"].clone()
-                state["exp_avg"] = now.copy_(old)
-            if what == "weight" and now is not None:
-                old = weight.data.clone()
-                weight.data = now.copy_(old)
-            optimizer.step()
-        debug.close()
-        found.append(statistics(folder))
-    for (_, expected), (_, here) in zip(*found, strict=True):
-        # Sums over what has gaps are added up in another order.
-        np.testing.assert_allclose(here, expected, rtol=2e-5, atol=1e-12)
-
-
-def test_a_tensor_of_another_shape_is_refused(tmp_path: Path) -> None:
-    weights = [nn.Parameter(torch.randn(60, 80)) for _ in range(2)]
-    optimizer = torch.optim.AdamW(weights, foreach=False)
-    debug = AdamDebugCallback(
-        [("v", weights[0]), ("w", weights[1])],
-        optimizer,
-        log_dir=tmp_path,
-        every_n_steps=1,
-        max_sampled_elements=MOST,
-    )
-    measurement = debug._parameters.records._measurements[0]
-    with pytest.raises(RuntimeError, match=r"parameter w: a tensor of shape \(80, 60\)"):
-        measurement.panel.read(
-            measurement.panel.blocks[0], "weight", [weights[0].data, weights[1].data.T]
-        )
-    debug.close()
 
 
 SHARDED = """

@@ -1,26 +1,18 @@
-"""Two callbacks, one folder: each has a part of its own, and a restart goes on in its place."""
+"""Two callbacks of one process, one folder: each has a part of its own, and a restart goes on."""
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import textwrap
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import tensorboardX
-import torch
+from claimed_runs import IN_USE, LOCKS, Trained, no_warning
 from fsspec.implementations.memory import MemoryFileSystem
 from in_process import EXPERIMENT, read_folder
-from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
 from tb_adam_plugin.callback import AdamDebugCallback
@@ -28,71 +20,7 @@ from tb_adam_plugin.callback.write import run_claims
 from tb_adam_plugin.callback.write.run_claims import RunClaim
 from tb_adam_plugin.reading.event_data import EventData
 from tb_adam_plugin.reading.store import Store
-from tb_adam_plugin.run_data import Run, load_runs
-
-IN_USE = "is in use by another AdamDebugCallback"
-LOCKS = pytest.mark.skipif(sys.platform == "win32", reason="no POSIX locks")
-
-
-class Trained:
-    """A model of a width, its optimizer and its callback."""
-
-    def __init__(self, width: int, **options: Any) -> None:
-        torch.manual_seed(width)
-        self.model = nn.Sequential(nn.Linear(4, width), nn.ReLU(), nn.Linear(width, 1))
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-3)
-        self.losses: list[float] = []
-        self.debug = AdamDebugCallback(
-            self.model, self.optimizer, every_n_steps=1, on_error="raise", **options
-        )
-
-    def train(self, steps: int) -> None:
-        for _ in range(steps):
-            self.optimizer.zero_grad()
-            loss = self.model(torch.randn(8, 4)).square().mean()
-            loss.backward()
-            self.debug.record(loss=loss)
-            self.losses.append(loss.item())
-            self.optimizer.step()
-
-    def check(self, run: Run, name: str) -> None:
-        """Check that a run is of this model, and of every step of it."""
-        assert run.name == name
-        width = self.model[0].out_features
-        assert [p.shape for p in run.parameters] == [(width, 4), (width,), (1, width), (1,)]
-        assert run.steps.tolist() == list(range(1, len(self.losses) + 1))
-        every = run.every_step()
-        assert every.step.tolist() == run.steps.tolist()
-        losses = every.values[every.names.index("loss")]
-        np.testing.assert_array_equal(losses, np.array(self.losses, np.float32))
-
-
-@contextmanager
-def no_warning() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        yield
-
-
-def run_python(script: str, *arguments: object) -> subprocess.Popen[str]:
-    """Start a script that has everything of this file, and ``folder``."""
-    prelude = "import sys, time\nfrom test_run_claims import *\nfolder = Path(sys.argv[1])\n"
-    return subprocess.Popen(
-        [sys.executable, "-c", prelude + textwrap.dedent(script), *map(str, arguments)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def said(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    return process.stdout.readline().strip()
-
-
-# --- callbacks of one process -------------------------------------------------------------------
+from tb_adam_plugin.run_data import load_runs
 
 
 @pytest.mark.parametrize("width", [3, 5])  # of the second model: the same names and maybe shapes
@@ -334,179 +262,3 @@ def test_a_folder_that_was_deleted_and_made_anew_is_another_one(
     assert third.number == 2
     other.release()
     third.release()
-
-
-# --- several processes --------------------------------------------------------------------------
-
-
-@LOCKS
-def test_two_processes_in_one_folder_are_two_runs(tmp_path: Path) -> None:
-    script = """
-    trained = Trained(3, log_dir=folder)
-    trained.train(5)
-    print("trained", flush=True)
-    input()
-    trained.train(2)
-    trained.debug.close()
-    """
-    with run_python(script, tmp_path) as other:
-        assert said(other) == "trained"
-        with pytest.warns(UserWarning, match="is in use by another process"):
-            trained = Trained(5, log_dir=tmp_path)
-        trained.train(4)
-        assert other.communicate("\n", timeout=60) == ("", "")
-        assert other.returncode == 0
-    trained.train(3)
-    trained.debug.close()
-    first, second = load_runs(tmp_path)
-    assert (first.name, first.parameters[0].shape) == (".", (3, 4))
-    assert first.steps.tolist() == list(range(1, 8))
-    trained.check(second, ". (2)")
-    assert not list(tmp_path.rglob("*.lock"))
-    with no_warning():  # both are closed
-        Trained(5, log_dir=tmp_path).debug.close()
-
-
-@LOCKS
-def test_a_killed_process_leaves_its_place_though_its_child_lives(tmp_path: Path) -> None:
-    script = """
-    trained = Trained(3, log_dir=folder)
-    trained.train(5)
-    child = os.fork()
-    if not child:
-        time.sleep(600)
-    print(child, flush=True)
-    time.sleep(600)
-    """
-    with run_python(script, tmp_path) as other:
-        child = int(said(other))
-        try:
-            with pytest.warns(UserWarning, match="another process"):
-                Trained(3, log_dir=tmp_path).debug.close()
-            other.kill()
-            other.wait(60)
-            os.kill(child, 0)  # it lives
-            with no_warning():
-                trained = Trained(5, log_dir=tmp_path)
-            trained.train(3)
-            trained.debug.close()
-        finally:
-            os.kill(child, signal.SIGKILL)
-    (run,) = load_runs(tmp_path)
-    trained.check(run, ".")
-
-
-@LOCKS
-def test_a_worker_of_a_data_loader_neither_takes_nor_frees_a_place(tmp_path: Path) -> None:
-    script = """
-    trained = Trained(3, log_dir=folder)
-    trained.train(1)
-    if not os.fork():
-        with no_warning():
-            trained.debug.close()
-        del trained
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            own = Trained(5, log_dir=folder)  # it trains, too
-        own.train(2)
-        own.debug.close()
-        print(len(caught), "another process" in str(caught[0].message), flush=True)
-        os._exit(0)
-    os.wait()
-    again = RunClaim(folder, None)
-    print(again.number, flush=True)
-    again.release()
-    trained.train(2)
-    print("ready", flush=True)
-    input()
-    """
-    with run_python(script, tmp_path) as other:
-        assert said(other) == "1 True"
-        assert said(other) == "2"
-        assert said(other) == "ready"
-        claim = RunClaim(tmp_path, None)
-        assert claim.number == 2
-        other.communicate("\n", timeout=60)
-        claim.settle()
-        assert claim.number == 1
-        claim.release()
-    first, second = load_runs(tmp_path)
-    assert (first.name, first.parameters[0].shape) == (".", (3, 4))
-    assert (second.name, second.parameters[0].shape) == (". (2)", (5, 4))
-
-
-@LOCKS
-def test_a_disk_without_locks_is_written_to_all_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object) -> None:
-        raise OSError(95, "Operation not supported")
-
-    monkeypatch.setattr("fcntl.lockf", refuse)
-    with no_warning():
-        one = Trained(3, log_dir=tmp_path)
-    with pytest.warns(UserWarning, match=IN_USE):
-        other = Trained(3, log_dir=tmp_path)
-    one.train(1)
-    other.train(2)
-    one.debug.close()
-    other.debug.close()
-    first, second = load_runs(tmp_path)
-    one.check(first, ".")
-    other.check(second, ". (2)")
-
-
-@LOCKS
-def test_a_disk_that_refuses_all_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr("fcntl.lockf", refuse)
-    claims = [RunClaim(tmp_path, None) for _ in range(2)]
-    assert [claim.number for claim in claims] == [1, 2]
-    for claim in claims:
-        claim.release()
-
-
-def test_a_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_claims, "fcntl", None)
-    claims = [RunClaim(tmp_path, None) for _ in range(2)]
-    assert [claim.number for claim in claims] == [1, 2]
-    assert not list(tmp_path.iterdir())
-    for claim in claims:
-        claim.release()
-
-
-@LOCKS
-def test_many_processes_that_begin_and_end_at_once(tmp_path: Path) -> None:
-    """Each number is held by one process at a time, though the file is deleted again and again."""
-    script = """
-    for _ in range(200):
-        claim = RunClaim(folder, None)
-        mark = folder / f"held{claim.number}"
-        with open(mark, "x"):  # nobody else has it
-            pass
-        mark.unlink()
-        claim.release()
-    """
-    processes = [run_python(script, tmp_path) for _ in range(4)]
-    for process in processes:
-        with process:
-            assert process.communicate(timeout=120) == ("", "")
-            assert process.returncode == 0
-    assert not list(tmp_path.iterdir())
-
-
-# --- ranks --------------------------------------------------------------------------------------
-
-
-def test_stages_of_a_pipeline_have_a_place_each(tmp_path: Path) -> None:
-    folders = ["adam_debug", "adam_debug_rank1", "adam_debug", "adam_debug_rank1"]
-    claims = [RunClaim(tmp_path, None, folder) for folder in folders]
-    assert [claim.number for claim in claims] == [1, 1, 2, 2]
-    for claim in claims:
-        claim.open().close()
-        claim.release()
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "adam_debug", "adam_debug_2", "adam_debug_2_rank1", "adam_debug_rank1",
-    ]  # fmt: skip

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import single_pass_trials
-from single_pass_trials import QUANTITIES, TRIALS, Step
+from single_pass_cases import QUANTITIES, SHAPES, TRIALS, Step
 
 from tb_adam_plugin import schema
 from tb_adam_plugin.callback.measure.row_value_table import NAMES, OVER_ALL
@@ -159,7 +159,7 @@ def test_a_step_is_eight_launches_at_most_whatever_the_number_of_tensors(
     for number, step in enumerate(trials[name], 1):
         more = list(OF_SAMPLED if name in SAMPLED else LAUNCHES)
         if name == "SGD, nesterov":  # overwrites the gradients, so the callback copies them
-            more = ["clone"] * len(single_pass_trials.SHAPES) + more
+            more = ["clone"] * len(SHAPES) + more
         if name == "several layouts":  # a weight with gaps, twice, and four gradients
             more[:0] = ["copy_"]
             more[3:3] = ["copy_"] * 5
@@ -307,4 +307,4 @@ def test_nothing_needs_triton(tmp_path: Path) -> None:
 
 
 def test_the_kernels_compile_for_gpus(tmp_path: Path) -> None:
-    start(tmp_path, "import single_pass_trials; single_pass_trials.compile_for_gpus()")
+    start(tmp_path, "import single_pass_compiled; single_pass_compiled.compile_for_gpus()")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from urllib.parse import quote
 
-from generated_logs import Run
+from generated_runs import Run
 from in_process import unpack
 from tensorboard_process import TensorBoard, wait_until
 

@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { Session } from 'node:inspector/promises';
 import test from 'node:test';
 
-/** As in Python, whose limits tests/project/test_boundaries.py holds. */
+/** As in Python, whose limits tests/project/test_lengths.py holds. */
 const MOST_LINES = 60;
 const TAB = new URL('../../frontend_static/', import.meta.url);
 

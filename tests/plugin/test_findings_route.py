@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 from event_files import START, event, make_layout, scalar_event, step_tensors, write_events
-from generated_logs import Run, write_run
+from generated_logs import write_run
+from generated_runs import Run
 from in_process import EXPERIMENT, PluginClient, read_folder
 
 from tb_adam_plugin import schema

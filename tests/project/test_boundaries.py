@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import json
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,13 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from repository import CALLBACK, PLUGIN, ROOT
 
-ROOT = Path(__file__).parents[2]
-PLUGIN = sorted(
-    path
-    for path in (ROOT / "tb_adam_plugin").rglob("*.py")
-    if path.relative_to(ROOT / "tb_adam_plugin").parts[0] not in ("callback", "frontend_static")
-)
 # Its rooms, likewise; what is no folder is a module.
 PLUGIN_ROOMS = (
     "loader", "cli", "commands", "run_data", "serving", "reading", "diagnosis", "untrusted_text",
@@ -31,23 +25,12 @@ PLUGIN_ROOMS = (
 # Within the diagnosis rules ask, and the engine computes; "" are the doors.
 DIAGNOSIS = [path for path in PLUGIN if "diagnosis" in path.parts]
 DIAGNOSIS_ROOMS = ("", "rules", "engine")
-CALLBACK = sorted((ROOT / "callback").rglob("*.py"))
 # The rooms of the callback from the top floor down: none imports one above it. "" is the folder
 # itself, whose modules users import.
 ROOMS = (
     "demo", "", "steps", "ranks", "measure", "schedule", "attach", "shards", "probes", "write",
     "read", "optimizer_state", "memory", "native",
 )  # fmt: skip
-# A module that does not fit on so many lines has more than one topic.
-MOST_LINES = 400
-MOST_LINES_OF_A_FUNCTION, MOST_ATTRIBUTES = 60, 15
-TAB = ROOT / "frontend_static"
-SCRIPTS = sorted(TAB.rglob("*.js"))
-STYLES = sorted(TAB.rglob("*.css"))
-# The folders of the tab from the top floor down: none imports one above it. "" is the folder
-# itself, whose modules wire the others.
-TAB_FLOORS = ("", "view", "save", "chart", "state", "data", "host", "vendor")
-LONGEST_STYLE = 250
 
 PLUGIN_MODULES = [
     ".".join(path.relative_to(ROOT).with_suffix("").parts)
@@ -128,9 +111,6 @@ def imported_names(path: Path, package: str) -> Iterator[str]:
             module = ".".join([*above, *([node.module] if node.module else [])])
             yield module
             yield from (f"{module}.{alias.name}" for alias in node.names)
-
-
-# --- Python -------------------------------------------------------------------------------------
 
 
 def test_the_package_itself_imports_nothing(tmp_path: Path) -> None:
@@ -262,38 +242,6 @@ def test_no_room_of_the_plugin_imports_one_above_it(path: Path) -> None:
     check_floors(path, ROOT / "tb_adam_plugin", "tb_adam_plugin", PLUGIN_ROOMS)
 
 
-def test_no_function_is_too_long_and_no_class_holds_too_much() -> None:
-    """The lint limits complexity and parameters; docstrings do not count here."""
-    found = []
-    for path in [*PLUGIN, *CALLBACK]:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.FunctionDef):
-                first = node.body[1 if ast.get_docstring(node) and len(node.body) > 1 else 0]
-                assert node.end_lineno is not None
-                if node.end_lineno - first.lineno >= MOST_LINES_OF_A_FUNCTION:
-                    found.append((path.name, node.name))
-            elif isinstance(node, ast.ClassDef):
-                attributes = {
-                    target.attr
-                    for target in ast.walk(node)
-                    if isinstance(target, ast.Attribute)
-                    and isinstance(target.ctx, ast.Store)
-                    and isinstance(target.value, ast.Name)
-                    and target.value.id == "self"
-                }
-                if len(attributes) > MOST_ATTRIBUTES:
-                    found.append((path.name, node.name))
-    assert found == [("kernels.py", "reduce")]  # one kernel is one function
-
-
-def test_no_module_is_too_long() -> None:
-    lines = {
-        path.relative_to(ROOT).as_posix(): len(path.read_text(encoding="utf-8").splitlines())
-        for path in [*PLUGIN, *CALLBACK]
-    }
-    assert {name for name, count in lines.items() if count > MOST_LINES} == set()
-
-
 def test_every_folder_of_the_plugin_is_a_room_that_says_what_it_is_for() -> None:
     top = ROOT / "tb_adam_plugin"
     folders = {path.parent for path in PLUGIN if path.parent != top}
@@ -334,138 +282,3 @@ def test_every_folder_of_the_callback_is_a_room_that_says_what_it_is_for() -> No
         assert ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8")))
     own = [path for path in CALLBACK if path.parent == ROOT / "callback"]
     assert len(own) <= 6
-
-
-# --- JavaScript ---------------------------------------------------------------------------------
-
-
-def named(path: Path) -> str:
-    return path.relative_to(ROOT / "frontend_static").as_posix()
-
-
-def code_of(path: Path) -> str:
-    """The text of a script or style sheet without its comments, which hold types and prose."""
-    text = re.sub(r"/\*.*?\*/", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
-    # The // of a URL stands behind a colon or a quote.
-    return re.sub(r"(^|\s)//.*$", r"\1", text, flags=re.MULTILINE)
-
-
-OWN_SCRIPTS = [path for path in SCRIPTS if not named(path).startswith("vendor/")]
-each_script = pytest.mark.parametrize("path", OWN_SCRIPTS, ids=named)
-
-
-_IMPORT = re.compile(
-    r"""^\s*(?:import\b(?:[^'"();]*?\bfrom)?|export\s*(?:\*|\{[^}]*\})\s*from)\s*['"](.+?)['"]""",
-    re.MULTILINE,
-)
-
-
-def imports_of(path: Path) -> list[str]:
-    """What a script imports or re-exports from, as it is written there."""
-    return _IMPORT.findall(code_of(path))
-
-
-@each_script
-def test_imports_lead_to_files_of_the_tab(path: Path) -> None:
-    for name in imports_of(path):
-        assert name.startswith(("./", "../")), name
-        assert (path.parent / name).resolve() in SCRIPTS, name
-
-
-def used_by(path: Path) -> list[Path]:
-    """What a script loads of the tab, at once or later."""
-    names = [*imports_of(path), *re.findall(r"\bimport\s*\(\s*'(.+?)'", code_of(path))]
-    return [(path.parent / name).resolve() for name in names]
-
-
-def known_to(path: Path) -> list[Path]:
-    """What a script loads of the tab, or names the types of, which stand in comments."""
-    types = re.findall(r"\bimport\('(.+?\.js)'\)", path.read_text(encoding="utf-8"))
-    return [*used_by(path), *((path.parent / name).resolve() for name in types)]
-
-
-@each_script
-def test_no_folder_of_the_tab_imports_one_above_it(path: Path) -> None:
-    def floor(script: Path) -> int:
-        return TAB_FLOORS.index(named(script).rpartition("/")[0].partition("/")[0])
-
-    for other in known_to(path):
-        assert floor(other) >= floor(path), named(other)
-
-
-def test_scripts_do_not_import_each_other_in_a_circle() -> None:
-    ways = {path: known_to(path) for path in SCRIPTS}
-    assert sum(map(len, ways.values())) > len(SCRIPTS)  # they were found
-    rest = set(SCRIPTS)
-    while free := {path for path in rest if not rest.intersection(ways[path])}:
-        rest -= free
-    assert sorted(map(named, rest)) == []  # each of them leads to a circle
-
-
-def test_every_folder_of_the_tab_has_a_floor() -> None:
-    folders = {path.parent for path in OWN_SCRIPTS}
-    assert {named(folder).partition("/")[0] for folder in folders} - {"."} == (
-        {*TAB_FLOORS} - {"", "vendor"}
-    )
-
-
-@pytest.mark.parametrize("path", [*OWN_SCRIPTS, *STYLES], ids=named)
-def test_no_file_of_the_tab_is_too_long_to_be_read(path: Path) -> None:
-    most = LONGEST_STYLE if path.suffix == ".css" else MOST_LINES
-    lines = len(path.read_text(encoding="utf-8").splitlines())
-    assert lines <= most
-
-
-def test_a_first_visit_asks_for_every_script_that_it_needs_and_no_other() -> None:
-    """The heat map and the card below it; what comes later is not in the way of them."""
-    listed = re.search(r"const FIRST = \[(.*?)\];", code_of(TAB / "index.js"), re.DOTALL)
-    assert listed
-    names = re.findall(r"'(.+?)'", listed[1])
-    needed: set[Path] = set()
-    following = [TAB / "start.js", TAB / "view" / "parameter" / "parameter_card.js"]
-    while following:
-        path = following.pop()
-        if path not in needed:
-            needed.add(path)
-            following += [(path.parent / name).resolve() for name in imports_of(path)]
-    assert sorted(names) == sorted(map(named, needed))
-
-
-@each_script
-def test_only_one_view_knows_preact(path: Path) -> None:
-    vendored = {name for name in imports_of(path) if "vendor/" in name}
-    assert vendored == ({"../vendor/preact.js"} if named(path) == "view/ui.js" else set())
-
-
-@each_script
-def test_what_is_loaded_late_is_a_file_of_the_tab(path: Path) -> None:
-    for name in re.findall(r"\bimport\s*\(([^)]*)\)", code_of(path)):
-        assert re.fullmatch(r"'(?:\./|(?:\.\./)+)[\w/]+\.js'", name), name
-        assert (path.parent / name.strip("'")).resolve() in SCRIPTS, name
-
-
-# Everything by which a page sends a request, `fetch` passed on as a value included.
-REQUESTS = re.compile(
-    r"(?<![.\w])(?:fetch|XMLHttpRequest|EventSource|WebSocket|importScripts|Worker)\b"
-    r"|\.fetch\b|\bsendBeacon\b"
-)
-
-
-# The entry asks for the first answer while the rest of the tab is still on its way.
-ASKING = ("data/api.js", "index.js", "start.js")
-
-
-@pytest.mark.parametrize("path", SCRIPTS, ids=named)
-def test_only_data_and_the_entry_send_requests(path: Path) -> None:
-    if named(path) in ASKING:
-        assert set(REQUESTS.findall(code_of(path))) == {"fetch"}
-    else:
-        assert REQUESTS.findall(code_of(path)) == []
-
-
-@pytest.mark.parametrize("path", [*SCRIPTS, *STYLES], ids=named)
-def test_nothing_is_asked_of_another_server(path: Path) -> None:
-    text = code_of(path).replace("http://www.w3.org/", "")  # names of XML, which no one fetches
-    assert re.findall(r"\b\w+://\S*", text) == []
-    assert re.findall(r"""['"`(]\s*//\S*""", text) == []
-    assert re.findall(r"@import\b", text) == []

@@ -1,16 +1,11 @@
-"""The tab in a browser, served by real ``tensorboard`` processes."""
+"""The tab in a browser, served by a real ``tensorboard``: what is shown, how one gets there."""
 
 from __future__ import annotations
 
 import gzip
 import re
-from collections.abc import Iterator
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
-from event_files import START, event, make_layout, step_tensors, write_events
-from event_files import write_run as write_made_up_run
 from playwright.sync_api import Browser, expect
 from tab_page import Tab, open_tab
 from tab_runs import (
@@ -20,12 +15,10 @@ from tab_runs import (
     NOT_UPDATED,
     SPIKE,
     STEPS,
-    WHITE,
     logged_value,
     share_of,
-    wait_for_runs,
 )
-from tensorboard_process import TensorBoard, running_tensorboard, wait_until
+from tensorboard_process import TensorBoard
 
 from tb_adam_plugin import schema
 
@@ -274,172 +267,3 @@ def test_cold_load_stays_within_its_budget(browser: Browser, tensorboard: Tensor
         assert kilobytes <= 160
         # summary, overview, steps, hyperparameters, findings, histograms, a series for each of two
         assert len(data) == len(set(data)) <= 8, data
-
-
-def test_new_steps_appear_without_reloading(browser: Browser, tmp_path: Path) -> None:
-    layout = make_layout([f"layer{i}.weight" for i in range(60)])
-    run = tmp_path / "live"
-    write_made_up_run(run / "adam_debug", range(1, 21), layout, histograms=True)
-    with running_tensorboard(tmp_path) as process:
-        wait_for_runs(process, 1)
-        with open_tab(browser, process.url, {"tensor": "layer40.weight"}) as tab:
-            tab.shows(".overview .sub", "20 logged steps")
-            tab.locate(".overview-scroll").evaluate("element => { element.scrollTop = 300 }")
-            tab.locate("body").evaluate("() => { window.notReloaded = true }")
-            events = [event(t, step_tensors(layout, t, histograms=True)) for t in range(21, 31)]
-            write_events(run / "adam_debug", events)
-            tab.shows(".overview .sub", "30 logged steps", seconds=20)
-            tab.shows(".fob", "step 30")
-            tab.shows(".step-panel h3", "At step 30")
-            tab.shows(".run .step", "30")
-            assert tab.locate("body").evaluate("() => window.notReloaded")
-            assert tab.locate(".overview-scroll").evaluate("element => element.scrollTop") == 300
-            tab.shows(".crumb", "layer40 / weight")
-
-
-@pytest.mark.parametrize("loader", ["true", "false"])
-def test_another_model_takes_the_place_of_the_one_before_and_a_second_one_is_beside_it(
-    browser: Browser, tmp_path: Path, loader: str
-) -> None:
-    before, model = make_layout(["conv.weight", "fc.weight"]), make_layout(["0.weight"])
-    write_made_up_run(tmp_path / "gan" / "adam_debug", range(1, 21), before, histograms=True)
-    with running_tensorboard(tmp_path, f"--load_fast={loader}") as process:
-        wait_for_runs(process, 1)
-        with open_tab(browser, process.url, {"tensor": "fc.weight"}) as tab:
-            tab.shows(".overview .sub", "2 tensors · 20 logged steps")
-            for folder, last in (("adam_debug", 5), ("adam_debug_2", 25)):
-                events = [
-                    event(t, step_tensors(model, t, histograms=True), START + 1000 + t)
-                    for t in range(1, last + 1)
-                ]
-                write_events(tmp_path / "gan" / folder, events, "2")
-            tab.shows(".overview .sub", "1 tensor · 5 logged steps", seconds=30)
-            expect(tab.locate(".run .name")).to_have_text(["gan", "gan (2)"])
-            expect(tab.locate(".run .step")).to_have_text(["5", "25"])
-            expect(tab.row("0.weight")).to_have_count(1)
-            expect(tab.row("conv.weight")).to_have_count(0)
-            tab.locate(".run", has_text="gan (2)").locator(".name").click()
-            tab.shows(".overview .sub", "25 logged steps · gan (2)")
-
-
-def test_empty_log_folder_shows_the_code_to_add_and_then_the_first_run(
-    browser: Browser, tmp_path: Path
-) -> None:
-    with (
-        running_tensorboard(tmp_path) as process,
-        open_tab(browser, process.url, wait_for=".empty", shared=False) as tab,
-    ):
-        tab.shows(".empty pre", "debug = AdamDebugCallback(model, optimizer, log_dir=")
-        tab.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-        tab.locate('button[aria-label="Copy the code"]').click()
-        tab.shows(".snippet .copied", "Copied")
-        assert "AdamDebugCallback" in tab.page.evaluate("navigator.clipboard.readText()")
-        write_made_up_run(tmp_path / "first", range(1, 4))
-        tab.shows(".overview .sub", "3 logged steps", seconds=20)
-
-
-def hide_and_show(tab: Tab) -> None:
-    """What TensorBoard does to the frame when another tab is opened, and then ours again."""
-    frame = tab.page.locator("iframe")
-    height = frame.evaluate("frame => frame.style.height")
-    frame.evaluate("frame => { frame.style.height = '0' }")
-    wait_until(lambda: tab.locate("body").evaluate("() => innerHeight === 0"), "the frame to hide")
-    frame.evaluate("(frame, height) => { frame.style.height = height }", height)
-
-
-def test_lost_server_is_said_and_nothing_is_lost(browser: Browser, tmp_path: Path) -> None:
-    write_made_up_run(tmp_path / "run", range(1, 4))
-    with running_tensorboard(tmp_path) as process:
-        wait_for_runs(process, 1)
-        with open_tab(browser, process.url, shared=False) as tab:
-            tab.shows(".crumb", "weight")
-            tab.page.context.set_offline(True)
-            hide_and_show(tab)
-            tab.shows(".banner", "TensorBoard does not answer", seconds=4)
-            tab.shows(".overview .sub", "3 logged steps")
-            tab.page.context.set_offline(False)
-            hide_and_show(tab)
-            expect(tab.locate(".banner")).to_have_count(0, timeout=4000)
-            assert all("ERR_INTERNET_DISCONNECTED" in problem for problem in tab.problems)
-            tab.problems.clear()
-
-
-@pytest.fixture(scope="module")
-def odd_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TensorBoard]:
-    """Runs that are unlike what the tab is made for."""
-    folder = tmp_path_factory.mktemp("odd")
-    write_made_up_run(folder / "one_step", [1], make_layout(["weight"]), histograms=True)
-    write_made_up_run(folder / "no_histograms", range(1, 4))
-    write_made_up_run(folder / "sgd", range(1, 4), sgd_layout(), histograms=True)
-    many = [f"experts.{i // 100}.{'very_long_name_' * 6}{i}" for i in range(1000)]
-    write_made_up_run(folder / "many", range(1, 4), make_layout(many))
-    write_made_up_run(folder / "long", range(1, 1501))
-    with running_tensorboard(folder) as process:
-        wait_for_runs(process, 5)
-        yield process
-
-
-def sgd_layout() -> schema.Layout:
-    layout = make_layout(statistics=("update_rms", "exp_avg_sq_root"))
-    group = schema.Group("SGD", {"nesterov": True}, ("exp_avg_sq_root", "exp_avg_sq"))
-    return replace(layout, groups=(group,))
-
-
-def test_crowded_pixel_can_show_the_latest_or_the_mean(
-    browser: Browser, odd_runs: TensorBoard
-) -> None:
-    with open_tab(browser, odd_runs.url, {"run": "long", "runs": "long"}) as tab:
-        tab.locate(".settings-button").click()
-        label = tab.locate(".settings label", has_text="A pixel that covers several cells shows")
-        heat = tab.locate(".heat-rows canvas")
-        seen = {heat.evaluate("canvas => canvas.toDataURL()")}
-        for shows in ("latest", "mean"):
-            with tab.page.expect_response(f"**/overview?*crowded={shows}*"):
-                label.locator("select").select_option(shows)
-            tab.page.wait_for_timeout(300)
-            seen.add(heat.evaluate("canvas => canvas.toDataURL()"))
-        assert len(seen) == 3
-        # Of a thousand tensors in ten folded rows, too, which the server has not thinned.
-        tab.locate("button.name", has_text="many").click()
-        tab.shows(".overview .sub", "1,000 tensors")
-        mean = heat.evaluate("canvas => canvas.toDataURL()")
-        label.locator("select").select_option("worst")
-        tab.page.wait_for_timeout(500)
-        assert heat.evaluate("canvas => canvas.toDataURL()") != mean
-
-
-def test_run_of_one_step_is_shown(browser: Browser, odd_runs: TensorBoard) -> None:
-    with open_tab(browser, odd_runs.url, {"run": "one_step", "runs": "one_step"}) as tab:
-        tab.shows(".fob", "step 1")
-        assert tab.cell("weight", 0.5) != WHITE
-        expect(tab.locate('section[aria-label^="Histograms of"] canvas').first).to_be_visible()
-
-
-def test_run_without_histograms_says_so(browser: Browser, odd_runs: TensorBoard) -> None:
-    with open_tab(browser, odd_runs.url, {"run": "no_histograms"}) as tab:
-        expect(tab.locate(".plot.hint", has_text="No histogram has been logged yet")).to_have_count(
-            1
-        )
-        expect(tab.locate(".plot.hint", has_text="no histograms of gradient")).to_have_count(1)
-
-
-def test_what_an_optimizer_does_not_have_is_said(browser: Browser, odd_runs: TensorBoard) -> None:
-    with open_tab(browser, odd_runs.url, {"run": "sgd", "runs": "sgd"}) as tab:
-        tab.shows('tr[data-statistic="exp_avg_sq_root"] td', "not defined for SGD")
-        hint = tab.locate(".plot.hint", has_text="exp_avg_sq is not defined for SGD.")
-        expect(hint).to_have_count(1)
-        tab.shows(".chip.group", "SGD group 0")
-        tab.shows(".chip.group", "nesterov")
-
-
-def test_thousand_tensors_with_long_names_stay_light(
-    browser: Browser, odd_runs: TensorBoard
-) -> None:
-    with open_tab(browser, odd_runs.url, {"run": "many"}, size=(1280, 800)) as tab:
-        tab.locate('button[aria-label="Open all modules"]').click()
-        tab.shows(".overview .sub", "1,000 tensors")
-        assert 5 < tab.locate(".tree-row").count() < 60
-        tab.locate(".overview-scroll").evaluate("element => { element.scrollTop = 9000 }")
-        expect(tab.locate(".tree-row").first).not_to_contain_text("experts.0")
-        body = tab.locate("body")
-        assert body.evaluate("() => document.documentElement.scrollWidth") <= 1280

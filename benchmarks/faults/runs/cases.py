@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from faults.runs.controls import CONTROLS, Control
-from faults.runs.faults import FAULTS, Fault
+from faults.runs.fault import Fault
+from faults.runs.faults import FAULTS
 from faults.runs.settings import Settings
-from faults.tasks.tasks import Half, Series, Task, series_of, tasks_of
 from faults.runs.training import Outcome, Training
 from faults.runs.ways_to_record import Way
+from faults.tasks.task import Half, Series, Task
+from faults.tasks.tasks import series_of, tasks_of
 
 HALVES: tuple[Half, ...] = ("tuning", "reporting")
 _FIRST_SEED: dict[Series, int] = {1: 1, 2: 10_001, 3: 20_001, 4: 30_001}

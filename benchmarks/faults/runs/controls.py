@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from faults.runs.faults import changed
+from faults.runs.fault import changed
 from faults.runs.settings import Settings, usual_settings
-from faults.tasks.tasks import Series, Task
 from faults.runs.training import Training
+from faults.tasks.task import Series, Task
 
 
 @dataclass(frozen=True)

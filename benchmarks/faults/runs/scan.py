@@ -22,8 +22,9 @@ import torch
 from torch import Tensor
 
 from faults.runs.settings import Settings, usual_settings
-from faults.tasks.tasks import SGD_WITHOUT_MOMENTUM, TASKS, Task, tasks_of
 from faults.runs.training import Recorder, Training
+from faults.tasks.task import SGD_WITHOUT_MOMENTUM, Task
+from faults.tasks.tasks import TASKS, tasks_of
 
 ALMOST = 0.98
 _SEED = 90_001

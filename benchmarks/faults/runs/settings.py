@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import torch
 
-from faults.tasks.tasks import SGD_WITHOUT_MOMENTUM, Task
+from faults.tasks.task import SGD_WITHOUT_MOMENTUM, Task
 
 Precision = Literal["float32", "bfloat16 autocast", "bfloat16 weights", "float16 weights"]
 Schedule = Literal["constant", "cosine", "steps", "linear", "restarts"]

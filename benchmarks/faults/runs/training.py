@@ -15,11 +15,10 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
-from tb_adam_plugin.callback import AdamDebugCallback
-
 from faults.runs.settings import Settings, make_optimizer
-from faults.tasks.tasks import Task
 from faults.runs.ways_to_record import Way, any_clock, options_of
+from faults.tasks.task import Task
+from tb_adam_plugin.callback import AdamDebugCallback
 
 _JUDGED_EXAMPLES = 512
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from faults.runs.controls import CONTROLS, Control
-from faults.runs.faults import Fault
+from faults.runs.fault import Fault
 from faults.runs.settings import usual_settings
 from faults.verdict.confusion import Share
 from faults.verdict.diagnosed_runs import DiagnosedRun

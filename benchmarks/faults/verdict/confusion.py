@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from faults.runs.faults import Fault
+from faults.runs.fault import Fault
 from faults.verdict.diagnosed_runs import DiagnosedRun
 from tb_adam_plugin.diagnosis.rules.registry import RULES
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from faults.runs.cases import Case
-from faults.runs.faults import Fault
+from faults.runs.fault import Fault
 from faults.runs.training import Outcome
 from faults.verdict.recordings import Wanted
 from faults.verdict.thinned import of_records, thin

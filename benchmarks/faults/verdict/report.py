@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from faults.tasks.tasks import Half
+from faults.tasks.task import Half
 from faults.verdict import confusion
 from faults.verdict.compass_table import compass_rows
 from faults.verdict.diagnosed_runs import UNHARMED, DiagnosedRun
