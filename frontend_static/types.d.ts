@@ -54,6 +54,10 @@ export interface Finding {
   from: number;
   to: number;
   at: number | null;
+  /** The statistic, or column of every step, in which it is seen best, or "". */
+  statistic: string;
+  /** What was compared with the threshold at some steps: pairs of a step and the worst value there. */
+  course: [number, number | null][];
 }
 
 /** `findings`: how far a learning rate is from the best one. */

@@ -1,6 +1,6 @@
 // @ts-check
 /** What the user can do: every change of the state has its name here. */
-import { checkedRuns, DEFAULT_METRIC, defaultPreferences, defaultView, overviewRun } from './store.js';
+import { checkedRuns, columnStrip, DEFAULT_METRIC, defaultPreferences, defaultView, overviewRun } from './store.js';
 
 /**
  * @typedef {import('./store.js').State} State
@@ -127,6 +127,7 @@ function _selectionActions({ get, set }) {
         finding: finding.id,
         ...(run && { run: run.run }),
         ...(known && { tensor: finding.parameters[0] }),
+        ..._shownIn(finding, run),
         step: finding.at ?? finding.from,
         ...(get().axis === 'step' && { range: _rangeOf(finding, run?.last_step ?? 0) }),
       });
@@ -231,6 +232,16 @@ export function linkOf(state) {
     finding: state.finding ?? undefined,
     strip: state.strip ?? undefined,
   };
+}
+
+/**
+ * The statistic, or the series above the heat map, in which a finding is seen best; none where the run lacks it.
+ * @param {import('../types.d.ts').Finding} finding
+ * @param {import('../types.d.ts').RunInfo | undefined} run
+ */
+function _shownIn({ statistic }, run) {
+  if (run?.statistics.includes(statistic)) return { metric: statistic };
+  return run?.strip_columns.includes(statistic) ? { strip: columnStrip(statistic) } : {};
 }
 
 /**

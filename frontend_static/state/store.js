@@ -251,6 +251,9 @@ export function selectedParameter(state) {
   return parameters.find((parameter) => parameter.name === state.tensor) ?? parameters[0] ?? null;
 }
 
+/** What `strip` is called where it is a column of every step. @param {string} column */
+export const columnStrip = (column) => `column ${column}`;
+
 /**
  * The statistics that some of the runs have, in the order of the summary.
  * @param {State} state

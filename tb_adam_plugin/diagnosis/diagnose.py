@@ -27,7 +27,7 @@ from .engine.rule import (
     worst_severity,
 )
 from .engine.signals import Signals
-from .engine.stretches import Stretch, find_stretches
+from .engine.stretches import Stretch, course_of, find_stretches
 from .rules.registry import RULES
 
 
@@ -171,6 +171,7 @@ def _evidence(signals: Signals, condition: Condition, stretch: Stretch) -> Evide
         stretch.value,
         condition.threshold,
         stretch.points,
+        course_of(condition, stretch),
     )
 
 
@@ -189,6 +190,8 @@ def _finding(rule: Rule, evidence: Evidence) -> Finding:
         evidence.worst_step,
         evidence.value,
         evidence.threshold,
+        statistic=rule.statistic,
+        course=tuple((step, value) for step, value in evidence.course.tolist()),
     )
 
 

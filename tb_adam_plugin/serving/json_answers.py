@@ -125,6 +125,8 @@ def finding_fields(run: str, finding: Finding) -> dict[str, Any]:
         "value": _number(finding.value),
         "threshold": finding.threshold,
         "consequence_of": finding.consequence_of,
+        "statistic": finding.statistic,
+        "course": [[step, _number(value)] for step, value in finding.course],
     }
 
 

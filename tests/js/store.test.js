@@ -239,10 +239,31 @@ test('a finding leads to its run, tensor and step', async () => {
     from: 3,
     to: 9,
     at: null,
+    statistic: '',
+    course: [],
   });
   const { run, tensor, step, finding, range } = store.get();
   assert.deepEqual({ run, tensor, step, finding }, { run: 'a', tensor: 'b.weight', step: 3, finding: 'x' });
   assert.equal(range, null, 'most of a run of ten steps');
+});
+
+test('a finding colours the map by what shows it, or puts that above the map', async () => {
+  const info = { ...runInfo('a', 5), statistics: ['weight_rms', 'gradient_rms'], strip_columns: ['loss', 'lr'] };
+  const { store, actions } = tabWith(summaryOf('1', info));
+  await actions.refresh();
+  const finding = /** @type {import('../../frontend_static/types.d.ts').Finding} */ ({
+    ...{ id: 'x', run: 'a', rule: 'r', severity: 'error', title: '', text: '', advice: '' },
+    ...{ parameters: [], from: 3, to: 9, at: 4, statistic: '', course: [[4, 1]] },
+  });
+  const seen = (/** @type {string} */ statistic) => {
+    actions.selectFinding({ ...finding, statistic });
+    const { metric, strip } = store.get();
+    return { metric, strip };
+  };
+  assert.deepEqual(seen('weight_rms'), { metric: 'weight_rms', strip: null });
+  assert.deepEqual(seen('lr'), { metric: 'weight_rms', strip: 'column lr' });
+  assert.deepEqual(seen(''), { metric: 'weight_rms', strip: 'column lr' });
+  assert.deepEqual(seen('second_moment_flicker'), { metric: 'weight_rms', strip: 'column lr' });
 });
 
 test('an invalid filter matches everything and says why', () => {

@@ -4,6 +4,7 @@ import { runColor, runDash } from '../../chart/colormap.js';
 import { GRADIENT_STATISTIC, jumpsOf, withStepsBetween } from '../../chart/gradient_jumps.js';
 import { runRevision } from '../../data/api.js';
 import { axisValueOfStep, axisValues, clampRange, stepsWithin, wholeRange } from '../../state/axis.js';
+import { columnStrip } from '../../state/store.js';
 import { now, useAnswer, useEffect, useMemo, useState } from '../ui.js';
 
 /**
@@ -319,7 +320,7 @@ export function useStrips({ api }, state, summary, run, steps, start) {
  * @returns {{name: string, label: string, column?: string, run?: string, tag?: string}[]}
  */
 function stripChoices(run) {
-  const recorded = run.strip_columns.map((column) => ({ name: `column ${column}`, label: column, column }));
+  const recorded = run.strip_columns.map((column) => ({ name: columnStrip(column), label: column, column }));
   const written = run.scalars.map((scalar) => ({ name: `tag ${scalar.tag}`, label: scalar.tag, ...scalar }));
   return [...recorded, ...written];
 }

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from tb_adam_plugin.arrays import Flags, Float32s, Float64s, Indices
+from tb_adam_plugin.schema import LOSS, OPTIONAL_STEP_COLUMNS, STATISTIC_BY_NAME, STEP_COLUMNS
 
 from . import thresholds
 from .recorded_run import RecordedRun
@@ -85,6 +86,8 @@ class Evidence:
         value: What was compared, there.
         threshold: What it was compared with.
         points: At how many points it held.
+        course: What was compared at some of the points from the first to the last, the worst one
+            among them, float64 ``[n, 2]``: a step and the worst value there.
     """
 
     signals: Signals
@@ -96,6 +99,7 @@ class Evidence:
     value: float
     threshold: float
     points: int
+    course: Float64s
 
     @property
     def worst_record(self) -> int:
@@ -142,6 +146,8 @@ class Rule:
         once: Whether it is about a setting, so that all its stretches are one finding, with one
             value to try.
         moves_lr: Which way its advice moves the learning rate, as a question too; "" for neither.
+        shows: The statistic, or column of every step, in which it is seen best; by default the
+            first one that it needs.
         silences_compass: Whether an alarm of it says what is wrong with the learning rate, or why
             the compass cannot tell.
     """
@@ -161,7 +167,17 @@ class Rule:
     question: str = ""
     once: bool = False
     moves_lr: Literal["down", "up", ""] = ""
+    shows: str = ""
     silences_compass: bool = False
+
+    @property
+    def statistic(self) -> str:
+        """:attr:`shows` with its default; "" for what is seen in none, as a setting."""
+        needed = (name for name in self.needs if name in _CHARTED)
+        return self.shows or next(needed, "")
+
+
+_CHARTED = {*STATISTIC_BY_NAME, *STEP_COLUMNS, *OPTIONAL_STEP_COLUMNS, LOSS} - {"step"}
 
 
 def together(names: str | tuple[str, ...]) -> tuple[str, ...]:
@@ -187,6 +203,9 @@ class Finding:
         value: What was compared with the threshold, there.
         threshold: The rule's.
         consequence_of: Id of the rule whose finding explains this one, or None.
+        statistic: The statistic, or column of every step, in which it is seen best, or "".
+        course: What was compared at some steps from the first to the last, the worst one among
+            them: pairs of a step and the worst value there, NaN where it is not known.
     """
 
     rule: str
@@ -202,6 +221,8 @@ class Finding:
     value: float
     threshold: float
     consequence_of: str | None = None
+    statistic: str = ""
+    course: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,6 +82,21 @@ def find_stretches(
     return found
 
 
+def course_of(condition: Condition, stretch: Stretch) -> Float64s:
+    """Return what was compared along a stretch, float64 ``[n, 2]``: steps, and the worst values.
+
+    Of a long one some points, the first, the worst and the last among them.
+    """
+    few = np.linspace(stretch.first, stretch.last, thresholds.MOST_POINTS_SHOWN).astype(np.intp)
+    points = np.union1d(few, stretch.worst)
+    value = condition.value[points]
+    if value.ndim == 2:
+        columns = value[:, stretch.columns]
+        worst = np.fmin if condition.lowest_is_worst else np.fmax
+        value = worst.reduce(columns, axis=1)
+    return np.column_stack([condition.step[points], value]).astype(np.float64)
+
+
 def lasting(condition: Condition, persistence: Persistence) -> Flags:
     """At which points a condition holds as part of a stretch that is long enough.
 

@@ -31,6 +31,8 @@ NEAR_PEAK = 0.5
 MERGE_SHARE = 0.1
 # A rule that fires more often than this is one finding.
 MOST_FINDINGS_OF_A_RULE = 3
+# So many points of a stretch are handed out with a finding, and its worst one.
+MOST_POINTS_SHOWN = 24
 # What updates add up to is looked at over so many steps, up to so many after the warm-up, and the
 # loss of these as a mean of so many.
 PATH_STEPS = 10

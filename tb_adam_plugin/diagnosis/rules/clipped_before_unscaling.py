@@ -130,5 +130,6 @@ CLIPPED_BEFORE_UNSCALING = Rule(
         "second_moment_underflow",
         "bimodal_update",
     ),
+    shows="gradient_rescaling",
     silences_compass=True,
 )

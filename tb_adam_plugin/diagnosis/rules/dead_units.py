@@ -92,4 +92,5 @@ DEAD_UNITS = Rule(
               "vanishing_gradient", "stale_second_moment", "noise_dominated",
               "moved_without_gradient"),
     moves_lr="down",
+    shows="dead_row_fraction",
 )  # fmt: skip

@@ -107,4 +107,5 @@ DECAYED_GAINS = Rule(
     ),
     reference="",
     uses=("weight_decay_ratio", "lr"),
+    shows="weight_rms",
 )

@@ -63,4 +63,5 @@ GRADIENT_SCALE = Rule(
     reference="Micikevicius et al. 2018, Mixed precision training",
     explains=("clip_always", "clip_constant", "gradient_spike"),
     uses=("gradient_rms", "weight_rms"),
+    shows="elasticity",
 )

@@ -196,4 +196,5 @@ GRADIENT_SPIKE = Rule(
         "dead_units",
         "weight_decay_too_strong",
     ),
+    shows="gradient_norm",
 )

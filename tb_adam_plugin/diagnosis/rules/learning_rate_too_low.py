@@ -137,4 +137,5 @@ LR_TOO_LOW = Rule(
     explains=("plateau", "bimodal_update"),
     uses=("gradient_surprise",),
     moves_lr="up",
+    shows="momentum_gradient_cosine",
 )

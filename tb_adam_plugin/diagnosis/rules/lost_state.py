@@ -86,4 +86,5 @@ STATE_RESET = Rule(
         "gradient_rms",
         "zero_gradient_fraction",
     ),
+    shows="gradient_exp_avg_cosine",
 )

@@ -58,6 +58,7 @@ NO_GRADIENT = Rule(
         "dead_units", "lr_too_low", "plateau", "eps_dominates", "eps_influences",
         "weight_decay_too_strong", "noise_dominated", "moved_without_gradient",
     ),
+    shows="gradient_rms",
     silences_compass=True,
 )  # fmt: skip
 

@@ -89,4 +89,5 @@ NOISE = Rule(
     reference="McCandlish et al. 2018, An empirical model of large-batch training",
     explains=("plateau",),
     moves_lr="down",
+    shows="loss",
 )

@@ -83,4 +83,5 @@ CONVERGED = Rule(
     ),
     reference="",
     moves_lr="down",
+    shows="loss",
 )

@@ -148,4 +148,5 @@ KEPT_ROWS = Rule(
     ),
     reference="Loshchilov & Hutter 2019, Decoupled weight decay regularization",
     explains=("rare_rows",),
+    shows="weight_rms",
 )

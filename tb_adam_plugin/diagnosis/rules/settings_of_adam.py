@@ -71,6 +71,7 @@ COUPLED_DECAY = Rule(
         "the two are not the same number."
     ),
     reference="Loshchilov & Hutter 2019, Decoupled weight decay regularization",
+    shows="weight_decay_ratio",
 )
 
 

@@ -78,5 +78,6 @@ STEPS_SKIPPED = Rule(
     reference="Micikevicius et al. 2018, Mixed precision training",
     explains=("plateau", "lr_too_low", "noise_dominated", "eps_dominates", "eps_influences"),
     uses=("skipped_steps", "loss_scale"),
+    shows="skipped_steps",
     silences_compass=True,
 )

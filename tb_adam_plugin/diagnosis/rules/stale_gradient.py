@@ -84,6 +84,7 @@ STALE_GRADIENT = Rule(
         "lr_too_low", "bimodal_update", "plateau", "loss_blowup", "lr_too_high", "gradient_scale",
         "gradient_spike", "dead_units", "weight_decay_too_strong", "stale_second_moment",
     ),
+    shows="stale_gradient_ratio",
     silences_compass=True,
 )  # fmt: skip
 
@@ -120,5 +121,6 @@ LEFTOVER_GRADIENT = Rule(
         "lr_too_low", "bimodal_update", "plateau", "loss_blowup", "lr_too_high", "gradient_spike",
         "dead_units", "stale_second_moment", "noise_dominated",
     ),
+    shows="leftover_gradient_ratio",
     silences_compass=True,
 )  # fmt: skip

@@ -100,6 +100,7 @@ WEIGHT_DECAY_OVERSHOOTS = Rule(
         "second_moment_frozen", "second_moment_underflow", "clip_always", "converged",
         "beta2_too_low", "decayed_gains",
     ),
+    shows="weight_decay_ratio",
     silences_compass=True,
 )  # fmt: skip
 
