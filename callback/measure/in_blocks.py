@@ -20,8 +20,7 @@ from ..optimizer_state.base import OptimizerState
 from ..optimizer_state.coefficients import COEFFICIENTS, Coefficients, StepTable
 from ..optimizer_state.parameter_state import ParameterState
 from ..optimizer_state.storage import StoredState
-from ..read import norms
-from ..read.gradient_sums import SUMS, gradient_sums
+from ..read import gradient_sums, norms
 from ..read.memory_order import require_memory
 from ..read.panel import Panel
 from ..read.real_numbers import as_real
@@ -97,7 +96,7 @@ class BlockReduction:
         Args:
             gradients: As they are read, by parameter.
         """
-        return keep_rows(self._panel, gradients, self._total_of("gradient"), self._dtype)
+        return keep_rows(self._panel, gradients, self._dtype)
 
     def take_over(self, before: dict[str, Tensor]) -> None:
         """Go on where the panel has the weights before the step already.
@@ -150,16 +149,14 @@ class BlockReduction:
             *(self._histograms.on_device if step.with_histograms else []),
         ]
         rows, other_zeros, host_numbers, alive, *rest = to_host(sent)
-        totals = dict(zip(OVER_ALL, rest[: len(parts)], strict=False))
-        starts = {q: at for q, (_, at) in zip(OVER_ALL, parts, strict=False)}
-        dead = totals["gradient"][SUMS.index("dead rows") :: len(SUMS)] if parts else np.zeros(0)
+        exact, dead = self._over_all(rest, [starts for _, starts in parts], step)
         return Reduced(
             rows=rows,
             first_rows=panel.first_rows,
             row_elements=panel.row_elements,
             padding=self._histograms.padding,
             total=add_up(rows, panel.first_rows),
-            exact={OVER_ALL[q]: self._added_up(q, totals[q], starts[q]) for q in totals},
+            exact=exact,
             numbers=host_numbers,
             dead_row_fraction=self._dead_rows.fractions(alive, step.gradients, dead),
             counts=(
@@ -173,21 +170,38 @@ class BlockReduction:
         """Return what is known of all elements of the sampled tensors; see :meth:`Panel.totals`."""
         if quantity != "gradient":
             return self._panel.totals(quantity)
-        found, starts = self._panel.totals(quantity, len(SUMS))
+        length = len(gradient_sums.SUMS)
+        found, starts = self._panel.totals(quantity, length)
         found = found.double()  # where all of them are zeros
         for i, gradient in kept_among(step.gradients).items():
             at = starts[self._panel.sampled.index(i)]
-            found[at : at + len(SUMS)] = gradient.sums
+            found[at : at + length] = gradient.sums
         return found, starts
 
-    def _added_up(self, quantity: str, parts: npt.NDArray[Any], starts: Sequence[int]) -> Float64s:
-        """Add up what the parts of sampled tensors came to: sums, or the squares of norms."""
-        if quantity == "gradient":
-            return parts[SUMS.index("g²") :: len(SUMS)]
-        wide = parts.astype(np.float64)
-        is_sum = self._total_of(quantity) is norms.partial_sums
-        summed: Float64s = np.add.reduceat(wide if is_sum else wide**2, starts)
-        return summed
+    def _over_all(
+        self, parts: Sequence[npt.NDArray[Any]], starts: Sequence[Sequence[int]], step: StepTensors
+    ) -> tuple[dict[str, Float64s], Float64s]:
+        """Add up what the parts of sampled tensors came to: sums, or the squares of norms.
+
+        Args:
+            parts: Of each quantity, on the host; there may be more.
+            starts: Where the first one of each tensor is; nothing where none is sampled.
+            step: What was reduced.
+
+        Returns:
+            The sums by row value, and how many rows of each tensor have no gradient.
+        """
+        exact, dead = {}, np.zeros(0)
+        for quantity, of_all, at in zip(OVER_ALL, parts, starts, strict=False):
+            if quantity == "gradient":
+                gradients = [step.gradients[i] for i in self._panel.sampled]
+                summed, dead = gradient_sums.added_up(of_all, at, gradients).T
+            else:
+                wide = of_all.astype(np.float64)
+                is_sum = self._total_of(quantity) is norms.partial_sums
+                summed = np.add.reduceat(wide if is_sum else wide**2, at)
+            exact[OVER_ALL[quantity]] = summed
+        return exact, dead
 
     def _lasting(self, *shape: int) -> Tensor:
         return lasting.zeros(shape, self._dtype, self._device)
@@ -207,7 +221,7 @@ class BlockReduction:
     def _total_of(self, quantity: str) -> Total:
         """How a quantity is added up over all elements."""
         if quantity == "gradient":
-            return gradient_sums
+            return gradient_sums.total
         is_sum = quantity == "exp_avg_sq" and not self._state.exp_avg_sq_is_root
         return norms.partial_sums if is_sum else norms.partial_norms
 

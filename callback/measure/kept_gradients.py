@@ -16,9 +16,9 @@ from torch import Tensor
 from tb_adam_plugin.arrays import Flags
 
 from ..read import norms
-from ..read.gradient_sums import SUMS
+from ..read.gradient_sums import SUMS, gradient_sums
 from ..read.panel import Panel
-from ..read.rows import ROW, Block, Total
+from ..read.rows import ROW, Block
 from .tensors import Sources
 
 
@@ -67,14 +67,13 @@ class KeptGradient:
 
 
 def keep_rows(
-    panel: Panel, sources: Mapping[int, Tensor], total: Total, dtype: torch.dtype
+    panel: Panel, sources: Mapping[int, Tensor], dtype: torch.dtype
 ) -> dict[int, KeptGradient]:
     """Read what is kept of some sampled gradients.
 
     Args:
         panel: What is read of the parameters.
         sources: The gradients, of real numbers, by parameter.
-        total: :func:`..read.gradient_sums.gradient_sums`.
         dtype: Of the rows.
     """
     counts = {i: _rows_of(panel, i) for i in sources}
@@ -84,7 +83,7 @@ def keep_rows(
     found = [sources.get(i) for i in range(len(panel.elements))]
     for block in panel.blocks:
         if any(piece.parameter in sources for piece in block.parts):
-            read = panel.read(block, "gradient", found, total)
+            read = panel.read(block, "gradient", found, gradient_sums)
             for i, here, there in rows_in(panel, block, sources):
                 rows[i][there] = read[here]
     totals, _ = panel.totals("gradient", len(SUMS))

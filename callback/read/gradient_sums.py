@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
+
+from tb_adam_plugin.arrays import Float64s
 
 from . import norms, sparse_rows
 
 SUMS = ("g²", "dead rows")
+# Where a device has more rows than this, their norms would take much memory on the host.
+_MOST_SENT = 1 << 16
 
 
 def gradient_sums(gradient: Tensor, dtype: torch.dtype) -> Tensor:
@@ -35,6 +44,45 @@ def gradient_sums(gradient: Tensor, dtype: torch.dtype) -> Tensor:
         if gradient.dim() < 2
         else len(gradient) - norms.nonzero_rows(gradient).sum(),
     )
+
+
+def total(gradient: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return what :func:`added_up` makes the sums of: by one launch, where that is possible.
+
+    Args:
+        gradient: See :func:`gradient_sums`.
+        dtype: Likewise.
+    """
+    if _are_norms_sent(gradient):
+        return norms.row_norms(gradient.view(len(gradient), -1), dtype)
+    return gradient_sums(gradient, dtype)
+
+
+def added_up(
+    parts: npt.NDArray[Any], starts: Sequence[int], gradients: Sequence[object]
+) -> Float64s:
+    """Return the sums of several gradients, float64 ``[gradients, len(SUMS)]``, on the host.
+
+    Args:
+        parts: What :func:`total` gave for each, one after the other; or the sums.
+        starts: Where each one begins.
+        gradients: The gradients; what is no tensor has its sums there.
+    """
+    sums = np.zeros((len(gradients), len(SUMS)))
+    split = np.split(parts, starts[1:])
+    for i, (of_one, gradient) in enumerate(zip(split, gradients, strict=True)):
+        if isinstance(gradient, Tensor) and _are_norms_sent(gradient):
+            sums[i] = np.square(of_one, dtype=np.float64).sum(), np.count_nonzero(of_one == 0)
+        else:
+            sums[i] = of_one
+    return sums
+
+
+def _are_norms_sent(gradient: Tensor) -> bool:
+    """Whether a device has so few rows that their norms are added up on the host."""
+    if gradient.device.type == "cpu" or gradient.is_sparse or not norms.has_row_norms(gradient):
+        return False
+    return len(gradient) <= _MOST_SENT
 
 
 def _of_sparse(gradient: Tensor, dtype: torch.dtype) -> Tensor:
