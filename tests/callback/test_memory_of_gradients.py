@@ -252,7 +252,7 @@ class Largest(TorchDispatchMode):
     """Notes the largest memory that an operation makes; not of what is known already."""
 
     def __init__(self, known: list[Tensor]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._known = {tensor.untyped_storage().data_ptr() for tensor in known}
         self.bytes = 0
 
