@@ -29,6 +29,10 @@ MEGABYTES, SHARE = 32, 0.01
 TENSORS, KILOBYTES = 3000, 3
 
 
+# Of a batch, for the models whose gradient is sparse: so many rows, some of them twice.
+ROWS = 4096
+
+
 def deep() -> Shapes:
     """Return the shapes of a narrow residual network of 110 convolutions with batch norm."""
     block: Shapes = [(32, 32, 3, 3), (32,), (32,)]
@@ -64,7 +68,37 @@ MODELS: dict[str, Callable[[], Sequence[tuple[int, ...]]]] = {
     "resnet18": resnet18,
     "gpt2": gpt2,
     "one tensor": lambda: [(200_000, 1000)],
+    # Its step writes to the gradients.
+    "mlp, SGD with Nesterov momentum": lambda: 6 * [(4096, 4096), (4096,)],
+    "resnet18, SGD with Nesterov momentum": resnet18,
+    "embedding, SparseAdam": lambda: [(1_600_000, 64)],
+    "embedding, SGD": lambda: [(1_600_000, 64)],
 }
+
+
+def make_optimizer(model: str, parameters: Sequence[Any]) -> Any:
+    """Return the optimizer that a model is trained with."""
+    from torch import optim
+
+    _, _, kind = model.partition(", ")
+    if kind == "SGD with Nesterov momentum":
+        return optim.SGD(parameters, lr=1e-4, momentum=0.9, nesterov=True, foreach=True)
+    if kind == "SparseAdam":
+        return optim.SparseAdam(parameters, lr=1e-4)
+    if kind == "SGD":
+        return optim.SGD(parameters, lr=1e-4, foreach=False)
+    return optim.AdamW(parameters, lr=1e-4, fused=True)
+
+
+def make_gradient(model: str, parameter: Any) -> Any:
+    """Return a gradient as backward() leaves it."""
+    import torch
+
+    if not model.startswith("embedding"):
+        return torch.empty_like(parameter).normal_(0, 1e-3)
+    rows = torch.randint(len(parameter), (1, ROWS))
+    values = torch.empty(ROWS, *parameter.shape[1:], dtype=parameter.dtype).normal_(0, 1e-3)
+    return torch.sparse_coo_tensor(rows, values, parameter.shape, check_invariants=False)
 
 
 def train(model: str, way: str, dtype: str) -> None:
@@ -85,7 +119,7 @@ def train(model: str, way: str, dtype: str) -> None:
         torch.nn.Parameter(torch.empty(shape, dtype=getattr(torch, dtype)).normal_(0, 0.02))
         for shape in MODELS[model]()
     ]
-    optimizer = torch.optim.AdamW(parameters, lr=1e-4, fused=True)
+    optimizer = make_optimizer(model, parameters)
     with tempfile.TemporaryDirectory() as folder:
         debug = None
         if way == "recording":
@@ -98,7 +132,7 @@ def train(model: str, way: str, dtype: str) -> None:
             )
         for _ in range(STEPS):
             for parameter in parameters:
-                parameter.grad = torch.empty_like(parameter).normal_(0, 1e-3)
+                parameter.grad = make_gradient(model, parameter)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         if debug is not None:

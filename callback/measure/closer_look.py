@@ -10,6 +10,7 @@ from tb_adam_plugin.arrays import Float64s
 
 from ..optimizer_state.parameter_state import Source, read
 from ..read import norms
+from .kept_gradients import KeptGradient
 from .tensors import Tensors
 
 
@@ -58,10 +59,12 @@ def look_closer(
 
 def _count(source: Source, adds_squares: bool) -> tuple[int, float | None]:
     """Count what is not finite; where all elements are, return Σx² in float64 if it is wanted."""
+    if isinstance(source, KeptGradient):
+        return source.nonfinite, None if source.nonfinite else source.squares
     tensor = read(source)
     if tensor.is_sparse:
         tensor = tensor.values()
-    count = norms.count_nonfinite(tensor)
+    count = int(norms.nonfinite(tensor))
     if count or not adds_squares:
         return count, None
-    return 0, norms.sum_of_squares_in_double(tensor)
+    return 0, float(norms.squares_in_double(tensor))

@@ -2,7 +2,7 @@
 
 A row is what makes one output: a unit, a channel, an entry of an embedding. Rows of parameters that
 are read whole are found among the elements that are read. A sampled parameter shows few elements
-of a row, so its rows are told by their norms, which the norm of all elements is made of anyway.
+of a row, so its rows are counted where all of its elements are gone through anyway.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from torch import Tensor
 from tb_adam_plugin.arrays import Flags, Float64s
 
 from ..memory.to_host import to_device
-from ..read import norms, sparse_rows
+from ..optimizer_state.parameter_state import Source
+from ..read import norms
 from ..read.memory_order import has_no_gaps
 from ..read.panel import Panel
 from ..read.rows import ROW, Block
@@ -50,6 +51,7 @@ class DeadRows:
         """
         self._parameters = len(parameters)
         self._sampled = panel.sampled
+        self._sampled_rows = np.array([len(parameters[i]) for i in panel.sampled])
         sampled = set(panel.sampled)
         starts, rows = [np.array([0])], [np.array([-1])]
         counts = np.zeros(len(parameters), np.int64)
@@ -101,7 +103,7 @@ class DeadRows:
         else:
             self._note(segments, np.logical_or.reduceat(nonzero.numpy(), segments.starts))
 
-    def counts(self, gradients: Sequence[Tensor | None]) -> Tensor:
+    def counts(self, gradients: Sequence[Source | None]) -> Tensor:
         """Return what :meth:`fractions` needs of what lies on a device: int32, 1-D, or nothing.
 
         Args:
@@ -109,15 +111,9 @@ class DeadRows:
         """
         found = [counts for _, counts in self._on_device]
         self._counted = []
-        for i in (*self._sampled, *self._strided):  # now, because later each would be waited for
+        for i in self._strided:  # now, because later each would be waited for
             gradient = gradients[i]
-            if (
-                gradient is not None
-                and gradient.device.type != "cpu"
-                and gradient.dim() >= 2
-                and (i in self._strided or not norms.has_row_norms(gradient))
-                and not gradient.is_sparse
-            ):
+            if isinstance(gradient, Tensor) and gradient.device.type != "cpu":
                 self._counted.append(i)
                 found.append(_dead(gradient).to(torch.int32).view(1))
         return torch.cat(found) if found else torch.zeros(0, dtype=torch.int32, device="cpu")
@@ -125,15 +121,15 @@ class DeadRows:
     def fractions(
         self,
         counts: npt.NDArray[np.int32],
-        gradients: Sequence[Tensor | None],
-        partial_norms: Sequence[npt.NDArray[np.floating]],
+        gradients: Sequence[Source | None],
+        of_sampled: Float64s,
     ) -> Float64s:
         """Return the share of rows without gradient since the last call, ``[parameters]``.
 
         Args:
             counts: From :meth:`counts`, on the host.
             gradients: Of the parameters.
-            partial_norms: From :func:`..read.norms.row_norms`, of each sampled parameter.
+            of_sampled: How many rows of each sampled parameter have no gradient; NaN for a vector.
 
         Returns:
             NaN for a parameter of less than two dimensions and for one without a gradient.
@@ -150,22 +146,10 @@ class DeadRows:
         here = rows > 0
         fractions[here] = 1 - alive[here] / rows[here]
         self._is_alive[:] = False
-        for i, parts in zip(self._sampled, partial_norms, strict=True):
-            gradient = gradients[i]
-            if gradient is not None and gradient.dim() >= 2:
-                has_row_norms = (
-                    len(parts) == len(gradient)
-                    if gradient.is_sparse
-                    else norms.has_row_norms(gradient)
-                )
-                fractions[i] = (
-                    np.mean(parts == 0)
-                    if has_row_norms
-                    else count_dead(gradient, known.get(i)) / len(gradient)
-                )
+        fractions[self._sampled] = of_sampled / self._sampled_rows
         for i in self._strided:
             gradient = gradients[i]
-            if gradient is not None:
+            if isinstance(gradient, Tensor):
                 fractions[i] = count_dead(gradient, known.get(i)) / len(gradient)
         fractions[[gradient is None for gradient in gradients]] = np.nan
         return fractions
@@ -197,10 +181,8 @@ def count_dead(gradient: Tensor, known: int | None = None) -> int:
     """
     if known is not None:
         return known
-    if gradient.is_sparse:
-        return sparse_rows.count_dead(gradient)
     return int(_dead(gradient))
 
 
 def _dead(gradient: Tensor) -> Tensor:
-    return (gradient == 0).flatten(1).all(1).sum()
+    return len(gradient) - norms.nonzero_rows(gradient).sum()

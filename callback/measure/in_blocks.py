@@ -20,7 +20,7 @@ from ..optimizer_state.base import OptimizerState
 from ..optimizer_state.coefficients import COEFFICIENTS, Coefficients, StepTable
 from ..optimizer_state.parameter_state import ParameterState
 from ..optimizer_state.storage import StoredState
-from ..read import norms, sparse_rows
+from ..read import gradient_sums, norms
 from ..read.memory_order import require_memory
 from ..read.panel import Panel
 from ..read.real_numbers import as_real
@@ -28,6 +28,7 @@ from ..read.rows import ROW, Block, Total
 from . import row_values
 from .block_histograms import BlockHistograms
 from .dead_rows import DeadRows
+from .kept_gradients import KeptGradient, keep_rows, kept_among, others_than, put_kept_rows
 from .parameter_sums import add_up
 from .reduced import Reduced
 from .row_value_table import NAMES, OVER_ALL
@@ -89,6 +90,14 @@ class BlockReduction:
         self.take_over(self._before)
         return True
 
+    def keep_gradients(self, gradients: Mapping[int, Tensor]) -> dict[int, KeptGradient]:
+        """Keep what a record needs of sampled gradients that the step is about to overwrite.
+
+        Args:
+            gradients: As they are read, by parameter.
+        """
+        return keep_rows(self._panel, gradients, self._dtype)
+
     def take_over(self, before: dict[str, Tensor]) -> None:
         """Go on where the panel has the weights before the step already.
 
@@ -130,7 +139,7 @@ class BlockReduction:
             zeros: How many elements of each row are zero, of further state tensors.
         """
         panel = self._panel
-        parts = [panel.totals(q) for q in OVER_ALL] if panel.sampled else []
+        parts = [self._totals(q, step) for q in OVER_ALL] if panel.sampled else []
         sent = [
             self._rows,
             zeros,
@@ -140,18 +149,16 @@ class BlockReduction:
             *(self._histograms.on_device if step.with_histograms else []),
         ]
         rows, other_zeros, host_numbers, alive, *rest = to_host(sent)
-        totals = dict(zip(OVER_ALL, rest[: len(parts)], strict=False))
-        starts = {q: at for q, (_, at) in zip(OVER_ALL, parts, strict=False)}
-        norms_of_rows = np.split(totals["gradient"], starts["gradient"][1:]) if parts else ()
+        exact, dead = self._over_all(rest, [starts for _, starts in parts], step)
         return Reduced(
             rows=rows,
             first_rows=panel.first_rows,
             row_elements=panel.row_elements,
             padding=self._histograms.padding,
             total=add_up(rows, panel.first_rows),
-            exact={OVER_ALL[q]: self._added_up(q, totals[q], starts[q]) for q in totals},
+            exact=exact,
             numbers=host_numbers,
-            dead_row_fraction=self._dead_rows.fractions(alive, step.gradients, norms_of_rows),
+            dead_row_fraction=self._dead_rows.fractions(alive, step.gradients, dead),
             counts=(
                 self._histograms.take(rest[len(parts) :], rows, other_zeros)
                 if step.with_histograms
@@ -159,12 +166,42 @@ class BlockReduction:
             ),
         )
 
-    def _added_up(self, quantity: str, parts: npt.NDArray[Any], starts: Sequence[int]) -> Float64s:
-        """Add up what the parts of sampled tensors came to: sums, or the squares of norms."""
-        wide = parts.astype(np.float64)
-        is_sum = self._total_of(quantity) is norms.partial_sums
-        summed: Float64s = np.add.reduceat(wide if is_sum else wide**2, starts)
-        return summed
+    def _totals(self, quantity: str, step: StepTensors) -> tuple[Tensor, list[int]]:
+        """Return what is known of all elements of the sampled tensors; see :meth:`Panel.totals`."""
+        if quantity != "gradient":
+            return self._panel.totals(quantity)
+        length = len(gradient_sums.SUMS)
+        found, starts = self._panel.totals(quantity, length)
+        found = found.double()  # where all of them are zeros
+        for i, gradient in kept_among(step.gradients).items():
+            at = starts[self._panel.sampled.index(i)]
+            found[at : at + length] = gradient.sums
+        return found, starts
+
+    def _over_all(
+        self, parts: Sequence[npt.NDArray[Any]], starts: Sequence[Sequence[int]], step: StepTensors
+    ) -> tuple[dict[str, Float64s], Float64s]:
+        """Add up what the parts of sampled tensors came to: sums, or the squares of norms.
+
+        Args:
+            parts: Of each quantity, on the host; there may be more.
+            starts: Where the first one of each tensor is; nothing where none is sampled.
+            step: What was reduced.
+
+        Returns:
+            The sums by row value, and how many rows of each tensor have no gradient.
+        """
+        exact, dead = {}, np.zeros(0)
+        for quantity, of_all, at in zip(OVER_ALL, parts, starts, strict=False):
+            if quantity == "gradient":
+                gradients = [step.gradients[i] for i in self._panel.sampled]
+                summed, dead = gradient_sums.added_up(of_all, at, gradients).T
+            else:
+                wide = of_all.astype(np.float64)
+                is_sum = self._total_of(quantity) is norms.partial_sums
+                summed = np.add.reduceat(wide if is_sum else wide**2, at)
+            exact[OVER_ALL[quantity]] = summed
+        return exact, dead
 
     def _lasting(self, *shape: int) -> Tensor:
         return lasting.zeros(shape, self._dtype, self._device)
@@ -184,7 +221,7 @@ class BlockReduction:
     def _total_of(self, quantity: str) -> Total:
         """How a quantity is added up over all elements."""
         if quantity == "gradient":
-            return _gradient_norms
+            return gradient_sums.total
         is_sum = quantity == "exp_avg_sq" and not self._state.exp_avg_sq_is_root
         return norms.partial_sums if is_sum else norms.partial_norms
 
@@ -250,10 +287,13 @@ class BlockReduction:
         plan = self._plan(coefficients, step.stored)
         smallest = self._by_row(step.stored.smallest_normal.astype(_NUMPY[self._dtype]))
         there = {q for q in ("exp_avg", "exp_avg_sq") if present(step.by_quantity[q]).any()}
+        kept = kept_among(step.gradients)
+        tensors = {**step.by_quantity, "gradient": others_than(kept, step.gradients)}
         for block in self._panel.blocks:
             rows = slice(block.first_row, block.first_row + block.rows)
             scratch = self._scratch[:, : block.rows]
-            elements = self._elements(block, step, there, scratch[-1])
+            elements = self._elements(block, step, tensors, there, scratch[-1])
+            put_kept_rows(self._panel, block, kept, elements.gradient)
             out, c = self._rows[:, rows], numbers.of(rows)
             entering, direction = row_values.row_sums(
                 elements,
@@ -275,17 +315,18 @@ class BlockReduction:
                 self._histograms.count(block, counted, self._rows, zeros)
 
     def _elements(
-        self, block: Block, step: StepTensors, there: set[str], update: Tensor
+        self, block: Block, step: StepTensors, tensors: Tensors, there: set[str], update: Tensor
     ) -> row_values.BlockValues:
         """Read a block.
 
         Args:
             block: Which.
-            step: The tensors.
+            step: Says what there is.
+            tensors: Of the step, without gradients that were kept before it.
             there: Which moments any parameter has.
             update: Where the update goes, ``[rows, ROW]``.
         """
-        tensors, panel = step.by_quantity, self._panel
+        panel = self._panel
         rows = slice(block.first_row, block.first_row + block.rows)
         before = panel.before(block)
         weight = panel.read(block, "weight", tensors["weight"])
@@ -354,9 +395,3 @@ def _compare_with_exact(
         names = ("(v-exact)²", "exact v²")
         squares = gradient * gradient
         row_values.row_rounding(before[second], elements.exp_avg_sq, squares, *numbers, names, out)
-
-
-def _gradient_norms(gradient: Tensor, dtype: torch.dtype) -> Tensor:
-    if gradient.is_sparse:
-        return sparse_rows.row_norms(gradient, dtype)
-    return norms.row_norms(gradient, dtype)

@@ -17,6 +17,7 @@ from ..attach.watched_parameters import Watched
 from ..optimizer_state.base import OptimizerState
 from ..optimizer_state.coefficients import COEFFICIENTS
 from ..optimizer_state.group_settings import GroupSettings
+from ..optimizer_state.parameter_state import Source, read
 from ..optimizer_state.storage import storage_of, stored_state
 from ..read.panel import Panel
 from ..read.real_numbers import as_real
@@ -26,6 +27,7 @@ from .closer_look import look_closer
 from .formulas import finish
 from .gpu import single_pass
 from .in_blocks import BlockReduction
+from .kept_gradients import KeptGradient
 from .parameter_sums import (
     ParameterSums,
     gradient_fourth_powers,
@@ -115,7 +117,7 @@ class Measurement:
         self._in_blocks = BlockReduction(parameters, state, self.panel, quantities, dtype)
         self._reduction = self._best_reduction(parameters, quantities)
         self._compared: frozenset[str] = frozenset()  # which moments are kept before a step
-        self._gradients: Sequence[Tensor | None] = ()  # that the step overwrites
+        self._gradients: Sequence[Tensor | KeptGradient | None] = ()  # that the step overwrites
         self._had_state = np.zeros(len(watched), bool)
 
     def _best_reduction(
@@ -182,12 +184,7 @@ class Measurement:
         overwritten = self._by_group(self._state.overwrites_gradient)
         self._gradients = [None] * len(self._watched)
         if overwritten.any():
-            self._gradients = [
-                gradient.clone() if gradient is not None and is_overwritten else None
-                for gradient, is_overwritten in zip(
-                    self._found_gradients(), overwritten, strict=True
-                )
-            ]
+            self._gradients = self._kept_gradients(overwritten)
         states, storage = self.states()
         self._had_state = present(states)
         stored = stored_state(storage)
@@ -202,6 +199,34 @@ class Measurement:
         if not self._reduction.keep(weights, moments):
             self._reduction = self._in_blocks
             self._reduction.keep(weights, moments)
+
+    def _kept_gradients(self, overwritten: Flags) -> list[Tensor | KeptGradient | None]:
+        """Keep what a record needs of the gradients of some parameters."""
+        found = [
+            gradient if is_overwritten else None
+            for gradient, is_overwritten in zip(self._found_gradients(), overwritten, strict=True)
+        ]
+        sampled = {
+            i: gradient
+            for i in self.panel.sampled
+            if (gradient := self._values(i, found[i])) is not None
+        }
+        rows = self._in_blocks.keep_gradients(sampled) if sampled else {}
+        for i, kept in rows.items():
+            kept.alive = self._rows_with_gradient(self._watched[i], sampled[i])
+        return [
+            rows[i] if i in rows else None if gradient is None else gradient.clone()
+            for i, gradient in enumerate(found)
+        ]
+
+    @staticmethod
+    def _rows_with_gradient(watched: Watched, gradient: Source | None) -> Flags | None:
+        """Which rows of a whole parameter have a gradient here, if several processes share them."""
+        if watched.shard is None or not watched.shard.cuts_rows:
+            return None
+        if isinstance(gradient, KeptGradient):
+            return gradient.alive
+        return watched.shard.rows_with_gradient(None if gradient is None else read(gradient))
 
     def after_step(
         self,
@@ -248,9 +273,9 @@ class Measurement:
             reduced.counts,
             self._row_squares(reduced),
             [
-                w.shard.rows_with_gradient(gradient)
+                alive
                 for w, gradient in zip(self._watched, taken.gradients, strict=True)
-                if w.shard is not None and w.shard.cuts_rows
+                if (alive := self._rows_with_gradient(w, gradient)) is not None
             ],
         )
 
@@ -258,8 +283,10 @@ class Measurement:
         self, with_histograms: bool, others: Sequence[str], found: States, step: int
     ) -> StepTensors:
         """Return what the step has left."""
-        gradients = [
-            self._values(i, gradient if kept is None else kept)
+        gradients: list[Source | None] = [
+            kept
+            if isinstance(kept, KeptGradient)
+            else self._values(i, gradient if kept is None else kept)
             for i, (gradient, kept) in enumerate(
                 zip(self._found_gradients(), self._gradients, strict=True)
             )

@@ -110,7 +110,7 @@ class NativeTable:
             column[:] = 0
         column[here if not is_complete else slice(None)] = addresses
 
-    def dead_rows(self, alive: Float64s, gradients: Sequence[Tensor | None]) -> Float64s:
+    def dead_rows(self, alive: Float64s, gradients: Sources) -> Float64s:
         """Return the share of rows without gradient; see :class:`.dead_rows.DeadRows`.
 
         Args:
@@ -122,7 +122,7 @@ class NativeTable:
         fractions[(self._rows == 0) | (self._by_name["gradient"] == 0)] = np.nan
         for i in np.flatnonzero((self._told == _NOT_LOOKED_AT) & (self._rows > 0)).tolist():
             gradient = gradients[i]
-            if gradient is not None:
+            if isinstance(gradient, Tensor):
                 fractions[i] = count_dead(gradient) / len(gradient)
         return fractions
 

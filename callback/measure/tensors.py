@@ -43,7 +43,8 @@ class StepTensors:
 
     Attributes:
         weights: What is here of the parameters.
-        gradients: As the step consumed them, and as they are read: dense, or sparse and coalesced.
+        gradients: As the step consumed them, and as they are read: dense, or sparse and coalesced;
+            or what was kept of them, :class:`.kept_gradients.KeptGradient`.
         states: After the step.
         groups: Of each parameter.
         stored: How the states are stored.
@@ -55,7 +56,7 @@ class StepTensors:
     """
 
     weights: Sequence[Tensor]
-    gradients: Sequence[Tensor | None]
+    gradients: Sources
     states: Sequence[ParameterState | None]
     groups: Sequence[GroupSettings]
     stored: StoredState
@@ -73,7 +74,7 @@ def masks_of(states: Sequence[ParameterState | None]) -> list[str]:
 
 def by_quantity(
     weights: Sequence[Tensor],
-    gradients: Sequence[Tensor | None],
+    gradients: Sources,
     states: Sequence[ParameterState | None],
     others: Sequence[str],
     is_complex: Sequence[bool],

@@ -60,26 +60,23 @@ def long_norms(tensor: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def has_row_norms(tensor: Tensor) -> bool:
-    """Whether :func:`row_norms` gives one norm for each index of the first dimension."""
+    """Whether there are rows along the first dimension, of a length that is useful for norms."""
     if tensor.dim() < 2 or not tensor.numel() or not tensor.is_contiguous():
         return False
     return SHORTEST_ROW <= tensor.numel() // len(tensor) <= ROW
 
 
-def row_norms(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return L2 norms along the first dimension where those rows are of a useful length.
+def row_norms(rows: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return the L2 norms of rows, 1-D, else as :func:`partial_norms`.
 
-    A row of elements below 1e-23 has the norm 0, because squares underflow. Else, and by the same
-    arguments, as :func:`partial_norms`.
+    A row of elements below 1e-23 has the norm 0, because squares underflow.
+
+    Args:
+        rows: ``[rows, elements]``, not so many that a copy of them matters.
+        dtype: As there.
     """
-    if not has_row_norms(tensor):
-        return partial_norms(tensor, dtype)
-    rows = tensor.view(len(tensor), -1)
-    if tensor.device.type != "cpu" or _is_read_in_place(tensor, dtype):
-        norms: Tensor = torch.linalg.vector_norm(rows, dim=1, dtype=dtype)
-        return norms
-    parts = rows.split(max(1, CHUNK // rows.shape[1]))
-    return torch.cat([torch.linalg.vector_norm(part, dim=1, dtype=dtype) for part in parts])
+    norms: Tensor = torch.linalg.vector_norm(rows, dim=1, dtype=dtype)
+    return norms
 
 
 def partial_sums(tensor: Tensor, dtype: torch.dtype) -> Tensor:
@@ -216,14 +213,25 @@ class _NativeSquares:
         return sums
 
 
-def count_nonfinite(tensor: Tensor) -> int:
-    """Count the elements that are NaN or infinite. Waits for the device."""
-    return sum(int((~torch.isfinite(part)).sum()) for part in _chunks(tensor))
+def nonfinite(tensor: Tensor) -> Tensor:
+    """Count the elements that are NaN or infinite: int64, 0-dim."""
+    none = torch.zeros((), dtype=torch.int64, device=tensor.device)
+    return sum(((~torch.isfinite(part)).sum() for part in _chunks(tensor)), none)
 
 
-def sum_of_squares_in_double(tensor: Tensor) -> float:
-    """Return Σx² of a tensor whose squares leave the range of float32. Waits for the device."""
-    return sum(float(part.double().square().sum()) for part in _chunks(tensor))
+def squares_in_double(tensor: Tensor) -> Tensor:
+    """Return Σx² of a tensor whose squares leave the range of float32: float64, 0-dim."""
+    none = torch.zeros((), dtype=torch.float64, device=tensor.device)
+    return sum((part.double().square().sum() for part in _chunks(tensor)), none)
+
+
+def nonzero_rows(tensor: Tensor) -> Tensor:
+    """Return which indices of the first dimension have an element that is not 0: bool, 1-D."""
+    if not tensor.numel() or tensor.device.type != "cpu":
+        return (tensor != 0).flatten(1).any(1)
+    # A mask of all elements would be a quarter of float32 ones, and more of others.
+    parts = tensor.split(max(1, CHUNK * len(tensor) // tensor.numel()))
+    return torch.cat([(part != 0).flatten(1).any(1) for part in parts])
 
 
 def _stored_values(gradient: Tensor) -> Tensor:
@@ -272,7 +280,7 @@ def _correct(sums: npt.NDArray[np.float64], gradients: Sequence[Tensor | None]) 
     for i in np.flatnonzero(wrong).tolist():
         gradient = gradients[i]
         if gradient is not None:
-            sums[i] = sum_of_squares_in_double(gradient)
+            sums[i] = float(squares_in_double(gradient))
 
 
 def _squares(norms: Tensor) -> npt.NDArray[np.float64]:

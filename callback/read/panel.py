@@ -161,17 +161,17 @@ class Panel:
         """Whether a sparse tensor of a parameter need not be made dense to be read."""
         return self._reader.can_read_sparse(parameter, tensor)
 
-    def totals(self, quantity: str) -> tuple[Tensor, list[int]]:
+    def totals(self, quantity: str, length: int = 1) -> tuple[Tensor, list[int]]:
         """Return what ``total`` gave in the last reads of a quantity, one after the other.
 
         Args:
             quantity: As in :meth:`read`; that of :meth:`read_before` is called "before".
+            length: How many zeros a tensor has that was None.
 
         Returns:
-            The results for the parameters :attr:`sampled`, 1-D, and where each one starts in it. A
-            tensor that was None has a zero.
+            The results for the parameters :attr:`sampled`, 1-D, and where each one starts in it.
         """
-        zero = torch.zeros(1, dtype=self._dtype, device=self._device)
+        zero = torch.zeros(length, dtype=self._dtype, device=self._device)
         parts = [self._totals.pop((quantity, i), zero) for i in self.sampled]
         starts = itertools.accumulate((len(part) for part in parts[:-1]), initial=0)
         return torch.cat(parts), list(starts)

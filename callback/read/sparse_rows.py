@@ -7,6 +7,7 @@ all of a tensor give here what they would give for the dense one, number by numb
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -21,8 +22,8 @@ def can_be_read(tensor: Tensor) -> bool:
     return 0 < _row_length(tensor) <= norms.ROW and len(tensor) > 0
 
 
-def row_norms(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return what :func:`.norms.row_norms` gives for the dense tensor, which is contiguous.
+def partial_norms(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return what :func:`.norms.partial_norms` gives for the dense tensor, which is contiguous.
 
     Args:
         tensor: Coalesced, and one that :func:`can_be_read`.
@@ -30,11 +31,6 @@ def row_norms(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     """
     length = _row_length(tensor)
     values = tensor.values().reshape(-1, length)
-    if length >= norms.SHORTEST_ROW:
-        found = torch.zeros(len(tensor), dtype=dtype, device=tensor.device)
-        if len(values):
-            found.index_copy_(0, tensor.indices()[0], norms.row_norms(values, dtype))
-        return found
     if tensor.device.type != "cpu":
         return norms.partial_norms(values, dtype)
     # A whole number of the rows that the dense tensor would be added up in.
@@ -42,19 +38,40 @@ def row_norms(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     at_once *= max(1, norms.CHUNK // (at_once * length))
     # One for all parts: what is freed after each of them would stay with the process.
     dense = values.new_zeros(min(at_once, len(tensor)), length)
-    parts = [
-        norms.long_norms(_make_dense(tensor, values, first, dense), dtype)
-        for first in range(0, len(tensor), at_once)
+    of_parts = [
+        norms.long_norms(
+            dense[:rows].zero_().index_copy_(0, there, values[start:stop]).view(-1), dtype
+        )
+        for rows, there, start, stop in parts(tensor, at_once)
     ]
     # Of all but the last nothing is left over, which has the norm 0.
-    return torch.cat([*(part[:-1] for part in parts[:-1]), parts[-1]])
+    return torch.cat([*(part[:-1] for part in of_parts[:-1]), of_parts[-1]])
+
+
+def parts(tensor: Tensor, at_once: int) -> Iterator[tuple[int, Tensor, int, int]]:
+    """Cut up the rows of the dense tensor.
+
+    Args:
+        tensor: See :func:`partial_norms`; on the CPU.
+        at_once: How many rows make a part; the last one may have less.
+
+    Yields:
+        How many rows there are; which of them the tensor has, int64, 1-D; and from where to where
+        these are in its values.
+    """
+    there = tensor.indices()[0].contiguous()
+    firsts = range(0, len(tensor), at_once)
+    edges = torch.tensor([*firsts, len(tensor)], device=tensor.device)
+    found = torch.searchsorted(there, edges).tolist()
+    for first, start, stop in zip(firsts, found, found[1:], strict=False):
+        yield min(at_once, len(tensor) - first), there[start:stop] - first, start, stop
 
 
 def elements(tensor: Tensor, indices: Tensor) -> Tensor:
     """Return some elements of the dense tensor, 1-D.
 
     Args:
-        tensor: See :func:`row_norms`.
+        tensor: See :func:`partial_norms`.
         indices: In the order of the dimensions, int64, 1-D.
     """
     length = _row_length(tensor)
@@ -67,19 +84,5 @@ def elements(tensor: Tensor, indices: Tensor) -> Tensor:
     return torch.where(rows[place] == wanted, found, torch.zeros_like(found))
 
 
-def count_dead(tensor: Tensor) -> int:
-    """Count the rows without any element that is not 0. Waits for the device."""
-    return len(tensor) - int((tensor.values() != 0).flatten(1).any(1).sum())
-
-
 def _row_length(tensor: Tensor) -> int:
     return math.prod(tensor.shape[1:])
-
-
-def _make_dense(tensor: Tensor, values: Tensor, first: int, memory: Tensor) -> Tensor:
-    """Return the rows of the dense tensor from ``first`` on that ``memory`` holds, 1-D."""
-    dense = memory[: len(tensor) - first].zero_()
-    there = tensor.indices()[0].contiguous()
-    edges = torch.tensor([first, first + len(dense)], device=tensor.device)
-    start, stop = torch.searchsorted(there, edges).tolist()
-    return dense.index_copy_(0, there[start:stop] - first, values[start:stop]).view(-1)

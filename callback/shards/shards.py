@@ -19,6 +19,7 @@ from torch import Tensor
 from tb_adam_plugin.arrays import Flags, Int64s
 
 from ..optimizer_state.parameter_state import ParameterState, Source
+from ..read import norms
 from ..read.rows import ROW, Part
 from ..read.sampling import chosen_elements
 
@@ -174,7 +175,7 @@ class WholeShard(Shard):
 
 def nonzero_rows(rows: Tensor) -> Flags:
     """Return which indices of the first dimension have an element that is not 0."""
-    found: Flags = (rows != 0).flatten(1).any(1).cpu().numpy()
+    found: Flags = norms.nonzero_rows(rows).cpu().numpy()
     return found
 
 

@@ -9,11 +9,12 @@ copy of what is read of the weights, and their sums; after it the table again, c
 the two kernels, and the copy to the host, which is all that is waited for.
 
 An optimizer fits whose update is the plain formula of :mod:`...optimizer_state.base` on plain
-tensors. For any other one, and if Triton fails, :class:`SinglePass` says so and hands over what it
-kept. Two things take more launches: a tensor that lies otherwise in memory than its weight is
-copied first, unless it is sampled, which does not fit. And where the optimizer counts its steps on
-the device (``fused``, ``capturable``), the coefficients are made with the expected counts; the
-kernel returns the true ones, and if they differ, it runs once more.
+tensors, and that leaves the gradients of sampled parameters as they were. For any other one, and if
+Triton fails, :class:`SinglePass` says so and hands over what it kept. Two things take more
+launches: a tensor that lies otherwise in memory than its weight is copied first, unless it is
+sampled, which does not fit. And where the optimizer counts its steps on the device (``fused``,
+``capturable``), the coefficients are made with the expected counts; the kernel returns the true
+ones, and if they differ, it runs once more.
 
 Written without a GPU: tested in Triton's interpreter, compiled for several GPUs, never timed.
 """

@@ -1,0 +1,128 @@
+"""What is kept of gradients that a step is about to overwrite.
+
+Those that are read whole are copied. Of a sampled one the rows that are read are kept, and what is
+known of all of its elements: a copy would be as large as the parameter.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import NoReturn
+
+import torch
+from torch import Tensor
+
+from tb_adam_plugin.arrays import Flags
+
+from ..read import norms
+from ..read.gradient_sums import SUMS, gradient_sums
+from ..read.panel import Panel
+from ..read.rows import ROW, Block
+from .tensors import Sources
+
+
+class KeptGradient:
+    """A sampled gradient as it was before the step.
+
+    It stands for the gradient among the tensors of a step, and cannot be read as one.
+
+    Attributes:
+        rows: Those of the panel, ``[rows, ROW]``.
+        sums: From :func:`..read.gradient_sums.gradient_sums`.
+        alive: Which rows of the whole parameter have a gradient here, where processes share them.
+    """
+
+    def __init__(self, gradient: Tensor, rows: Tensor, sums: Tensor) -> None:
+        """Keep what a record needs; on a device without waiting for it.
+
+        Args:
+            gradient: The whole one, of real numbers; sparse ones are coalesced.
+            rows: See the class.
+            sums: See the class.
+        """
+        self.rows = rows
+        self.sums = sums
+        self.alive: Flags | None = None
+        self._nonfinite: Tensor | None = None
+        self._squares: Tensor | None = None
+        if gradient.device.type != "cpu" or not norms.UNDERFLOW <= float(sums[0]) < math.inf:
+            values = gradient.values() if gradient.is_sparse else gradient
+            self._nonfinite = norms.nonfinite(values)
+            self._squares = norms.squares_in_double(values)
+
+    def __call__(self) -> NoReturn:
+        """Refuse to make the gradient: a kernel leaves the step to torch's operations then."""
+        raise RuntimeError("the step has overwritten the gradient")
+
+    @property
+    def nonfinite(self) -> int:
+        """How many of all elements are not finite. Waits for the device."""
+        return 0 if self._nonfinite is None else int(self._nonfinite)
+
+    @property
+    def squares(self) -> float:
+        """Σg² over all elements, in float64 where that of float32 may not do. Waits likewise."""
+        return float(self.sums[0] if self._squares is None else self._squares)
+
+
+def keep_rows(
+    panel: Panel, sources: Mapping[int, Tensor], dtype: torch.dtype
+) -> dict[int, KeptGradient]:
+    """Read what is kept of some sampled gradients.
+
+    Args:
+        panel: What is read of the parameters.
+        sources: The gradients, of real numbers, by parameter.
+        dtype: Of the rows.
+    """
+    counts = {i: _rows_of(panel, i) for i in sources}
+    device = next(iter(sources.values())).device
+    memory = torch.zeros((sum(counts.values()), ROW), dtype=dtype, device=device)
+    rows = dict(zip(counts, memory.split([*counts.values()]), strict=True))
+    found = [sources.get(i) for i in range(len(panel.elements))]
+    for block in panel.blocks:
+        if any(piece.parameter in sources for piece in block.parts):
+            read = panel.read(block, "gradient", found, gradient_sums)
+            for i, here, there in rows_in(panel, block, sources):
+                rows[i][there] = read[here]
+    totals, _ = panel.totals("gradient", len(SUMS))
+    sums = dict(zip(panel.sampled, totals.view(-1, len(SUMS)), strict=True))
+    return {i: KeptGradient(source, rows[i], sums[i]) for i, source in sources.items()}
+
+
+def rows_in(
+    panel: Panel, block: Block, parameters: Mapping[int, object]
+) -> Iterator[tuple[int, slice, slice]]:
+    """Yield those parameters that have rows in a block, where in it they are, and which ones."""
+    end = block.first_row + block.rows
+    for i in range(block.first_parameter, block.first_parameter + block.parameters):
+        if i in parameters:
+            first = int(panel.first_rows[i])
+            low = max(first, block.first_row)
+            high = min(first + _rows_of(panel, i), end)
+            here = slice(low - block.first_row, high - block.first_row)
+            yield i, here, slice(low - first, high - first)
+
+
+def kept_among(gradients: Sources) -> dict[int, KeptGradient]:
+    """Return those gradients that stand for one, by parameter."""
+    return {i: g for i, g in enumerate(gradients) if isinstance(g, KeptGradient)}
+
+
+def put_kept_rows(
+    panel: Panel, block: Block, kept: Mapping[int, KeptGradient], rows: Tensor
+) -> None:
+    """Put what was kept into the rows of a block, ``[rows, ROW]``."""
+    for i, here, there in rows_in(panel, block, kept):
+        rows[here] = kept[i].rows[there]
+
+
+def others_than(kept: Mapping[int, KeptGradient], gradients: Sources) -> Sources:
+    """Return the gradients that are read as they are now; those that were kept are None."""
+    return [None if i in kept else g for i, g in enumerate(gradients)] if kept else gradients
+
+
+def _rows_of(panel: Panel, parameter: int) -> int:
+    ends = panel.first_rows[parameter + 1 : parameter + 2]
+    return int(ends[0] if len(ends) else panel.rows) - int(panel.first_rows[parameter])
