@@ -5,16 +5,23 @@ import { isTabVisible, startPolling, whenShown } from './data/live.js';
 import { followHostLink, hostHash, readLink, replaceHostLink } from './host/links.js';
 import { connectToTensorBoard, followTheme, takeFocus } from './host/tensorboard.js';
 import { createActions, linkOf } from './state/actions.js';
-import { createCursor, createStore, initialState, readPreferences, writePreferences } from './state/store.js';
-import { App, parameterCard } from './view/app.js';
-import { html, render as mount } from './view/ui.js';
+import { overviewQuestion } from './state/questions.js';
+import {
+  createCursor,
+  createStore,
+  initialState,
+  overviewRun,
+  readPreferences,
+  writePreferences,
+} from './state/store.js';
 
 /**
  * @param {Promise<Response>} summary the first answer, which has been asked for already
  * @param {Promise<void>} style
  */
 export async function start(summary, style) {
-  parameterCard().catch(() => {}); // on its way while the first answers are; said by whoever shows it
+  const view = import('./view/app.js'); // what asks for data does not wait for what draws them
+  view.catch(() => {}); // said where it is waited for
   const storage = _storage();
   const store = createStore({ ...initialState(), ...(storage ? readPreferences(storage) : {}) });
   /** @type {Promise<Response> | null} */
@@ -27,13 +34,15 @@ export async function start(summary, style) {
   const actions = createActions(store, api);
   followTheme(actions.setTheme);
   actions.followLink(readLink(hostHash()));
-  await Promise.all([actions.refresh(), style]);
+  await actions.refresh();
+  _askForOverview(store.get(), api);
+  const [{ mount }] = await Promise.all([view, style]);
 
   const root = document.createElement('div');
   root.id = 'app';
   document.body.append(root);
   document.documentElement.lang = 'en';
-  mount(html`<${App} app=${{ store, api, actions, cursor: createCursor() }} />`, root);
+  mount({ store, api, actions, cursor: createCursor() }, root);
 
   const polling = startPolling({
     poll: actions.refresh,
@@ -53,6 +62,17 @@ export async function start(summary, style) {
     if (state.summary?.runs.length) replaceHostLink(linkOf(state));
     if (storage) writePreferences(storage, state);
   });
+}
+
+/**
+ * Asks for the picture while what draws it is on its way; it finds the answer in the cache.
+ * @param {import('./state/store.js').State} state @param {import('./data/api.js').Api} api
+ */
+function _askForOverview(state, api) {
+  const run = overviewRun(state);
+  if (!state.summary || !run) return;
+  const { query, revision } = overviewQuestion(state, state.summary, run);
+  api.overview(query, revision).catch(() => {}); // said by whoever shows it
 }
 
 /** @returns {Storage | null} null where the browser keeps nothing for this page */

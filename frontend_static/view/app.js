@@ -1,5 +1,6 @@
 // @ts-check
 /** The whole tab: loads what is shown, lays it out, and listens to the keyboard. */
+import { comparedRun } from '../state/questions.js';
 import {
   checkedRuns,
   compileFilter,
@@ -17,7 +18,7 @@ import { useRanks } from './overview/ranks.js';
 import { buildTree, modulesAround, modulesOpenAtFirst } from './overview/tree_rows.js';
 import { Sidebar } from './run/sidebar.js';
 import { Toolbar } from './toolbar.js';
-import { Banner, ErrorBanner, html, Lazy, useEffect, useMemo, useStore } from './ui.js';
+import { Banner, ErrorBanner, html, Lazy, render, useEffect, useMemo, useStore } from './ui.js';
 
 /**
  * @typedef {import('./ui.js').App} AppContext
@@ -28,10 +29,15 @@ import { Banner, ErrorBanner, html, Lazy, useEffect, useMemo, useStore } from '.
 
 const help = () => import('./help.js');
 /** Half of the tab, below the heat map, which does not wait for it. */
-export const parameterCard = () => import('./parameter/parameter_card.js');
+const parameterCard = () => import('./parameter/parameter_card.js');
+
+/** Shows the tab in an empty element. @param {AppContext} app @param {HTMLElement} root */
+export function mount(app, root) {
+  render(html`<${App} app=${app} />`, root);
+}
 
 /** @param {{app: AppContext}} props */
-export function App({ app }) {
+function App({ app }) {
   const state = useStore(app.store);
   const { summary } = state;
   const run = overviewRun(state);
@@ -101,8 +107,8 @@ function useShown(app, state, summary, run) {
   const metric = metricOf(state, run);
   const runs = checkedRuns(state);
   const reference = referenceRun(state);
-  const against = state.against && reference !== run ? reference : null;
-  const data = useRunData(app, state, summary, run, metric.name, against);
+  const against = comparedRun(state);
+  const data = useRunData(app, state, summary, run);
   const diagnosis = useDiagnosis(app, state, summary, run);
   const { findings } = diagnosis;
   const starts = useStarts(app, state, summary, runs, run, data.steps.value);

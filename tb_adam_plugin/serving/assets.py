@@ -2,13 +2,15 @@
 
 The version and a hash of all files are a part of the path, not a query: relative imports between
 the files inherit a path. An installed tab may so be cached for a year. In a source checkout nothing
-is cached and every request reads the file anew, so that an edit shows when the page is reloaded.
+is cached and every request reads the file anew, so that an edit shows when the page is reloaded;
+it looks for that file only, because a page asks for dozens.
 """
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +18,7 @@ from typing import TYPE_CHECKING
 from tb_adam_plugin import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable
     from importlib.abc import Traversable
 
 _CONTENT_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -76,8 +78,8 @@ class Assets:
         """
         version, _, name = path.partition("/")
         if self._editable:
-            content = _read(dict(_served_files(self._folder)), name)
-            return None if content is None else Asset(content, _content_type(name), 0)
+            edited = _read(partial(_file_at, self._folder), name)
+            return None if edited is None else Asset(edited, _content_type(name), 0)
         current, contents = self._state()
         if version != current or name not in contents:
             return None
@@ -88,7 +90,9 @@ class Assets:
             return self._installed
         files = dict(_served_files(self._folder))
         names = [*files, _STYLE]
-        contents = {name: content for name in names if (content := _read(files, name)) is not None}
+        contents = {
+            name: content for name in names if (content := _read(files.get, name)) is not None
+        }
         state = f"{__version__}-{_hash(contents)}", contents
         if not self._editable:
             self._installed = state
@@ -109,9 +113,29 @@ def _served_files(folder: Traversable, prefix: str = "") -> list[tuple[str, Trav
     return sorted(found, key=lambda named: named[0])
 
 
-def _read(files: Mapping[str, Traversable], name: str) -> bytes | None:
+def _file_at(folder: Traversable, name: str) -> Traversable | None:
+    """Follow a name down from a folder, letter by letter; None if no file is served there.
+
+    Names are compared with those that the folders list: so there is no way up, and no other
+    spelling where the file system has several for a file.
+    """
+    *folders, last = name.split("/")
+    for part in folders:
+        below = _entry(folder, part)
+        if below is None or not below.is_dir():
+            return None
+        folder = below
+    found = _entry(folder, last) if _suffix(last) in _CONTENT_TYPES else None
+    return None if found is None or found.is_dir() else found
+
+
+def _entry(folder: Traversable, name: str) -> Traversable | None:
+    return next((entry for entry in folder.iterdir() if entry.name == name), None)
+
+
+def _read(file_of: Callable[[str], Traversable | None], name: str) -> bytes | None:
     """Return the content of a served name; None if there is no such file."""
-    parts = [files.get(part) for part in (_SHEETS if name == _STYLE else (name,))]
+    parts = [file_of(part) for part in (_SHEETS if name == _STYLE else (name,))]
     contents = [part.read_bytes() for part in parts if part is not None]
     return b"\n".join(contents) if len(contents) == len(parts) else None
 

@@ -83,7 +83,8 @@ def test_a_first_visit_asks_for_every_script_that_it_needs_and_no_other() -> Non
     assert listed
     names = re.findall(r"'(.+?)'", listed[1])
     needed: set[Path] = set()
-    following = [TAB / "start.js", TAB / "view" / "parameter" / "parameter_card.js"]
+    entries = ("start.js", "view/app.js", "view/parameter/parameter_card.js")
+    following = [TAB / name for name in entries]
     while following:
         path = following.pop()
         if path not in needed:

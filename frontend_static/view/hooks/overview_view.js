@@ -26,7 +26,7 @@ export function useOverviewView(app, state, summary, run, { metric, runs, agains
   const usable =
     whole && whole.run === run.run && whole.against === (against?.run ?? null) && whole.columns > 0 ? whole : null;
   const axis = useAxis(state, run, runs, usable, starts, data.steps.value);
-  const zoomed = useZoomedOverview(app, state, summary, run, metric.name, against, usable, axis);
+  const zoomed = useZoomedOverview(app, state, summary, run, usable, axis);
   const { shown, jumps } = useJumps(data.norms.value, run, zoomed ?? usable);
   const [lowest, highest] = state.colourRange;
   const colouring = useMemo(

@@ -2,10 +2,10 @@
 /** What the tab shows of the runs: answers of the server put onto the shared axis, as hooks. */
 import { runColor, runDash } from '../../chart/colormap.js';
 import { GRADIENT_STATISTIC, jumpsOf, withStepsBetween } from '../../chart/gradient_jumps.js';
-import { runRevision } from '../../data/api.js';
 import { axisValueOfStep, axisValues, clampRange, stepsWithin, wholeRange } from '../../state/axis.js';
+import { COLUMNS, overviewQuery, overviewQuestion, revisionOf } from '../../state/questions.js';
 import { columnStrip } from '../../state/store.js';
-import { now, useAnswer, useEffect, useMemo, useState } from '../ui.js';
+import { useAnswer, useEffect, useMemo, useState } from '../ui.js';
 
 /**
  * @typedef {import('../ui.js').App} AppContext
@@ -19,36 +19,23 @@ import { now, useAnswer, useEffect, useMemo, useState } from '../ui.js';
  * @typedef {NonNullable<ReturnType<typeof useAxis>>} Axis
  */
 
-const COLUMNS = 1024;
 const NO_VALUES = new Float64Array(0);
 /** A zoom that goes on, as with the wheel, asks the server when it rests. */
 const RESTING_MILLISECONDS = 150;
 
-/**
- * @param {AppContext} app @param {State} state @param {Summary} summary
- * @param {RunInfo} run
- * @param {string} statistic of the overview
- * @param {RunInfo | null} against a run to compare with
- */
-export function useRunData({ api }, state, summary, run, statistic, against) {
+/** @param {AppContext} app @param {State} state @param {Summary} summary @param {RunInfo} run */
+export function useRunData({ api }, state, summary, run) {
   const revision = revisionOf(state, summary, run);
-  const query = { run: run.run, statistic, columns: COLUMNS, ...shapeQuery(state, against) };
-  const both = against ? `${revision} ${revisionOf(state, summary, against)}` : revision;
+  const picture = overviewQuestion(state, summary, run);
   return {
-    overview: useAnswer(JSON.stringify(query), both, (signal) => api.overview(query, both, signal)),
+    overview: useAnswer(JSON.stringify(picture.query), picture.revision, (signal) =>
+      api.overview(picture.query, picture.revision, signal),
+    ),
     steps: useAnswer(run.run, revision, (signal) => api.steps(run.run, revision, signal)),
     hyperparameters: useAnswer(run.run, revision, (signal) => api.hyperparameters(run.run, revision, signal)),
     norms: useAnswer(run.gradient_norms ? run.run : null, revision, (signal) =>
       api.gradientNorms({ run: run.run, columns: COLUMNS }, revision, signal),
     ),
-  };
-}
-
-/** @param {State} state @param {RunInfo | null} against @returns {{against?: string, axis?: string, crowded?: string}} */
-function shapeQuery(state, against) {
-  return {
-    ...(state.crowded !== 'worst' && { crowded: state.crowded }),
-    ...(against && { against: against.run, axis: state.axis }),
   };
 }
 
@@ -236,22 +223,15 @@ function _axisValueOf(step, axis, start, overview, rows) {
 
 /**
  * The visible part at full resolution, where the whole run has been thinned to the screen.
- * @param {AppContext} app @param {State} state @param {Summary} summary @param {RunInfo} run @param {string} statistic
- * @param {RunInfo | null} against
+ * @param {AppContext} app @param {State} state @param {Summary} summary @param {RunInfo} run
  * @param {Overview | null} whole
  * @param {Axis | null} axis
  */
-export function useZoomedOverview({ api }, state, summary, run, statistic, against, whole, axis) {
+export function useZoomedOverview({ api }, state, summary, run, whole, axis) {
   const thinned = whole && axis && axis.range !== axis.whole && whole.total.steps > whole.columns;
   const wanted = thinned ? stepsWithin(axis.range, axis.xs, whole.first_step, whole.last_step) : null;
   const part = useResting(wanted && JSON.stringify(wanted));
-  const query = part && {
-    run: run.run,
-    statistic,
-    columns: COLUMNS,
-    ...shapeQuery(state, against),
-    ...JSON.parse(part),
-  };
+  const query = part && { ...overviewQuery(state, run), ...JSON.parse(part) };
   const revision = revisionOf(state, summary, run);
   const answer = useAnswer(query && JSON.stringify(query), revision, (signal) =>
     api.overview(query, revision, signal),
@@ -323,9 +303,4 @@ function stripChoices(run) {
   const recorded = run.strip_columns.map((column) => ({ name: columnStrip(column), label: column, column }));
   const written = run.scalars.map((scalar) => ({ name: `tag ${scalar.tag}`, label: scalar.tag, ...scalar }));
   return [...recorded, ...written];
-}
-
-/** @param {State} state @param {Summary} summary @param {RunInfo} run */
-export function revisionOf(state, summary, run) {
-  return `${runRevision(summary, run, now())} ${state.attempt}`;
 }

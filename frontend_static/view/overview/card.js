@@ -1,12 +1,11 @@
 // @ts-check
 /** The first card: every tensor at every step, under the module tree and the loss. */
-import { formatInteger } from '../../chart/format.js';
-import { isLogarithmic } from '../../chart/heatmap_colours.js';
+import { formatInteger, formatNumber } from '../../chart/format.js';
+import { drawColourScale, isLogarithmic } from '../../chart/heatmap_colours.js';
 import { compares, greyText, hasZeroWeights, isRatio, undefinedFor } from '../../chart/heatmap_values.js';
 import { marksOf } from '../../chart/jump_marks.js';
-import { useWindowHeight } from '../hooks/plot.js';
+import { Canvas, useWindowHeight } from '../hooks/plot.js';
 import { html, icon, Lazy, SaveMenu, useMemo } from '../ui.js';
-import { Legend } from './legend.js';
 import { Rows } from './rows.js';
 import { AXIS_HEIGHT, rowHeightOf, rowsHeight, SMALLEST_TABLE, STRIP_HEIGHT } from './sizes.js';
 import { allModules, rankedRows, treeRows } from './tree_rows.js';
@@ -148,6 +147,21 @@ function Swatches({ view }) {
     <span><i class="sw-nan"></i>NaN${isRatio(metric) ? '' : ' / Inf'}</span>
     ${(overview.logged || lacking) && html`<span><i class="sw-none"></i>${greyText(view, lacking)}</span>`}
   </span>`;
+}
+
+/** The colour scale. @param {{view: View}} props */
+function Legend({ view }) {
+  const { theme, metric, colouring } = view;
+  const draw = (/** @type {import('../../chart/frame.js').Surface} */ surface) => drawColourScale(surface, view);
+  const { kind, scale } = colouring;
+  const ends = `from ${formatNumber(scale.low)} to ${formatNumber(scale.high)}`;
+  const label =
+    kind === 'ratio'
+      ? `Colour scale ${ends}: blue below 1e-3, red above it`
+      : kind === 'comparison'
+        ? `Colour scale ${ends} times the reference: blue is less, red is more`
+        : `Colour scale of ${metric.label}, ${ends}`;
+  return html`<${Canvas} class="legend" draw=${draw} dependencies=${[theme, colouring]} label=${label} />`;
 }
 
 /** @param {HeadProps} props */
