@@ -25,7 +25,7 @@ from tb_adam_plugin.arrays import Flags, Float32s, Float64s, Indices
 from .engine import thresholds
 from .engine.first_steps import early_factors, loss_rose, off_by, rounded
 from .engine.over_time import median_by_block, recent_median
-from .engine.phases import is_near_peak, is_settled, rectification
+from .engine.phases import has_converged, is_near_peak, is_settled, rectification
 from .engine.rule import Finding, Rule
 from .engine.signals import COSINE, RATIO, Signals
 from .engine.windows import count_windows
@@ -37,6 +37,8 @@ from .engine.windows import count_windows
 TASKS = 26
 COSINES = (0.0, 0.04, 0.12, 0.25, 0.58, 0.88)
 FACTORS = (1.0, 1 / 2, 1 / 3, 1 / 10, 1 / 30, 1 / 100)
+# Below it gradients turn back. Healthy: from -0.14; a discriminator of a GAN: -0.5 to -0.7.
+LEAST_COSINE = -0.25
 # Gain ratio, likewise, of 17 other tasks. Further off it differs too little from run to run. More
 # than this is the promise of a gradient that was clipped, or a coarse loss.
 GAIN_RATIOS = (0.59, 0.68, 0.84, 0.93, 0.966)
@@ -47,6 +49,10 @@ WINDOWS = 9
 # may have grown by then. Healthy: 8e-4 to 1.2e-2, and by up to 2.6.
 RATIOS = (7e-4, 1.2e-2)
 GROWTH = 3.0
+# By so much they have grown after so many steps, and by the root of them after others. A tenth of
+# the learning rate of a language model, whose cosine is about 0 at any: by 0.01 after 600 steps and
+# 0.07 after 2,000; at the usual one by 0.48 and 0.84.
+LEAST_GROWTH, LEAST_GROWTH_STEPS = 0.05, 300.0
 # For "f times too low" it has to be below so much over the root of f: where gradients agree, a step
 # is longer for the same learning rate. 100 times too low: up to 3.4e-4.
 RATIO_TOO_LOW = 5e-3
@@ -55,6 +61,8 @@ COLUMNS = 24
 
 CANNOT_BE_TOLD = "cannot be told"
 # Why.
+TURNS_BACK = "gradients turn back at every step, as where two networks play against each other"
+CONVERGED = "the loss is next to nothing of what it was"
 FADED = "gradients have become small beside √v̂"
 BORNE = "the first updates were large, and no loss rose"
 NOT_BORNE_OUT = "the size of the updates does not bear the cosine out"
@@ -222,16 +230,20 @@ def _readings(
     ratio = _recent(signals, counts, _medians(signals, RATIO, members), kept)
     growth = _recent(signals, counts, _growth(signals, members), kept)
     factors = factor_of_cosine(cosine)
-    faded = surprise < thresholds.FADED_SURPRISE
+    converged = has_converged(signals)[kept]
+    faded = (surprise < thresholds.FADED_SURPRISE) | converged[:, None]
     factors[faded] = np.nan  # training is done, not slow
     early = early_factors(signals, members)
     # Large first updates fill v, which hides the learning rate for long. Some networks bear them.
     hidden = (early > thresholds.ABOUT_RIGHT) & ~(cosine > COSINES[1])
     factors = np.where(hidden, early if loss_rose(signals) else np.nan, factors)
-    factors[~hidden & ~_is_borne_out(factors, ratio, growth)] = np.nan
+    factors[~hidden & ~_is_borne_out(step, factors, ratio, growth)] = np.nan
+    factors[cosine < LEAST_COSINE] = np.nan
     factors[~counts[kept]] = np.nan
     why = np.select(
-        [np.isnan(cosine), hidden, faded], [NO_COSINE, BORNE, FADED], default=NOT_BORNE_OUT
+        [np.isnan(cosine), cosine < LEAST_COSINE, hidden, converged[:, None], faded],
+        [NO_COSINE, TURNS_BACK, BORNE, CONVERGED, FADED],
+        default=NOT_BORNE_OUT,
     )
     few = count_windows(signals.run.step, counts) < WINDOWS or signals.has_surrogate_loss
     unread = STILL_RISES if signals.is_warming_up else NOT_ENOUGH_DATA
@@ -263,31 +275,36 @@ def _counted(signals: Signals) -> Flags:
     return is_settled(signals) & is_near_peak(signals) & full
 
 
-def _is_borne_out(factors: Float64s, ratio: Float64s, growth: Float64s) -> Flags:
+def _is_borne_out(step: Float64s, factors: Float64s, ratio: Float64s, growth: Float64s) -> Flags:
     """Whether the size of the updates agrees with what the cosine says.
 
     Args:
-        factors: Learning rate over the best one, by the cosine.
+        step: Of each record, float64 ``[records]``.
+        factors: Learning rate over the best one, by the cosine, float64 ``[records, blocks]``.
         ratio: Update-to-weight ratio, of the same shape.
         growth: RMS of the weights over that of the first ones, likewise; NaN where unknown.
     """
     least, most = RATIOS
     too_low = factors < 1 / thresholds.ABOUT_RIGHT
     slow = ratio < RATIO_TOO_LOW * np.sqrt(factors)
-    usual = (ratio > least) & (ratio < most) & ~(growth > GROWTH)
+    too_little = 1 + LEAST_GROWTH * np.sqrt(step / LEAST_GROWTH_STEPS)[:, None]
+    grown = ~(growth < too_little) & ~(growth > GROWTH)
+    usual = (ratio > least) & (ratio < most) & grown
     return np.where(np.isnan(ratio), True, np.where(too_low, slow, usual))
 
 
 def _growth(signals: Signals, members: list[Indices]) -> Float32s:
-    """RMS of the weights of each block over that of the first record; NaN if the run was resumed.
+    """Median RMS of the weights of each block over that of the first record.
 
     Returns:
-        float32 ``[records, blocks]``.
+        float32 ``[records, blocks]``; NaN if the run was resumed.
     """
-    rms = _medians(signals, "weight_rms", members)
+    rms = signals.statistic("weight_rms")
     if not len(rms) or signals.run.step[0] > thresholds.FIRST_STEP:
-        return np.full(rms.shape, np.nan, np.float32)
-    return np.asarray(rms / np.where(rms[:1] > 0, rms[:1], np.nan), np.float32)
+        return np.full((len(rms), len(members)), np.nan, np.float32)
+    first = np.where(rms[0] > 0, rms[0], np.float32(np.nan))
+    key = ("growth of blocks", tuple(rows.tobytes() for rows in members))
+    return signals.by_record(key, lambda part: median_by_block(rms[part] / first, members))
 
 
 def _medians(signals: Signals, statistic: str, members: list[Indices]) -> Float32s:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -221,10 +221,11 @@ def _of_one_mind(findings: Sequence[Finding], rules: Sequence[Rule]) -> list[Fin
 def _with_causes(findings: Sequence[Finding], rules: Sequence[Rule]) -> list[Finding]:
     """Say what explains what; a cause is as severe as the worst of its consequences.
 
-    A question explains no alarm, and comes after all of them. One that asks whether there is a
-    fault at all explains nothing.
+    A question explains an alarm only where that is a symptom which began later, and comes after
+    all alarms. One that asks whether there is a fault at all explains nothing else.
     """
     explains = {rule.id: rule.explains for rule in rules}
+    symptoms = {rule.id for rule in rules if rule.symptom}
     questions = {(rule.id, rule.question) for rule in rules if rule.question}
     explained: list[Finding] = []
     for finding in _causes_first(findings, explains):
@@ -234,8 +235,11 @@ def _with_causes(findings: Sequence[Finding], rules: Sequence[Rule]) -> list[Fin
                 for other in explained
                 if finding.rule in explains[other.rule]
                 and other.first_step <= finding.last_step
-                and (other.severity != "info" or finding.severity == "info")
-                and (other.rule, other.title) not in questions
+                and (
+                    _is_cause(other, finding, symptoms)
+                    if finding.severity != "info"
+                    else (other.rule, other.title) not in questions
+                )
             ),
             None,
         )
@@ -252,12 +256,17 @@ def _with_causes(findings: Sequence[Finding], rules: Sequence[Rule]) -> list[Fin
         of = finding.consequence_of
         worst[of] = worst_severity(worst.get(of, "info"), finding.severity)
     raised = [
-        replace(f, severity=worst_severity(f.severity, worst[f.rule]))
-        if f.rule in worst and f.severity != "info"
-        else f
+        replace(f, severity=worst_severity(f.severity, worst[f.rule])) if f.rule in worst else f
         for f in explained
     ]
     return sorted(raised, key=lambda finding: finding.severity == "info")
+
+
+def _is_cause(other: Finding, alarm: Finding, symptoms: Collection[str]) -> bool:
+    """Whether what may explain an alarm is its cause: another alarm, or a question before it."""
+    if other.severity != "info":
+        return True
+    return alarm.rule in symptoms and other.first_step <= alarm.first_step
 
 
 def _causes_first(

@@ -24,7 +24,8 @@ def compass(run: RecordedRun) -> Compass:
 @pytest.mark.parametrize(
     ("cosine", "text"),
     [
-        (-0.3, "about right"),
+        (-0.2, "about right"),
+        (-0.5, "cannot be told"),
         (0.02, "about right"),
         (0.1, "about 3× too low"),
         (0.36, "about 10× too low"),

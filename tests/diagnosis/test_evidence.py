@@ -30,8 +30,8 @@ def test_the_worst_point_is_among_those_of_the_course(rule: str) -> None:
     steps = [step for step, _ in finding.course]
     assert steps == sorted(set(steps))
     assert len(steps) <= thresholds.MOST_POINTS_SHOWN + 1
-    assert steps[0] == finding.first_step
-    assert steps[-1] == finding.last_step
+    assert steps[0] >= finding.first_step
+    assert steps[-1] <= finding.last_step
     assert finding.worst_step is not None
     at_worst = dict(finding.course)[finding.worst_step]
     assert at_worst == pytest.approx(finding.value, nan_ok=True)

@@ -80,6 +80,8 @@ def make_run(
     statistics["weight_rms"][0] = [
         0.6 / np.sqrt(p.elements / p.shape[0]) if len(p.shape) > 1 else 0.05 for p in parameters
     ]
+    grown = 1 + 0.3 * np.sqrt(step[1:, None] / 500)
+    statistics["weight_rms"][1:] *= grown * statistics["weight_rms"][0] / HEALTHY["weight_rms"]
     statistics["weight_absmax"][0] = 2 * statistics["weight_rms"][0]
     statistics["state_step"] = np.tile(step[:, None], len(parameters)).astype(np.float32)
     groups = tuple(

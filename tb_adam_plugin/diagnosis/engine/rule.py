@@ -146,6 +146,8 @@ class Rule:
         once: Whether it is about a setting, so that all its stretches are one finding, with one
             value to try.
         moves_lr: Which way its advice moves the learning rate, as a question too; "" for neither.
+        symptom: Whether it mostly follows from something else: then a question that explains it,
+            and began before, is taken for its cause.
         shows: The statistic, or column of every step, in which it is seen best; by default the
             first one that it needs.
         silences_compass: Whether an alarm of it says what is wrong with the learning rate, or why
@@ -167,6 +169,7 @@ class Rule:
     question: str = ""
     once: bool = False
     moves_lr: Literal["down", "up", ""] = ""
+    symptom: bool = False
     shows: str = ""
     silences_compass: bool = False
 
@@ -205,7 +208,7 @@ class Finding:
         consequence_of: Id of the rule whose finding explains this one, or None.
         statistic: The statistic, or column of every step, in which it is seen best, or "".
         course: What was compared at some steps from the first to the last, the worst one among
-            them: pairs of a step and the worst value there, NaN where it is not known.
+            them: pairs of a step and the worst value there.
     """
 
     rule: str

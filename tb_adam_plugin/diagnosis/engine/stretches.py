@@ -85,7 +85,7 @@ def find_stretches(
 def course_of(condition: Condition, stretch: Stretch) -> Float64s:
     """Return what was compared along a stretch, float64 ``[n, 2]``: steps, and the worst values.
 
-    Of a long one some points, the first, the worst and the last among them.
+    Of a long one some points, the worst among them; without those at which it is not known.
     """
     few = np.linspace(stretch.first, stretch.last, thresholds.MOST_POINTS_SHOWN).astype(np.intp)
     points = np.union1d(few, stretch.worst)
@@ -94,7 +94,9 @@ def course_of(condition: Condition, stretch: Stretch) -> Float64s:
         columns = value[:, stretch.columns]
         worst = np.fmin if condition.lowest_is_worst else np.fmax
         value = worst.reduce(columns, axis=1)
-    return np.column_stack([condition.step[points], value]).astype(np.float64)
+    course: Float64s = np.column_stack([condition.step[points], value]).astype(np.float64)
+    known: Float64s = course[~np.isnan(value) | (points == stretch.worst)]
+    return known
 
 
 def lasting(condition: Condition, persistence: Persistence) -> Flags:

@@ -101,6 +101,9 @@ CLIP_ALWAYS = Rule(
 def _clip_constant(signals: Signals) -> Condition | str | None:
     if np.isfinite(signals.column("gradient_norm_before_clip")).any():
         return None  # there is no question
+    # Of one parameter it is known what backward left and what the step used.
+    if median_of_all(signals.column("gradient_rescaling")) >= MOST_COEFFICIENT:
+        return None  # clipped by a little, as language models are
     norm = signals.column("gradient_norm")
     window = CLIP_WINDOW
     if norm.size < window + CLIP_POINTS - 1:
@@ -121,6 +124,7 @@ CLIP_CONSTANT = Rule(
     id="clip_constant",
     title="Is every step clipped?",
     needs=("gradient_norm",),
+    uses=("gradient_rescaling",),
     condition=_clip_constant,
     persistence=Persistence(),
     once=True,

@@ -92,5 +92,6 @@ DEAD_UNITS = Rule(
               "vanishing_gradient", "stale_second_moment", "noise_dominated",
               "moved_without_gradient"),
     moves_lr="down",
+    symptom=True,
     shows="dead_row_fraction",
 )  # fmt: skip

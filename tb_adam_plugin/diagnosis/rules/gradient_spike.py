@@ -116,6 +116,10 @@ def _spike_severity(e: Evidence) -> Severity:
         return "error"
     # Where next to no loss is left, the gradients of other batches are next to nothing.
     s = e.signals
+    # One matrix among many may meet something new while the whole gradient is as usual.
+    of_norm = _spike_excess(s)[e.at_worst]
+    if of_norm.size and np.isfinite(s.norm_before_clip[e.at_worst]).all() and not of_norm[0] > 0:
+        return "info"
     exhausted = s.smooth_loss < thresholds.CONVERGED_LOSS_SHARE * s.starting_loss
     return "info" if exhausted[e.at_worst].any() or _is_clipped(e) else "warning"
 
@@ -196,5 +200,6 @@ GRADIENT_SPIKE = Rule(
         "dead_units",
         "weight_decay_too_strong",
     ),
+    symptom=True,
     shows="gradient_norm",
 )

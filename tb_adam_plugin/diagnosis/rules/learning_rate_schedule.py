@@ -17,6 +17,8 @@ from ..engine.wording import counted, number, percent, step
 # is not known how many there will be.
 RISING_SHARE = 0.5
 RISING_STEPS = 100
+# The learning rate in the middle of a rise over the one at its end: of a straight line 0.5.
+WARMUP_MIDDLE = 0.2
 # A learning rate that was never above this share of what its schedule leads to is not warmed up.
 FAR_BELOW = 0.5
 # For so large a share of the run the learning rate stays below DECAYED_TO of its peak.
@@ -173,20 +175,33 @@ def _warmup_not_over(signals: Signals) -> Condition | None:
     return Condition(ends, np.ones(2, bool), np.full(2, last), 0.0)
 
 
+def _warmup_severity(e: Evidence) -> Severity:
+    """An alarm where the run is known to be over, and the learning rate rose as a warm-up does.
+
+    One that is multiplied at each step looks for the largest that training bears.
+    """
+    signals, run = e.signals, e.signals.run
+    over = 0 < run.total_steps <= run.last_step
+    middle = signals.lr[signals.steps <= (run.first_step + run.last_step) / 2]
+    as_warmup = middle.size and middle[-1] > WARMUP_MIDDLE * signals.lr[-1]
+    return "warning" if over and as_warmup else "info"
+
+
 WARMUP_NOT_OVER = Rule(
     id="warmup_not_over",
-    title="The warm-up is not over",
+    title="The warm-up is longer than the run",
+    question="The warm-up is not over",
     needs=("lr",),
     condition=_warmup_not_over,
     persistence=Persistence(),
-    severity="info",
+    severity=_warmup_severity,
     message=lambda e: (
         f"The learning rate still rises at step {step(e.last_step)}. What needs a settled one is "
         "therefore not judged, among it whether the learning rate is too low."
     ),
     advice=lambda e: (
-        "If training ends here, the warm-up is longer than the run: give it 1 to 10 % of the steps "
-        "that there are."
+        f"{'' if _warmup_severity(e) == 'warning' else 'If training ends here: '}"
+        "give the warm-up 1 to 10 % of the steps that there are."
     ),
     reference="",
 )

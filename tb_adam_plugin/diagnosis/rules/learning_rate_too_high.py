@@ -222,7 +222,7 @@ LR_TOO_HIGH = Rule(
         "loss_blowup", "dead_units", "nonfinite", "gradient_spike", "weight_decay_too_strong",
         "init_too_large", "plateau", "noise_dominated", "layer_imbalance", "stale_second_moment",
         "oscillation", "lost_updates", "second_moment_frozen", "gain_ratio_low",
-        "vanishing_gradient", "moved_without_gradient",
+        "vanishing_gradient", "moved_without_gradient", "weights_grow", "short_memory",
     ),
     uses=("weight_decay_ratio",),
     moves_lr="down",

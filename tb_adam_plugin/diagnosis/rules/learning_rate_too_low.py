@@ -9,7 +9,7 @@ from tb_adam_plugin.arrays import Flags, Float64s, Indices
 from ..engine import thresholds
 from ..engine.conditions import A_SURROGATE, NONE, RESUMED
 from ..engine.over_time import median_of_all
-from ..engine.phases import is_near_peak, rectification
+from ..engine.phases import has_converged, is_near_peak, rectification
 from ..engine.rule import Condition, Evidence, Persistence, Rule
 from ..engine.signals import COSINE, RATIO, Signals
 from ..engine.wording import number, one_digit
@@ -40,7 +40,7 @@ def _too_low(signals: Signals) -> Condition | str:
     ratio = signals.median(RATIO, matrices) / rectification(signals)
     since = max(signals.settled, START_SHARE * run.length)
     # At a learning rate that has decayed gradients agree, and that says nothing of its peak.
-    counts = (run.step > since) & is_near_peak(signals)
+    counts = (run.step > since) & is_near_peak(signals) & ~has_converged(signals)
     if not signals.is_known(COSINE):
         return _moves_little(signals, ratio, counts, since)
     cosine = signals.median(COSINE, matrices)

@@ -33,12 +33,14 @@ from .progress import CONVERGED, PLATEAU
 from .rare_rows import KEPT_ROWS, RARE_ROWS
 from .replaced_settings import REPLACED_SETTINGS
 from .settings_of_adam import BETA1_TOO_HIGH, COUPLED_DECAY, EPS_ROUNDS_TO_ZERO
+from .short_memory import SHORT_MEMORY
 from .skipped_steps import STEPS_SKIPPED
 from .stale_gradient import LEFTOVER_GRADIENT, STALE_GRADIENT
 from .step_counter import NOT_COUNTED
 from .stored_precision import FROZEN, UNDERFLOW
 from .vanishing_gradient import VANISHING
 from .weight_decay import WEIGHT_DECAY, WEIGHT_DECAY_OVERSHOOTS
+from .weights_grow import WEIGHTS_GROW
 
 RULES: tuple[Rule, ...] = (
     # What is certain.
@@ -62,10 +64,12 @@ RULES: tuple[Rule, ...] = (
     INIT_TOO_SMALL,
     INIT_TOO_LARGE,
     LR_TOO_HIGH,
+    WEIGHTS_GROW,
     LR_FAR_BELOW,
     LR_DECAYED_EARLY,
     LOST_UPDATES,
     WEIGHT_DECAY,
+    SHORT_MEMORY,
     KEPT_ROWS,
     CLIP_ALWAYS,
     # The state.

@@ -98,7 +98,7 @@ WEIGHT_DECAY_OVERSHOOTS = Rule(
         "eps_dominates", "eps_influences", "stale_second_moment", "layer_imbalance",
         "init_too_large", "gradient_scale", "lost_updates", "bimodal_update", "gain_ratio_low",
         "second_moment_frozen", "second_moment_underflow", "clip_always", "converged",
-        "beta2_too_low", "decayed_gains",
+        "beta2_too_low", "decayed_gains", "short_memory",
     ),
     shows="weight_decay_ratio",
     silences_compass=True,
@@ -229,7 +229,8 @@ WEIGHT_DECAY = Rule(
         "Loshchilov & Hutter 2019, Decoupled weight decay regularization"
     ),
     explains=("plateau", "lr_too_low", "vanishing_gradient", "noise_dominated", "dead_units",
-              "eps_dominates", "eps_influences", "stale_second_moment", "decayed_gains"),
+              "eps_dominates", "eps_influences", "stale_second_moment", "decayed_gains",
+              "short_memory"),
     uses=("update_weight_cosine", "epsilon_fraction"),
     once=True,
     silences_compass=True,

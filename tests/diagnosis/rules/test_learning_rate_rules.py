@@ -56,15 +56,26 @@ def test_weights_that_are_overwritten_once_are_enough() -> None:
     assert finding.severity == "error"
 
 
-def test_a_learning_rate_that_some_networks_bear_is_a_question_without_consequences() -> None:
-    bearable = statistic("update_to_weight_ratio", 0.09, to_step=16)
-    run = changed(bearable, statistic("dead_row_fraction", 1.0, of=LAYERS))
-    dead, asked = diagnose(run).findings
-    assert (dead.rule, dead.severity, dead.consequence_of) == ("dead_units", "error", None)
+BEARABLE = statistic("update_to_weight_ratio", 0.09, to_step=16)
+
+
+def test_a_learning_rate_that_some_networks_bear_is_a_question_that_explains_no_facts() -> None:
+    underflow = statistic("second_moment_frozen_fraction", 0.9)
+    alarm, asked = diagnose(changed(BEARABLE, underflow)).findings
+    assert (alarm.rule, alarm.severity) == ("second_moment_frozen", "warning")
+    assert alarm.consequence_of is None
     assert (asked.rule, asked.severity) == ("lr_too_high", "info")
     assert asked.title == "Is the learning rate too high?"
     assert "?" in asked.text
     assert "Try lr" not in asked.advice
+
+
+def test_a_question_is_the_cause_of_a_symptom_that_began_later() -> None:
+    dead = statistic("dead_row_fraction", 1.0, of=LAYERS, from_step=100)
+    cause, symptom = diagnose(changed(BEARABLE, dead)).findings
+    assert (cause.rule, cause.severity) == ("lr_too_high", "error")
+    assert cause.title == "Is the learning rate too high?"
+    assert (symptom.rule, symptom.consequence_of) == ("dead_units", "lr_too_high")
 
 
 def test_few_records_show_the_same_first_steps_as_many() -> None:

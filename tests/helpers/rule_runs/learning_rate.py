@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from synthetic_runs import Change, column, hyperparameter, optimizer, statistic
 
 from rule_runs.parts import BIASES, LAYERS, NAN, WITHOUT_FIRST, NearMiss, flat_loss
+from tb_adam_plugin.diagnosis.engine.recorded_run import RecordedRun
 
 
 def gain(value: float, from_step: float = 0) -> Change:
@@ -32,15 +34,40 @@ RMSPROP: list[Change] = [
     hyperparameter("beta2", NAN),
     hyperparameter("alpha", 0.99),
 ]
+
+
+def growing(times: float, by_step: float = 200) -> Change:
+    """Let all weights grow by so many times up to a step, and stay."""
+
+    def change(run: RecordedRun) -> RecordedRun:
+        first = run.statistics["weight_rms"][:1]
+        share = np.clip(run.step / by_step, 0, 1)[:, None]
+        return statistic("weight_rms", first * (1 + (times - 1) * share))(run)
+
+    return change
+
+
+GROWS: list[Change] = [growing(6.0)]
 LOSS_ROSE: list[Change] = [column("loss", 4.0, from_step=2, to_step=40)]
 
 PLANTED: dict[str, Sequence[Change]] = {
     "lr_too_high": TOO_FAST,
     "lr_too_low": SLOW,
     "gain_ratio_low": [gain(0.3)],
+    "weights_grow": GROWS,
 }
 
 NEAR: list[NearMiss] = [
+    ("weights_grow", "three times the learning rate", [growing(3.5)]),
+    ("weights_grow", "slowly", [growing(6.0, 900)]),
+    ("weights_grow", "Lion", [*GROWS, optimizer("Lion")]),
+    ("weights_grow", "resumed", [*GROWS, lambda run: replace(run, step=run.step + 50)]),
+    ("weights_grow", "two matrices", [*GROWS, statistic("weight_rms", 0.0, of=LAYERS, only=[0])]),
+    (
+        "weights_grow",
+        "back within a few records",
+        [statistic("weight_rms", 9.0, only=[20, 21])],
+    ),
     ("gain_ratio_low", "best learning rate", [gain(0.8)]),
     ("gain_ratio_low", "a few records", [gain(0.8), gain(0.1, from_step=440)]),
     ("lr_too_high", "healthy start", [statistic("update_to_weight_ratio", 0.05, to_step=16)]),

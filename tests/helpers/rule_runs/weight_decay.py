@@ -64,6 +64,7 @@ DECAYED: list[Change] = [
 PLANTED: dict[str, Sequence[Change]] = {
     "weight_decay_overshoots": [hyperparameter("weight_decay", 1500.0)],
     "weight_decay_too_strong": DECAY,
+    "short_memory": [hyperparameter("weight_decay", 4.0)],
     "l2_in_adam": [optimizer("Adam", decoupled_weight_decay=False)],
     "decayed_gains": [GAINS, hyperparameter("weight_decay", 0.0, group=1)],
     "idle_rows_decay": KEPT,
@@ -74,6 +75,15 @@ PLANTED: dict[str, Sequence[Change]] = {
 }
 
 NEAR: list[NearMiss] = [
+    ("short_memory", "a longer one", [hyperparameter("weight_decay", 2.0)]),
+    ("short_memory", "not yet forgotten", [hyperparameter("weight_decay", 4.0, from_step=440)]),
+    (
+        "short_memory",
+        "decay passes through the moments",
+        [hyperparameter("weight_decay", 4.0), optimizer("Adam", decoupled_weight_decay=False)],
+    ),
+    ("short_memory", "overshoots", [hyperparameter("weight_decay", 1500.0)]),
+    ("short_memory", "of biases alone", [hyperparameter("weight_decay", 4.0, group=1)]),
     ("idle_rows_decay", "little is frozen", [*KEPT, lambda run: replace(run, unoptimized=())]),
     (
         "idle_rows_decay",

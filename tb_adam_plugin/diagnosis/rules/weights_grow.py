@@ -1,0 +1,86 @@
+"""Do the weights grow so fast that the learning rate may be too high?
+
+Where steps are far too long, most of what they add is noise, and the weights grow by it. That is
+seen where the first updates were short for a warm-up, and the loss falls all the same.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tb_adam_plugin.arrays import Float64s, Indices
+
+from ..engine.over_time import median
+from ..engine.phases import is_settled
+from ..engine.rule import Condition, Evidence, Persistence, Rule
+from ..engine.signals import Signals
+from ..engine.wording import number, one_digit, step
+
+# RMS of a typical weight matrix over that of the first record, in so many first steps. Language
+# models of 3 million weights, 600 steps: 1.3 at step 200 and 1.5 in the end at the usual learning
+# rate, 1.9 and 2.7 at 3 times that, which does no harm, 4.2 and 6.1 at 10 times, 8.3 and 13 at 30.
+GROWTH = 4.0
+EARLY_STEPS = 600.0
+# Small networks without hidden layers grow as much while they learn: up to 13.
+LEAST_MATRICES = 4
+GROWTH_POINTS = 3
+# Of a learning rate that makes weights grow so fast a third is tried first.
+FACTOR = 3.0
+# A step of these is as long for small gradients as for large ones. Healthy: up to 19.
+SIGN_OPTIMIZERS = ("Lion",)
+
+
+def _growth(signals: Signals, matrices: Indices) -> Float64s:
+    """Median RMS over that of the first record, float64 ``[records]``."""
+
+    def compute(part: slice) -> Float64s:
+        rms = signals.statistic("weight_rms")
+        first = np.where(rms[0, matrices] > 0, rms[0, matrices], np.nan)
+        return median(rms[part][:, matrices] / first)
+
+    return signals.by_record(("growth", matrices.tobytes()), compute)
+
+
+def _grow(signals: Signals) -> Condition | None:
+    run, matrices = signals.run, signals.started_weights
+    signs = any(name in run.groups[run.main_group].optimizer for name in SIGN_OPTIMIZERS)
+    if signals.first_scales is None or matrices.size < LEAST_MATRICES or signs:
+        return None
+    growth = _growth(signals, matrices)
+    holds = (growth > GROWTH) & (run.step <= EARLY_STEPS) & is_settled(signals)
+
+    def blame(record: int) -> Indices:
+        rms = signals.statistic("weight_rms")
+        fast: Indices = matrices[rms[record, matrices] > GROWTH * rms[0, matrices]]
+        return fast
+
+    return Condition(run.step, holds, growth, GROWTH, matrices, blame=blame, since=signals.settled)
+
+
+def _advice(e: Evidence) -> str:
+    lr = e.signals.usual_lr(e.parameters, e.first_step)
+    if not lr > 0:
+        return "Try a third of the learning rate, and compare the losses."
+    return (
+        f"Try lr {number(one_digit(lr / FACTOR))} instead of {number(lr)}, and compare the losses."
+    )
+
+
+WEIGHTS_GROW = Rule(
+    id="weights_grow",
+    title="Is the learning rate too high, so that the weights grow?",
+    needs=("weight_rms",),
+    condition=_grow,
+    persistence=Persistence(GROWTH_POINTS),
+    severity="info",
+    message=lambda e: (
+        f"By step {step(e.worst_step)} a typical weight matrix is {number(e.value)} times as large "
+        f"as at the start; at step {step(e.first_step)} it was {number(GROWTH)} times. Steps that "
+        "are too long add noise, and weights grow by it, even where the loss falls."
+    ),
+    advice=_advice,
+    reference="Kosson et al. 2023, Rotational equilibrium",
+    once=True,
+    explains=("gradient_spike", "dead_units", "layer_imbalance", "rare_rows", "short_memory"),
+    moves_lr="down",
+)
