@@ -23,9 +23,11 @@
 
 #if defined(_MSC_VER)
 #define RESTRICT __restrict
+#define NOT_INLINE __declspec(noinline)
 #define OMP(...)
 #else
 #define RESTRICT restrict
+#define NOT_INLINE __attribute__((noinline))
 #define AS_TEXT(...) #__VA_ARGS__
 #define PRAGMA(...) _Pragma(AS_TEXT(__VA_ARGS__))
 #define OMP(...) PRAGMA(omp __VA_ARGS__)

@@ -349,7 +349,7 @@ def test_norms_of_gradients_in_half_precision(level: int, scale: float) -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-5)  # torch adds up more in float32
     assert present == present_too
     exact = [0.0 if p.grad is None else p.grad.double().square().sum().item() for p in parameters]
-    np.testing.assert_allclose(found, exact, rtol=1e-6)
+    np.testing.assert_allclose(found, exact, rtol=5e-6)
     assert by_kernel._native.squares([p.grad for p in parameters]) is not None
 
 
