@@ -24,10 +24,12 @@
 #if defined(_MSC_VER)
 #define RESTRICT __restrict
 #define NOT_INLINE __declspec(noinline)
+#define ALIGNED __declspec(align(64))
 #define OMP(...)
 #else
 #define RESTRICT restrict
 #define NOT_INLINE __attribute__((noinline))
+#define ALIGNED __attribute__((aligned(64)))
 #define AS_TEXT(...) #__VA_ARGS__
 #define PRAGMA(...) _Pragma(AS_TEXT(__VA_ARGS__))
 #define OMP(...) PRAGMA(omp __VA_ARGS__)
