@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import two_ways
+from half_precision import HALVES, SHAPES, TYPES, Types, every_level, levels, parameters_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -20,7 +21,6 @@ from tb_adam_plugin.callback import AdamDebugCallback
 from tb_adam_plugin.callback.measure.native_pass import NativePass
 from tb_adam_plugin.callback.measure.row_value_table import NAMES
 from tb_adam_plugin.callback.native import loading
-from tb_adam_plugin.callback.read.norms import GradientNorms
 
 Make = Callable[[list[nn.Parameter]], Optimizer]
 
@@ -40,40 +40,9 @@ OPTIMIZERS: dict[str, Make] = {
     "SGD": lambda p: SGD(p, lr=0.1, weight_decay=0.1),
     "SGD, nesterov": lambda p: SGD(p, lr=0.1, momentum=0.9, nesterov=True, maximize=True),
 }
-SHAPES: tuple[tuple[int, ...], ...] = (
-    (), (0, 4), (1,), (255,), (256,), (300, 17), (7, 9, 3), (3, 2050), (120, 150), (20_011,),
-    (70, 30, 3, 3), (2, 70_000), (20_000, 1),
-)  # fmt: skip
-HALVES = (torch.bfloat16, torch.float16)
 FIRST = ("exp_avg", "momentum_buffer")
 SECOND = ("exp_avg_sq", "max_exp_avg_sq", "square_avg", "exp_inf", "sum")
-# The torch.dtype of weight and gradient, and those in which the moments are stored.
-Types = tuple[torch.dtype, torch.dtype, torch.dtype]
-TYPES: dict[str, Types] = {
-    "bfloat16": (torch.bfloat16,) * 3,
-    "float16": (torch.float16,) * 3,
-    "bfloat16 by float32": (torch.bfloat16, torch.float32, torch.float32),
-    "float16 by float32": (torch.float16, torch.float32, torch.float32),
-    "float32 by bfloat16": (torch.float32, torch.bfloat16, torch.bfloat16),
-    "float32, exp_avg in bfloat16": (torch.float32, torch.bfloat16, torch.float32),
-    "float32, exp_avg_sq in float16": (torch.float32, torch.float32, torch.float16),
-    "all of them": (torch.bfloat16, torch.float32, torch.float16),
-}
 every_kind_of_types = pytest.mark.parametrize("types", TYPES)
-
-
-def levels() -> range:
-    """Indices of all instruction sets of this processor; of one, where there is no kernel."""
-    kernel = loading.find_kernel()
-    return range(1 if kernel is None else len(kernel.LEVELS))
-
-
-every_level = pytest.mark.parametrize("level", levels())
-
-
-def parameters_of(types: Types, shapes: tuple[tuple[int, ...], ...] = SHAPES) -> list[nn.Parameter]:
-    torch.manual_seed(0)
-    return [nn.Parameter(torch.randn(shape).to(types[0])) for shape in shapes]
 
 
 def set_half_gradients(parameters: list[nn.Parameter], seed: int) -> None:
@@ -259,98 +228,6 @@ def check_counted_alike(found: two_ways.Step, has_fma: bool) -> None:
         np.testing.assert_array_equal(np.isfinite(got), np.isfinite(expected), err_msg=name)
     expected, got = (reduced.dead_row_fraction for reduced in found.reduced)
     np.testing.assert_array_equal(got, expected)
-
-
-# --- every number there is ----------------------------------------------------------------------
-
-
-def every_number(dtype: torch.dtype) -> Tensor:
-    """All of a type's 65,536 numbers, in 256 rows."""
-    bits = torch.arange(-(1 << 15), 1 << 15, dtype=torch.int32).to(torch.int16)
-    return bits.view(dtype).view(256, 256)
-
-
-@every_level
-@pytest.mark.parametrize("dtype", HALVES)
-@pytest.mark.parametrize("length", [256, 37])  # no multiple of what is widened at once
-@pytest.mark.parametrize("flushes", [False, True])
-def test_every_number_is_widened_exactly(
-    dtype: torch.dtype, level: int, length: int, flushes: bool
-) -> None:
-    numbers = every_number(dtype)
-    parameters = [nn.Parameter(part) for part in numbers.flatten().split(length)]
-    ways = TwoWays(SGD(parameters, lr=0.1), None, level)
-    expected = numbers.float().numpy()
-    torch.set_flush_denormal(flushes)
-    try:
-        assert ways.native.keep(parameters, {})
-    finally:
-        torch.set_flush_denormal(False)
-    rows = ways.by_kernel.panel.rows_before().numpy()
-    found = np.concatenate([row[:length] for row in rows])[: numbers.numel()].reshape(256, 256)
-    is_nan = np.isnan(expected)
-    np.testing.assert_array_equal(np.isnan(found), is_nan)
-    same_bits = found.view(np.int32) == expected.view(np.int32)
-    assert same_bits[~is_nan].all()
-
-
-@every_level
-@pytest.mark.parametrize("dtype", HALVES)
-@pytest.mark.parametrize(
-    "beta2", [0.0, 0.5, 0.9, 0.95, 0.997, 0.9985, 0.999, 0.9997, 0.99999, 1.0, 1.5, float("nan")]
-)
-def test_which_numbers_are_frozen(dtype: torch.dtype, level: int, beta2: float) -> None:
-    """Of every number that exp_avg_sq may be, as torch rounds: also where that overflows."""
-    numbers = every_number(dtype)
-    parameters = [nn.Parameter(torch.ones(256, dtype=dtype)) for _ in numbers]
-    optimizer = AdamW(parameters)
-    optimizer.param_groups[0]["betas"] = 0.9, beta2
-    ways = TwoWays(optimizer, None, level)
-
-    def take() -> None:
-        for parameter, row in zip(parameters, numbers, strict=True):
-            optimizer.state[parameter] = {
-                "step": torch.tensor(1.0), "exp_avg": torch.ones_like(row), "exp_avg_sq": row,
-            }  # fmt: skip
-
-    for parameter in parameters:
-        parameter.grad = torch.ones_like(parameter)
-    by_torch, by_kernel = ways.step(1, take).reduced
-    wide = numbers.float()
-    is_frozen = ((wide * torch.tensor(beta2)).to(dtype) == wide) & (wide != 0)
-    expected = is_frozen.sum(1).numpy()
-    np.testing.assert_array_equal(by_kernel.total["v frozen"], expected)
-    np.testing.assert_array_equal(by_torch.total["v frozen"], expected)
-    for name in ("v<tiny, g≠0", "v=0", "max v"):
-        np.testing.assert_array_equal(by_kernel.total[name], by_torch.total[name])
-    assert ways.native._refusals == set()
-
-
-# --- norms of gradients -------------------------------------------------------------------------
-
-
-@every_level
-@pytest.mark.parametrize("scale", [1e-7, 1e-3, 1.0, 1e4, 1e19])
-def test_norms_of_gradients_in_half_precision(level: int, scale: float) -> None:
-    two_ways.kernel()
-    shapes = ((), (0, 4), (7,), (511,), (513,), (2_048,), (2_049,), (3, 70_001), (300, 300))
-    parameters = [p for kind in TYPES.values() for p in parameters_of(kind, shapes)]
-    for parameter in parameters:
-        parameter.grad = (parameter.detach() * scale).clone()
-    parameters[3].grad = None
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(loading.VARIABLE, "0")
-        by_torch = GradientNorms(parameters)
-    by_kernel = GradientNorms(parameters)
-    assert by_torch._native is None
-    assert by_kernel._native is not None
-    by_kernel._native._level = level
-    (expected, present), (found, present_too) = by_torch.squares(), by_kernel.squares()
-    np.testing.assert_allclose(found, expected, rtol=1e-5)  # torch adds up more in float32
-    assert present == present_too
-    exact = [0.0 if p.grad is None else p.grad.double().square().sum().item() for p in parameters]
-    np.testing.assert_allclose(found, exact, rtol=5e-6)
-    assert by_kernel._native.squares([p.grad for p in parameters]) is not None
 
 
 # --- what is left to torch ----------------------------------------------------------------------
