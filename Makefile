@@ -16,7 +16,7 @@ PORT ?= 6006
 
 BIN := $(VENV)/bin
 OLDEST := $(VENV)/oldest
-KERNEL := $(addprefix callback/native/,kernel.c kernel.h body.inc)
+KERNEL := $(addprefix callback/native/,kernel.c kernel.h body.inc widening.inc)
 MADE_FROM := setup.py pyproject.toml .ci/python.lock $(KERNEL)
 TESTS_WITHOUT_TORCH := assets comparison diagnose event_data every_rule format_document http \
   http_api_document loader records run_data run_listing series_cache store \

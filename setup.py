@@ -46,7 +46,7 @@ GCC_OPTIONS = [
 KERNEL = Extension(
     "tb_adam_plugin.callback.native._kernel",
     ["callback/native/kernel.c"],
-    depends=["callback/native/kernel.h", "callback/native/body.inc"],
+    depends=[f"callback/native/{name}" for name in ("kernel.h", "body.inc", "widening.inc")],
     define_macros=[("Py_LIMITED_API", "0x030A0000")] if IS_STABLE else [],
     extra_compile_args=["/O2", "/std:c11"] if sys.platform == "win32" else GCC_OPTIONS,
     py_limited_api=IS_STABLE,

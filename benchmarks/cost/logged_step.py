@@ -4,6 +4,7 @@ All members run by turns, round by round; a ratio is the median of the rounds' r
 the machine does falls on all of them.
 
     python benchmarks/cost/logged_step.py --model resnet18 --rounds 9
+    python benchmarks/cost/logged_step.py --model resnet18 --dtype bfloat16 --skip-peers
 """
 
 from __future__ import annotations
@@ -67,13 +68,16 @@ def gpt2() -> tuple[nn.Module, Callable[[], Tensor]]:
     return model, lambda: torch.randint(50_257, (1, 64))
 
 
+clock = time.perf_counter
+
+
 def median_time(function: Callable[[], object], repeats: int = REPEATS) -> float:
     times: list[float] = []
     while len(times) < repeats or sum(times) < LEAST_SECONDS:
-        start = time.perf_counter()
+        start = clock()
         function()
         wait_for_gpu()
-        times.append(time.perf_counter() - start)
+        times.append(clock() - start)
     return statistics.median(times)
 
 
@@ -88,6 +92,26 @@ def train(model: nn.Module, optimizer: torch.optim.Optimizer, batch: Callable[[]
         optimizer.zero_grad()
         model(batch()).float().square().mean().backward()
         optimizer.step()
+
+
+def adamw(model: nn.Module) -> torch.optim.Optimizer:
+    # In float16 exp_avg_sq is often 0, and the usual eps then all that there is to divide by.
+    is_narrow = any(parameter.dtype == torch.float16 for parameter in model.parameters())
+    return torch.optim.AdamW(
+        model.parameters(), lr=1e-4, eps=1e-4 if is_narrow else 1e-8, fused=True
+    )
+
+
+def stored_as(dtype: torch.dtype, model: nn.Module) -> torch.optim.Optimizer:
+    """Store weights and gradients of a trained model in a type; return its optimizer then."""
+    model.to(dtype)
+    for parameter in model.parameters():
+        assert parameter.grad is not None
+        parameter.grad = parameter.grad.to(dtype)
+    optimizer = adamw(model)
+    for _ in range(5):
+        optimizer.step()
+    return optimizer
 
 
 def time_callback(
@@ -227,11 +251,16 @@ def measure(options: argparse.Namespace) -> None:
     model, make_batch = MODELS[options.model]()
     model.to(options.device)
 
-    def batch() -> Tensor:
-        return make_batch().to(options.device)
+    dtype = getattr(torch, options.dtype)
 
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+    def batch() -> Tensor:
+        made = make_batch().to(options.device)
+        return made.to(next(model.parameters()).dtype) if made.is_floating_point() else made
+
+    optimizer = adamw(model)
     train(model, optimizer, batch)
+    if dtype != torch.float32:
+        optimizer = stored_as(dtype, model)
     quantities = peers.Quantities(model, optimizer)
 
     def train_step() -> None:
@@ -272,7 +301,8 @@ def measure(options: argparse.Namespace) -> None:
         kept = kept_bytes(model, optimizer, Path(folder, "kept"), options.exact)
     sizes = [parameter.numel() for parameter in model.parameters()]
     print(
-        f"{options.model}: {sum(sizes) / 1e6:.1f}M parameters in {len(sizes)} tensors, "
+        f"{options.model}: {sum(sizes) / 1e6:.1f}M parameters of {options.dtype} in {len(sizes)} "
+        f"tensors, "
         f"{machine(options)}, torch {torch.__version__}, "
         f"{options.rounds} rounds; one fused AdamW step takes "
         f"{statistics.median(steps) * 1e3:.2f} ms"
@@ -297,9 +327,17 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cpu", help="for example cuda")
+    types = ("float32", "bfloat16", "float16")
+    parser.add_argument("--dtype", choices=types, default="float32", help="of weights and state")
+    parser.add_argument(
+        "--cpu-time", action="store_true", help="time of the process, on a machine that is busy"
+    )
     parser.add_argument("--exact", action="store_true", help="read every element")
     parser.add_argument("--skip-peers", action="store_true", help="leave out the slow ones")
     options = parser.parse_args()
+    if options.cpu_time:
+        global clock
+        clock = time.process_time
     torch.set_num_threads(options.threads)
     measure(options)
 

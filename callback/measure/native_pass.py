@@ -1,10 +1,11 @@
-"""A step reduced by the kernel in C: how float32 parameters of the CPU are measured.
+"""A step reduced by the kernel in C: how parameters of the CPU are measured, float64 apart.
 
 One call goes once through what is read of every tensor, and once through all of a tensor that is
 sampled; before the step another one copies the weights. The numbers are those of
 :class:`.in_blocks.BlockReduction`, which also takes every step that the kernel does not fit: it
-knows plain tensors in float32 that lie in memory as their weight does, and optimizers whose update
-is the plain formula of :mod:`..optimizer_state.base`.
+knows plain tensors in float32, bfloat16 and float16, each of its own type, that lie in memory as
+their weight does, and optimizers whose update is the plain formula of
+:mod:`..optimizer_state.base`. Half precision is widened to float32 when it is read.
 
 Addresses are looked up at each call, and no tensor of the training is kept.
 """
@@ -62,7 +63,7 @@ class NativePass:
         """Lay out what the kernel is told.
 
         Args:
-            parameters: float32, on the CPU, without gaps in memory.
+            parameters: Of types that the kernel reads, on the CPU, without gaps in memory.
             state: Of their optimizer.
             panel: What is read of them.
             quantities: Those to make histograms of.
@@ -84,7 +85,7 @@ class NativePass:
             **self._results.addresses,
         )
         self._is_kept = False
-        self._before: Tensor | None = None  # rows of exp_avg_sq, where it is a maximum
+        self._before: dict[str, Tensor] = {}  # rows of the moments that were kept
         self._refusals: set[str] = set()
 
     def keep(self, weights: Sequence[Tensor], moments: Mapping[str, Sources]) -> bool:
@@ -102,13 +103,13 @@ class NativePass:
         """Reduce the step since :meth:`keep`; see :class:`.reduced.Reduction`."""
         if not self._is_kept:
             return self._in_blocks.reduce(step)
-        before, self._before = self._before, None
+        before, self._before = self._before, {}
         try:
             return self._reduce(step, before)
         except UnfitError as reason:
             self._note(reason)
             self._panel.put_before(self._results.sums_of("before"))
-            self._in_blocks.take_over({} if before is None else {"exp_avg_sq": before})
+            self._in_blocks.take_over(before)
             return self._in_blocks.reduce(step)
 
     def _note(self, reason: UnfitError) -> None:
@@ -119,19 +120,20 @@ class NativePass:
     def _keep(self, weights: Sequence[Tensor], moments: Mapping[str, Sources]) -> None:
         table = self._table
         table.place("weight", weights)
-        if "exp_avg" in moments:
-            raise UnfitError("exp_avg is stored rounded")
-        table.clear("exp_avg_sq", "exp_avg_sq_before")
-        self._before = None
-        if "exp_avg_sq" in moments:
-            table.place("exp_avg_sq", moments["exp_avg_sq"])
-            self._before = torch.zeros((self._panel.rows, ROW), dtype=torch.float32, device="cpu")
-            table.place_rows("exp_avg_sq_before", self._before)
+        table.clear("exp_avg_before", "exp_avg_sq_before")
+        self._before, before = {}, {}
+        for quantity, sources in moments.items():
+            table.place(quantity, sources)
+            before[quantity] = torch.zeros(
+                (self._panel.rows, ROW), dtype=torch.float32, device="cpu"
+            )
+            table.place_rows(f"{quantity}_before", before[quantity])
         table.place_rows("before", self._panel.rows_before())
         self._arguments.put(flags=self._flags(exp_avg_sq_is_root=self._state.exp_avg_sq_is_root))
         self._kernel.keep(self._arguments.address, 0, table.parameters)
+        self._before = before
 
-    def _reduce(self, step: StepTensors, before: Tensor | None) -> Reduced:
+    def _reduce(self, step: StepTensors, before: Mapping[str, Tensor]) -> Reduced:
         if step.others or step.masks:
             raise UnfitError("the optimizer has further tensors")
         table, results = self._table, self._results
@@ -157,7 +159,8 @@ class NativePass:
             has_exp_avg=has_first,
             has_exp_avg_sq=has_second,
             exp_avg_sq_is_root=self._state.exp_avg_sq_is_root,
-            has_exp_avg_sq_before=before is not None,
+            has_exp_avg_before="exp_avg" in before,
+            has_exp_avg_sq_before="exp_avg_sq" in before,
             knows_update=self._state.update_is_known,
             is_adam=is_adam and has_first and has_second,
             has_weight_decay=decays,

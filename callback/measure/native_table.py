@@ -38,7 +38,7 @@ class NativeTable:
         """Lay out what does not change.
 
         Args:
-            parameters: float32, on the CPU, without gaps in memory.
+            parameters: Of types that the kernel reads, on the CPU, without gaps in memory.
             panel: What is read of them.
             kernel: The module in C, which knows the columns.
         """
@@ -85,7 +85,7 @@ class NativeTable:
         self._by_name[name][:] = rows.data_ptr() + self._first_rows * (ROW * rows.itemsize)
 
     def place(self, name: str, sources: Sources) -> None:
-        """Put the addresses of some tensors into the table.
+        """Put the addresses and types of some tensors into the table.
 
         Raises:
             UnfitError: If one cannot be read by address.
@@ -99,16 +99,16 @@ class NativeTable:
             if len(given) < len(here):
                 raise UnfitError(f"{name} is made on demand")
             shapes, strides = [shapes[i] for i in here], [strides[i] for i in here]
-        addresses = addresses_of(given)
-        if addresses is None:
-            raise UnfitError(f"{name} is no plain float32 of the CPU")
+        places = addresses_of(given)
+        if places is None:
+            raise UnfitError(f"{name} is no plain float32, bfloat16 or float16 of the CPU")
         # One shape after the other: thousands at once would wake the garbage collector.
         if not all(map(operator.eq, map(_SHAPE, given), shapes)) or not _lie_alike(given, strides):
             raise UnfitError(f"{name} lies otherwise in memory than its weight")
-        column = self._by_name[name]
-        if not is_complete:
-            column[:] = 0
-        column[here if not is_complete else slice(None)] = addresses
+        for column, values in zip((name, f"{name}_type"), places, strict=True):
+            if not is_complete:
+                self._by_name[column][:] = 0
+            self._by_name[column][slice(None) if is_complete else here] = values
 
     def dead_rows(self, alive: Float64s, gradients: Sources) -> Float64s:
         """Return the share of rows without gradient; see :class:`.dead_rows.DeadRows`.

@@ -1,7 +1,7 @@
 /* A recorded step of many parameters in one pass over their elements, and norms of whole tensors.
 
-   For parameters, gradients and moments in float32 on the CPU, of optimizers that follow the formula
-   of callback/optimizer_state/base.py. What is computed is said in callback/measure/
+   For parameters, gradients and moments in float32, bfloat16 or float16 on the CPU, of optimizers
+   that follow the formula of callback/optimizer_state/base.py. What is computed is said in callback/measure/
    row_value_table.py; callback/measure/native_pass.py calls this, and torch's operations are what it
    is compared with. */
 #define PY_SSIZE_T_CLEAN
@@ -13,13 +13,23 @@
 #include <stdint.h>
 #include <string.h>
 
+#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
+#define HAS_LEVELS 1
+#include <cpuid.h>
+#include <immintrin.h>
+#endif
+
 #include "kernel.h"
 
 #if defined(_MSC_VER)
 #define RESTRICT __restrict
+#define NOT_INLINE __declspec(noinline)
+#define ALIGNED __declspec(align(64))
 #define OMP(...)
 #else
 #define RESTRICT restrict
+#define NOT_INLINE __attribute__((noinline))
+#define ALIGNED __attribute__((aligned(64)))
 #define AS_TEXT(...) #__VA_ARGS__
 #define PRAGMA(...) _Pragma(AS_TEXT(__VA_ARGS__))
 #define OMP(...) PRAGMA(omp __VA_ARGS__)
@@ -27,6 +37,8 @@
 
 /* A stretch of a tensor that is added up in float32; the stretches in float64. */
 #define STRETCH 2048
+/* The same of a tensor that is widened first: four of them lie in the fastest memory. */
+#define WIDENED 512
 /* Numbers that stand side by side are often equal, and one counter would wait for itself. Of few
    elements one is enough: clearing the others and adding them up would take longer. */
 #define COUNTERS 4
@@ -36,6 +48,12 @@
 typedef int32_t table_t[COUNTERS][PLACES];
 
 /* --- shared by all instruction sets --- */
+
+/* Elements as they are stored: `type` is one of TYPES. */
+struct tensor {
+  const void *at;
+  int64_t type;
+};
 
 struct lines {
   const int64_t *chosen; /* ascending; NULL where all elements are read */
@@ -51,18 +69,6 @@ static int64_t first_line(const struct lines *lines, int64_t element) {
     else high = middle;
   }
   return low;
-}
-
-/* Copies the chosen lines from one on that begin before the element `end`; returns the next one. */
-static inline int64_t copy_lines(const struct lines *lines, int64_t line, int64_t end,
-    const float *RESTRICT x, int64_t n, float *RESTRICT out) {
-  if (!lines->chosen) return 0;
-  for (; line < lines->count && lines->chosen[line] * LINE < end; line++) {
-    int64_t at = lines->chosen[line] * LINE;
-    if (n - at >= LINE) memcpy(out + line * LINE, x + at, LINE * sizeof(float));
-    else memcpy(out + line * LINE, x + at, (size_t)(n - at) * sizeof(float));
-  }
-  return line;
 }
 
 static inline void put_larger(double *value, float x) {
@@ -151,32 +157,41 @@ static void put_histograms(const struct arguments *a, int64_t parameter, table_t
 #define BASELINE "baseline"
 #endif
 
-#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
-#define HAS_LEVELS 1
+#if defined(HAS_LEVELS)
 #define MULTIPLY_ADD(x, y, z) __builtin_fmaf(x, y, z)
 
 #if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx2,fma,bmi,bmi2"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx2,fma,f16c,bmi,bmi2"))), apply_to = function)
 #else
 #pragma GCC push_options
-#pragma GCC target("avx2,fma,bmi,bmi2")
+#pragma GCC target("avx2,fma,f16c,bmi,bmi2")
 #endif
 #define F(name) name##_avx2
+#define HALVES 8 /* numbers in float16 that are widened at once */
+#define WIDEN_HALVES(x, out) \
+  _mm256_storeu_ps(out, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(x))))
 #include "body.inc"
 #undef F
+#undef HALVES
+#undef WIDEN_HALVES
 #if defined(__clang__)
 #pragma clang attribute pop
 #pragma clang attribute push( \
-    __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,bmi,bmi2"))), \
+    __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c,bmi,bmi2"))), \
     apply_to = function)
 #else
 #pragma GCC pop_options
 #pragma GCC push_options
-#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,bmi,bmi2,prefer-vector-width=512")
+#pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c,bmi,bmi2,prefer-vector-width=512")
 #endif
 #define F(name) name##_avx512
+#define HALVES 16
+#define WIDEN_HALVES(x, out) \
+  _mm512_storeu_ps(out, _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(x))))
 #include "body.inc"
 #undef F
+#undef HALVES
+#undef WIDEN_HALVES
 #if defined(__clang__)
 #pragma clang attribute pop
 #else
@@ -185,9 +200,15 @@ static void put_histograms(const struct arguments *a, int64_t parameter, table_t
 
 static const char *const LEVELS[] = {BASELINE, "AVX2", "AVX-512"};
 
+/* Whether numbers in float16 are widened by an instruction; not every compiler knows its name. */
+static int has_f16c(void) {
+  unsigned int a, b, c, d;
+  return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C);
+}
+
 static int best_level(void) {
   __builtin_cpu_init();
-  if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") ||
+  if (!has_f16c() || !__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma") ||
       !__builtin_cpu_supports("bmi") || !__builtin_cpu_supports("bmi2"))
     return 0;
   return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
@@ -241,11 +262,14 @@ static PyObject *reduce(PyObject *self, PyObject *values) {
 }
 
 static PyObject *squares(PyObject *self, PyObject *values) {
-  long long level, addresses, elements, count, out;
+  long long level, addresses, types, elements, count, out;
   (void)self;
-  if (!PyArg_ParseTuple(values, "LLLLL", &level, &addresses, &elements, &count, &out)) return NULL;
+  if (!PyArg_ParseTuple(
+          values, "LLLLLL", &level, &addresses, &types, &elements, &count, &out))
+    return NULL;
   Py_BEGIN_ALLOW_THREADS
-  CALL(level, squares, address(addresses), address(elements), count, (double *)(intptr_t)out);
+  CALL(level, squares, address(addresses), address(types), address(elements), count,
+      (double *)(intptr_t)out);
   Py_END_ALLOW_THREADS
   Py_RETURN_NONE;
 }
@@ -257,7 +281,7 @@ static PyMethodDef METHODS[] = {
      "reduce(arguments, first, last): reduce a step of some parameters; return how many counts "
      "were put."},
     {"squares", squares, METH_VARARGS,
-     "squares(level, addresses, elements, count, out): sums of squares of whole tensors."},
+     "squares(level, addresses, types, elements, count, out): sums of squares of whole tensors."},
     {NULL, NULL, 0, NULL}};
 
 static struct PyModuleDef MODULE = {
@@ -293,6 +317,7 @@ PyMODINIT_FUNC PyInit__kernel(void) {
   if (!module) return NULL;
   ADD_NAMES(module, "ROW_VALUES", ROW_VALUES, AS_NAME);
   ADD_NAMES(module, "NUMBERS", NUMBERS, AS_NAME);
+  ADD_NAMES(module, "TYPES", TYPES, AS_NAME);
   ADD_NAMES(module, "COLUMNS", COLUMNS, AS_NAME);
   ADD_NAMES(module, "SUMS", SUMS, AS_NAME);
   ADD_NAMES(module, "FLAGS", FLAGS, AS_NAME_OF_BIT);

@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 /* Of what the calls are told and answer; the same as in loading.py, which refuses any other. */
-#define INTERFACE 1
+#define INTERFACE 2
 
 #define ROW 256       /* elements of a row; callback/read/rows.py */
 #define LINE 16       /* elements of a line of a sampled tensor; the same */
@@ -56,12 +56,23 @@ enum { ROW_VALUES(AS_INDEX) VALUES };
 enum { NUMBERS(AS_INDEX) SMALLEST_NORMAL, NUMBERS_OF_A_PARAMETER };
 #undef AS_INDEX
 
+/* The types that tensors may be stored in, each element widened to float32 when it is read. */
+#define TYPES(X) X(FLOAT32, "float32") X(BFLOAT16, "bfloat16") X(FLOAT16, "float16")
+
+#define AS_INDEX(symbol, name) symbol,
+enum { TYPES(AS_INDEX) TYPES_KNOWN };
+#undef AS_INDEX
+
 /* What is known of each parameter, int64. Addresses are 0 where there is no tensor. */
 #define COLUMNS(X)                                                                             \
   X(AT_WEIGHT, "weight") X(AT_GRADIENT, "gradient") X(AT_EXP_AVG, "exp_avg")                   \
   X(AT_EXP_AVG_SQ, "exp_avg_sq")                                                               \
-  X(AT_BEFORE, "before")               /* rows of the weights before the step */               \
-  X(AT_EXP_AVG_SQ_BEFORE, "exp_avg_sq_before") /* likewise, or 0 */                            \
+  X(TYPE_OF_WEIGHT, "weight_type")     /* of the four in their order, one of TYPES */          \
+  X(TYPE_OF_GRADIENT, "gradient_type") X(TYPE_OF_EXP_AVG, "exp_avg_type")                      \
+  X(TYPE_OF_EXP_AVG_SQ, "exp_avg_sq_type")                                                     \
+  X(AT_BEFORE, "before")               /* float32 rows of the weights before the step */       \
+  X(AT_EXP_AVG_BEFORE, "exp_avg_before") /* likewise, or 0 */                                  \
+  X(AT_EXP_AVG_SQ_BEFORE, "exp_avg_sq_before")                                                 \
   X(AT_LINES, "lines")                 /* int64 indices of those that are read; 0 for all */   \
   X(LINE_COUNT, "line_count") X(ELEMENTS, "elements") X(ELEMENTS_READ, "elements_read")        \
   X(FIRST_ROW, "first_row")            /* of the panel */                                      \
@@ -93,7 +104,8 @@ enum { SUMS(AS_INDEX) SUMS_OF_A_PARAMETER };
   X(5, KNOWS_UPDATE, "knows_update")                                                           \
   X(6, IS_ADAM, "is_adam")                   /* the direction is m / (s + constant) */         \
   X(7, HAS_WEIGHT_DECAY, "has_weight_decay") /* decoupled */                                   \
-  X(8, COUNTS_DIRECTION, "counts_direction")
+  X(8, COUNTS_DIRECTION, "counts_direction")                                                   \
+  X(9, HAS_EXP_AVG_BEFORE, "has_exp_avg_before") /* it was read before the step */
 
 #define AS_BIT(bit, symbol, name) symbol = 1 << bit,
 enum { FLAGS(AS_BIT) NO_FLAG = 0 };

@@ -12,7 +12,7 @@ import logging
 import operator
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -22,14 +22,16 @@ from torch import Tensor, nn
 # Set to 0 to leave the kernel alone; read whenever something is made that could use it.
 VARIABLE = "ADAM_DEBUG_NATIVE"
 # The same as in kernel.h: a kernel that was built from other sources is left alone.
-INTERFACE = 1
+INTERFACE = 2
 # More elements than this are left to torch's operations where these run on several threads: then
 # memory is gone through faster by all of them than by the one thread of the kernel.
 ELEMENTS_FOR_ONE_THREAD = 1 << 24
 
 _LOG = logging.getLogger(__name__)
 _CLASSES = {Tensor, nn.Parameter}
-_FLOAT32 = {torch.float32}
+# The types that the kernel reads, as it numbers them.
+TYPES = (torch.float32, torch.bfloat16, torch.float16)
+_NUMBER: Mapping[torch.dtype, int] = {dtype: i for i, dtype in enumerate(TYPES)}
 _IS_CPU, _DTYPE = operator.attrgetter("is_cpu"), operator.attrgetter("dtype")
 
 
@@ -40,6 +42,7 @@ class Kernel(Protocol):
         LEVELS: Names of the instruction sets that this processor has, the best one last.
         ROW_VALUES: Names of the row values in the order in which they are put.
         NUMBERS: Names of the numbers of the formula, likewise.
+        TYPES: Names of the types that it reads, as :data:`TYPES`.
         COLUMNS: Names of what is known of a parameter.
         SUMS: Names of the sums over all elements.
         FLAGS: Names of the bits.
@@ -51,6 +54,7 @@ class Kernel(Protocol):
     LEVELS: tuple[str, ...]
     ROW_VALUES: tuple[str, ...]
     NUMBERS: tuple[str, ...]
+    TYPES: tuple[str, ...]
     COLUMNS: tuple[str, ...]
     SUMS: tuple[str, ...]
     FLAGS: tuple[str, ...]
@@ -64,8 +68,22 @@ class Kernel(Protocol):
     def reduce(self, arguments: int, first: int, last: int) -> int:
         """Reduce their step; return how many counts of histograms were put."""
 
-    def squares(self, level: int, addresses: int, elements: int, count: int, out: int) -> None:
+    def squares(
+        self, level: int, addresses: int, types: int, elements: int, count: int, out: int
+    ) -> None:
         """Add up the squares of whole tensors."""
+
+
+class Places(NamedTuple):
+    """Where some tensors are.
+
+    Attributes:
+        addresses: Of their first elements.
+        types: Indices into :data:`TYPES`; one number where all are of one type.
+    """
+
+    addresses: list[int]
+    types: int | list[int]
 
 
 def find_kernel() -> Kernel | None:
@@ -86,17 +104,19 @@ def address(array: npt.NDArray[Any]) -> int:
     return array.ctypes.data
 
 
-def addresses_of(tensors: Sequence[Tensor]) -> list[int] | None:
+def addresses_of(tensors: Sequence[Tensor]) -> Places | None:
     """Return where the elements of tensors are, or None if one is not for the kernel.
 
-    It reads float32 of the CPU, of no class of its own, as it stands in memory. How far the
+    It reads :data:`TYPES` of the CPU, of no class of its own, as they stand in memory. How far the
     elements reach, and in which order, the caller has to look up. Of thousands of small tensors
     these are the calls that take the time, so that each question is asked of all at once.
     """
+    dtypes = list(map(_DTYPE, tensors))
+    found = set(dtypes)
     if not (
-        _CLASSES.issuperset(map(type, tensors))
+        _NUMBER.keys() >= found
+        and _CLASSES.issuperset(map(type, tensors))
         and all(map(_IS_CPU, tensors))
-        and _FLOAT32.issuperset(map(_DTYPE, tensors))
         and not any(map(Tensor.is_neg, tensors))
     ):
         return None
@@ -108,7 +128,9 @@ def addresses_of(tensors: Sequence[Tensor]) -> list[int] | None:
         not where and tensor.numel() for where, tensor in zip(addresses, tensors, strict=True)
     ):
         return None  # its memory was let go of, as that of a parameter which is gathered on demand
-    return addresses
+    if len(found) > 1:
+        return Places(addresses, [_NUMBER[dtype] for dtype in dtypes])
+    return Places(addresses, _NUMBER[found.pop()] if found else 0)
 
 
 class Arguments:
@@ -135,7 +157,8 @@ class Arguments:
 def _loaded() -> Kernel | None:
     try:
         kernel: Any = importlib.import_module(f"{__package__}._kernel")
-        if kernel.INTERFACE != INTERFACE:
+        types = tuple([str(dtype).removeprefix("torch.") for dtype in TYPES])
+        if kernel.INTERFACE != INTERFACE or types != kernel.TYPES:
             raise ImportError("it was built from other sources; install the package anew")
     except (ImportError, AttributeError) as error:
         _LOG.info(

@@ -183,16 +183,17 @@ class _NativeSquares:
     def __init__(self, parameters: int, kernel: Kernel) -> None:
         self._kernel = kernel
         self._level = len(kernel.LEVELS) - 1
-        self._tensors = np.zeros((2, parameters), np.int64)  # their addresses, and elements
+        self._tensors = np.zeros((3, parameters), np.int64)  # addresses, types and elements
         self._sums = np.zeros(parameters)
         rows = (*self._tensors, self._sums)
-        self._told = tuple([address(row) for row in rows])  # which takes longer than a small norm
+        # Which takes longer than a small norm.
+        self._told: tuple[int, ...] = tuple([address(row) for row in rows])
 
     def squares(self, gradients: Sequence[Tensor | None]) -> npt.NDArray[np.float64] | None:
         """Return the sums, 0 without a gradient; None if a gradient is not for the kernel."""
         given = [gradient for gradient in gradients if gradient is not None]
-        addresses = addresses_of(given)
-        if addresses is None or not (
+        places = addresses_of(given)
+        if places is None or not (
             all(map(Tensor.is_contiguous, given)) or all(map(has_no_gaps, given))
         ):
             return None
@@ -200,10 +201,10 @@ class _NativeSquares:
         elements = list(map(Tensor.numel, given))
         if has_more_threads_to_use(sum(elements)):
             return None
-        self._tensors[0, :count] = addresses
-        self._tensors[1, :count] = elements
-        of_addresses, of_elements, out = self._told
-        self._kernel.squares(self._level, of_addresses, of_elements, count, out)
+        for row, values in zip(self._tensors, (*places, elements), strict=True):
+            row[:count] = values
+        of_addresses, of_types, of_elements, out = self._told
+        self._kernel.squares(self._level, of_addresses, of_types, of_elements, count, out)
         if count == len(gradients):
             found: npt.NDArray[np.float64] = self._sums[:count].copy()
             return found
