@@ -217,6 +217,26 @@ class AdamDebugCallback:
             self._output.recorder.rows.record(dict(scalars))
             self._time.add_between_steps(since)
 
+    def keep_batch(self, *batch: Any) -> None:
+        """Keep what the coming step learns from, for the case that its gradient jumps.
+
+        Call it before ``optimizer.step()``, once for each micro-batch. The last four steps' batches
+        are kept by reference. When the norm of a step's gradients jumps or is not finite, its
+        batches are saved beside the event file, in ``adam_debug/batches/step_N.pt``: at most 8
+        files and 256 MB a run. Findings name the file; ``torch.load(file, map_location="cpu")``
+        returns ``{"step": N, "batches": [...]}``, a tuple for each call. Without ``gradient_norm``
+        nothing is kept.
+
+        Args:
+            *batch: Inputs, targets, indices of examples, or whatever ``torch.save`` takes.
+        """
+        if self._placement.is_silent:
+            return
+        if self._agenda.enabled and self._agenda.history is not None:
+            self._output.batches.keep(batch)
+        else:
+            self._output.batches.release()
+
     def flush(self) -> None:
         """Hand everything recorded so far to the operating system."""
         if not self._placement.is_silent:
@@ -243,6 +263,7 @@ class AdamDebugCallback:
                 self._failures.run(WRITING, "closing the event file", recorder.close)
             self._steps.release()
             self._parameters.release()
+            self._output.batches.release()
         # Keep nothing of the training alive: this object may outlive the model.
         self._is_closed = True
         self._agenda.release()

@@ -89,7 +89,8 @@ class GradientHistory:
         # Norms from before clipping are no measure for those from after it.
         self._detector, self._detector_of_given = SpikeDetector(), SpikeDetector()
         self._steps: deque[_Step] = deque(maxlen=KEPT_STEPS)
-        self._on_their_way: deque[tuple[SpikeDetector, Tensor, torch.cuda.Event]] = deque()
+        self._on_their_way: deque[tuple[int, SpikeDetector, Tensor, torch.cuda.Event]] = deque()
+        self._jumps: list[int] = []
         self._detailed_until = 0
         self._is_due = False
 
@@ -144,6 +145,11 @@ class GradientHistory:
     def wants_detail(self, step: int) -> bool:
         """Whether a step is to be recorded whatever the schedule says."""
         return step <= self._detailed_until
+
+    def take_jumps(self) -> list[int]:
+        """Return the numbers of the steps at which something happened, since the last call."""
+        jumps, self._jumps = self._jumps, []
+        return jumps
 
     def clear(self) -> None:
         """Forget the kept steps: their parameters are other ones now."""
@@ -201,16 +207,17 @@ class GradientHistory:
                 skipped = skipped.to(norm.device, non_blocking=True)
             norm = torch.where(skipped > 0, 0.0, norm)
         if not (isinstance(norm, Tensor) and norm.is_cuda):
-            self._judge(detector, number, float(norm))
+            self._judge(detector, number, number, float(norm))
             return
         on_host, arrived = send_to_host(norm)
         assert arrived is not None
-        self._on_their_way.append((detector, on_host, arrived))
-        while self._on_their_way and self._on_their_way[0][2].query():
-            detector, on_host, _ = self._on_their_way.popleft()
-            self._judge(detector, number, float(on_host))
+        self._on_their_way.append((number, detector, on_host, arrived))
+        while self._on_their_way and self._on_their_way[0][3].query():
+            of_step, detector, on_host, _ = self._on_their_way.popleft()
+            self._judge(detector, of_step, number, float(on_host))
 
-    def _judge(self, detector: SpikeDetector, step: int, norm: float) -> None:
+    def _judge(self, detector: SpikeDetector, of_step: int, now: int, norm: float) -> None:
         if detector.is_unusual(norm):
             self._is_due = True
-            self._detailed_until = step + DETAILED_STEPS
+            self._detailed_until = now + DETAILED_STEPS
+            self._jumps.append(of_step)

@@ -19,6 +19,7 @@ STEPS, RECORDS, NORMS = "steps", "records", "gradient norms"
 WRITING, LOADING = "event files", "checks of checkpoints"
 DIAGNOSIS = "findings"
 GAIN, STALE = "gain ratios", "checks for stale gradients"
+BATCHES = "saved batches"
 
 LEFT_OUT = "are left out from now on, training goes on"
 ENDED = "nothing more is recorded, training goes on"
@@ -142,7 +143,7 @@ class Containment:
             self._failed_writes += 1
             if self._failed_writes < _FAILED_WRITES:
                 return "training goes on, and so do attempts to write"
-        if part in (RECORDS, NORMS, LOADING, DIAGNOSIS, GAIN, STALE):
+        if part in (RECORDS, NORMS, LOADING, DIAGNOSIS, GAIN, STALE, BATCHES):
             return self.disable(part)
         if self._agreement is not None:
             self._agreement.stops = True  # the others are told with the next step

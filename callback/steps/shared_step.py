@@ -184,6 +184,7 @@ class SharedStep:
         if not counts:
             if total["skipped"]:
                 self._output.recorder.rows.skip_step()
+                self._output.batches.skip_step()
             count.number -= 1
         return counts
 

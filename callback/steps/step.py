@@ -127,6 +127,7 @@ class Step:
     def _skip(self) -> None:
         self._time.skip_step()
         self._output.recorder.rows.skip_step()
+        self._output.batches.skip_step()
         self._skipped_in_a_row += 1
         if self._skipped_in_a_row == uncounted_steps.MOST_SKIPPED_IN_A_ROW:
             self._notices.warn_once(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import os
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,10 +13,11 @@ from torch import Tensor
 from tb_adam_plugin import schema
 
 from ..optimizer_state.group_settings import as_number
+from ..probes.kept_batches import KeptBatches
 from ..write.output import Recorder
 from ..write.step_rows import Scalar
 from .agenda import Agenda
-from .failures import DIAGNOSIS, WRITING, Containment
+from .failures import BATCHES, DIAGNOSIS, WRITING, Containment
 from .followed_parameters import FollowedParameters
 from .own_time import OwnTime, wall_time
 from .parameter_records import StepRecord
@@ -34,6 +37,7 @@ class StepOutput:
 
     Attributes:
         recorder: Has the rows and the event file.
+        batches: Of the last steps, which the user has handed in.
     """
 
     def __init__(
@@ -65,6 +69,7 @@ class StepOutput:
         self._failures = failures
         self._findings = findings
         self._mirrors_scalars = mirrors_scalars
+        self.batches = KeptBatches()
 
     def end_step(
         self, start: StepStart, record: StepRecord | None, norm: Scalar, skipped: Tensor | None
@@ -77,6 +82,7 @@ class StepOutput:
             norm: Of all gradients; NaN where it was not computed.
             skipped: On a device, whether the step was left out; None where it was not.
         """
+        self._save_batches()
         self._add_row(norm, skipped)
         now = self._time.end_row()
         rows_wait_too_long = self.recorder.rows.waiting >= MOST_WAITING_ROWS
@@ -99,6 +105,21 @@ class StepOutput:
         """Write the rows that wait, and let the operating system have them."""
         self._write(None, float("nan"))
         self.recorder.log.flush()
+
+    def _save_batches(self) -> None:
+        """Save the batches of steps whose gradient has jumped."""
+        history = self._agenda.history
+        self.batches.end_step(self._agenda.count.number)
+        for step in () if history is None else history.take_jumps():
+            self._failures.run(
+                BATCHES, "saving a batch", functools.partial(self._save_batch_of, step)
+            )
+
+    def _save_batch_of(self, step: int) -> None:
+        location = self.recorder.log.location
+        folder = location if os.path.isdir(location) else os.path.dirname(location)
+        if self.batches.save(step, folder):
+            self.recorder.rows.add("saved_batch", step)
 
     def _add_row(self, norm: Scalar, skipped: Tensor | None) -> None:
         agenda, rows = self._agenda, self.recorder.rows

@@ -53,6 +53,7 @@ from tb_adam_plugin.schema.folders import (
     PART_FOLDER,
     RUN_FOLDER,
     FolderName,
+    batch_file,
     numbered_folder,
     part_of,
 )
@@ -129,6 +130,7 @@ __all__ = [
     "Tag",
     "TaggedTensor",
     "Unoptimized",
+    "batch_file",
     "bin_edges",
     "count_values",
     "decode_histograms",

@@ -79,6 +79,8 @@ SURROGATE_LOSS = "surrogate_loss"
 #                          used over that of what backward left: what clipping and unscaling did
 #   loss_is_nan            in runs that have had one: 1 where the recorded loss is NaN, be it a
 #                          surrogate, 0 where it is not, NaN where there is none
+#   saved_batch            in runs that have saved one: the step whose batch was saved at this one,
+#                          in the file :func:`.folders.batch_file`; else NaN
 #   wanted_every_n_steps   what every_n_steps would be without max_overhead
 #   max_overhead           largest share of the training time that recording may take
 #   gradient_norm_every_n_steps
@@ -90,6 +92,7 @@ OPTIONAL_STEP_COLUMNS = (
     "leftover_gradient_ratio",
     "gradient_rescaling",
     "loss_is_nan",
+    "saved_batch",
     "wanted_every_n_steps",
     "max_overhead",
     "gradient_norm_every_n_steps",
@@ -105,6 +108,7 @@ UNCHARTED_STEP_COLUMNS = (
     "dropped_records",
     "every_n_steps",
     "loss_is_nan",
+    "saved_batch",
     "wanted_every_n_steps",
     "max_overhead",
     "gradient_norm_every_n_steps",

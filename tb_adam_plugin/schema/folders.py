@@ -37,3 +37,8 @@ def part_of(folder: str) -> FolderName | None:
 def numbered_folder(folder: str, number: int) -> str:
     """Return the name of the folder that takes the place of ``folder`` for a later callback."""
     return folder if number == 1 else f"{RUN_FOLDER}_{number}" + folder.removeprefix(RUN_FOLDER)
+
+
+def batch_file(step: int) -> str:
+    """Return where the batch of a step is saved, from the folder of the event file on."""
+    return f"batches/step_{step}.pt"

@@ -208,7 +208,7 @@ def test_the_sdist_holds_the_sources_of_the_kernel(built: Path, tracked: list[st
     with tarfile.open(sdist) as file:
         found = {name.partition("/")[2] for name in file.getnames()}
     sources = {n for n in tracked if n.startswith("callback/native/") and n.endswith(C_SOURCES)}
-    assert len(sources) == 3
+    assert len(sources) == 4
     assert sources <= found
 
 

@@ -12,6 +12,7 @@ from ..engine.conditions import too_few_steps
 from ..engine.over_time import median, median_of_all
 from ..engine.phases import is_settled
 from ..engine.rule import Condition, Evidence, Persistence, Rule, Severity
+from ..engine.saved_batches import where_saved
 from ..engine.signals import Signals
 from ..engine.wording import decay, named, number, one_digit, step
 
@@ -160,7 +161,8 @@ def _spike_message(e: Evidence) -> str:
 
 
 def _spike_advice(e: Evidence) -> str:
-    batch = f"Look at the batch of step {step(e.worst_step)}."
+    saved = where_saved(e.signals, e.worst_step)
+    batch = f"Look at the batch of step {step(e.worst_step)}.{saved}"
     if _is_clipped(e):
         return batch
     norm = e.signals.column("gradient_norm")
@@ -201,5 +203,6 @@ GRADIENT_SPIKE = Rule(
         "weight_decay_too_strong",
     ),
     symptom=True,
+    uses=("saved_batch",),
     shows="gradient_norm",
 )

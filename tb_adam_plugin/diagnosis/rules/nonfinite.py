@@ -11,6 +11,7 @@ from ..engine.blowup import nonfinite_steps
 from ..engine.conditions import NONE
 from ..engine.first_nonfinite import FirstNonfinite, at_first_record, first_nonfinite
 from ..engine.rule import Condition, Evidence, Persistence, Rule
+from ..engine.saved_batches import where_saved
 from ..engine.signals import Signals
 from ..engine.wording import named, number, one_digit, step
 
@@ -100,11 +101,12 @@ def _nonfinite_advice(e: Evidence) -> str:
     # Before the first step no learning rate has done anything.
     tried = lr > 0 and e.first_step > thresholds.FIRST_STEP
     smaller = f", try lr {number(one_digit(lr / 3))} instead of {number(lr)}" if tried else ""
+    saved = where_saved(e.signals, e.first_step)
+    batch = f" Look at the batch of step {step(e.first_step)}, too.{saved}" if saved else ""
     precision = "train in bfloat16 or with a GradScaler, or " if half else ""
     if first is not None and first.what == "gradients" and not _overflows(e, first):
-        return _gradients_advice(e, first) + (
-            " In float16 they overflow, too: a GradScaler, or bfloat16." if half else ""
-        )
+        float16 = " In float16 they overflow, too: a GradScaler, or bfloat16." if half else ""
+        return _gradients_advice(e, first) + float16 + batch
     if e.first_step <= thresholds.FIRST_STEP:  # no step has done it
         where = "Look at the inputs, the initial weights and the loss of the first batch"
     elif first is not None and first.what == "loss":
@@ -114,7 +116,7 @@ def _nonfinite_advice(e: Evidence) -> str:
         )
     else:
         where = f"Look at the 20 steps before step {step(e.first_step)}"
-    return f"{where} first; then {precision}clip the gradient norm to 1{smaller}."
+    return f"{where} first; then {precision}clip the gradient norm to 1{smaller}.{batch}"
 
 
 def _gradients_advice(e: Evidence, first: FirstNonfinite) -> str:
@@ -141,7 +143,7 @@ NONFINITE = Rule(
     needs=("nonfinite_count",),
     condition=_nonfinite,
     persistence=Persistence(),
-    uses=("gradient_rms", "weight_rms", "zero_gradient_fraction", "loss_is_nan"),
+    uses=("gradient_rms", "weight_rms", "zero_gradient_fraction", "loss_is_nan", "saved_batch"),
     severity="error",
     message=_nonfinite_message,
     advice=_nonfinite_advice,

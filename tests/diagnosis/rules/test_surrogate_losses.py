@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
-import numpy as np
-import pytest
-import torch
 from rule_runs.diagnosed import found, not_evaluated
 from rule_runs.learning_rate import SLOW
 from rule_runs.loss import NOISY
 from rule_runs.parts import NAN, flat_loss
 from synthetic_runs import Change, changed, column
-from torch import nn
 
-from tb_adam_plugin.callback import AdamDebugCallback
 from tb_adam_plugin.diagnosis.diagnose import diagnose
-from tb_adam_plugin.run_data import load_runs
 
 
 def surrogate(*changes: Change) -> list[Change]:
@@ -49,23 +42,3 @@ def test_nothing_is_said_of_how_far_the_learning_rate_is_from_the_best_one() -> 
 def test_a_loss_beside_a_surrogate_is_the_measure() -> None:
     run = changed(column("surrogate_loss", 0.0), column("loss", flat_loss))
     assert "plateau" in found(run)
-
-
-@pytest.mark.parametrize("bad", [math.inf, math.nan])
-def test_a_surrogate_that_is_not_finite_is_a_finding(tmp_path: Path, bad: float) -> None:
-    torch.manual_seed(0)
-    model = nn.Linear(4, 4)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-    with AdamDebugCallback(model, optimizer, log_dir=tmp_path, total_steps=30) as debug:
-        for step in range(30):
-            loss = model(torch.randn(8, 4)).square().mean()
-            loss = loss * (bad if step >= 20 else 1)
-            optimizer.zero_grad()
-            loss.backward()
-            debug.record(surrogate_loss=loss)
-            optimizer.step()
-    (run,) = load_runs(tmp_path)
-    (finding,) = [f for f in run.findings() if f.rule == "nonfinite"]
-    assert finding.first_step == 21
-    assert "loss" in finding.text
-    assert not np.isfinite(run.every_step().values[:, -1]).all()
