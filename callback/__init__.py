@@ -15,6 +15,7 @@ The folders are the way of a step: ``attach`` and ``optimizer_state`` (what ther
 
 from __future__ import annotations
 
+from . import inert_copy  # noqa: F401 - says how a callback is copied
 from .adam_debug_callback import AdamDebugCallback
 
 __all__ = ["AdamDebugCallback"]

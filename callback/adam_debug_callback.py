@@ -176,6 +176,7 @@ class AdamDebugCallback:
         parts = assemble(arguments, torch_optimizer, state, self._placement, self._agenda)
         self._opening, self._steps, tools = parts.opening, parts.steps, parts.tools
         self._parameters, self._output, self._time = tools.parameters, tools.output, tools.own_time
+        self._start = tools.start
         self._failures, self._notices = tools.failures, tools.notices
         self._close_recorder = weakref.finalize(self, _close, self._opening.recorder)
         self._attach(torch_optimizer)
@@ -296,18 +297,20 @@ class AdamDebugCallback:
         self._notices.in_training = True
         _WATCHING[optimizer] = weakref.ref(self)
 
-    def _before_step(self, *_: object) -> None:
+    def _before_step(
+        self, _: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         agenda = self._agenda
         if not agenda.enabled:
-            return
+            return None
         if self._skips_capture():
             self._running_steps = 0
             agenda.count.read_anew()  # replays are counted there
-            return
+            return None
         # The outermost call counts: what it does around its parent's step is part of the step.
         if self._running_steps and uncounted_steps.is_nested(self._parameters.optimizer):
             self._running_steps += 1
-            return
+            return None
         self._time.enter_hook()
         if self._running_steps:  # an error ended the last one: did the optimizer count it?
             agenda.count.read_anew()
@@ -315,10 +318,14 @@ class AdamDebugCallback:
         if self._opening.is_waiting and not self._failures.run(
             STEPS, "opening the event file", self._open
         ):
-            return
-        if agenda.enabled:
-            self._steps.begin_step()
-            self._time.leave_hook_before_step()
+            return None
+        if not agenda.enabled:
+            return None
+        self._steps.begin_step()
+        self._time.leave_hook_before_step()
+        if not self._parameters.overwrites_gradients:
+            return None
+        return _with_closure(args, kwargs, self._start.wrapped)
 
     def _after_step(self, *_: object) -> None:
         if not self._agenda.enabled or not self._running_steps:
@@ -343,6 +350,21 @@ class AdamDebugCallback:
             "graph is replayed, and training goes on"
         )
         return True
+
+
+def _with_closure(
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    wrapped: Callable[[Callable[[], object]], Callable[[], object]],
+) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    """Return the arguments of an optimizer's step with its closure wrapped; None without one.
+
+    The first of ``args`` is the optimizer itself.
+    """
+    if len(args) > 1 and callable(args[1]):
+        return (args[0], wrapped(args[1]), *args[2:]), kwargs
+    closure = kwargs.get("closure")
+    return (args, {**kwargs, "closure": wrapped(closure)}) if callable(closure) else None
 
 
 def _refuse_second_callback(optimizer: Optimizer) -> None:

@@ -181,10 +181,7 @@ class Measurement:
 
     def before_step(self) -> None:
         """Read what the step is about to change."""
-        overwritten = self._by_group(self._state.overwrites_gradient)
-        self._gradients = [None] * len(self._watched)
-        if overwritten.any():
-            self._gradients = self._kept_gradients(overwritten)
+        self.keep_gradients()
         states, storage = self.states()
         self._had_state = present(states)
         stored = stored_state(storage)
@@ -199,6 +196,13 @@ class Measurement:
         if not self._reduction.keep(weights, moments):
             self._reduction = self._in_blocks
             self._reduction.keep(weights, moments)
+
+    def keep_gradients(self) -> None:
+        """Read the gradients that the step overwrites; again, where a closure has made others."""
+        overwritten = self._by_group(self._state.overwrites_gradient)
+        self._gradients = [None] * len(self._watched)
+        if overwritten.any():
+            self._gradients = self._kept_gradients(overwritten)
 
     def _kept_gradients(self, overwritten: Flags) -> list[Tensor | KeptGradient | None]:
         """Keep what a record needs of the gradients of some parameters."""

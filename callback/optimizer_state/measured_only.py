@@ -30,6 +30,10 @@ class MeasuredOnly(OptimizerState):
             "tensors of its state are recorded as they are, without exp_avg and exp_avg_sq"
         )
 
+    def overwrites_gradient(self, group: GroupSettings) -> bool:
+        """Whether it does is not known: some write decay or momentum into ``.grad``."""
+        return True
+
     def state_of(self, parameter: Tensor, group: GroupSettings) -> ParameterState | None:
         """Whatever tensors of the parameter's shape there are."""
         state = self.optimizer.state.get(parameter)

@@ -42,7 +42,7 @@ def gradient_sums(gradient: Tensor, dtype: torch.dtype) -> Tensor:
         norms.partial_norms(gradient, dtype),
         torch.full((), float("nan"), dtype=torch.float64, device=gradient.device)
         if gradient.dim() < 2
-        else len(gradient) - norms.nonzero_rows(gradient).sum(),
+        else len(gradient) - norms.count_nonzero_rows(gradient),
     )
 
 
@@ -88,7 +88,7 @@ def _are_norms_sent(gradient: Tensor) -> bool:
 def _of_sparse(gradient: Tensor, dtype: torch.dtype) -> Tensor:
     values = gradient.values().flatten(1)
     if values.shape[1] < norms.SHORTEST_ROW:
-        dead = len(gradient) - norms.nonzero_rows(values).sum()
+        dead = len(gradient) - norms.count_nonzero_rows(values)
         return _together(sparse_rows.partial_norms(gradient, dtype), dead)
     if gradient.device.type != "cpu":
         found = norms.row_norms(values, dtype)

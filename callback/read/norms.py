@@ -235,6 +235,16 @@ def nonzero_rows(tensor: Tensor) -> Tensor:
     return torch.cat([(part != 0).flatten(1).any(1) for part in parts])
 
 
+def count_nonzero_rows(tensor: Tensor) -> Tensor:
+    """Count what :func:`nonzero_rows` returns: 0-dim, on the tensor's device."""
+    if not tensor.numel() or tensor.device.type != "cpu":
+        return nonzero_rows(tensor).sum()
+    # One part after the other: torch adds up flags as integers of 8 bytes.
+    parts = tensor.split(max(1, CHUNK * len(tensor) // tensor.numel()))
+    count = sum(int(torch.count_nonzero(nonzero_rows(part))) for part in parts)
+    return torch.tensor(count, device="cpu")
+
+
 def _stored_values(gradient: Tensor) -> Tensor:
     """Return the numbers that a gradient of any layout and type stores: strided and real."""
     if gradient.layout != torch.strided:

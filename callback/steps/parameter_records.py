@@ -149,6 +149,11 @@ class ParameterRecords:
         for measurement in self._measurements:
             measurement.before_step()
 
+    def keep_gradients(self) -> None:
+        """Read the gradients that the step overwrites again: its closure has made others."""
+        for measurement in self._measurements:
+            measurement.keep_gradients()
+
     def after_step(
         self, with_histograms: bool, loss: SupportsFloat = float("nan"), step: int = 0
     ) -> StepRecord:

@@ -206,9 +206,10 @@ class SharedStep:
     def _finish(self, exchanged: _Exchanged) -> None:
         current = exchanged.current
         has_gradient = current is None or bool(current.has_gradient.any())
-        has_norm = self._agenda.history is not None and has_gradient
         record, self._record = self._record, None
-        norm = exchanged.norm if has_norm else float("nan")
+        norm = exchanged.norm if has_gradient else 0.0
+        if self._agenda.history is None:
+            norm = float("nan")
         self._output.end_step(self._start, record, norm, exchanged.skipped)
 
     # --- what follows for all ---

@@ -181,6 +181,8 @@ class Step:
             before_clip = self._output.recorder.rows.upcoming("gradient_norm_before_clip")
             number = self._agenda.count.number
             self._norm = history.add(number, squares, present, skipped, before_clip)
+        else:
+            self._norm = 0.0
 
     @torch.no_grad()
     def _look_at_given_norm(self, history: GradientHistory, skipped: Tensor | None) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from ..read.norms import Squares
@@ -57,6 +59,27 @@ class StepStart:
             self.is_recording = self._failures.run(
                 RECORDS, "reading the state before a step", self._read
             )
+
+    def wrapped(self, closure: Callable[[], object]) -> Callable[[], object]:
+        """Return a closure after which gradients are read that the step overwrites.
+
+        It runs within the step: what was read before that are gradients of the step before.
+        """
+
+        def evaluate() -> object:
+            found = closure()
+            self._failures.run(RECORDS, "reading gradients before a step", self._read_again)
+            return found
+
+        return evaluate
+
+    @torch.no_grad()
+    def _read_again(self) -> None:
+        self._parameters.forget_gradients()
+        if self.is_recording:
+            self._parameters.records.keep_gradients()
+        if self.squares is not None:
+            self.squares = self._parameters.norms.squares()
 
     @torch.no_grad()
     def _read(self) -> None:

@@ -201,7 +201,10 @@ def as_scalar(what: str, value: object) -> Scalar:
         raise TypeError(
             f"{what}: expected a number or a tensor of one element, got {type(value).__name__}"
         )
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"{what}: expected a number that fits into 64 bits of a float") from None
 
 
 class Sent:

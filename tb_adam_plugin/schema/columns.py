@@ -48,7 +48,8 @@ HYPERPARAMETERS = Columns(("lr", "beta1", "beta2", "eps", "weight_decay"))
 
 # One row for every optimizer step. Scalars that the user records follow these columns by name.
 #   wall_time              seconds since the epoch, at the end of the step
-#   gradient_norm          L2 norm over all parameters; NaN when switched off
+#   gradient_norm          L2 norm over all parameters, 0 where none has a gradient; NaN when
+#                          switched off
 #   lr                     of the first parameter group, as this step used it
 #   callback_milliseconds  what the callback cost this step, the writing of the step before included
 #   dropped_records        records given up so far because the disk did not keep up

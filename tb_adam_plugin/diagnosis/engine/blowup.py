@@ -15,7 +15,7 @@ def nonfinite_steps(signals: Signals) -> Float64s:
     norm = signals.column("gradient_norm")
     bad = np.isinf(signals.given_loss) | is_loss_nan(signals) | np.isinf(norm)
     known = np.flatnonzero(np.isfinite(norm))
-    if known.size:  # without gradients the norm is NaN, too
+    if known.size:  # in older runs it is NaN without gradients, too
         bad |= np.isnan(norm) & (np.arange(norm.size) > known[0]) & _has_norm(signals)
     return signals.steps[bad]
 
