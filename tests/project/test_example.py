@@ -107,6 +107,7 @@ def test_fake_images_go_through_the_pooling_network(tmp_path: Path) -> None:
 def test_digits_need_no_torchvision(tmp_path: Path) -> None:
     blocked = (
         "import runpy, sys; sys.modules['torchvision'] = None; "
+        f"sys.path.insert(0, {str(SCRIPT.parent)!r}); "
         f"sys.argv = {[str(SCRIPT), *QUICK]!r}; runpy.run_path(sys.argv[0], run_name='__main__')"
     )
     subprocess.run([sys.executable, "-c", blocked], cwd=tmp_path, check=True, capture_output=True)
