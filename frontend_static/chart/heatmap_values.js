@@ -33,7 +33,7 @@ export function worstIn(view, { parameters }, column) {
   return worstOf(view.colouring.kind, parameters, (parameter) => valueAt(view, parameter, column));
 }
 
-/** @param {View} view @param {number} parameter @param {number} column @returns {number | null} null where nothing was logged */
+/** @param {View} view @param {number} parameter @param {number} column @returns {number | null} null where nothing was logged, or is known */
 export function valueAt({ overview }, parameter, column) {
   const at = parameter * overview.columns + column;
   return overview.logged && !overview.logged[at] ? null : overview.values[at];
@@ -41,11 +41,11 @@ export function valueAt({ overview }, parameter, column) {
 
 /** @param {View} view @param {number} parameter @param {number | null} value @param {boolean} [short] */
 export function valueText(view, parameter, value, short = false) {
-  if (value === null) return short ? '—' : view.against ? 'nothing to compare' : 'not logged';
   const group = view.run.groups[view.run.parameters[parameter].group];
-  if (Number.isNaN(value) && group?.undefined.includes(view.metric.name)) {
+  if ((value === null || Number.isNaN(value)) && group?.undefined.includes(view.metric.name)) {
     return short ? '—' : `not defined for ${group.optimizer}`;
   }
+  if (value === null) return short ? '—' : view.against ? 'nothing to compare' : 'no value';
   if (!view.against && value === Infinity && isRatio(view.metric)) return short ? 'w = 0' : 'weight was 0';
   if (!view.against) return formatStatistic(view.metric, value);
   if (view.colouring.kind === 'comparison') return Number.isFinite(value) ? formatFactor(value) : formatNumber(value);
@@ -65,8 +65,8 @@ export function undefinedFor({ run, metric }) {
 
 /** @param {View} view @param {boolean} lacking whether some optimizer does not have the statistic @returns {string} what grey means */
 export function greyText({ against, overview }, lacking) {
-  if (lacking) return overview.logged ? 'not defined or not logged' : 'not defined';
-  return against ? 'nothing to compare' : 'not logged';
+  if (lacking) return overview.logged ? 'not defined or no value' : 'not defined';
+  return against ? 'nothing to compare' : 'no value';
 }
 
 /** @param {Overview} overview @returns {boolean} whether some updates were of weights that were 0 */

@@ -111,7 +111,7 @@ export function overviewFigure({ view, rows, strips, undefinedFor, marks, crowde
     legend: [
       { color: cssColor('--nan'), label: colouring.kind === 'ratio' ? 'NaN' : 'NaN or infinite' },
       ...(overview.logged
-        ? [{ color: cssColor('--nodata'), label: against ? 'nothing to compare' : 'not logged' }]
+        ? [{ color: cssColor('--nodata'), label: against ? 'nothing to compare' : 'no value' }]
         : []),
     ],
     parts: [

@@ -104,7 +104,7 @@ class AdamDebugPlugin(base_plugin.TBPlugin):
         against = query.text("against", "") or None
         experiment = _experiment(request)
         if against is None:
-            records = self._store.statistic(experiment, run, statistic)
+            records = self._store.known_statistic(experiment, run, statistic)
         else:
             records = self._store.comparison(
                 experiment,

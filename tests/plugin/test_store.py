@@ -42,6 +42,30 @@ def test_what_is_logged_is_read(tmp_path: Path) -> None:
     assert found.logged is None
 
 
+def test_what_is_not_known_is_told_from_what_is_not_finite(tmp_path: Path) -> None:
+    """A statistic of the gradient is NaN where there is none, and where numbers are NaN."""
+    layout = make_layout(statistics=["gradient_rms", "nonfinite_count"])
+    nan, inf = np.nan, np.inf
+    values = [[[nan, 0], [1, 0]], [[nan, 3], [inf, 1]], [[1, 0], [1, 0]]]
+    events = (
+        event(t, [schema.statistics_tensor(layout, np.array(row, np.float32))])
+        for t, row in enumerate(values, 1)
+    )
+    write_events(tmp_path / "exp1", events)
+    store = store_of(tmp_path)
+    found = store.known_statistic(EXPERIMENT, "exp1", "gradient_rms")
+    assert found.logged is not None
+    assert found.logged.tolist() == [[False, True], [True, True], [True, True]]
+    assert store.statistic(EXPERIMENT, "exp1", "gradient_rms").logged is None
+    assert store.known_statistic(EXPERIMENT, "exp1", "nonfinite_count").logged is None
+
+
+def test_where_all_is_known_all_is_logged(tmp_path: Path) -> None:
+    write_run(tmp_path / "exp1", range(1, 8))
+    found = store_of(tmp_path).known_statistic(EXPERIMENT, "exp1", "update_rms")
+    assert found.logged is None
+
+
 def test_one_parameter_over_time(tmp_path: Path) -> None:
     layout = write_run(tmp_path / "exp1", range(1, 8))
     found = store_of(tmp_path).parameter(EXPERIMENT, "exp1", "conv1.bias")
