@@ -158,6 +158,9 @@ def _too_high_advice(e: Evidence) -> str:
     if _too_high_severity(e) == "info":
         or_warm_up = f", or a warm-up{warm_up}" if warm_up is not None else ""
         away = factor_of_first_steps(e.signals)  # what the compass says
+        if not away > 0 and e.signals.has_loss and lr > 0:
+            third = number(one_digit(lr / 3))
+            return f"Compare with a run at lr {third} instead of {number(lr)}{or_warm_up}."
         if not away > 0:
             return f"If the loss rises at first, try a third of it{or_warm_up}."
         if not lr > 0:
@@ -196,6 +199,10 @@ def _too_high_message(e: Evidence) -> str:
         if factor_of_first_steps(e.signals) > 0:
             rose_to = number(highest_early_loss(e.signals))
             return f"{seen}, and the loss rose at first, to {rose_to}. Some networks bear it."
+        if e.signals.has_loss:
+            return (
+                f"{seen}. Some networks bear it; the loss did not rise to speak of. Does this one?"
+            )
         return f"{seen}. Some networks bear it: does the loss rise at first?"
     if e.value <= e.threshold:
         rose_to = number(_rose_to(e.signals))

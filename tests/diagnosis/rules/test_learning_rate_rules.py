@@ -180,7 +180,7 @@ def test_a_loss_that_rose_a_little_gets_the_value_of_the_compass() -> None:
     assert diagnosis.compass.run.text == "about 10× too high"
     # And where it did not, neither has a value.
     other = diagnose(changed(bearable))
-    assert other.findings[0].advice.startswith("If the loss rises at first, try a third of it")
+    assert other.findings[0].advice.startswith("Compare with a run at lr 3e-4 instead of 1e-3")
     assert other.compass is not None
     assert other.compass.run.text == "cannot be told"
 
