@@ -35,6 +35,8 @@ _say = functools.partial(print, file=sys.stderr, flush=True)
 def main() -> int:
     """Read the options, and do it."""
     options = _options()
+    # An end that is asked for unwinds, so that nothing of an unfinished run is left.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     if options.one:
         return _train_one(options)
     cases = [
@@ -109,8 +111,6 @@ def _options() -> argparse.Namespace:
 
 
 def _train_one(options: argparse.Namespace) -> int:
-    # An end that is asked for unwinds, so that nothing of an unfinished run is left.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     os.nice(options.nice)
     torch.set_num_threads(1)
     change = getattr(options, "with")

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import signal
 import subprocess
+import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +27,7 @@ from real.recipe.loop import train
 from real.recipe.optimizers import make_optimizers
 from real.recipe.schedules import LearningRate, share_of_peak
 from real.recipe.settings import Settings
-from real.recordings import keeping, queue
+from real.recordings import keeping
 from real.recordings.cases import Case, all_cases, case_named
 from real.recordings.keeping import Advised, Outcome, folder_of, is_recorded, record
 from real.recordings.queue import STATUS, Queue
@@ -253,19 +258,17 @@ def test_a_corpus_is_made_once_and_holds_files_out(tmp_path: Path) -> None:
 # --- recordings -----------------------------------------------------------------------------------
 
 
-def in_this_process(
-    name: str, cache: Path, niceness: int, change: list[str]
-) -> subprocess.CompletedProcess[str]:
+def in_this_process(queue: Queue, name: str, change: list[str]) -> subprocess.CompletedProcess[str]:
     """Stands for the process that trains, with tiny settings."""
     case = case_named(name)
-    record(case, cache, Advised.parse(change[1]) if change else None, tiny(case))
+    record(case, queue.cache, Advised.parse(change[1]) if change else None, tiny(case))
     return subprocess.CompletedProcess([], 0, "", "")
 
 
 def test_runs_are_recorded_resumed_and_judged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(queue, "_run_process", in_this_process)
+    monkeypatch.setattr(Queue, "_run_process", in_this_process)
     told: list[str] = []
     cases = [case_of("vae", kind) for kind in ("healthy", "lr 0", "decoder left out")]
     with pytest.warns(UserWarning, match="optimizer"):
@@ -302,16 +305,39 @@ def test_a_failed_run_is_told_and_the_others_are_trained(
 ) -> None:
     first, second = case_of("vae", "healthy"), case_of("vae", "lr 0")
 
-    def fails_once(name: str, *rest: object) -> subprocess.CompletedProcess[str]:
+    def fails_once(queue: Queue, name: str, change: list[str]) -> subprocess.CompletedProcess[str]:
         if name == first.name:
             return subprocess.CompletedProcess([], 1, "", "Traceback\nValueError: no")
-        return in_this_process(name, *rest)  # type: ignore[arg-type]
+        return in_this_process(queue, name, change)
 
-    monkeypatch.setattr(queue, "_run_process", fails_once)
+    monkeypatch.setattr(Queue, "_run_process", fails_once)
     told: list[str] = []
     assert Queue(tmp_path, 1, 0, told.append).train_missing([first, second]) == [first.name]
     assert "FAILED with 1: ValueError: no" in told[0]
     assert is_recorded(second, tmp_path)
+
+
+def test_an_interruption_ends_the_process_that_trains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[subprocess.Popen[str]] = []
+
+    class Sleeping(subprocess.Popen[str]):
+        def __init__(self, *_: object, **options: Any) -> None:
+            super().__init__([sys.executable, "-c", "import time; time.sleep(60)"], **options)
+            started.append(self)
+
+    def interrupted(_: object, timeout: float | None = None) -> None:
+        while not started:
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(subprocess, "Popen", Sleeping)
+    monkeypatch.setattr(Future, "result", interrupted)
+    queue = Queue(tmp_path, 1, 0, print)
+    with pytest.raises(KeyboardInterrupt):
+        queue.train_missing([case_of("vae", "healthy"), case_of("vae", "lr 0")])
+    assert [process.returncode for process in started] == [-signal.SIGTERM]
 
 
 def test_judging_leaves_the_random_numbers_of_the_training_alone() -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from real.recordings.cases import Case
@@ -33,6 +32,7 @@ class Queue:
     jobs: int
     niceness: int
     say: Callable[[str], None]
+    _running: set[subprocess.Popen[str]] = field(default_factory=set)
 
     def train_missing(
         self, cases: Sequence[Case], advised: Sequence[Advised | None] | None = None
@@ -54,7 +54,9 @@ class Queue:
             try:
                 succeeded = [future.result() for future in futures]
             except BaseException:
-                threads.shutdown(wait=True, cancel_futures=True)
+                threads.shutdown(wait=False, cancel_futures=True)
+                for process in list(self._running):
+                    process.terminate()
                 raise
         return [run[0].name for run, fine in zip(missing, succeeded, strict=True) if not fine]
 
@@ -63,7 +65,7 @@ class Queue:
             return True
         start = time.perf_counter()
         change = [] if advised is None else ["--with", str(advised)]
-        done = _run_process(case.name, self.cache, self.niceness, change)
+        done = self._run_process(case.name, change)
         seconds = time.perf_counter() - start
         folder = folder_of(case, self.cache, advised)
         if done.returncode == 0:
@@ -79,24 +81,19 @@ class Queue:
         self.say(line)
         return done.returncode == 0
 
-
-def _run_process(
-    name: str, cache: Path, niceness: int, change: Sequence[str]
-) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "real", "--one", name, "--cache", str(cache)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        [*command, "--nice", str(niceness), *change],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        _, errors = process.communicate()
-    except BaseException:
-        process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(10)
-        raise
-    return subprocess.CompletedProcess(command, process.returncode, "", errors)
+    def _run_process(self, name: str, change: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "real", "--one", name, "--cache", str(self.cache)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        process = subprocess.Popen(
+            [*command, "--nice", str(self.niceness), *change],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._running.add(process)
+        try:
+            _, errors = process.communicate()
+        finally:
+            self._running.discard(process)
+        return subprocess.CompletedProcess(command, process.returncode, "", errors)
