@@ -17,6 +17,7 @@ import json
 import math
 import re
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,14 +32,16 @@ from real.recipe.settings import HALVES, Half, Settings
 
 RATES = Path(__file__).with_name("third_party_rates.json")
 PACKAGES = (
-    "pytorch_optimizer", "timm.optim", "transformers.optimization", "torchao.optim",
-    "bitsandbytes.optim",
+    "timm.optim", "transformers.optimization", "torchao.optim", "bitsandbytes.optim",
+    "pytorch_optimizer",
 )  # fmt: skip
 _GRID = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
 # Of the grid, where the search begins.
 _FIRST = (2, 4)
-# For a GPU's memory alone, or for several processes.
-_LEFT_OUT = ("Paged", "Distributed")
+# What is private, for a GPU's memory alone, for several processes, and what compiles itself for minutes.
+_LEFT_OUT = ("_", "Paged", "Distributed", "Kron")
+# Seconds that a run may take: some are for large models alone.
+_LONGEST = 20.0
 # Of what the best optimizer recognizes.
 _TRAINS_WELL = 0.97
 _SEED, _BATCHES = 7, 20
@@ -109,7 +112,7 @@ def _best(half: Half, name: str) -> tuple[float, float]:
         return tried[i]
 
     best = max(_FIRST, key=at)
-    if at(best) == 0 and not any(at(i) for i in range(len(_GRID))):
+    if at(best) == 0:  # it cannot, or takes too long
         return 0.0, 0.0
     best = max(tried, key=at)
     while at(best - 1) > at(best) or at(best + 1) > at(best):
@@ -132,12 +135,15 @@ def _accuracy(half: Half, name: str, rate: float) -> float:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
+            begun = time.process_time()
             (optimizer,) = make_optimizers(settings, learner.model).values()
             for step in range(settings.steps):
                 optimizer.zero_grad()
                 loss = learner.loss(bad=False)
                 loss.backward()
                 optimizer.step()
+                if time.process_time() - begun > _LONGEST:
+                    return 0.0
                 if step % _BATCHES == 0 and not math.isfinite(loss.item()):
                     return 0.0
         except Exception as error:  # whatever it needs that is not here
@@ -152,11 +158,15 @@ def main() -> None:
     """Scan both halves and write the rates."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cache", type=Path, required=True, help="where a scan is kept")
-    cache: Path = parser.parse_args().cache
+    parser.add_argument("--half", choices=HALVES, action="append", help="default: both")
+    options = parser.parse_args()
+    cache: Path = options.cache
     cache.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     found: dict[str, dict[str, float]] = {}
-    for half in HALVES:
+    if RATES.exists():
+        found = json.loads(RATES.read_text(encoding="utf-8"))
+    for half in options.half or HALVES:
         found[half] = scan(half, cache / f"scanned-{half}.json")
         RATES.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
 

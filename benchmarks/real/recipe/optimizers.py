@@ -12,6 +12,10 @@ from real.recipe.settings import Settings
 
 # Of a language model's blocks; embeddings and the head are left to AdamW, as Muon's authors do.
 _NOT_FOR_MUON = ("tokens", "positions", "head")
+# Without these it has a learning rate of its own.
+_OPTIONS = {
+    "transformers.optimization:Adafactor": {"relative_step": False, "scale_parameter": False}
+}
 
 
 def make_optimizers(settings: Settings, model: nn.Module) -> dict[str, torch.optim.Optimizer]:
@@ -86,6 +90,6 @@ def _single(settings: Settings, groups: list[dict[str, Any]]) -> torch.optim.Opt
     # "package.module:Class", with its own defaults but for the learning rate.
     module, _, name = settings.optimizer.partition(":")
     optimizer: torch.optim.Optimizer = getattr(importlib.import_module(module), name)(
-        groups, lr=settings.learning_rate
+        groups, lr=settings.learning_rate, **_OPTIONS.get(settings.optimizer, {})
     )
     return optimizer

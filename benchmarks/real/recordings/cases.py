@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 
@@ -41,15 +42,16 @@ class Case:
         return self.kind.change(self.family.settings_of(self.half))
 
 
-def all_cases() -> list[Case]:
+@functools.cache
+def all_cases() -> tuple[Case, ...]:
     """Return every run, in the order in which they are trained."""
-    return [
+    return tuple(
         Case(family, kind, half, seed)
         for family in FAMILIES
         for half in family.halves
         for kind in family.kinds
         for seed in (SEEDS[half][:1] if kind.is_fault else SEEDS[half])
-    ]
+    )
 
 
 def case_named(name: str) -> Case:
