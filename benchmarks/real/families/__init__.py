@@ -1,0 +1,1 @@
+"""What is trained: models, data and the settings that their authors published."""

@@ -1,0 +1,1 @@
+"""How a run is trained: settings, what is planted in them, and the loop."""

@@ -1,0 +1,91 @@
+"""Follows the advice: trains a harmed run again with the value that a finding names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from faults.verdict.replay import advised_change
+
+from real.recordings.keeping import Advised, Outcome, folder_of, is_recorded
+from real.recordings.queue import Queue
+from real.verdict.judged import Baseline, JudgedRun, harm_of
+
+
+@dataclass(frozen=True)
+class Replay:
+    """A run that was trained again with one value changed.
+
+    Attributes:
+        run: That got the advice.
+        rule: Of the finding that gave it.
+        advised: The new value.
+        outcome: Of the new run.
+        harm: Of the new run, in the unit of the measure.
+    """
+
+    run: JudgedRun
+    rule: str
+    advised: Advised
+    outcome: Outcome
+    harm: float
+
+    @property
+    def verdict(self) -> str:
+        """What the advice did, by what counts as harm."""
+        if self.harm < self.run.harm - self.run.least_harm:
+            return "improved"
+        return "worse" if self.harm > self.run.harm + self.run.least_harm else "same"
+
+
+def first_advice(run: JudgedRun) -> tuple[str, Advised] | None:
+    """Return the first finding with a value that is no consequence of another; None without."""
+    for recorded in run.recorded:
+        for finding in recorded.findings:
+            change = advised_change(finding.advice)
+            if change is not None and finding.consequence_of is None:
+                return finding.rule, Advised(*change)
+    return None
+
+
+def replay_advice(runs: Sequence[JudgedRun], queue: Queue) -> list[Replay]:
+    """Follow the advice of the runs that were harmed.
+
+    Args:
+        runs: All that were judged.
+        queue: Trains them.
+    """
+    followed = [
+        (run, *advice)
+        for run in runs
+        if run.is_harmed and (advice := first_advice(run)) is not None
+    ]
+    queue.train_missing([run.case for run, _, _ in followed], [a for _, _, a in followed])
+    replays = []
+    for run, rule, advised in followed:
+        if is_recorded(run.case, queue.cache, advised):
+            outcome = Outcome.load(folder_of(run.case, queue.cache, advised))
+            # The harm is a difference: what the healthy runs reached is that much less.
+            healthy = Baseline(_healthy_value(run), 0.0)
+            replays.append(Replay(run, rule, advised, outcome, harm_of(outcome, healthy)[0]))
+    return replays
+
+
+def _healthy_value(run: JudgedRun) -> float:
+    better_is_more = run.outcome.measure in ("accuracy", "return")
+    return run.outcome.after + run.harm * (1 if better_is_more else -1)
+
+
+def replay_table(replays: Sequence[Replay]) -> str:
+    """Return what following the advice did, as Markdown."""
+    lines = [
+        "## What following the advice did\n",
+        "| run | advice | harm before | after | |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {r.run.case.name} | {r.rule}: {r.advised} | {r.run.harm:+.3f} | {r.harm:+.3f} | "
+        f"{r.verdict} |"
+        for r in replays
+    ]
+    return "\n".join(lines) + "\n"

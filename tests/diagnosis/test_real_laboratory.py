@@ -1,0 +1,454 @@
+"""The laboratory of real training: its own logic, and a tiny run that is recorded and judged."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import Future
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from real.families import gan, reinforcement, text, worlds
+from real.families.language_model import Block
+from real.families.registry import FAMILIES
+from real.recipe import kinds
+from real.recipe.learner import Start
+from real.recipe.loop import train
+from real.recipe.optimizers import make_optimizers
+from real.recipe.schedules import LearningRate, share_of_peak
+from real.recipe.settings import Settings
+from real.recordings import keeping
+from real.recordings.cases import Case, all_cases, case_named
+from real.recordings.keeping import Advised, Outcome, folder_of, is_recorded, record
+from real.recordings.queue import STATUS, Queue
+from real.verdict.judged import Baseline, JudgedRun, Recorded, baselines, harm_of, judge
+from real.verdict.replay import Replay, first_advice, replay_table
+from real.verdict.tables import report, verdict_of
+
+from tb_adam_plugin.diagnosis.compass import Reading
+from tb_adam_plugin.diagnosis.rule import Finding, Severity
+from tb_adam_plugin.diagnosis.rules.registry import RULES
+
+CASES = all_cases()
+TINY = {"steps": 12, "batch_size": 8}
+
+
+@pytest.fixture(autouse=True)
+def one_core() -> Iterator[None]:
+    """As the laboratory trains."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def case_of(family: str, kind: str) -> Case:
+    return next(c for c in CASES if (c.family.name, c.kind.name) == (family, kind))
+
+
+def tiny(case: Case) -> Settings:
+    return replace(case.settings, **TINY)  # type: ignore[arg-type]
+
+
+# --- what there is --------------------------------------------------------------------------------
+
+
+def test_every_run_has_a_name_of_its_own() -> None:
+    assert len({case.name for case in CASES}) == len(CASES)
+    assert all(case_named(case.name) == case for case in CASES)
+
+
+def test_a_healthy_kind_has_two_seeds_in_a_half_and_the_halves_share_none() -> None:
+    seeds = Counter((c.family.name, c.half, c.kind.name) for c in CASES if not c.kind.is_fault)
+    assert set(seeds.values()) == {2}
+    of_half = {half: {c.seed for c in CASES if c.half == half} for half in ("tuning", "reporting")}
+    assert not of_half["tuning"] & of_half["reporting"]
+
+
+def test_faults_name_rules_that_exist() -> None:
+    named = {rule for family in FAMILIES for kind in family.kinds for rule in kind.rules}
+    assert named <= {rule.id for rule in RULES}
+
+
+def test_what_is_planted_changes_something() -> None:
+    for case in CASES:
+        usual = case.family.settings_of(case.half)
+        assert (case.settings != usual) == (case.kind != kinds.HEALTHY), case.name
+
+
+def test_a_family_is_published_at_least_in_part_for_each_half() -> None:
+    by_family = {family.name: family.halves for family in FAMILIES}
+    assert by_family["language_model"] == ("tuning", "reporting")
+    assert sum(len(halves) for halves in by_family.values()) >= 24
+
+
+# --- the recipe -----------------------------------------------------------------------------------
+
+
+def rates_of(settings: Settings, steps: int) -> list[float]:
+    """The learning rates of the first steps, over the peak."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=settings.learning_rate)
+    rate = LearningRate(settings, [optimizer])
+    found = []
+    for step in range(1, steps + 1):
+        found.append(optimizer.param_groups[0]["lr"] / settings.learning_rate)
+        optimizer.step()
+        rate.after_step(step)
+    return found
+
+
+def test_the_learning_rate_follows_its_schedule() -> None:
+    cosine = Settings(10, 1, 0.5, schedule="cosine", warm_up_steps=4)
+    assert rates_of(cosine, 4) == pytest.approx([0.2, 0.4, 0.6, 0.8])
+    assert share_of_peak(cosine, 4) == 1
+    assert share_of_peak(cosine, 7) == pytest.approx(0.55)
+    assert share_of_peak(cosine, 30) == pytest.approx(0.1)
+    linear = Settings(10, 1, 0.5, schedule="linear")
+    assert rates_of(linear, 10) == pytest.approx([1 - i / 10 for i in range(10)])
+
+
+def test_a_scheduler_of_torch_that_is_stepped_too_often_rises_again() -> None:
+    settings = Settings(20, 1, 0.5, schedule="torch cosine", final_share=0.0, schedule_times=2)
+    rates = rates_of(settings, 20)
+    assert rates[10] == pytest.approx(0, abs=1e-9)
+    assert rates[19] > 0.9
+    assert rates_of(replace(settings, schedule_every=5, schedule_times=1), 20)[19] > 0.9
+
+
+def test_one_cycle_leaves_its_peak_in_the_group() -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=0.5)
+    LearningRate(Settings(10, 1, 0.5, schedule="onecycle", schedule_times=8), [optimizer])
+    assert optimizer.param_groups[0]["max_lr"] == 0.5
+
+
+def test_decay_is_of_the_matrices_alone_unless_it_is_of_everything() -> None:
+    block = Block(8, 2)
+    settings = Settings(1, 1, 1e-3, weight_decay=0.1, decays="matrices")
+    (optimizer,) = make_optimizers(settings, block).values()
+    decays = [(g["weight_decay"], len(g["params"])) for g in optimizer.param_groups]
+    assert decays == [(0.1, 4), (0.0, 2)]
+    (optimizer,) = make_optimizers(replace(settings, decays="everything"), block).values()
+    assert [len(g["params"]) for g in optimizer.param_groups] == [6]
+
+
+def test_muon_gets_the_matrices_of_the_blocks() -> None:
+    model = torch.nn.ModuleDict({"tokens": torch.nn.Embedding(4, 8), "block": Block(8, 2)})
+    made = make_optimizers(Settings(1, 1, 1e-3, "muon and adamw"), model)
+    counts = {name: sum(len(g["params"]) for g in o.param_groups) for name, o in made.items()}
+    assert counts == {"muon": 4, "adamw": 3}
+
+
+class Doubled:
+    """A learner of one layer, with the loss of a fixed batch."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        self.model: torch.nn.Module = torch.nn.Sequential(
+            torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 4)
+        )
+        self.inputs = torch.randn(16, 4)
+        self.bad: list[bool] = []
+
+    def loss(self, *, bad: bool) -> torch.Tensor:
+        self.bad.append(bad)
+        error: torch.Tensor = self.model(self.inputs) - 2 * self.inputs
+        return error.square().mean()
+
+    def judge(self) -> float:
+        return self.loss(bad=False).item()
+
+
+def test_the_loop_trains_and_tells_the_step_of_the_bad_batch(tmp_path: Path) -> None:
+    learner = Doubled()
+    last = train(learner, Settings(6, 1, 0.05, bad_batch_at=3), tmp_path)
+    assert last < learner.judge() * 2
+    assert [i for i, bad in enumerate(learner.bad, start=1) if bad] == [3]
+
+
+def test_a_frozen_layer_moves_on_by_its_momentum(tmp_path: Path) -> None:
+    learner = Doubled()
+    weights = []
+    layer = learner.model.get_submodule("0")
+    assert isinstance(layer, torch.nn.Linear)
+    plain = learner.loss
+
+    def loss(*, bad: bool) -> torch.Tensor:
+        weights.append(layer.weight.detach().clone())
+        return plain(bad=bad)
+
+    learner.loss = loss  # type: ignore[method-assign]
+    train(learner, Settings(8, 1, 0.05, frozen="0"), tmp_path)
+    assert not layer.weight.requires_grad
+    assert not torch.equal(weights[-1], weights[-2])
+
+
+def test_the_discriminator_learns_from_what_the_generator_left_behind(tmp_path: Path) -> None:
+    weights = []
+    for kind in ("healthy", "leftover gradients"):
+        case = case_of("gan", kind)
+        torch.manual_seed(1)
+        generator = torch.Generator().manual_seed(1)
+        settings = replace(tiny(case), steps=3)
+        learner = gan.GanLearner(Start("tuning", settings, generator, tmp_path))
+        gan.train(learner, settings, tmp_path / kind)
+        weights.append(torch.cat([p.detach().ravel() for p in learner.discriminator.parameters()]))
+    assert not torch.equal(*weights)
+
+
+def test_the_worlds_end_their_episodes() -> None:
+    for make, least in ((worlds.CartPole, 8), (worlds.PointMass, 50)):
+        world = make(3, torch.Generator().manual_seed(0))
+        ended = torch.zeros(3)
+        for _ in range(60):
+            rewards, done = world.step(torch.zeros(3, dtype=torch.int64))
+            ended += done
+        assert rewards.shape == (3,)
+        assert 0 < float(ended.min()) <= 60 / least
+
+
+def test_advantages_are_those_of_the_definition() -> None:
+    values, rewards = torch.tensor([[1.0], [2.0]]), torch.tensor([[1.0], [1.0]])
+    ended = torch.tensor([[False], [True]])
+    found = reinforcement._advantages(values, rewards, ended, torch.tensor([5.0]))
+    last = 1.0 - 2.0
+    first = 1.0 + 0.99 * 2.0 - 1.0 + 0.99 * 0.95 * last
+    assert found[:, 0].tolist() == pytest.approx([first, last])
+
+
+# --- texts ----------------------------------------------------------------------------------------
+
+
+def test_a_text_is_spelled_in_its_pieces_and_in_bytes() -> None:
+    pieces = text.frequent_pieces("return self\n    return self\n" * 9 + "é", 4)
+    assert " self" in pieces
+    assert "return" in pieces
+    numbers = text.in_pieces("return self é", pieces)
+    spelled = [
+        pieces[number - 256].encode() if number >= 256 else bytes([number]) for number in numbers
+    ]
+    assert b"".join(spelled).decode() == "return self é"
+
+
+def test_a_corpus_is_made_once_and_holds_files_out(tmp_path: Path) -> None:
+    files = []
+    for i in range(40):
+        path = tmp_path / f"{i:02}.py"
+        path.write_text(f"value_{'a' if i % 20 else 'b'} = {i}\n" * 40, encoding="utf-8")
+        files.append(path)
+    made = text.corpus("made_up", files, 300, tmp_path)
+    again = text.corpus("made_up", [], 300, tmp_path)
+    assert np.array_equal(made.training, again.training)
+    assert 0 < made.held_out.size < made.training.size / 5
+    assert ord("b") not in made.training
+    batch = made.batch(torch.Generator().manual_seed(0), 3, 8)
+    assert batch.shape == (3, 9)
+    assert torch.equal(made.judged(2, 8), made.judged(2, 8))
+
+
+# --- recordings -----------------------------------------------------------------------------------
+
+
+def in_this_process(queue: Queue, name: str, change: list[str]) -> subprocess.CompletedProcess[str]:
+    """Stands for the process that trains, with tiny settings."""
+    case = case_named(name)
+    record(case, queue.cache, Advised.parse(change[1]) if change else None, tiny(case))
+    return subprocess.CompletedProcess([], 0, "", "")
+
+
+def test_runs_are_recorded_resumed_and_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Queue, "_run_process", in_this_process)
+    told: list[str] = []
+    cases = [case_of("vae", kind) for kind in ("healthy", "lr 0", "decoder left out")]
+    with pytest.warns(UserWarning, match="optimizer"):
+        assert Queue(tmp_path, 1, 0, told.append).train_missing(cases) == []
+    assert len(told) == 3
+    assert (tmp_path / STATUS).read_text("utf-8").count("nats") == 3
+    assert Queue(tmp_path, 1, 0, told.append).train_missing(cases) == []
+    assert len(told) == 3
+
+    healthy, zero, left_out = judge(cases, tmp_path)
+    assert healthy.is_healthy
+    assert healthy.recorded[0].records == 12
+    assert healthy.outcome.after < healthy.outcome.before
+    assert (zero.rank, verdict_of(zero)) == (1, "first")
+    assert zero.harm > zero.least_harm
+    assert left_out.rank is not None
+    assert [run.recorded[0].records for run in judge(cases, tmp_path, 4)] == [5, 5, 5]
+
+
+def test_a_run_that_dies_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def dies(*_: object) -> float:
+        raise KeyboardInterrupt
+
+    case = case_of("vae", "healthy")
+    monkeypatch.setattr(keeping, "_train", dies)
+    with pytest.raises(KeyboardInterrupt):
+        record(case, tmp_path)
+    assert not is_recorded(case, tmp_path)
+    assert list(folder_of(case, tmp_path).parent.iterdir()) == []
+
+
+def test_a_failed_run_is_told_and_the_others_are_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = case_of("vae", "healthy"), case_of("vae", "lr 0")
+
+    def fails_once(queue: Queue, name: str, change: list[str]) -> subprocess.CompletedProcess[str]:
+        if name == first.name:
+            return subprocess.CompletedProcess([], 1, "", "Traceback\nValueError: no")
+        return in_this_process(queue, name, change)
+
+    monkeypatch.setattr(Queue, "_run_process", fails_once)
+    told: list[str] = []
+    assert Queue(tmp_path, 1, 0, told.append).train_missing([first, second]) == [first.name]
+    assert "FAILED with 1: ValueError: no" in told[0]
+    assert is_recorded(second, tmp_path)
+
+
+def test_an_interruption_ends_the_process_that_trains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[subprocess.Popen[str]] = []
+
+    class Sleeping(subprocess.Popen[str]):
+        def __init__(self, *_: object, **options: Any) -> None:
+            super().__init__([sys.executable, "-c", "import time; time.sleep(60)"], **options)
+            started.append(self)
+
+    def interrupted(_: object, timeout: float | None = None) -> None:
+        while not started:
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(subprocess, "Popen", Sleeping)
+    monkeypatch.setattr(Future, "result", interrupted)
+    queue = Queue(tmp_path, 1, 0, print)
+    with pytest.raises(KeyboardInterrupt):
+        queue.train_missing([case_of("vae", "healthy"), case_of("vae", "lr 0")])
+    assert [process.returncode for process in started] == [-signal.SIGTERM]
+
+
+def test_judging_leaves_the_random_numbers_of_the_training_alone() -> None:
+    class Random:
+        model = torch.nn.Dropout()
+
+        def judge(self) -> float:
+            assert not self.model.training
+            return torch.rand(()).item()
+
+    torch.manual_seed(5)
+    wanted = torch.rand(1)
+    torch.manual_seed(5)
+    learner = Random()
+    keeping._judged(learner, "nats")
+    assert torch.equal(torch.rand(1), wanted)
+    assert learner.model.training
+
+
+# --- the verdict ----------------------------------------------------------------------------------
+
+
+def finding(
+    rule: str, severity: Severity = "warning", first: float = 1, advice: str = ""
+) -> Finding:
+    return Finding(rule, severity, rule, "", advice, "", (), first, 9, None, 1.0, 0.5)
+
+
+def reading(factor: float) -> Reading:
+    return Reading("", "", factor, 0.5, np.zeros(0), np.zeros(0))
+
+
+def judged(case: Case, harm: float, *findings: Finding, factor: float = math.nan) -> JudgedRun:
+    outcome = Outcome(
+        case.family.name, case.kind.name, case.half, case.seed, {}, "nats", 5.0, 3.0 + harm, 3.0,
+        case.settings.steps, 9, 1.0,
+    )  # fmt: skip
+    return JudgedRun(case, outcome, harm, 0.03, (Recorded(findings, reading(factor), 12),))
+
+
+def test_harm_is_counted_beyond_what_healthy_runs_differ_by() -> None:
+    run = judged(case_of("vae", "healthy"), 0.0).outcome
+    found = baselines([replace(run, after=3.0), replace(run, after=3.2)])
+    baseline = found["vae", "tuning"]
+    assert (baseline.median, baseline.spread) == pytest.approx((3.1, 0.2))
+    assert harm_of(replace(run, after=4.0), baseline) == pytest.approx((0.9, 0.4))
+    accuracy = replace(run, measure="accuracy", after=0.5)
+    assert harm_of(accuracy, Baseline(0.9, 0.0)) == pytest.approx((0.4, 0.015))
+    of_returns = replace(run, measure="return", after=50.0)
+    assert harm_of(of_returns, Baseline(100.0, 0.0)) == pytest.approx((50, 15))
+    assert math.isnan(harm_of(run, None)[0])
+
+
+def test_a_learning_rate_that_did_no_harm_is_a_healthy_one() -> None:
+    case = case_of("small_language_model", "lr x3")
+    assert judged(case, 0.01).is_healthy
+    assert not judged(case, 0.5).is_healthy
+    assert judged(case, 0.5).is_counted
+    other = judged(case_of("small_language_model", "decay on gains"), 0.0)
+    assert not other.is_healthy
+    assert not other.is_counted
+
+
+def test_the_compass_is_held_against_the_truth_and_the_findings() -> None:
+    high = case_of("small_language_model", "lr x10")
+    assert judged(high, 1.0, factor=1.0).is_compass_right is False
+    assert judged(high, 1.0, factor=8.0).is_compass_right is True
+    assert judged(high, 1.0).is_compass_right is True
+    assert judged(case_of("vae", "eps 1e-3"), 1.0, factor=1.0).is_compass_right is None
+    asked = finding("lr_too_high", "info")
+    assert judged(high, 1.0, asked, factor=1.0).is_at_odds
+    assert not judged(high, 1.0, asked, factor=10.0).is_at_odds
+    assert not judged(high, 1.0, asked).is_at_odds
+
+
+def test_what_begins_before_the_fault_does_not_name_it() -> None:
+    case = case_of("small_language_model", "bad batch")
+    assert judged(case, 1.0, finding("gradient_spike", first=20)).rank is None
+    assert judged(case, 1.0, finding("gradient_spike", first=133)).rank == 1
+
+
+def test_the_tables_count_named_first_alarms_and_questions() -> None:
+    runs = [
+        judged(case_of("vae", "lr x10"), 1.0, finding("lr_too_high", "error")),
+        judged(case_of("vae", "lr x30"), 1.0, finding("plateau"), finding("lr_too_high", "info")),
+        judged(case_of("vae", "lr x0.1"), 1.0),
+        judged(case_of("vae", "lr x3"), 0.0, finding("dead_units")),
+        judged(case_of("vae", "healthy"), 0.0, finding("plateau", "info"), factor=1.5),
+    ]
+    lines = report(runs).split("\n")
+    rows = {line.strip("| ").split(" | ")[0]: line.split(" | ")[1:] for line in lines}
+    assert rows["faults that did harm, named"][0] == "2/3 (66.7 %)"
+    assert rows["with an alarm"][0] == "1/3 (33.3 %)"
+    assert rows["named first"][0] == "1/3 (33.3 %)"
+    assert rows["healthy runs with an alarm"][0] == "1/2 (50.0 %)"
+    assert rows["questions a healthy run"][0] == "0.50"
+    assert "- vae, lr x3: 1 of 1: dead_units" in lines
+    assert [verdict_of(run) for run in runs] == [
+        "first", "place 2 as a question", "NOT NAMED", "ALARM", "quiet",
+    ]  # fmt: skip
+
+
+def test_advice_is_followed_and_said_to_have_helped_or_not() -> None:
+    run = judged(
+        case_of("vae", "lr x10"), 1.0, finding("lr_too_high", "error", advice="Try lr 0.001.")
+    )
+    assert first_advice(run) == ("lr_too_high", Advised("learning_rate", 0.001))
+    assert Advised.parse(str(Advised("epsilon", 1e-8))) == Advised("epsilon", 1e-8)
+    outcome = dataclasses.replace(run.outcome, after=3.1)
+    replay = Replay(run, "lr_too_high", Advised("learning_rate", 0.001), outcome, 0.1)
+    assert replay.verdict == "improved"
+    assert "| +1.000 | +0.100 | improved |" in replay_table([replay])
+    assert replace(replay, harm=2.0).verdict == "worse"
+    assert replace(replay, harm=1.01).verdict == "same"
