@@ -30,7 +30,7 @@ from tb_adam_plugin.reading.records import (
 from tb_adam_plugin.reading.run import Message, PartSteps, StoredRun
 from tb_adam_plugin.reading.sessions import Standing
 from tb_adam_plugin.reading.stored_histograms import places_of, unpack_histograms
-from tb_adam_plugin.reading.thinning import NONFINITE, RATIO
+from tb_adam_plugin.reading.thinning import RATIO
 from tb_adam_plugin.schema import Layout, Tag
 from tb_adam_plugin.untrusted_text import quoted
 
@@ -100,23 +100,6 @@ class Store:
                 values[cells] = series.values[part.statistics.index(statistic)][rows]
                 logged[cells] = True
         return StatisticRecords(step, wall_time, values, None if logged.all() else logged)
-
-    def known_statistic(self, experiment: Experiment, run: str, statistic: str) -> StatisticRecords:
-        """Return one statistic of all parameters of a run, with what is not known as not logged.
-
-        That is NaN while all numbers of the parameter were finite: of one without a gradient, say,
-        or of a first step, before which there was nothing.
-        """
-        records = self.statistic(experiment, run, statistic)
-        statistics = self.run(experiment, run).layout.statistics
-        if statistic == NONFINITE or NONFINITE not in statistics:
-            return records
-        missing = np.isnan(records.values)
-        if not missing.any():
-            return records
-        missing &= self.statistic(experiment, run, NONFINITE).values == 0
-        logged = ~missing if records.logged is None else records.logged & ~missing
-        return replace(records, logged=None if logged.all() else logged)
 
     def comparison(
         self,

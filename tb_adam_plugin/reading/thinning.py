@@ -10,7 +10,6 @@ from tb_adam_plugin.arrays import Indices
 # An update of a thousandth of the weight is the usual sign of a good learning rate. For statistics
 # without such a middle the largest magnitude is the one to look at.
 RATIO = "update_to_weight_ratio"
-NONFINITE = "nonfinite_count"
 MIDDLES = {RATIO: 1e-3}
 
 # Where values are compared in decades, an exact zero counts as one decade off: it stands out among

@@ -15,6 +15,7 @@ from werkzeug.exceptions import HTTPException
 
 from tb_adam_plugin import schema
 from tb_adam_plugin.reading.event_data import EventData, Experiment, UnreadableError
+from tb_adam_plugin.reading.known_values import known_statistic
 from tb_adam_plugin.reading.store import AXES, Store
 from tb_adam_plugin.serving import json_answers, packed_answers
 from tb_adam_plugin.serving.assets import Assets
@@ -104,7 +105,7 @@ class AdamDebugPlugin(base_plugin.TBPlugin):
         against = query.text("against", "") or None
         experiment = _experiment(request)
         if against is None:
-            records = self._store.known_statistic(experiment, run, statistic)
+            records = known_statistic(self._store, experiment, run, statistic)
         else:
             records = self._store.comparison(
                 experiment,

@@ -22,6 +22,7 @@ from tensorboard import errors
 
 from tb_adam_plugin import schema
 from tb_adam_plugin.reading.event_data import EventData
+from tb_adam_plugin.reading.known_values import known_statistic
 from tb_adam_plugin.reading.store import Axis, Store
 
 OLD = make_layout(["conv.weight", "conv.bias"])
@@ -53,16 +54,16 @@ def test_what_is_not_known_is_told_from_what_is_not_finite(tmp_path: Path) -> No
     )
     write_events(tmp_path / "exp1", events)
     store = store_of(tmp_path)
-    found = store.known_statistic(EXPERIMENT, "exp1", "gradient_rms")
+    found = known_statistic(store, EXPERIMENT, "exp1", "gradient_rms")
     assert found.logged is not None
     assert found.logged.tolist() == [[False, True], [True, True], [True, True]]
     assert store.statistic(EXPERIMENT, "exp1", "gradient_rms").logged is None
-    assert store.known_statistic(EXPERIMENT, "exp1", "nonfinite_count").logged is None
+    assert known_statistic(store, EXPERIMENT, "exp1", "nonfinite_count").logged is None
 
 
 def test_where_all_is_known_all_is_logged(tmp_path: Path) -> None:
     write_run(tmp_path / "exp1", range(1, 8))
-    found = store_of(tmp_path).known_statistic(EXPERIMENT, "exp1", "update_rms")
+    found = known_statistic(store_of(tmp_path), EXPERIMENT, "exp1", "update_rms")
     assert found.logged is None
 
 

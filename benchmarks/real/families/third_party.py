@@ -38,7 +38,8 @@ PACKAGES = (
 _GRID = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0)
 # Of the grid, where the search begins.
 _FIRST = (2, 4)
-# What is private, for a GPU's memory alone, for several processes, and what compiles itself for minutes.
+# What is private, for a GPU's memory alone, for several processes, and what compiles itself for
+# minutes.
 _LEFT_OUT = ("_", "Paged", "Distributed", "Kron")
 # Seconds that a run may take: some are for large models alone.
 _LONGEST = 20.0

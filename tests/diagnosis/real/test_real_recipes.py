@@ -1,19 +1,11 @@
-"""The laboratory of real training: its own logic, and a tiny run that is recorded and judged."""
+"""What is trained by published recipes: cases, settings, schedules, loops and texts."""
 
 from __future__ import annotations
 
-import dataclasses
-import math
-import signal
-import subprocess
-import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -27,16 +19,8 @@ from real.recipe.loop import train
 from real.recipe.optimizers import make_optimizers
 from real.recipe.schedules import LearningRate, share_of_peak
 from real.recipe.settings import Settings
-from real.recordings import keeping
 from real.recordings.cases import Case, all_cases, case_named
-from real.recordings.keeping import Advised, Outcome, folder_of, is_recorded, record
-from real.recordings.queue import STATUS, Queue
-from real.verdict.judged import Baseline, JudgedRun, Recorded, baselines, harm_of, judge
-from real.verdict.replay import Replay, first_advice, replay_table
-from real.verdict.tables import report, verdict_of
 
-from tb_adam_plugin.diagnosis.compass import Reading
-from tb_adam_plugin.diagnosis.rule import Finding, Severity
 from tb_adam_plugin.diagnosis.rules.registry import RULES
 
 CASES = all_cases()
@@ -253,202 +237,3 @@ def test_a_corpus_is_made_once_and_holds_files_out(tmp_path: Path) -> None:
     batch = made.batch(torch.Generator().manual_seed(0), 3, 8)
     assert batch.shape == (3, 9)
     assert torch.equal(made.judged(2, 8), made.judged(2, 8))
-
-
-# --- recordings -----------------------------------------------------------------------------------
-
-
-def in_this_process(queue: Queue, name: str, change: list[str]) -> subprocess.CompletedProcess[str]:
-    """Stands for the process that trains, with tiny settings."""
-    case = case_named(name)
-    record(case, queue.cache, Advised.parse(change[1]) if change else None, tiny(case))
-    return subprocess.CompletedProcess([], 0, "", "")
-
-
-def test_runs_are_recorded_resumed_and_judged(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Queue, "_run_process", in_this_process)
-    told: list[str] = []
-    cases = [case_of("vae", kind) for kind in ("healthy", "lr 0", "decoder left out")]
-    with pytest.warns(UserWarning, match="optimizer"):
-        assert Queue(tmp_path, 1, 0, told.append).train_missing(cases) == []
-    assert len(told) == 3
-    assert (tmp_path / STATUS).read_text("utf-8").count("nats") == 3
-    assert Queue(tmp_path, 1, 0, told.append).train_missing(cases) == []
-    assert len(told) == 3
-
-    healthy, zero, left_out = judge(cases, tmp_path)
-    assert healthy.is_healthy
-    assert healthy.recorded[0].records == 12
-    assert healthy.outcome.after < healthy.outcome.before
-    assert (zero.rank, verdict_of(zero)) == (1, "first")
-    assert zero.harm > zero.least_harm
-    assert left_out.rank is not None
-    assert [run.recorded[0].records for run in judge(cases, tmp_path, 4)] == [5, 5, 5]
-
-
-def test_a_run_that_dies_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def dies(*_: object) -> float:
-        raise KeyboardInterrupt
-
-    case = case_of("vae", "healthy")
-    monkeypatch.setattr(keeping, "_train", dies)
-    with pytest.raises(KeyboardInterrupt):
-        record(case, tmp_path)
-    assert not is_recorded(case, tmp_path)
-    assert list(folder_of(case, tmp_path).parent.iterdir()) == []
-
-
-def test_a_failed_run_is_told_and_the_others_are_trained(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first, second = case_of("vae", "healthy"), case_of("vae", "lr 0")
-
-    def fails_once(queue: Queue, name: str, change: list[str]) -> subprocess.CompletedProcess[str]:
-        if name == first.name:
-            return subprocess.CompletedProcess([], 1, "", "Traceback\nValueError: no")
-        return in_this_process(queue, name, change)
-
-    monkeypatch.setattr(Queue, "_run_process", fails_once)
-    told: list[str] = []
-    assert Queue(tmp_path, 1, 0, told.append).train_missing([first, second]) == [first.name]
-    assert "FAILED with 1: ValueError: no" in told[0]
-    assert is_recorded(second, tmp_path)
-
-
-def test_an_interruption_ends_the_process_that_trains(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    started: list[subprocess.Popen[str]] = []
-
-    class Sleeping(subprocess.Popen[str]):
-        def __init__(self, *_: object, **options: Any) -> None:
-            super().__init__([sys.executable, "-c", "import time; time.sleep(60)"], **options)
-            started.append(self)
-
-    def interrupted(_: object, timeout: float | None = None) -> None:
-        while not started:
-            time.sleep(0.01)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(subprocess, "Popen", Sleeping)
-    monkeypatch.setattr(Future, "result", interrupted)
-    queue = Queue(tmp_path, 1, 0, print)
-    with pytest.raises(KeyboardInterrupt):
-        queue.train_missing([case_of("vae", "healthy"), case_of("vae", "lr 0")])
-    assert [process.returncode for process in started] == [-signal.SIGTERM]
-
-
-def test_judging_leaves_the_random_numbers_of_the_training_alone() -> None:
-    class Random:
-        model = torch.nn.Dropout()
-
-        def judge(self) -> float:
-            assert not self.model.training
-            return torch.rand(()).item()
-
-    torch.manual_seed(5)
-    wanted = torch.rand(1)
-    torch.manual_seed(5)
-    learner = Random()
-    keeping._judged(learner, "nats")
-    assert torch.equal(torch.rand(1), wanted)
-    assert learner.model.training
-
-
-# --- the verdict ----------------------------------------------------------------------------------
-
-
-def finding(
-    rule: str, severity: Severity = "warning", first: float = 1, advice: str = ""
-) -> Finding:
-    return Finding(rule, severity, rule, "", advice, "", (), first, 9, None, 1.0, 0.5)
-
-
-def reading(factor: float) -> Reading:
-    return Reading("", "", factor, 0.5, np.zeros(0), np.zeros(0))
-
-
-def judged(case: Case, harm: float, *findings: Finding, factor: float = math.nan) -> JudgedRun:
-    outcome = Outcome(
-        case.family.name, case.kind.name, case.half, case.seed, {}, "nats", 5.0, 3.0 + harm, 3.0,
-        case.settings.steps, 9, 1.0,
-    )  # fmt: skip
-    return JudgedRun(case, outcome, harm, 0.03, (Recorded(findings, reading(factor), 12),))
-
-
-def test_harm_is_counted_beyond_what_healthy_runs_differ_by() -> None:
-    run = judged(case_of("vae", "healthy"), 0.0).outcome
-    found = baselines([replace(run, after=3.0), replace(run, after=3.2)])
-    baseline = found["vae", "tuning"]
-    assert (baseline.median, baseline.spread) == pytest.approx((3.1, 0.2))
-    assert harm_of(replace(run, after=4.0), baseline) == pytest.approx((0.9, 0.4))
-    accuracy = replace(run, measure="accuracy", after=0.5)
-    assert harm_of(accuracy, Baseline(0.9, 0.0)) == pytest.approx((0.4, 0.015))
-    of_returns = replace(run, measure="return", after=50.0)
-    assert harm_of(of_returns, Baseline(100.0, 0.0)) == pytest.approx((50, 15))
-    assert math.isnan(harm_of(run, None)[0])
-
-
-def test_a_learning_rate_that_did_no_harm_is_a_healthy_one() -> None:
-    case = case_of("small_language_model", "lr x3")
-    assert judged(case, 0.01).is_healthy
-    assert not judged(case, 0.5).is_healthy
-    assert judged(case, 0.5).is_counted
-    other = judged(case_of("small_language_model", "decay on gains"), 0.0)
-    assert not other.is_healthy
-    assert not other.is_counted
-
-
-def test_the_compass_is_held_against_the_truth_and_the_findings() -> None:
-    high = case_of("small_language_model", "lr x10")
-    assert judged(high, 1.0, factor=1.0).is_compass_right is False
-    assert judged(high, 1.0, factor=8.0).is_compass_right is True
-    assert judged(high, 1.0).is_compass_right is True
-    assert judged(case_of("vae", "eps 1e-3"), 1.0, factor=1.0).is_compass_right is None
-    asked = finding("lr_too_high", "info")
-    assert judged(high, 1.0, asked, factor=1.0).is_at_odds
-    assert not judged(high, 1.0, asked, factor=10.0).is_at_odds
-    assert not judged(high, 1.0, asked).is_at_odds
-
-
-def test_what_begins_before_the_fault_does_not_name_it() -> None:
-    case = case_of("small_language_model", "bad batch")
-    assert judged(case, 1.0, finding("gradient_spike", first=20)).rank is None
-    assert judged(case, 1.0, finding("gradient_spike", first=133)).rank == 1
-
-
-def test_the_tables_count_named_first_alarms_and_questions() -> None:
-    runs = [
-        judged(case_of("vae", "lr x10"), 1.0, finding("lr_too_high", "error")),
-        judged(case_of("vae", "lr x30"), 1.0, finding("plateau"), finding("lr_too_high", "info")),
-        judged(case_of("vae", "lr x0.1"), 1.0),
-        judged(case_of("vae", "lr x3"), 0.0, finding("dead_units")),
-        judged(case_of("vae", "healthy"), 0.0, finding("plateau", "info"), factor=1.5),
-    ]
-    lines = report(runs).split("\n")
-    rows = {line.strip("| ").split(" | ")[0]: line.split(" | ")[1:] for line in lines}
-    assert rows["faults that did harm, named"][0] == "2/3 (66.7 %)"
-    assert rows["with an alarm"][0] == "1/3 (33.3 %)"
-    assert rows["named first"][0] == "1/3 (33.3 %)"
-    assert rows["healthy runs with an alarm"][0] == "1/2 (50.0 %)"
-    assert rows["questions a healthy run"][0] == "0.50"
-    assert "- vae, lr x3: 1 of 1: dead_units" in lines
-    assert [verdict_of(run) for run in runs] == [
-        "first", "place 2 as a question", "NOT NAMED", "ALARM", "quiet",
-    ]  # fmt: skip
-
-
-def test_advice_is_followed_and_said_to_have_helped_or_not() -> None:
-    run = judged(
-        case_of("vae", "lr x10"), 1.0, finding("lr_too_high", "error", advice="Try lr 0.001.")
-    )
-    assert first_advice(run) == ("lr_too_high", Advised("learning_rate", 0.001))
-    assert Advised.parse(str(Advised("epsilon", 1e-8))) == Advised("epsilon", 1e-8)
-    outcome = dataclasses.replace(run.outcome, after=3.1)
-    replay = Replay(run, "lr_too_high", Advised("learning_rate", 0.001), outcome, 0.1)
-    assert replay.verdict == "improved"
-    assert "| +1.000 | +0.100 | improved |" in replay_table([replay])
-    assert replace(replay, harm=2.0).verdict == "worse"
-    assert replace(replay, harm=1.01).verdict == "same"
