@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -24,6 +25,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):  # a terminal may know fewer letters than names do
             stream.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(arguments)
+    try:
+        code = _run(options)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader, as head, has seen enough
+        # What is left must not be written at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code
+
+
+def _run(options: argparse.Namespace) -> int:
     command: Callable[..., int] = options.command
     if options.trains:
         return command(options)
@@ -33,12 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return refuse(str(error))
     if not runs:
         return refuse(f"no run of Adam Debug in {options.logdir}")
-    try:
-        code = command(runs, options)
-    except BrokenPipeError:  # the reader, as head, has seen enough
-        sys.stderr.close()
-        return 0
-    return code
+    return command(runs, options)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -64,7 +64,7 @@ def test_every_alarm_but_a_few_is_demonstrated() -> None:
     assert alarms - set(shown) == {
         "clipped_before_unscaling", "frozen", "idle_rows_decay", "leftover_gradient",
         "lr_far_below_schedule", "lr_zero", "second_moment_frozen", "steps_skipped",
-        "weight_decay_overshoots",
+        "warmup_not_over", "weight_decay_overshoots",
     }  # fmt: skip
 
 
