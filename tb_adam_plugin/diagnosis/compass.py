@@ -68,7 +68,7 @@ BORNE = "the first updates were large, and no loss rose"
 NOT_BORNE_OUT = "the size of the updates does not bear the cosine out"
 NO_COSINE = "there is no cosine where the learning rate was near its peak"
 NOT_ENOUGH_DATA = "not enough data"
-A_SURROGATE_LOSS = "cannot be told by a surrogate loss"
+NO_MEASURE = "cannot be told by such a loss"
 STILL_RISES = "cannot be told: it still rises"
 
 
@@ -245,10 +245,12 @@ def _readings(
         [NO_COSINE, TURNS_BACK, BORNE, CONVERGED, FADED],
         default=NOT_BORNE_OUT,
     )
-    few = count_windows(signals.run.step, counts) < WINDOWS or signals.has_surrogate_loss
+    # That of reinforcement learning, whose batches are drawn from what the network does.
+    no_measure = signals.has_surrogate_loss or (signals.has_loss and not signals.loss_is_measure)
+    few = count_windows(signals.run.step, counts) < WINDOWS or no_measure
     unread = STILL_RISES if signals.is_warming_up else NOT_ENOUGH_DATA
-    if signals.has_surrogate_loss:
-        unread = A_SURROGATE_LOSS
+    if no_measure:
+        unread = NO_MEASURE
     if few:
         factors[:] = np.nan
     # The last record at which the learning rate was near its peak has the say.
