@@ -69,11 +69,11 @@ def _bad_batch(settings: Settings) -> Settings:
     return dataclasses.replace(settings, bad_batch_at=settings.steps // 3)
 
 
-HIGH = ("lr_too_high", "loss_blowup")
+HIGH = ("lr_too_high", "loss_blowup", "weights_grow")
 LOW = ("lr_too_low",)
 NEVER_NEAR = ("warmup_not_over", "lr_far_below_schedule", "lr_too_low")
 EPSILON = ("eps_dominates", "eps_influences")
-DECAY = ("weight_decay_too_strong", "weight_decay_overshoots")
+DECAY = ("weight_decay_too_strong", "weight_decay_overshoots", "short_memory")
 SPIKE = ("gradient_spike",)
 
 HEALTHY = Kind("healthy", changed())

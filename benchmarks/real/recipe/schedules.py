@@ -48,8 +48,11 @@ class LearningRate:
             for group in optimizer.param_groups
         ]
         self._schedulers = [s for o in optimizers if (s := self._scheduler(o)) is not None]
-        if not self._schedulers:
-            self._write()
+        # Some optimizers refuse a number that is written over theirs.
+        self._is_written = not self._schedulers and (
+            settings.schedule != "constant" or settings.warm_up_steps > 0
+        )
+        self._write()
 
     def after_step(self, step: int) -> None:
         """Move on after an optimizer step, counted from 1."""
@@ -62,10 +65,11 @@ class LearningRate:
                 # OneCycleLR refuses to go on past its end; whoever steps it too often stays there.
                 if settings.schedule != "onecycle" or self._count < settings.length_of_schedule:
                     scheduler.step()
-        if not self._schedulers:
-            self._write()
+        self._write()
 
     def _write(self) -> None:
+        if not self._is_written:
+            return
         share = share_of_peak(self._settings, self._count)
         for group, peak in self._peaks:
             group["lr"] = peak * share

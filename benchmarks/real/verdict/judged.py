@@ -12,6 +12,7 @@ from faults.verdict.compass_table import NEAR
 from faults.verdict.diagnosed_runs import rank_of
 from faults.verdict.thinned import thin
 
+from real.recipe.kinds import HEALTHY
 from real.recordings.cases import Case
 from real.recordings.keeping import RECORDING, Outcome, folder_of, is_recorded
 from tb_adam_plugin.diagnosis.compass import Reading
@@ -169,11 +170,15 @@ def alarms_of(recorded: Recorded) -> tuple[Finding, ...]:
     return tuple(finding for finding in recorded.findings if finding.severity != "info")
 
 
-def baselines(outcomes: Iterable[Outcome]) -> Mapping[tuple[str, str], Baseline]:
-    """Return the healthy runs' by family and half, of the kind that is called "healthy"."""
+def baselines(runs: Iterable[tuple[Case, Outcome]]) -> Mapping[tuple[str, str], Baseline]:
+    """Return the healthy runs' by family and half.
+
+    They are those of the recipe itself; where each kind has an optimizer of its own, all of them.
+    """
     values: dict[tuple[str, str], list[float]] = {}
-    for outcome in outcomes:
-        if outcome.kind == "healthy":
+    for case, outcome in runs:
+        has_recipe = HEALTHY in case.family.kinds
+        if case.kind == HEALTHY or not (has_recipe or case.kind.is_fault):
             values.setdefault((outcome.family, outcome.half), []).append(outcome.after)
     return {
         key: Baseline(statistics.median(found), max(found) - min(found))
@@ -204,7 +209,7 @@ def judge(cases: Sequence[Case], cache: Path, keep_every: int = 1) -> list[Judge
     """
     there = [case for case in cases if is_recorded(case, cache)]
     outcomes = {case.name: Outcome.load(folder_of(case, cache)) for case in there}
-    of_healthy = baselines(outcomes.values())
+    of_healthy = baselines((case, outcomes[case.name]) for case in there)
     return [
         JudgedRun(
             case,

@@ -63,8 +63,10 @@ def judged(case: Case, harm: float, *findings: Finding, factor: float = math.nan
 
 
 def test_harm_is_counted_beyond_what_healthy_runs_differ_by() -> None:
-    run = judged(case_of("vae", "healthy"), 0.0).outcome
-    found = baselines([replace(run, after=3.0), replace(run, after=3.2)])
+    case = case_of("vae", "healthy")
+    run = judged(case, 0.0).outcome
+    other = case_of("vae", "lr x10"), replace(run, kind="lr x10", after=9.0)
+    found = baselines([(case, replace(run, after=3.0)), (case, replace(run, after=3.2)), other])
     baseline = found["vae", "tuning"]
     assert (baseline.median, baseline.spread) == pytest.approx((3.1, 0.2))
     assert harm_of(replace(run, after=4.0), baseline) == pytest.approx((0.9, 0.4))
