@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from tb_adam_plugin.arrays import Indices
+from tb_adam_plugin.arrays import Flags, Indices
 
 from ..engine import thresholds
 from ..engine.conditions import NONE, each_beyond
@@ -35,7 +37,38 @@ def _dead_units(signals: Signals) -> Condition | None:
     most = DEAD_FRACTION + NARROW_MARGIN / np.sqrt(rows)
     # No layer is so narrow that all of its units may be dead.
     limits = np.minimum(most, ALL_DEAD).astype(np.float32)
-    return each_beyond(signals, name, DEAD_FRACTION, parameters, limits, signals.settled)
+    found = each_beyond(signals, name, DEAD_FRACTION, parameters, limits, signals.settled)
+    if found is None or not found.holds.any():
+        return found
+    return replace(found, holds=found.holds & ~_cut_off(signals, np.asarray(found.parameters)))
+
+
+def _cut_off(signals: Signals, parameters: Indices) -> Flags:
+    """Where no gradient comes to a parameter from outside, bool ``[records, parameters]``.
+
+    Units of a layer that are all dead leave the weight after it without a gradient, too, because
+    they put out 0, but not its bias. Where the last weight without any gradient has a bias without
+    one, the backward pass ends there: what comes before is frozen, or detached.
+    """
+    run = signals.run
+    nothing = signals.statistic("zero_gradient_fraction") == 1
+    without = nothing[:, run.weights]
+    last = without.shape[1] - 1 - without[:, ::-1].argmax(axis=1)
+    bias = _bias_after_each_weight(signals)[last]
+    ends = without.any(axis=1) & (bias >= 0) & nothing[np.arange(len(nothing)), bias]
+    # Where everything is without a gradient another rule says so.
+    ends &= ~without.all(axis=1)
+    cut: Flags = ends[:, None] & nothing[:, parameters]
+    return cut
+
+
+def _bias_after_each_weight(signals: Signals) -> Indices:
+    """The first bias after each weight and before the next one, its own or a norm's; -1 without."""
+    biases, weights = _biases(signals), signals.run.weights
+    following = np.append(weights[1:], len(signals.run.parameters))
+    place = np.searchsorted(biases, weights)
+    candidate = np.append(biases, len(signals.run.parameters))[place]
+    return np.where(candidate < following, candidate, -1)
 
 
 def _biases(signals: Signals) -> Indices:
@@ -82,6 +115,7 @@ DEAD_UNITS = Rule(
     question="Are these units dead?",
     needs=(),
     needs_any=("dead_row_fraction", "zero_gradient_fraction"),
+    uses=("zero_gradient_fraction",),
     condition=_dead_units,
     persistence=Persistence(DEAD_POINTS, thresholds.LASTING_STEPS),
     severity=_dead_units_severity,

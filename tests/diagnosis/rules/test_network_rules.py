@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from rule_runs.diagnosed import found
 from rule_runs.learning_rate import TOO_FAST
-from rule_runs.network import DEAD_GATES, VANISHING, recurrent
-from rule_runs.parts import MATRICES
+from rule_runs.network import CUT_OFF, DEAD_GATES, VANISHING, recurrent
+from rule_runs.parts import BIASES, MATRICES, NAN
 from synthetic_runs import changed, column, statistic, without
 
 from tb_adam_plugin.diagnosis.diagnose import diagnose
@@ -110,3 +110,12 @@ def test_units_that_learn_again_are_spoken_of_in_the_past() -> None:
 
     assert "from step 30 to 200: they learned nothing meanwhile." in dead(200).text
     assert "they learn nothing any more." in dead(460).text  # as near to the end as one stretch is
+
+
+def test_a_layer_that_puts_out_nothing_is_told_from_one_that_is_frozen() -> None:
+    """The weight after dead units has no gradient either, as its inputs are 0; its bias has."""
+    dead = found(changed(*CUT_OFF))["dead_units"]
+    assert dead.severity == "error"
+    assert set(dead.parameters) == {"layers.0.weight", "layers.1.weight"}
+    no_biases = [statistic("zero_gradient_fraction", NAN, of=BIASES, from_step=200)]
+    assert "dead_units" in found(changed(*CUT_OFF, *no_biases))

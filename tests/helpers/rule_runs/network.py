@@ -38,6 +38,11 @@ def recurrent(module: str, name: str = "rnn.weight_hh_l0") -> Change:
 
 
 DEAD_GATES: list[Change] = [statistic("dead_row_fraction", 0.95, of=["layers.3.weight"])]
+# The first two layers have no gradient from some step on; the bias of the second has one.
+CUT_OFF: list[Change] = [
+    statistic(name, 1.0, of=["layers.0.weight", "layers.0.bias", "layers.1.weight"], from_step=200)
+    for name in ("dead_row_fraction", "zero_gradient_fraction")
+]
 VANISHING: list[Change] = [
     statistic("gradient_rms", profile(3.0), of=MATRICES),
     statistic("weight_rms", 1.0, of=MATRICES, from_step=2),
@@ -83,6 +88,11 @@ NEAR: list[NearMiss] = [
     ("dead_units", "embedding", [statistic("dead_row_fraction", 0.9, of=["embedding.weight"])]),
     ("dead_units", "gates of an LSTM", [*DEAD_GATES, recurrent("LSTM")]),
     ("dead_units", "gates of what is not known", [*DEAD_GATES, recurrent("")]),
+    (
+        "dead_units",
+        "frozen in mid-run",
+        [*CUT_OFF, statistic("zero_gradient_fraction", 1.0, of=["layers.1.bias"], from_step=200)],
+    ),
     ("dead_units", "short", [statistic("dead_row_fraction", 0.9, only=range(9, 16))]),
     ("dead_units", "first steps", [statistic("dead_row_fraction", 0.9, to_step=20)]),
     (
