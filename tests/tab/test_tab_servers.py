@@ -98,6 +98,6 @@ def test_lost_server_is_said_and_nothing_is_lost(browser: Browser, tmp_path: Pat
             tab.shows(".overview .sub", "3 logged steps")
             tab.page.context.set_offline(False)
             hide_and_show(tab)
-            expect(tab.locate(".banner")).to_have_count(0, timeout=4000)
+            expect(tab.locate(".banner")).to_have_count(0, timeout=10_000)
             assert all("ERR_INTERNET_DISCONNECTED" in problem for problem in tab.problems)
             tab.problems.clear()
