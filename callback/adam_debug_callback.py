@@ -222,11 +222,11 @@ class AdamDebugCallback:
         """Keep what the coming step learns from, for the case that its gradient jumps.
 
         Call it before ``optimizer.step()``, once for each micro-batch. The last four steps' batches
-        are kept by reference. When the norm of a step's gradients jumps or is not finite, its
-        batches are saved beside the event file, in ``adam_debug/batches/step_N.pt``: at most 8
-        files and 256 MB a run. Findings name the file; ``torch.load(file, map_location="cpu")``
-        returns ``{"step": N, "batches": [...]}``, a tuple for each call. Without ``gradient_norm``
-        nothing is kept.
+        are kept by reference, of each step the last 64. When the norm of a step's gradients jumps
+        or is not finite, its batches are saved beside the event file, in
+        ``adam_debug/batches/step_N.pt``: at most 8 files and 256 MB a run. Findings name the file;
+        ``torch.load(file, map_location="cpu")`` returns ``{"step": N, "batches": [...]}``, a tuple
+        for each call. Without ``gradient_norm`` nothing is kept.
 
         Args:
             *batch: Inputs, targets, indices of examples, or whatever ``torch.save`` takes.

@@ -18,6 +18,8 @@ from tb_adam_plugin import schema
 
 # On a device a jump is noticed a step or two later.
 KEPT_STEPS = 4
+# Of a step whose gradients are accumulated, the last ones.
+MOST_PARTS = 64
 MOST_FILES = 8
 MOST_BYTES = 256 << 20
 
@@ -27,7 +29,8 @@ class KeptBatches:
 
     def __init__(self) -> None:
         """Start without batches."""
-        self._upcoming: list[Any] = []
+        # Bounded, because nobody knows whether a step will come.
+        self._upcoming: deque[Any] = deque(maxlen=MOST_PARTS)
         self._kept: deque[tuple[int, list[Any]]] = deque(maxlen=KEPT_STEPS)
         self._files = 0
         self._bytes = 0
@@ -43,12 +46,12 @@ class KeptBatches:
             number: Of the step.
         """
         if self._upcoming:
-            self._kept.append((number, self._upcoming))
-            self._upcoming = []
+            self._kept.append((number, list(self._upcoming)))
+            self._upcoming.clear()
 
     def skip_step(self) -> None:
         """The step was left out, and what it would have learned from is forgotten."""
-        self._upcoming = []
+        self._upcoming.clear()
 
     def save(self, number: int, folder: str) -> bool:
         """Save the batches of a step, if they are kept and there is room.
@@ -78,7 +81,7 @@ class KeptBatches:
 
     def release(self) -> None:
         """Keep nothing any more."""
-        self._upcoming = []
+        self._upcoming.clear()
         self._kept.clear()
 
 

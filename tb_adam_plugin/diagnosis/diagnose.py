@@ -255,8 +255,12 @@ def _with_causes(findings: Sequence[Finding], rules: Sequence[Rule]) -> list[Fin
     for finding in explained:
         of = finding.consequence_of
         worst[of] = worst_severity(worst.get(of, "info"), finding.severity)
+    # Beside an alarm of the same rule it is that which explains, and a question stays one.
+    alarms = {finding.rule for finding in explained if finding.severity != "info"}
     raised = [
-        replace(f, severity=worst_severity(f.severity, worst[f.rule])) if f.rule in worst else f
+        replace(f, severity=worst_severity(f.severity, worst[f.rule]))
+        if f.rule in worst and (f.severity != "info" or f.rule not in alarms)
+        else f
         for f in explained
     ]
     return sorted(raised, key=lambda finding: finding.severity == "info")

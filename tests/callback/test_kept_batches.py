@@ -122,3 +122,14 @@ def test_what_cannot_be_saved_is_a_warning(tmp_path: Path) -> None:
 def test_without_norms_nothing_is_kept(tmp_path: Path) -> None:
     train(tmp_path, {BAD: 1e4}, gradient_norm=False)
     assert not (tmp_path / "adam_debug" / "batches").exists()
+
+
+def test_what_no_step_takes_is_bounded() -> None:
+    batches = kept_batches.KeptBatches()
+    alive = []
+    for _ in range(kept_batches.MOST_PARTS + 10):
+        alive.append(weakref.ref(inputs := torch.randn(2)))
+        batches.keep(inputs)
+    del inputs
+    gc.collect()
+    assert sum(r() is not None for r in alive) == kept_batches.MOST_PARTS

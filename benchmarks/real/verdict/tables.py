@@ -178,7 +178,7 @@ _ROWS: tuple[tuple[str, Callable[[Runs], str]], ...] = (
     ("with an alarm", lambda r: _percent(_by_alarm(_counted(r)))),
     ("named first", lambda r: _percent(_first(_counted(r)))),
     ("healthy runs with an alarm", _alarmed),
-    ("kinds of them of which more than a tenth has one", _kinds_above_a_tenth),
+    ("healthy kinds with an alarm in more than a tenth of their runs", _kinds_above_a_tenth),
     ("questions a healthy run", _questions),
     ("compass within half a decade or silent", lambda r: _percent(_right(r))),
     ("silent, of all", lambda r: _percent(Share(sum(x.is_compass_silent for x in r), len(r)))),

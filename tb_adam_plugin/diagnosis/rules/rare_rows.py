@@ -47,7 +47,9 @@ def _rare_rows(signals: Signals) -> Condition | None:
 
 
 def _rare_rows_message(e: Evidence) -> str:
-    taken = float(taken_so_far(e.signals)[-1, e.signals.run.group_of[e.parameters[0]]])
+    of_group = taken_so_far(e.signals)[:, e.signals.run.group_of[e.parameters[0]]]
+    # The most so far: a learning rate below 0 would give back what was taken.
+    taken = max(0.0, float(np.fmax.reduce(of_group, initial=0.0)))
     does = (
         "moves them by full steps"
         if np.isinf(taken)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,30 +18,10 @@ from real.recipe.loop import train
 from real.recipe.optimizers import make_optimizers
 from real.recipe.schedules import LearningRate, share_of_peak
 from real.recipe.settings import Settings
-from real.recordings.cases import Case, all_cases, case_named
+from real.recordings.cases import case_named
+from real_cases import CASES, case_of, one_core, tiny  # noqa: F401 - one_core is used by itself
 
 from tb_adam_plugin.diagnosis.rules.registry import RULES
-
-CASES = all_cases()
-TINY = {"steps": 12, "batch_size": 8}
-
-
-@pytest.fixture(autouse=True)
-def one_core() -> Iterator[None]:
-    """As the laboratory trains."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def case_of(family: str, kind: str) -> Case:
-    return next(c for c in CASES if (c.family.name, c.kind.name) == (family, kind))
-
-
-def tiny(case: Case) -> Settings:
-    return replace(case.settings, **TINY)  # type: ignore[arg-type]
-
 
 # --- what there is --------------------------------------------------------------------------------
 

@@ -6,42 +6,19 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import Future
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from real.recipe.settings import Settings
 from real.recordings import keeping
-from real.recordings.cases import Case, all_cases, case_named
+from real.recordings.cases import case_named
 from real.recordings.keeping import Advised, folder_of, is_recorded, record
 from real.recordings.queue import STATUS, Queue
 from real.verdict.judged import judge
 from real.verdict.tables import verdict_of
-
-CASES = all_cases()
-TINY = {"steps": 12, "batch_size": 8}
-
-
-@pytest.fixture(autouse=True)
-def one_core() -> Iterator[None]:
-    """As the laboratory trains."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def case_of(family: str, kind: str) -> Case:
-    return next(c for c in CASES if (c.family.name, c.kind.name) == (family, kind))
-
-
-def tiny(case: Case) -> Settings:
-    return replace(case.settings, **TINY)  # type: ignore[arg-type]
-
+from real_cases import case_of, one_core, tiny  # noqa: F401 - one_core is used by itself
 
 # --- recordings -----------------------------------------------------------------------------------
 

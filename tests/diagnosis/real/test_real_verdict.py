@@ -4,42 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
-from real.recipe.settings import Settings
-from real.recordings.cases import Case, all_cases
+from real.recordings.cases import Case
 from real.recordings.keeping import Advised, Outcome
 from real.verdict.judged import Baseline, JudgedRun, Recorded, baselines, harm_of
 from real.verdict.replay import Replay, first_advice, replay_table
 from real.verdict.tables import report, verdict_of
+from real_cases import case_of, one_core  # noqa: F401 - one_core is used by itself
 
 from tb_adam_plugin.diagnosis.compass import Reading
 from tb_adam_plugin.diagnosis.rule import Finding, Severity
-
-CASES = all_cases()
-TINY = {"steps": 12, "batch_size": 8}
-
-
-@pytest.fixture(autouse=True)
-def one_core() -> Iterator[None]:
-    """As the laboratory trains."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def case_of(family: str, kind: str) -> Case:
-    return next(c for c in CASES if (c.family.name, c.kind.name) == (family, kind))
-
-
-def tiny(case: Case) -> Settings:
-    return replace(case.settings, **TINY)  # type: ignore[arg-type]
-
 
 # --- the verdict ----------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 from rule_runs.diagnosed import found
 from rule_runs.every_rule import PLANTED
 from rule_runs.parts import BIASES
@@ -170,3 +171,12 @@ def test_an_embedding_is_known_by_its_module_or_else_by_its_name() -> None:
     patches = [*PLANTED["rare_rows"], lambda run: replace(run, parameters=tuple(
         replace(p, module="Conv2d") for p in run.parameters))]  # fmt: skip
     assert set(found(changed(*patches))) == {"dead_units"}
+
+
+def test_a_learning_rate_below_zero_takes_nothing_back() -> None:
+    """What decay has taken of an unused row is said, whatever comes after it."""
+    run = changed(
+        *PLANTED["rare_rows"],
+        hyperparameter("lr", lambda step: np.where(step < 490, 1e-3, -1e6)),
+    )
+    assert "has taken" in found(run)["rare_rows"].text
