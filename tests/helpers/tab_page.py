@@ -11,6 +11,8 @@ from urllib.parse import quote
 
 from playwright.sync_api import Browser, FrameLocator, Locator, Page, Playwright, Response, expect
 
+expect.set_options(timeout=20_000)  # on a busy machine a frame takes seconds
+
 _SYSTEM_CHROMIUM = Path("/usr/bin/chromium")
 _ARGUMENTS = [
     "--no-sandbox",

@@ -29,10 +29,9 @@ def test_optimizer_over_time(tab: Tab) -> None:
 
 
 def test_settings_are_kept_in_the_browser_and_not_in_the_link(tab: Tab) -> None:
-    tab.locate('button[aria-label="Settings"]').click()
-    pane = tab.locate(".settings")
-    sections = pane.locator("h4").all_inner_texts()
-    assert [s.lower() for s in sections] == ["general", "overview", "distributions", "refresh"]
+    pane = open_settings(tab)
+    sections = ["General", "Overview", "Distributions", "Refresh"]
+    expect(pane.locator("h4")).to_have_text(sections, ignore_case=True)
     low = pane.locator(".pair input").first
     low.fill("1e-5")
     low.press("Enter")
