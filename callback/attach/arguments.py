@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import operator
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -13,6 +15,13 @@ from torch.optim import Optimizer
 from . import options
 
 _DEFAULT_MAX_OVERHEAD = 0.01
+_COUNTS = (
+    "every_n_steps",
+    "histograms_every_n_steps",
+    "total_steps",
+    "max_sampled_elements",
+    "initial_step",
+)
 
 
 @dataclass(frozen=True)
@@ -43,6 +52,14 @@ class Arguments:
     initial_step: int | None
     on_error: Literal["warn", "raise"]
     on_finding: Literal["warn"] | Callable[..., object] | None
+
+    def __post_init__(self) -> None:
+        """Turn integers of NumPy into Python's; what is no integer is refused by the checks."""
+        for name in _COUNTS:
+            value = getattr(self, name)
+            if not isinstance(value, bool | Tensor):
+                with contextlib.suppress(TypeError):
+                    object.__setattr__(self, name, operator.index(value))
 
     def checked_optimizer(self) -> Optimizer:
         """Check all of them; return the torch optimizer that takes the steps.

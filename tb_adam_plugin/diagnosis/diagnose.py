@@ -225,6 +225,7 @@ def _with_causes(findings: Sequence[Finding], rules: Sequence[Rule]) -> list[Fin
     all alarms. One that asks whether there is a fault at all explains nothing else.
     """
     explains = {rule.id: rule.explains for rule in rules}
+    direction = {rule.id: rule.moves_lr for rule in rules}
     symptoms = {rule.id for rule in rules if rule.symptom}
     questions = {(rule.id, rule.question) for rule in rules if rule.question}
     explained: list[Finding] = []
@@ -246,8 +247,10 @@ def _with_causes(findings: Sequence[Finding], rules: Sequence[Rule]) -> list[Fin
         if cause is not None:
             root = cause.consequence_of or cause.rule
             title = next(other.title for other in explained if other.rule == root)
-            # What a consequence alone would need is often the opposite of what its cause does.
-            later = f" If this remains: {finding.advice}" if finding.advice else ""
+            # What a consequence alone would need is often the opposite of what its cause does, and
+            # where both change the learning rate the second value starts from the old one.
+            is_same = direction[finding.rule] and direction[finding.rule] == direction[root]
+            later = f" If this remains: {finding.advice}" if finding.advice and not is_same else ""
             advice = f"See to “{title}” first.{later}"
             finding = replace(finding, consequence_of=root, advice=advice)
         explained.append(finding)

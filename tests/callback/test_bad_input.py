@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -177,3 +178,13 @@ def test_a_step_that_is_no_count_is_refused(tmp_path: Path, step: Any) -> None:
         pytest.raises((TypeError, ValueError), match=f"step={step}"),
     ):
         debug.step = step
+
+
+def test_integers_of_numpy_are_counts(tmp_path: Path) -> None:
+    model, optimizer = make()
+    options: dict[str, Any] = {"total_steps": np.int64(40), "every_n_steps": np.uint8(2)}
+    with AdamDebugCallback(model, optimizer, log_dir=tmp_path, **options) as debug:
+        assert debug.step == 0
+    options["total_steps"] = np.float64(40)
+    with pytest.raises(TypeError, match="total_steps="):
+        AdamDebugCallback(model, optimizer, log_dir=tmp_path, **options)

@@ -34,8 +34,9 @@ def thinned_records(run: RecordedRun) -> str:
     if not lacking:
         return ""
     return (
-        f"{'; '.join(lacking)}: more would have taken over {share} after the first 10 seconds. For "
-        f"more of them give AdamDebugCallback {more}."
+        f"{'; '.join(lacking)}: more would have cost over {share} and the 10 seconds that come "
+        f"before it, of which a part is kept for later steps. For more of them give "
+        f"AdamDebugCallback {more}."
     )
 
 

@@ -48,6 +48,10 @@ def test_root_causes_come_first_and_explain_the_others() -> None:
     diagnosis = diagnose(run)
     assert diagnosis.findings[0].rule == "lr_jump"
     assert {f.consequence_of for f in diagnosis.findings[1:]} == {"lr_jump"}
+    # Both lower the learning rate: a second value would start from the one that is to go.
+    advice = {f.rule: f.advice for f in diagnosis.findings}
+    assert advice["loss_blowup"] == "See to “Learning rate jumped” first."
+    assert "If this remains" in advice["gradient_spike"]
 
 
 def test_what_came_before_a_cause_is_no_consequence_of_it() -> None:
