@@ -42,6 +42,7 @@ const FIRST = [
   'chart/heatmap_severity.js',
   'chart/scales.js',
   'chart/statistic_format.js',
+  'chart/healthy_range.js',
   'chart/context_strip.js',
   'chart/heatmap.js',
   'chart/heatmap_marks.js',

@@ -4,8 +4,8 @@ export type Theme = 'light' | 'dark';
 export type AxisKind = 'step' | 'relative' | 'wall';
 
 export interface StatisticInfo { name: string; label: string; scale: 'log' | 'fraction' | 'cosine' | 'count'; description: string; }
-export interface ParameterInfo { name: string; shape: number[]; dtype: string; elements: number; elements_read: number; group: number; }
-export interface GroupInfo { optimizer: string; options: Record<string, boolean | number | string | null>; undefined: string[]; meanings: Record<string, string>; storage: Record<string, string>; }
+export interface ParameterInfo { name: string; shape: number[]; dtype: string; elements: number; elements_read: number; group: number; kind?: string; }
+export interface GroupInfo { optimizer: string; options: Record<string, boolean | number | string | null>; undefined: string[]; meanings: Record<string, string>; storage: Record<string, string>; healthy_ratios?: Record<string, [number, number]>; }
 export interface Message { severity: 'warning' | 'error'; text: string; }
 export interface RunInfo {
   run: string;

@@ -26,6 +26,12 @@ export function formatNumber(value) {
     .replace('e+', 'e');
 }
 
+/** @param {[number, number]} range @returns {string} '3e-4 to 4e-2' */
+export function formatRange(range) {
+  const [low, high] = range.map((value) => Number(value.toPrecision(3)).toExponential().replace('e+', 'e'));
+  return `${low} to ${high}`;
+}
+
 /**
  * A fraction as a percentage; never '0 %' for what is more than nothing, nor '100 %' for less than all.
  * @param {number} fraction 0..1

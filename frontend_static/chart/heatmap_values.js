@@ -25,6 +25,7 @@ import { worstOf } from './worst.js';
  * @property {import('../types.d.ts').StatisticInfo} metric
  * @property {import('./heatmap_colours.js').Colouring} colouring
  * @property {import('../types.d.ts').RunInfo | null} against the run that the heat map compares with
+ * @property {[number, number] | null} healthyRange that the user wants for every tensor; null for that of its kind
  * @property {import('./gradient_jumps.js').Jump[]} jumps of single gradients, the strongest first
  */
 

@@ -43,7 +43,6 @@ import { linearScale, logScale } from './scales.js';
  * @property {'log' | 'linear'} scale
  * @property {[number, number]} [band] shaded values
  * @property {string} [bandLabel]
- * @property {number} [middle] a dashed line
  * @property {boolean} [infinityIsUsual] leave a gap without a mark where a value is infinite
  * @property {boolean} [ignoreOutliers] the highest and the lowest hundredth do not stretch the axis
  * @property {boolean} [withoutSteps] leave out the labels of the horizontal axis: a chart below has them
@@ -93,10 +92,10 @@ export function drawLineChart(canvas, chart) {
 }
 
 /**
- * The value axis: everything visible is inside, and so are the band and the middle.
- * @param {Pick<LineChart, 'lines' | 'range' | 'scale' | 'ignoreOutliers' | 'band' | 'middle'>} chart @returns {Scale}
+ * The value axis: everything visible is inside, and so is the band on a logarithmic one.
+ * @param {Pick<LineChart, 'lines' | 'range' | 'scale' | 'ignoreOutliers' | 'band'>} chart @returns {Scale}
  */
-export function lineScale({ lines, range, scale, ignoreOutliers, band, middle }) {
+export function lineScale({ lines, range, scale, ignoreOutliers, band }) {
   const onLog = scale === 'log';
   let [low, high] = [Infinity, -Infinity];
   /** @type {number[]} */
@@ -122,7 +121,8 @@ export function lineScale({ lines, range, scale, ignoreOutliers, band, middle })
     for (const { x, y } of lines.flatMap(({ between = [] }) => between))
       for (let i = 0; i < x.length; i++) if (x[i] >= range.from && x[i] <= range.to) include(y[i]);
   }
-  for (const value of [...(band ?? []), middle ?? NaN]) include(value);
+  // On a linear axis a band of two decades would press everything else to the ground.
+  if (onLog) for (const value of band ?? []) include(value);
   if (low > high) return onLog ? logScale(1e-3, 1) : linearScale(0, 1);
   if (!onLog && low === 0 && high === 0) return linearScale(0, 1);
   if (!onLog) return linearScale(low - 0.05 * (high - low), high + 0.05 * (high - low));
@@ -241,24 +241,19 @@ function _drawPeaks(context, area, { peaks = [], color }, { range }, scale) {
 
 /** @param {Context} context @param {PlotArea} area @param {LineChart} chart @param {Scale} scale */
 function _drawGround(context, area, chart, scale) {
-  const { band, middle, range, axisKind } = chart;
-  const [bottom, top] = (band ?? []).map((value) => yToPixel(area, scale, value));
+  const { band, range, axisKind } = chart;
   if (band) {
+    const [bottom, top] = _bandPixels(area, band, scale);
     context.fillStyle = cssColor('--healthy');
     context.fillRect(area.left, top, area.width, bottom - top);
   }
   drawStepAxis(context, area, range, axisKind, { labels: !chart.withoutSteps });
   drawValueAxis(context, area, scale);
-  if (middle !== undefined) {
-    const y = Math.round(yToPixel(area, scale, middle)) + 0.5;
-    context.strokeStyle = cssColor('--healthy-line');
-    context.setLineDash([4, 4]);
-    context.beginPath();
-    context.moveTo(area.left, y);
-    context.lineTo(area.left + area.width, y);
-    context.stroke();
-    context.setLineDash([]);
-  }
+}
+
+/** @param {PlotArea} area @param {[number, number]} band @param {Scale} scale @returns {number[]} its lower and upper edge within the area */
+function _bandPixels(area, band, scale) {
+  return band.map((value) => Math.min(Math.max(yToPixel(area, scale, value), area.top), area.top + area.height));
 }
 
 /**
@@ -267,7 +262,7 @@ function _drawGround(context, area, chart, scale) {
  */
 function _drawBandLabel(context, area, { band, bandLabel }, scale, shown) {
   if (!band || !bandLabel) return;
-  const [bottom, top] = band.map((value) => yToPixel(area, scale, value));
+  const [bottom, top] = _bandPixels(area, band, scale);
   if (bottom - top < LABEL_HEIGHT) return;
   context.font = FONT;
   context.textAlign = 'left';

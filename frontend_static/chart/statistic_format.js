@@ -1,5 +1,5 @@
 // @ts-check
-/** Values of a statistic, what tells them apart, and which of them deserve a look, in words. Pure. */
+/** Values of a statistic, and what tells them apart, in words. Pure. */
 import { formatInteger, formatNumber, formatPercent } from './format.js';
 
 /** @typedef {import('../types.d.ts').StatisticInfo} StatisticInfo */
@@ -32,15 +32,4 @@ export function formatFactor(factor) {
   if (factor === 0) return '×0';
   const size = Math.max(factor, 1 / factor);
   return `${factor >= 1 ? '×' : '÷'}${formatNumber(Number(size.toPrecision(size < 2 ? 3 : 2)))}`;
-}
-
-// Ratios beyond these deserve a look: far above the usual 1e-3, or so little that nothing is learned.
-const HOT_RATIO = 2e-2;
-const WARM_RATIOS = { above: 7e-3, below: 5e-5 };
-
-/** @param {number} ratio update / weight, Infinity where the weight was 0 @returns {'' | 'warm' | 'hot'} */
-export function ratioEmphasis(ratio) {
-  if (ratio === Infinity) return '';
-  if (!Number.isFinite(ratio) || ratio > HOT_RATIO) return 'hot';
-  return ratio > 0 && (ratio > WARM_RATIOS.above || ratio < WARM_RATIOS.below) ? 'warm' : '';
 }

@@ -21,7 +21,8 @@
  * @property {boolean} ignoreOutliers let single values leave the line charts at the top and bottom
  * @property {boolean} linkCursor show the step under the pointer in every chart
  * @property {TooltipOrder} tooltipOrder
- * @property {[number, number]} healthyBand update-to-weight ratios that need no attention
+ * @property {[number, number] | null} healthyRange update-to-weight ratios that need no attention; null for those of
+ *   the tensor's kind
  * @property {[number, number]} colourRange update-to-weight ratios at the ends of the colours; between them lies 1e-3
  * @property {Crowded} crowded what a pixel of the heat map shows that covers several cells
  * @property {PanelKind | 'quantity'} defaultChart of histogram panels; quantity: as suits the quantity
@@ -90,7 +91,7 @@ export function defaultPreferences() {
     ignoreOutliers: false,
     linkCursor: true,
     tooltipOrder: 'nearest',
-    healthyBand: [3e-4, 3e-3],
+    healthyRange: null,
     colourRange: [1e-6, 10 ** -0.5],
     crowded: 'worst',
     defaultChart: 'quantity',
@@ -307,7 +308,7 @@ const VALID = {
   ignoreOutliers: BOOLEAN,
   linkCursor: BOOLEAN,
   tooltipOrder: ONE_OF('nearest', 'ascending', 'descending', 'default'),
-  healthyBand: POSITIVE_PAIR,
+  healthyRange: (value) => value === null || POSITIVE_PAIR(value),
   colourRange: (value) => POSITIVE_PAIR(value) && value[0] < 1e-3 && value[1] > 1e-3,
   crowded: ONE_OF('worst', 'latest', 'mean'),
   defaultChart: ONE_OF('quantity', ...PANEL_KINDS),

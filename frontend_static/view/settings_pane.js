@@ -49,6 +49,10 @@ const VALUE_AXES = [
   { name: 'log', text: 'Signed log' },
   { name: 'linear', text: 'Linear' },
 ];
+const PAIR_RULES = {
+  colourRange: 'The first must lie below 1e-3, the second above.',
+  healthyRange: 'Two positive numbers, the smaller first; leave both empty for the range of each kind of tensor.',
+};
 const POLLS = [
   { name: 2, text: '2 s' },
   { name: 5, text: '5 s' },
@@ -120,7 +124,7 @@ function Overview({ app, state, statistics, metric }) {
   return html`<section>
     <h4>Overview</h4>
     <${Select} label="Colour by" options=${metrics} value=${metric} onChange=${actions.colourBy} />
-    <${Pair} app=${app} state=${state} name="healthyBand" label="Healthy band of update / weight" />
+    <${Pair} app=${app} state=${state} name="healthyRange" label="Healthy range of update / weight" />
     <${Pair} app=${app} state=${state} name="colourRange" label="Colour range of update / weight" />
     <${Select}
       label="A pixel that covers several cells shows"
@@ -225,32 +229,41 @@ function LinearBelow({ app, state }) {
   </label>`;
 }
 
-/** Two positive numbers, the smaller first. @param {{app: App, state: State, name: 'healthyBand' | 'colourRange', label: string}} props */
+/**
+ * Two positive numbers, the smaller first; both fields are empty where the value is null.
+ * @param {{app: App, state: State, name: 'healthyRange' | 'colourRange', label: string}} props
+ */
 function Pair({ app, state, name, label }) {
-  const [texts, setTexts] = useState(state[name].map(_short));
-  useEffect(() => setTexts(state[name].map(_short)), [state[name]]);
-  const wanted = /** @type {[number, number]} */ (texts.map((text) => (text.trim() === '' ? NaN : Number(text))));
-  const valid = isValidPreference(name, wanted);
+  const kept = (state[name] ?? [null, null]).map((value) => (value === null ? '' : _short(value)));
+  const [texts, setTexts] = useState(kept);
+  useEffect(() => setTexts(kept), [state[name]]);
+  const valid = isValidPreference(name, _pairOf(texts));
   const change = (/** @type {number} */ end, /** @type {string} */ text) => {
     const next = texts.map((before, i) => (i === end ? text : before));
     setTexts(next);
-    const values = /** @type {[number, number]} */ (next.map((each) => (each.trim() === '' ? NaN : Number(each))));
-    if (isValidPreference(name, values)) app.actions.prefer(name, values);
+    const values = _pairOf(next);
+    if (isValidPreference(name, values)) app.actions.prefer(name, /** @type {[number, number]} */ (values));
   };
   const field = (/** @type {number} */ end, /** @type {string} */ which) => html`<input
     type="text"
     inputmode="decimal"
+    placeholder=${name === 'healthyRange' ? 'auto' : ''}
     aria-label=${`${label}, ${which}`}
     aria-invalid=${!valid}
     value=${texts[end]}
     onChange=${(/** @type {any} */ event) => change(end, event.target.value)}
   />`;
-  const rule = name === 'colourRange' ? 'The first must lie below 1e-3, the second above.' : 'Two positive numbers, the smaller first.';
   return html`<div class="field" role="group" aria-label=${label}>
     <span>${label}</span>
     <span class="pair">${field(0, 'from')} to ${field(1, 'to')}</span>
-    ${!valid && html`<span class="field-error" role="alert">${rule}</span>`}
+    ${!valid && html`<span class="field-error" role="alert">${PAIR_RULES[name]}</span>`}
   </div>`;
+}
+
+/** @param {string[]} texts @returns {number[] | null} null where all are empty */
+function _pairOf(texts) {
+  if (texts.every((text) => text.trim() === '')) return null;
+  return texts.map((text) => (text.trim() === '' ? NaN : Number(text)));
 }
 
 /** @param {number} value */

@@ -11,13 +11,15 @@ from collections.abc import Mapping, Sequence
 
 from tb_adam_plugin.commands.exit_codes import FAILED
 from tb_adam_plugin.diagnosis.compass import Compass
+from tb_adam_plugin.diagnosis.engine.healthy_ranges import TypicalRatio, typical_ratios
 from tb_adam_plugin.diagnosis.engine.wording import number
 from tb_adam_plugin.diagnosis.rule import SEVERITIES, Finding, NotEvaluated
 from tb_adam_plugin.run_data import Run
-from tb_adam_plugin.serving.json_answers import compass_fields, finding_fields
+from tb_adam_plugin.serving.json_answers import compass_fields, finding_fields, ratio_fields
 from tb_adam_plugin.untrusted_text import printable
 
 _TEXT_WIDTH = 100
+_PLURALS = {"matrix": "matrices", "embedding": "embeddings", "gain": "gains", "bias": "biases"}
 
 
 def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -60,6 +62,9 @@ def _print_json(runs: Sequence[Run]) -> None:
             "findings": [finding_fields(run.name, finding) for finding in run.findings()],
             "not_evaluated": [dataclasses.asdict(rule) for rule in run.diagnosis.not_evaluated],
             "compass": compass_fields(run.diagnosis.compass) if run.diagnosis.compass else None,
+            "update_to_weight_ratios": [
+                ratio_fields(kind) for kind in typical_ratios(run.diagnosis.signals.run)
+            ],
             "recording": run.diagnosis.recording,
         }
         for run in runs
@@ -80,6 +85,7 @@ def print_table(run: Run, name: str) -> None:
         print(f"  {line}")
     if run.diagnosis.compass is not None:
         _print_compass(run.diagnosis.compass)
+    _print_ratios(typical_ratios(run.diagnosis.signals.run))
     titles = {finding.rule: finding.title for finding in reversed(findings)}
     for finding in findings:
         print(heading(finding))
@@ -105,6 +111,17 @@ def _print_compass(compass: Compass) -> None:
     print(f"  learning rate: {reading.text}{cosine}{why}")
     if gain is not None:
         print(f"  by the gain ratio: {gain.text} ({number(gain.gain_ratio)})")
+
+
+def _print_ratios(ratios: Sequence[TypicalRatio]) -> None:
+    """Print how large the last updates are, each kind of tensor beside what is healthy."""
+    said = "; ".join(
+        f"{_PLURALS[kind]} {number(ratio)} (healthy: {number(low)} to {number(high)})"
+        for kind, ratio, (low, high) in ratios
+    )
+    text = said and f"update / weight at the end: {said}"
+    for line in textwrap.wrap(text, _TEXT_WIDTH - 2, subsequent_indent="  "):
+        print(f"  {line}")
 
 
 def _print_not_evaluated(skipped: Sequence[NotEvaluated]) -> None:

@@ -11,6 +11,7 @@ from tb_adam_plugin.diagnosis import compass as needle
 from tb_adam_plugin.diagnosis.compass import Compass, GainReading, Reading
 from tb_adam_plugin.diagnosis.diagnose import Diagnosis
 from tb_adam_plugin.diagnosis.engine import first_steps, thresholds
+from tb_adam_plugin.diagnosis.engine.healthy_ranges import TypicalRatio, kind_of, ranges_of
 from tb_adam_plugin.diagnosis.rule import Finding
 from tb_adam_plugin.diagnosis.rules.registry import RULES
 from tb_adam_plugin.reading.answers import Runs
@@ -47,6 +48,11 @@ def findings(run: str, diagnosis: Diagnosis) -> str:
             "recording": diagnosis.recording,
         }
     )
+
+
+def ratio_fields(typical: TypicalRatio) -> dict[str, Any]:
+    """Return the update-to-weight ratio of a kind of tensors as JSON can say it."""
+    return {"kind": typical.kind, "ratio": typical.ratio, "healthy": typical.healthy}
 
 
 def compass_fields(compass: Compass) -> dict[str, Any]:
@@ -151,6 +157,7 @@ def _run(run: StoredRun) -> dict[str, Any]:
                 "elements": p.elements,
                 "elements_read": p.elements_read,
                 "group": p.group,
+                "kind": kind_of(p) or "",
             }
             for p in layout.parameters
         ],
@@ -161,6 +168,7 @@ def _run(run: StoredRun) -> dict[str, Any]:
                 "undefined": group.undefined,
                 "meanings": group.meanings,
                 "storage": group.storage,
+                "healthy_ratios": dict(ranges_of(group)),
             }
             for group in layout.groups
         ],

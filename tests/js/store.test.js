@@ -303,7 +303,7 @@ test('preferences last from visit to visit; what is damaged is ignored', () => {
     '{"smoothing": 7, "panels": [1, 2, 3]}',
     '{"smoothing": "much"}',
     '{"crowded": "best", "linearBelow": 0, "defaultChart": null, "allRuns": "yes"}',
-    '{"healthyBand": [3, 1], "colourRange": [1e-2, 1], "pollSeconds": -1, "lineStatistics": []}',
+    '{"healthyRange": [3, 1], "colourRange": [1e-2, 1], "pollSeconds": -1, "lineStatistics": []}',
   ];
   for (const damaged of damage) {
     kept[key] = damaged;

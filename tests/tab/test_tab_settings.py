@@ -32,9 +32,13 @@ def test_settings_are_kept_in_the_browser_and_not_in_the_link(tab: Tab) -> None:
     pane = open_settings(tab)
     sections = ["General", "Overview", "Distributions", "Refresh"]
     expect(pane.locator("h4")).to_have_text(sections, ignore_case=True)
-    low = pane.locator(".pair input").first
+    tab.shows(".lines h3 small", "healthy, 3e-4 to 4e-2")  # of an embedding
+    low, high = (pane.locator(".pair input").nth(i) for i in range(2))
     low.fill("1e-5")
     low.press("Enter")
+    expect(pane.locator('[role="alert"]')).to_be_visible()  # half a range
+    high.fill("3e-3")
+    high.press("Enter")
     tab.shows(".lines h3 small", "healthy, 1e-5 to 3e-3")
     low.fill("5")
     low.press("Enter")
@@ -43,10 +47,10 @@ def test_settings_are_kept_in_the_browser_and_not_in_the_link(tab: Tab) -> None:
     kept = json.loads(
         tab.locate("body").evaluate("() => localStorage.getItem('adam_debug.preferences')")
     )
-    assert kept["healthyBand"] == [1e-5, 3e-3]
+    assert kept["healthyRange"] == [1e-5, 3e-3]
     assert "1e-5" not in tab.page.url
     pane.locator("button", has_text="Reset to defaults").click()
-    tab.shows(".lines h3 small", "healthy, 3e-4 to 3e-3")
+    tab.shows(".lines h3 small", "healthy, 3e-4 to 4e-2")
 
 
 def test_default_chart_and_linear_part_of_histograms_are_settings(tab: Tab) -> None:

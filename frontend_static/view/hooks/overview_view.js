@@ -51,6 +51,7 @@ export function useOverviewView(app, state, summary, run, { metric, runs, agains
         metric: metricOf({ ...state, metric: usable.statistic }, run),
         colouring,
         against,
+        healthyRange: state.healthyRange,
         jumps,
       }
     : null;

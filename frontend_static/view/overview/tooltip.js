@@ -1,7 +1,8 @@
 // @ts-check
 /** What the heat map says about the cell under the pointer. */
-import { formatAxis, formatInteger, formatNumber } from '../../chart/format.js';
+import { formatAxis, formatInteger, formatNumber, formatRange } from '../../chart/format.js';
 import { jumpSteps } from '../../chart/gradient_jumps.js';
+import { healthyRange } from '../../chart/healthy_range.js';
 import { valueAt, valueText, worstIn } from '../../chart/heatmap_values.js';
 import { formatFactor } from '../../chart/statistic_format.js';
 import { Tip } from '../hooks/plot.js';
@@ -56,8 +57,8 @@ export function tipAt(event, column, { view, rows, offset, top, layer }) {
     view.against ? `${metric.label}, compared with ${view.against.name}` : metric.label,
     valueText(view, parameter, value),
   ]);
-  if (view.colouring.kind === 'ratio' && value !== null && value > 0 && Number.isFinite(value))
-    lines.push(['compared with 1e-3', _times(value / 1e-3)]);
+  const healthy = view.colouring.kind === 'ratio' && healthyRange(run, parameter, view.healthyRange);
+  if (healthy) lines.push([`healthy for ${_kind(run.parameters[parameter])}`, formatRange(healthy)]);
   if (row.kind === 'module') lines.push([`extreme of ${row.parameters.length} tensors`, row.key]);
   const name = run.parameters[parameter].name;
   return { pointer: event, title: name, lines };
@@ -73,12 +74,9 @@ export function jumpTip(event, { jump, name, x }, view) {
   return { pointer: event, title: name, lines };
 }
 
-/** @param {number} factor @returns {string} '33 × above' */
-function _times(factor) {
-  if (factor > 0.95 && factor < 1.05) return 'equal';
-  return factor > 1
-    ? `${formatNumber(Number(factor.toPrecision(2)))} × above`
-    : `${formatNumber(Number((1 / factor).toPrecision(2)))} × below`;
+/** @param {import('../../types.d.ts').ParameterInfo} parameter */
+function _kind({ kind }) {
+  return kind ? `${kind === 'embedding' ? 'an' : 'a'} ${kind}` : 'this tensor';
 }
 
 /** @param {TreeRow[]} rows @param {number} y @returns {TreeRow | undefined} the row that shows data there */

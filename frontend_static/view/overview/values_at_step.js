@@ -1,8 +1,8 @@
 // @ts-check
 /** The column of numbers beside the heat map. */
 import { formatNumber } from '../../chart/format.js';
+import { healthyRange, ratioEmphasis } from '../../chart/healthy_range.js';
 import { valueAt, valueText, worstIn } from '../../chart/heatmap_values.js';
-import { ratioEmphasis } from '../../chart/statistic_format.js';
 import { indexAtOrBefore, nearestIndex } from '../../state/axis.js';
 import { followAtRest, setText } from '../hooks/at_rest.js';
 import { html, useLayoutEffect, useRef } from '../ui.js';
@@ -27,8 +27,8 @@ export function AtStep({ cursor, view, strips, rows, top, total }) {
       const index = nearestIndex(view.xs, x);
       const outside = x < view.xs[0] || x > view.xs[view.xs.length - 1]; // pinned beyond the zoom
       element.querySelectorAll('.row-value').forEach((cell, i) => {
-        const value = outside ? null : valueAt(view, worstIn(view, shown[i], index), index);
-        const [text, className] = _describe(view, shown[i], value);
+        const worst = worstIn(view, shown[i], index);
+        const [text, className] = _describe(view, worst, outside ? null : valueAt(view, worst, index));
         setText(cell, text);
         const name = `row-value ${className}`;
         if (cell.className !== name) cell.className = name;
@@ -53,10 +53,10 @@ export function AtStep({ cursor, view, strips, rows, top, total }) {
   </div>`;
 }
 
-/** @param {View} view @param {TreeRow} row @param {number | null} value @returns {[string, string]} text and class */
-function _describe(view, row, value) {
-  const text = valueText(view, row.parameters[0], value, true);
+/** @param {View} view @param {number} parameter @param {number | null} value @returns {[string, string]} text and class */
+function _describe(view, parameter, value) {
+  const text = valueText(view, parameter, value, true);
   if (value === null || text === '—') return [text, ''];
-  if (view.colouring.kind === 'ratio') return [text, ratioEmphasis(value)];
+  if (view.colouring.kind === 'ratio') return [text, ratioEmphasis(value, healthyRange(view.run, parameter, view.healthyRange))];
   return [text, Number.isFinite(value) ? '' : 'hot'];
 }

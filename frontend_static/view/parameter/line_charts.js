@@ -1,6 +1,8 @@
 // @ts-check
 /** What the line charts of a parameter draw: which statistics, on which scale, and the lines of all runs. */
+import { formatRange } from '../../chart/format.js';
 import { burstsOf, GRADIENT_STATISTIC, jumpsOf, jumpSteps } from '../../chart/gradient_jumps.js';
+import { healthyRange } from '../../chart/healthy_range.js';
 import { isRatio } from '../../chart/heatmap_values.js';
 import { smooth } from '../../chart/line_chart.js';
 import { html } from '../ui.js';
@@ -32,10 +34,10 @@ export function scaleOf({ scale }, { lineScale }) {
   return lineScale === 'log' || scale === 'log' ? 'log' : 'linear';
 }
 
-/** @param {StatisticInfo} statistic @param {State} state @param {RunSeries[]} runs */
-export function noteOn(statistic, state, runs) {
-  const [low, high] = state.healthyBand;
-  const band = isRatio(statistic) && `shaded: healthy, ${exponential(low)} to ${exponential(high)}`;
+/** @param {StatisticInfo} statistic @param {State} state @param {View} view @param {RunSeries[]} runs @param {string} parameter */
+export function noteOn(statistic, state, view, runs, parameter) {
+  const healthy = bandOf(statistic, view, parameter);
+  const band = healthy && `shaded: healthy, ${formatRange(healthy)}`;
   const onLog = scaleOf(statistic, state) === 'log';
   const smoothed = state.smoothing > 0 && onLog && 'smoothed as logarithms';
   const values = onLog ? runs.flatMap(({ series }) => series?.statistics[statistic.name] ?? []) : [];
@@ -43,7 +45,11 @@ export function noteOn(statistic, state, runs) {
   return [onLog ? 'log scale' : 'linear scale', zeros, band, smoothed].filter(Boolean).join(' · ');
 }
 
-const exponential = (/** @type {number} */ value) => value.toExponential().replace('e+', 'e');
+/** @param {StatisticInfo} statistic @param {View} view @param {string} parameter @returns {[number, number] | null} */
+function bandOf(statistic, { run, healthyRange: chosen }, parameter) {
+  const index = run.parameters.findIndex(({ name }) => name === parameter);
+  return isRatio(statistic) ? healthyRange(run, index, chosen) : null;
+}
 
 /** @param {{runs: RunSeries[], parameter: string, statistic: StatisticInfo}} props */
 export function Absences({ runs, parameter, statistic }) {
@@ -92,11 +98,11 @@ function stepsBetween({ between }) {
 }
 
 /**
- * @param {StatisticInfo} statistic @param {State} state @param {View} view @param {Drawn[]} drawn
+ * @param {StatisticInfo} statistic @param {State} state @param {View} view @param {Drawn[]} drawn @param {string} parameter
  * @returns {import('../../chart/line_chart.js').LineChart & {title: string}}
  */
-export function chartOf(statistic, state, view, drawn) {
-  const ratio = isRatio(statistic);
+export function chartOf(statistic, state, view, drawn, parameter) {
+  const band = bandOf(statistic, view, parameter);
   return {
     title: statistic.label,
     axisKind: view.axis,
@@ -113,9 +119,8 @@ export function chartOf(statistic, state, view, drawn) {
     })),
     scale: scaleOf(statistic, state),
     ignoreOutliers: state.ignoreOutliers,
-    band: ratio ? state.healthyBand : undefined,
-    bandLabel: ratio ? 'healthy' : undefined,
-    middle: ratio ? 1e-3 : undefined,
-    infinityIsUsual: ratio, // the weight was 0
+    band: band ?? undefined,
+    bandLabel: band ? 'healthy' : undefined,
+    infinityIsUsual: isRatio(statistic), // the weight was 0
   };
 }

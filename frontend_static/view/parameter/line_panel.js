@@ -46,7 +46,7 @@ export function LinePanel({ app, state, view, parameter, runs, statistics }) {
           </label>`,
         )}
       </${Menu}>
-      <small>${single ? noteOn(single, state, runs) : ''}</small>
+      <small>${single ? noteOn(single, state, view, runs, parameter) : ''}</small>
       ${single && html`<${Absences} runs=${runs} parameter=${parameter} statistic=${single} />`}
       <span class="grow"></span>
       <${Choice}
@@ -61,7 +61,7 @@ export function LinePanel({ app, state, view, parameter, runs, statistics }) {
         name=${`${parameter} lines`}
         figure=${async () => {
           const { lineFigure } = await import('../../save/figures.js');
-          return lineFigure({ view, parameter, charts: chosen.map((s) => chartOf(s, state, view, drawnOf(s, state, runs))) });
+          return lineFigure({ view, parameter, charts: chosen.map((s) => chartOf(s, state, view, drawnOf(s, state, runs), parameter)) });
         }}
         table=${async () => (await import('../../save/tables.js')).seriesTable({ parameter, runs, statistics: chosen })}
       />

@@ -35,7 +35,7 @@ export function Lines({ app, state, view, parameter, runs, statistic, titled, la
     () => drawnOf(statistic, state, runs),
     [statistic, state.smoothing, state.lineScale, identity, ...padded(data)],
   );
-  const chart = { ...chartOf(statistic, state, view, drawn), withoutSteps: !last };
+  const chart = { ...chartOf(statistic, state, view, drawn, parameter), withoutSteps: !last };
   const draw = (/** @type {HTMLCanvasElement} */ canvas) => {
     const result = drawLineChart(canvas, chart);
     scale.current = result.scale;
@@ -58,11 +58,11 @@ export function Lines({ app, state, view, parameter, runs, statistic, titled, la
     whole: view.whole,
   });
   const names = runs.map(({ run }) => run.name).join(', ');
-  const { healthyBand, ignoreOutliers } = state;
+  const { ignoreOutliers } = state;
   return html`<div class="plot lines-plot" ref=${box}>
     <${Canvas}
       draw=${draw}
-      dependencies=${[drawn, view.range, view.axis, view.theme, chart.scale, last, ignoreOutliers, healthyBand]}
+      dependencies=${[drawn, view.range, view.axis, view.theme, chart.scale, last, ignoreOutliers, chart.band]}
       label=${`${statistic.label} of ${parameter} over time, of ${names}; the table has the numbers at the step`}
     />
     ${titled && html`<div class="plot-title">${statistic.label}<${Absences} runs=${runs} parameter=${parameter} statistic=${statistic} /></div>`}

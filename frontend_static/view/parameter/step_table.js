@@ -2,8 +2,9 @@
 /** The numbers of one parameter at the step cursor, a column for every checked run. */
 import { formatAxis, formatInteger, formatNumber } from '../../chart/format.js';
 import { GRADIENT_STATISTIC } from '../../chart/gradient_jumps.js';
+import { healthyRange, ratioEmphasis } from '../../chart/healthy_range.js';
 import { isRatio } from '../../chart/heatmap_values.js';
-import { formatDifference, formatStatistic, ratioEmphasis } from '../../chart/statistic_format.js';
+import { formatDifference, formatStatistic } from '../../chart/statistic_format.js';
 import { indexAtOrBefore } from '../../state/axis.js';
 import { followAtRest, setText, stepAt } from '../hooks/at_rest.js';
 import { html, useLayoutEffect, useRef } from '../ui.js';
@@ -14,7 +15,7 @@ import { html, useLayoutEffect, useRef } from '../ui.js';
  * @typedef {import('../../types.d.ts').StatisticInfo} StatisticInfo
  * @typedef {import('../../types.d.ts').RunSeries} RunSeries
  *
- * @typedef {RunSeries & {undefined: {names: string[], optimizer: string}}} TableColumn
+ * @typedef {RunSeries & {undefined: {names: string[], optimizer: string}, healthy: [number, number] | null}} TableColumn
  */
 
 /**
@@ -29,7 +30,7 @@ import { html, useLayoutEffect, useRef } from '../ui.js';
  */
 export function StepTable({ app, view, runs, reference, parameter, statistics }) {
   const panel = useRef(/** @type {HTMLElement | null} */ (null));
-  const columns = tableColumns(runs, view.run, reference, parameter);
+  const columns = tableColumns(runs, view, reference, parameter);
   const shown = statistics.filter(({ name }) => runs.some(({ run }) => run.statistics.includes(name)));
   const compared = columns.findIndex(({ run }) => run === reference);
   useLayoutEffect(() =>
@@ -69,15 +70,19 @@ export function StepTable({ app, view, runs, reference, parameter, statistics })
 
 /**
  * The overview's run comes first, then the reference; runs without the tensor come last.
- * @param {RunSeries[]} runs @param {RunInfo} first @param {RunInfo | null} reference @param {string} parameter
+ * @param {RunSeries[]} runs @param {import('../../chart/heatmap_values.js').View} view @param {RunInfo | null} reference @param {string} parameter
  * @returns {TableColumn[]}
  */
-export function tableColumns(runs, first, reference, parameter) {
+export function tableColumns(runs, view, reference, parameter) {
   const rank = (/** @type {RunSeries} */ { run, series }) =>
-    !series ? 3 : run === first ? 0 : run === reference ? 1 : 2;
+    !series ? 3 : run === view.run ? 0 : run === reference ? 1 : 2;
   return [...runs]
     .sort((a, b) => rank(a) - rank(b))
-    .map((entry) => ({ ...entry, undefined: undefinedStatistics(entry.run, parameter) }));
+    .map((entry) => {
+      const index = entry.run.parameters.findIndex(({ name }) => name === parameter);
+      const healthy = healthyRange(entry.run, index, view.healthyRange);
+      return { ...entry, undefined: undefinedStatistics(entry.run, parameter), healthy };
+    });
 }
 
 /**
@@ -113,7 +118,7 @@ function _fill(panel, x, { view, columns, shown, compared }) {
       const other = compared >= 0 && compared !== c ? values[compared] : null;
       const difference = value === null || other === null ? '' : formatDifference(statistic, value, other);
       const exact = statistic.name === GRADIENT_STATISTIC ? valueBetween(columns[c], step) : null;
-      const className = undefinedHere ? 'undefined' : value === null ? '' : _emphasis(statistic, value);
+      const className = undefinedHere ? 'undefined' : value === null ? '' : _emphasis(statistic, value, columns[c].healthy);
       if (cell.className !== className) cell.className = className;
       setText(/** @type {HTMLElement} */ (cell.firstElementChild), exact === null ? text : formatNumber(exact));
       setText(
@@ -160,9 +165,9 @@ function _note(series, index, step) {
   return series.step[index] === step ? '' : `at step ${formatInteger(series.step[index])}`;
 }
 
-/** @param {StatisticInfo} statistic @param {number} value */
-function _emphasis({ name }, value) {
-  if (isRatio({ name })) return ratioEmphasis(value);
+/** @param {StatisticInfo} statistic @param {number} value @param {[number, number] | null} healthy */
+function _emphasis({ name }, value, healthy) {
+  if (isRatio({ name })) return ratioEmphasis(value, healthy);
   if (value === Infinity || value === -Infinity) return 'hot';
   return name === 'nonfinite_count' && value > 0 ? 'hot' : '';
 }

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 
 from tb_adam_plugin.arrays import Indices
-from tb_adam_plugin.schema import Parameter
 
+from ..engine.healthy_ranges import is_gain
 from ..engine.over_time import median
 from ..engine.recorded_run import is_embedding
 from ..engine.rule import Condition, Evidence, Persistence, Rule
@@ -22,17 +20,6 @@ from ..engine.wording import named, number, percent
 TAKEN = 0.1
 OF_THE_UPDATE = 0.3
 POINTS = 5
-# Parts of a name that say a vector is a gain, where the module is not known.
-_NORM_NAME = re.compile(r"(^|[._])(ln|bn|gn)(_?[a-z0-9])?([._]|$)|norm", re.IGNORECASE)
-
-
-def is_gain(parameter: Parameter) -> bool:
-    """Whether a parameter multiplies what a normalization layer has normalized."""
-    if len(parameter.shape) != 1 or parameter.name.rsplit(".", 1)[-1] in ("bias", "beta"):
-        return False
-    if parameter.module:
-        return "norm" in parameter.module.lower()
-    return _NORM_NAME.search(parameter.name) is not None
 
 
 def _left_out(signals: Signals) -> bool:

@@ -10,6 +10,7 @@ from ..engine import thresholds
 from ..engine.blowup import blew_up
 from ..engine.conditions import NONE, RESUMED
 from ..engine.first_steps import factor_of_first_steps, highest_early_loss
+from ..engine.healthy_ranges import healthy_matrices
 from ..engine.over_time import sum_over_steps
 from ..engine.rule import Condition, Evidence, Persistence, Rule, Severity
 from ..engine.signals import RATIO, Signals
@@ -193,7 +194,8 @@ def _too_high_message(e: Evidence) -> str:
     seen = (
         f"Over the {f'first {steps}' if first else f'{steps} up to step {step(e.last_step)}'} the "
         f"updates of a typical weight matrix add up to {number(e.value)} times its size; the "
-        f"largest of them is {number(_largest_ratio(e))} times its size"
+        f"largest of them is {number(_largest_ratio(e))} times its size, where healthy trainings "
+        f"come to {number(healthy_matrices(e.signals.run)[1])} at most later on"
     )
     if _too_high_severity(e) == "info":
         if factor_of_first_steps(e.signals) > 0:

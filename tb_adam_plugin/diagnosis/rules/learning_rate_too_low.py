@@ -8,6 +8,7 @@ from tb_adam_plugin.arrays import Flags, Float64s, Indices
 
 from ..engine import thresholds
 from ..engine.conditions import A_SURROGATE, NONE, RESUMED
+from ..engine.healthy_ranges import healthy_matrices
 from ..engine.over_time import median_of_all
 from ..engine.phases import has_converged, is_near_peak, rectification
 from ..engine.rule import Condition, Evidence, Persistence, Rule
@@ -28,7 +29,7 @@ TOO_LOW_POINTS = 8
 START_SHARE = 0.1
 # Above it ten times the learning rate is not enough.
 FAR_TOO_LOW_COSINE = 0.7
-# No longer steps than these are advised.
+# No longer steps than these are advised, a quarter of what healthy matrices reach.
 LONGEST_ADVISED_RATIO = 1e-2
 
 
@@ -111,10 +112,12 @@ def _too_low_advice(e: Evidence) -> str:
 
 def _too_low_message(e: Evidence) -> str:
     if not e.signals.is_known(COSINE):
+        low, high = map(number, healthy_matrices(e.signals.run))
         return (
-            f"A step moves a typical weight matrix by {number(e.value)} of its size, and the loss "
-            "hardly falls. Is the learning rate too low? Fine-tuning may look the same, and "
-            "without a first moment there is nothing else to tell it by."
+            f"A step moves a typical weight matrix by {number(e.value)} of its size (in healthy "
+            f"trainings {low} to {high}), and the loss hardly falls. Is the learning rate too low? "
+            "Fine-tuning may look the same, and without a first moment there is nothing else to "
+            "tell it by."
         )
     return (
         f"Each gradient points where the ones before it pointed: their cosine with exp_avg reaches "

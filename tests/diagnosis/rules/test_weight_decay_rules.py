@@ -21,8 +21,8 @@ from synthetic_runs import (
 )
 
 from tb_adam_plugin.diagnosis.diagnose import diagnose
+from tb_adam_plugin.diagnosis.engine.healthy_ranges import is_gain
 from tb_adam_plugin.diagnosis.engine.recorded_run import RecordedRun
-from tb_adam_plugin.diagnosis.rules.decayed_gains import is_gain
 from tb_adam_plugin.schema import Parameter, Unoptimized
 
 
