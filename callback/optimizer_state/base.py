@@ -67,6 +67,7 @@ class OptimizerState(ABC):
         lacks: What this family does not have of what statistics need; see :meth:`lacks_in`.
         notice: What a user should know about the support of this optimizer, or None.
         update_is_known: Whether :meth:`direction` gives the update of each element.
+        reads_as: Name of the base class whose formula is taken for a subclass's; "" otherwise.
         exp_avg_sq_is_root: Whether the optimizer keeps √v instead of v; then the tensor is squared
             when it is read.
         rounds_after_step: Whether a step uses the moments before it rounds them to what it stores.
@@ -81,6 +82,7 @@ class OptimizerState(ABC):
     lacks: tuple[schema.Need, ...] = ()
     notice: str | None = None
     update_is_known = True
+    reads_as = ""
     exp_avg_sq_is_root = False
     rounds_after_step = False
 

@@ -51,5 +51,7 @@ def adapter_for(optimizer: Optimizer) -> OptimizerState:
     for base in type(optimizer).__mro__:
         adapter = _OF_TORCH.get(base) or BY_NAME.get(f"{base.__module__}.{base.__qualname__}")
         if adapter is not None:
-            return adapter(optimizer)
+            state = adapter(optimizer)
+            state.reads_as = "" if base is type(optimizer) else base.__name__
+            return state
     return MeasuredOnly(optimizer)

@@ -16,6 +16,7 @@ from ..attach.replaced_parameters import FollowedModel
 from ..attach.watched_parameters import Parameters, find_parameters
 from ..measure.measurement import Measured, Measurement
 from ..optimizer_state.base import OptimizerState
+from ..optimizer_state.formula_fit import FormulaFit
 from ..ranks.placement import Placement
 from ..ranks.ranks import Ranks
 from ..ranks.shard_sums import ShardSums
@@ -87,6 +88,7 @@ class ParameterRecords:
         self._excluded: set[str] = set()
         self._quantities = quantities
         self._current = CurrentLayout(quantities)
+        self._formula_fit = FormulaFit(state, is_alone=placement.ranks is None)
         self._measurements: list[Measurement] = []
         self._shared: SharedMeasurements | None = None
         self.followed: list[torch.Tensor] = []
@@ -133,7 +135,7 @@ class ParameterRecords:
         self.parameters = Parameters((), (), ())
         self.followed, self.gradients = [], None
         self._current.forget()
-        del self._model, self._optimizer, self._state, self._placement
+        del self._model, self._optimizer, self._state, self._placement, self._formula_fit
 
     def exclude(self, name: str) -> bool:
         """Record a parameter no more; return whether others are left."""
@@ -210,6 +212,7 @@ class ParameterRecords:
         assert layout is not None
         statistics = self._in_order([part.statistics for part in parts])
         statistics[self._current.undefined] = np.nan
+        self._formula_fit.check(statistics, layout)
         groups = self._optimizer.param_groups
         hyperparameters = np.array([self._state.hyperparameters(group) for group in groups])
         columns = schema.Columns(self._state.hyperparameter_names)

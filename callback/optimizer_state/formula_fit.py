@@ -1,0 +1,75 @@
+"""Whether a subclass takes the steps that the formula of its known base class gives."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from tb_adam_plugin import schema
+
+from .base import OptimizerState
+
+# Rounding of a weight may differ by so much of the update before anything else is looked for.
+_MOST_ROUNDING = 0.01
+# Of the update: RMS of what happened minus what the formula asks for.
+_MOST_ERROR = 0.05
+# So many records in a row, because a subclass may leave out a step.
+_RECORDS = 2
+_EPSILON = {"float32": 2.0**-24, "float64": 2.0**-53}
+_NAMES = [statistic.name for statistic in schema.STATISTICS]
+_ERROR, _RATIO = map(_NAMES.index, ("update_rounding_error", "update_to_weight_ratio"))
+_OF_FORMULA = [i for i, statistic in enumerate(schema.STATISTICS) if "update" in statistic.needs]
+
+
+class FormulaFit:
+    """Leaves out what follows from a formula where the measured updates are other ones."""
+
+    def __init__(self, state: OptimizerState, *, is_alone: bool) -> None:
+        """Look at no record yet.
+
+        Args:
+            state: Whose ``update_is_known`` becomes False, with a notice, where its formula does
+                not fit.
+            is_alone: Whether no other process records the same training: they would have to agree,
+                and so records are changed there, but not the state.
+        """
+        self._state = state
+        self._is_alone = is_alone
+        self._misfits = 0
+
+    def check(self, statistics: npt.NDArray[np.float32], layout: schema.Layout) -> None:
+        """Look at a record, and make NaN of what does not fit.
+
+        Args:
+            statistics: float32 ``[parameters, len(schema.STATISTICS)]``, changed in place.
+            layout: Of them.
+        """
+        state = self._state
+        if not state.reads_as or not state.update_is_known:
+            return
+        error = self._typical_error(statistics, layout)
+        if np.isnan(error):
+            return
+        if error <= _MOST_ERROR:
+            self._misfits = 0
+            return
+        statistics[:, _OF_FORMULA] = np.nan
+        self._misfits += 1
+        if self._misfits == _RECORDS and self._is_alone:
+            own = type(state.optimizer).__name__
+            state.update_is_known = False
+            state.notice = (
+                f"{own} does not move the weights as {state.reads_as} would: its updates "
+                f"differ by {100 * error:.0f} % from those that {state.reads_as}'s formula gives. "
+                f"Recorded is what was measured, without what would follow from the formula "
+                f"({', '.join(_NAMES[i] for i in _OF_FORMULA)})"
+            )
+
+    @staticmethod
+    def _typical_error(statistics: npt.NDArray[np.float32], layout: schema.Layout) -> float:
+        """Median over the parameters whose weights are stored exactly enough; NaN without any."""
+        epsilon = np.array([_EPSILON.get(p.dtype, np.inf) for p in layout.parameters])
+        error, ratio = statistics[:, _ERROR], statistics[:, _RATIO]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            is_exact = (epsilon / ratio < _MOST_ROUNDING) & np.isfinite(error)
+        return float(np.median(error[is_exact])) if is_exact.any() else float("nan")
