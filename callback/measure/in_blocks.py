@@ -19,7 +19,6 @@ from ..memory.to_host import on_device, to_device, to_host
 from ..optimizer_state.base import OptimizerState
 from ..optimizer_state.coefficients import COEFFICIENTS, Coefficients, StepTable
 from ..optimizer_state.parameter_state import ParameterState
-from ..optimizer_state.storage import StoredState
 from ..read import gradient_sums, norms
 from ..read.memory_order import require_memory
 from ..read.panel import Panel
@@ -123,7 +122,7 @@ class BlockReduction:
         )
         if step.with_histograms:
             quantities = self._histograms.quantities(step.others)
-            is_there = np.stack([self._has(step.by_quantity, q) for q in quantities])
+            is_there = np.stack([self._has(step, q) for q in quantities])
             self._histograms.begin(step.others, is_there)
         self._reduce(step, coefficients, zeros)
         self._before = {}  # copies that may be as large as the model
@@ -244,7 +243,11 @@ class BlockReduction:
             return torch.stack(tensors).to(torch.float64).view(-1)
         return torch.stack([c.to(torch.float64).view(()) for c in tensors])
 
-    def _plan(self, c: Coefficients, stored: StoredState) -> row_values.Plan:
+    def _knows_update(self, step: StepTensors) -> bool:
+        """Whether the formula can be used: where nothing has a state yet, it lacks tensors."""
+        return self._state.update_is_known and bool(present(step.states).any())
+
+    def _plan(self, c: Coefficients, step: StepTensors) -> row_values.Plan:
         plain, decays = False, True  # which is right for any numbers: a device is not asked
         if c.weight_decay.device.type == "cpu":
             decays = bool((c.weight_decay != 0).any())
@@ -252,18 +255,18 @@ class BlockReduction:
         rounded_after = {}
         if self._state.rounds_after_step:
             rounded_after = {
-                "exp_avg": self._by_row(stored.makes_exp_avg),
-                "exp_avg_sq": self._by_row(stored.makes_exp_avg_sq),
+                "exp_avg": self._by_row(step.stored.makes_exp_avg),
+                "exp_avg_sq": self._by_row(step.stored.makes_exp_avg_sq),
             }
         half = {
-            dtype: self._by_row(stored.stores_exp_avg_sq_as(dtype))
+            dtype: self._by_row(step.stored.stores_exp_avg_sq_as(dtype))
             for dtype in (torch.bfloat16, torch.float16)
-            if stored.stores_exp_avg_sq_as(dtype).any()
+            if step.stored.stores_exp_avg_sq_as(dtype).any()
         }
         return row_values.Plan(
             plain_gradient=plain,
             has_weight_decay=decays,
-            knows_update=self._state.update_is_known,
+            knows_update=self._knows_update(step),
             counts_direction=self._counts_direction,
             half_precision=half,
             rounded_after=rounded_after,
@@ -284,7 +287,7 @@ class BlockReduction:
     def _reduce(self, step: StepTensors, coefficients: Coefficients, zeros: Tensor) -> None:
         """Fill the row values and count the codes of the histograms, block by block."""
         numbers = row_values.RowCoefficients(coefficients, self._row_parameter, self._dtype)
-        plan = self._plan(coefficients, step.stored)
+        plan = self._plan(coefficients, step)
         smallest = self._by_row(step.stored.smallest_normal.astype(_NUMPY[self._dtype]))
         there = {q for q in ("exp_avg", "exp_avg_sq") if present(step.by_quantity[q]).any()}
         kept = kept_among(step.gradients)
@@ -363,13 +366,13 @@ class BlockReduction:
         name = schema.state_quantity(key).name
         return self._panel.read(block, name, tensors[name])
 
-    def _has(self, tensors: Tensors, quantity: schema.Quantity) -> Flags:
+    def _has(self, step: StepTensors, quantity: schema.Quantity) -> Flags:
         """Which parameters have a quantity, ``[K]``."""
-        sources = tensors.get(quantity.name)
+        sources = step.by_quantity.get(quantity.name)
         if sources is not None:
             return present(sources)
         # The update, which all have, or what the moments make.
-        is_known = quantity.name != "normalized_update" or self._state.update_is_known
+        is_known = quantity.name != "normalized_update" or self._knows_update(step)
         return np.full(len(self._is_complex), is_known)
 
 
