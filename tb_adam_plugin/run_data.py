@@ -89,7 +89,11 @@ class Run:
         return self._store.histograms(_ALL, self._listed.run, parameter, [quantity], _EVERY_ONE)
 
     def every_step(self) -> NamedRecords:
-        """One row of scalars for every optimizer step: loss, gradient norm, lr and others."""
+        """One row of scalars for every optimizer step: loss, gradient norm, lr and others.
+
+        ``run.every_step()["loss"]`` is one of them, float64 ``[steps]``; ``.names`` says which
+        there are, and ``.step`` at which steps.
+        """
         return self._store.steps(_ALL, self._listed.run)
 
     def findings(self) -> tuple[Finding, ...]:

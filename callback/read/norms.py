@@ -23,7 +23,7 @@ from .real_numbers import as_real
 Squares = Tensor | npt.NDArray[np.float64]
 
 ROW = 1 << 16
-CHUNK = 1 << 20
+CHUNK = 1 << 18
 # Rows shorter than this cost more than the elements in them.
 SHORTEST_ROW = 64
 # Below this a sum of float32 squares may have lost small ones.

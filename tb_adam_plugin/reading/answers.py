@@ -63,6 +63,17 @@ class NamedRecords:
     names: tuple[str, ...]
     values: npt.NDArray[Any]
 
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+        """The values of one name, ``[steps]`` or ``[groups, steps]``.
+
+        Raises:
+            KeyError: If there is no such name.
+        """
+        if name not in self.names:
+            raise KeyError(f"{name!r} was not recorded; there are {', '.join(self.names)}")
+        of_name: npt.NDArray[Any] = self.values[..., self.names.index(name), :]
+        return of_name
+
 
 @dataclass(frozen=True, slots=True)
 class HistogramRecords:
