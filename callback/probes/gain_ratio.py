@@ -25,6 +25,10 @@ LossClosure = Callable[[], Scalar]
 
 # A loss that changes by fewer units in its last place than this does not tell by how much.
 _LEAST_UNITS = 32
+# Clipping to a norm leaves at least so much of a gradient; a GradScaler's factor is far smaller.
+_LEAST_CLIPPED = 1 / 200
+# Factors that differ by less, relative to them, are one.
+_SAME = 1e-4
 
 
 class GainRatio:
@@ -48,6 +52,7 @@ class GainRatio:
         self._loss: tuple[Tensor, float] | None = None
         self._parameters: list[Tensor] = []
         self._kept: list[tuple[Tensor, Tensor | None]] = []
+        self._rescaling: Scalar = float("nan")  # of the record before
 
     def remember_random_state(self) -> None:
         """Let the next evaluations draw what is drawn from now on.
@@ -77,12 +82,16 @@ class GainRatio:
             kept = None if gradient is None else gradient.clone()
             self._kept.append((parameter.detach().clone(), kept))
 
-    def after_step(self, norm_before_clip: Scalar = float("nan")) -> Tensor | None:
+    def after_step(
+        self, norm_before_clip: Scalar = float("nan"), rescaling: Scalar = float("nan")
+    ) -> Tensor | None:
         """Return the gain ratio of the step since :meth:`before_step`; None without that.
 
         Args:
             norm_before_clip: Global norm of the gradient before it was clipped, if that is known:
                 what is promised is by the whole gradient.
+            rescaling: What the gradient was multiplied by since backward, if that is known. It
+                stands for clipping where that norm is not known: see :func:`_by_clipping`.
 
         Returns:
             0-dim float64, NaN where there was no gradient or the loss is too coarse. This waits for
@@ -112,6 +121,10 @@ class GainRatio:
                 squares += norm.to(device, torch.float64).square()
         if was_clipped:
             promised *= on_device(_as_double(norm_before_clip), device) / squares.sqrt()
+        else:
+            now = on_device(_as_double(rescaling), device)
+            promised /= _by_clipping(now, on_device(_as_double(self._rescaling), device))
+        self._rescaling = rescaling
         self._kept = []  # before the closure needs memory
         after, _ = self._evaluate()
         before, after = on_device(before, device), on_device(after, device)
@@ -140,6 +153,26 @@ class GainRatio:
     def _random_state(self) -> RandomState:
         tensors = itertools.chain(self._model.parameters(), self._model.buffers())
         return RandomState.now(tensor.device for tensor in tensors)
+
+
+def _by_clipping(now: Tensor, before: Tensor) -> Tensor:
+    """What a gradient was multiplied by to clip it: 1 where something else multiplied it.
+
+    A GradScaler divides by a power of two, and whoever takes the mean of batches by the same number
+    again; clipping to a norm multiplies each gradient by another one.
+
+    Args:
+        now: What the gradient was multiplied by, 0-dim float64; NaN if that is not known.
+        before: The same at the record before.
+    """
+    exponent = torch.log2(now)
+    is_clipped = (
+        (now >= _LEAST_CLIPPED)
+        & (now < 1 - _SAME)
+        & ((exponent - exponent.round()).abs() > _SAME)
+        & ((now / before - 1).abs() > _SAME)
+    )
+    return torch.where(is_clipped, now, 1.0)
 
 
 def _as_double(number: Scalar) -> Tensor:

@@ -229,7 +229,8 @@ class Step:
 
     def _end_gain(self, gain: GainRatio) -> None:
         rows = self._output.recorder.rows
-        ratio = gain.after_step(rows.upcoming("gradient_norm_before_clip"))
+        before_clip = rows.upcoming("gradient_norm_before_clip")
+        ratio = gain.after_step(before_clip, rows.upcoming("gradient_rescaling"))
         if ratio is not None:
             rows.add("gain_ratio", ratio)
 

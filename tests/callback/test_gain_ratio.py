@@ -148,6 +148,39 @@ def test_it_is_what_the_step_made_of_the_promise(tmp_path: Path, case: str) -> N
     assert len(set(found)) == STEPS
 
 
+def clipped(training: Watched, debug: AdamDebugCallback) -> None:
+    backward(training)
+    gradients = [p.grad.clone() for p in training.model.parameters() if p.grad is not None]
+    nn.utils.clip_grad_norm_(training.model.parameters(), 0.01)
+    training.step(training.optimizer.step, gradients)
+
+
+def divided(training: Watched, debug: AdamDebugCallback) -> None:
+    training.optimizer.zero_grad()
+    for _ in range(3):
+        training.loss().backward()
+    for p in training.model.parameters():
+        if p.grad is not None:
+            p.grad /= 3
+    training.step(training.optimizer.step)
+
+
+@pytest.mark.parametrize(("step", "lr"), [(clipped, 40.0), (divided, 0.5), (scaled, 0.02)])
+def test_clipping_is_seen_without_the_norm_before_it(tmp_path: Path, step: Step, lr: float) -> None:
+    """As soon as two gradients are known as backward made them; other factors change nothing."""
+    torch.manual_seed(0)
+    model = network()
+    loss = loss_of(model)
+    training = Watched(model, torch.optim.SGD(model.parameters(), lr=lr), loss)
+    with AdamDebugCallback(
+        model, training.optimizer, log_dir=tmp_path, every_n_steps=1, loss_closure=loss,
+    ) as debug:  # fmt: skip
+        for _ in range(STEPS):
+            step(training, debug)
+    found = [row["gain_ratio"] for row in read_run(tmp_path).steps.values()]
+    assert found[3:] == pytest.approx(training.expected[3:], rel=1e-5)
+
+
 def train(
     folder: Path, loss: Callable[[Loss], Any], model: nn.Module, lr: float = 1e-3, **options: Any
 ) -> list[float]:
