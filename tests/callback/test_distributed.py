@@ -82,6 +82,7 @@ class Processes:
         environment = {
             **os.environ,
             "OMP_NUM_THREADS": "1",
+            VARIABLE: "1",  # as the training that they are compared with
             "MASTER_ADDR": "127.0.0.1",
             "MASTER_PORT": str(free_port()),
             "WORLD_SIZE": str(ranks),

@@ -49,6 +49,12 @@ def record(folder: Path) -> tuple[AdamDebugCallback, list[Tensor]]:
 debug_ways: list[Any] = []
 
 
+@pytest.fixture(autouse=True)
+def kernel_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the environment of the tests says."""
+    monkeypatch.setenv(loading.VARIABLE, "1")
+
+
 def test_training_is_the_same_whichever_way_is_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
