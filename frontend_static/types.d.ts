@@ -73,6 +73,8 @@ export interface Needle {
 export interface CompassReading extends Needle {
   /** Of exp_avg and the next gradient. */
   cosine: number | null;
+  /** Between which factors four of five runs lay that read so. */
+  likely: [number, number] | null;
 }
 export interface GainReading extends Needle {
   /** Change of the loss over what the gradient promised. */

@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 
 from tb_adam_plugin.commands.exit_codes import FAILED
-from tb_adam_plugin.diagnosis.compass import Compass
+from tb_adam_plugin.diagnosis.compass import Compass, error_bar_in_words
 from tb_adam_plugin.diagnosis.engine.healthy_ranges import TypicalRatio, typical_ratios
 from tb_adam_plugin.diagnosis.engine.wording import number
 from tb_adam_plugin.diagnosis.rule import SEVERITIES, Finding, NotEvaluated
@@ -109,6 +109,8 @@ def _print_compass(compass: Compass) -> None:
     cosine = f" (cosine {number(reading.cosine)})" if math.isfinite(reading.cosine) else ""
     why = f": {reading.why}" if reading.why else ""
     print(f"  learning rate: {reading.text}{cosine}{why}")
+    if reading.likely is not None:
+        print(f"    four of five runs that read so were {error_bar_in_words(reading.likely)}")
     if gain is not None:
         print(f"  by the gain ratio: {gain.text} ({number(gain.gain_ratio)})")
 

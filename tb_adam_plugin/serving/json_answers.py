@@ -87,6 +87,7 @@ def _reading(reading: Reading, columns: int) -> dict[str, Any]:
         "text": reading.text,
         "factor": _number(reading.factor),
         "cosine": _number(reading.cosine),
+        "likely": reading.likely,
         **_history(reading, columns),
     }
 

@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 from synthetic_runs import Change, changed, column, make_run, statistic
 
-from tb_adam_plugin.diagnosis.compass import Compass, factor_of_cosine, in_words, module_of
+from tb_adam_plugin.diagnosis.compass import (
+    Compass,
+    error_bar_in_words,
+    factor_of_cosine,
+    in_words,
+    module_of,
+)
 from tb_adam_plugin.diagnosis.diagnose import diagnose
 from tb_adam_plugin.diagnosis.engine.recorded_run import RecordedRun
 
@@ -22,18 +28,18 @@ def compass(run: RecordedRun) -> Compass:
 
 
 @pytest.mark.parametrize(
-    ("cosine", "text"),
+    ("cosine", "text", "bar"),
     [
-        (-0.2, "about right"),
-        (-0.5, "cannot be told"),
-        (0.02, "about right"),
-        (0.1, "about 3× too low"),
-        (0.36, "about 10× too low"),
-        (0.58, "about 30× too low"),
-        (0.85, "about 100× too low"),
+        (-0.2, "about right", "1/3 to 3 times the best"),
+        (-0.5, "cannot be told", None),
+        (0.02, "about right", "1/3 to 3 times the best"),
+        (0.1, "about 3× too low", "2 to 30 times too low"),
+        (0.36, "about 10× too low", "10 to 100 times too low"),
+        (0.58, "about 30× too low", "30 to 100 times too low"),
+        (0.85, "about 100× too low", None),
     ],
 )
-def test_the_needle_follows_the_cosine(cosine: float, text: str) -> None:
+def test_the_needle_follows_the_cosine(cosine: float, text: str, bar: str | None) -> None:
     ratio = 1.5e-3 if cosine < 0.2 else 1e-4
     run = changed(
         statistic("momentum_gradient_cosine", cosine),
@@ -41,6 +47,7 @@ def test_the_needle_follows_the_cosine(cosine: float, text: str) -> None:
     )
     reading = compass(run).run
     assert reading.text == text
+    assert (reading.likely and error_bar_in_words(reading.likely)) == bar
     assert reading.cosine == pytest.approx(cosine)
     assert np.isnan(reading.factors[run.step <= 20]).all()
 

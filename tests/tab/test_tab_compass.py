@@ -38,6 +38,7 @@ UNTOLD = {
 TOO_LOW = {
     "text": "about 10× too low",
     "factor": 0.1,
+    "likely": [0.01, 0.1],
     "cosine": 0.22,
     "steps": [1, 100, 200],
     "factors": [None, 1.0, 0.1],
@@ -77,6 +78,11 @@ def test_learning_rate_compass_points_and_opens_with_the_keyboard(
         expect(meter).to_have_attribute("aria-valuetext", "about 10× too low")
         # A tenth lies a quarter along a scale from a hundredth to a hundred.
         assert share_along(meter) == pytest.approx(0.25, abs=0.01)
+        bar, gauge = meter.locator(".likely").bounding_box(), meter.bounding_box()
+        assert bar is not None
+        assert gauge is not None
+        ends = [(x - gauge["x"]) / gauge["width"] for x in (bar["x"], bar["x"] + bar["width"])]
+        assert ends == pytest.approx([0, 0.25], abs=0.01)
         button.press("Enter")
         expect(button).to_have_attribute("aria-expanded", "true")
         expect(panel.locator("li")).to_have_count(40)
@@ -91,6 +97,7 @@ def test_learning_rate_compass_points_and_opens_with_the_keyboard(
         )
         for said in (
             "the training loss only",
+            "Four of five runs that read so were at 1/100 of the best to 1/10 of the best",
             "Above the best learning rate the cosine says noth",
             f"the median of the last {CALIBRATION['records']} records",
         ):

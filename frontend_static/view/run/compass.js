@@ -53,7 +53,7 @@ export function Compass({ compass }) {
           html`<p>${GAIN}</p>
             <${History} name="the run by the gain ratio" reading=${compass.gain} scale=${scale} />`
         }
-        <p>${what} On small data judge by the validation loss first.</p>
+        <p>${compass.likely && `${errorBar(compass.likely)}. `}${what} On small data judge by the validation loss first.</p>
         <ul>
           ${compass.modules.map(
             (reading) => html`<li key=${reading.name}>
@@ -76,9 +76,12 @@ export function basisOf({ factor }, { about: [low, high] }) {
   return [...basis.flat(), ROUGHLY].join(' ');
 }
 
-/** A pointer on the scale; neither where nothing can be told. @param {{name: string, reading: Needle, scale: Scale}} props */
+/**
+ * A pointer on the scale, with its error bar; neither where nothing can be told.
+ * @param {{name: string, reading: Needle & Partial<import('../../types.d.ts').CompassReading>, scale: Scale}} props
+ */
 function Gauge({ name, reading, scale }) {
-  const { factor, text } = reading;
+  const { factor, text, likely } = reading;
   if (factor === null) return html`<span></span>`; // the text beside it says why
   const [from, to] = scale.about.map((edge) => 100 * placeOf(edge, scale));
   const meter = {
@@ -89,12 +92,19 @@ function Gauge({ name, reading, scale }) {
     'aria-valuenow': factor,
     'aria-valuetext': text,
   };
-  const title = `${text}. Left: ${timesBest(scale.low)}; right: ${timesBest(scale.high)}`;
+  const bar = likely && likely.map((end) => 100 * placeOf(end, scale));
+  const title = `${text}${likely ? `; ${errorBar(likely)}` : ''}. Left: ${timesBest(scale.low)}; right: ${timesBest(scale.high)}`;
   return html`<span class="gauge" title=${title} ...${meter}>
     <i class="about" style="left:${from}%;width:${to - from}%"></i>
     ${scale.marks.map((mark) => html`<i key=${mark} class="notch" style="left:${100 * placeOf(mark, scale)}%"></i>`)}
+    ${bar && html`<i class="likely" style="left:${bar[0]}%;width:${bar[1] - bar[0]}%"></i>`}
     <i class="pointer" style="left:${100 * placeOf(factor, scale)}%"></i>
   </span>`;
+}
+
+/** @param {[number, number]} likely @returns {string} between which distances runs were that read so */
+export function errorBar([low, high]) {
+  return `Four of five runs that read so were at ${timesBest(low)} to ${timesBest(high)}`;
 }
 
 /** @param {{name: string, reading: Needle, scale: Scale}} props */
