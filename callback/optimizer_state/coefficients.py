@@ -174,7 +174,9 @@ class StepTable:
             ]
         table = np.empty((len(values), len(self.steps)))
         for row, value in zip(table, values, strict=True):
-            row[:] = on_device(value, self.steps.device) if isinstance(value, Tensor) else value
+            if isinstance(value, Tensor):
+                value = on_device(value, self.steps.device).numpy()
+            row[:] = value
         return torch.from_numpy(np.ascontiguousarray(table[:, self._row_of])).unbind()
 
     def column(self, value: Tensor | float) -> Tensor:
