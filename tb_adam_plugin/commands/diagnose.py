@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 
 from tb_adam_plugin.commands.exit_codes import FAILED
+from tb_adam_plugin.commands.run_names import shown_name
 from tb_adam_plugin.diagnosis.compass import Compass, error_bar_in_words
 from tb_adam_plugin.diagnosis.engine.healthy_ranges import TypicalRatio, typical_ratios
 from tb_adam_plugin.diagnosis.engine.wording import number
@@ -47,7 +48,7 @@ def diagnose(runs: Sequence[Run], options: argparse.Namespace) -> int:
         _print_json(runs)
     else:
         for run in runs:
-            print_table(run, options.logdir if run.name == "." else run.name)
+            print_table(run, shown_name(run, options.logdir))
     found = {finding.severity for run in runs for finding in run.findings()}
     if options.fail_on is None:
         return 0

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tb_adam_plugin.commands.exit_codes import refuse
+from tb_adam_plugin.commands.run_names import shown_name
 from tb_adam_plugin.run_data import Run
 from tb_adam_plugin.untrusted_text import cell_text, printable
 
@@ -40,7 +41,7 @@ def export(runs: Sequence[Run], options: argparse.Namespace) -> int:
     """Write the file that was asked for, and return the exit code."""
     try:
         if options.csv is not None:
-            _write_csv(Path(options.csv), runs)
+            _write_csv(Path(options.csv), runs, options.logdir)
         else:
             _write_npz(Path(options.npz), runs)
     except OSError as error:
@@ -48,12 +49,13 @@ def export(runs: Sequence[Run], options: argparse.Namespace) -> int:
     return 0
 
 
-def _write_csv(path: Path, runs: Sequence[Run]) -> None:
+def _write_csv(path: Path, runs: Sequence[Run], logdir: str) -> None:
     names = list(dict.fromkeys(name for run in runs for name in run.statistics))
     with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         writer = csv.writer(file)
         writer.writerow(["run", "step", "parameter", *map(cell_text, names)])
         for run in runs:
+            shown = cell_text(shown_name(run, logdir))
             known = {name: run.statistic(name) for name in run.statistics}
             for record, step in enumerate(run.steps.tolist()):
                 for column, parameter in enumerate(run.parameters):
@@ -61,7 +63,7 @@ def _write_csv(path: Path, runs: Sequence[Run]) -> None:
                         _cell(float(known[name][record, column])) if name in known else ""
                         for name in names
                     ]
-                    writer.writerow([cell_text(run.name), step, cell_text(parameter.name), *cells])
+                    writer.writerow([shown, step, cell_text(parameter.name), *cells])
 
 
 def _cell(value: float) -> str:
