@@ -134,7 +134,13 @@ function RunRow({ app, info, color, checked, shown, reference }) {
 function useShownRunInSight(list, run) {
   useEffect(() => {
     const element = /** @type {HTMLElement} */ (list.current);
-    const show = () => element.querySelector('.name[aria-pressed="true"]')?.scrollIntoView({ block: 'nearest' });
+    const show = () => {
+      const name = element.querySelector('.name[aria-pressed="true"]');
+      if (!name) return;
+      // The list alone: the column that it lies in stays where it is.
+      const [row, box] = [name.getBoundingClientRect(), element.getBoundingClientRect()];
+      element.scrollTop += Math.min(0, row.top - box.top) + Math.max(0, row.bottom - box.bottom);
+    };
     const observer = new ResizeObserver(show); // findings that come later take room from the list
     observer.observe(element);
     return () => observer.disconnect();
