@@ -272,5 +272,6 @@ def test_tensor_of_one_run_only_is_missing_in_words(
         "against": "1",
     }
     with open_tab(browser, odd_folder.url, link) as tab:
-        tab.shows("table.step thead", "no such tensor")
+        expect(tab.locate(".step-panel .without")).to_have_text("1 checked run has no such tensor")
+        expect(tab.locate(".step-panel th[data-run]")).to_have_count(1)
         tab.shows(".overview .hint", "half has no value of update / weight at these steps")

@@ -18,6 +18,8 @@ import { html, useLayoutEffect, useRef } from '../ui.js';
  * @typedef {RunSeries & {undefined: {names: string[], optimizer: string}, healthy: [number, number] | null}} TableColumn
  */
 
+const NONE = '—';
+
 /**
  * The numbers follow the cursor without being rendered again.
  * @param {object} props
@@ -31,7 +33,8 @@ import { html, useLayoutEffect, useRef } from '../ui.js';
 export function StepTable({ app, view, runs, reference, parameter, statistics }) {
   const panel = useRef(/** @type {HTMLElement | null} */ (null));
   const columns = tableColumns(runs, view, reference, parameter);
-  const shown = statistics.filter(({ name }) => runs.some(({ run }) => run.statistics.includes(name)));
+  const without = runs.filter(({ run }) => !columns.some((column) => column.run === run));
+  const shown = statistics.filter(({ name }) => columns.some(({ run }) => run.statistics.includes(name)));
   const compared = columns.findIndex(({ run }) => run === reference);
   useLayoutEffect(() =>
     followAtRest(app.cursor, (x) => {
@@ -65,18 +68,24 @@ export function StepTable({ app, view, runs, reference, parameter, statistics })
         </tbody>
       </table>
     </div>
+    ${without.length > 0 && html`<p class="without" title=${without.map(({ run }) => run.name).join('\n')}>${_withoutIt(without.length)}</p>`}
   </div>`;
 }
 
+/** @param {number} runs */
+function _withoutIt(runs) {
+  return `${runs} checked ${runs === 1 ? 'run has' : 'runs have'} no such tensor`;
+}
+
 /**
- * The overview's run comes first, then the reference; runs without the tensor come last.
+ * The runs that have the tensor; the overview's comes first, then the reference.
  * @param {RunSeries[]} runs @param {import('../../chart/heatmap_values.js').View} view @param {RunInfo | null} reference @param {string} parameter
  * @returns {TableColumn[]}
  */
 export function tableColumns(runs, view, reference, parameter) {
-  const rank = (/** @type {RunSeries} */ { run, series }) =>
-    !series ? 3 : run === view.run ? 0 : run === reference ? 1 : 2;
-  return [...runs]
+  const rank = (/** @type {RunSeries} */ { run }) => (run === view.run ? 0 : run === reference ? 1 : 2);
+  return runs
+    .filter(({ run }) => run.parameters.some(({ name }) => name === parameter))
     .sort((a, b) => rank(a) - rank(b))
     .map((entry) => {
       const index = entry.run.parameters.findIndex(({ name }) => name === parameter);
@@ -108,18 +117,14 @@ function _fill(panel, x, { view, columns, shown, compared }) {
       const missing = columns[c].undefined;
       const undefinedHere = missing.names.includes(statistic.name);
       const value = values[c];
-      const text = undefinedHere
-        ? `not defined for ${missing.optimizer}`
-        : value === null
-          ? '—'
-          : value === Infinity && isRatio(statistic)
-            ? 'weight was 0'
-            : formatStatistic(statistic, value);
+      const text = undefinedHere ? `not defined for ${missing.optimizer}` : _textOf(statistic, value);
       const other = compared >= 0 && compared !== c ? values[compared] : null;
       const difference = value === null || other === null ? '' : formatDifference(statistic, value, other);
       const exact = statistic.name === GRADIENT_STATISTIC ? valueBetween(columns[c], step) : null;
       const className = undefinedHere ? 'undefined' : value === null ? '' : _emphasis(statistic, value, columns[c].healthy);
       if (cell.className !== className) cell.className = className;
+      const about = text === NONE && exact === null && columns[c].series ? 'no value' : '';
+      if (cell.title !== about) cell.title = about;
       setText(/** @type {HTMLElement} */ (cell.firstElementChild), exact === null ? text : formatNumber(exact));
       setText(
         /** @type {HTMLElement} */ (cell.lastElementChild),
@@ -129,11 +134,22 @@ function _fill(panel, x, { view, columns, shown, compared }) {
   });
 }
 
-/** @param {TableColumn} column @param {StatisticInfo} statistic @param {number} index @returns {number | null} */
+/** @param {StatisticInfo} statistic @param {number | null} value */
+function _textOf(statistic, value) {
+  if (value === null) return NONE;
+  return value === Infinity && isRatio(statistic) ? 'weight was 0' : formatStatistic(statistic, value);
+}
+
+/**
+ * NaN of a tensor whose numbers were all finite is not known, as the gradient of one that has none.
+ * @param {Pick<TableColumn, 'series' | 'undefined'>} column @param {{name: string}} statistic @param {number} index
+ * @returns {number | null}
+ */
 export function valueOf({ series, undefined: missing }, statistic, index) {
-  if (missing.names.includes(statistic.name)) return null;
   const values = series?.statistics[statistic.name];
-  return values && index >= 0 ? values[index] : null;
+  if (!values || index < 0 || missing.names.includes(statistic.name)) return null;
+  const isKnown = !Number.isNaN(values[index]) || series.statistics.nonfinite_count?.[index] !== 0;
+  return isKnown ? values[index] : null;
 }
 
 /**
@@ -160,7 +176,7 @@ export function valueBetween({ between, series }, step) {
 
 /** @param {Series | null} series @param {number} index @param {number} step */
 function _note(series, index, step) {
-  if (!series) return 'no such tensor';
+  if (!series) return ''; // it is on its way
   if (index < 0) return 'nothing logged yet';
   return series.step[index] === step ? '' : `at step ${formatInteger(series.step[index])}`;
 }
