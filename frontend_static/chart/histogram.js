@@ -1,11 +1,13 @@
 // @ts-check
 /** What the histogram charts share: the value axis, resampling to its cells, percentiles. */
-import { formatInteger, formatPercent } from './format.js';
+import { formatInteger, formatNumber, formatPercent } from './format.js';
 import { cssColor } from './frame.js';
 import { linearScale, logScale, signedLogScale } from './scales.js';
 
 /** @typedef {import('../types.d.ts').HistogramSeries} HistogramSeries */
+/** @typedef {import('../types.d.ts').GroupInfo} GroupInfo */
 /** @typedef {import('./scales.js').Scale} Scale */
+/** @typedef {{value: number, label: string}} Mark */
 
 /**
  * What TensorBoard's Distributions tab shows: minimum, maximum, median and ±½σ, ±1σ, ±1½σ of a normal distribution.
@@ -59,6 +61,32 @@ export function sharedScale(histograms, axis, linearBelow) {
   if (!histograms[0].signed) return logScale(Math.min(...scales.map(({ low }) => low)), high);
   const thresholds = scales.map(({ threshold }) => threshold ?? Infinity);
   return axis === 'linear' ? linearScale(-high, high) : signedLogScale(Math.min(...thresholds), high);
+}
+
+/**
+ * Where ε takes over the denominator, on the axis of exp_avg_sq; a note where that is beyond the axis: there
+ * ε plays no part, and a mark would push the data out of sight.
+ * @param {GroupInfo | undefined} group
+ * @param {number | null} epsilon of the group
+ * @param {Pick<Scale, 'low' | 'high'>} scale
+ * @returns {{mark: Mark | null, note: string}}
+ */
+export function epsilonMark(group, epsilon, { low, high }) {
+  if (!epsilon) return { mark: null, note: '' };
+  const inside = isUnderRoot(group);
+  const label = inside ? 'v = ε' : '√v = ε';
+  const value = inside ? epsilon : epsilon ** 2;
+  if (value >= low && value <= high) return { mark: { value, label }, note: '' };
+  return { mark: null, note: `${label} (${formatNumber(epsilon)}) is beyond the axis` };
+}
+
+/**
+ * Whether ε is added to v, under the root. Adadelta alone does so, and it alone keeps acc_delta: that also
+ * tells where a subclass has another name.
+ * @param {GroupInfo | undefined} group
+ */
+function isUnderRoot(group) {
+  return group?.meanings.acc_delta !== undefined;
 }
 
 /**

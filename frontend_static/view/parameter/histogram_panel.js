@@ -3,7 +3,7 @@
 import { drawBands } from '../../chart/bands.js';
 import { drawDensity } from '../../chart/density.js';
 import { formatInteger } from '../../chart/format.js';
-import { sharedScale } from '../../chart/histogram.js';
+import { epsilonMark, sharedScale } from '../../chart/histogram.js';
 import { drawRidgeline } from '../../chart/ridgeline.js';
 import { drawSingleHistogram } from '../../chart/single_histogram.js';
 import { axisValues, indexAtOrBefore, nearestIndex } from '../../state/axis.js';
@@ -25,7 +25,7 @@ import { sameArea } from './lines.js';
  * @typedef {import('../../state/store.js').State} State
  * @typedef {import('../../types.d.ts').ParameterInfo} ParameterInfo
  * @typedef {{kind: PanelKind, label: string, note: string, path: string}} Kind
- * @typedef {{value: number, label: string}} Mark
+ * @typedef {import('../../chart/histogram.js').Mark} Mark
  * @typedef {{kind: Kind, scale: Scale | null, mark: Mark | null}} Look how all runs of a panel are drawn
  */
 
@@ -54,6 +54,7 @@ const KINDS = [
 ];
 
 const BANDS = KINDS[2];
+const NO_MARK = { mark: null, note: '' };
 
 /**
  * @param {object} props
@@ -74,11 +75,11 @@ export function HistogramPanel(props) {
     () => (drawn.length ? sharedScale(drawn, state.histogramAxis, state.linearBelow) : null),
     [state.histogramAxis, state.linearBelow, ...Array.from({ length: 32 }, (_, i) => drawn[i])],
   );
-  const mark = scale && epsilonMark(panel.quantity, epsilon, scale);
+  const ofRoot = panel.quantity === 'exp_avg_sq' && scale;
+  const { mark, note: beyond } = ofRoot ? epsilonMark(view.run.groups[parameter.group], epsilon, scale) : NO_MARK;
   const kind = KINDS.find((candidate) => candidate.kind === panelKind(panel, state)) ?? KINDS[0];
   const change = (/** @type {Partial<import('../../state/store.js').Panel>} */ patch) =>
     app.actions.changePanel(index, patch);
-  const beyond = panel.quantity === 'exp_avg_sq' && scale && epsilon && !mark && `√v = ε (${epsilon}) is beyond the axis`;
   const notes = [..._notesOn(runs[0].histogram, panel.quantity, kind, view, parameter), beyond];
   const look = { kind, scale, mark };
   return html`<section class="panel" aria-label=${`Histograms of ${panel.quantity}`}>
@@ -282,20 +283,6 @@ function drawHistogram(surface, kind, { view, histogram, color, start, scale, ma
     return drawSingleHistogram(surface, { histogram, selected: Math.max(0, at), color, scale, mark });
   const chart = { histogram, xs, range, color, theme, axisKind, scale, mark };
   return kind === 'density' ? drawDensity(surface, chart) : drawBands(surface, chart);
-}
-
-/**
- * Where v is ε², so that √v is ε and ε takes over the denominator. Only where the axis reaches it:
- * elsewhere ε plays no part, and the mark would push the data out of sight.
- * @param {string} quantity
- * @param {number | null} epsilon
- * @param {Scale} scale
- * @returns {Mark | null}
- */
-function epsilonMark(quantity, epsilon, { low, high }) {
-  if (quantity !== 'exp_avg_sq' || epsilon === null) return null;
-  const value = epsilon ** 2;
-  return value >= low && value <= high ? { value, label: '√v = ε' } : null;
 }
 
 /** @param {string[]} names @param {string} current */
