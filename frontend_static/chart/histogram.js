@@ -1,5 +1,6 @@
 // @ts-check
 /** What the histogram charts share: the value axis, resampling to its cells, percentiles. */
+import { indexAtOrBefore } from '../state/axis.js';
 import { formatInteger, formatNumber, formatPercent } from './format.js';
 import { cssColor } from './frame.js';
 import { linearScale, logScale, signedLogScale } from './scales.js';
@@ -61,6 +62,29 @@ export function sharedScale(histograms, axis, linearBelow) {
   if (!histograms[0].signed) return logScale(Math.min(...scales.map(({ low }) => low)), high);
   const thresholds = scales.map(({ threshold }) => threshold ?? Infinity);
   return axis === 'linear' ? linearScale(-high, high) : signedLogScale(Math.min(...thresholds), high);
+}
+
+/**
+ * The histograms within a span of the axis; where there is none, the last one before it.
+ * @param {HistogramSeries} histogram @param {Float64Array} xs axis values of its steps
+ * @param {import('../types.d.ts').Range} range
+ * @returns {{histogram: HistogramSeries, xs: Float64Array}}
+ */
+export function histogramsWithin(histogram, xs, { from, to }) {
+  const before = indexAtOrBefore(xs, from);
+  const last = Math.max(0, indexAtOrBefore(xs, to));
+  const first = Math.min(last, xs[before] === from ? before : before + 1);
+  const rows = (/** @type {number} */ size) => [first * size, (last + 1) * size];
+  return {
+    xs: xs.subarray(...rows(1)),
+    histogram: {
+      ...histogram,
+      step: histogram.step.subarray(...rows(1)),
+      wall_time: histogram.wall_time.subarray(...rows(1)),
+      counts: histogram.counts.subarray(...rows(histogram.bins)),
+      special: histogram.special.subarray(...rows(SPECIALS)),
+    },
+  };
 }
 
 /**

@@ -3,7 +3,7 @@
 import { drawBands } from '../../chart/bands.js';
 import { drawDensity } from '../../chart/density.js';
 import { formatInteger } from '../../chart/format.js';
-import { epsilonMark, sharedScale } from '../../chart/histogram.js';
+import { epsilonMark, histogramsWithin, sharedScale } from '../../chart/histogram.js';
 import { drawRidgeline } from '../../chart/ridgeline.js';
 import { drawSingleHistogram } from '../../chart/single_histogram.js';
 import { axisValues, indexAtOrBefore, nearestIndex } from '../../state/axis.js';
@@ -204,7 +204,7 @@ function PlotOfRun({ app, state, view, entry, look, named }) {
  * @param {Mark | null} props.mark
  * @param {boolean} props.named whether the run is one of several
  */
-function HistogramPlot({ app, kind, state, view, entry, histogram, scale, mark, named }) {
+function HistogramPlot({ app, kind, state, view, entry, histogram: whole, scale, mark, named }) {
   const box = useRef(/** @type {HTMLElement | null} */ (null));
   const canvas = useRef(/** @type {HTMLCanvasElement | null} */ (null));
   const ridgeline = useRef(/** @type {Ridgeline | null} */ (null));
@@ -212,19 +212,18 @@ function HistogramPlot({ app, kind, state, view, entry, histogram, scale, mark, 
   const [area, setArea] = useState(/** @type {PlotArea | null} */ (null));
   const { range, theme, axis } = view;
   const { run, color, start } = entry;
-  const xs = axisValues(axis, histogram.step, histogram.wall_time, start);
-  const at = indexAtOrBefore(xs, view.x);
+  const { histogram, xs } = shownBy(kind.kind, whole, view, start);
   const onSteps = kind.kind === 'density' || kind.kind === 'bands';
-  const selected = onSteps ? null : at;
+  const selected = onSteps ? null : indexAtOrBefore(xs, view.x);
 
   const draw = (/** @type {HTMLCanvasElement} */ target) => {
-    const drawn = drawHistogram(target, kind.kind, { color, start, view, histogram, scale, mark });
+    const drawn = drawHistogram(target, kind.kind, { color, start, view, histogram: whole, scale, mark });
     if ('indexAt' in drawn) ridgeline.current = drawn;
     const next = 'indexAt' in drawn ? drawn.area : drawn;
     setArea((before) => (before && sameArea(before, next) ? before : next));
   };
   const look = [range, theme, axis, color, scale];
-  useDrawing(canvas, draw, [histogram, ...look, selected, mark?.value, kind.kind]);
+  useDrawing(canvas, draw, [whole, ...look, selected, mark?.value, kind.kind]);
 
   const isRidgeline = kind.kind === 'ridgeline';
   const indexUnder = (/** @type {PointerEvent} */ event) => {
@@ -259,6 +258,16 @@ function HistogramPlot({ app, kind, state, view, entry, histogram, scale, mark, 
 }
 
 /**
+ * Curves one behind the other are those of the steps in sight; the other charts have these along an axis.
+ * @param {PanelKind} kind @param {HistogramSeries} histogram @param {View} view @param {number} start
+ * @returns {{histogram: HistogramSeries, xs: Float64Array}}
+ */
+function shownBy(kind, histogram, view, start) {
+  const xs = axisValues(view.axis, histogram.step, histogram.wall_time, start);
+  return kind === 'ridgeline' ? histogramsWithin(histogram, xs, view.range) : { histogram, xs };
+}
+
+/**
  * @param {Surface} surface
  * @param {PanelKind} kind
  * @param {object} chart
@@ -270,13 +279,13 @@ function HistogramPlot({ app, kind, state, view, entry, histogram, scale, mark, 
  * @param {Mark | null} chart.mark
  * @returns {PlotArea | Ridgeline}
  */
-function drawHistogram(surface, kind, { view, histogram, color, start, scale, mark: found }) {
+function drawHistogram(surface, kind, { view, histogram: whole, color, start, scale, mark: found }) {
   const { range, theme, axis: axisKind } = view;
-  const xs = axisValues(axisKind, histogram.step, histogram.wall_time, start);
+  const { histogram, xs } = shownBy(kind, whole, view, start);
   const at = indexAtOrBefore(xs, view.x);
   const mark = found ?? undefined;
   if (kind === 'ridgeline') {
-    const selected = at >= 0 ? at : null;
+    const selected = at >= 0 && view.x <= range.to ? at : null; // of a step that is out of sight, none
     return drawRidgeline(surface, { histogram, xs, color, theme, selected, axisKind, scale });
   }
   if (kind === 'single')
