@@ -17,7 +17,8 @@ export function marksOf(view) {
     parameter: jump.parameter,
     name: view.run.parameters[jump.parameter].name,
     x: _axisOf(view, jump),
-    text: Number.isFinite(jump.factor) ? `gradient ${formatFactor(jump.factor)}` : `gradient ${formatNumber(jump.value)}`,
+    // A finding tells of the norm of all gradients, which rises by another factor than each of them.
+    text: `own gradient ${Number.isFinite(jump.factor) ? formatFactor(jump.factor) : formatNumber(jump.value)}`,
     value: shows ? jump.value : undefined,
   }));
 }

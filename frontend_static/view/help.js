@@ -75,8 +75,8 @@ export function Help({ app }) {
         </dd>
         <dt>Marks</dt>
         <dd>
-          A frame on a row is a step at which the tensor’s gradient jumped, with by how much, also between
-          records. Click it to see that step; the table of the heat map lists all.
+          A frame on a row is a step at which the tensor’s own gradient jumped, with by how much, also between
+          records; the gradient norm above the map, and findings, are of all gradients together. Click it to see that step; the table of the heat map lists all.
         </dd>
         <dt>Runs</dt>
         <dd>

@@ -151,6 +151,7 @@ def test_jump_between_records_is_marked_and_leads_to_its_step(
 
         tab.click_cell(row, at)
         tab.shows(".tip", SPIKED_LAYER)
+        tab.shows(".tip", "of this tensor alone")
         tab.shows(".tip", re.compile("×(2[4-9]|3[0-6])"))  # thirtyfold, but for the noise
         tab.shows(".step-panel h3", f"At step {BETWEEN_RECORDS}")
         tab.shows(".detail .crumb", "h / 1 / mlp / c_proj / weight")

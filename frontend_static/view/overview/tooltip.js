@@ -69,8 +69,8 @@ export function jumpTip(event, { jump, name, x }, view) {
   /** @type {[string, string][]} */
   const lines = [['step', jumpSteps(jump)]];
   if (view.axis !== 'step') lines.push(['time', formatAxis(x, view.axis)]);
-  lines.push(['gradient RMS', formatNumber(jump.value)]);
-  if (Number.isFinite(jump.factor)) lines.push(['compared with the steps around', formatFactor(jump.factor)]);
+  lines.push(['gradient RMS of this tensor alone', formatNumber(jump.value)]);
+  if (Number.isFinite(jump.factor)) lines.push(['compared with its steps around', formatFactor(jump.factor)]);
   return { pointer: event, title: name, lines };
 }
 
