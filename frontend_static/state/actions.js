@@ -1,6 +1,14 @@
 // @ts-check
 /** What the user can do: every change of the state has its name here. */
-import { checkedRuns, columnStrip, DEFAULT_METRIC, defaultPreferences, defaultView, overviewRun } from './store.js';
+import {
+  checkedRuns,
+  columnStrip,
+  DEFAULT_METRIC,
+  defaultPreferences,
+  defaultView,
+  metricOf,
+  overviewRun,
+} from './store.js';
 
 /**
  * @typedef {import('./store.js').State} State
@@ -57,10 +65,19 @@ function _dataActions({ get, set }, api) {
 function _runActions({ get, set }) {
   const checkedNames = () => new Set(checkedRuns(get()).map((info) => info.run));
   return {
-    /** Shows a run in the overview; it is then also drawn in comparisons. @param {string} run */
-    showRun(run) {
-      const { checked } = get();
-      set({ run, range: null, strip: null, checked: checked && new Set(checked).add(run) });
+    /**
+     * Shows a run in the overview; it is then also drawn in comparisons. A finding of the run before is
+     * closed, and what it had changed is as before it.
+     * @param {string} run @param {string | null} [rule] of that finding, which opens again where this run has it
+     */
+    showRun(run, rule = null) {
+      const { checked, beforeFinding, reopen } = get();
+      const isOther = overviewRun(get())?.run !== run;
+      set({
+        ...{ run, range: null, strip: null, checked: checked && new Set(checked).add(run) },
+        ...(isOther && { finding: null, reopen: rule ?? reopen, beforeFinding: null }),
+        ...(isOther && beforeFinding && _colouredBy(get(), beforeFinding.metric)),
+      });
     },
     /** @param {string} run */
     toggleRun(run) {
@@ -87,12 +104,12 @@ function _runActions({ get, set }) {
 }
 
 /** What the heat map shows of a run. @param {Store} store */
-function _overviewActions({ set }) {
+function _overviewActions({ get, set }) {
   return {
     /** @param {string} filter */
     filterTensors: (filter) => set({ filter, open: null }),
     /** @param {string} metric */
-    colourBy: (metric) => set({ metric }),
+    colourBy: (metric) => set({ ..._colouredBy(get(), metric), beforeFinding: null }),
     /** @param {import('./store.js').RowOrder} order */
     orderRows: (order) => set({ order }),
     /** @param {Set<string>} open */
@@ -106,7 +123,28 @@ function _overviewActions({ set }) {
 
 /** What is looked at: a parameter, a step, a finding. @param {Store} store */
 function _selectionActions({ get, set }) {
+  /** @param {import('../types.d.ts').Finding} finding selects it, and what it is about */
+  const selectFinding = (finding) => {
+    const run = get().summary?.runs.find((info) => info.run === finding.run);
+    const known = run?.parameters.some(({ name }) => name === finding.parameters[0]);
+    const { metric, strip } = _shownIn(finding, run);
+    set({
+      ...{ finding: finding.id, reopen: null, step: finding.at ?? finding.from },
+      ...(run && { run: run.run }),
+      ...(known && { tensor: finding.parameters[0] }),
+      ...(metric && { ..._colouredBy(get(), metric), beforeFinding: get().beforeFinding ?? { metric: get().metric } }),
+      ...(strip && { strip }),
+      ...(get().axis === 'step' && { range: _rangeOf(finding, run?.last_step ?? 0) }),
+    });
+  };
   return {
+    selectFinding,
+    /** Opens what the run before had open. @param {import('../types.d.ts').Finding[]} findings of the overview's run */
+    reopenFinding(findings) {
+      const found = findings.find(({ rule }) => rule === get().reopen);
+      if (found) selectFinding(found);
+      else set({ reopen: null });
+    },
     /** @param {string} tensor */
     selectTensor: (tensor) => set({ tensor }),
     /** @param {number | null} step null follows the newest */
@@ -118,19 +156,6 @@ function _selectionActions({ get, set }) {
       const { pins } = get();
       const rest = pins.filter((other) => other !== tensor);
       set({ pins: rest.length < pins.length ? rest : [...pins, tensor] });
-    },
-    /** @param {import('../types.d.ts').Finding} finding selects it, and what it is about */
-    selectFinding(finding) {
-      const run = get().summary?.runs.find((info) => info.run === finding.run);
-      const known = run?.parameters.some(({ name }) => name === finding.parameters[0]);
-      set({
-        finding: finding.id,
-        ...(run && { run: run.run }),
-        ...(known && { tensor: finding.parameters[0] }),
-        ..._shownIn(finding, run),
-        step: finding.at ?? finding.from,
-        ...(get().axis === 'step' && { range: _rangeOf(finding, run?.last_step ?? 0) }),
-      });
     },
   };
 }
@@ -150,10 +175,12 @@ function _preferenceActions({ get, set }) {
   return {
     /** Adds a line chart, or removes it; the last one stays. @param {string} name */
     toggleStatistic(name) {
-      const { lineStatistics } = get();
-      const rest = lineStatistics.filter((other) => other !== name);
-      const next = rest.length < lineStatistics.length ? rest : [...lineStatistics, name];
-      if (next.length) set({ lineStatistics: next });
+      const run = overviewRun(get());
+      const metric = run ? metricOf(get(), run).name : get().metric;
+      const charts = get().lineStatistics ?? [metric];
+      const rest = charts.filter((other) => other !== name);
+      const next = rest.length < charts.length ? rest : [...charts, name];
+      if (next.length) set({ lineStatistics: _following(next, metric) });
     },
     /** @template {keyof import('./store.js').Preferences} K @param {K} name @param {State[K]} value */
     prefer: (name, value) => set({ [name]: value }),
@@ -191,7 +218,7 @@ function _pageActions({ get, set }) {
       else if (settings) set({ settings: false });
       else if (range) set({ range: null });
       else if (filter) set({ filter: '', open: null });
-      else if (finding) set({ finding: null });
+      else if (finding) set({ finding: null, beforeFinding: null });
       else if (step !== null) set({ step: null });
     },
 
@@ -199,6 +226,7 @@ function _pageActions({ get, set }) {
     followLink(link) {
       set({
         ...defaultView(),
+        ...{ beforeFinding: null, reopen: null },
         ...link,
         run: link.run ?? get().run,
         checked: link.runs ? new Set(link.runs) : null,
@@ -235,9 +263,25 @@ export function linkOf(state) {
 }
 
 /**
+ * Another statistic colours the map; a line chart of the one before becomes one of it.
+ * @param {State} state @param {string} metric
+ * @returns {Pick<State, 'metric' | 'lineStatistics'>}
+ */
+function _colouredBy({ metric: before, lineStatistics }, metric) {
+  if (!lineStatistics?.includes(before) || lineStatistics.includes(metric)) return { metric, lineStatistics };
+  return { metric, lineStatistics: _following(lineStatistics.map((name) => (name === before ? metric : name)), metric) };
+}
+
+/** @param {string[]} charts @param {string} metric @returns {string[] | null} null where they follow the map */
+function _following(charts, metric) {
+  return charts.length === 1 && charts[0] === metric ? null : charts;
+}
+
+/**
  * The statistic, or the series above the heat map, in which a finding is seen best; none where the run lacks it.
  * @param {import('../types.d.ts').Finding} finding
  * @param {import('../types.d.ts').RunInfo | undefined} run
+ * @returns {{metric?: string, strip?: string}}
  */
 function _shownIn({ statistic }, run) {
   if (run?.statistics.includes(statistic)) return { metric: statistic };

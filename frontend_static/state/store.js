@@ -16,7 +16,7 @@
  * @typedef {object} Preferences
  * @property {number} smoothing 0 to 0.99
  * @property {Panel[]} panels the histogram panels
- * @property {string[]} lineStatistics statistics that have a line chart
+ * @property {string[] | null} lineStatistics statistics that have a line chart; null for the one that colours the map
  * @property {ValueScale} lineScale auto: as suits the statistic
  * @property {boolean} ignoreOutliers let single values leave the line charts at the top and bottom
  * @property {boolean} linkCursor show the step under the pointer in every chart
@@ -61,6 +61,8 @@
  * @property {boolean} overviewTable whether a table stands for the heat map
  * @property {boolean} optimizer whether the optimizer's card is open
  * @property {string | null} full name of the card that fills the tab
+ * @property {Pick<View, 'metric'> | null} beforeFinding what the selected finding has changed, as it was; null for nothing
+ * @property {string | null} reopen rule whose finding was open in the run before, to be opened where this run has it
  *
  * @typedef {Preferences & View & Page} State
  *
@@ -86,7 +88,7 @@ export function defaultPreferences() {
       { quantity: 'exp_avg_sq', kind: null },
       { quantity: 'gradient', kind: null },
     ],
-    lineStatistics: [DEFAULT_METRIC],
+    lineStatistics: null,
     lineScale: 'auto',
     ignoreOutliers: false,
     linkCursor: true,
@@ -140,6 +142,8 @@ export function initialState() {
     overviewTable: false,
     optimizer: false,
     full: null,
+    beforeFinding: null,
+    reopen: null,
   };
 }
 
@@ -303,7 +307,7 @@ const VALID = {
   smoothing: (value) => value >= 0 && value <= 0.99,
   panels: (value) => Array.isArray(value) && value.length === 3 && value.every(_isPanel),
   lineStatistics: (value) =>
-    Array.isArray(value) && value.length > 0 && value.every((name) => typeof name === 'string'),
+    value === null || (Array.isArray(value) && value.length > 0 && value.every((name) => typeof name === 'string')),
   lineScale: ONE_OF('auto', 'log', 'linear'),
   ignoreOutliers: BOOLEAN,
   linkCursor: BOOLEAN,

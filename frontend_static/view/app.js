@@ -111,6 +111,10 @@ function useShown(app, state, summary, run) {
   const data = useRunData(app, state, summary, run);
   const diagnosis = useDiagnosis(app, state, summary, run);
   const { findings } = diagnosis;
+  useEffect(() => {
+    const isOurs = findings.length ? findings[0].run === run.run : diagnosis.not_evaluated !== null;
+    if (state.reopen && isOurs) app.actions.reopenFinding(findings);
+  }, [state.reopen, diagnosis, run.run]);
   const starts = useStarts(app, state, summary, runs, run, data.steps.value);
   const tree = useTree(state, run);
   const open = useMemo(() => state.open ?? _openAtFirst(state, tree), [state.open, tree]);

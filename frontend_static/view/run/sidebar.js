@@ -26,8 +26,9 @@ import { html, icon, Lazy, useEffect, useRef } from '../ui.js';
  * @param {import('../../types.d.ts').Compass | null} props.compass
  */
 export function Sidebar({ app, state, run, hyperparameters, step, findings, skipped, compass }) {
+  const rule = findings.find(({ id }) => id === state.finding)?.rule ?? null;
   return html`<aside class="side" aria-label="Runs and optimizer">
-    <${Runs} app=${app} state=${state} run=${run} />
+    <${Runs} app=${app} state=${state} run=${run} rule=${rule} />
     ${
       run &&
       findings.length > 0 &&
@@ -46,8 +47,8 @@ export function Sidebar({ app, state, run, hyperparameters, step, findings, skip
   </aside>`;
 }
 
-/** @param {{app: App, state: State, run: RunInfo | null}} props */
-function Runs({ app, state, run }) {
+/** @param {{app: App, state: State, run: RunInfo | null, rule: string | null}} props `rule`: of the open finding */
+function Runs({ app, state, run, rule }) {
   const { actions } = app;
   const runs = state.summary?.runs ?? [];
   const filter = compileFilter(state.runFilter);
@@ -80,6 +81,7 @@ function Runs({ app, state, run }) {
           checked=${checked.has(info)}
           shown=${info === run}
           reference=${runs.length > 1 ? state.reference === info.run : null}
+          onShow=${() => actions.showRun(info.run, rule)}
         />`,
       )}
       ${runs.length > 0 && listed.length === 0 && html`<p class="hint">No run matches this filter.</p>`}
@@ -94,8 +96,9 @@ function Runs({ app, state, run }) {
  * @param {boolean} props.checked whether comparisons draw it
  * @param {boolean} props.shown whether the overview shows it
  * @param {boolean | null} props.reference whether others are compared with it; null where there are no others
+ * @param {() => void} props.onShow
  */
-function RunRow({ app, info, color, checked, shown, reference }) {
+function RunRow({ app, info, color, checked, shown, reference, onShow }) {
   const { actions } = app;
   return html`<div class="run ${checked ? '' : 'off'}">
     <${CheckBox}
@@ -107,7 +110,7 @@ function RunRow({ app, info, color, checked, shown, reference }) {
       class="name"
       title=${`${info.name}: show in the overview`}
       aria-pressed=${shown}
-      onClick=${() => actions.showRun(info.run)}
+      onClick=${onShow}
     >
       <bdi>${info.name}</bdi>
     </button>
