@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from playwright.sync_api import Browser, expect
 from tab_actions import BOTH
 from tab_page import open_tab
@@ -9,7 +10,7 @@ from tensorboard_process import TensorBoard
 
 pytest_plugins = ["tab_fixtures"]
 
-WIDTHS = [800, 1000, 1001, 1100, 1150, 1200, 1361, 1421, 1501, 1600]
+WIDTHS = [800, 1000, 1001, 1100, 1150, 1200, 1261, 1361, 1421, 1501, 1600]
 # Parts of the bar that are cut by the window or by the bar, or lie on each other.
 _CUT = """
 bar => {
@@ -21,13 +22,17 @@ bar => {
   const apart = (a, b) => a.right <= b.left + 1 || b.right <= a.left + 1
     || a.bottom <= b.top + 1 || b.bottom <= a.top + 1;
   const on = (b, i) => boxes.some((other, j) => j < i && !apart(b, other));
-  return parts.filter((_, i) => cut(boxes[i]) || on(boxes[i], i)).map((e) => e.outerHTML.slice(0, 80));
+  const ill = (_, i) => cut(boxes[i]) || on(boxes[i], i);
+  return parts.filter(ill).map((e) => e.outerHTML.slice(0, 80));
 }
 """
 
 
-def test_nothing_in_the_bar_is_cut_at_any_width(browser: Browser, tensorboard: TensorBoard) -> None:
-    link = {**BOTH, "ref": "plain/adam_debug"}
+@pytest.mark.parametrize("reference", [{}, {"ref": "plain/adam_debug"}])
+def test_nothing_in_the_bar_is_cut_at_any_width(
+    browser: Browser, tensorboard: TensorBoard, reference: dict[str, str]
+) -> None:
+    link = {**BOTH, **reference}
     with open_tab(browser, tensorboard.url, link) as tab:
         more = tab.locate('select[aria-label="Colour by another statistic"]')
         labels = more.locator("option").all_inner_texts()
@@ -46,3 +51,13 @@ def test_nothing_in_the_bar_is_cut_at_any_width(browser: Browser, tensorboard: T
         tab.page.set_viewport_size({"width": 1100, "height": 800})
         tab.locate(".settings-button").click()
         expect(tab.locate(".settings h4")).to_have_count(4)
+
+
+@pytest.mark.parametrize("width", [820, 1100])
+def test_heat_map_fills_a_narrow_tab_without_scrolling(
+    browser: Browser, tensorboard: TensorBoard, width: int
+) -> None:
+    with open_tab(browser, tensorboard.url, BOTH, size=(width, 700)) as tab:
+        tab.locate('.overview button[aria-label="Full size"]').click()
+        expect(tab.locate(".detail")).to_be_hidden()
+        expect(tab.locate(".x-axis")).to_be_in_viewport(ratio=1)

@@ -293,13 +293,27 @@ function _axisValueAt(pixel, { area, range }) {
   return area ? range.from + ((pixel - area.left) / area.width) * (range.to - range.from) : null;
 }
 
-/** @returns {number} height of the frame in CSS pixels, also after it has changed */
+/** The bar above, where it takes one line. */
+const BAR_HEIGHT = 46;
+
+/** @returns {number} height of the frame in CSS pixels, less further lines of the bar above; also after it has changed */
 export function useWindowHeight() {
-  const [height, setHeight] = useState(window.innerHeight);
+  const [height, setHeight] = useState(_heightBelowBar);
   useEffect(() => {
-    const update = () => window.innerHeight > 0 && setHeight(window.innerHeight);
+    const update = () => window.innerHeight > 0 && setHeight(_heightBelowBar());
+    const observer = new ResizeObserver(update);
+    const bar = document.querySelector('.main > .bar');
+    if (bar) observer.observe(bar);
     window.addEventListener('resize', update);
-    return () => window.removeEventListener('resize', update);
+    return () => {
+      observer.disconnect();
+      window.removeEventListener('resize', update);
+    };
   }, []);
   return height;
+}
+
+function _heightBelowBar() {
+  const bar = document.querySelector('.main > .bar')?.getBoundingClientRect().height ?? BAR_HEIGHT;
+  return window.innerHeight - Math.max(0, Math.round(bar - BAR_HEIGHT));
 }
