@@ -11,6 +11,7 @@ from tb_adam_plugin import schema
 
 from ..attach.watched_parameters import Parameters
 from ..optimizer_state.base import OptimizerState
+from ..optimizer_state.formula_fit import FormulaFit
 from ..optimizer_state.storage import Storage, joined_types, storage_types
 from ..ranks.ranks import Ranks
 
@@ -25,17 +26,18 @@ class CurrentLayout:
 
     Attributes:
         layout: Of the last record; None before the first one.
-        undefined: Statistics that the optimizer does not have, bool ``[parameters, statistics]``.
     """
 
-    def __init__(self, quantities: Sequence[schema.Quantity]) -> None:
+    def __init__(self, quantities: Sequence[schema.Quantity], fit: FormulaFit) -> None:
         """Describe nothing yet.
 
         Args:
             quantities: Those to make histograms of, beside further tensors of the state.
+            fit: Looks whether the optimizer's formula fits what is measured.
         """
         self.layout: schema.Layout | None = None
-        self.undefined: npt.NDArray[np.bool_] = np.zeros((0, 0), np.bool_)
+        self._fit: FormulaFit | None = fit
+        self._undefined: npt.NDArray[np.bool_] = np.zeros((0, 0), np.bool_)
         self._quantities = quantities
         self._parameters = Parameters((), (), ())
         self._elements_read: list[int] = []
@@ -62,6 +64,17 @@ class CurrentLayout:
     def forget(self) -> None:
         """Let go of the parameters; nothing but the layout can be asked for."""
         self._parameters = Parameters((), (), ())
+        self._fit = None
+
+    def leave_out(self, statistics: npt.NDArray[np.float32]) -> None:
+        """Make NaN of what the optimizer does not have, and of what its formula does not fit.
+
+        Args:
+            statistics: float32 ``[parameters, statistics]``, changed in place.
+        """
+        statistics[self._undefined] = np.nan
+        if self._fit is not None and self.layout is not None:
+            self._fit.check(statistics, self.layout)
 
     def quantities(self, others: Sequence[str] | None = None) -> list[schema.Quantity]:
         """Return those that have histograms.
@@ -129,7 +142,7 @@ class CurrentLayout:
         undefined = [
             [name in group.undefined for name in layout.statistics] for group in layout.groups
         ]
-        self.undefined = np.array([undefined[p.group] for p in layout.parameters])
+        self._undefined = np.array([undefined[p.group] for p in layout.parameters])
         self.layout = layout
 
 

@@ -87,8 +87,8 @@ class ParameterRecords:
         self._max_sampled_elements = max_sampled_elements
         self._excluded: set[str] = set()
         self._quantities = quantities
-        self._current = CurrentLayout(quantities)
-        self._formula_fit = FormulaFit(state, is_alone=placement.ranks is None)
+        fit = FormulaFit(state, is_alone=placement.ranks is None)
+        self._current = CurrentLayout(quantities, fit)
         self._measurements: list[Measurement] = []
         self._shared: SharedMeasurements | None = None
         self.followed: list[torch.Tensor] = []
@@ -135,7 +135,7 @@ class ParameterRecords:
         self.parameters = Parameters((), (), ())
         self.followed, self.gradients = [], None
         self._current.forget()
-        del self._model, self._optimizer, self._state, self._placement, self._formula_fit
+        del self._model, self._optimizer, self._state, self._placement
 
     def exclude(self, name: str) -> bool:
         """Record a parameter no more; return whether others are left."""
@@ -211,8 +211,7 @@ class ParameterRecords:
         layout = self.layout
         assert layout is not None
         statistics = self._in_order([part.statistics for part in parts])
-        statistics[self._current.undefined] = np.nan
-        self._formula_fit.check(statistics, layout)
+        self._current.leave_out(statistics)
         groups = self._optimizer.param_groups
         hyperparameters = np.array([self._state.hyperparameters(group) for group in groups])
         columns = schema.Columns(self._state.hyperparameter_names)
