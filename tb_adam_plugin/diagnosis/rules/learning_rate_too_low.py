@@ -40,7 +40,7 @@ def _too_low(signals: Signals) -> Condition | str:
         return A_SURROGATE
     run = signals.run
     matrices = run.weights_or_matrices
-    ratio = signals.median(RATIO, matrices) / rectification(signals)
+    ratio, cosine = _ratio(signals), signals.median(COSINE, matrices)
     since = max(signals.settled, START_SHARE * run.length)
     # At a learning rate that has decayed gradients agree, and that says nothing of its peak.
     converged, decayed = has_converged(signals), ~is_near_peak(signals)
@@ -48,7 +48,6 @@ def _too_low(signals: Signals) -> Condition | str:
     if not signals.is_known(COSINE):
         found = _moves_little(signals, ratio, counts, since)
         return found if isinstance(found, str) else _left_out(found, ratio, converged, decayed)
-    cosine = signals.median(COSINE, matrices)
     surprise = signals.median("gradient_surprise", matrices)
     # Where gradients have faded against their past, training is done rather than slow.
     still_learning = ~(surprise < thresholds.FADED_SURPRISE)
@@ -70,6 +69,19 @@ def _too_low(signals: Signals) -> Condition | str:
         known=~np.isnan(cosine) & counts,
     )
     return _left_out(found, cosine, converged, decayed)
+
+
+def _ratio(signals: Signals) -> Float64s:
+    """Median ratio of update to weight, without a warm-up of RAdam's own, ``[records]``."""
+    ratio = signals.median(RATIO, signals.run.weights_or_matrices)
+    return ratio / rectification(signals)
+
+
+def short_steps(signals: Signals) -> tuple[Float64s, Flags]:
+    """How far gradients agree, float64 ``[records]``, and where steps are short, ``[records]``."""
+    ratio = _ratio(signals)
+    cosine = signals.median(COSINE, signals.run.weights_or_matrices)
+    return cosine, (ratio < MOST_RATIO) & (ratio > 0)
 
 
 def _left_out(found: Condition, value: Float64s, converged: Flags, decayed: Flags) -> Condition:

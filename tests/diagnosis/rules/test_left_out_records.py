@@ -43,7 +43,7 @@ def test_a_rule_says_that_the_learning_rate_had_decayed() -> None:
 def test_what_is_left_out_for_either_reason_is_said() -> None:
     run = make_run(last=130)
     low = column("lr", 1e-5, from_step=33, to_step=81)
-    for change in (low, column("loss", 2.0), column("loss", 1e-9, from_step=81)):
+    for change in (low, column("loss", 2.0), column("loss", 1e-9, from_step=51)):
         run = change(run)
     below = "the learning rate was below 50 % of its peak"
     either = f"training had converged or {below} at 10 of 12 records after step 20"
