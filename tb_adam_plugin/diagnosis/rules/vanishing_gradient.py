@@ -31,8 +31,9 @@ LARGEST_STEP = 0.55
 TRAINS_LOSS_SHARE = 0.8
 # What has ended within this share of the run, and the loss has clearly fallen since, did no harm.
 EARLY_SHARE = 0.1
-# At this share of the records gradients agree and weights hardly move: the profile is still that of
-# the initial weights, which a learning rate that is too low keeps. Sigmoids all the way: up to 0.38.
+# At this share of the records gradients agree and weights hardly move: the profile is still that
+# of the initial weights, as a learning rate that is too low leaves it. Sigmoids all the way: up to
+# 0.38.
 SLOW_SHARE = 0.5
 VANISHING_POINTS = 4
 
