@@ -80,6 +80,9 @@ BETA2_TOO_LOW = Rule(
         "stale_second_moment",
         "gradient_scale",
         "bimodal_update",
+        # √v̂ of elements without a gradient now and then is soon below eps.
+        "eps_dominates",
+        "eps_influences",
     ),
     silences_compass=True,
 )
