@@ -9,6 +9,7 @@ import numpy as np
 from tb_adam_plugin.arrays import Float64s
 
 from ..engine import thresholds
+from ..engine.moments import has_moment
 from ..engine.phases import is_settled
 from ..engine.rule import Condition, Evidence, Persistence, Rule, Severity
 from ..engine.signals import Signals
@@ -149,10 +150,12 @@ def _vanishing_advice(e: Evidence) -> str:
     # The gates of a recurrent layer are sigmoids, and stay so.
     recurrent = re.search(r"lstm|gru|rnn|weight_[ih]h_l\d", words)
     activation = "" if recurrent else "use ReLU or GELU instead of sigmoid or tanh, "
-    return (
-        f"Add residual connections or normalization, {activation}or a Xavier gain. Adam makes up "
-        "for it until √v̂ comes near eps: then lower eps."
+    by_size = (
+        "Adam makes up for it until √v̂ comes near eps: then lower eps."
+        if has_moment(e.signals, "exp_avg_sq")
+        else "Adam would make up for much of it."
     )
+    return f"Add residual connections or normalization, {activation}or a Xavier gain. {by_size}"
 
 
 VANISHING = Rule(
