@@ -92,9 +92,13 @@ def _typical(e: Evidence) -> tuple[float, bool]:
     """The median share of the worst parameter between first and last step, and if it is steady."""
     step = e.signals.run.step
     inside = (step >= e.first_step) & (step <= e.last_step)
-    shares = e.signals.statistic(_share(e.signals))[inside][:, e.parameters]
+    shares = e.signals.statistic(_share(e.signals))[inside][:, e.parameters].astype(np.float64)
+    shares[~np.isfinite(shares)] = np.nan
+    shares = shares[:, ~np.isnan(shares).all(axis=0)]
+    if not shares.size:
+        return e.value, False
     low, middle, high = np.nanquantile(shares, [0.1, 0.5, 0.9], axis=0)
-    worst = int(np.nanargmax(middle))
+    worst = int(middle.argmax())
     return float(middle[worst]), bool(high[worst] - low[worst] <= STEADY)
 
 

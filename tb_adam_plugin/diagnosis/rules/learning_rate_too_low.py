@@ -77,11 +77,12 @@ def _ratio(signals: Signals) -> Float64s:
     return ratio / rectification(signals)
 
 
-def short_steps(signals: Signals) -> tuple[Float64s, Flags]:
-    """How far gradients agree, float64 ``[records]``, and where steps are short, ``[records]``."""
+def steps_look_short(signals: Signals) -> tuple[Flags, Flags]:
+    """Where gradients agree and weights hardly move, and where that is known, ``[records]``."""
     ratio = _ratio(signals)
     cosine = signals.median(COSINE, signals.run.weights_or_matrices)
-    return cosine, (ratio < MOST_RATIO) & (ratio > 0)
+    short: Flags = (cosine > LEAST_COSINE) & (ratio < MOST_RATIO) & (ratio > 0)
+    return short, ~np.isnan(cosine)
 
 
 def _left_out(found: Condition, value: Float64s, converged: Flags, decayed: Flags) -> Condition:

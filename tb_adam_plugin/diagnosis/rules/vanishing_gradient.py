@@ -14,7 +14,7 @@ from ..engine.phases import is_settled
 from ..engine.rule import Condition, Evidence, Persistence, Rule, Severity
 from ..engine.signals import Signals
 from ..engine.wording import number, step
-from .learning_rate_too_low import LEAST_COSINE, short_steps
+from .learning_rate_too_low import steps_look_short
 
 # Elasticity of the first weight against the last one, in decades, and rank correlation with depth.
 # Healthy: up to 1.8 for so many points but in two runs; sigmoids all the way: from 2.2.
@@ -97,10 +97,9 @@ def _is_slow(e: Evidence) -> bool:
     if e.is_over:
         return False
     run = e.signals.run
-    agrees, small = short_steps(e.signals)
-    inside = (run.step >= e.first_step) & is_settled(e.signals) & ~np.isnan(agrees)
-    slow = (agrees > LEAST_COSINE) & small
-    return bool(inside.any() and slow[inside].mean() > SLOW_SHARE)
+    short, known = steps_look_short(e.signals)
+    inside = (run.step >= e.first_step) & is_settled(e.signals) & known
+    return bool(inside.any() and short[inside].mean() > SLOW_SHARE)
 
 
 def _vanishing_severity(e: Evidence) -> Severity:
