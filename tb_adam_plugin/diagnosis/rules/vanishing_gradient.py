@@ -30,7 +30,10 @@ LARGEST_STEP = 0.55
 # all the way: from 0.91; healthy: up to 0.62, of LSTMs, in whose first layers gradients grow by and
 # by.
 TRAINS_LOSS_SHARE = 0.8
-# What has ended within this share of the run, and the loss has clearly fallen since, did no harm.
+# What steps have made of the profile, so many decades beyond the one at first, did no harm where it
+# has ended within this share of the run and the loss has clearly fallen since. Sigmoids all the
+# way: by up to 0.6; a language model whose first steps were long: by 3.3.
+GROWN_DECADES = 1.0
 EARLY_SHARE = 0.1
 # At this share of the records gradients agree and weights hardly move: the profile is still that
 # of the initial weights, as a learning rate that is too low leaves it. Sigmoids all the way: up to
@@ -88,8 +91,11 @@ def _losses_of(e: Evidence) -> tuple[float, float]:
 
 
 def _ended_early(e: Evidence) -> bool:
+    """Whether the first steps made the profile, and it has passed."""
     run = e.signals.run
-    return e.is_over and e.last_step <= run.first_step + EARLY_SHARE * (run.length - run.first_step)
+    early = run.first_step + EARLY_SHARE * (run.length - run.first_step)
+    grown = float(e.value - e.course[0, 1]) if len(e.course) else 0.0
+    return e.is_over and e.last_step <= early and grown > GROWN_DECADES
 
 
 def _is_slow(e: Evidence) -> bool:

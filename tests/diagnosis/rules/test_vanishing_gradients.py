@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rule_runs.diagnosed import found
-from rule_runs.network import VANISHING
+from rule_runs.network import VANISHING, profile
 from rule_runs.parts import MATRICES
 from synthetic_runs import Change, changed, column, statistic
 
@@ -44,12 +44,22 @@ def test_vanishing_gradients_are_an_alarm_where_steps_are_long_or_gradients_disa
         assert (finding.severity, finding.consequence_of) == ("warning", None)
 
 
-def test_what_ended_early_and_did_no_harm_is_a_question() -> None:
+def _grown(step: float) -> list[Change]:
+    """A profile that steps make steeper by 2 decades, and that heals at a step."""
+    steeper = statistic("gradient_rms", profile(5.0), of=MATRICES, from_step=4)
+    return [*VANISHING, steeper, _healed(step)]
+
+
+def test_what_steps_made_and_ended_early_is_a_question() -> None:
     falls = column("loss", 2.0, from_step=100)
-    early = found(changed(*VANISHING, _healed(40), falls))["vanishing_gradient"]
+    early = found(changed(*_grown(40), falls))["vanishing_gradient"]
     assert (early.severity, early.last_step, early.advice) == ("info", 32, "")
     assert "Up to step 32 the loss was less sensitive" in early.text
     assert "That has ended, and the loss has fallen from 2.3 to 2 since." in early.text
-    assert found(changed(*VANISHING, _healed(40)))["vanishing_gradient"].severity == "warning"
-    late = found(changed(*VANISHING, _healed(200), column("loss", 1.0, from_step=210)))
-    assert late["vanishing_gradient"].severity == "warning"
+
+
+def test_what_ended_late_or_did_harm_or_was_there_from_the_start_is_an_alarm() -> None:
+    falls = column("loss", 2.0, from_step=100)
+    late = [*_grown(200), column("loss", 2.0, from_step=210)]
+    for changes in (_grown(40), late, [*VANISHING, _healed(40), falls]):
+        assert found(changed(*changes))["vanishing_gradient"].severity == "warning"
