@@ -60,11 +60,12 @@ def test_every_alarm_but_a_few_is_demonstrated() -> None:
     alarms = {rule.id for rule in RULES if rule.severity != "info"}
     shown = [demonstration.rule for demonstration in DEMONSTRATIONS]
     assert len(shown) == len(set(shown))
-    # What bfloat16 does to weights is found before what it does to exp_avg_sq.
+    # What bfloat16 does to weights is found before what it does to exp_avg_sq, and strong decay
+    # before what weights forget by it.
     assert alarms - set(shown) == {
         "clipped_before_unscaling", "frozen", "idle_rows_decay", "leftover_gradient",
-        "lr_far_below_schedule", "lr_zero", "second_moment_frozen", "steps_skipped",
-        "warmup_not_over", "weight_decay_overshoots",
+        "lr_far_below_schedule", "lr_zero", "second_moment_frozen", "short_memory",
+        "steps_skipped", "warmup_not_over", "weight_decay_overshoots",
     }  # fmt: skip
 
 

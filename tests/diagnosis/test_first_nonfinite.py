@@ -18,6 +18,7 @@ from tb_adam_plugin.callback import AdamDebugCallback
 from tb_adam_plugin.diagnosis.diagnose import diagnose
 from tb_adam_plugin.diagnosis.engine.recorded_run import RecordedNorms, RecordedRun
 from tb_adam_plugin.diagnosis.rule import Finding
+from tb_adam_plugin.diagnosis.rules.nonfinite import NONFINITE
 from tb_adam_plugin.run_data import load_runs
 
 NAN = float("nan")
@@ -64,7 +65,14 @@ def test_gradients_are_first_where_loss_and_weights_are_finite(at: int, value: f
 
 def test_gradients_of_a_loss_that_has_blown_up_are_too_large() -> None:
     grown = column("loss", 1e6, from_step=190)
-    finding = nonfinite(*bad_gradients(200, np.inf, UPSTREAM), grown)
+    changes = [*bad_gradients(200, np.inf, UPSTREAM), grown]
+    beside = nonfinite(*changes)
+    assert (beside.consequence_of, beside.advice) == (
+        "loss_blowup",
+        "See to “Loss blew up” first.",
+    )
+    # What it advises by itself is the same direction of the learning rate, and said once.
+    (finding,) = diagnose(changed(*changes), rules=[NONFINITE]).findings
     assert "Gradients of 7 of 12" in finding.text
     assert "Look at the 20 steps before step 200 first" in finding.advice
     assert "try lr 3e-4 instead of 1e-3" in finding.advice

@@ -146,7 +146,8 @@ def too_few(condition: Condition, persistence: Persistence, signals: Signals) ->
         known: Flags = ~np.asarray(missing if missing.ndim == 1 else missing.all(axis=1))
     else:
         known = condition.known
-    counts: Flags = known & (condition.step > condition.since)
+    later = condition.step > condition.since
+    counts: Flags = known & later
     needed, records = max(1, persistence.points), int(counts.sum())
     after = f" after step {step(condition.since)}" if condition.since > 0 else ""
     if condition.every_step:
@@ -154,12 +155,29 @@ def too_few(condition: Condition, persistence: Persistence, signals: Signals) ->
     windows, width = count_windows(condition.step, counts), thresholds.WINDOW_STEPS
     if windows >= needed:
         return ""
+    why = _why_left_out(condition, later, counts, needed)
+    if why:
+        return why + after
     if windows < records:
         seen = counted(records, "record")
         return f"{seen} within {width * windows} steps{after}, needs {width * needed} steps"
     few = f"{counted(records, 'record')}{after}, needs {needed}"
     apart = np.diff(condition.step[-4:])
     return f"{few}: {_more_often(signals)}" if apart.size and np.median(apart) > width else few
+
+
+def _why_left_out(condition: Condition, later: Flags, counts: Flags, needed: int) -> str:
+    """Say why records do not count that would be enough, or "": first what leaves out most."""
+    reasons = [(why, where & later & ~counts) for why, where in condition.left_out]
+    whole = np.logical_or.reduce([counts, *(where for _, where in reasons)])
+    for why, where in sorted(reasons, key=lambda reason: -int(reason[1].sum())):
+        if count_windows(condition.step, counts | where) >= needed:
+            return f"{why} at {int(where.sum()):,} of {counted(int(whole.sum()), 'record')}"
+    if count_windows(condition.step, whole) < needed:
+        return ""
+    every = " or ".join(why for why, _ in reasons)
+    some = int((whole & ~counts).sum())
+    return f"{every} at {some:,} of {counted(int(whole.sum()), 'record')}"
 
 
 def _more_often(signals: Signals) -> str:

@@ -56,9 +56,22 @@ def is_loss_known(signals: Signals) -> Flags:
     return np.asarray((place >= 0) & near)
 
 
-def has_converged(signals: Signals) -> Flags:
-    """Records at which the loss is next to nothing of what it was, bool ``[records]``."""
+def has_converged(signals: Signals, start: float | None = None) -> Flags:
+    """Records at which the loss is next to nothing of what it was, bool ``[records]``.
+
+    Args:
+        signals: The run.
+        start: The loss that it began with; by default the recorded one, NaN if it was resumed.
+    """
     # Far below 0 nothing is of what it was.
     now = np.abs(signals.at_records(signals.smooth_loss))
-    converged: Flags = now < thresholds.CONVERGED_LOSS_SHARE * signals.starting_loss
+    began = signals.starting_loss if start is None else start
+    converged: Flags = now < thresholds.CONVERGED_LOSS_SHARE * began
     return converged
+
+
+def assumed_start(signals: Signals) -> float:
+    """The loss before training; a guess at it if the run was resumed; NaN without any loss."""
+    if np.isnan(signals.starting_loss):
+        return max(signals.first_loss, thresholds.USUAL_FIRST_LOSS)
+    return signals.starting_loss

@@ -42,6 +42,8 @@ class Condition:
         since: The points up to this step do not count: the warm-up, say.
         known: At which points anything is known, bool ``[points]``; by default where a value is no
             NaN. Where too few are, a rule that finds nothing has not been evaluated.
+        left_out: What is known but does not count, and why: sentences such as "training had
+            converged" and bool ``[points]`` for each. Where too few are known for that, it is said.
         lacking: What is too few for it otherwise, as "3 steps, needs 10"; "" if nothing is.
     """
 
@@ -56,6 +58,7 @@ class Condition:
     every_step: bool = False
     since: float = -np.inf
     known: Flags | None = None
+    left_out: tuple[tuple[str, Flags], ...] = ()
     lacking: str = ""
 
 

@@ -18,6 +18,8 @@ LEAST_GRACE = 20.0
 FIRST_LOSSES = 5
 # A first loss below this is near 0, and how much higher the loss becomes says nothing.
 LEAST_FIRST_LOSS = 0.05
+# The first loss of a run that was resumed is not known: it is taken to be at least this.
+USUAL_FIRST_LOSS = 1.0
 # A weight whose RMS times √fan-in is first below this was meant to start at zero.
 ZERO_START = 0.05
 # What has to last must not be a matter of a few steps.

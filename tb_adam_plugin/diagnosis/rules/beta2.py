@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..engine import thresholds
+from ..engine.clipped import is_clipped
 from ..engine.conditions import median_beyond
 from ..engine.phases import has_converged
 from ..engine.rule import Condition, Evidence, Persistence, Rule
@@ -80,6 +81,9 @@ BETA2_TOO_LOW = Rule(
         "stale_second_moment",
         "gradient_scale",
         "bimodal_update",
+        # √v̂ of elements without a gradient now and then is soon below eps.
+        "eps_dominates",
+        "eps_influences",
     ),
     silences_compass=True,
 )
@@ -100,12 +104,14 @@ def _stale(signals: Signals) -> Condition:
 
 
 def _stale_advice(e: Evidence) -> str:
-    clip = "Clipping the gradient norm keeps a burst out"
-    beta2 = e.signals.hyperparameter_now("beta2")
+    beta2, clipped = e.signals.hyperparameter_now("beta2"), is_clipped(e.signals)
+    clip = "" if clipped else "Clipping the gradient norm keeps a burst out"
     if not thresholds.BETA2_FORGETS < beta2 < 1:
-        return f"{clip}."
-    lower = decay(thresholds.BETA2_FORGETS)
-    return f"{clip}, and beta2 {lower} instead of {decay(beta2)} forgets it sooner."
+        return f"{clip}." if clip else ""
+    sooner = f"beta2 {decay(thresholds.BETA2_FORGETS)} instead of {decay(beta2)} forgets"
+    if clipped:
+        return f"Gradients are clipped already; {sooner} a burst sooner."
+    return f"{clip}, and {sooner} it sooner."
 
 
 STALE = Rule(
@@ -121,6 +127,7 @@ STALE = Rule(
         f"{'were' if e.is_over else 'are'} the steps. Was there a burst of large gradients before?"
     ),
     advice=_stale_advice,
+    uses=("gradient_norm", "gradient_norm_before_clip", "gradient_rescaling"),
     reference="Bai et al. 2025, Adaptive preconditioners trigger loss spikes in Adam",
     explains=("converged",),
 )

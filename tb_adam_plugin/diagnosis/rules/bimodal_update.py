@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ..engine.conditions import median_beyond
-from ..engine.rule import Condition, Persistence, Rule
+from ..engine.moments import has_moment
+from ..engine.rule import Condition, Evidence, Persistence, Rule
 from ..engine.signals import Signals
 from ..engine.wording import decay, percent
 
@@ -30,6 +31,15 @@ def _bimodal(signals: Signals) -> Condition | str:
     )
 
 
+def _message(e: Evidence) -> str:
+    moment = "m̂" if has_moment(e.signals, "exp_avg") else "g"
+    return (
+        f"{percent(e.value)} of the elements have |{moment}/(√v̂+ε)| near 1 (usual: below 8 %): "
+        "their gradients agree from step to step. Is the learning rate too low, or do gradients "
+        "add up?"
+    )
+
+
 BIMODAL_UPDATE = Rule(
     id="bimodal_update",
     title="Updates are of one size",
@@ -37,10 +47,7 @@ BIMODAL_UPDATE = Rule(
     condition=_bimodal,
     persistence=Persistence(BIMODAL_POINTS),
     severity="info",
-    message=lambda e: (
-        f"{percent(e.value)} of the elements have |m̂/(√v̂+ε)| near 1 (usual: below 8 %): their "
-        "gradients agree from step to step. Is the learning rate too low, or do gradients add up?"
-    ),
+    message=_message,
     advice=lambda e: "",
     reference="Molybog et al. 2023, A theory on Adam instability in large-scale machine learning",
 )

@@ -23,16 +23,20 @@ DEAD_POINTS = 8
 # An alarm. Healthy: up to 0.81, without harm, as networks of three quarters of dead units train.
 ALARM_FRACTION = 0.9
 ALL_DEAD = 0.999
+# Between the tenth and the ninetieth percentile of the records of a stretch the share changes by no
+# more where units are dead. A batch of one sample leaves other units idle at each step: 0.13.
+STEADY = 0.1
 
 
 def _dead_units(signals: Signals) -> Condition | None:
-    if signals.is_known("dead_row_fraction"):
+    name = _share(signals)
+    if name == "dead_row_fraction":
         # A gate that stays shut is a sigmoid far from 0, which no other activation can replace.
         units = [i for i in signals.run.weights if not is_gates(signals.run.parameters[i])]
-        name, parameters = "dead_row_fraction", np.array(units, np.intp)
+        parameters = np.array(units, np.intp)
     else:
         # One element of a bias is one unit.
-        name, parameters = "zero_gradient_fraction", _biases(signals)
+        parameters = _biases(signals)
     rows = np.array([signals.run.parameters[i].shape[0] for i in parameters])
     most = DEAD_FRACTION + NARROW_MARGIN / np.sqrt(rows)
     # No layer is so narrow that all of its units may be dead.
@@ -77,20 +81,59 @@ def _biases(signals: Signals) -> Indices:
     return np.flatnonzero(chosen)
 
 
+def _share(signals: Signals) -> str:
+    """The statistic that says how many units have no gradient."""
+    return (
+        "dead_row_fraction" if signals.is_known("dead_row_fraction") else "zero_gradient_fraction"
+    )
+
+
+def _typical(e: Evidence) -> tuple[float, bool]:
+    """The median share of the worst parameter between first and last step, and if it is steady."""
+    step = e.signals.run.step
+    inside = (step >= e.first_step) & (step <= e.last_step)
+    shares = e.signals.statistic(_share(e.signals))[inside][:, e.parameters].astype(np.float64)
+    shares[~np.isfinite(shares)] = np.nan
+    shares = shares[:, ~np.isnan(shares).all(axis=0)]
+    if not shares.size:
+        return e.value, False
+    low, middle, high = np.nanquantile(shares, [0.1, 0.5, 0.9], axis=0)
+    worst = int(middle.argmax())
+    return float(middle[worst]), bool(high[worst] - low[worst] <= STEADY)
+
+
+def _is_output(e: Evidence) -> bool:
+    """Whether it is about the last weight alone, whose rows are classes or tokens."""
+    last = e.signals.run.weights[-1:]
+    return bool(e.parameters.size and np.isin(e.parameters, last).all())
+
+
 def _dead_units_severity(e: Evidence) -> Severity:
     parameters = e.signals.run.parameters
     if all(may_be_table(parameters[i]) for i in e.parameters):
         return "info"  # whose rows have a gradient where they are looked up
-    if e.value >= ALL_DEAD:
+    typical, steady = _typical(e)
+    if typical >= ALL_DEAD:
         return "error"
-    return "warning" if e.value > ALARM_FRACTION else "info"
+    return "warning" if steady and typical > ALARM_FRACTION else "info"
 
 
 def _dead_units_advice(e: Evidence) -> str:
+    typical, steady = _typical(e)
     lr = e.signals.usual_lr(NONE, e.first_step)
     smaller = f"lr {number(one_digit(lr / 3))} instead of {number(lr)}" if lr > 0 else "lr / 3"
-    if _dead_units_severity(e) == "info" and e.value >= ALL_DEAD:
+    if _dead_units_severity(e) == "info" and typical >= ALL_DEAD:
         return ""
+    if _is_output(e) and typical < ALL_DEAD:
+        return (
+            "An output gets no gradient where its probability rounds to 0: see whether the logits "
+            f"are large, and try {smaller}."
+        )
+    if not steady:
+        return (
+            "Count over many batches which units never have a gradient. If they are the same "
+            f"ones, try LeakyReLU or GELU, or {smaller}."
+        )
     return (
         f"See whether a bias or the learning rate jumped before step {step(e.first_step)}. Try "
         f"LeakyReLU or GELU, {smaller}, or initialize these units again."
@@ -98,14 +141,27 @@ def _dead_units_advice(e: Evidence) -> str:
 
 
 def _dead_units_message(e: Evidence) -> str:
-    after = (
-        "they learned nothing meanwhile. Since then they have gradients again."
-        if e.is_over
-        else "they learn nothing any more."
-    )
+    names = named(e.names, e.signals.run.names)
+    when = f"from step {step(e.first_step)} to {step(e.last_step)}"
+    typical, steady = _typical(e)
+    units = "rows (outputs, such as classes or tokens)" if _is_output(e) else "units"
+    if typical >= ALL_DEAD:
+        after = (
+            "they learned nothing meanwhile. Since then they have gradients again."
+            if e.is_over
+            else "they learn nothing any more."
+        )
+        return f"Up to 100 % of the {units} of {names} got no gradient at all {when}: {after}"
+    if e.is_over:
+        after = " Since then more of them have gradients again."
+    elif steady:
+        after = " That share is steady, as it is where units are dead."
+    else:
+        after = " The share changes from step to step, as in small batches."
+    up_to = "up to " if len(e.names) > 1 else ""
     return (
-        f"Up to {percent(e.value)} of the units of {named(e.names, e.signals.run.names)} got no "
-        f"gradient at all from step {step(e.first_step)} to {step(e.last_step)}: {after}"
+        f"F{when[1:]}, {up_to}{percent(typical)} of the {units} of {names} got no gradient at all "
+        f"at a typical step; whether these are always the same is not recorded.{after}"
     )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from tb_adam_plugin.arrays import Float64s
 
 from ..engine.over_time import median
+from ..engine.phases import assumed_start
 from ..engine.rule import Condition, Persistence, Rule
 from ..engine.signals import Signals
 from ..engine.wording import number
@@ -30,8 +31,17 @@ def _elasticity(signals: Signals) -> Float64s:
     return value * np.where(np.isfinite(clipped), clipped, 1)
 
 
+def _share_left(signals: Signals) -> Float64s:
+    """√(loss / first loss), at most 1, float64 ``[records]``; 1 where that is not known.
+
+    Where a squared loss nears 0 its elasticity grows as the inverse of this, without any scaling.
+    """
+    left = np.sqrt(np.abs(signals.at_records(signals.column("loss"))) / assumed_start(signals))
+    return np.where(left < 1, left, 1.0)
+
+
 def _gradient_scale(signals: Signals) -> Condition:
-    value = _elasticity(signals)
+    value = _elasticity(signals) * _share_left(signals)
     # Where the loss has blown up, gradients are large without being scaled.
     blown_up = signals.at_records(signals.smooth_loss) > signals.blowup_limit
     return Condition(
@@ -52,7 +62,8 @@ GRADIENT_SCALE = Rule(
     persistence=Persistence(SCALED_POINTS),
     severity="error",
     message=lambda e: (
-        f"A change of the weights by 1 % would change the loss by {number(e.value)} %, where 8 % "
+        f"A change of the weights by 1 % would change the loss by "
+        f"{number(float(_elasticity(e.signals)[e.worst_record]))} %, where 8 % "
         "is typical: gradients look multiplied, as by a GradScaler (65,536 at first)."
     ),
     advice=lambda e: (
@@ -62,6 +73,6 @@ GRADIENT_SCALE = Rule(
     ),
     reference="Micikevicius et al. 2018, Mixed precision training",
     explains=("clip_always", "clip_constant", "gradient_spike"),
-    uses=("gradient_rms", "weight_rms"),
+    uses=("gradient_rms", "weight_rms", "loss"),
     shows="elasticity",
 )

@@ -9,6 +9,7 @@ from tb_adam_plugin.arrays import Float64s, Indices
 from ..engine import thresholds
 from ..engine.blowup import blew_up_at
 from ..engine.conditions import too_few_steps
+from ..engine.moments import has_moment, memory_of_first, memory_of_second
 from ..engine.over_time import median, median_of_all
 from ..engine.phases import is_settled
 from ..engine.rule import Condition, Evidence, Persistence, Rule, Severity
@@ -23,6 +24,9 @@ SURPRISE = 15.0
 HARM_STEPS = 30.0
 HARM_FACTOR = 1.2
 HARM_MARGIN = 0.05
+# Where the median norm of the steps after is so many times that of those before, and the step
+# itself is no spike beside it, gradients have come to a new level.
+LEVEL = 3.0
 
 
 def _spike_excess(signals: Signals) -> Float64s:
@@ -61,6 +65,9 @@ def _gradient_spike(signals: Signals) -> Condition:
     value[np.searchsorted(step, signals.steps)] = excess
     at = np.searchsorted(step, run.step[surprised])
     value[at] = np.maximum(value[at], np.log(surprise[surprised] / SURPRISE))
+    for point in np.flatnonzero(value > 0):
+        if _is_new_level(signals, float(step[point])):
+            value[point] = -np.inf
 
     def blame(point: int) -> Indices:
         return _spiking(signals, float(step[point]))
@@ -95,12 +102,37 @@ def _spiking(signals: Signals, step: float) -> Indices:
     return np.flatnonzero(surprise[record[0]] > SURPRISE)
 
 
+def _norms_around(signals: Signals, first: float, last: float) -> tuple[Float64s, Float64s]:
+    """Known norms of the steps before one step, and of those after another one, a window each."""
+    norm, window = signals.norm_before_clip, thresholds.SPIKE_WINDOW
+    known = np.isfinite(norm) & (norm > 0)
+    before = norm[known & (signals.steps < first)][-window:]
+    return before, norm[known & (signals.steps > last)][:window]
+
+
+def _is_new_level(signals: Signals, step: float) -> bool:
+    """Whether gradients stay as large as at a step, and the loss is none the worse for it."""
+    harmed = signals.loss_is_measure and _harmed(signals, step, step)
+    judged = _has_known_loss(signals) and not harmed
+    before, after = _norms_around(signals, step, step)
+    if not judged or min(before.size, after.size) < thresholds.SPIKE_WINDOW // 2:
+        return False
+    level = float(np.median(after))
+    here = signals.norm_before_clip[signals.steps == step]
+    stays = bool((here < thresholds.SPIKE_LEAST_FACTOR * level).all())
+    return stays and level > LEVEL * float(np.median(before))
+
+
 def _harms(e: Evidence) -> bool:
+    return _harmed(e.signals, e.first_step, e.worst_step)
+
+
+def _harmed(signals: Signals, first: float, worst: float) -> bool:
     """Whether the loss was higher after a spike than before; the spike's own does not count."""
-    loss, step = e.signals.column("loss"), e.signals.steps
-    many, after = HARM_STEPS, step - e.worst_step
+    loss, step = signals.column("loss"), signals.steps
+    many, after = HARM_STEPS, step - worst
     known = ~np.isnan(loss)
-    before = loss[known & (step < e.first_step)][-int(many) :]
+    before = loss[known & (step < first)][-int(many) :]
     later = loss[known & (after > many / 3) & (after <= many)]
     if not before.size or not later.size:
         return False
@@ -148,16 +180,25 @@ def _spike_message(e: Evidence) -> str:
         size = f"{number(SURPRISE * float(np.exp(e.value)))} times √v̂"
     where = f" in {named(e.names, s.run.names)}" if e.names else ""
     several = f" {e.points} steps of this kind; the largest:" if e.points > 1 else ""
-    beta2 = s.hyperparameter_now("beta2")
-    # One that forgets at once is not too large for long.
-    memory = f" for up to {1 / (1 - beta2):,.0f} steps" if 0.5 < beta2 < 1 else ""
     follows = (
-        "Clipping left the optimizer no more than usual."
-        if _is_clipped(e)
-        else f"exp_avg carries it on for ten steps; then √v̂ is too large and steps are too small"
-        f"{memory}."
+        "Clipping left the optimizer no more than usual." if _is_clipped(e) else _what_follows(s)
     )
     return f"{several} Step {step(e.worst_step)} had a gradient {size}{where}. {follows}".strip()
+
+
+def _what_follows(signals: Signals) -> str:
+    """Say what a spike does to the moments that the optimizer has."""
+    carried, remembered = memory_of_first(signals), memory_of_second(signals)
+    steps = "ten" if round(carried if carried > 0 else 0) == 10 else f"{carried:,.0f}"
+    after = f" for {steps} steps" if carried > 0 else ""
+    first = f"exp_avg carries it on{after}" if carried > 1 or np.isnan(carried) else ""
+    # One that forgets at once is not too large for long.
+    memory = f" for up to {remembered:,.0f} steps" if remembered > 2 else ""
+    second = f"√v̂ is too large and steps are too small{memory}"
+    has_first = bool(first) and has_moment(signals, "exp_avg")
+    if has_moment(signals, "exp_avg_sq"):
+        return f"{first}; then {second}." if has_first else f"Afterwards {second}."
+    return f"{first}." if has_first else "No moment carries it on: it made this one step longer."
 
 
 def _spike_advice(e: Evidence) -> str:
@@ -169,7 +210,7 @@ def _spike_advice(e: Evidence) -> str:
     before = norm[e.signals.steps < min(e.first_step, blew_up_at(e.signals))]
     usual = before[np.isfinite(before) & (before > 0)]
     here = norm[e.at_worst]
-    limit = one_digit(2 * float(np.median(usual))) if usual.size else float("nan")
+    limit = one_digit(2 * _usual_norm(e, usual)) if usual.size else float("nan")
     # One weight may spike while the norm of all of them is as usual: no limit would touch that.
     touched = not (here <= limit).any()
     advice = []
@@ -181,6 +222,20 @@ def _spike_advice(e: Evidence) -> str:
         lower = f"beta2 {decay(thresholds.BETA2_FORGETS)} instead of {decay(beta2)}"
         advice.append(f"or {lower}" if touched else f"Try {lower}")
     return f"{', '.join(advice)}. {batch}" if advice else batch
+
+
+def _usual_norm(e: Evidence, before: Float64s) -> float:
+    """The median norm before a spike, or that of the steps after it if these are no worse off."""
+    usual = float(np.median(before))
+    after = e.signals.column("gradient_norm")[e.signals.steps > e.worst_step]
+    after = after[np.isfinite(after) & (after > 0)]
+    if after.size < thresholds.SPIKE_WINDOW // 2 or _harms(e) or not _has_known_loss(e.signals):
+        return usual
+    return max(usual, float(np.median(after)))
+
+
+def _has_known_loss(signals: Signals) -> bool:
+    return signals.has_loss or signals.has_surrogate_loss
 
 
 GRADIENT_SPIKE = Rule(

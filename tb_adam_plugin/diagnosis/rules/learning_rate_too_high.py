@@ -162,6 +162,11 @@ def _too_high_advice(e: Evidence) -> str:
         if not away > 0 and e.signals.has_loss and lr > 0:
             third = number(one_digit(lr / 3))
             return f"Compare with a run at lr {third} instead of {number(lr)}{or_warm_up}."
+        if not away > 0 and e.signals.has_surrogate_loss:
+            third = "a third of it"
+            if lr > 0:
+                third = f"lr {number(one_digit(lr / 3))} instead of {number(lr)}"
+            return f"Compare the return, or what you measure, with a run at {third}{or_warm_up}."
         if not away > 0:
             return f"If the loss rises at first, try a third of it{or_warm_up}."
         if not lr > 0:
@@ -205,6 +210,8 @@ def _too_high_message(e: Evidence) -> str:
             return (
                 f"{seen}. Some networks bear it; the loss did not rise to speak of. Does this one?"
             )
+        if e.signals.has_surrogate_loss:
+            return f"{seen}. Some networks bear it: does the return, or what you measure, fall?"
         return f"{seen}. Some networks bear it: does the loss rise at first?"
     if e.value <= e.threshold:
         rose_to = number(_rose_to(e.signals))

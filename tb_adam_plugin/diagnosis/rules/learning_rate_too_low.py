@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from tb_adam_plugin.arrays import Flags, Float64s, Indices
@@ -13,7 +15,7 @@ from ..engine.over_time import median_of_all
 from ..engine.phases import has_converged, is_near_peak, rectification
 from ..engine.rule import Condition, Evidence, Persistence, Rule
 from ..engine.signals import COSINE, RATIO, Signals
-from ..engine.wording import number, one_digit
+from ..engine.wording import number, one_digit, percent
 
 # Cosine of exp_avg and the next gradient: 0 at the best learning rate, 0.22 at a tenth of it, 0.78
 # at a hundredth (medians of 17 tasks).
@@ -38,13 +40,14 @@ def _too_low(signals: Signals) -> Condition | str:
         return A_SURROGATE
     run = signals.run
     matrices = run.weights_or_matrices
-    ratio = signals.median(RATIO, matrices) / rectification(signals)
+    ratio, cosine = _ratio(signals), signals.median(COSINE, matrices)
     since = max(signals.settled, START_SHARE * run.length)
     # At a learning rate that has decayed gradients agree, and that says nothing of its peak.
-    counts = (run.step > since) & is_near_peak(signals) & ~has_converged(signals)
+    converged, decayed = has_converged(signals), ~is_near_peak(signals)
+    counts = (run.step > since) & ~decayed & ~converged
     if not signals.is_known(COSINE):
-        return _moves_little(signals, ratio, counts, since)
-    cosine = signals.median(COSINE, matrices)
+        found = _moves_little(signals, ratio, counts, since)
+        return found if isinstance(found, str) else _left_out(found, ratio, converged, decayed)
     surprise = signals.median("gradient_surprise", matrices)
     # Where gradients have faded against their past, training is done rather than slow.
     still_learning = ~(surprise < thresholds.FADED_SURPRISE)
@@ -55,7 +58,7 @@ def _too_low(signals: Signals) -> Condition | str:
         agreeing: Indices = matrices[row > LEAST_COSINE]
         return agreeing
 
-    return Condition(
+    found = Condition(
         run.step,
         holds,
         cosine,
@@ -65,6 +68,29 @@ def _too_low(signals: Signals) -> Condition | str:
         since=since,
         known=~np.isnan(cosine) & counts,
     )
+    return _left_out(found, cosine, converged, decayed)
+
+
+def _ratio(signals: Signals) -> Float64s:
+    """Median ratio of update to weight, without a warm-up of RAdam's own, ``[records]``."""
+    ratio = signals.median(RATIO, signals.run.weights_or_matrices)
+    return ratio / rectification(signals)
+
+
+def steps_look_short(signals: Signals) -> tuple[Flags, Flags]:
+    """Where gradients agree and weights hardly move, and where that is known, ``[records]``."""
+    ratio = _ratio(signals)
+    cosine = signals.median(COSINE, signals.run.weights_or_matrices)
+    short: Flags = (cosine > LEAST_COSINE) & (ratio < MOST_RATIO) & (ratio > 0)
+    return short, ~np.isnan(cosine)
+
+
+def _left_out(found: Condition, value: Float64s, converged: Flags, decayed: Flags) -> Condition:
+    """A condition that says why records do not count at which its value is known."""
+    known = ~np.isnan(value)
+    below = f"the learning rate was below {percent(thresholds.NEAR_PEAK)} of its peak"
+    reasons = (("training had converged", converged), (below, decayed))
+    return replace(found, left_out=tuple((why, at & known) for why, at in reasons))
 
 
 def _moves_little(

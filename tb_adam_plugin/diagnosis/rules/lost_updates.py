@@ -10,6 +10,7 @@ from tb_adam_plugin.arrays import Flags, Float64s
 
 from ..engine import thresholds
 from ..engine.conditions import NONE, median_beyond
+from ..engine.phases import assumed_start, has_converged
 from ..engine.rule import Condition, Evidence, Persistence, Rule
 from ..engine.signals import Signals
 from ..engine.wording import number, percent
@@ -28,6 +29,10 @@ ZERO_GRADIENTS = 0.5
 ARRIVES = 0.98
 ARRIVES_RECORDS = 30
 ARRIVES_ERRORS = 3.0
+# Without a loss: gradients that are this share of the largest of the first records have faded, and
+# training is done. A learning rate that is too small loses updates before that.
+FADED_GRADIENTS = 0.01
+FIRST_RECORDS = 10
 
 _HALF = ("float16", "bfloat16")
 
@@ -42,8 +47,20 @@ def _lost_updates(signals: Signals) -> Condition:
     # Where a schedule has ended updates are as small as it made them.
     lr = signals.at_records(signals.lr)
     ended = (lr < thresholds.DECAYED_TO * signals.peak_lr) | (lr == 0)
-    lost = median_beyond(signals, "lost_update_fraction", threshold, matrices, ~faded & ~ended)
+    counts = ~faded & ~ended & ~_is_done(signals, half=half)
+    lost = median_beyond(signals, "lost_update_fraction", threshold, matrices, counts)
     return replace(lost, holds=lost.holds & ~_arrives(signals)) if lost.holds.any() else lost
+
+
+def _is_done(signals: Signals, *, half: bool) -> Flags:
+    """At which records there is nothing left to learn, as far as that is known, ``[records]``."""
+    if half or signals.has_loss:
+        return has_converged(signals, assumed_start(signals))
+    size = signals.median("gradient_rms", signals.run.weights_or_matrices)
+    first = size[:FIRST_RECORDS]
+    first = first[np.isfinite(first)]
+    done: Flags = size < FADED_GRADIENTS * (first.max() if first.size else np.nan)
+    return done
 
 
 def _arrives(signals: Signals) -> Flags:
@@ -104,7 +121,8 @@ LOST_UPDATES = Rule(
     reference="Zamirai et al. 2020, Revisiting BFloat16 training",
     explains=("lr_too_low", "plateau", "second_moment_frozen", "layer_imbalance",
               "noise_dominated", "bimodal_update"),
-    uses=("zero_gradient_fraction", "update_slope", "update_rounding_error"),
+    uses=("zero_gradient_fraction", "update_slope", "update_rounding_error", "gradient_rms",
+          "loss"),
     once=True,
     moves_lr="up",
     silences_compass=True,

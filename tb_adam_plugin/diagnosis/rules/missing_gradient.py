@@ -7,11 +7,10 @@ import numpy as np
 from tb_adam_plugin.arrays import Flags, Float32s
 from tb_adam_plugin.schema import REPLACED
 
-from ..engine.conditions import all_along
+from ..engine.conditions import all_along, too_few
 from ..engine.rule import Condition, Persistence, Rule
 from ..engine.signals import Signals
-from ..engine.windows import count_windows
-from ..engine.wording import counted, named, step
+from ..engine.wording import named, step
 
 # So many windows without any gradient, and so many that are known of a parameter that has none.
 NO_GRADIENT_POINTS = 3
@@ -74,10 +73,11 @@ def _without_gradient(signals: Signals) -> Condition | str | None:
         return moved
 
     moved = signals.by_record("has gradient", compute)
-    windows = count_windows(run.step, np.ones(run.step.shape, bool))
-    if windows < WITHOUT_GRADIENT_POINTS:
-        records = counted(run.step.size, "record")
-        return f"{records}, needs {WITHOUT_GRADIENT_POINTS}"
+    everything = np.ones(run.step.shape, bool)
+    recorded = Condition(run.step, everything, np.ones(run.step.shape), 1.0)
+    lacking = too_few(recorded, Persistence(WITHOUT_GRADIENT_POINTS), signals)
+    if lacking:
+        return lacking
     if not moved.any():
         return None  # where nothing has one, that is another rule
     absent = np.flatnonzero(~moved[-1])

@@ -7,7 +7,7 @@ import numpy as np
 from tb_adam_plugin.arrays import Flags
 
 from ..engine.over_time import sum_over_steps
-from ..engine.rule import Condition, Persistence, Rule
+from ..engine.rule import Condition, Evidence, Persistence, Rule
 from ..engine.signals import Signals
 from ..engine.wording import named, percent
 
@@ -40,6 +40,26 @@ def _moved(signals: Signals) -> Condition:
     return Condition(run.step, holds, path, MOVED, chosen, known=known)
 
 
+def _message(e: Evidence) -> str:
+    return (
+        f"The gradient of {named(e.names, e.signals.run.names)} is zero everywhere, and within "
+        f"{STEPS} steps updates still add up to {percent(e.value)} of its size{_why(e)}."
+    )
+
+
+def _why(e: Evidence) -> str:
+    """What moves a weight without a gradient, of what the optimizer has."""
+    run, reasons = e.signals.run, []
+    groups = {int(g) for g in run.group_of[e.parameters]}
+    if any("exp_avg" not in run.groups[g].undefined for g in groups):
+        reasons.append("exp_avg carries on what was")
+    decay = run.hyperparameters.get("weight_decay")
+    known = [] if decay is None else [g for g in groups if g < decay.shape[1]]
+    if decay is not None and (decay[:, known] > 0).any():
+        reasons.append("weight decay goes on")
+    return f": {' and '.join(reasons)}" if reasons else ""
+
+
 MOVED_WITHOUT_GRADIENT = Rule(
     id="moved_without_gradient",
     title="Weights move without a gradient",
@@ -49,11 +69,7 @@ MOVED_WITHOUT_GRADIENT = Rule(
     persistence=Persistence(POINTS),
     once=True,
     severity="info",
-    message=lambda e: (
-        f"The gradient of {named(e.names, e.signals.run.names)} is zero everywhere, and within "
-        f"{STEPS} steps updates still add up to {percent(e.value)} of its size: exp_avg carries on "
-        "what was, and weight decay goes on."
-    ),
+    message=_message,
     advice=lambda e: (
         "To freeze a parameter leave it out of the optimizer, or let its .grad be None: "
         "requires_grad_(False) alone keeps what .grad holds."

@@ -107,6 +107,8 @@ def _nonfinite_advice(e: Evidence) -> str:
     if first is not None and first.what == "gradients" and not _overflows(e, first):
         float16 = " In float16 they overflow, too: a GradScaler, or bfloat16." if half else ""
         return _gradients_advice(e, first) + float16 + batch
+    if first is not None and first.what == "loss" and e.first_step > thresholds.FIRST_STEP:
+        batch = saved.replace(" It is", " The batch is")  # which is spoken of already
     if e.first_step <= thresholds.FIRST_STEP:  # no step has done it
         where = "Look at the inputs, the initial weights and the loss of the first batch"
     elif first is not None and first.what == "loss":

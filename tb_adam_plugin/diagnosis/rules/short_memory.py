@@ -6,10 +6,11 @@ import numpy as np
 
 from tb_adam_plugin.arrays import Indices
 
-from ..engine.rule import Condition, Evidence, Persistence, Rule
+from ..engine.over_time import median_of_all
+from ..engine.rule import Condition, Evidence, Persistence, Rule, Severity
 from ..engine.signals import Signals
 from ..engine.weight_decay import taken_at_a_step, taken_so_far
-from ..engine.wording import number, one_digit, step
+from ..engine.wording import number, one_digit, percent, step
 from ..engine.worst import worst_of_row
 
 # lr · weight_decay, of which each step takes so much of a weight: weights forget within the inverse
@@ -21,6 +22,12 @@ TAKEN_SO_FAR = 0.3
 # What is advised is the usual decay, within these factors of the present one.
 USUAL_DECAY = 0.1
 LEAST_FACTOR, MOST_FACTOR = 10.0, 5e3
+# An alarm, whatever the gradients are: decay is ten times what is usual, in the time of the run it
+# takes a weight down to a third, and a typical weight matrix has shrunk to this share of its first
+# RMS. A language model with 100 times its decay: 0.45. Healthy: from 0.9.
+ALARM_DECAY = 10 * USUAL_DECAY
+ALARM_TAKEN = 1.0
+SHRUNK = 0.5
 
 
 def _forgets(signals: Signals) -> Condition | None:
@@ -57,12 +64,42 @@ def _settings(e: Evidence) -> tuple[float, float]:
     return float(lr), float(decay)
 
 
+def _shrunk_to(e: Evidence) -> float:
+    """Median RMS of the weights that decay so at the last record, over that of the first one.
+
+    NaN of a run that was resumed, or without such weights.
+    """
+    signals = e.signals
+    weights = np.intersect1d(e.parameters, signals.started_weights)
+    if signals.first_scales is None or not weights.size:
+        return float("nan")
+    rms = signals.statistic("weight_rms")[:, weights]
+    return median_of_all(rms[-1] / np.where(rms[0] > 0, rms[0], np.nan))
+
+
+def _severity(e: Evidence) -> Severity:
+    group = int(e.signals.run.group_of[e.parameters[0]])
+    taken = float(taken_so_far(e.signals)[-1, group])
+    strong = _settings(e)[1] >= ALARM_DECAY and taken > ALARM_TAKEN
+    return "warning" if strong and _shrunk_to(e) < SHRUNK else "info"
+
+
 def _message(e: Evidence) -> str:
+    seen = _forgets_within(e)
+    if _severity(e) == "info":
+        return f"{seen} Is so short a memory meant?"
+    return (
+        f"{seen} By the last record a typical weight matrix has shrunk to {percent(_shrunk_to(e))} "
+        "of its first size."
+    )
+
+
+def _forgets_within(e: Evidence) -> str:
     lr, decay = _settings(e)
     return (
         f"At step {step(e.worst_step)} decay takes lr · weight_decay = {number(lr)} · "
         f"{number(decay)} = {number(e.value)} of a weight: what was learned "
-        f"{number(1 / e.value)} steps ago is down to a third. Is so short a memory meant?"
+        f"{number(1 / e.value)} steps ago is down to a third."
     )
 
 
@@ -78,15 +115,18 @@ def _advice(e: Evidence) -> str:
 
 SHORT_MEMORY = Rule(
     id="short_memory",
-    title="Is weight decay too strong, so that weights forget?",
+    title="Weight decay too strong: weights forget",
+    question="Is weight decay too strong, so that weights forget?",
     needs=("weight_decay", "lr"),
+    uses=("weight_rms",),
     condition=_forgets,
     persistence=Persistence(),
-    severity="info",
+    severity=_severity,
     message=_message,
     advice=_advice,
     reference="Kosson et al. 2023, Rotational equilibrium",
     once=True,
-    explains=("rare_rows",),
+    explains=("rare_rows", "plateau", "lr_too_low", "noise_dominated", "decayed_gains"),
+    silences_compass=True,
     shows="weight_decay_ratio",
 )

@@ -83,6 +83,7 @@ STALE_GRADIENT = Rule(
     explains=(
         "lr_too_low", "bimodal_update", "plateau", "loss_blowup", "lr_too_high", "gradient_scale",
         "gradient_spike", "dead_units", "weight_decay_too_strong", "stale_second_moment",
+        "weights_grow",
     ),
     shows="stale_gradient_ratio",
     silences_compass=True,

@@ -8,9 +8,13 @@ import numpy as np
 
 from tb_adam_plugin.arrays import Float64s
 
+from ..engine import thresholds
+from ..engine.moments import has_moment
+from ..engine.phases import is_settled
 from ..engine.rule import Condition, Evidence, Persistence, Rule, Severity
 from ..engine.signals import Signals
 from ..engine.wording import number, step
+from .learning_rate_too_low import steps_look_short
 
 # Elasticity of the first weight against the last one, in decades, and rank correlation with depth.
 # Healthy: up to 1.8 for so many points but in two runs; sigmoids all the way: from 2.2.
@@ -26,6 +30,15 @@ LARGEST_STEP = 0.55
 # all the way: from 0.91; healthy: up to 0.62, of LSTMs, in whose first layers gradients grow by and
 # by.
 TRAINS_LOSS_SHARE = 0.8
+# What steps have made of the profile, so many decades beyond the one at first, did no harm where it
+# has ended within this share of the run and the loss has clearly fallen since. Sigmoids all the
+# way: by up to 0.6; a language model whose first steps were long: by 3.3.
+GROWN_DECADES = 1.0
+EARLY_SHARE = 0.1
+# At this share of the records gradients agree and weights hardly move: the profile is still that
+# of the initial weights, as a learning rate that is too low leaves it. Sigmoids all the way: up to
+# 0.38.
+SLOW_SHARE = 0.5
 VANISHING_POINTS = 4
 
 
@@ -66,17 +79,41 @@ def _rank_correlation(rows: Float64s) -> Float64s:
 
 
 def _losses_of(e: Evidence) -> tuple[float, float]:
-    """The loss at first, and the averaged one where a stretch ends; NaN where unknown."""
+    """The loss at first, and the averaged one where a stretch ends; NaN where unknown.
+
+    Of a stretch that ended early, the one where the run ends.
+    """
     signals = e.signals
-    known = signals.smooth_loss[signals.steps <= e.last_step]
+    until = np.inf if _ended_early(e) else e.last_step
+    known = signals.smooth_loss[signals.steps <= until]
     known = known[np.isfinite(known)]
     return signals.first_loss, float(known[-1]) if known.size else float("nan")
 
 
+def _ended_early(e: Evidence) -> bool:
+    """Whether the first steps made the profile, and it has passed."""
+    run = e.signals.run
+    early = run.first_step + EARLY_SHARE * (run.length - run.first_step)
+    grown = float(e.value - e.course[0, 1]) if len(e.course) else 0.0
+    return e.is_over and e.last_step <= early and grown > GROWN_DECADES
+
+
+def _is_slow(e: Evidence) -> bool:
+    """Whether the learning rate looks too low for the initial profile to change."""
+    if e.is_over:
+        return False
+    run = e.signals.run
+    short, known = steps_look_short(e.signals)
+    inside = (run.step >= e.first_step) & is_settled(e.signals) & known
+    return bool(inside.any() and short[inside].mean() > SLOW_SHARE)
+
+
 def _vanishing_severity(e: Evidence) -> Severity:
-    """A question where the loss falls all the same."""
+    """A question where the loss falls all the same, or the steps are too short to tell."""
     first, last = _losses_of(e)
-    return "info" if 0 < last < TRAINS_LOSS_SHARE * first else "warning"
+    share = thresholds.PLATEAU_LOSS_SHARE if _ended_early(e) else TRAINS_LOSS_SHARE
+    falls = 0 < last < share * first
+    return "info" if falls or _is_slow(e) else "warning"
 
 
 def _vanishing_message(e: Evidence) -> str:
@@ -90,18 +127,27 @@ def _vanishing_message(e: Evidence) -> str:
         )
     fell = f"from {number(first)} to {number(last)}"
     if e.is_over:
+        since = f"has fallen {fell} since" if _ended_early(e) else f"fell {fell} meanwhile"
         return (
             f"Up to step {step(e.last_step)} the loss was less sensitive to a relative change of "
             f"the weights the nearer these were to the input, up to {times} times. That has ended, "
-            f"and the loss fell {fell} meanwhile."
+            f"and the loss {since}."
         )
-    return (
+    seen = (
         f"From the last layer to the first one the loss becomes {times} times less sensitive to a "
-        f"relative change of the weights, layer by layer. It falls all the same, {fell}."
+        "relative change of the weights, layer by layer."
     )
+    if _is_slow(e):
+        return (
+            f"{seen} Steps are short and gradients agree, so that the weights are still much as "
+            "they were initialized: a healthy run may begin like this."
+        )
+    return f"{seen} It falls all the same, {fell}."
 
 
 def _vanishing_advice(e: Evidence) -> str:
+    if _is_slow(e):
+        return "Answer first whether the learning rate is too low."
     if _vanishing_severity(e) == "info":
         return "" if e.is_over else "Nothing has to change as long as the loss falls."
     run = e.signals.run
@@ -109,10 +155,12 @@ def _vanishing_advice(e: Evidence) -> str:
     # The gates of a recurrent layer are sigmoids, and stay so.
     recurrent = re.search(r"lstm|gru|rnn|weight_[ih]h_l\d", words)
     activation = "" if recurrent else "use ReLU or GELU instead of sigmoid or tanh, "
-    return (
-        f"Add residual connections or normalization, {activation}or a Xavier gain. Adam makes up "
-        "for it until √v̂ comes near eps: then lower eps."
+    by_size = (
+        "Adam makes up for it until √v̂ comes near eps: then lower eps."
+        if has_moment(e.signals, "exp_avg_sq")
+        else "Adam would make up for much of it."
     )
+    return f"Add residual connections or normalization, {activation}or a Xavier gain. {by_size}"
 
 
 VANISHING = Rule(
@@ -120,6 +168,7 @@ VANISHING = Rule(
     title="Gradients vanish towards the first layers",
     question="Do gradients vanish towards the first layers?",
     needs=("gradient_rms", "weight_rms"),
+    uses=("momentum_gradient_cosine", "update_to_weight_ratio", "loss"),
     condition=_vanishing,
     persistence=Persistence(VANISHING_POINTS),
     once=True,

@@ -230,7 +230,7 @@ WEIGHT_DECAY = Rule(
     ),
     explains=("plateau", "lr_too_low", "vanishing_gradient", "noise_dominated", "dead_units",
               "eps_dominates", "eps_influences", "stale_second_moment", "decayed_gains",
-              "short_memory"),
+              "short_memory", "rare_rows"),
     uses=("update_weight_cosine", "epsilon_fraction"),
     once=True,
     silences_compass=True,

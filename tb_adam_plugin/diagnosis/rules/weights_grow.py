@@ -57,6 +57,19 @@ def _grow(signals: Signals) -> Condition | None:
     return Condition(run.step, holds, growth, GROWTH, matrices, blame=blame, since=signals.settled)
 
 
+def _message(e: Evidence) -> str:
+    signals, before = e.signals, ""
+    if e.first_step < e.worst_step:
+        record = int(np.searchsorted(signals.run.step, e.first_step))
+        then = float(_growth(signals, signals.started_weights)[record])
+        before = f"; at step {step(e.first_step)} it was {number(then)} times"
+    return (
+        f"By step {step(e.worst_step)} a typical weight matrix is {number(e.value)} times as large "
+        f"as at the start{before}. Steps that are too long add noise, and weights grow by it, even "
+        "where the loss falls."
+    )
+
+
 def _advice(e: Evidence) -> str:
     lr = e.signals.usual_lr(e.parameters, e.first_step)
     if not lr > 0:
@@ -73,11 +86,7 @@ WEIGHTS_GROW = Rule(
     condition=_grow,
     persistence=Persistence(GROWTH_POINTS),
     severity="info",
-    message=lambda e: (
-        f"By step {step(e.worst_step)} a typical weight matrix is {number(e.value)} times as large "
-        f"as at the start; at step {step(e.first_step)} it was {number(GROWTH)} times. Steps that "
-        "are too long add noise, and weights grow by it, even where the loss falls."
-    ),
+    message=_message,
     advice=_advice,
     reference="Kosson et al. 2023, Rotational equilibrium",
     once=True,
