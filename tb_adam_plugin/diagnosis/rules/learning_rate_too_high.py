@@ -199,8 +199,8 @@ def _too_high_message(e: Evidence) -> str:
     seen = (
         f"Over the {f'first {steps}' if first else f'{steps} up to step {step(e.last_step)}'} the "
         f"updates of a typical weight matrix add up to {number(e.value)} times its size; the "
-        f"largest of them is {number(_largest_ratio(e))} times its size, where healthy trainings "
-        f"come to {number(healthy_matrices(e.signals.run)[1])} at most later on"
+        f"largest of them is {number(_largest_ratio(e))} times its size, where those of "
+        f"healthy trainings rarely exceed {number(healthy_matrices(e.signals.run)[1])} later on"
     )
     if _too_high_severity(e) == "info":
         if factor_of_first_steps(e.signals) > 0:
