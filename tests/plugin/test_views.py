@@ -15,6 +15,7 @@ from hypothesis.extra import numpy as hnp
 from in_process import unpack
 
 from tb_adam_plugin import schema
+from tb_adam_plugin.diagnosis.engine.healthy_ranges import RANGES
 from tb_adam_plugin.reading.answers import HistogramRecords, Runs, StatisticRecords
 from tb_adam_plugin.reading.run import Message
 from tb_adam_plugin.reading.run_listing import describe_runs
@@ -229,6 +230,7 @@ def test_the_summary_is_strict_json_whatever_the_names_and_options() -> None:
                     "elements": 6,
                     "elements_read": 6,
                     "group": 0,
+                    "kind": "matrix",
                 }
             ],
             "groups": [
@@ -238,6 +240,9 @@ def test_the_summary_is_strict_json_whatever_the_names_and_options() -> None:
                     "undefined": ["exp_avg"],
                     "meanings": {"exp_avg_sq": "a sum"},
                     "storage": {"exp_avg_sq": "uint8"},
+                    "healthy_ratios": {
+                        kind: list(range_) for kind, range_ in RANGES["adaptive"].items()
+                    },
                 }
             ],
             "unoptimized": [
