@@ -10,11 +10,12 @@ import argparse
 import io
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 
 from tb_adam_plugin import __version__
 from tb_adam_plugin.commands import demo, diagnose, export
-from tb_adam_plugin.commands.exit_codes import refuse
+from tb_adam_plugin.commands.exit_codes import refuse, warn
 from tb_adam_plugin.run_data import load_runs
 from tb_adam_plugin.schema import FormatError
 
@@ -39,10 +40,14 @@ def _run(options: argparse.Namespace) -> int:
     command: Callable[..., int] = options.command
     if options.trains:
         return command(options)
-    try:
-        runs = load_runs(options.logdir)
-    except (OSError, FormatError) as error:
-        return refuse(str(error))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            runs = load_runs(options.logdir)
+        except (OSError, FormatError) as error:
+            return refuse(str(error))
+    for warning in said:
+        warn(str(warning.message))
     if not runs:
         return refuse(f"no run of Adam Debug in {options.logdir}")
     return command(runs, options)

@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from functools import cached_property
 
 import numpy as np
@@ -112,6 +113,8 @@ _EVERY_ONE = 1 << 30
 def load_runs(logdir: str | os.PathLike[str]) -> list[Run]:
     """Read the runs below a local log folder, by name.
 
+    Of a run that cannot be read beside others there is a UserWarning.
+
     Args:
         logdir: As TensorBoard takes it.
 
@@ -123,4 +126,6 @@ def load_runs(logdir: str | os.PathLike[str]) -> list[Run]:
     found = store.runs(_ALL)
     if not found.runs and found.messages:
         raise schema.FormatError(" ".join(message.text for message in found.messages))
+    for message in found.messages:
+        warnings.warn(message.text, stacklevel=2)
     return sorted((Run(store, run) for run in found.runs), key=lambda run: run.name)

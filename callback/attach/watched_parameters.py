@@ -196,6 +196,8 @@ def find_parameters(
     watched: list[Watched] = []
     unnamed: list[str] = []
     skipped: list[str] = []
+    twice: list[str] = []
+    seen: set[int] = set()
     for g, group in enumerate(groups):
         for i, parameter in enumerate(group["params"]):
             name = name_of.get(id(parameter), "")
@@ -204,8 +206,11 @@ def find_parameters(
                 name = _name_outside(former, f"group{g}.parameter{i}", names)
                 names.add(name)
                 unnamed.append(name)
-            if name in excluded:
+            if id(parameter) in seen:
+                twice.append(name)
+            if name in excluded or id(parameter) in seen:
                 continue
+            seen.add(id(parameter))
             is_whole = shard_of is None or not parameter.is_complex()
             if _is_readable(name, parameter) and is_whole:
                 shard = None if shard_of is None else shard_of(name, parameter)
@@ -226,13 +231,18 @@ def find_parameters(
         )
     optimized = {id(p) for group in groups for p in group["params"]}
     unoptimized = tuple((n, p) for n, p in pairs if id(p) not in optimized)
-    return Parameters(tuple(watched), unoptimized, tuple(_notices(unnamed, skipped)))
+    return Parameters(tuple(watched), unoptimized, tuple(_notices(unnamed, skipped, twice)))
 
 
-def _notices(unnamed: list[str], skipped: list[str]) -> Iterable[str]:
+def _notices(unnamed: list[str], skipped: list[str], twice: list[str]) -> Iterable[str]:
     outside = [name for name in unnamed if not name.endswith(schema.REPLACED)]
     if outside:
         yield f"the optimizer has parameters that are not in the model: {listed(outside)}"
+    if twice:
+        yield (
+            f"the optimizer holds {listed(twice)} more than once, and each step updates it as "
+            "often: give tied weights to one group, once"
+        )
     if skipped:
         yield f"only dense floating-point parameters are recorded, not {listed(skipped)}"
 

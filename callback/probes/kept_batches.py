@@ -6,11 +6,15 @@ the norm of its step's gradients jumps or is not finite: so the batch can be loo
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 from collections import deque
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,6 +26,10 @@ KEPT_STEPS = 4
 MOST_PARTS = 64
 MOST_FILES = 8
 MOST_BYTES = 256 << 20
+# A file takes at most this share of what is free on the disk: the event file needs some, too.
+MOST_OF_DISK = 0.25
+# Lists in lists that are looked into: a batch may hold itself.
+_DEEPEST = 8
 
 
 class KeptBatches:
@@ -45,6 +53,8 @@ class KeptBatches:
         Args:
             number: Of the step.
         """
+        while self._kept and self._kept[0][0] <= number - KEPT_STEPS:
+            self._kept.popleft()
         if self._upcoming:
             self._kept.append((number, list(self._upcoming)))
             self._upcoming.clear()
@@ -64,19 +74,30 @@ class KeptBatches:
             Whether they were saved.
 
         Raises:
-            OSError: If the file cannot be written.
+            OSError: If the file cannot be written, or would leave too little of the disk.
+            Exception: If something in the batch cannot be pickled. No file is left then.
         """
         batches = next((batches for step, batches in self._kept if step == number), None)
         if batches is None or self._files >= MOST_FILES or not os.path.isdir(folder):
             return False
+        room = MOST_BYTES - self._bytes
         size = _bytes_of(batches)
-        if self._bytes + size > MOST_BYTES:
+        if size > room:
             return False
-        path = os.path.join(folder, schema.batch_file(number))
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        torch.save({"step": number, "batches": batches}, path)
+        path = Path(folder, schema.batch_file(number))
+        path.parent.mkdir(exist_ok=True)
+        free = int(MOST_OF_DISK * shutil.disk_usage(folder).free)
+        if size > free:
+            raise OSError(f"{path} is not written: {size:,} bytes of a disk with {4 * free:,} free")
+        try:
+            with _complete_or_none(path, min(room, free)) as file:
+                torch.save({"step": number, "batches": _without_more_memory(batches)}, file)
+        except _NoRoomError:
+            if free < room:
+                raise
+            return False
         self._files += 1
-        self._bytes += size
+        self._bytes += path.stat().st_size
         return True
 
     def release(self) -> None:
@@ -85,10 +106,86 @@ class KeptBatches:
         self._kept.clear()
 
 
-def _bytes_of(batch: Any) -> int:
-    """About how much a batch takes: the tensors in lists, tuples and mappings."""
+class _NoRoomError(OSError):
+    """A file is larger than it may become."""
+
+
+class _BoundedFile:
+    """A file for :func:`torch.save` that does not grow beyond a size."""
+
+    def __init__(self, file: BinaryIO, most: int) -> None:
+        self._file = file
+        self._left = most
+        self.is_full = False
+
+    def write(self, data: Any) -> int:
+        """Write data, or raise OSError where there is no room for all of it."""
+        self._left -= memoryview(data).nbytes
+        self.is_full = self._left < 0
+        if self.is_full:
+            raise OSError
+        return self._file.write(data)
+
+    def flush(self) -> None:
+        """Let nothing wait."""
+        self._file.flush()
+
+
+@contextlib.contextmanager
+def _complete_or_none(path: Path, most: int) -> Iterator[Any]:
+    """Write a file of at most so many bytes; if that fails, none is left."""
+    unfinished = path.with_name(path.name + ".part")
+    try:
+        with unfinished.open("wb") as file:
+            bounded = _BoundedFile(file, most)
+            try:
+                yield bounded
+            except (OSError, RuntimeError) as error:  # torch makes one of the other
+                if not bounded.is_full:
+                    raise
+                raise _NoRoomError(f"{path} would have more than {most:,} bytes") from error
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _without_more_memory(batch: Any, depth: int = 0) -> Any:
+    """A batch as it is saved: without the rest of the memory that its tensors are views of.
+
+    NumPy's arrays become tensors, which are written from where they lie.
+    """
+    if isinstance(batch, np.ndarray):
+        try:
+            batch = torch.from_numpy(np.ascontiguousarray(batch))
+        except TypeError:  # of a type that torch does not have
+            return batch
+    if type(batch) is Tensor and batch.layout == torch.strided:
+        detached = batch.detach()
+        is_whole = detached.untyped_storage().nbytes() <= detached.numel() * detached.element_size()
+        return detached if is_whole else detached.clone()
+    if depth < _DEEPEST:
+        if isinstance(batch, Mapping):
+            return {key: _without_more_memory(value, depth + 1) for key, value in batch.items()}
+        if isinstance(batch, list | tuple):
+            found = [_without_more_memory(value, depth + 1) for value in batch]
+            return found if isinstance(batch, list) else tuple(found)
+    return batch
+
+
+def _bytes_of(batch: Any, depth: int = 0) -> int:
+    """About how much a batch takes: tensors and arrays in lists, mappings and attributes."""
     if isinstance(batch, Tensor):
         return batch.numel() * batch.element_size()
+    if isinstance(batch, np.ndarray):
+        return int(batch.nbytes)
+    if isinstance(batch, bytes | bytearray | str):
+        return len(batch)
+    if depth >= _DEEPEST:
+        return 0
     if isinstance(batch, Mapping):
-        return sum(map(_bytes_of, batch.values()))
-    return sum(map(_bytes_of, batch)) if isinstance(batch, list | tuple) else 0
+        parts = list(batch.values())
+    elif isinstance(batch, list | tuple):
+        parts = list(batch)
+    else:
+        parts = list(getattr(batch, "__dict__", {}).values())
+    return sum(_bytes_of(part, depth + 1) for part in parts)

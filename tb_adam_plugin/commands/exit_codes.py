@@ -12,5 +12,10 @@ UNUSABLE = 2  # as argparse ends where the command was not understood
 
 def refuse(reason: str) -> int:
     """Say why a command cannot do what it was asked to, and return the exit code for that."""
-    print(f"adam-debug: {printable(reason)}", file=sys.stderr)
+    warn(reason)
     return UNUSABLE
+
+
+def warn(text: str) -> None:
+    """Say what a command goes on without."""
+    print(f"adam-debug: {printable(text)}", file=sys.stderr)

@@ -86,7 +86,8 @@ def test_files_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(kept_batches, "MOST_FILES", 3)
     train(tmp_path / "files", jumps, steps=200)
     assert list(saved(tmp_path / "files")) == [20, 40, 60]
-    monkeypatch.setattr(kept_batches, "MOST_BYTES", 2 * 8 * 4 * 4)  # two batches
+    one = (tmp_path / "files" / "adam_debug" / "batches" / "step_20.pt").stat().st_size
+    monkeypatch.setattr(kept_batches, "MOST_BYTES", 2 * one + 100)
     train(tmp_path / "bytes", jumps, steps=200)
     assert list(saved(tmp_path / "bytes")) == [20, 40]
 
