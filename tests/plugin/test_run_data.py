@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,12 @@ from event_files import (
 )
 from in_process import EXPERIMENT, read_folder
 
+from tb_adam_plugin.cli import main
 from tb_adam_plugin.reading.event_data import EventData
 from tb_adam_plugin.reading.log_folder import LogFolder
 from tb_adam_plugin.reading.store import Store
 from tb_adam_plugin.run_data import load_runs
+from tb_adam_plugin.schema import VERSION
 
 LAYOUT = make_layout()
 
@@ -111,3 +114,22 @@ def test_a_restart_in_another_file_wins(tmp_path: Path) -> None:
     write_events(folder, again, "2")
     values = load_runs(tmp_path)[0].statistic("update_rms")
     np.testing.assert_array_equal(values[1], statistics_of(LAYOUT, 2, seed=7)[:, 1])
+
+
+def test_a_run_that_cannot_be_read_beside_others_is_a_warning(
+    logs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tensors = [
+        replace(one, content=one.content.replace(b'"version":%d' % VERSION, b'"version":99'))
+        if one.content
+        else one
+        for one in step_tensors(LAYOUT, 1)
+    ]
+    write_events(logs / "newer" / "adam_debug", [event(1, tensors)])
+    with pytest.warns(UserWarning, match="newer"):
+        runs = load_runs(logs)
+    assert [run.name for run in runs] == ["a", "b/c"]
+    assert main(["diagnose", str(logs)]) == 0
+    said = capsys.readouterr().err
+    assert said.startswith("adam-debug: ")
+    assert "newer" in said
