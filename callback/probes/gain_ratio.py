@@ -19,16 +19,13 @@ from torch import Tensor, nn
 from ..memory.to_host import on_device
 from ..read.real_numbers import as_real
 from ..write.step_rows import Scalar, as_scalar
+from .clipping import Clipping
 from .random_state import RandomState
 
 LossClosure = Callable[[], Scalar]
 
 # A loss that changes by fewer units in its last place than this does not tell by how much.
 _LEAST_UNITS = 32
-# Clipping to a norm leaves at least so much of a gradient; a GradScaler's factor is far smaller.
-_LEAST_CLIPPED = 1 / 200
-# Factors that differ by less, relative to them, are one.
-_SAME = 1e-4
 
 
 class GainRatio:
@@ -52,7 +49,7 @@ class GainRatio:
         self._loss: tuple[Tensor, float] | None = None
         self._parameters: list[Tensor] = []
         self._kept: list[tuple[Tensor, Tensor | None]] = []
-        self._rescaling: Scalar = float("nan")  # of the record before
+        self._clipping = Clipping()
 
     def remember_random_state(self) -> None:
         """Let the next evaluations draw what is drawn from now on.
@@ -91,11 +88,11 @@ class GainRatio:
             norm_before_clip: Global norm of the gradient before it was clipped, if that is known:
                 what is promised is by the whole gradient.
             rescaling: What the gradient was multiplied by since backward, if that is known. It
-                stands for clipping where that norm is not known: see :func:`_by_clipping`.
+                stands for clipping where that norm is not known: see :class:`Clipping`.
 
         Returns:
-            0-dim float64, NaN where there was no gradient or the loss is too coarse. This waits for
-            no device.
+            0-dim float64, NaN where there was no gradient, the loss is too coarse, or something
+            else than clipping to a norm has changed the gradient. This waits for no device.
 
         Raises:
             Exception: As :meth:`before_step`.
@@ -115,16 +112,14 @@ class GainRatio:
             gradient = as_real(gradient)
             product = _product(gradient, as_real(parameter.detach()), as_real(weight))
             promised += product.to(device)
-            if was_clipped:
-                wide = torch.promote_types(gradient.dtype, torch.float32)
-                norm = torch.linalg.vector_norm(gradient, dtype=wide)
-                squares += norm.to(device, torch.float64).square()
+            wide = torch.promote_types(gradient.dtype, torch.float32)
+            norm = torch.linalg.vector_norm(gradient, dtype=wide)
+            squares += norm.to(device, torch.float64).square()
+        norm = squares.sqrt()
+        clipping = self._clipping.factor(on_device(_as_double(rescaling), device), norm)
         if was_clipped:
-            promised *= on_device(_as_double(norm_before_clip), device) / squares.sqrt()
-        else:
-            now = on_device(_as_double(rescaling), device)
-            promised /= _by_clipping(now, on_device(_as_double(self._rescaling), device))
-        self._rescaling = rescaling
+            clipping = norm / on_device(_as_double(norm_before_clip), device)
+        promised /= clipping
         self._kept = []  # before the closure needs memory
         after, _ = self._evaluate()
         before, after = on_device(before, device), on_device(after, device)
@@ -153,26 +148,6 @@ class GainRatio:
     def _random_state(self) -> RandomState:
         tensors = itertools.chain(self._model.parameters(), self._model.buffers())
         return RandomState.now(tensor.device for tensor in tensors)
-
-
-def _by_clipping(now: Tensor, before: Tensor) -> Tensor:
-    """What a gradient was multiplied by to clip it: 1 where something else multiplied it.
-
-    A GradScaler divides by a power of two, and whoever takes the mean of batches by the same number
-    again; clipping to a norm multiplies each gradient by another one.
-
-    Args:
-        now: What the gradient was multiplied by, 0-dim float64; NaN if that is not known.
-        before: The same at the record before.
-    """
-    exponent = torch.log2(now)
-    is_clipped = (
-        (now >= _LEAST_CLIPPED)
-        & (now < 1 - _SAME)
-        & ((exponent - exponent.round()).abs() > _SAME)
-        & ((now / before - 1).abs() > _SAME)
-    )
-    return torch.where(is_clipped, now, 1.0)
 
 
 def _as_double(number: Scalar) -> Tensor:
