@@ -27,6 +27,7 @@ from .steps.checkpoints import Checkpoints
 from .steps.failures import STEPS, WRITING
 from .steps.notices import warn_without_raising
 from .steps.own_time import thread_time
+from .steps.refusals import AlreadyWatchedError
 from .write.output import Recorder
 
 if TYPE_CHECKING:
@@ -370,7 +371,7 @@ def _with_closure(
 def _refuse_second_callback(optimizer: Optimizer) -> None:
     other = _WATCHING.get(optimizer, _nobody)()
     if other is not None:
-        raise ValueError(
+        raise AlreadyWatchedError(
             f"optimizer is watched by another AdamDebugCallback, which writes to "
             f"{other._output.recorder.log.location}: close() that one before"
         )

@@ -20,6 +20,7 @@ from torch.optim import Optimizer
 from .adam_debug_callback import AdamDebugCallback
 from .attach.naming import named_parameters
 from .read.norms import GradientNorms
+from .steps.refusals import as_warnings
 
 _STEPS_IN_CHECKPOINT = "adam_debug_steps"
 
@@ -118,10 +119,14 @@ class AdamDebugLightningCallback(_Callback):
             )
         # The strategy's model tells how the parameters are spread over processes.
         models = [trainer.strategy.model] if alone else _models(pl_module, optimizers)
-        for model, optimizer, log_dir in zip(models, optimizers, folders, strict=True):
-            where = {} if log_dir is None else {"log_dir": log_dir}
-            self._debugs.append(AdamDebugCallback(model, optimizer, **where, **options))
-        self._go_on(trainer)
+        with as_warnings(raises=options.get("on_error") == "raise"):
+            for model, optimizer, log_dir in zip(models, optimizers, folders, strict=True):
+                where = {} if log_dir is None else {"log_dir": log_dir}
+                self._debugs.append(AdamDebugCallback(model, optimizer, **where, **options))
+        if len(self._debugs) == len(optimizers):
+            self._go_on(trainer)
+        else:
+            self._close()
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:
         """Close the event files."""

@@ -15,6 +15,7 @@ from torch import Tensor
 from tb_adam_plugin import schema
 
 from .adam_debug_callback import AdamDebugCallback
+from .steps.refusals import as_warnings
 
 try:
     # By name, so that type checkers leave the package alone, which would take them minutes.
@@ -64,6 +65,7 @@ class AdamDebugTrainerCallback(_TrainerCallback):
         inspect.signature(AdamDebugCallback).bind(None, None, **options)
         self._options = options
         self._debug: AdamDebugCallback | None = None
+        self._is_refused = False  # in this training, after a warning
         self._loss: Tensor | None = None
         self._loss_name = schema.LOSS
         self._stop_listening: list[Callable[[], None]] = []
@@ -85,8 +87,11 @@ class AdamDebugTrainerCallback(_TrainerCallback):
         By now a checkpoint is restored, and every callback has opened the files it writes.
         """
         self._loss = None
-        if self._debug is None:
-            self._attach(args, state, model, optimizer)
+        if self._debug is None and not self._is_refused:
+            self._is_refused = True
+            with as_warnings(raises=self._options.get("on_error") == "raise"):
+                self._attach(args, state, model, optimizer)
+                self._is_refused = False
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Close the event file."""
@@ -152,6 +157,7 @@ class AdamDebugTrainerCallback(_TrainerCallback):
         if self._debug is not None:
             self._debug.close()
             self._debug = None
+        self._is_refused = False
 
 
 def _calling_trainer() -> Any:
