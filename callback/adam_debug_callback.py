@@ -5,6 +5,7 @@ What is done before and after a step is in :mod:`.steps`.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import weakref
 from collections.abc import Callable, Iterable
@@ -289,9 +290,13 @@ class AdamDebugCallback:
     def _attach(self, optimizer: Optimizer) -> None:
         checkpoints = Checkpoints(self._agenda, self._parameters, self._failures, self._notices)
         # Compiling an optimizer's step must not compile the callback into it.
+        after_step = optimizer.register_step_post_hook(torch.compiler.disable(self._after_step))
+        # What others do to weights and settings after a step is not what the step did.
+        with contextlib.suppress(AttributeError, KeyError):
+            optimizer._optimizer_step_post_hooks.move_to_end(after_step.id, last=False)  # type: ignore[attr-defined]
         self._handles = [
             optimizer.register_step_pre_hook(torch.compiler.disable(self._before_step)),
-            optimizer.register_step_post_hook(torch.compiler.disable(self._after_step)),
+            after_step,
             optimizer.register_load_state_dict_pre_hook(checkpoints.before_load),
             optimizer.register_load_state_dict_post_hook(checkpoints.after_load),
         ]

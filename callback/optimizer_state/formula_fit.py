@@ -36,6 +36,12 @@ class FormulaFit:
         self._state = state
         self._is_alone = is_alone
         self._misfits = 0
+        self._lr_before: list[float | None] = []
+
+    def before_step(self) -> None:
+        """Note the learning rates that the step begins with."""
+        if self._state.reads_as and self._state.update_is_known:
+            self._lr_before = self._learning_rates()
 
     def check(self, statistics: npt.NDArray[np.float32], layout: schema.Layout) -> None:
         """Look at a record, and make NaN of what does not fit.
@@ -54,6 +60,8 @@ class FormulaFit:
             self._misfits = 0
             return
         statistics[:, _OF_FORMULA] = np.nan
+        if self._lr_before != self._learning_rates():
+            return  # nobody knows with which of them it moved the weights
         self._misfits += 1
         if self._misfits == _RECORDS and self._is_alone:
             own = type(state.optimizer).__name__
@@ -64,6 +72,11 @@ class FormulaFit:
                 f"Recorded is what was measured, without what would follow from the formula "
                 f"({', '.join(_NAMES[i] for i in _OF_FORMULA)})"
             )
+
+    def _learning_rates(self) -> list[float | None]:
+        """Of each group; None for a tensor, which may lie on a device."""
+        rates = [group.get("lr") for group in self._state.optimizer.param_groups]
+        return [float(lr) if isinstance(lr, int | float) else None for lr in rates]
 
     @staticmethod
     def _typical_error(statistics: npt.NDArray[np.float32], layout: schema.Layout) -> float:

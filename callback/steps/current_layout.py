@@ -66,6 +66,11 @@ class CurrentLayout:
         self._parameters = Parameters((), (), ())
         self._fit = None
 
+    def before_step(self) -> None:
+        """Note what a step may change of what its formula needs."""
+        if self._fit is not None:
+            self._fit.before_step()
+
     def leave_out(self, statistics: npt.NDArray[np.float32]) -> None:
         """Make NaN of what the optimizer does not have, and of what its formula does not fit.
 

@@ -216,8 +216,10 @@ def test_memory_that_was_let_go_of_is_not_read(
         assert tensor is not None
         tensor.untyped_storage().resize_(0)
 
-    optimizer.register_step_post_hook(let_go)
+    handle = optimizer.register_step_post_hook(let_go)
     with AdamDebugCallback(model, optimizer, log_dir=tmp_path):
+        hooks: Any = optimizer
+        hooks._optimizer_step_post_hooks.move_to_end(handle.id, last=False)  # as within the step
         model(torch.randn(2, 8)).sum().backward()
         with pytest.warns(UserWarning, match=r"memory of a tensor of shape \(8, 8\)"):
             optimizer.step()

@@ -47,6 +47,15 @@ class ShortensOne(torch.optim.AdamW):
                     p.copy_(old + 0.1 * (p - old))
 
 
+class SchedulesItself(torch.optim.AdamW):
+    """Sets the learning rate of the next step at the end of each."""
+
+    def step(self, closure: object = None) -> None:  # type: ignore[override]
+        super().step()
+        for group in self.param_groups:
+            group["lr"] *= 1.5
+
+
 def train(folder: Path, kind: type[torch.optim.Optimizer], dtype: torch.dtype) -> Run:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(20, 32), nn.Tanh(), nn.Linear(32, 5)).to(dtype)
@@ -95,3 +104,37 @@ def test_a_step_that_is_shorter_hides_that_record_alone(tmp_path: Path) -> None:
     for name in FROM_FORMULA:
         assert np.isnan(run.statistic(name)[is_hidden]).all(), name
         assert np.isfinite(run.statistic(name)[~is_hidden]).all(), name
+
+
+def test_a_subclass_that_schedules_itself_is_taken_for_no_other_formula(tmp_path: Path) -> None:
+    """Which learning rate a step had is not known then, nor what follows from it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run = train(tmp_path, SchedulesItself, torch.float32)
+    for name in FROM_FORMULA:
+        assert np.isnan(run.statistic(name)).all(), name
+    assert "update_slope" not in run.diagnosis.signals.run.groups[0].undefined
+
+
+def test_what_a_hook_does_after_the_step_is_none_of_it(tmp_path: Path) -> None:
+    """A hook that schedules and one that clamps, registered before the callback."""
+    torch.manual_seed(0)
+    layer = nn.Linear(20, 5)
+    optimizer = torch.optim.Adam(layer.parameters(), lr=1e-3)
+    used = []
+
+    def schedule(*_: object) -> None:
+        optimizer.param_groups[0]["lr"] *= 1.5
+        with torch.no_grad():
+            layer.weight.clamp_(-0.1, 0.1)
+
+    optimizer.register_step_post_hook(schedule)
+    with AdamDebugCallback(layer, optimizer, log_dir=tmp_path, total_steps=STEPS):
+        for _ in range(STEPS):
+            optimizer.zero_grad()
+            layer(torch.randn(16, 20)).square().mean().backward()
+            used.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+    (run,) = load_runs(tmp_path)
+    assert run.every_step()["lr"].tolist() == pytest.approx(used)
+    assert run.statistic("update_slope") == pytest.approx(1, abs=1e-3)

@@ -88,10 +88,13 @@ def test_a_step_whose_later_hook_raises_is_counted(tmp_path: Path) -> None:
         if optimizer.state[weight]["step"].item() in raising:
             raise ValueError("the trainer's own")
 
-    optimizer.register_step_post_hook(fail)  # before the callback's, which does not come then
+    handle = optimizer.register_step_post_hook(fail)
     with AdamDebugCallback(
         [("weight", weight)], optimizer, log_dir=tmp_path, every_n_steps=1, on_error="raise"
     ) as debug:
+        # Before the callback's, which does not come then.
+        hooks: Any = optimizer
+        hooks._optimizer_step_post_hooks.move_to_end(handle.id, last=False)
         for _ in range(6):
             with contextlib.suppress(ValueError):
                 take_step(weight, optimizer)
