@@ -7,7 +7,7 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -64,5 +64,6 @@ folder = Path(sys.argv[1])
 """
 
 
-def writer_threads() -> list[threading.Thread]:
-    return [t for t in threading.enumerate() if t.name == "adam-debug-writer"]
+def writer_threads(others: Collection[threading.Thread] = ()) -> list[threading.Thread]:
+    """The threads that write event files, without others that were there before."""
+    return [t for t in threading.enumerate() if t.name == "adam-debug-writer" and t not in others]
