@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +63,14 @@ class NamedRecords:
     wall_time: Float64s
     names: tuple[str, ...]
     values: npt.NDArray[Any]
+
+    def __iter__(self) -> Iterator[str]:
+        """Go through the names."""
+        return iter(self.names)
+
+    def keys(self) -> tuple[str, ...]:
+        """Return the names, so that ``dict()`` makes a dictionary of all."""
+        return self.names
 
     def __getitem__(self, name: str) -> npt.NDArray[Any]:
         """The values of one name, ``[steps]`` or ``[groups, steps]``.

@@ -50,6 +50,8 @@ def test_runs_have_parameters_steps_statistics_and_histograms(logs: Path) -> Non
     assert counts.sum() == 3 * 8
     assert first.every_step().values[0].tolist() == [1, 2, 4]
     assert first.every_step()["step"].tolist() == [1, 2, 4]
+    assert list(first.every_step()) == list(first.every_step().names)
+    assert dict(first.every_step())["step"].tolist() == [1, 2, 4]
     with pytest.raises(KeyError, match="'nothing' was not recorded; there are step, "):
         first.every_step()["nothing"]
 
