@@ -144,25 +144,30 @@ class StepScalars:
         skipped = int(is_skipped.sum())
         self._skipped_steps += skipped
         found = StepRows(columns, table[~is_skipped, :-1], skipped)
-        given = [not _LOSSES.isdisjoint(recorded) for _, _, recorded in rows]
-        return self._with_nan_losses(found, np.array(given, bool)[~is_skipped])
+        losses = sorted(_LOSSES.intersection(columns.names))
+        if not losses:
+            return found
+        given = [[name in recorded for name in losses] for _, _, recorded in rows]
+        was_given = np.array(given, bool).reshape(len(rows), len(losses))[~is_skipped]
+        return self._with_nan_losses(found, losses, was_given)
 
-    def _with_nan_losses(self, rows: StepRows, given: npt.NDArray[np.bool_]) -> StepRows:
+    def _with_nan_losses(
+        self, rows: StepRows, losses: Sequence[str], given: npt.NDArray[np.bool_]
+    ) -> StepRows:
         """Say of which steps a loss was given that is NaN, once there has been one.
 
         Args:
             rows: In which a loss that was not given is NaN, too.
-            given: Of which a loss was given, bool ``[steps]``.
+            losses: Names of those that were given at any of the steps.
+            given: Which of them was given, bool ``[steps, losses]``.
         """
         names = rows.columns.names
-        losses = [names.index(name) for name in sorted(_LOSSES.intersection(names))]
-        if not losses:
-            return rows
-        is_nan = given & np.isnan(rows.table[:, losses]).all(axis=1)
+        values = rows.table[:, [names.index(name) for name in losses]]
+        is_nan = (given & np.isnan(values)).any(axis=1)
         self._had_nan_loss = self._had_nan_loss or bool(is_nan.any())
         if not self._had_nan_loss:
             return rows
-        column = np.where(given, is_nan, np.nan)
+        column = np.where(given.any(axis=1), is_nan, np.nan)
         columns = schema.Columns((*names, "loss_is_nan"))
         return rows._replace(columns=columns, table=np.column_stack([rows.table, column]))
 

@@ -12,6 +12,7 @@ from tb_adam_plugin.schema import LOSS
 
 from .compass import Compass, read_compass
 from .engine import thresholds
+from .engine.blowup import is_loss_nan
 from .engine.conditions import A_SURROGATE, too_few
 from .engine.recorded_run import RecordedRun, in_order
 from .engine.recording import thinned_records
@@ -102,8 +103,8 @@ def _why_missing(name: str, signals: Signals) -> str:
     run = signals.run
     if name in _COLUMNS:
         known = np.isfinite(signals.column(name)).any()
-        if name == LOSS and not known and signals.has_surrogate_loss:
-            return A_SURROGATE
+        if name == LOSS and not known:
+            return _why_no_loss(signals)
         return "" if known else _COLUMNS[name]
     if name == "step":
         return "" if run.step.size or signals.steps.size else "nothing was recorded yet"
@@ -119,6 +120,13 @@ def _why_missing(name: str, signals: Signals) -> str:
     if lacking:
         return f"{', '.join(lacking)} does not have {name}"
     return f"{name} has no value at any recorded step"
+
+
+def _why_no_loss(signals: Signals) -> str:
+    if signals.has_surrogate_loss:
+        return A_SURROGATE
+    given = is_loss_nan(signals) | np.isinf(signals.column(LOSS))
+    return "the loss is not finite at any step" if given.any() else _COLUMNS[LOSS]
 
 
 _COLUMNS = {
@@ -279,13 +287,18 @@ def _is_cause(other: Finding, alarm: Finding, symptoms: Collection[str]) -> bool
 def _causes_first(
     findings: Sequence[Finding], explains: Mapping[str, Sequence[str]]
 ) -> list[Finding]:
-    """Put what began before its consequences before them, whatever the order of the rules."""
+    """Put what began before its consequences before them, whatever the order of the rules.
+
+    What began with them comes before them, too, unless they may explain it as well.
+    """
     ordered: list[Finding] = []
     for finding in findings:
         consequences = (
             place
             for place, other in enumerate(ordered)
-            if other.rule in explains[finding.rule] and finding.first_step < other.first_step
+            if other.rule in explains[finding.rule]
+            and (finding.first_step, finding.rule in explains[other.rule])
+            <= (other.first_step, False)
         )
         ordered.insert(next(consequences, len(ordered)), finding)
     return ordered

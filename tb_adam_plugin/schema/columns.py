@@ -78,8 +78,8 @@ SURROGATE_LOSS = "surrogate_loss"
 #                          backward pass of another optimizer's loss left; 0 where nothing was
 #   gradient_rescaling     of the same parameter, at recorded steps: norm of the gradient that was
 #                          used over that of what backward left: what clipping and unscaling did
-#   loss_is_nan            in runs that have had one: 1 where the recorded loss is NaN, be it a
-#                          surrogate, 0 where it is not, NaN where there is none
+#   loss_is_nan            in runs that have had one: 1 where a recorded loss is NaN, be it a
+#                          surrogate, 0 where none is, NaN where there is none
 #   saved_batch            in runs that have saved one: the step whose batch was saved at this one,
 #                          in the file :func:`.folders.batch_file`; else NaN
 #   wanted_every_n_steps   what every_n_steps would be without max_overhead

@@ -319,8 +319,14 @@ class Signals:
 
     @property
     def given_loss(self) -> Float64s:
-        """The loss of every step, be it a surrogate, float64 ``[steps]``."""
-        return self.column(SURROGATE_LOSS if self.has_surrogate_loss else LOSS)
+        """The loss of every step, be it a surrogate, float64 ``[steps]``.
+
+        Of two losses it is the one that measures, and the other one where that is infinite.
+        """
+        loss, other = self.column(LOSS), self.column(SURROGATE_LOSS)
+        if self.has_surrogate_loss:
+            loss, other = other, loss
+        return np.where(np.isinf(other), other, loss)
 
     @cached_property
     def has_loss(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tb_adam_plugin.arrays import Indices
+from tb_adam_plugin.schema import LOSS
 
 from ..engine import thresholds
 from ..engine.blowup import nonfinite_steps
@@ -56,11 +57,18 @@ def _nonfinite_message(e: Evidence) -> str:
     if first.what == "loss":
         kind = "infinite" if np.isinf(first.loss) else "NaN"
         so_are = ", and gradients are so, too" if names else ""
-        return f"The loss of step {at} is {kind}, before weights are{so_are}. {lost}"
+        loss = "surrogate loss" if _is_of_surrogate(e, first) else "loss"
+        return f"The {loss} of step {at} is {kind}, before weights are{so_are}. {lost}"
     return (
         f"Gradients of {len(names)} of {len(among)} tensors are NaN or infinite at step {at}"
         f"{_what_is_finite(e, first)}. {_where_it_began(e, first)} {lost}"
     )
+
+
+def _is_of_surrogate(e: Evidence, first: FirstNonfinite) -> bool:
+    """Whether the loss that measures was finite, so that the surrogate beside it is meant."""
+    loss = e.signals.column(LOSS)[e.signals.steps == first.step]
+    return bool(np.isfinite(loss).any())
 
 
 def _where_it_began(e: Evidence, first: FirstNonfinite) -> str:
@@ -150,7 +158,10 @@ NONFINITE = Rule(
     message=_nonfinite_message,
     advice=_nonfinite_advice,
     reference="",
-    explains=("plateau", "loss_blowup", "gradient_spike"),
+    explains=(
+        "plateau", "loss_blowup", "gradient_spike", "no_gradient",
+        "moved_without_gradient",
+    ),
     moves_lr="down",
     silences_compass=True,
-)
+)  # fmt: skip
