@@ -256,6 +256,7 @@ GRADIENT_SPIKE = Rule(
         "nonfinite",
         "dead_units",
         "weight_decay_too_strong",
+        "layer_imbalance",
     ),
     symptom=True,
     uses=("saved_batch",),

@@ -88,7 +88,7 @@ NOT_IN_OPTIMIZER = Rule(
     message=_not_in_optimizer_message,
     advice=_not_in_optimizer_advice,
     reference="",
-    explains=("plateau",),
+    explains=("plateau", "weight_decay_too_strong"),
 )
 
 
