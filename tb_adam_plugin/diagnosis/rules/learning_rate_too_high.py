@@ -166,7 +166,7 @@ def _too_high_advice(e: Evidence) -> str:
             third = "a third of it"
             if lr > 0:
                 third = f"lr {number(one_digit(lr / 3))} instead of {number(lr)}"
-            return f"Compare the return, or what you measure, with a run at {third}{or_warm_up}."
+            return f"Compare what you measure with a run at {third}{or_warm_up}."
         if not away > 0:
             return f"If the loss rises at first, try a third of it{or_warm_up}."
         if not lr > 0:
@@ -211,7 +211,10 @@ def _too_high_message(e: Evidence) -> str:
                 f"{seen}. Some networks bear it; the loss did not rise to speak of. Does this one?"
             )
         if e.signals.has_surrogate_loss:
-            return f"{seen}. Some networks bear it: does the return, or what you measure, fall?"
+            return (
+                f"{seen}. Some networks bear it: does what you measure (a return, the quality of "
+                "samples) get worse?"
+            )
         return f"{seen}. Some networks bear it: does the loss rise at first?"
     if e.value <= e.threshold:
         rose_to = number(_rose_to(e.signals))

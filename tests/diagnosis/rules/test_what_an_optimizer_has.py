@@ -75,8 +75,8 @@ def test_a_surrogate_loss_is_not_asked_whether_it_rises() -> None:
     surrogate = [column("surrogate_loss", flat_loss), column("loss", NAN)]
     asked = found(changed(*large, *surrogate))["lr_too_high"]
     assert asked.severity == "info"
-    assert "does the return, or what you measure, fall?" in asked.text
-    assert asked.advice.startswith("Compare the return, or what you measure, with a run at lr 3e-4")
+    assert "does what you measure (a return, the quality of samples) get worse?" in asked.text
+    assert asked.advice.startswith("Compare what you measure with a run at lr 3e-4")
     none = found(changed(*large, column("loss", NAN)))["lr_too_high"]
     assert "does the loss rise at first?" in none.text
 
