@@ -22,6 +22,7 @@ import numpy as np
 
 from tb_adam_plugin.arrays import Flags, Float32s, Float64s, Indices
 
+from .beside_compass import first_to_see
 from .engine import thresholds
 from .engine.first_steps import early_factors, loss_rose, off_by, rounded
 from .engine.over_time import median_by_block, recent_median
@@ -65,7 +66,9 @@ COLUMNS = 24
 
 CANNOT_BE_TOLD = "cannot be told"
 # Why.
-TURNS_BACK = "gradients turn back at every step, as where two networks play against each other"
+TURNS_BACK = (
+    "gradients turn back at every step: the steps overshoot, or two networks play against each other"
+)
 CONVERGED = "the loss is next to nothing of what it was"
 FADED = "gradients have become small beside √v̂"
 BORNE = "the first updates were large, and no loss rose"
@@ -171,42 +174,23 @@ def read_compass(
     (run,) = _readings(signals, [""], [weights], every)
     modules = tuple(_readings(signals, list(by_module), members, kept))
     gain = _gain_reading(signals)
-    of = {rule.id: rule for rule in rules}
-    said = [(finding, of[finding.rule]) for finding in findings]
-    return Compass(
-        _beside(run, said, at_run=True),
-        tuple(_beside(reading, said) for reading in modules),
-        gain and _beside(gain, said),
-    )
+
+    def beside(reading: _AnyReading, *, at_run: bool = False) -> _AnyReading:
+        """A reading, or none where a finding says more, or the opposite."""
+        title = first_to_see(reading.factor, findings, rules, signals, at_run=at_run)
+        return _silenced(reading, f"no reading: see “{title}” first") if title else reading
+
+    return Compass(beside(run, at_run=True), tuple(map(beside, modules)), gain and beside(gain))
 
 
 _AnyReading = TypeVar("_AnyReading", Reading, GainReading)
 
 
-def _beside(
-    reading: _AnyReading, findings: Sequence[tuple[Finding, Rule]], *, at_run: bool = False
-) -> _AnyReading:
-    """A reading, or none where a finding says more, or the opposite.
-
-    Args:
-        reading: Of the run or of a block.
-        findings: Beside it, each with its rule.
-        at_run: Whether it is read of the same weights as the findings are about.
-    """
-    for finding, rule in findings:
-        alarm = finding.severity != "info" and rule.silences_compass
-        too_low = reading.factor < 1 / thresholds.ABOUT_RIGHT
-        opposite = (rule.moves_lr == "down" and too_low) or (
-            rule.moves_lr == "up" and reading.factor > 0 and not too_low
-        )
-        right = reading.factor > 0 and off_by(reading.factor) < thresholds.ABOUT_RIGHT
-        doubted = at_run and rule.id == "lr_too_high" and right
-        if alarm or opposite or doubted:
-            nothing = np.full(reading.factors.shape, np.nan)
-            text = f"no reading: see “{finding.title}” first"
-            silent = replace(reading, text=text, factor=float("nan"), factors=nothing)
-            return replace(silent, why="") if isinstance(silent, Reading) else silent
-    return reading
+def _silenced(reading: _AnyReading, text: str) -> _AnyReading:
+    """A reading that says something else."""
+    nothing = np.full(reading.factors.shape, np.nan)
+    silent = replace(reading, text=text, factor=float("nan"), factors=nothing)
+    return replace(silent, why="") if isinstance(silent, Reading) else silent
 
 
 def _gain_reading(signals: Signals) -> GainReading | None:

@@ -23,7 +23,6 @@ from .engine.rule import (
     NotEvaluated,
     Rule,
     Severity,
-    is_over,
     together,
     worst_severity,
 )
@@ -81,8 +80,7 @@ def diagnose(
             else:
                 findings += found
         explained = tuple(_with_causes(_of_one_mind(findings, rules), rules))
-        speaking = [finding for finding in explained if not _has_ended(finding, rules, signals)]
-        compass = read_compass(signals, speaking, rules) if with_compass else None
+        compass = read_compass(signals, explained, rules) if with_compass else None
     recording = thinned_records(signals.run)
     return Diagnosis(explained, tuple(not_evaluated), compass, signals, recording)
 
@@ -201,13 +199,6 @@ def _finding(rule: Rule, evidence: Evidence) -> Finding:
         statistic=rule.statistic,
         course=tuple((step, value) for step, value in evidence.course.tolist()),
     )
-
-
-def _has_ended(finding: Finding, rules: Sequence[Rule], signals: Signals) -> bool:
-    """Whether a question is about what is over; what is about a setting does not end."""
-    once = {rule.id for rule in rules if rule.once}
-    over = finding.severity == "info" and is_over(finding.last_step, signals.run)
-    return over and finding.rule not in once
 
 
 def _of_one_mind(findings: Sequence[Finding], rules: Sequence[Rule]) -> list[Finding]:

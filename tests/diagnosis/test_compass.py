@@ -174,7 +174,8 @@ def test_what_the_size_of_the_updates_does_not_bear_out_is_not_said() -> None:
     assert reading(statistic("update_to_weight_ratio", 1e-4)) == "cannot be told"
     assert reading(statistic("update_to_weight_ratio", 0.02, from_step=100)) == "cannot be told"
     assert reading(statistic("weight_rms", 0.6, from_step=100)) == "cannot be told"
-    assert reading(statistic("momentum_gradient_cosine", 0.5)) == "cannot be told"
+    too_low = "no reading: see “Is the learning rate too low?” first"
+    assert reading(statistic("momentum_gradient_cosine", 0.5)) == too_low
 
 
 def test_the_needle_rests_beside_a_finding_that_says_more() -> None:
