@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tb_adam_plugin.arrays import Float64s
+from tb_adam_plugin.arrays import Flags, Float64s
 
 from ..engine import thresholds
 from ..engine.conditions import RESUMED
@@ -31,6 +31,23 @@ AVERAGE_WINDOWS = 10
 NOISE_POINTS = 8
 
 
+def no_longer_falls(signals: Signals) -> Flags:
+    """Records at which the loss is hardly below what it was long before, and much of it is left.
+
+    Returns:
+        bool ``[records]``; False where the loss at the start, or before, is not known.
+    """
+    now, before = lately_and_before(signals)
+    still: Flags = (
+        (now > (1 - LEAST_FALL) * before)
+        & (now > LOSS_SHARE * signals.starting_loss)
+        & (now < thresholds.LOSS_GREW * signals.starting_loss)
+        & is_loss_known(signals)
+        & (signals.run.step > START_SHARE * signals.run.length)
+    )
+    return still
+
+
 def _noise(signals: Signals) -> Condition | str:
     if np.isnan(signals.starting_loss):
         return RESUMED
@@ -39,21 +56,17 @@ def _noise(signals: Signals) -> Condition | str:
     weights = run.weights_or_matrices
     cosine = signals.median("momentum_gradient_cosine", weights)
     smooth = recent_median(run.step, cosine, AVERAGE_WINDOWS)
-    now, before = _lately_and_before(signals)
+    now, before = lately_and_before(signals)
     holds = (
         (np.abs(smooth) < MOST_COSINE)
-        & (now > (1 - LEAST_FALL) * before)
-        & (now > LOSS_SHARE * signals.starting_loss)
-        & (now < thresholds.LOSS_GREW * signals.starting_loss)
-        & is_loss_known(signals)
+        & no_longer_falls(signals)
         & (signals.median("update_to_weight_ratio", weights) > LEAST_RATIO)
-        & (run.step > since)
     )
     known = ~np.isnan(smooth) & np.isfinite(now / before)
     return Condition(run.step, holds, now / before, 1 - LEAST_FALL, since=since, known=known)
 
 
-def _lately_and_before(signals: Signals) -> tuple[Float64s, Float64s]:
+def lately_and_before(signals: Signals) -> tuple[Float64s, Float64s]:
     """Mean loss of the last quarter of the steps so far, and that of their second fifth.
 
     Returns:
@@ -89,5 +102,6 @@ NOISE = Rule(
     reference="McCandlish et al. 2018, An empirical model of large-batch training",
     explains=("plateau",),
     moves_lr="down",
+    once=True,
     shows="loss",
 )

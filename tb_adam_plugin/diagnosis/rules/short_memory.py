@@ -12,6 +12,7 @@ from ..engine.signals import Signals
 from ..engine.weight_decay import taken_at_a_step, taken_so_far
 from ..engine.wording import number, one_digit, percent, step
 from ..engine.worst import worst_of_row
+from .noise import lately_and_before, no_longer_falls
 
 # lr · weight_decay, of which each step takes so much of a weight: weights forget within the inverse
 # of it, 400 steps. Published: from 1,100 (vision transformers, lr 3e-3 · 0.3) to 100,000. 330, of a
@@ -24,7 +25,8 @@ USUAL_DECAY = 0.1
 LEAST_FACTOR, MOST_FACTOR = 10.0, 5e3
 # An alarm, whatever the gradients are: decay is ten times what is usual, in the time of the run it
 # takes a weight down to a third, and a typical weight matrix has shrunk to this share of its first
-# RMS. A language model with 100 times its decay: 0.45. Healthy: from 0.9.
+# RMS (a language model with 100 times its decay: 0.45; healthy: from 0.9), or the loss no longer
+# falls at the last record: weights that begin small may grow, and learn nothing that lasts.
 ALARM_DECAY = 10 * USUAL_DECAY
 ALARM_TAKEN = 1.0
 SHRUNK = 0.5
@@ -81,13 +83,27 @@ def _severity(e: Evidence) -> Severity:
     group = int(e.signals.run.group_of[e.parameters[0]])
     taken = float(taken_so_far(e.signals)[-1, group])
     strong = _settings(e)[1] >= ALARM_DECAY and taken > ALARM_TAKEN
-    return "warning" if strong and _shrunk_to(e) < SHRUNK else "info"
+    return "warning" if strong and (_has_shrunk(e) or _stands_still(e)) else "info"
+
+
+def _has_shrunk(e: Evidence) -> bool:
+    return _shrunk_to(e) < SHRUNK
+
+
+def _stands_still(e: Evidence) -> bool:
+    return bool(no_longer_falls(e.signals)[-1:].any())
 
 
 def _message(e: Evidence) -> str:
     seen = _forgets_within(e)
     if _severity(e) == "info":
         return f"{seen} Is so short a memory meant?"
+    if not _has_shrunk(e):
+        now, before = (float(loss[-1]) for loss in lately_and_before(e.signals))
+        return (
+            f"{seen} The loss no longer falls: it is {percent(now / before)} of what it was after "
+            "a third of the steps."
+        )
     return (
         f"{seen} By the last record a typical weight matrix has shrunk to {percent(_shrunk_to(e))} "
         "of its first size."
@@ -118,7 +134,7 @@ SHORT_MEMORY = Rule(
     title="Weight decay too strong: weights forget",
     question="Is weight decay too strong, so that weights forget?",
     needs=("weight_decay", "lr"),
-    uses=("weight_rms",),
+    uses=("weight_rms", "loss"),
     condition=_forgets,
     persistence=Persistence(),
     severity=_severity,

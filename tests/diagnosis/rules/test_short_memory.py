@@ -7,7 +7,9 @@ from dataclasses import replace
 import numpy as np
 from rule_runs.diagnosed import found
 from rule_runs.parts import MATRICES
-from synthetic_runs import Change, changed, hyperparameter, make_run, statistic
+from synthetic_runs import Change, changed, column, hyperparameter, make_run, statistic
+
+from tb_adam_plugin.diagnosis.diagnose import diagnose
 
 STEP = make_run().step
 STRONG = hyperparameter("weight_decay", 10.0)
@@ -46,3 +48,24 @@ def test_strong_decay_is_a_question_without_one_of_the_facts() -> None:
     usual = [hyperparameter("weight_decay", 0.3), hyperparameter("lr", 0.012)]
     assert asked(*usual)
     assert asked(first=50)  # resumed: the first weights are not known
+
+
+def test_strong_decay_under_which_the_loss_no_longer_falls_is_an_alarm() -> None:
+    rises = column("loss", lambda t: 2.3 - 0.3 * np.minimum(t, 100) / 100 + 4e-4 * t)
+    grown = _shrinking(1.2)  # weights that began small
+    finding = found(changed(STRONG, grown, rises))["short_memory"]
+    assert finding.severity == "warning"
+    assert "The loss no longer falls: it is 10" in finding.text
+    assert found(changed(STRONG, grown))["short_memory"].severity == "info"
+    usual = [hyperparameter("weight_decay", 0.3), hyperparameter("lr", 0.012)]
+    assert found(changed(*usual, grown, rises))["short_memory"].severity == "info"
+
+
+def test_whether_labels_belong_to_inputs_is_asked_once_and_after_decay() -> None:
+    agree = statistic("momentum_gradient_cosine", 0.9, from_step=330, to_step=410)
+    stands = column("loss", 2.3)
+    findings = [f for f in diagnose(changed(stands, agree)).findings if f.rule == "noise_dominated"]
+    assert [f.consequence_of for f in findings] == [None]
+    findings = diagnose(changed(STRONG, _shrinking(1.2), stands, agree)).findings
+    assert findings[0].rule == "short_memory"
+    assert [f.consequence_of for f in findings if f.rule == "noise_dominated"] == ["short_memory"]
