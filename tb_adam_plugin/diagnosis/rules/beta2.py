@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from tb_adam_plugin.arrays import Flags, Float64s
+
 from ..engine import thresholds
 from ..engine.clipped import is_clipped
 from ..engine.conditions import median_beyond
+from ..engine.over_time import median, moving_average
 from ..engine.phases import has_converged
 from ..engine.rule import Condition, Evidence, Persistence, Rule
 from ..engine.signals import Signals
@@ -20,6 +23,12 @@ TOO_LOW_AT_MOST = 0.9
 # Gradient against √v̂ before the step: v remembers gradients that are long gone.
 STALE_SURPRISE = 0.1
 STALE_POINTS = 5
+# What v remembers most of is a burst where its norm is so many times the median of the first steps,
+# or of the BEFORE_STEPS before it. The norm has fallen where that of the last of them is below this
+# share of it: falling from the start of training, it is no burst that v remembers.
+BURST = 3.0
+BEFORE_STEPS = 10
+FALLEN = 1 / 3
 
 
 def _beta2_advice(e: Evidence) -> str:
@@ -92,15 +101,48 @@ BETA2_TOO_LOW = Rule(
 def _stale(signals: Signals) -> Condition:
     weights = signals.run.weights_or_matrices
     some = signals.median("gradient_surprise", weights) > 0
+    fell = signals.at_records(_fell_from_the_start(signals)) == 1
     return median_beyond(
         signals,
         "gradient_surprise",
         STALE_SURPRISE,
         weights,
-        ~has_converged(signals) & some,
+        ~has_converged(signals) & some & ~fell,
         below=True,
         since=signals.settled,
     )
+
+
+def _fell_from_the_start(signals: Signals) -> Float64s:
+    """Steps at which the gradient norm has fallen to what it is without a burst on the way.
+
+    Returns:
+        float64 ``[steps]``: 1 there, 0 elsewhere, and where norms or the start are not known.
+    """
+    found = np.zeros(signals.steps.shape)
+    known = np.flatnonzero(np.isfinite(signals.norm_before_clip) & (signals.norm_before_clip > 0))
+    if signals.run.first_step > thresholds.FIRST_STEP or not known.size:
+        return found
+    step, norm = signals.steps[known], signals.norm_before_clip[known]
+    beta2 = signals.hyperparameter_now("beta2")
+    fades = -0.5 * np.log(beta2) if 0 < beta2 < 1 else 0.0
+    remembered = np.log(norm) + fades * step
+    # Of each step the one whose norm v remembers most of.
+    peak = np.maximum.accumulate(
+        np.where(remembered == np.maximum.accumulate(remembered), np.arange(norm.size), 0)
+    )
+    now = np.exp(moving_average(np.log(norm), BEFORE_STEPS))
+    found[known] = (now < FALLEN * norm[peak]) & ~_are_bursts(norm)[peak]
+    return found
+
+
+def _are_bursts(norm: Float64s) -> Flags:
+    """Which of some norms are far larger than those before them, or the first ones."""
+    padded = np.concatenate([np.full(BEFORE_STEPS, np.nan), norm])
+    usual = median(np.lib.stride_tricks.sliding_window_view(padded, BEFORE_STEPS)[:-1])
+    usual[BEFORE_STEPS:] = np.minimum(usual[BEFORE_STEPS:], np.median(norm[:BEFORE_STEPS]))
+    bursts: Flags = norm > BURST * usual
+    return bursts
 
 
 def _stale_advice(e: Evidence) -> str:
@@ -129,5 +171,4 @@ STALE = Rule(
     advice=_stale_advice,
     uses=("gradient_norm", "gradient_norm_before_clip", "gradient_rescaling"),
     reference="Bai et al. 2025, Adaptive preconditioners trigger loss spikes in Adam",
-    explains=("converged",),
 )

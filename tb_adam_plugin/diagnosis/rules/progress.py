@@ -6,14 +6,19 @@ import numpy as np
 
 from ..engine import thresholds
 from ..engine.conditions import RESUMED, median_beyond
+from ..engine.over_time import median_of_all
 from ..engine.phases import has_converged, is_loss_known
-from ..engine.rule import Condition, Persistence, Rule
+from ..engine.rule import Condition, Evidence, Persistence, Rule
 from ..engine.signals import Signals
 from ..engine.wording import number, percent
 
 # Gradient against √v̂ before the step, where the loss is exhausted, too.
 CONVERGED_SURPRISE = 0.1
 CONVERGED_POINTS = 5
+# Further steps fit noise: gradients share no direction (median cosine of exp_avg and the next one,
+# either way), and the loss at the end of the stretch is hardly below that at its beginning.
+NO_DIRECTION = 0.2
+STILL_FALLS = 0.9
 # From this share of the run on a loss above PLATEAU_LOSS_SHARE of the first one stands still.
 PLATEAU_START_SHARE = 0.5
 PLATEAU_POINTS = 8
@@ -65,22 +70,55 @@ def _converged(signals: Signals) -> Condition | str:
     )
 
 
+def _fits_noise(e: Evidence) -> bool:
+    """Whether the loss has stood still since, and gradients share no direction."""
+    signals = e.signals
+    inside = (signals.steps >= e.first_step) & (signals.steps <= e.last_step)
+    loss = signals.column("loss")[inside]
+    loss = loss[np.isfinite(loss)]
+    third = loss.size // 3
+    records = (signals.run.step >= e.first_step) & (signals.run.step <= e.last_step)
+    cosine = signals.median("momentum_gradient_cosine", signals.run.weights_or_matrices)[records]
+    if not third or not abs(median_of_all(cosine)) < NO_DIRECTION:
+        return False
+    return float(np.median(loss[-third:])) > STILL_FALLS * float(np.median(loss[:third]))
+
+
+def _converged_message(e: Evidence) -> str:
+    seen = (
+        f"Less than {percent(thresholds.CONVERGED_LOSS_SHARE)} of the first loss is left, and "
+        "gradients have faded against their past"
+    )
+    if not _fits_noise(e):
+        return f"{seen}. A first loss may be mostly an offset: is the validation loss still falling?"
+    return (
+        f"{seen}. The loss stands still and gradients share no direction: further steps fit noise. "
+        "Is the validation loss still falling?"
+    )
+
+
+def _converged_advice(e: Evidence) -> str:
+    if not _fits_noise(e):
+        return (
+            "Go on as long as the validation loss falls, with a third to a tenth of the learning "
+            "rate where the training loss goes up and down."
+        )
+    return (
+        "Stop where the validation loss is best; for longer training a third to a tenth of the "
+        "learning rate, more weight decay or augmentation."
+    )
+
+
 CONVERGED = Rule(
     id="converged",
-    title="The training loss is exhausted",
+    title="Little of the first loss is left",
     needs=("gradient_surprise", "loss"),
+    uses=("momentum_gradient_cosine",),
     condition=_converged,
     persistence=Persistence(CONVERGED_POINTS),
     severity="info",
-    message=lambda e: (
-        f"The loss is below {percent(thresholds.CONVERGED_LOSS_SHARE)} of what it was and "
-        "gradients have faded against their past: further steps fit noise. Is the validation loss "
-        "still falling?"
-    ),
-    advice=lambda e: (
-        "Stop where the validation loss is best; for longer training a third to a tenth of the "
-        "learning rate, more weight decay or augmentation."
-    ),
+    message=_converged_message,
+    advice=_converged_advice,
     reference="",
     moves_lr="down",
     shows="loss",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -65,3 +66,51 @@ def test_a_run_that_is_resumed_where_its_loss_is_near_0_is_healthy() -> None:
     for change in (column("loss", 2.0), statistic("elasticity", 8 * 2.0**16)):
         run = change(run)
     assert found(run).keys() >= {"gradient_scale", "lost_updates"}
+
+
+# --- a loss of which little is left ---------------------------------------------------------------
+
+
+def test_steps_fit_noise_only_where_the_loss_stands_still_and_no_direction_is_shared() -> None:
+    faded = statistic("gradient_surprise", 0.01, from_step=100)
+    still = column("loss", lambda t: 0.01 + 2.3 * np.exp(-t / 10))
+    falling = column("loss", lambda t: 1e-4 + 0.04 * np.exp(-t / 100) * (t > 1) + 2.3 * (t < 9))
+
+    def said(*changes: Change) -> str:
+        finding = found(changed(faded, *changes))["converged"]
+        assert finding.title == "Little of the first loss is left"
+        assert ("Stop where the validation" in finding.advice) == ("fit noise" in finding.text)
+        return finding.text
+
+    assert "further steps fit noise" in said(still)
+    for others in (
+        [falling],
+        [still, statistic("momentum_gradient_cosine", -0.8)],
+        [still, statistic("momentum_gradient_cosine", float("nan"))],
+    ):
+        assert "fit noise" not in said(*others)
+        assert "A first loss may be mostly an offset" in said(*others)
+
+
+def test_gradients_that_fall_from_the_start_are_no_burst_that_is_remembered() -> None:
+    stale = statistic("gradient_surprise", 0.01, from_step=100)
+
+    def asked(norm: Callable[[Any], Any], first: int = 1) -> bool:
+        run = make_run(first=first, last=500)
+        for change in (stale, column("gradient_norm", norm)):
+            run = change(run)
+        return "stale_second_moment" in found(run)
+
+    def falling(t: Any) -> Any:
+        return 0.01 + 3 * np.exp(-t / 30)
+
+    assert not asked(falling)
+    assert asked(lambda t: np.where(t == 90, 20.0, falling(t)))  # a burst on the way
+    assert asked(lambda t: np.where(t == 2, 30.0, falling(t)))  # and one at the start
+    assert not asked(lambda t: np.where(t == 2, 6.0, falling(t)))
+    assert asked(lambda t: falling(np.abs(t - 90)))  # they rose before they fell
+    assert asked(lambda t: 1 + 0 * t)  # the norm did not fall
+    assert asked(lambda t: float("nan") * t)
+    assert asked(falling, first=50)  # resumed: what came before is not known
+    # A small burst is forgotten beside the first gradients, and large after these are.
+    assert not asked(lambda t: np.where(t == 90, 0.3, falling(t)) * 10)
