@@ -67,7 +67,8 @@ COLUMNS = 24
 CANNOT_BE_TOLD = "cannot be told"
 # Why.
 TURNS_BACK = (
-    "gradients turn back at every step: the steps overshoot, or two networks play against each other"
+    "gradients turn back at every step: the steps overshoot, or two networks play against "
+    "each other"
 )
 CONVERGED = "the loss is next to nothing of what it was"
 FADED = "gradients have become small beside √v̂"

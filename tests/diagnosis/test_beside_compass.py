@@ -29,7 +29,8 @@ def test_why_the_needle_is_silent_does_not_contradict_that_steps_are_too_short()
 def test_the_compass_names_the_cause_rather_than_its_consequence() -> None:
     assert "Weight decay too strong" in reading(*DECAY)
     left_out = unoptimized("head2.weight", trainable=True)
-    assert reading(*DECAY, left_out) == "no reading: see “Trainable parameters are in no group” first"
+    cause = "Trainable parameters are in no group"
+    assert reading(*DECAY, left_out) == f"no reading: see “{cause}” first"
 
 
 def test_gradients_that_turn_back_may_overshoot() -> None:

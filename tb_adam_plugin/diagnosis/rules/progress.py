@@ -90,7 +90,9 @@ def _converged_message(e: Evidence) -> str:
         "gradients have faded against their past"
     )
     if not _fits_noise(e):
-        return f"{seen}. A first loss may be mostly an offset: is the validation loss still falling?"
+        return (
+            f"{seen}. A first loss may be mostly an offset: is the validation loss still falling?"
+        )
     return (
         f"{seen}. The loss stands still and gradients share no direction: further steps fit noise. "
         "Is the validation loss still falling?"

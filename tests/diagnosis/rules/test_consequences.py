@@ -27,6 +27,6 @@ def test_a_layer_that_is_slow_after_a_spike_is_so_by_the_spike() -> None:
 
 def test_decay_beside_parameters_that_no_optimizer_has_is_seen_to_after_them() -> None:
     findings = found(changed(*DECAY, LEFT_OUT))
-    assert list(findings)[0] == "not_in_optimizer"
+    assert next(iter(findings)) == "not_in_optimizer"
     assert findings["weight_decay_too_strong"].consequence_of == "not_in_optimizer"
     assert found(changed(*DECAY))["weight_decay_too_strong"].consequence_of is None

@@ -66,6 +66,6 @@ def test_whether_labels_belong_to_inputs_is_asked_once_and_after_decay() -> None
     stands = column("loss", 2.3)
     findings = [f for f in diagnose(changed(stands, agree)).findings if f.rule == "noise_dominated"]
     assert [f.consequence_of for f in findings] == [None]
-    findings = diagnose(changed(STRONG, _shrinking(1.2), stands, agree)).findings
-    assert findings[0].rule == "short_memory"
-    assert [f.consequence_of for f in findings if f.rule == "noise_dominated"] == ["short_memory"]
+    said = diagnose(changed(STRONG, _shrinking(1.2), stands, agree)).findings
+    assert said[0].rule == "short_memory"
+    assert [f.consequence_of for f in said if f.rule == "noise_dominated"] == ["short_memory"]
