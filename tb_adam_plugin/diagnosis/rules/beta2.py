@@ -25,10 +25,14 @@ STALE_SURPRISE = 0.1
 STALE_POINTS = 5
 # What v remembers most of is a burst where its norm is so many times the median of the first steps,
 # or of the BEFORE_STEPS before it. The norm has fallen where that of the last of them is below this
-# share of it: falling from the start of training, it is no burst that v remembers.
+# share of it: falling from the start of training, it is no burst that v remembers. One at the start
+# ends at once: norms fall to this part from a median of CLIFF_STEPS to the next. A first descent: to
+# a third; bursts of ten steps at the start: to a tenth and less.
 BURST = 3.0
 BEFORE_STEPS = 10
 FALLEN = 1 / 3
+CLIFF = 1 / 8
+CLIFF_STEPS = 5
 
 
 def _beta2_advice(e: Evidence) -> str:
@@ -132,7 +136,8 @@ def _fell_from_the_start(signals: Signals) -> Float64s:
         np.where(remembered == np.maximum.accumulate(remembered), np.arange(norm.size), 0)
     )
     now = np.exp(moving_average(np.log(norm), BEFORE_STEPS))
-    found[known] = (now < FALLEN * norm[peak]) & ~_are_bursts(norm)[peak]
+    at_once = np.maximum.accumulate(np.where(_end_at_once(norm), np.arange(norm.size), -1)) >= peak
+    found[known] = (now < FALLEN * norm[peak]) & ~_are_bursts(norm)[peak] & ~at_once
     return found
 
 
@@ -143,6 +148,14 @@ def _are_bursts(norm: Float64s) -> Flags:
     usual[BEFORE_STEPS:] = np.minimum(usual[BEFORE_STEPS:], np.median(norm[:BEFORE_STEPS]))
     bursts: Flags = norm > BURST * usual
     return bursts
+
+
+def _end_at_once(norm: Float64s) -> Flags:
+    """After which of some norms those that follow are far smaller."""
+    padded = np.concatenate([np.full(CLIFF_STEPS - 1, np.nan), norm, np.full(CLIFF_STEPS, np.nan)])
+    medians = median(np.lib.stride_tricks.sliding_window_view(padded, CLIFF_STEPS))
+    fall: Flags = medians[CLIFF_STEPS:] < CLIFF * medians[:-CLIFF_STEPS]
+    return fall
 
 
 def _stale_advice(e: Evidence) -> str:

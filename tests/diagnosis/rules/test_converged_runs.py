@@ -108,6 +108,7 @@ def test_gradients_that_fall_from_the_start_are_no_burst_that_is_remembered() ->
     assert asked(lambda t: np.where(t == 90, 20.0, falling(t)))  # a burst on the way
     assert asked(lambda t: np.where(t == 2, 30.0, falling(t)))  # and one at the start
     assert not asked(lambda t: np.where(t == 2, 6.0, falling(t)))
+    assert asked(lambda t: np.where(t <= 10, 300.0, 1.0))  # which ended at once
     assert asked(lambda t: falling(np.abs(t - 90)))  # they rose before they fell
     assert asked(lambda t: 1 + 0 * t)  # the norm did not fall
     assert asked(lambda t: float("nan") * t)
