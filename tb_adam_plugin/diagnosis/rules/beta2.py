@@ -26,7 +26,7 @@ STALE_POINTS = 5
 # What v remembers most of is a burst where its norm is so many times the median of the first steps,
 # or of the BEFORE_STEPS before it. The norm has fallen where that of the last of them is below this
 # share of it: falling from the start of training, it is no burst that v remembers. One at the start
-# ends at once: norms fall to this part from a median of CLIFF_STEPS to the next. A first descent: to
+# ends at once: norms fall to this part from a median of CLIFF_STEPS to the next. First descents: to
 # a third; bursts of ten steps at the start: to a tenth and less.
 BURST = 3.0
 BEFORE_STEPS = 10
