@@ -147,7 +147,7 @@ def _apply(rule: Rule, signals: Signals) -> list[Finding] | str:
         return condition
     run = signals.run
     gap = thresholds.MERGE_SHARE * max(0.0, run.last_step - run.first_step)
-    most = 1 if rule.once else thresholds.MOST_FINDINGS_OF_A_RULE
+    most = 1 if rule.once or rule.joined else thresholds.MOST_FINDINGS_OF_A_RULE
     stretches = find_stretches(condition, rule.persistence, gap, most)
     if not stretches:
         # What has fired is said, however few records there are.

@@ -148,6 +148,8 @@ class Rule:
         question: The title where the severity comes out as "info"; "" for the same one.
         once: Whether it is about a setting, so that all its stretches are one finding, with one
             value to try.
+        joined: Whether all its stretches are one finding though it is about no setting: one that
+            may end.
         moves_lr: Which way its advice moves the learning rate, as a question too; "" for neither.
         symptom: Whether it mostly follows from something else: then a question that explains it,
             and began before, is taken for its cause.
@@ -171,6 +173,7 @@ class Rule:
     uses: tuple[str, ...] = ()
     question: str = ""
     once: bool = False
+    joined: bool = False
     moves_lr: Literal["down", "up", ""] = ""
     symptom: bool = False
     shows: str = ""

@@ -102,6 +102,6 @@ NOISE = Rule(
     reference="McCandlish et al. 2018, An empirical model of large-batch training",
     explains=("plateau",),
     moves_lr="down",
-    once=True,
+    joined=True,
     shows="loss",
 )
