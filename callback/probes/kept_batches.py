@@ -28,8 +28,8 @@ MOST_FILES = 8
 MOST_BYTES = 256 << 20
 # A file takes at most this share of what is free on the disk: the event file needs some, too.
 MOST_OF_DISK = 0.25
-# Lists in lists that are looked into: a batch may hold itself.
-_DEEPEST = 8
+# Parts of a batch that are looked at for their size; what they miss, the size of the file tells.
+_MOST_LOOKED_AT = 10_000
 
 
 class KeptBatches:
@@ -91,7 +91,7 @@ class KeptBatches:
             raise OSError(f"{path} is not written: {size:,} bytes of a disk with {4 * free:,} free")
         try:
             with _complete_or_none(path, min(room, free)) as file:
-                torch.save({"step": number, "batches": _without_more_memory(batches)}, file)
+                torch.save({"step": number, "batches": _without_more_memory(batches, {})}, file)
         except _NoRoomError:
             if free < room:
                 raise
@@ -149,43 +149,59 @@ def _complete_or_none(path: Path, most: int) -> Iterator[Any]:
         unfinished.unlink(missing_ok=True)
 
 
-def _without_more_memory(batch: Any, depth: int = 0) -> Any:
+def _without_more_memory(batch: Any, known: dict[int, tuple[Any, Any]]) -> Any:
     """A batch as it is saved: without the rest of the memory that its tensors are views of.
 
     NumPy's arrays become tensors, which are written from where they lie.
+
+    Args:
+        batch: Of tensors, arrays, lists, tuples and mappings; anything else is saved as it is.
+        known: Parts that were met and what they become, by their ids: they may be met again.
     """
+    if id(batch) in known:
+        return known[id(batch)][1]
+    saved: Any = batch
     if isinstance(batch, np.ndarray):
-        try:
-            batch = torch.from_numpy(np.ascontiguousarray(batch))
-        except TypeError:  # of a type that torch does not have
-            return batch
-    if type(batch) is Tensor and batch.layout == torch.strided:
-        detached = batch.detach()
-        is_whole = detached.untyped_storage().nbytes() <= detached.numel() * detached.element_size()
-        return detached if is_whole else detached.clone()
-    if depth < _DEEPEST:
-        if isinstance(batch, Mapping):
-            return {key: _without_more_memory(value, depth + 1) for key, value in batch.items()}
-        if isinstance(batch, list | tuple):
-            found = [_without_more_memory(value, depth + 1) for value in batch]
-            return found if isinstance(batch, list) else tuple(found)
-    return batch
-
-
-def _bytes_of(batch: Any, depth: int = 0) -> int:
-    """About how much a batch takes: tensors and arrays in lists, mappings and attributes."""
-    if isinstance(batch, Tensor):
-        return batch.numel() * batch.element_size()
-    if isinstance(batch, np.ndarray):
-        return int(batch.nbytes)
-    if isinstance(batch, bytes | bytearray | str):
-        return len(batch)
-    if depth >= _DEEPEST:
-        return 0
+        with contextlib.suppress(TypeError):  # of a type that torch does not have
+            saved = torch.from_numpy(np.ascontiguousarray(batch))
+    elif type(batch) is Tensor and batch.layout == torch.strided:
+        saved = batch.detach()
+        if saved.untyped_storage().nbytes() > saved.numel() * saved.element_size():
+            saved = saved.clone()
+    elif isinstance(batch, Mapping):
+        saved = {}
+    elif isinstance(batch, list):
+        saved = []
+    known[id(batch)] = batch, saved  # both, because the id of what is gone is given again
     if isinstance(batch, Mapping):
-        parts = list(batch.values())
-    elif isinstance(batch, list | tuple):
-        parts = list(batch)
-    else:
-        parts = list(getattr(batch, "__dict__", {}).values())
-    return sum(_bytes_of(part, depth + 1) for part in parts)
+        saved.update((key, _without_more_memory(value, known)) for key, value in batch.items())
+    elif isinstance(batch, list):
+        saved.extend(_without_more_memory(value, known) for value in batch)
+    elif isinstance(batch, tuple):
+        saved = tuple(_without_more_memory(value, known) for value in batch)
+        known[id(batch)] = batch, saved
+    return saved
+
+
+def _bytes_of(batch: Any) -> int:
+    """About how much a batch takes: tensors and arrays in lists, mappings and attributes."""
+    total, waiting = 0, [batch]
+    seen: set[int] = set()
+    while waiting and len(seen) < _MOST_LOOKED_AT:
+        part = waiting.pop()
+        if id(part) in seen:
+            continue
+        seen.add(id(part))
+        if isinstance(part, Tensor):
+            total += part.numel() * part.element_size()
+        elif isinstance(part, np.ndarray):
+            total += part.nbytes
+        elif isinstance(part, bytes | bytearray | str):
+            total += len(part)
+        elif isinstance(part, Mapping):
+            waiting += part.values()
+        elif isinstance(part, list | tuple):
+            waiting += part
+        else:
+            waiting += getattr(part, "__dict__", {}).values()
+    return total

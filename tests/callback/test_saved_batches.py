@@ -26,6 +26,7 @@ class Own:
 
     def __init__(self, inputs: torch.Tensor) -> None:
         self.inputs = inputs
+        self.others: list[Own] = []
 
 
 def save(folder: Path, batch: Any, number: int = STEP) -> Path:
@@ -64,6 +65,19 @@ def test_a_batch_that_holds_itself_is_no_endless_loop(tmp_path: Path) -> None:
     batch: list[Any] = [torch.ones(1)]
     batch.append(batch)
     assert save(tmp_path, batch).exists()
+
+
+def test_a_batch_whose_parts_know_each_other_is_looked_at_once(tmp_path: Path) -> None:
+    """Each of 300 nodes and lists holds all of them: their paths cannot be counted."""
+    nodes = [Own(torch.ones(1)) for _ in range(300)]
+    for node in nodes:
+        node.others = nodes
+    lists: list[list[Any]] = [[] for _ in range(300)]
+    for one in lists:
+        one.extend(lists)
+    (batch,) = torch.load(save(tmp_path, (nodes, lists)), weights_only=False)["batches"]
+    assert batch[1][0][299] is batch[1][299]
+    assert batch[0][7].others[8] is batch[0][8]
 
 
 @pytest.mark.parametrize(
