@@ -19,13 +19,16 @@ from torch import Tensor, nn
 from ..memory.to_host import on_device
 from ..read.real_numbers import as_real
 from ..write.step_rows import Scalar, as_scalar
-from .clipping import Clipping
 from .random_state import RandomState
 
 LossClosure = Callable[[], Scalar]
 
 # A loss that changes by fewer units in its last place than this does not tell by how much.
 _LEAST_UNITS = 32
+# A GradScaler divides by a power of two, and hardly by a smaller one.
+_LARGEST_SCALE = 1 / 64
+# Factors that differ by less are one.
+_SAME = 1e-5
 
 
 class GainRatio:
@@ -49,7 +52,7 @@ class GainRatio:
         self._loss: tuple[Tensor, float] | None = None
         self._parameters: list[Tensor] = []
         self._kept: list[tuple[Tensor, Tensor | None]] = []
-        self._clipping = Clipping()
+        self._rescaling: Scalar = float("nan")  # the last one that is known
 
     def remember_random_state(self) -> None:
         """Let the next evaluations draw what is drawn from now on.
@@ -87,12 +90,12 @@ class GainRatio:
         Args:
             norm_before_clip: Global norm of the gradient before it was clipped, if that is known:
                 what is promised is by the whole gradient.
-            rescaling: What the gradient was multiplied by since backward, if that is known. It
-                stands for clipping where that norm is not known: see :class:`Clipping`.
+            rescaling: What one gradient was multiplied by since backward, if that is known.
 
         Returns:
             0-dim float64, NaN where there was no gradient, the loss is too coarse, or something
-            else than clipping to a norm has changed the gradient. This waits for no device.
+            but a GradScaler has changed the gradient and ``norm_before_clip`` is not known: what
+            the loss has promised is not known then. This waits for no device.
 
         Raises:
             Exception: As :meth:`before_step`.
@@ -112,14 +115,16 @@ class GainRatio:
             gradient = as_real(gradient)
             product = _product(gradient, as_real(parameter.detach()), as_real(weight))
             promised += product.to(device)
-            wide = torch.promote_types(gradient.dtype, torch.float32)
-            norm = torch.linalg.vector_norm(gradient, dtype=wide)
-            squares += norm.to(device, torch.float64).square()
-        norm = squares.sqrt()
-        clipping = self._clipping.factor(on_device(_as_double(rescaling), device), norm)
+            if was_clipped:
+                wide = torch.promote_types(gradient.dtype, torch.float32)
+                norm = torch.linalg.vector_norm(gradient, dtype=wide)
+                squares += norm.to(device, torch.float64).square()
+        now, before_now = (on_device(_as_double(x), device) for x in (rescaling, self._rescaling))
+        self._rescaling = torch.where(now.isnan(), before_now, now)
         if was_clipped:
-            clipping = norm / on_device(_as_double(norm_before_clip), device)
-        promised /= clipping
+            promised *= on_device(_as_double(norm_before_clip), device) / squares.sqrt()
+        else:
+            promised = torch.where(_is_changed(self._rescaling), torch.nan, promised)
         self._kept = []  # before the closure needs memory
         after, _ = self._evaluate()
         before, after = on_device(before, device), on_device(after, device)
@@ -148,6 +153,17 @@ class GainRatio:
     def _random_state(self) -> RandomState:
         tensors = itertools.chain(self._model.parameters(), self._model.buffers())
         return RandomState.now(tensor.device for tensor in tensors)
+
+
+def _is_changed(rescaling: Tensor) -> Tensor:
+    """Whether a gradient is another one than backward made, but for a GradScaler's power of two.
+
+    Args:
+        rescaling: 0-dim float64; NaN while nothing is known.
+    """
+    exponent = torch.log2(rescaling)
+    is_scaler = (rescaling < _LARGEST_SCALE) & ((exponent - exponent.round()).abs() < _SAME)
+    return ~((rescaling - 1).abs() < _SAME) & ~is_scaler & ~rescaling.isnan()
 
 
 def _as_double(number: Scalar) -> Tensor:

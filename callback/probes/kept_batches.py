@@ -161,9 +161,14 @@ def _without_more_memory(batch: Any, known: dict[int, tuple[Any, Any]]) -> Any:
     if id(batch) in known:
         return known[id(batch)][1]
     saved: Any = batch
-    if isinstance(batch, np.ndarray):
-        with contextlib.suppress(TypeError):  # of a type that torch does not have
-            saved = torch.from_numpy(np.ascontiguousarray(batch))
+    if isinstance(batch, np.generic):
+        saved = batch.item()
+    elif type(batch) is np.ndarray:
+        # Not of a type or an order of bytes that torch does not have. What cannot be written to is
+        # copied: torch warns of such memory.
+        with contextlib.suppress(TypeError, ValueError):
+            is_usable = batch.flags.c_contiguous and batch.flags.writeable
+            saved = torch.from_numpy(batch if is_usable else batch.copy(order="C"))
     elif type(batch) is Tensor and batch.layout == torch.strided:
         saved = batch.detach()
         if saved.untyped_storage().nbytes() > saved.numel() * saved.element_size():

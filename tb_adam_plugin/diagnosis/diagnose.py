@@ -103,6 +103,11 @@ def _why_missing(name: str, signals: Signals) -> str:
         known = np.isfinite(signals.column(name)).any()
         if name == LOSS and not known:
             return _why_no_loss(signals)
+        if name == "gain_ratio" and not known and name in run.every_step:
+            return (
+                "the gain ratio is not known: where gradients are clipped, "
+                "debug.record(gradient_norm_before_clip=clip_grad_norm_(...))"
+            )
         return "" if known else _COLUMNS[name]
     if name == "step":
         return "" if run.step.size or signals.steps.size else "nothing was recorded yet"

@@ -30,6 +30,7 @@ class Own:
 
 
 def save(folder: Path, batch: Any, number: int = STEP) -> Path:
+    folder.mkdir(exist_ok=True)
     kept = KeptBatches()
     kept.keep(batch)
     kept.end_step(number)
@@ -53,6 +54,18 @@ def test_arrays_become_tensors_and_named_tuples_plain_ones(tmp_path: Path) -> No
     assert torch.equal(numbers, torch.from_numpy(array).T)
     assert type(pair) is tuple
     assert torch.equal(pair[0], torch.ones(2))
+
+
+def test_arrays_of_every_kind_are_saved(tmp_path: Path) -> None:
+    fixed = np.ones(3)
+    fixed.flags.writeable = False
+    arrays = [fixed, np.array(2.5), np.float32(1.5), np.arange(4)[::-1]]
+    (batch,) = torch.load(save(tmp_path / "plain", arrays))["batches"]
+    assert [np.asarray(part).tolist() for part in batch] == [[1, 1, 1], 2.5, 1.5, [3, 2, 1, 0]]
+    others = [np.arange(3, dtype=">f4"), np.array(["a", "b"]), np.ma.masked_array([1, 2], [0, 1])]
+    path = save(tmp_path / "others", others)
+    (batch,) = torch.load(path, weights_only=False)["batches"]
+    assert [part.tolist() for part in batch] == [[0, 1, 2], ["a", "b"], [1, None]]
 
 
 def test_what_requires_a_gradient_is_saved_without_its_graph(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from rule_runs.diagnosed import found, not_evaluated
 from rule_runs.missing_gradients import PLANTED
-from synthetic_runs import changed, column
+from synthetic_runs import Change, changed, column
 from torch import nn
 
 from tb_adam_plugin.callback import AdamDebugCallback
@@ -68,3 +68,13 @@ def test_training_with_two_losses_tells_which_step_had_one_that_is_nan(
     assert run.every_step()["loss_is_nan"].tolist()[-3:] == [1, 0, 0]
     (finding,) = (f for f in run.findings() if f.rule == "nonfinite")
     assert finding.first_step == 4
+
+
+def test_a_gain_ratio_that_is_not_known_asks_for_the_norm_before_clipping() -> None:
+    def reason(*changes: Change) -> str:
+        diagnosis = diagnose(changed(*changes))
+        return {r.rule: r.reason for r in diagnosis.not_evaluated}["gain_ratio_low"]
+
+    assert reason() == "the gain ratio was not recorded: loss_closure="
+    unknown = reason(column("gain_ratio", float("nan")))
+    assert unknown.startswith("the gain ratio is not known: where gradients are clipped, debug.")
