@@ -62,7 +62,11 @@ def test_arrays_of_every_kind_are_saved(tmp_path: Path) -> None:
     arrays = [fixed, np.array(2.5), np.float32(1.5), np.arange(4)[::-1]]
     (batch,) = torch.load(save(tmp_path / "plain", arrays))["batches"]
     assert [np.asarray(part).tolist() for part in batch] == [[1, 1, 1], 2.5, 1.5, [3, 2, 1, 0]]
-    others = [np.arange(3, dtype=">f4"), np.array(["a", "b"]), np.ma.masked_array([1, 2], [0, 1])]
+    others = [
+        np.arange(3, dtype=">f4"),
+        np.array(["a", "b"]),
+        np.ma.masked_array([1, 2], [False, True]),
+    ]
     path = save(tmp_path / "others", others)
     (batch,) = torch.load(path, weights_only=False)["batches"]
     assert [part.tolist() for part in batch] == [[0, 1, 2], ["a", "b"], [1, None]]
