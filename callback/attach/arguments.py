@@ -54,7 +54,7 @@ class Arguments:
     on_finding: Literal["warn"] | Callable[..., object] | None
 
     def __post_init__(self) -> None:
-        """Turn integers of NumPy into Python's; what is no integer is refused by the checks."""
+        """Turn integers of NumPy into Python's; the checks refuse everything else."""
         for name in _COUNTS:
             value = getattr(self, name)
             if not isinstance(value, bool | Tensor):

@@ -119,7 +119,7 @@ class _BoundedFile:
         self.is_full = False
 
     def write(self, data: Any) -> int:
-        """Write data, or raise OSError where there is no room for all of it."""
+        """Write data; raise OSError where it does not fit."""
         self._left -= memoryview(data).nbytes
         self.is_full = self._left < 0
         if self.is_full:
