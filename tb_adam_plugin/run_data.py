@@ -22,9 +22,11 @@ import numpy.typing as npt
 from tb_adam_plugin import schema
 from tb_adam_plugin.diagnosis.diagnose import Diagnosis, diagnose
 from tb_adam_plugin.diagnosis.rule import Finding
+from tb_adam_plugin.event_files.log_roots import LogRoots
 from tb_adam_plugin.reading.answers import HistogramRecords, NamedRecords
-from tb_adam_plugin.reading.event_data import EventData, Experiment
-from tb_adam_plugin.reading.log_folder import LogFolder
+from tb_adam_plugin.reading.file_scalars import FileScalars
+from tb_adam_plugin.reading.file_source import FileSource
+from tb_adam_plugin.reading.record_source import Experiment
 from tb_adam_plugin.reading.run import StoredRun
 from tb_adam_plugin.reading.run_for_rules import recorded_run
 from tb_adam_plugin.reading.store import Store
@@ -122,7 +124,12 @@ def load_runs(logdir: str | os.PathLike[str]) -> list[Run]:
         OSError: If the folder, or an event file in it, cannot be read.
         tb_adam_plugin.schema.FormatError: If there are runs of ours, and none can be read.
     """
-    store = Store(EventData(LogFolder(logdir)))
+    folder = os.path.expanduser(logdir)
+    if not os.path.isdir(folder):
+        raise NotADirectoryError(f"{os.fspath(logdir)} is no folder")
+    os.listdir(folder)  # which says why it cannot be read
+    roots = LogRoots.of_folder(folder)
+    store = Store(FileSource(roots, FileScalars(roots), strict=True))
     found = store.runs(_ALL)
     if not found.runs and found.messages:
         raise schema.FormatError(" ".join(message.text for message in found.messages))

@@ -10,19 +10,37 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import google_crc32c
 
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
 _LENGTH = struct.Struct("<Q")
 _CHECKSUM = struct.Struct("<I")
-_HEAD = _LENGTH.size + _CHECKSUM.size
+# Bytes before the data of a record, and after them.
+HEAD = _LENGTH.size + _CHECKSUM.size
+TAIL = _CHECKSUM.size
 
 
 def to_record(data: bytes) -> bytes:
     """Frame one record."""
     length = _LENGTH.pack(len(data))
-    return b"".join([length, _checksum(length), data, _checksum(data)])
+    return b"".join([length, checksum(length), data, checksum(data)])
+
+
+def length_of(head: bytes) -> int | None:
+    """Return how long a record's data are, or None where no record starts.
+
+    Args:
+        head: The first :data:`HEAD` bytes of the record, or as many as there are.
+    """
+    if len(head) < HEAD or head[_LENGTH.size :] != checksum(head[: _LENGTH.size]):
+        return None
+    length: int = _LENGTH.unpack_from(head)[0]
+    return length
 
 
 def read_records(file: BinaryIO, longest: int) -> Iterator[bytes]:
@@ -37,21 +55,21 @@ def read_records(file: BinaryIO, longest: int) -> Iterator[bytes]:
         longest: Records of more bytes are left out, unread.
     """
     size = os.fstat(file.fileno()).st_size
-    while len(head := file.read(_HEAD)) == _HEAD:
-        (length,) = _LENGTH.unpack_from(head)
-        claimed = length + _CHECKSUM.size
-        if head[_LENGTH.size :] != _checksum(head[: _LENGTH.size]) or claimed > size - file.tell():
+    while (length := length_of(file.read(HEAD))) is not None:
+        claimed = length + TAIL
+        if claimed > size - file.tell():
             return
         if length > longest:
             file.seek(claimed, os.SEEK_CUR)
             continue
-        data, end = file.read(length), file.read(_CHECKSUM.size)
-        if len(end) < _CHECKSUM.size:
+        data, end = file.read(length), file.read(TAIL)
+        if len(end) < TAIL:
             return
-        if end == _checksum(data):
+        if end == checksum(data):
             yield data
 
 
-def _checksum(data: bytes) -> bytes:
+def checksum(data: bytes | npt.NDArray[np.uint8]) -> bytes:
+    """Return what a record says of some bytes."""
     crc = google_crc32c.value(data)
     return _CHECKSUM.pack(((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)

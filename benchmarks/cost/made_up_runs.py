@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tb_adam_plugin import schema
+from tb_adam_plugin.callback.attach.watched_parameters import PARAMETERS_PER_BLOCK
 from tb_adam_plugin.callback.write.event_log import EventLog
 from tb_adam_plugin.schema import Columns, Group, Layout, Parameter
 
@@ -101,6 +102,7 @@ def _layout(shapes: dict[str, tuple[int, ...]]) -> Layout:
         (Group("AdamW", {"amsgrad": False}),),
         tuple(s.name for s in schema.STATISTICS),
         schema.QUANTITIES,
+        parameters_per_block=PARAMETERS_PER_BLOCK,
     )
 
 

@@ -20,7 +20,7 @@ from .naming import NamedParameters, listed, named_parameters, owners
 from .other_optimizers import other_optimizers
 
 # Each block and each tag has its cost in training, and whoever opens one parameter reads a block.
-_PARAMETERS_PER_BLOCK = 8
+PARAMETERS_PER_BLOCK = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ class Parameters:
                 )
                 for (name, parameter), other in zip(self.unoptimized, held_by, strict=True)
             ),
-            parameters_per_block=_PARAMETERS_PER_BLOCK,
+            parameters_per_block=PARAMETERS_PER_BLOCK,
         )
 
     def forgotten_notice(self) -> str | None:

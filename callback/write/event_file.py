@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from tensorboard.compat.proto import event_pb2
 
+from tb_adam_plugin.schema import WRITER
 from tb_adam_plugin.tfrecord import to_record
 
 _FILE_NUMBER = itertools.count()
@@ -211,7 +212,7 @@ def _file_names(existing: Iterable[str]) -> Iterator[str]:
 
 def _first_record() -> bytes:
     event = event_pb2.Event(wall_time=time.time(), file_version="brain.Event:2")
-    event.source_metadata.writer = "tb_adam_plugin.callback.write.event_log"
+    event.source_metadata.writer = WRITER
     return to_record(event.SerializeToString())
 
 

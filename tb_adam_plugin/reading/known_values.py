@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from .answers import StatisticRecords
-from .event_data import Experiment
+from .record_source import Experiment
 from .store import Store
 
 _NONFINITE = "nonfinite_count"

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tb_adam_plugin import schema
-from tb_adam_plugin.arrays import Float64s, Indices
+from tb_adam_plugin.arrays import Flags, Float64s, Indices
 from tb_adam_plugin.schema import Columns, Layout, Quantity
 
 
@@ -46,6 +46,40 @@ class TensorDatum(Datum, Protocol):
         """The tensor."""
 
 
+class Blocks(Protocol):
+    """Packed histograms, one block for each step."""
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that they take."""
+
+    def only(self, kept: Flags) -> Blocks:
+        """Return some of them, bool ``[steps]``."""
+
+    def take(self, rows: Sequence[int]) -> list[bytes | None]:
+        """Return some of them by index; None where a step has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class PackedBlocks:
+    """Blocks that are in memory."""
+
+    blocks: tuple[bytes, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that they take."""
+        return sum(map(len, self.blocks))
+
+    def only(self, kept: Flags) -> PackedBlocks:
+        """Return some of them, bool ``[steps]``."""
+        return PackedBlocks(tuple(b for b, stays in zip(self.blocks, kept, strict=True) if stays))
+
+    def take(self, rows: Sequence[int]) -> list[bytes | None]:
+        """Return some of them by index."""
+        return [self.blocks[row] for row in rows]
+
+
 @dataclass(frozen=True, slots=True)
 class Series:
     """The records of one tag by step, each step once: of equal ones the last that was stored.
@@ -56,7 +90,7 @@ class Series:
         values: Of statistics float32 ``[statistics, steps, parameters]``, of hyperparameters
             float64 ``[columns, steps, groups]``, of steps float64 ``[columns, steps]``, of gradient
             norms float64 ``[parameters, steps]``, of an ordinary scalar float32 ``[1, steps]``.
-        blocks: Of histograms, one packed block for each step; else empty.
+        blocks: Of histograms, one packed block for each step; else None.
         damage: What was left out, in one sentence, or "".
         written: float64 ``[steps]``, wall times of the events: of the steps, that of the event with
             the row; else :attr:`wall_time`.
@@ -65,7 +99,7 @@ class Series:
     step: Float64s
     wall_time: Float64s
     values: npt.NDArray[Any]
-    blocks: tuple[bytes, ...] = ()
+    blocks: Blocks | None = None
     damage: str = ""
     written: Float64s = field(default_factory=lambda: np.empty(0))
 
@@ -74,7 +108,7 @@ class Series:
         if self.written.size != self.wall_time.size:
             object.__setattr__(self, "written", self.wall_time)
 
-    def only(self, kept: npt.NDArray[np.bool_]) -> Series:
+    def only(self, kept: Flags) -> Series:
         """Return some of the records, bool ``[steps]``; itself where these are all."""
         if kept.all():
             return self
@@ -83,14 +117,14 @@ class Series:
             step=self.step[kept],
             wall_time=self.wall_time[kept],
             values=self.values[:, kept] if self.values.ndim > 1 else self.values,
-            blocks=tuple(b for b, stays in zip(self.blocks, kept, strict=False) if stays),
+            blocks=None if self.blocks is None else self.blocks.only(kept),
             written=self.written[kept],
         )
 
     @property
     def nbytes(self) -> int:
         """Memory it takes, small change left out."""
-        blocks = sum(map(len, self.blocks))
+        blocks = 0 if self.blocks is None else self.blocks.nbytes
         return self.step.nbytes + self.wall_time.nbytes + self.values.nbytes + blocks
 
 
@@ -119,7 +153,7 @@ def decode_steps(data: Iterable[TensorDatum], columns: Columns) -> Series:
     last = standing(rows[:, steps])
     values = np.ascontiguousarray(rows[last].T)
     wall_time = values[columns.names.index("wall_time")]
-    return Series(values[steps], wall_time, values, (), damage, written[last])
+    return Series(values[steps], wall_time, values, None, damage, written[last])
 
 
 def decode_gradient_norms(data: Iterable[TensorDatum], columns: Columns) -> Series:
@@ -135,14 +169,14 @@ def decode_gradient_norms(data: Iterable[TensorDatum], columns: Columns) -> Seri
     rows, wall_time = rows[intact], wall_time[intact]
     last = standing(rows[:, 0])
     values = np.ascontiguousarray(rows[last, 1:].T)
-    return Series(rows[last, 0], wall_time[last], values, (), damage)
+    return Series(rows[last, 0], wall_time[last], values, None, damage)
 
 
 def decode_blocks(data: Iterable[TensorDatum]) -> Series:
     """Decode uint8 ``[bytes]`` records; the blocks stay packed."""
     kept, damage = _intact(data, "|u1", (None,))
     step, wall_time, last = _standing(kept)
-    blocks = tuple(kept[i].numpy.tobytes() for i in last)
+    blocks = PackedBlocks(tuple(kept[i].numpy.tobytes() for i in last))
     return Series(step, wall_time, np.empty(0), blocks, damage)
 
 
@@ -225,7 +259,7 @@ def _decode_matrices(
     values = np.empty((columns or 0, last.size, rows or 0), dtype)
     for position, index in enumerate(last):
         values[:, position, :] = kept[index].numpy.T
-    return Series(step, wall_time, values, (), damage)
+    return Series(step, wall_time, values, None, damage)
 
 
 def _intact(

@@ -11,7 +11,7 @@ from tb_adam_plugin.arrays import Float32s, Float64s
 from tb_adam_plugin.diagnosis.engine.recorded_run import RecordedNorms, RecordedRun
 from tb_adam_plugin.diagnosis.rules.registry import STATISTICS_NEEDED
 from tb_adam_plugin.reading.answers import NamedRecords
-from tb_adam_plugin.reading.event_data import Experiment
+from tb_adam_plugin.reading.record_source import Experiment
 from tb_adam_plugin.reading.run import StoredRun
 from tb_adam_plugin.reading.store import Store
 
@@ -27,7 +27,7 @@ def recorded_run(store: Store, experiment: Experiment, name: str) -> RecordedRun
 
     Raises:
         tensorboard.errors.NotFoundError: If there is no such run.
-        tb_adam_plugin.reading.event_data.UnreadableError: If TensorBoard cannot read the data.
+        tb_adam_plugin.reading.record_source.UnreadableError: If TensorBoard cannot read the data.
     """
     run = store.run(experiment, name)
     layout = run.layout

@@ -1,11 +1,12 @@
-"""A bounded cache of decoded series, shared by TensorBoard's request threads."""
+"""Decoded series, kept in bounded memory and shared by TensorBoard's request threads."""
 
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
+
+from tb_adam_plugin.reading.byte_cache import ByteCache
 
 _Series = TypeVar("_Series")
 
@@ -19,14 +20,12 @@ class SeriesCache(Generic[_Series]):
         """Create an empty cache.
 
         Args:
-            max_bytes: What all series together may take. One that is larger alone is not kept.
+            max_bytes: What all series together may take; the newest is kept, however large it is.
             size: Returns the bytes of a series.
         """
-        self._max_bytes = max_bytes
-        self._size = size
-        self._kept: OrderedDict[Hashable, tuple[Hashable, _Series]] = OrderedDict()
-        self._bytes = 0
-        self._lock = threading.Lock()
+        self._kept: ByteCache[tuple[Hashable, _Series]] = ByteCache(
+            max_bytes, lambda kept: size(kept[1])
+        )
         # A lock for each key would be kept for ever.
         self._loading = [threading.Lock() for _ in range(_LOCKS)]
 
@@ -36,24 +35,9 @@ class SeriesCache(Generic[_Series]):
         Threads that ask for the same key at once wait for one of them to load it.
         """
         with self._loading[hash(key) % _LOCKS]:
-            with self._lock:
-                kept = self._kept.get(key)
-                if kept is not None and kept[0] == version:
-                    self._kept.move_to_end(key)
-                    return kept[1]
+            kept = self._kept.get(key)
+            if kept is not None and kept[0] == version:
+                return kept[1]
             series = load()
-            self._keep(key, version, series)
+            self._kept.put(key, (version, series))
             return series
-
-    def _keep(self, key: Hashable, version: Hashable, series: _Series) -> None:
-        with self._lock:
-            self._drop(key)
-            self._kept[key] = (version, series)
-            self._bytes += self._size(series)
-            while self._bytes > self._max_bytes:
-                self._drop(next(iter(self._kept)))
-
-    def _drop(self, key: Hashable) -> None:
-        kept = self._kept.pop(key, None)
-        if kept is not None:
-            self._bytes -= self._size(kept[1])

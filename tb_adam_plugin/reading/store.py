@@ -14,17 +14,15 @@ from tensorboard import errors
 from tb_adam_plugin import schema
 from tb_adam_plugin.reading.answers import HistogramRecords, NamedRecords, Runs, StatisticRecords
 from tb_adam_plugin.reading.comparison import Positioned, compare
-from tb_adam_plugin.reading.event_data import EventData, Experiment
 from tb_adam_plugin.reading.gradient_norms import gradient_rms
 from tb_adam_plugin.reading.joined_steps import join_steps, steps_of_part
 from tb_adam_plugin.reading.merged_steps import merge_steps, rows_of
 from tb_adam_plugin.reading.not_found import choice, require, require_parameter
+from tb_adam_plugin.reading.record_source import Experiment, RecordSource, Stored, version
 from tb_adam_plugin.reading.records import (
     Series,
-    decode_blocks,
     decode_gradient_norms,
     decode_hyperparameters,
-    decode_statistics,
     decode_steps,
 )
 from tb_adam_plugin.reading.run import Message, PartSteps, StoredRun
@@ -44,23 +42,23 @@ AXES: tuple[Axis, ...] = ("step", "relative", "wall")
 class Store:
     """Answers questions about the logged data. Safe to use from several threads.
 
-    Every method raises :class:`.event_data.UnreadableError` if TensorBoard cannot read the data,
+    Every method raises :class:`.record_source.UnreadableError` if the data cannot be read,
     and ``tensorboard.errors.NotFoundError`` if there is no such run or no such thing in it.
     """
 
-    def __init__(self, events: EventData) -> None:
+    def __init__(self, source: RecordSource) -> None:
         """Create a store; nothing is read yet."""
-        self._events = events
+        self._source = source
 
     def runs(self, experiment: Experiment) -> Runs:
         """Return which runs there are and what they hold."""
-        listing = self._events.listing(experiment)
+        listing = self._source.listing(experiment)
         runs = tuple(
             replace(
                 run,
                 messages=run.messages
                 + tuple(
-                    note for part in run.parts for note in self._events.notes(experiment, part)
+                    note for part in run.parts for note in self._source.notes(experiment, part)
                 ),
             )
             for run in (self._standing_run(experiment, listed) for listed in listing.runs)
@@ -69,7 +67,7 @@ class Store:
             (
                 [_state(run) for run in runs],
                 [
-                    (run, tag, series.max_step, series.max_wall_time)
+                    (run, tag, version(series))
                     for run, tags in sorted(listing.scalars.items())
                     for tag, series in sorted(tags.items())
                 ],
@@ -84,12 +82,11 @@ class Store:
         found = self.run(experiment, run)
         layout = found.layout
         require(statistic, "statistic", run, layout.statistics)
-        logs = self._statistics(experiment, found, list(layout.layouts))
+        logs = self._statistics(experiment, found, list(layout.layouts), [statistic])
         homes = [found.home(Tag("statistics", id_)) for id_ in layout.layouts]
         step, wall_time, placements = merge_steps(logs, homes)
         if len(logs) == 1:
-            row = layout.newest.statistics.index(statistic)
-            return StatisticRecords(step, wall_time, logs[0].values[row], None)
+            return StatisticRecords(step, wall_time, logs[0].values[0], None)
         names = [p.name for p in layout.parameters]
         values = np.full((step.size, len(names)), np.nan, np.float32)
         logged = np.zeros(values.shape, dtype=bool)
@@ -97,9 +94,17 @@ class Store:
         for part, series, (rows, positions) in parts:
             if statistic in part.statistics:
                 cells = np.ix_(positions, rows_of([p.name for p in part.parameters], names))
-                values[cells] = series.values[part.statistics.index(statistic)][rows]
+                values[cells] = series.values[0][rows]
                 logged[cells] = True
         return StatisticRecords(step, wall_time, values, None if logged.all() else logged)
+
+    def prepare(self, experiment: Experiment, run: str, statistics: Sequence[str]) -> None:
+        """Expect that these statistics will be asked for, one after the other."""
+        found = self.run(experiment, run)
+        for id_, layout in found.layout.layouts.items():
+            had = [name for name in statistics if name in layout.statistics]
+            stored = self._stored(experiment, found, Tag("statistics", id_))
+            self._source.prepare(stored, layout, had)
 
     def comparison(
         self,
@@ -152,13 +157,18 @@ class Store:
         layout = found.layout
         require_parameter(parameter, found)
         in_layouts = layout.rows_of(parameter)
-        logs = self._statistics(experiment, found, list(in_layouts))
+        logs = []
+        for id_, row in in_layouts.items():
+            tag = Tag("statistics", id_)
+            stored = self._stored(experiment, found, tag)
+            series = self._source.parameter(stored, layout.layouts[id_], row)
+            logs.append(self._left(experiment, found, tag, series))
         step, wall_time, placements = merge_steps(logs)
         values = np.full((len(layout.statistics), step.size), np.nan, np.float32)
         for part, series, (rows, positions) in zip(in_layouts, logs, placements, strict=True):
             names = layout.layouts[part].statistics
             cells = np.ix_(rows_of(names, layout.statistics), positions)
-            values[cells] = series.values[:, rows, in_layouts[part]]
+            values[cells] = series.values[:, rows, 0]
         return NamedRecords(step, wall_time, layout.statistics, values)
 
     def steps(self, experiment: Experiment, run: str) -> NamedRecords:
@@ -175,11 +185,8 @@ class Store:
     def _rows_of(self, experiment: Experiment, tags: Sequence[PartSteps], ended: float) -> Standing:
         """Read the rows of every step of one part of a run."""
         logs = [
-            self._events.tensors(
-                experiment,
-                tag.run,
-                str(Tag("steps", tag.id)),
-                tag.series,
+            self._source.small(
+                Stored(experiment, tag.run, Tag("steps", tag.id), tag.series),
                 partial(decode_steps, columns=tag.columns),
             )
             for tag in tags
@@ -233,11 +240,11 @@ class Store:
 
     def scalar(self, experiment: Experiment, run: str, tag: str) -> NamedRecords:
         """Return an ordinary scalar series beside our runs, float32 ``[1, points]``."""
-        listed = self._events.listing(experiment).scalars
+        listed = self._source.listing(experiment).scalars
         if run not in listed:
             raise errors.NotFoundError(f"no scalars in a run {quoted(run)}; {choice(listed)}")
         require(tag, "scalar", run, listed[run])
-        series = self._events.scalars(experiment, run, tag, listed[run][tag])
+        series = self._source.scalars(experiment, run, tag, listed[run][tag])
         return NamedRecords(series.step, series.wall_time, (tag,), series.values)
 
     def histograms(
@@ -257,18 +264,21 @@ class Store:
             require(name, "quantity", run, by_name)
         wanted = tuple(by_name[name] for name in quantities)
         places = places_of(parameter, found)
-        logs = {tag: self._read(experiment, found, tag, decode_blocks) for tag in places}
+        logs = {}
+        for tag in places:
+            blocks = self._source.blocks(self._stored(experiment, found, tag))
+            logs[tag] = self._left(experiment, found, tag, blocks)
         records, damage = unpack_histograms(described, wanted, places, logs, columns, since)
         for tag, damaged in damage.items():
             note = [Message("error", f"{tag}: {damaged}")] if damaged else []
-            self._events.note(experiment, run, f"{tag} blocks", *note)
+            self._source.note(experiment, run, f"{tag} blocks", *note)
         return records
 
     def layouts(self, experiment: Experiment, run: str) -> list[tuple[float, Layout]]:
         """Return the layouts of a run with the first step of each, in the order of their steps."""
         found = self.run(experiment, run)
         ids = list(found.layout.layouts)
-        logs = self._statistics(experiment, found, ids)
+        logs = self._statistics(experiment, found, ids, [])
         starts = [
             (float(series.step[0]), found.layout.layouts[id_])
             for id_, series in zip(ids, logs, strict=True)
@@ -279,9 +289,9 @@ class Store:
     def version(self, experiment: Experiment, run: str) -> object:
         """Return something that is equal as long as nothing of a run has changed."""
         found = self.run(experiment, run)
-        beside = self._events.listing(experiment).scalars
+        beside = self._source.listing(experiment).scalars
         scalars = [
-            (scalar, series.max_step, series.max_wall_time)
+            (scalar, version(series))
             for scalar in found.scalars
             if (series := beside.get(scalar.run, {}).get(scalar.tag)) is not None
         ]
@@ -289,7 +299,7 @@ class Store:
 
     def run(self, experiment: Experiment, run: str) -> StoredRun:
         """Return what a run holds."""
-        runs = {found.run: found for found in self._events.listing(experiment).runs}
+        runs = {found.run: found for found in self._source.listing(experiment).runs}
         if run not in runs:
             raise errors.NotFoundError(f"no run {quoted(run)} with our data; {choice(runs)}")
         return self._standing_run(experiment, runs[run])
@@ -329,8 +339,8 @@ class Store:
             kept = _shapes(run.layout.layouts[newest])
             # Other layouts tell nothing that the newest one does not. Reading takes time.
             for id_ in [i for i in older if not _shapes(run.layout.layouts[i]) <= kept]:
-                (stored,) = self._statistics(experiment, run, [id_], everything=True)
-                (standing,) = self._statistics(experiment, run, [id_])
+                (stored,) = self._statistics(experiment, run, [id_], [], everything=True)
+                (standing,) = self._statistics(experiment, run, [id_], [])
                 is_another_model = not _shapes(run.layout.layouts[id_]) & kept
                 if standing.step.size < stored.step.size and (
                     not standing.step.size or is_another_model
@@ -353,31 +363,30 @@ class Store:
         experiment: Experiment,
         run: StoredRun,
         layout_ids: Sequence[str],
+        names: Sequence[str],
         *,
         everything: bool = False,
     ) -> list[Series]:
+        """Read some statistics of layouts, those that each has."""
         logs = []
         for id_ in layout_ids:
-            decode = partial(decode_statistics, layout=run.layout.layouts[id_])
-            tag = Tag("statistics", id_)
-            logs.append(self._read(experiment, run, tag, decode, everything=everything))
+            layout, tag = run.layout.layouts[id_], Tag("statistics", id_)
+            had = [name for name in names if name in layout.statistics]
+            series = self._source.statistics(self._stored(experiment, run, tag), layout, had)
+            logs.append(series if everything else self._left(experiment, run, tag, series))
         return logs
 
-    def _read(
-        self,
-        experiment: Experiment,
-        run: StoredRun,
-        tag: Tag,
-        decode: Any,
-        *,
-        everything: bool = False,
-    ) -> Series:
-        """Read a series: what restarts have left of it, or everything."""
-        home = run.home(tag)
-        series = self._events.tensors(experiment, home, str(tag), run.tags[tag], decode)
-        if everything:
-            return series
-        steps = run.steps_by_part().get(home, [])
+    def _read(self, experiment: Experiment, run: StoredRun, tag: Tag, decode: Any) -> Series:
+        """Read what restarts have left of a small series."""
+        series = self._source.small(self._stored(experiment, run, tag), decode)
+        return self._left(experiment, run, tag, series)
+
+    def _stored(self, experiment: Experiment, run: StoredRun, tag: Tag) -> Stored:
+        return Stored(experiment, run.home(tag), tag, run.tags[tag])
+
+    def _left(self, experiment: Experiment, run: StoredRun, tag: Tag, series: Series) -> Series:
+        """Leave out of a series what restarts have ended."""
+        steps = run.steps_by_part().get(run.home(tag), [])
         return self._rows_of(experiment, steps, run.ended).of(series)
 
 
@@ -387,7 +396,7 @@ def _shapes(layout: Layout) -> set[tuple[str, tuple[int, ...]]]:
 
 def _state(run: StoredRun) -> tuple[object, ...]:
     tags = sorted(
-        [(str(tag), s.max_step, s.max_wall_time) for tag, s in run.tags.items()]
-        + [(part.run, part.series.max_step, part.series.max_wall_time) for part in run.part_steps]
+        [(str(tag), version(s)) for tag, s in run.tags.items()]
+        + [(part.run, version(part.series)) for part in run.part_steps]
     )
     return run.run, tags, run.messages

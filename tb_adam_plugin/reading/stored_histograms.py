@@ -103,9 +103,12 @@ def _decode_blocks(
     decoded: dict[int, schema.Counts] = {}
     damaged: list[int] = []
     reason = ""
-    for i, row in enumerate(rows.tolist()):
+    taken = [] if series.blocks is None else series.blocks.take(rows.tolist())
+    for i, (row, block) in enumerate(zip(rows.tolist(), taken, strict=True)):
+        if block is None:
+            continue
         try:
-            decoded[i] = decode(series.blocks[row])
+            decoded[i] = decode(block)
         except FormatError as error:
             damaged.append(int(series.step[row]))
             reason = reason or str(error)

@@ -79,6 +79,7 @@ from tb_adam_plugin.schema.quantities import (
 )
 from tb_adam_plugin.schema.tags import (
     PLUGIN_NAME,
+    WRITER,
     Kind,
     Tag,
     parse_tag,
@@ -112,6 +113,7 @@ __all__ = [
     "SURROGATE_LOSS",
     "UNCHARTED_STEP_COLUMNS",
     "VERSION",
+    "WRITER",
     "Columns",
     "Counts",
     "FolderName",

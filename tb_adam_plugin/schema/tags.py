@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import Literal, NamedTuple, get_args
 
 PLUGIN_NAME = "adam_debug"
+# What the first event of the callback's files names as their writer. In their events histograms
+# come after all other tensors, so that a reader need not go through them.
+WRITER = "tb_adam_plugin.callback.write.event_log"
 
 Kind = Literal["statistics", "hyperparameters", "histograms", "steps", "gradient_norms"]
 _KINDS: tuple[Kind, ...] = get_args(Kind)

@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 
 from tb_adam_plugin.diagnosis.diagnose import Diagnosis, diagnose
-from tb_adam_plugin.reading.event_data import Experiment
+from tb_adam_plugin.reading.record_source import Experiment
 from tb_adam_plugin.reading.run_for_rules import recorded_run
 from tb_adam_plugin.reading.store import Store
 
@@ -28,7 +28,7 @@ class FindingsCache:
 
         Raises:
             tensorboard.errors.NotFoundError: If there is no such run.
-            tb_adam_plugin.reading.event_data.UnreadableError: If TensorBoard cannot read the data.
+            tb_adam_plugin.reading.record_source.UnreadableError: If the data cannot be read.
         """
         key = (experiment.id, run)
         version = self._store.version(experiment, run)

@@ -14,8 +14,11 @@ from werkzeug import Request, Response
 from werkzeug.exceptions import HTTPException
 
 from tb_adam_plugin import schema
-from tb_adam_plugin.reading.event_data import EventData, Experiment, UnreadableError
+from tb_adam_plugin.event_files.log_roots import LogRoots
+from tb_adam_plugin.reading.file_source import FileSource
 from tb_adam_plugin.reading.known_values import known_statistic
+from tb_adam_plugin.reading.provider_source import ProviderSource
+from tb_adam_plugin.reading.record_source import Experiment, RecordSource, UnreadableError
 from tb_adam_plugin.reading.store import AXES, Store
 from tb_adam_plugin.serving import json_answers, packed_answers
 from tb_adam_plugin.serving.assets import Assets
@@ -43,8 +46,7 @@ class AdamDebugPlugin(base_plugin.TBPlugin):
         Args:
             context: TensorBoard's ``TBContext``.
         """
-        kept_records = (context.sampling_hints or {}).get(schema.PLUGIN_NAME)
-        self._store = Store(EventData(context.data_provider, kept_records))
+        self._store = Store(_source(context))
         self._findings_of = FindingsCache(self._store)
         self._assets = Assets()
 
@@ -181,6 +183,14 @@ class AdamDebugPlugin(base_plugin.TBPlugin):
             request, asset.content, asset.content_type, expires=asset.expires
         )
         return response
+
+
+def _source(context: Any) -> RecordSource:
+    """Read event files on this machine directly, and what is elsewhere through TensorBoard."""
+    kept_records = (context.sampling_hints or {}).get(schema.PLUGIN_NAME)
+    provider = ProviderSource(context.data_provider, kept_records)
+    roots = None if context.flags is None else LogRoots.of_flags(context.flags)
+    return provider if roots is None else FileSource(roots, provider)
 
 
 _JSON = "application/json"

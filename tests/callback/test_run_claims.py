@@ -12,13 +12,12 @@ import pytest
 import tensorboardX
 from claimed_runs import IN_USE, LOCKS, Trained, no_warning
 from fsspec.implementations.memory import MemoryFileSystem
-from in_process import EXPERIMENT, read_folder
+from in_process import EXPERIMENT, provider_of
 from torch.utils.tensorboard import SummaryWriter
 
 from tb_adam_plugin.callback import AdamDebugCallback
 from tb_adam_plugin.callback.write import run_claims
 from tb_adam_plugin.callback.write.run_claims import RunClaim
-from tb_adam_plugin.reading.event_data import EventData
 from tb_adam_plugin.reading.store import Store
 from tb_adam_plugin.run_data import load_runs
 
@@ -58,7 +57,7 @@ def test_one_summary_writer_for_two_models(tmp_path: Path, writer_class: Any) ->
     generator.check(first, "gan")
     critic.check(second, "gan (2)")
     # TensorBoard's own loader has the same, and both have the scalars beside them.
-    store = Store(EventData(read_folder(tmp_path)))
+    store = Store(provider_of(tmp_path))
     runs = store.runs(EXPERIMENT).runs
     assert [(run.run, run.name) for run in runs] == [
         ("gan", "gan"), ("gan/adam_debug_2", "gan (2)"),

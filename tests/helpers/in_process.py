@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,12 @@ from tensorboard.backend.event_processing import data_provider, plugin_event_mul
 from tensorboard.plugins import base_plugin
 from werkzeug.test import Client, TestResponse
 
+from tb_adam_plugin.event_files.log_roots import LogRoots
 from tb_adam_plugin.loader import AdamDebugLoader
-from tb_adam_plugin.reading.event_data import Experiment
+from tb_adam_plugin.reading.file_scalars import FileScalars
+from tb_adam_plugin.reading.file_source import FileSource
+from tb_adam_plugin.reading.provider_source import ProviderSource
+from tb_adam_plugin.reading.record_source import Experiment, RecordSource
 
 PREFIX = "/data/plugin/adam_debug/"
 EXPERIMENT = Experiment(context.RequestContext(), "")
@@ -38,13 +43,33 @@ def read_folder(folder: Path, kept: int = 5000) -> Any:
     return provider
 
 
+def files_of(folder: Path) -> RecordSource:
+    """Return a log directory as it is read directly."""
+    roots = LogRoots.of_folder(folder)
+    return FileSource(roots, FileScalars(roots))
+
+
+def provider_of(folder: Path) -> RecordSource:
+    """Return a log directory as TensorBoard's Python loader has it."""
+    return ProviderSource(read_folder(folder))
+
+
 class PluginClient:
     """Asks the plugin as the tab does, without a server."""
 
-    def __init__(self, folder: Path, provider: Any = None) -> None:
-        """Load a log directory, by TensorBoard's Python loader unless there is a provider."""
+    def __init__(self, folder: Path, provider: Any = None, *, files: bool = False) -> None:
+        """Load a log directory, by TensorBoard's Python loader unless there is a provider.
+
+        Args:
+            folder: The log directory.
+            provider: A data provider.
+            files: Whether the plugin knows where the files are, and reads them itself.
+        """
         self.provider = read_folder(folder) if provider is None else provider
-        tb_context = base_plugin.TBContext(logdir=str(folder), data_provider=self.provider)
+        flags = SimpleNamespace(logdir=str(folder), logdir_spec="", grpc_data_provider="")
+        tb_context = base_plugin.TBContext(
+            logdir=str(folder), data_provider=self.provider, flags=flags if files else None
+        )
         plugin = AdamDebugLoader().load(tb_context)
         assert plugin is not None
         self.plugin = plugin

@@ -12,11 +12,11 @@ import pytest
 from event_files import START, event, make_layout, scalar_event, step_tensors, write_events
 from generated_logs import write_run
 from generated_runs import Run
-from in_process import EXPERIMENT, PluginClient, read_folder
+from in_process import EXPERIMENT, PluginClient, provider_of, read_folder
 
 from tb_adam_plugin import schema
 from tb_adam_plugin.diagnosis.rules.registry import RULES
-from tb_adam_plugin.reading.event_data import EventData
+from tb_adam_plugin.reading.provider_source import ProviderSource
 from tb_adam_plugin.reading.run_for_rules import recorded_run
 from tb_adam_plugin.reading.store import Store
 from tb_adam_plugin.run_data import load_runs
@@ -88,7 +88,7 @@ def test_a_diagnosis_is_kept_until_something_new_is_logged(
     folder = tmp_path / "exp" / "adam_debug"
     write_events(folder, [event(t, step_tensors(layout, t)) for t in (1, 2)])
     provider = read_folder(tmp_path)
-    events = EventData(provider)
+    events = ProviderSource(provider)
     cache = FindingsCache(Store(events))
     first = cache.get(EXPERIMENT, "exp/adam_debug")
     assert cache.get(EXPERIMENT, "exp/adam_debug") is first
@@ -113,7 +113,7 @@ def test_a_loss_logged_beside_the_run_is_used(tmp_path: Path) -> None:
     write_events(tmp_path / "other", losses)
     epochs = [scalar_event(t, {"loss": 9.0}) for t in (1, 2)]  # another counter
     write_events(tmp_path / "other", epochs)
-    store = Store(EventData(read_folder(tmp_path)))
+    store = Store(provider_of(tmp_path))
     run = recorded_run(store, EXPERIMENT, "other/adam_debug")
     loss = run.every_step["loss"]
     assert run.every_step["step"][np.isfinite(loss)].tolist() == [10, 20, 30]
@@ -129,7 +129,7 @@ def test_hyperparameters_are_those_of_the_steps_with_statistics(tmp_path: Path) 
         tensors = step_tensors(layout, t)
         events.append(event(t, tensors if t != 2 else [x for x in tensors if "hyper" not in x.tag]))
     write_events(tmp_path / "adam_debug", events)
-    run = recorded_run(Store(EventData(read_folder(tmp_path))), EXPERIMENT, "adam_debug")
+    run = recorded_run(Store(provider_of(tmp_path)), EXPERIMENT, "adam_debug")
     np.testing.assert_array_equal(run.hyperparameters["lr"][:, 1], [1, np.nan, 3])
 
 
@@ -146,7 +146,7 @@ def test_gradient_norms_and_layouts_are_read(tmp_path: Path) -> None:
             event(5, [again], wall_time=START + 9),
         ],
     )
-    run = recorded_run(Store(EventData(read_folder(tmp_path))), EXPERIMENT, "adam_debug")
+    run = recorded_run(Store(provider_of(tmp_path)), EXPERIMENT, "adam_debug")
     assert [start for start, _ in run.layouts] == [1, 4]
     assert run.gradient_norms is not None
     found = dict(zip(run.gradient_norms.names, run.gradient_norms.norms.T.tolist(), strict=True))

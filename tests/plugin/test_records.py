@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tb_adam_plugin import schema
 from tb_adam_plugin.reading.merged_steps import merge_steps
 from tb_adam_plugin.reading.records import (
+    PackedBlocks,
     Series,
     decode_block,
     decode_blocks,
@@ -93,7 +94,7 @@ def test_rows_of_steps_are_joined_and_later_records_win() -> None:
 def test_no_records_make_an_empty_series() -> None:
     assert decode_steps([], STEPS).values.shape == (len(STEPS.names), 0)
     assert decode_statistics([], LAYOUT).values.shape == (3, 0, 2)
-    assert decode_blocks([]).blocks == ()
+    assert decode_blocks([]).blocks == PackedBlocks(())
     assert merge_steps([])[0].size == 0
 
 

@@ -16,11 +16,9 @@ from event_files import (
     step_tensors,
     write_events,
 )
-from in_process import EXPERIMENT, read_folder
+from in_process import EXPERIMENT, files_of, provider_of
 
 from tb_adam_plugin.cli import main
-from tb_adam_plugin.reading.event_data import EventData
-from tb_adam_plugin.reading.log_folder import LogFolder
 from tb_adam_plugin.reading.store import Store
 from tb_adam_plugin.run_data import load_runs
 from tb_adam_plugin.schema import VERSION
@@ -75,8 +73,8 @@ def test_a_folder_of_one_run_may_be_given_itself(logs: Path) -> None:
 
 
 def test_the_same_is_read_as_by_tensorboard(logs: Path) -> None:
-    theirs = Store(EventData(read_folder(logs)))
-    ours = Store(EventData(LogFolder(logs)))
+    theirs = Store(provider_of(logs))
+    ours = Store(files_of(logs))
     assert [r.run for r in ours.runs(EXPERIMENT).runs] == [
         r.run for r in theirs.runs(EXPERIMENT).runs
     ]

@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 from event_files import START, counts_of, make_layout, statistics_of, write_run
-from in_process import EXPERIMENT, read_folder
+from in_process import EXPERIMENT, files_of, provider_of, read_folder
 
-from tb_adam_plugin.reading.event_data import EventData
-from tb_adam_plugin.reading.log_folder import LogFolder
+from tb_adam_plugin.reading.provider_source import ProviderSource
 from tb_adam_plugin.reading.store import Store
 from tb_adam_plugin.run_data import load_runs
 
@@ -22,7 +21,7 @@ SECOND = make_layout(["layer1.weight"], elements=16)
 Provider = Callable[[Path], Any]
 
 
-@pytest.fixture(params=[LogFolder, read_folder])
+@pytest.fixture(params=[files_of, provider_of])
 def provider(request: pytest.FixtureRequest) -> Provider:
     """What reads the files: our own reader, or TensorBoard's Python loader."""
     found: Provider = request.param
@@ -39,7 +38,7 @@ def logs(tmp_path: Path) -> Path:
 
 
 def test_parts_join_by_parameter_name(logs: Path, provider: Provider) -> None:
-    store = Store(EventData(provider(logs)))
+    store = Store(provider(logs))
     (run,) = store.runs(EXPERIMENT).runs
     assert (run.run, run.name) == ("run/adam_debug", "run")
     assert run.messages == ()
@@ -62,7 +61,7 @@ def test_parts_join_by_parameter_name(logs: Path, provider: Provider) -> None:
 
 
 def test_a_parameter_is_read_where_it_was_written(logs: Path, provider: Provider) -> None:
-    store = Store(EventData(provider(logs)))
+    store = Store(provider(logs))
     for layout, name, steps in (
         (FIRST, "layer0.bias", [1, 2, 4]),
         (SECOND, "layer1.weight", [1, 2, 3]),
@@ -85,7 +84,7 @@ def test_a_parameter_is_read_where_it_was_written(logs: Path, provider: Provider
 def test_squared_gradient_norms_add_up_where_all_parts_have_them(
     logs: Path, provider: Provider
 ) -> None:
-    steps = Store(EventData(provider(logs))).steps(EXPERIMENT, "run/adam_debug")
+    steps = Store(provider(logs)).steps(EXPERIMENT, "run/adam_debug")
     columns = dict(zip(steps.names, steps.values, strict=True))
     assert columns["step"].tolist() == [1, 2, 3, 4]
     np.testing.assert_allclose(columns["gradient_norm"], [2**0.5, 2**0.5, np.nan, np.nan])
@@ -94,11 +93,11 @@ def test_squared_gradient_norms_add_up_where_all_parts_have_them(
 
 def test_a_part_that_grows_is_read_anew(logs: Path) -> None:
     provider = read_folder(logs)
-    store = Store(EventData(provider))
+    store = Store(ProviderSource(provider))
     before = store.runs(EXPERIMENT).revision
     write_run(logs / "run" / "adam_debug_rank10", [4], SECOND)
     provider.reload()
-    store = Store(EventData(provider))
+    store = Store(ProviderSource(provider))
     assert store.runs(EXPERIMENT).revision != before
     assert store.statistic(EXPERIMENT, "run/adam_debug", "update_rms").logged is not None
     steps = store.steps(EXPERIMENT, "run/adam_debug")

@@ -37,9 +37,12 @@ def test_memory_is_bounded_and_the_least_used_goes_first() -> None:
     assert loads["b"].count == 2
 
 
-def test_a_series_beyond_the_bound_is_answered_but_not_kept() -> None:
+def test_a_series_beyond_the_bound_is_kept_until_another_one_comes() -> None:
     cache, load = SeriesCache[bytes](5, len), Loads()
     assert cache.get("a", 1, load) == bytes(10)
+    assert cache.get("a", 1, load) == bytes(10)
+    assert load.count == 1
+    cache.get("b", 1, lambda: b"b")
     assert cache.get("a", 1, load) == bytes(10)
     assert load.count == 2
 

@@ -21,12 +21,10 @@ from event_files import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
-from in_process import EXPERIMENT, read_folder, unpack
+from in_process import EXPERIMENT, files_of, provider_of, unpack
 from tensorboard_process import TensorBoard, running_tensorboard, wait_until
 
 from tb_adam_plugin import schema
-from tb_adam_plugin.reading.event_data import EventData
-from tb_adam_plugin.reading.log_folder import LogFolder
 from tb_adam_plugin.reading.records import standing
 from tb_adam_plugin.reading.run import StoredRun
 from tb_adam_plugin.reading.store import Store
@@ -42,7 +40,7 @@ PLAIN = Columns((*schema.STEP_COLUMNS, "loss"))
 MORE = Columns((*schema.STEP_COLUMNS, "accuracy", "loss"))
 
 
-@pytest.fixture(params=[LogFolder, read_folder])
+@pytest.fixture(params=[files_of, provider_of])
 def provider(request: pytest.FixtureRequest) -> Provider:
     """What reads the files: our own reader, or TensorBoard's Python loader."""
     found: Provider = request.param
@@ -92,7 +90,7 @@ def write_training(
 
 
 def read(folder: Path, provider: Provider) -> tuple[Store, StoredRun]:
-    store = Store(EventData(provider(folder)))
+    store = Store(provider(folder))
     (run,) = store.runs(EXPERIMENT).runs
     assert store.run(EXPERIMENT, run.run) == run
     return store, run

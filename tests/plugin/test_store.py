@@ -17,12 +17,12 @@ from event_files import (
     write_events,
     write_run,
 )
-from in_process import EXPERIMENT, read_folder
+from in_process import EXPERIMENT, provider_of, read_folder
 from tensorboard import errors
 
 from tb_adam_plugin import schema
-from tb_adam_plugin.reading.event_data import EventData
 from tb_adam_plugin.reading.known_values import known_statistic
+from tb_adam_plugin.reading.provider_source import ProviderSource
 from tb_adam_plugin.reading.store import Axis, Store
 
 OLD = make_layout(["conv.weight", "conv.bias"])
@@ -30,7 +30,7 @@ NEW = make_layout(["head.weight", "conv.weight"], statistics=["update_rms", "rms
 
 
 def store_of(folder: Path) -> Store:
-    return Store(EventData(read_folder(folder)))
+    return Store(provider_of(folder))
 
 
 def test_what_is_logged_is_read(tmp_path: Path) -> None:
@@ -202,10 +202,10 @@ def test_damaged_records_are_skipped_and_become_a_message_of_the_run(tmp_path: P
 def test_the_revision_changes_with_new_data_and_only_then(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tb_adam_plugin.reading.event_data._REUSE", 0)
+    monkeypatch.setattr("tb_adam_plugin.reading.provider_source._REUSE", 0)
     layout = write_run(tmp_path / "exp1" / "adam_debug", [1, 2])
     provider = read_folder(tmp_path)
-    store = Store(EventData(provider))
+    store = Store(ProviderSource(provider))
     revisions = [store.runs(EXPERIMENT).revision]
     store.statistic(EXPERIMENT, "exp1/adam_debug", "update_rms")
     assert store.runs(EXPERIMENT).revision == revisions[0]

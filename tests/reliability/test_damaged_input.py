@@ -30,12 +30,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from in_process import PluginClient
 from tensorboard.compat.proto import event_pb2
-from tensorboard.data import provider
 from tensorboard_process import running_tensorboard, wait_until
 from werkzeug.test import TestResponse
 
 from tb_adam_plugin import schema
-from tb_adam_plugin.reading.log_folder import LogFolder
+from tb_adam_plugin.event_files.run_files import RunFiles
 from tb_adam_plugin.schema import Columns, FormatError, Layout
 
 CONTENTS, BLOCKS, FILES, HYPOTHESIS_FILES, RUNS, SERVED_RUNS = 4900, 1500, 2000, 500, 900, 100
@@ -112,9 +111,10 @@ ENDS = np.cumsum([len(one) for one in RECORDS])
 
 def steps_read(path: Path) -> list[int]:
     """The steps of the events with rows of steps that are read from a folder."""
-    only = provider.RunTagFilter(runs=["."], tags=[f"adam_debug/steps/{STEPS.id}"])
-    found = LogFolder(path).read_tensors(run_tag_filter=only)
-    return [datum.step for data in found["."].values() for datum in data]
+    files = RunFiles(is_ours=True)
+    files.update(sorted(map(str, path.glob("*tfevents*"))), 0)
+    found = files.records(f"adam_debug/steps/{STEPS.id}")
+    return [step for records in found for step in records.step.tolist()]
 
 
 def test_a_file_cut_anywhere_keeps_all_whole_records(tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ def test_no_damaged_run_makes_a_route_fail(tmp_path: Path) -> None:
             folder, source = tmp_path / str(seed), random.Random(seed)
             for part in source.choice(PARTS):
                 write_events(folder / "run" / part, damaged_run(source, EVENTS))
-            client = PluginClient(folder, LogFolder(folder))
+            client = PluginClient(folder, files=True)
             summary = client.get("summary")
             assert summary.status_code == 200, (seed, summary.text)
             shown += len(json.loads(summary.data)["runs"])
@@ -279,7 +279,7 @@ def test_claims_of_a_trillion_elements_allocate_nothing(tmp_path: Path) -> None:
     write_events(tmp_path / "run", [event(1, tensors), record(claiming.SerializeToString())])
     tracemalloc.start()
     try:
-        client = PluginClient(tmp_path, LogFolder(tmp_path))
+        client = PluginClient(tmp_path, files=True)
         (run,) = client.json("summary")["runs"]
         assert run["parameters"][0]["elements"] == 10**12
         for question in questions({"runs": [run]}):

@@ -15,13 +15,12 @@ from typing import Any
 
 import pytest
 import torch
-from in_process import EXPERIMENT, read_folder
+from in_process import EXPERIMENT, provider_of
 from recorded_run import read_run
 from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 
 from tb_adam_plugin import schema
 from tb_adam_plugin.callback import AdamDebugCallback
-from tb_adam_plugin.reading.event_data import EventData
 from tb_adam_plugin.reading.store import Store
 from tb_adam_plugin.run_data import load_runs
 
@@ -103,7 +102,7 @@ def test_a_disk_that_is_full_for_a_while_costs_its_records_alone(tmp_path: Path,
         for path in (folder / schema.RUN_FOLDER).iterdir():
             size = sum(len(data) + 16 for data in RawEventFileLoader(str(path)).Load())
             assert size == path.stat().st_size, "a torn record"
-        for store in (Store(EventData(read_folder(folder))), load_runs(folder)[0]._store):
+        for store in (Store(provider_of(folder)), load_runs(folder)[0]._store):
             rows = store.steps(EXPERIMENT, schema.RUN_FOLDER)
             assert set(rows.step.astype(int).tolist()) == set(recorded.statistics)
 

@@ -11,14 +11,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pytest
-from in_process import EXPERIMENT, read_folder
+from in_process import EXPERIMENT, files_of, provider_of
 from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 from tensorboard.compat.proto import event_pb2
 from training_to_kill import STEPS
 
 from tb_adam_plugin import schema
-from tb_adam_plugin.reading.event_data import EventData
-from tb_adam_plugin.reading.log_folder import LogFolder
+from tb_adam_plugin.reading.record_source import RecordSource
 from tb_adam_plugin.reading.store import Store
 from tb_adam_plugin.run_data import load_runs
 
@@ -122,8 +121,8 @@ def test_all_of_it_is_one_run_in_which_each_step_is_there_once(trained: Trained)
 
 
 def test_both_ways_of_reading_agree(trained: Trained) -> None:
-    def read(provider: Any) -> list[Any]:
-        store = Store(EventData(provider))
+    def read(source: RecordSource) -> list[Any]:
+        store = Store(source)
         (run,) = store.runs(EXPERIMENT).runs
         assert run.messages == ()
         return [
@@ -133,6 +132,6 @@ def test_both_ways_of_reading_agree(trained: Trained) -> None:
         ]
 
     for ours, theirs in zip(
-        read(LogFolder(trained.killed)), read(read_folder(trained.killed)), strict=True
+        read(files_of(trained.killed)), read(provider_of(trained.killed)), strict=True
     ):
         np.testing.assert_array_equal(ours, theirs)

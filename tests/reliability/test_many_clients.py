@@ -148,7 +148,7 @@ def test_experiments_that_are_only_named_take_no_memory(tmp_path: Path) -> None:
     grow(tmp_path, range(1, 4))
     client = PluginClient(tmp_path)
     served: Any = Client(application.TensorBoardWSGI([client.plugin]))
-    events = client.plugin._store._events
+    events: Any = client.plugin._store._source
     for number in range(60):
         environ = {WSGI_ENVIRON_KEY: f"e{number}"}
         answer = served.get(PREFIX + "overview?run=a", environ_overrides=environ)

@@ -16,14 +16,12 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 from event_files import START, STEPS, make_layout, statistics_of, step_tensors
-from in_process import EXPERIMENT, PluginClient, read_folder, unpack
+from in_process import EXPERIMENT, PluginClient, files_of, provider_of, unpack
 from tensorboard_process import TensorBoard, running_tensorboard, wait_until
 
 from tb_adam_plugin import schema
 from tb_adam_plugin.callback.write import event_file
 from tb_adam_plugin.callback.write.event_log import EventLog
-from tb_adam_plugin.reading.event_data import EventData
-from tb_adam_plugin.reading.log_folder import LogFolder
 from tb_adam_plugin.reading.store import Store
 
 RESTARTS = 50
@@ -81,11 +79,11 @@ def check(statistic: Any, rows: Any, columns: Any) -> None:
 
 
 @pytest.mark.parametrize("clock", CLOCKS)
-@pytest.mark.parametrize("read", [LogFolder, read_folder])
+@pytest.mark.parametrize("read", [files_of, provider_of])
 def test_fifty_restarts_are_one_run(folder: Path, clock: str, read: Any) -> None:
     names = sorted(path.name for path in (folder / clock / schema.RUN_FOLDER).iterdir())
     assert len(names) == RESTARTS
-    store = Store(EventData(read(folder / clock)))
+    store = Store(read(folder / clock))
     (run,) = store.runs(EXPERIMENT).runs
     statistic = store.statistic(EXPERIMENT, run.run, "update_rms")
     assert statistic.step.tolist() == list(range(1, LAST + 1))
@@ -116,7 +114,7 @@ def test_fifty_restarts_are_one_run_in_a_real_tensorboard(folder: Path, loader: 
 
 def test_the_axes_of_a_run_whose_clock_was_set_back_can_be_asked_for(folder: Path) -> None:
     run = f"set back/{schema.RUN_FOLDER}"
-    client = PluginClient(folder, LogFolder(folder))
+    client = PluginClient(folder, files=True)
     for axis in ("step", "relative", "wall"):
         for against in (run, f"running/{schema.RUN_FOLDER}"):
             header, arrays = client.packed(
@@ -152,8 +150,8 @@ def test_steps_without_a_record_before_a_restart(tmp_path: Path) -> None:
             tensors = step_tensors(LAYOUT, last, seed=restart)[:2]
             log.write(last, START + last, [*tensors, schema.steps_tensor(STEPS, rows)])
         log.close()
-    for read in (LogFolder, read_folder):
-        store = Store(EventData(read(tmp_path)))
+    for read in (files_of, provider_of):
+        store = Store(read(tmp_path))
         found = store.steps(EXPERIMENT, schema.RUN_FOLDER)
         assert found.step.tolist() == list(range(1, 26))
         losses = found.values[found.names.index("loss")]

@@ -20,7 +20,6 @@ from playwright.sync_api import Browser
 from tab_page import open_tab
 from tensorboard_process import running_tensorboard, wait_until
 
-from tb_adam_plugin.reading.log_folder import LogFolder
 from tb_adam_plugin.untrusted_text import cell_text, printable
 
 MARKUP = (
@@ -73,7 +72,7 @@ def run(folder: Path) -> str:
 
 @pytest.fixture(scope="module")
 def client(folder: Path) -> PluginClient:
-    return PluginClient(folder, LogFolder(folder))
+    return PluginClient(folder, files=True)
 
 
 @pytest.mark.parametrize("name", [*PATHS, "..%2f..%2fsetup.py", "%2e%2e/setup.py", "..%5csetup.py"])

@@ -9,20 +9,35 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from tensorboard import errors
 from tensorboard.data import provider
 
 from tb_adam_plugin import schema
-from tb_adam_plugin.reading.records import Series, decode_scalars
-from tb_adam_plugin.reading.run import Message, StoredRun, TimeSeries
+from tb_adam_plugin.reading.record_source import (
+    NOTHING,
+    Experiment,
+    Listing,
+    Notes,
+    Stored,
+    UnreadableError,
+    version,
+)
+from tb_adam_plugin.reading.records import (
+    Series,
+    decode_blocks,
+    decode_scalars,
+    decode_statistics,
+)
+from tb_adam_plugin.reading.run import Message, TimeSeries
 from tb_adam_plugin.reading.run_listing import describe_runs
 from tb_adam_plugin.reading.run_parts import folder_of
 from tb_adam_plugin.reading.series_cache import SeriesCache
+from tb_adam_plugin.schema import Layout
 
 _Answer = TypeVar("_Answer")
 
@@ -38,37 +53,7 @@ _REUSE = 10
 _KEPT_EXPERIMENTS = 16
 
 
-class Experiment(NamedTuple):
-    """Whose data a request asks for.
-
-    Attributes:
-        context: TensorBoard's ``RequestContext``.
-        id: TensorBoard's experiment id; "" in a local TensorBoard.
-    """
-
-    context: Any
-    id: str
-
-
-class UnreadableError(Exception):
-    """TensorBoard cannot read the data. The text is for the user."""
-
-
-class Listing(NamedTuple):
-    """What is known without reading a tensor.
-
-    Attributes:
-        runs: By name.
-        messages: About runs that cannot be shown.
-        scalars: Ordinary scalar series of these runs, by run and tag.
-    """
-
-    runs: tuple[StoredRun, ...]
-    messages: tuple[Message, ...]
-    scalars: Mapping[str, Mapping[str, TimeSeries]]
-
-
-class EventData:
+class ProviderSource(Notes):
     """Listings and series of the data provider. Safe to use from several threads."""
 
     def __init__(self, data_provider: Any, kept_records: int | None = None) -> None:
@@ -78,13 +63,12 @@ class EventData:
             data_provider: TensorBoard's ``DataProvider``.
             kept_records: How many records of a series TensorBoard keeps; None or 0 for all.
         """
+        super().__init__()
         self._provider = data_provider
         self._kept_records = kept_records or _ALL_RECORDS
         self._series: SeriesCache[Series] = SeriesCache(_CACHE_BYTES, lambda s: s.nbytes)
         self._listings: dict[str, tuple[float, Listing]] = {}
         self._listing_lock = threading.Lock()
-        self._notes: dict[tuple[str, str], dict[str, tuple[Message, ...]]] = defaultdict(dict)
-        self._notes_lock = threading.Lock()
         self._limits: dict[tuple[str, str, str], int] = {}
 
     def listing(self, experiment: Experiment) -> Listing:
@@ -94,45 +78,50 @@ class EventData:
             UnreadableError: If the data provider fails.
         """
         with self._listing_lock:
-            good_until, listing = self._listings.get(experiment.id, (0.0, _NOTHING))
+            good_until, listing = self._listings.get(experiment.id, (0.0, NOTHING))
             start = time.monotonic()
             if start >= good_until:
                 listing = self._list(experiment)
                 end = time.monotonic()
                 self._listings[experiment.id] = (end + _REUSE * (end - start), listing)
                 if len(self._listings) > _KEPT_EXPERIMENTS:
-                    self._forget(next(iter(self._listings)))
+                    oldest = next(iter(self._listings))
+                    del self._listings[oldest]
+                    self.forget(oldest)
             return listing
 
-    def tensors(
-        self,
-        experiment: Experiment,
-        run: str,
-        tag: str,
-        listed: TimeSeries,
-        decode: Callable[[Any], Series],
-    ) -> Series:
-        """Return a decoded series of ours; what is wrong with it goes to :meth:`notes`.
-
-        Args:
-            experiment: Whose.
-            run: TensorBoard's name of the run.
-            tag: Which series.
-            listed: What the listing says about it, by which a change is noticed.
-            decode: Turns the records into a series.
-
-        Raises:
-            UnreadableError: If the data provider fails.
-        """
+    def small(self, stored: Stored, decode: Callable[[Any], Series]) -> Series:
+        """Return a series; see :class:`.record_source.RecordSource`."""
+        experiment, run, tag, listed = stored
 
         def load() -> Series:
-            data, sampling = self._read_all(experiment, run, tag)
+            data, sampling = self._read_all(experiment, run, str(tag))
             series = decode(data)
             damage = [Message("error", f"{tag}: {series.damage}")] if series.damage else []
-            self.note(experiment, run, tag, *damage, *sampling)
+            self.note(experiment, run, str(tag), *damage, *sampling)
             return series
 
-        return self._series.get((experiment.id, run, tag), _version(listed), load)
+        return self._series.get((experiment.id, run, tag), version(listed), load)
+
+    def statistics(self, stored: Stored, layout: Layout, names: Sequence[str]) -> Series:
+        """Return some statistics of all parameters."""
+        series = self.small(stored, partial(decode_statistics, layout=layout))
+        columns = [layout.statistics.index(name) for name in names]
+        if len(columns) == 1:  # a view, of what is kept anyway
+            return replace(series, values=series.values[columns[0] : columns[0] + 1])
+        return replace(series, values=series.values[columns])
+
+    def prepare(self, stored: Stored, layout: Layout, names: Sequence[str]) -> None:
+        """Do nothing: statistics are read together."""
+
+    def parameter(self, stored: Stored, layout: Layout, row: int) -> Series:
+        """Return all statistics of one parameter."""
+        series = self.small(stored, partial(decode_statistics, layout=layout))
+        return replace(series, values=series.values[:, :, row : row + 1])
+
+    def blocks(self, stored: Stored) -> Series:
+        """Return histograms, still packed."""
+        return self.small(stored, decode_blocks)
 
     def scalars(self, experiment: Experiment, run: str, tag: str, listed: TimeSeries) -> Series:
         """Return an ordinary scalar series, as :meth:`tensors` does."""
@@ -142,24 +131,7 @@ class EventData:
             what = f"{tag} of run {run}"
             return decode_scalars(_ask(what, lambda: _read(read, experiment, run, tag)))
 
-        return self._series.get((experiment.id, run, tag), _version(listed), load)
-
-    def note(self, experiment: Experiment, run: str, about: str, *messages: Message) -> None:
-        """Replace what is to be told about one thing in a run."""
-        with self._notes_lock:
-            self._notes[experiment.id, run][about] = messages
-
-    def notes(self, experiment: Experiment, run: str) -> tuple[Message, ...]:
-        """Return what reading has shown so far, each message once."""
-        with self._notes_lock:
-            noted = list(self._notes.get((experiment.id, run), {}).values())
-        return tuple(dict.fromkeys(message for messages in noted for message in messages))
-
-    def _forget(self, experiment_id: str) -> None:
-        del self._listings[experiment_id]
-        with self._notes_lock:
-            for key in [key for key in self._notes if key[0] == experiment_id]:
-                del self._notes[key]
+        return self._series.get((experiment.id, run, tag), version(listed), load)
 
     def _list(self, experiment: Experiment) -> Listing:
         def tensors() -> Mapping[str, Mapping[str, TimeSeries]]:
@@ -171,18 +143,25 @@ class EventData:
         ours = _ask("the list of runs", tensors)
         folders = {folder_of(run, ours) for run in ours} | set(ours)
 
+        beside = self.list_scalars(experiment, sorted(folders)) if ours else {}
+        runs, messages = describe_runs(ours, beside)
+        return Listing(tuple(runs), tuple(messages), beside)
+
+    def list_scalars(
+        self, experiment: Experiment, runs: Sequence[str]
+    ) -> Mapping[str, Mapping[str, TimeSeries]]:
+        """Return the ordinary scalar series of some runs, by run and tag."""
+
         def scalars() -> Mapping[str, Mapping[str, TimeSeries]]:
             found: Mapping[str, Mapping[str, TimeSeries]] = self._provider.list_scalars(
                 experiment.context,
                 experiment_id=experiment.id,
                 plugin_name="scalars",
-                run_tag_filter=provider.RunTagFilter(runs=sorted(folders)),
+                run_tag_filter=provider.RunTagFilter(runs=runs),
             )
             return found
 
-        beside = _ask("the list of scalars", scalars) if ours else {}
-        runs, messages = describe_runs(ours, beside)
-        return Listing(tuple(runs), tuple(messages), beside)
+        return _ask("the list of scalars", scalars)
 
     def _read_all(
         self, experiment: Experiment, run: str, tag: str
@@ -205,13 +184,6 @@ class EventData:
                 limit //= 2
             self._limits[key] = limit
         return data, _sampling(len(data), limit, self._kept_records)
-
-
-_NOTHING = Listing((), (), {})
-
-
-def _version(listed: TimeSeries) -> tuple[int, float]:
-    return listed.max_step, listed.max_wall_time
 
 
 def _read(

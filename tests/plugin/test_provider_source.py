@@ -9,15 +9,17 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from event_files import make_layout, write_run
-from in_process import EXPERIMENT, read_folder
+from in_process import EXPERIMENT, provider_of
 from tensorboard import errors
 
-from tb_adam_plugin.reading.event_data import EventData, UnreadableError
+from tb_adam_plugin.reading.provider_source import ProviderSource
+from tb_adam_plugin.reading.record_source import Stored, UnreadableError
 from tb_adam_plugin.reading.records import Series, decode_statistics
 from tb_adam_plugin.reading.run import StoredRun
+from tb_adam_plugin.schema import Tag
 
 LAYOUT = make_layout()
-TAG = f"adam_debug/statistics/{LAYOUT.id}"
+TAG = Tag("statistics", LAYOUT.id)
 
 
 class Listed(NamedTuple):
@@ -64,7 +66,7 @@ class Provider:
         self.listings += 1
         if self.error:
             raise self.error
-        return {"exp1": {TAG: Listed(LAYOUT.content(), self.steps, float(self.steps))}}
+        return {"exp1": {str(TAG): Listed(LAYOUT.content(), self.steps, float(self.steps))}}
 
     def list_scalars(self, *_: Any, **__: Any) -> dict[str, Any]:
         return {}
@@ -78,28 +80,31 @@ class Provider:
         count = min(self.steps, downsample)
         if count > self.largest_answer:
             raise RemoteError("RESOURCE_EXHAUSTED", "Received message larger than max")
-        return {"exp1": {TAG: [Datum(t, t, np.zeros((2, 3), np.float32)) for t in range(count)]}}
+        return {
+            "exp1": {str(TAG): [Datum(t, t, np.zeros((2, 3), np.float32)) for t in range(count)]}
+        }
 
 
-def read(events: EventData) -> Series:
+def read(events: ProviderSource) -> Series:
     (run,) = events.listing(EXPERIMENT).runs
     decode = partial(decode_statistics, layout=LAYOUT)
     (listed,) = run.tags.values()
-    return events.tensors(EXPERIMENT, "exp1", TAG, listed, decode)
+    series: Series = events.small(Stored(EXPERIMENT, "exp1", TAG, listed), decode)
+    return series
 
 
 def test_what_has_not_changed_is_not_read_again() -> None:
     provider = Provider()
-    events = EventData(provider)
+    events = ProviderSource(provider)
     assert read(events) is read(events)
     assert len(provider.asked) == 1
     assert provider.asked[0] > 5000
 
 
 def test_a_series_that_grew_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tb_adam_plugin.reading.event_data._REUSE", 0)
+    monkeypatch.setattr("tb_adam_plugin.reading.provider_source._REUSE", 0)
     provider = Provider()
-    events = EventData(provider)
+    events = ProviderSource(provider)
     assert read(events).step.size == 3
     provider.steps = 4
     assert read(events).step.size == 4
@@ -109,9 +114,9 @@ def test_a_listing_that_took_long_is_used_again_for_longer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = 0.0
-    monkeypatch.setattr("tb_adam_plugin.reading.event_data.time.monotonic", lambda: now)
+    monkeypatch.setattr("tb_adam_plugin.reading.provider_source.time.monotonic", lambda: now)
     provider = Provider()
-    events = EventData(provider)
+    events = ProviderSource(provider)
     listing = provider.list_tensors
 
     def slow(*args: Any, **kwargs: Any) -> Any:
@@ -132,10 +137,10 @@ def test_a_listing_that_took_long_is_used_again_for_longer(
 def test_an_answer_too_large_is_asked_for_as_a_sample_and_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tb_adam_plugin.reading.event_data._ANSWER_BYTES", 24 * 50)
+    monkeypatch.setattr("tb_adam_plugin.reading.provider_source._ANSWER_BYTES", 24 * 50)
     provider = Provider(steps=100)
     provider.largest_answer = 60
-    events = EventData(provider)
+    events = ProviderSource(provider)
     assert read(events).step.size == 50
     (message,) = events.notes(EXPERIMENT, "exp1")
     assert message.severity == "warning"
@@ -143,10 +148,10 @@ def test_an_answer_too_large_is_asked_for_as_a_sample_and_told(
 
 
 def test_a_wrong_guess_of_what_fits_is_halved(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tb_adam_plugin.reading.event_data._ANSWER_BYTES", 24 * 90)
+    monkeypatch.setattr("tb_adam_plugin.reading.provider_source._ANSWER_BYTES", 24 * 90)
     provider = Provider(steps=100)
     provider.largest_answer = 60
-    assert read(EventData(provider)).step.size == 45
+    assert read(ProviderSource(provider)).step.size == 45
     assert provider.asked[1:] == [1, 90, 45]
 
 
@@ -154,11 +159,11 @@ def test_even_one_record_may_be_too_large() -> None:
     provider = Provider()
     provider.largest_answer = 0
     with pytest.raises(UnreadableError, match="larger than max"):
-        read(EventData(provider))
+        read(ProviderSource(provider))
 
 
 def test_records_that_tensorboard_dropped_are_told() -> None:
-    events = EventData(Provider(steps=50), kept_records=50)
+    events = ProviderSource(Provider(steps=50), kept_records=50)
     read(events)
     (message,) = events.notes(EXPERIMENT, "exp1")
     assert "--samples_per_plugin=adam_debug=0" in message.text
@@ -166,7 +171,7 @@ def test_records_that_tensorboard_dropped_are_told() -> None:
 
 @pytest.mark.parametrize("kept", [None, 0, 4])
 def test_all_records_need_no_message(kept: int | None) -> None:
-    events = EventData(Provider(steps=3), kept_records=kept)
+    events = ProviderSource(Provider(steps=3), kept_records=kept)
     read(events)
     assert events.notes(EXPERIMENT, "exp1") == ()
 
@@ -175,26 +180,26 @@ def test_a_provider_that_fails_is_explained_in_one_line() -> None:
     provider = Provider()
     provider.error = RemoteError("UNAVAILABLE", "connection refused\nmore")
     with pytest.raises(UnreadableError, match=r"list of runs: connection refused$"):
-        EventData(provider).listing(EXPERIMENT)
+        ProviderSource(provider).listing(EXPERIMENT)
 
 
 def test_a_provider_that_fails_without_a_word_is_named() -> None:
     provider = Provider()
     provider.error = KeyError()
     with pytest.raises(UnreadableError, match="cannot read the list of runs: KeyError"):
-        EventData(provider).listing(EXPERIMENT)
+        ProviderSource(provider).listing(EXPERIMENT)
 
 
 def test_public_errors_of_tensorboard_pass_through() -> None:
     provider = Provider()
     provider.error = errors.PermissionDeniedError("not yours")
     with pytest.raises(errors.PermissionDeniedError):
-        EventData(provider).listing(EXPERIMENT)
+        ProviderSource(provider).listing(EXPERIMENT)
 
 
 def test_real_event_files_are_listed(tmp_path: Path) -> None:
     layout = write_run(tmp_path / "exp1" / "adam_debug", range(1, 4))
-    runs: tuple[StoredRun, ...] = EventData(read_folder(tmp_path)).listing(EXPERIMENT).runs
+    runs: tuple[StoredRun, ...] = provider_of(tmp_path).listing(EXPERIMENT).runs
     assert [(run.run, run.name, run.layout.newest) for run in runs] == [
         ("exp1/adam_debug", "exp1", layout)
     ]

@@ -1,0 +1,1 @@
+"""Event files read directly: where records lie, and what is in them."""

@@ -1,0 +1,325 @@
+"""Where our tensors lie in one event file. Grows with the file; what it knows is not read again.
+
+A record's length is checked where the index meets it, its data where they are used.
+"""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from tb_adam_plugin.arrays import Flags, Int64s
+from tb_adam_plugin.event_files.event_shapes import EventShapes, StoredTensor, find_head, tensors_in
+from tb_adam_plugin.event_files.windowed_file import WindowedFile
+from tb_adam_plugin.event_files.wire import MalformedError, TensorPlace
+from tb_adam_plugin.tfrecord import HEAD, TAIL, checksum, length_of
+
+_LONGEST_MESSAGE = 2**31 - 1  # that protocol buffers can hold
+# So many bytes are read at once, as long as a third of them at most is not wanted.
+_SPAN = 1 << 22
+_MOST_UNWANTED = 1.5
+_NOT_KNOWN, _INTACT, _DAMAGED = range(3)
+
+Bytes = npt.NDArray[np.uint8]
+
+
+class ReplacedError(Exception):
+    """Another file has taken the place of the one that was indexed, or it was cut."""
+
+
+@dataclass(slots=True)
+class _Events:
+    """The events with tensors of ours, a column each."""
+
+    step: array[int] = field(default_factory=lambda: array("q"))
+    wall_time: array[float] = field(default_factory=lambda: array("d"))
+    start: array[int] = field(default_factory=lambda: array("q"))  # in the file
+    length: array[int] = field(default_factory=lambda: array("q"))
+    values: array[int] = field(default_factory=lambda: array("q"))  # from its start on
+    shape: array[int] = field(default_factory=lambda: array("q"))
+    histograms: array[int] = field(default_factory=lambda: array("q"))  # from its values on, or 0
+    layout: array[int] = field(default_factory=lambda: array("q"))  # of these
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the tensors of a tag are in a file, in the order in which they were stored.
+
+    Attributes:
+        event: Index of the event of each, int64 ``[tensors]``.
+        at: Position of its numbers in the file, or, where the kind says so, of its message.
+        size: How many bytes they have.
+        kind: Index into :attr:`kinds`.
+        kinds: Types and shapes; ``at`` is 0 where the numbers are listed in the message.
+    """
+
+    event: Int64s
+    at: Int64s
+    size: Int64s
+    kind: Int64s
+    kinds: tuple[TensorPlace, ...]
+
+
+class HistogramPlace(NamedTuple):
+    """Where a histogram is in a file.
+
+    Attributes:
+        tag: Its tag.
+        at: Position of its numbers, or of its message where the kind says so.
+        size: How many bytes they have.
+        kind: Type and shape; ``at`` is 0 where the numbers are listed in the message.
+        metadata: Position of the metadata.
+        metadata_size: How many bytes they have; 0 if there are none.
+    """
+
+    tag: str
+    at: int
+    size: int
+    kind: TensorPlace
+    metadata: int
+    metadata_size: int
+
+
+class EventIndex:
+    """The events of one file that have tensors of ours. Not safe for several threads."""
+
+    def __init__(self, path: str) -> None:
+        """Create an empty index of a file; :meth:`update` reads it."""
+        self.path = path
+        self._events = _Events()
+        self._shapes = EventShapes()
+        self._intact = bytearray()  # of each event: not known, yes, no
+        self._identity: tuple[int, int] | None = None
+        self._size = -1
+        self._end = 0  # of what is indexed
+        self._last_record = (0, b"")  # where it starts, and with what
+
+    def __len__(self) -> int:
+        """How many events there are."""
+        return len(self._events.step)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes, small change left out."""
+        return 65 * len(self) + 2000 * len(self._shapes.shapes)
+
+    @property
+    def step(self) -> Int64s:
+        """The step of each event, int64 ``[events]``."""
+        return np.array(self._events.step, np.int64)
+
+    @property
+    def wall_time(self) -> npt.NDArray[np.float64]:
+        """When each event was written, seconds since the epoch, float64 ``[events]``."""
+        return np.array(self._events.wall_time, np.float64)
+
+    def update(self) -> bool:
+        """Index what was written since the last time.
+
+        Returns:
+            Whether there are other events than before.
+
+        Raises:
+            OSError: If the file cannot be read.
+            ReplacedError: If it is another file than before, or was cut.
+        """
+        before = len(self)
+        with self._open() as file:
+            if file.size == self._size:
+                return False
+            self._size = file.size
+            for start, length in self._records(file):
+                try:
+                    self._add(file, start, length)
+                except (MalformedError, IndexError, struct.error, UnicodeDecodeError):
+                    continue
+        return len(self) > before
+
+    def _open(self) -> WindowedFile:
+        """Open the file, which has to be the one that was indexed."""
+        file = WindowedFile(self.path)
+        start, head = self._last_record
+        self._identity = self._identity or file.identity
+        same = file.identity == self._identity and file.size >= self._end
+        if same and (file.size == self._size or file.read(start, len(head)) == head):
+            return file
+        file.close()
+        raise ReplacedError(f"{self.path} was replaced, or has become shorter")
+
+    def _records(self, file: WindowedFile) -> Iterator[tuple[int, int]]:
+        """Go through the records that are whole: where the data of each start, and how long."""
+        while True:
+            start = self._end
+            i = file.at(start, HEAD)
+            head = file.data[i : i + HEAD]
+            length = length_of(head)
+            if length is None or start + HEAD + length + TAIL > file.size:
+                return
+            self._last_record = (start, head)
+            self._end = start + HEAD + length + TAIL
+            if length <= _LONGEST_MESSAGE:
+                yield start + HEAD, length
+
+    def _add(self, file: WindowedFile, start: int, length: int) -> None:
+        head = find_head(file, start, length)
+        if not head.size:
+            self._shapes.histograms_come_last |= head.is_ours and start == HEAD
+            return
+        found = self._shapes.find(file, start + head.values, head.size)
+        if not found.histograms and not self._shapes.shapes[found.shape].tensors:
+            return
+        events = self._events
+        events.step.append(head.step)
+        events.wall_time.append(head.wall_time)
+        events.start.append(start)
+        events.length.append(length)
+        events.values.append(head.values)
+        events.shape.append(found.shape)
+        events.histograms.append(found.histograms)
+        events.layout.append(found.layout)
+        self._intact.append(_NOT_KNOWN)
+
+    # --- what there is ---
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The tags of the tensors of ours, but for histograms that come last in their events."""
+        return tuple(self._shapes.by_tag)
+
+    @property
+    def histogram_layouts(self) -> tuple[str, ...]:
+        """Ids of the layouts of the histograms that come last in their events."""
+        return tuple(self._shapes.histogram_layouts)
+
+    def places(self, tag: str) -> Places:
+        """Return where the tensors of a tag are."""
+        shape = np.array(self._events.shape, np.int64)
+        values = np.array(self._events.start, np.int64) + np.array(self._events.values, np.int64)
+        kinds: dict[TensorPlace, int] = {}
+        columns: list[list[Int64s]] = [[], [], [], []]
+        for number, tensor in self._shapes.by_tag.get(tag, ()):
+            event = np.flatnonzero(shape == number)
+            at, size, kind = _numbers(tensor)
+            of_all = np.full((2, event.size), [[size], [kinds.setdefault(kind, len(kinds))]])
+            for column, part in zip(columns, (event, values[event] + at, *of_all), strict=True):
+                column.append(part)
+        joined = [np.concatenate([np.empty(0, np.int64), *column]) for column in columns]
+        order = np.argsort(joined[1], kind="stable")
+        events, starts, sizes, numbers = (column[order] for column in joined)
+        return Places(events, starts, sizes, numbers, tuple(kinds))
+
+    def histogram_events(self, layout: str) -> Int64s:
+        """Return the events that end with histograms of a layout."""
+        number = self._shapes.histogram_layouts.get(layout)
+        if number is None:
+            return np.empty(0, np.int64)
+        of_layout = np.array(self._events.layout, np.int64) == number
+        return np.flatnonzero(of_layout & (np.array(self._events.histograms, np.int64) > 0))
+
+    # --- what is in it ---
+
+    def intact(self, events: Int64s) -> Flags:
+        """Return which events are as they were written, bool ``[events]``.
+
+        Each is read once, and not again for what it holds later.
+        """
+        known = np.frombuffer(self._intact, np.uint8)[events]
+        unknown = np.unique(events[known == _NOT_KNOWN])
+        if unknown.size:
+            start = np.array(self._events.start, np.int64)[unknown]
+            length = np.array(self._events.length, np.int64)[unknown]
+            for event, data in zip(unknown.tolist(), self.read(start, length + TAIL), strict=True):
+                is_intact = checksum(data[:-TAIL]) == data[-TAIL:].tobytes()
+                self._intact[event] = _INTACT if is_intact else _DAMAGED
+        found: Flags = np.frombuffer(bytes(self._intact), np.uint8)[events] == _INTACT
+        return found
+
+    def read(self, at: Int64s, size: Int64s) -> Iterator[Bytes]:
+        """Read parts of the file, uint8 ``[size]`` each, good until the next one is asked for.
+
+        Neighbours are read together. Most system calls give the interpreter away, and where it is
+        wanted by others it takes its time to come back.
+
+        Args:
+            at: Where each starts, int64 ``[parts]``, ascending.
+            size: How many bytes each has.
+
+        Raises:
+            OSError: If the file cannot be read.
+            ReplacedError: If it is another file than the one that was indexed, or was cut.
+        """
+        if not at.size:
+            return
+        ends = at + size
+        spans = [(first, last, int(ends[first:last].max())) for first, last in _spans(at, size)]
+        buffer = np.empty(max(end - int(at[first]) for first, _, end in spans), np.uint8)
+        with self._open() as file:
+            for first, last, end in spans:
+                start = int(at[first])
+                wanted = end - start
+                if file.read_into(start, buffer[:wanted].data) < wanted:
+                    raise ReplacedError(f"{self.path} has become shorter")
+                for i in range(first, last):
+                    offset = int(at[i]) - start
+                    yield buffer[offset : offset + int(size[i])]
+
+    def metadata(self, tag: str) -> bytes:
+        """Return the metadata of a tag, of its first intact value that has any; else nothing."""
+        for event, at, size in self._metadata_places(tag):
+            if size and self.intact(np.array([event]))[0]:
+                return next(self.read(np.array([at]), np.array([size]))).tobytes()
+        return b""
+
+    def _metadata_places(self, tag: str) -> Iterator[tuple[int, int, int]]:
+        """Go through the metadata of a tag: event, position and size, in the order of storage."""
+        by_shape: dict[int, StoredTensor] = {}
+        for number, tensor in self._shapes.by_tag.get(tag, ()):
+            by_shape.setdefault(number, tensor)
+        events = self._events
+        for event, number in enumerate(events.shape):
+            if number in by_shape:
+                tensor = by_shape[number]
+                start = events.start[event] + events.values[event]
+                yield event, start + tensor.metadata, tensor.metadata_size
+
+    def histograms(self, event: int) -> Iterator[HistogramPlace]:
+        """Go through the histograms that an event ends with."""
+        events = self._events
+        with self._open() as file:
+            head = find_head(file, events.start[event], events.length[event])
+            start = events.start[event] + head.values
+            first = events.histograms[event]
+            for tensor in tensors_in(file, start + first, head.size - first):
+                at, size, kind = _numbers(tensor)
+                metadata = start + first + tensor.metadata
+                yield HistogramPlace(
+                    tensor.tag, start + first + at, size, kind, metadata, tensor.metadata_size
+                )
+
+
+def _numbers(tensor: StoredTensor) -> tuple[int, int, TensorPlace]:
+    """Return where a tensor's numbers are, or its message, how many bytes, and what they are."""
+    place = tensor.place
+    kind = place._replace(at=min(place.at, 1), size=0)
+    if place.at:
+        return place.at, place.size, kind
+    return tensor.message, tensor.message_size, kind
+
+
+def _spans(at: Int64s, size: Int64s) -> Iterator[tuple[int, int]]:
+    """Put neighbours together: where the parts of each span start and end."""
+    first, wanted = 0, 0
+    starts, sizes = at.tolist(), size.tolist()
+    for i, (start, length) in enumerate(zip(starts, sizes, strict=True)):
+        span = start + length - starts[first]
+        if i > first and (span > _SPAN or span > (wanted + length) * _MOST_UNWANTED):
+            yield first, i
+            first, wanted = i, 0
+        wanted += length
+    yield first, len(starts)

@@ -1,0 +1,318 @@
+"""What the events of a file look like, apart from their numbers.
+
+Events of one callback differ in little but these. So what lies between the numbers is compared with
+what lay there in the events before, and only an event that differs is taken apart. Histograms come
+last in an event, there are many of them and few are asked for: they are left for later.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from tb_adam_plugin import schema
+from tb_adam_plugin.event_files.windowed_file import WindowedFile
+from tb_adam_plugin.event_files.wire import (
+    MalformedError,
+    TensorPlace,
+    after,
+    find_tensor,
+    float64,
+    signed,
+    varint,
+)
+
+_PREFIX = f"{schema.PLUGIN_NAME}/".encode()
+_HISTOGRAMS = _PREFIX + b"histograms/"
+_LONGEST_TAG = 512
+_LONGEST_FIELD = 32  # a key, and a number or a length
+_LONGEST_TENSOR_HEAD = 256  # type and shape
+_COMPARED = 4  # shapes, before an event is taken apart
+
+_VALUE_KEY, _TAG_KEY, _TENSOR_KEY, _METADATA_KEY = 0x0A, 0x0A, 0x42, 0x4A
+_WALL_TIME_KEY, _STEP_KEY, _SUMMARY_KEY, _SOURCE_KEY = 0x09, 0x10, 0x2A, 0x52
+_WRITER = f"\x0a{chr(len(schema.WRITER))}{schema.WRITER}".encode()  # its field in the source
+
+
+class StoredTensor(NamedTuple):
+    """A tensor of ours in an event; positions are counted from the event's first value on.
+
+    Attributes:
+        tag: Its tag.
+        message: Where it is.
+        message_size: How many bytes it has.
+        place: Its type, its shape and its numbers.
+        metadata: Where the metadata of the tag are.
+        metadata_size: How many bytes they have; 0 if there are none.
+    """
+
+    tag: str
+    message: int
+    message_size: int
+    place: TensorPlace
+    metadata: int
+    metadata_size: int
+
+
+class EventShape(NamedTuple):
+    """What events have in common.
+
+    Attributes:
+        pieces: Bytes, and how many bytes follow that are others each time.
+        tensors: What is ours.
+    """
+
+    pieces: tuple[tuple[bytes, int], ...]
+    tensors: tuple[StoredTensor, ...]
+
+
+class EventHead(NamedTuple):
+    """What an event begins with.
+
+    Attributes:
+        wall_time: Seconds since the epoch.
+        step: Of the training.
+        values: Where its values start, from its first byte on.
+        size: How many bytes they have; 0 if it has none.
+        is_ours: Whether it names the callback as the writer of the file.
+    """
+
+    wall_time: float
+    step: int
+    values: int
+    size: int
+    is_ours: bool
+
+
+class FoundEvent(NamedTuple):
+    """An event that was looked at.
+
+    Attributes:
+        shape: Index of its shape.
+        histograms: Where its histograms start, from its first value on; 0 if it has none.
+        layout: Index of their layout.
+    """
+
+    shape: int
+    histograms: int
+    layout: int
+
+
+class EventShapes:
+    """The shapes of the events of one file.
+
+    Attributes:
+        shapes: In the order in which they were met.
+        by_tag: Which shapes have a tensor of a tag, and that tensor.
+        histogram_layouts: The layouts of histograms that come last, by id, numbered.
+        histograms_come_last: Whether the writer of the file promises so.
+    """
+
+    def __init__(self) -> None:
+        """Begin without any."""
+        self.shapes: list[EventShape] = []
+        self.by_tag: dict[str, list[tuple[int, StoredTensor]]] = {}
+        self.histogram_layouts: dict[str, int] = {}
+        self._numbers: dict[EventShape, int] = {}
+        self._recent: list[int] = []
+        self.histograms_come_last = False
+
+    def find(self, file: WindowedFile, start: int, size: int) -> FoundEvent:
+        """Look at the values of an event.
+
+        Args:
+            file: Which.
+            start: Where they start.
+            size: How many bytes they have.
+
+        Raises:
+            MalformedError, IndexError, struct.error, UnicodeDecodeError: If they are no values.
+        """
+        return self._as_before(file, start, size) or self._take_apart(file, start, size)
+
+    def _as_before(self, file: WindowedFile, start: int, size: int) -> FoundEvent | None:
+        for order, number in enumerate(self._recent):
+            position = start
+            for piece, gap in self.shapes[number].pieces:
+                i = file.at(position, len(piece))
+                if not file.data.startswith(piece, i):
+                    break
+                position += len(piece) + gap
+            else:
+                done = position - start
+                layout = self._histograms_at(file, position, start + size) if done < size else None
+                if done != size and layout is None:
+                    continue
+                if order:
+                    self._recent.insert(0, self._recent.pop(order))
+                return FoundEvent(number, 0 if layout is None else done, layout or 0)
+        return None
+
+    def _take_apart(self, file: WindowedFile, start: int, size: int) -> FoundEvent:
+        tensors: list[StoredTensor] = []
+        gaps: list[tuple[int, int]] = []
+        at, layout = 0, None
+        while at < size:
+            layout = self._histograms_at(file, start + at, start + size)
+            if layout is not None:
+                break
+            at = _find_value(file, start, at, tensors, gaps)
+        if at > size:
+            raise MalformedError("the last value is too long")
+        pieces, done = [], 0
+        for gap, width in [*gaps, (at, 0)]:
+            i = file.at(start + done, gap - done)
+            pieces.append((file.data[i : i + gap - done], width))
+            done = gap + width
+        shape = EventShape(tuple(pieces), tuple(tensors))
+        return FoundEvent(self._number(shape), 0 if layout is None else at, layout or 0)
+
+    def _number(self, shape: EventShape) -> int:
+        number = self._numbers.setdefault(shape, len(self.shapes))
+        if number == len(self.shapes):
+            self.shapes.append(shape)
+            for tensor in shape.tensors:
+                self.by_tag.setdefault(tensor.tag, []).append((number, tensor))
+        self._recent = [number, *(n for n in self._recent if n != number)][:_COMPARED]
+        return number
+
+    def _histograms_at(self, file: WindowedFile, position: int, end: int) -> int | None:
+        """Which layout's histograms begin at a value and go on to the end; None if none do."""
+        i = file.at(position, _LONGEST_TAG)
+        data = file.data
+        if data[i] != _VALUE_KEY:
+            return None
+        _, i = varint(data, i + 1)
+        if data[i] != _TAG_KEY:
+            return None
+        length, i = varint(data, i + 1)
+        if not data.startswith(_HISTOGRAMS, i):
+            return None
+        tag = schema.parse_tag(data[i : i + length].decode())
+        if tag is None or not (self.histograms_come_last or _are_all(file, position, end, tag)):
+            return None
+        return self.histogram_layouts.setdefault(tag.id, len(self.histogram_layouts))
+
+
+def find_head(file: WindowedFile, start: int, length: int) -> EventHead:
+    """Look at the fields of an event.
+
+    Args:
+        file: Which.
+        start: Where the event starts.
+        length: How many bytes it has.
+
+    Raises:
+        MalformedError, IndexError, struct.error: If it is no event.
+    """
+    wall_time, step, values, size, is_ours = 0.0, 0, 0, 0, False
+    at = 0
+    while at < length:
+        i = before = file.at(start + at, _LONGEST_FIELD)
+        key, i = varint(file.data, i)
+        if key == _WALL_TIME_KEY:
+            wall_time = float64(file.data, i)
+            i += 8
+        elif key == _STEP_KEY:
+            value, i = varint(file.data, i)
+            step = signed(value)
+        elif key == _SUMMARY_KEY:
+            size, i = varint(file.data, i)
+            values = at + i - before
+            i += size
+        elif key == _SOURCE_KEY:
+            source, i = varint(file.data, i)
+            j = file.at(start + at + i - before, source)
+            is_ours = file.data[j : j + source] == _WRITER
+            at += i - before + source
+            continue
+        else:
+            i = after(file.data, i, key)
+        at += i - before
+    if at != length:
+        raise MalformedError("an event does not end where it should")
+    return EventHead(wall_time, step, values, size, is_ours)
+
+
+def _are_all(file: WindowedFile, start: int, end: int, first: schema.Tag) -> bool:
+    """Whether all tensors of ours among some values are histograms of one layout."""
+    tags = (schema.parse_tag(tensor.tag) for tensor in tensors_in(file, start, end - start))
+    return all(tag is None or (tag.kind, tag.id) == (first.kind, first.id) for tag in tags)
+
+
+def tensors_in(file: WindowedFile, start: int, size: int) -> list[StoredTensor]:
+    """Return the tensors of ours among some values; positions are counted from ``start`` on."""
+    tensors: list[StoredTensor] = []
+    at = 0
+    while at < size:
+        at = _find_value(file, start, at, tensors, [])
+    return tensors
+
+
+def _find_value(
+    file: WindowedFile,
+    start: int,
+    at: int,
+    tensors: list[StoredTensor],
+    gaps: list[tuple[int, int]],
+) -> int:
+    """Look at one value.
+
+    Args:
+        file: Which.
+        start: What positions are counted from.
+        at: Where the value starts.
+        tensors: Gets what is ours.
+        gaps: Gets where bytes differ from event to event, and how many.
+
+    Returns:
+        Where the next value starts.
+    """
+    i = before = file.at(start + at, _LONGEST_FIELD)
+    key, i = varint(file.data, i)
+    if key != _VALUE_KEY:
+        return at + after(file.data, i, key) - before
+    size, i = varint(file.data, i)
+    at += i - before
+    end = at + size
+    tag, first = b"", at
+    message, metadata = (0, 0), (0, 0)
+    while at < end:
+        i = before = file.at(start + at, _LONGEST_FIELD)
+        key, i = varint(file.data, i)
+        value = i
+        following = after(file.data, i, key)
+        if key in (_TAG_KEY, _TENSOR_KEY, _METADATA_KEY):
+            length, value = varint(file.data, i)
+            place = (at + value - before, length)
+            if key == _TENSOR_KEY:
+                message = place
+            elif key == _METADATA_KEY:
+                metadata = place
+            elif length <= _LONGEST_TAG:
+                i = file.at(start + place[0], length)
+                tag = file.data[i : i + length]
+                first = place[0] + length
+        at += following - before
+    if at != end:
+        raise MalformedError("a value does not end where it should")
+    if not tag.startswith(_PREFIX) or not message[1]:
+        if end > first:
+            gaps.append((first, end - first))
+        return end
+    tensor = _tensor(file, start, *message)
+    others = [(tensor.at, tensor.size)] if tensor.at else []
+    if metadata[1] > _LONGEST_FIELD:
+        others.append(metadata)
+    gaps += sorted(others)
+    tensors.append(StoredTensor(tag.decode(), *message, tensor, *metadata))
+    return end
+
+
+def _tensor(file: WindowedFile, start: int, at: int, size: int) -> TensorPlace:
+    i = file.at(start + at, min(size, _LONGEST_TENSOR_HEAD))
+    try:
+        place = find_tensor(file.data, i, i + size)
+    except IndexError:  # fields after the numbers
+        i = file.at(start + at, size)
+        place = find_tensor(file.data, i, i + size)
+    return place._replace(at=place.at - i + at) if place.at else place

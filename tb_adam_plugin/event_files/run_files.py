@@ -1,0 +1,278 @@
+"""The event files of one run, and what there is of each tag in them."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import numpy as np
+from google.protobuf.message import DecodeError
+from tensorboard.compat.proto import summary_pb2
+
+from tb_adam_plugin import schema
+from tb_adam_plugin.arrays import Flags, Float64s, Indices, Int64s
+from tb_adam_plugin.event_files.event_index import EventIndex, HistogramPlace, ReplacedError
+from tb_adam_plugin.event_files.wire import TensorPlace
+
+_MARK = f"{schema.PLUGIN_NAME}/".encode()
+_SEARCHED_AT_ONCE = 1 << 24
+
+
+class FileSeries(NamedTuple):
+    """What is known of a tag without reading its tensors.
+
+    Attributes:
+        max_step: Largest step.
+        max_wall_time: Latest wall time, seconds since the epoch.
+        plugin_content: The content of the first summary of the tag that has any.
+        records: How many there are.
+    """
+
+    max_step: int
+    max_wall_time: float
+    plugin_content: bytes
+    records: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileRecords:
+    """The intact tensors of a tag in one file, in the order in which they were stored.
+
+    Attributes:
+        index: Of the file.
+        step: int64 ``[records]``.
+        wall_time: float64 ``[records]``, seconds since the epoch.
+        at: Position of the numbers, or of the message where the kind says so, int64 ``[records]``.
+        size: How many bytes they have, int64 ``[records]``.
+        kind: Index into :attr:`kinds`, int64 ``[records]``.
+        kinds: Types and shapes; ``at`` is 0 where the numbers are listed in the message.
+        event: Index of the event, int64 ``[records]``.
+    """
+
+    index: EventIndex
+    step: Int64s
+    wall_time: Float64s
+    at: Int64s
+    size: Int64s
+    kind: Int64s
+    kinds: tuple[TensorPlace, ...]
+    event: Int64s
+
+    def only(self, kept: Flags | Indices | slice) -> FileRecords:
+        """Return some of the records."""
+        return replace(
+            self,
+            step=self.step[kept],
+            wall_time=self.wall_time[kept],
+            at=self.at[kept],
+            size=self.size[kept],
+            kind=self.kind[kept],
+            event=self.event[kept],
+        )
+
+
+@dataclass(slots=True)
+class _File:
+    """A file of a run.
+
+    Attributes:
+        index: Of it; None as long as nothing of ours was found in it.
+        searched: How many of its bytes have nothing of ours.
+        error: Why it cannot be read, or "".
+        listed: What it holds by tag, for so many events.
+    """
+
+    index: EventIndex | None = None
+    searched: int = 0
+    error: str = ""
+    listed: tuple[int, dict[str, FileSeries]] = field(default_factory=lambda: (-1, {}))
+
+
+class RunFiles:
+    """The event files of one run. Safe to use from several threads.
+
+    What it yields, and the records that it returns, belong to the files as they were: reading them
+    raises :class:`.event_index.ReplacedError` when a file is another one by then.
+    """
+
+    def __init__(self, *, is_ours: bool) -> None:
+        """Begin without files.
+
+        Args:
+            is_ours: Whether the folder holds our files alone. Others are searched for tags of ours.
+        """
+        self.lock = threading.RLock()
+        self._is_ours = is_ours
+        self._files: dict[str, _File] = {}
+
+    def update(self, paths: Sequence[str], searched_bytes: int) -> int:
+        """Look at what is new.
+
+        Args:
+            paths: Of the files there are, in the order of their names.
+            searched_bytes: How many bytes of others' files to search, at most.
+
+        Returns:
+            How many of them were searched.
+        """
+        with self.lock:
+            self._files = {path: self._files.get(path, _File()) for path in paths}
+            left = searched_bytes
+            for path, file in self._files.items():
+                try:
+                    if file.index is None and not self._is_ours:
+                        left -= _search(path, file, left)
+                    elif file.index is None:
+                        file.index = EventIndex(path)
+                    if file.index is not None:
+                        file.index = _updated(path, file.index)
+                    file.error = ""
+                except FileNotFoundError:
+                    file.index = None
+                except OSError as error:
+                    file.error = error.strerror or str(error)
+            return searched_bytes - left
+
+    @property
+    def errors(self) -> dict[str, str]:
+        """Why files cannot be read, by path."""
+        with self.lock:
+            return {path: file.error for path, file in self._files.items() if file.error}
+
+    def series(self) -> dict[str, FileSeries]:
+        """Return what there is of each tag."""
+        with self.lock:
+            joined: dict[str, FileSeries] = {}
+            for file in self._files.values():
+                if file.index is None:
+                    continue
+                if file.listed[0] != len(file.index):
+                    file.listed = len(file.index), dict(_series_of(file.index))
+                for tag, series in file.listed[1].items():
+                    joined[tag] = _join(joined[tag], series) if tag in joined else series
+            return {tag: series for tag, series in joined.items() if series.plugin_content}
+
+    def records(self, tag: str) -> list[FileRecords]:
+        """Return the intact tensors of a tag in each file."""
+        with self.lock:
+            found = []
+            for index in self._indexes():
+                places = index.places(tag)
+                step, wall_time = index.step[places.event], index.wall_time[places.event]
+                records = FileRecords(
+                    index, step, wall_time, places.at, places.size, places.kind, places.kinds,
+                    places.event,
+                )  # fmt: skip
+                found.append(records.only(index.intact(places.event)))
+            return found
+
+    def histogram_events(self, layout: str) -> list[tuple[EventIndex, Int64s]]:
+        """Return the intact events of each file that end with histograms of a layout."""
+        with self.lock:
+            found = []
+            for index in self._indexes():
+                events = index.histogram_events(layout)
+                found.append((index, events[index.intact(events)]))
+            return found
+
+    def _indexes(self) -> list[EventIndex]:
+        return [file.index for file in self._files.values() if file.index is not None]
+
+
+def _updated(path: str, index: EventIndex) -> EventIndex:
+    try:
+        index.update()
+    except ReplacedError:
+        index = EventIndex(path)
+        index.update()
+    return index
+
+
+def _search(path: str, file: _File, most: int) -> int:
+    """Search what is new in a file for tags of ours; a file that has any gets an index."""
+    searched = 0
+    size = os.stat(path).st_size
+    if size < file.searched:
+        file.searched = 0
+    if size - file.searched < len(_MARK) or most <= 0:
+        return 0
+    with open(path, "rb", buffering=0) as opened:
+        opened.seek(file.searched)
+        before = b""
+        while searched < most and (data := opened.read(min(_SEARCHED_AT_ONCE, most - searched))):
+            searched += len(data)
+            if _MARK in before + data:
+                file.index = EventIndex(path)
+                return searched
+            before = data[1 - len(_MARK) :]
+    file.searched += max(0, searched + 1 - len(_MARK))
+    return searched
+
+
+def _series_of(index: EventIndex) -> Iterator[tuple[str, FileSeries]]:
+    """Go through the tags of a file."""
+    for tag in index.tags:
+        found = _describe(index, index.places(tag).event, index.metadata(tag))
+        if found is not None:
+            yield tag, found
+    for layout in index.histogram_layouts:
+        events = index.histogram_events(layout)
+        known: set[str] = set()
+        for event in dict.fromkeys(events[[0, -1]].tolist() if events.size else []):
+            if not index.intact(np.array([event]))[0]:
+                continue
+            for place in list(index.histograms(event)):
+                if place.tag in known:
+                    continue
+                known.add(place.tag)
+                found = _describe(index, events, _metadata_of(index, place))
+                if found is not None:
+                    yield place.tag, found
+
+
+def _metadata_of(index: EventIndex, place: HistogramPlace) -> bytes:
+    if not place.metadata_size:
+        return b""
+    at, size = np.array([place.metadata]), np.array([place.metadata_size])
+    return next(index.read(at, size)).tobytes()
+
+
+def _describe(index: EventIndex, events: Int64s, metadata: bytes) -> FileSeries | None:
+    """Say what there is of a tag; None if it is not ours, or none of its events is intact."""
+    try:
+        plugin = summary_pb2.SummaryMetadata.FromString(metadata).plugin_data
+    except DecodeError:
+        return None
+    if plugin.plugin_name not in ("", schema.PLUGIN_NAME):
+        return None
+    step, wall_time = index.step, index.wall_time
+    latest = _largest(index, events, step)
+    if latest is None:
+        return None
+    last = _largest(index, events, np.where(np.isnan(wall_time), -np.inf, wall_time))
+    when = float(wall_time[last]) if last is not None else 0.0
+    content = plugin.content if plugin.plugin_name else b""
+    return FileSeries(int(step[latest]), when, content, len(events))
+
+
+def _largest(index: EventIndex, events: Int64s, values: Int64s | Float64s) -> int | None:
+    """Return which intact event has the largest value; None if no event is intact."""
+    left = events
+    while left.size:
+        event = int(left[values[left].argmax()])
+        if index.intact(np.array([event]))[0]:
+            return event
+        left = left[index.intact(left)]  # all of them, rather than one after the other
+    return None
+
+
+def _join(earlier: FileSeries, later: FileSeries) -> FileSeries:
+    return FileSeries(
+        max(earlier.max_step, later.max_step),
+        max(earlier.max_wall_time, later.max_wall_time),
+        earlier.plugin_content or later.plugin_content,
+        earlier.records + later.records,
+    )

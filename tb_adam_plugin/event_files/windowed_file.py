@@ -1,0 +1,98 @@
+"""A file read in windows: little of it where one jumps, much of it where one goes on."""
+
+from __future__ import annotations
+
+import os
+from types import TracebackType
+from typing import BinaryIO
+
+_LEAST_WINDOW = 1 << 12
+_MOST_WINDOW = 1 << 20
+
+
+class WindowedFile:
+    """A file that is open for reading, for as long as it is looked at.
+
+    It is read, not mapped into memory: a writer that meets a full disk truncates its file, and what
+    is mapped would end the process.
+
+    Attributes:
+        data: The window.
+        size: Bytes of the file when it was opened.
+        identity: Of the file: another one of the same name has another.
+    """
+
+    def __init__(self, path: str) -> None:
+        """Open a file.
+
+        Raises:
+            OSError: If it cannot be opened.
+        """
+        self._file: BinaryIO = open(path, "rb", buffering=0)  # noqa: SIM115
+        status = os.fstat(self._file.fileno())
+        self.size = status.st_size
+        self.identity = (status.st_dev, status.st_ino)
+        self.data = b""
+        self._start = 0
+        self._window = _LEAST_WINDOW
+
+    def __enter__(self) -> WindowedFile:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the file."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def at(self, position: int, count: int) -> int:
+        """Have some bytes in the window.
+
+        Args:
+            position: In the file.
+            count: How many bytes, at most.
+
+        Returns:
+            The index of the first one in :attr:`data`, which ends before the last one only where
+            the file does.
+        """
+        index = position - self._start
+        if index >= 0 and index + count <= len(self.data):
+            return index
+        goes_on = 0 <= index <= len(self.data)
+        window = min(2 * self._window, _MOST_WINDOW) if goes_on else _LEAST_WINDOW
+        self._window = window
+        self.data = self.read(position, max(count, window))
+        self._start = position
+        return 0
+
+    def read(self, position: int, count: int) -> bytes:
+        """Return bytes of the file; fewer where it ends."""
+        self._file.seek(position)
+        pieces = []
+        while count > 0:
+            piece = self._file.read(count)
+            if not piece:
+                break
+            pieces.append(piece)
+            count -= len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def read_into(self, position: int, buffer: memoryview) -> int:
+        """Fill a buffer, and return how many bytes there were."""
+        self._file.seek(position)
+        done = 0
+        while done < len(buffer):
+            count = self._file.readinto(buffer[done:])  # type: ignore[attr-defined]
+            if not count:
+                break
+            done += count
+        return done

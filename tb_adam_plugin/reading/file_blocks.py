@@ -1,0 +1,147 @@
+"""Packed histograms of event files, each read when it is taken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from tb_adam_plugin.arrays import Flags, Float64s, Indices, Int64s
+from tb_adam_plugin.event_files import tensors
+from tb_adam_plugin.event_files.event_index import EventIndex, ReplacedError
+from tb_adam_plugin.event_files.quick_turns import quick_turns
+from tb_adam_plugin.event_files.run_files import FileRecords, RunFiles
+from tb_adam_plugin.reading.record_source import UnreadableError
+from tb_adam_plugin.schema import Tag
+
+
+@contextmanager
+def reading(files: RunFiles) -> Iterator[None]:
+    """Read files of a run, on one thread at a time.
+
+    Raises:
+        UnreadableError: If one cannot be read, or is another one by now.
+    """
+    try:
+        with quick_turns(), files.lock:
+            yield
+    except ReplacedError as error:
+        raise UnreadableError(f"{error} while it was read; please ask again.") from error
+    except OSError as error:
+        raise UnreadableError(f"An event file cannot be read: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The blocks of one file, in the order of storage.
+
+    Attributes:
+        index: Of the file.
+        step: Of each, float64 ``[blocks]``.
+        wall_time: Seconds since the epoch, float64 ``[blocks]``.
+        event: The event that ends with it, or, where that is -1, with :attr:`records`.
+        records: Blocks that are stored as any tensor; others are looked for when they are taken.
+        record: Index into these.
+    """
+
+    index: EventIndex
+    step: Float64s
+    wall_time: Float64s
+    event: Int64s
+    records: FileRecords
+    record: Int64s
+
+
+class StoredBlocks(NamedTuple):
+    """The blocks of a tag, of one file after the other."""
+
+    tag: str
+    parts: tuple[_Part, ...]
+
+
+def find_blocks(files: RunFiles, tag: Tag) -> StoredBlocks:
+    """Say where the blocks of a tag are."""
+    ending = {id(index): events for index, events in files.histogram_events(tag.id)}
+    parts = []
+    for records in files.records(str(tag)):
+        index, ends = records.index, ending[id(records.index)]
+        event = np.concatenate([records.event, ends])
+        order = np.argsort(event, kind="stable")
+        inside = np.concatenate([np.full(len(records.event), -1), ends])
+        record = np.concatenate([np.arange(len(records.event)), np.full(len(ends), -1)])
+        step = index.step[event].astype(np.float64)
+        parts.append(
+            _Part(
+                index,
+                step[order],
+                index.wall_time[event][order],
+                inside[order],
+                records,
+                record[order],
+            )
+        )
+    return StoredBlocks(str(tag), tuple(parts))
+
+
+@dataclass(frozen=True, slots=True)
+class FileBlocks:
+    """Some of the blocks of a tag.
+
+    Attributes:
+        files: Where they are.
+        stored: All of them.
+        kept: Indices of these.
+    """
+
+    files: RunFiles
+    stored: StoredBlocks
+    kept: Indices | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that they take: none worth speaking of."""
+        return 0
+
+    def only(self, kept: Flags) -> FileBlocks:
+        """Return some of them, bool ``[blocks]``."""
+        chosen = np.flatnonzero(kept)
+        return FileBlocks(
+            self.files, self.stored, chosen if self.kept is None else self.kept[chosen]
+        )
+
+    def take(self, rows: Sequence[int]) -> list[bytes | None]:
+        """Read some of them; None where an event has none.
+
+        Raises:
+            UnreadableError: If a file cannot be read, or is another one by now.
+        """
+        chosen = np.array(rows, np.intp)
+        if self.kept is not None:
+            chosen = self.kept[chosen]
+        ends = np.cumsum([0, *(len(part.step) for part in self.stored.parts)])
+        of = np.searchsorted(ends, chosen, "right") - 1
+        with reading(self.files):
+            return [
+                _read(self.stored.parts[p], self.stored.tag, int(i - ends[p]))
+                for p, i in zip(of.tolist(), chosen.tolist(), strict=True)
+            ]
+
+
+def _read(part: _Part, tag: str, i: int) -> bytes | None:
+    record = int(part.record[i])
+    if record >= 0:
+        kind = part.records.kinds[int(part.records.kind[record])]
+        at, size = int(part.records.at[record]), int(part.records.size[record])
+    else:
+        found = next((p for p in part.index.histograms(int(part.event[i])) if p.tag == tag), None)
+        if found is None:
+            return None
+        kind, at, size = found.kind, found.at, found.size
+    data = next(part.index.read(np.array([at]), np.array([size])))
+    array = tensors.from_file(data, kind)
+    if array is None or array.dtype != np.uint8 or array.ndim != 1:
+        return b""  # which no block is
+    return array.tobytes()

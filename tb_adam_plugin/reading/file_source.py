@@ -1,0 +1,208 @@
+"""Records of event files on this machine, read directly: all of them, and only what is asked for.
+
+TensorBoard's loaders keep a sample of the records in memory, read a series as a whole, and read it
+again when it has grown. Here an index says where each record lies (:mod:`..event_files`): one
+statistic, one parameter or one histogram is read alone, and of a run that grows what is new.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from tb_adam_plugin import schema
+from tb_adam_plugin.arrays import Flags
+from tb_adam_plugin.event_files import tensors
+from tb_adam_plugin.event_files.log_roots import LogRoots
+from tb_adam_plugin.event_files.quick_turns import quick_turns
+from tb_adam_plugin.event_files.run_files import FileRecords, RunFiles
+from tb_adam_plugin.reading.file_blocks import FileBlocks, find_blocks, reading
+from tb_adam_plugin.reading.file_columns import FileColumns, of_shape
+from tb_adam_plugin.reading.record_source import (
+    NOTHING,
+    Experiment,
+    Listing,
+    Notes,
+    ScalarSource,
+    Stored,
+    UnreadableError,
+)
+from tb_adam_plugin.reading.records import Series, damaged_records, standing
+from tb_adam_plugin.reading.run import Message, TimeSeries
+from tb_adam_plugin.reading.run_listing import describe_runs
+from tb_adam_plugin.reading.run_parts import folder_of
+from tb_adam_plugin.reading.series_cache import SeriesCache
+from tb_adam_plugin.schema import Layout
+
+# A listing is used again for ten times as long as it took, so that polling costs no more than a
+# tenth of a core.
+_REUSE = 10
+# Of others' files so much is searched for tags of ours at once: the rest at the next look.
+_SEARCHED_AT_ONCE = 1 << 28
+_SMALL_BYTES = 64 << 20
+
+
+class FileSource(Notes):
+    """Listings and series of local folders. Safe to use from several threads."""
+
+    def __init__(self, roots: LogRoots, scalars: ScalarSource, *, strict: bool = False) -> None:
+        """Create a reader; nothing is read yet.
+
+        Args:
+            roots: Where the files are.
+            scalars: Who knows the ordinary scalar series.
+            strict: Whether a file that cannot be read is an error, all of every file is searched,
+                and nothing new is looked for after the first time.
+        """
+        super().__init__()
+        self._roots = roots
+        self._scalars = scalars
+        self._strict = strict
+        self._columns = FileColumns()
+        self._small: SeriesCache[Series] = SeriesCache(_SMALL_BYTES, lambda s: s.nbytes)
+        self._runs: dict[str, RunFiles] = {}
+        self._listing = NOTHING
+        self._good_until = 0.0
+        self._lock = threading.Lock()
+
+    def listing(self, experiment: Experiment) -> Listing:
+        """Return which runs there are and what they hold.
+
+        Raises:
+            UnreadableError: If TensorBoard cannot list the scalars.
+        """
+        with self._lock:
+            start = time.monotonic()
+            if start >= self._good_until:
+                with quick_turns():
+                    self._listing = self._list(experiment)
+                end = time.monotonic()
+                self._good_until = np.inf if self._strict else end + _REUSE * (end - start)
+            return self._listing
+
+    def _list(self, experiment: Experiment) -> Listing:
+        files = self._roots.event_files()
+        self._runs = {
+            run: self._runs.get(run)
+            or RunFiles(is_ours=schema.part_of(os.path.basename(run)) is not None)
+            for run in files
+        }
+        left = 1 << 62 if self._strict else _SEARCHED_AT_ONCE
+        for run, paths in files.items():
+            left -= self._runs[run].update(paths, left)
+            self._note_errors(experiment, run)
+        ours = {run: series for run, found in self._runs.items() if (series := found.series())}
+        folders = {folder_of(run, ours) for run in ours} | set(ours)
+        beside = self._scalars.list_scalars(experiment, sorted(folders)) if ours else {}
+        runs, messages = describe_runs(ours, beside)
+        return Listing(tuple(runs), tuple(messages), beside)
+
+    def _note_errors(self, experiment: Experiment, run: str) -> None:
+        errors = self._runs[run].errors
+        for path, reason in errors.items():
+            if self._strict:
+                raise OSError(f"{path} cannot be read: {reason}")
+        notes = [Message("error", f"{p} cannot be read: {why}") for p, why in errors.items()]
+        self.note(experiment, run, "files", *notes)
+
+    def small(self, stored: Stored, decode: Callable[[Any], Series]) -> Series:
+        """Return a series of which everything is wanted."""
+        with self._reading(stored) as files:
+            tag = str(stored.tag)
+            found = files.records(tag)
+
+            def load() -> Series:
+                data = [d for records in found for d in self._columns.data(tag, records)]
+                series = decode(data)
+                self._note_damage(stored, series.damage)
+                return series
+
+            written = tuple((records.index, len(records.step)) for records in found)
+            return self._small.get((stored.run, tag), written, load)
+
+    def statistics(self, stored: Stored, layout: Layout, names: Sequence[str]) -> Series:
+        """Return some statistics of all parameters."""
+        with self._reading(stored) as files:
+            parts = self._of_layout(stored, files, layout)
+            tag = str(stored.tag)
+            columns = [self._columns.statistics(tag, part, layout, names) for part in parts]
+            if len(parts) == 1 and len(names) == 1:
+                values = columns[0][0][None]  # a view, of what is kept anyway
+            else:
+                count = sum(len(part.step) for part in parts)
+                values = np.empty((len(names), count, len(layout.parameters)), "<f4")
+                for i, of_files in enumerate(zip(*columns, strict=True)):
+                    np.concatenate(of_files, out=values[i])
+            return _standing_series(parts, values)
+
+    def prepare(self, stored: Stored, layout: Layout, names: Sequence[str]) -> None:
+        """Read several statistics at once, so that they are there when they are asked for."""
+        with self._reading(stored) as files:
+            for part in self._of_layout(stored, files, layout):
+                self._columns.statistics(str(stored.tag), part, layout, names)
+
+    def parameter(self, stored: Stored, layout: Layout, row: int) -> Series:
+        """Return all statistics of one parameter."""
+        with self._reading(stored) as files:
+            parts = self._of_layout(stored, files, layout)
+            rows = [self._columns.parameter(part, layout, row) for part in parts]
+            values = np.concatenate([np.empty((0, len(layout.statistics)), "<f4"), *rows])
+            return _standing_series(parts, values.T[:, :, None])
+
+    def blocks(self, stored: Stored) -> Series:
+        """Return histograms, which are read when they are taken."""
+        with self._reading(stored) as files:
+            blocks = find_blocks(files, stored.tag)
+            step = np.concatenate([np.empty(0), *(part.step for part in blocks.parts)])
+            wall_time = np.concatenate([np.empty(0), *(part.wall_time for part in blocks.parts)])
+            kept = np.zeros(step.size, bool)
+            kept[standing(step)] = True
+            series = Series(step, wall_time, np.empty(0), FileBlocks(files, blocks))
+            return series.only(kept)
+
+    def scalars(self, experiment: Experiment, run: str, tag: str, listed: TimeSeries) -> Series:
+        """Return an ordinary scalar series."""
+        return self._scalars.scalars(experiment, run, tag, listed)
+
+    @contextmanager
+    def _reading(self, stored: Stored) -> Iterator[RunFiles]:
+        files = self._runs.get(stored.run)
+        if files is None:
+            raise UnreadableError(f"Run {stored.run} is gone.")
+        with reading(files):
+            yield files
+
+    def _of_layout(self, stored: Stored, files: RunFiles, layout: Layout) -> list[FileRecords]:
+        """Return the records of a series of statistics that are as large as its layout says."""
+        shape = (len(layout.parameters), len(layout.statistics))
+        parts, damaged, reason = [], [], ""
+        for records in files.records(str(stored.tag)):
+            kept: Flags = of_shape(records, shape)
+            if not kept.all():
+                other = records.only(~kept)
+                damaged += other.step.tolist()
+                found = tensors.in_words(other.kinds[int(other.kind[0])])
+                reason = reason or f"expected float32 {shape[0]}×{shape[1]}, got {found}"
+            parts.append(records.only(kept))
+        self._note_damage(stored, damaged_records(damaged, reason))
+        return parts
+
+    def _note_damage(self, stored: Stored, damage: str) -> None:
+        tag = str(stored.tag)
+        notes = [Message("error", f"{tag}: {damage}")] if damage else []
+        self.note(stored.experiment, stored.run, tag, *notes)
+
+
+def _standing_series(parts: Sequence[FileRecords], values: Any) -> Series:
+    """Make a series of what no restart has ended."""
+    step = np.concatenate([np.empty(0), *(part.step for part in parts)])
+    wall_time = np.concatenate([np.empty(0), *(part.wall_time for part in parts)])
+    kept = np.zeros(step.size, bool)
+    kept[standing(step)] = True
+    return Series(step, wall_time, values).only(kept)
