@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -17,7 +17,8 @@ from tb_adam_plugin.reading.comparison import Positioned, compare
 from tb_adam_plugin.reading.event_data import EventData, Experiment
 from tb_adam_plugin.reading.gradient_norms import gradient_rms
 from tb_adam_plugin.reading.joined_steps import join_steps, steps_of_part
-from tb_adam_plugin.reading.merged_steps import merge_steps, rows_of
+from tb_adam_plugin.reading.left_out import few_messages, messages_of
+from tb_adam_plugin.reading.merged_steps import common_rows, merge_steps, rows_of
 from tb_adam_plugin.reading.not_found import choice, require, require_parameter
 from tb_adam_plugin.reading.records import (
     Series,
@@ -25,10 +26,9 @@ from tb_adam_plugin.reading.records import (
     decode_gradient_norms,
     decode_hyperparameters,
     decode_statistics,
-    decode_steps,
 )
-from tb_adam_plugin.reading.run import Message, PartSteps, StoredRun
-from tb_adam_plugin.reading.sessions import Standing
+from tb_adam_plugin.reading.run import Message, StoredRun
+from tb_adam_plugin.reading.steps_of_parts import StepsOfParts
 from tb_adam_plugin.reading.stored_histograms import places_of, unpack_histograms
 from tb_adam_plugin.reading.thinning import RATIO
 from tb_adam_plugin.schema import Layout, Tag
@@ -51,6 +51,7 @@ class Store:
     def __init__(self, events: EventData) -> None:
         """Create a store; nothing is read yet."""
         self._events = events
+        self._steps = StepsOfParts(events)
 
     def runs(self, experiment: Experiment) -> Runs:
         """Return which runs there are and what they hold."""
@@ -58,13 +59,14 @@ class Store:
         runs = tuple(
             replace(
                 run,
-                messages=run.messages
-                + tuple(
-                    note for part in run.parts for note in self._events.notes(experiment, part)
+                messages=messages_of(
+                    run,
+                    (note for part in run.parts for note in self._events.notes(experiment, part)),
                 ),
             )
             for run in (self._standing_run(experiment, listed) for listed in listing.runs)
         )
+        messages = few_messages(listing.messages)
         state = repr(
             (
                 [_state(run) for run in runs],
@@ -73,11 +75,11 @@ class Store:
                     for run, tags in sorted(listing.scalars.items())
                     for tag, series in sorted(tags.items())
                 ],
-                listing.messages,
+                messages,
             )
         )
         revision = schema.short_hash(state.encode("utf-8", "surrogatepass"))
-        return Runs(runs, listing.messages, revision)
+        return Runs(runs, messages, revision)
 
     def statistic(self, experiment: Experiment, run: str, statistic: str) -> StatisticRecords:
         """Return one statistic of all parameters of a run."""
@@ -167,24 +169,10 @@ class Store:
         names = found.step_columns
         by_part = found.steps_by_part()
         records = [
-            steps_of_part(tags, self._rows_of(experiment, tags, found.ended).rows, names)
+            steps_of_part(tags, self._steps.read(experiment, tags, found.ended).rows, names)
             for tags in by_part.values()
         ]
         return records[0] if len(records) == 1 else join_steps(records, names)
-
-    def _rows_of(self, experiment: Experiment, tags: Sequence[PartSteps], ended: float) -> Standing:
-        """Read the rows of every step of one part of a run."""
-        logs = [
-            self._events.tensors(
-                experiment,
-                tag.run,
-                str(Tag("steps", tag.id)),
-                tag.series,
-                partial(decode_steps, columns=tag.columns),
-            )
-            for tag in tags
-        ]
-        return Standing(logs, ended)
 
     def gradient_norms(
         self, experiment: Experiment, run: str, parameter: str | None = None
@@ -204,10 +192,14 @@ class Store:
         parameters = found.layout.parameters
         if parameter is not None:
             parameters = (require_parameter(parameter, found),)
-        logs = []
-        for id_, columns in found.gradient_norms.items():
-            decode = partial(decode_gradient_norms, columns=columns)
-            logs.append(self._read(experiment, found, Tag("gradient_norms", id_), decode))
+        logs = self._read(
+            experiment,
+            found,
+            {
+                Tag("gradient_norms", id_): partial(decode_gradient_norms, columns=columns)
+                for id_, columns in found.gradient_norms.items()
+            },
+        )
         homes = [found.home(Tag("gradient_norms", id_)) for id_ in found.gradient_norms]
         every = self.steps(experiment, run)
         return gradient_rms(parameters, list(found.gradient_norms.values()), logs, homes, every)
@@ -217,18 +209,23 @@ class Store:
         found = self.run(experiment, run)
         groups = found.layout.group_rows
         readable = {id_: c for id_, c in found.hyperparameters.items() if id_ in groups}
-        logs = []
-        for id_, columns in readable.items():
-            decode = partial(decode_hyperparameters, groups=len(groups[id_]), columns=columns)
-            logs.append(self._read(experiment, found, Tag("hyperparameters", id_), decode))
+        decoders = {
+            Tag("hyperparameters", id_): partial(
+                decode_hyperparameters, groups=len(groups[id_]), columns=columns
+            )
+            for id_, columns in readable.items()
+        }
+        logs = self._read(experiment, found, decoders)
         homes = [found.home(Tag("hyperparameters", id_)) for id_ in readable]
         step, wall_time, placements = merge_steps(logs, homes)
-        names = tuple(dict.fromkeys(name for c in readable.values() for name in c.names))
+        names = found.shown_hyperparameters
+        place = {name: row for row, name in enumerate(names)}
         values = np.full((len(found.layout.groups), len(names), step.size), np.nan)
         parts = zip(readable.items(), logs, placements, strict=True)
         for (id_, columns), series, (rows, positions) in parts:
-            cells = np.ix_(np.array(groups[id_], np.intp), rows_of(columns.names, names), positions)
-            values[cells] = series.values[:, rows, :].transpose(2, 0, 1)
+            here, there = common_rows(columns.names, place)
+            cells = np.ix_(np.array(groups[id_], np.intp), there, positions)
+            values[cells] = series.values[np.ix_(here, rows)].transpose(2, 0, 1)
         return NamedRecords(step, wall_time, names, values)
 
     def scalar(self, experiment: Experiment, run: str, tag: str) -> NamedRecords:
@@ -257,7 +254,8 @@ class Store:
             require(name, "quantity", run, by_name)
         wanted = tuple(by_name[name] for name in quantities)
         places = places_of(parameter, found)
-        logs = {tag: self._read(experiment, found, tag, decode_blocks) for tag in places}
+        stored = self._read(experiment, found, dict.fromkeys(places, decode_blocks))
+        logs = dict(zip(places, stored, strict=True))
         records, damage = unpack_histograms(described, wanted, places, logs, columns, since)
         for tag, damaged in damage.items():
             note = [Message("error", f"{tag}: {damaged}")] if damaged else []
@@ -305,7 +303,7 @@ class Store:
             return run
         written = {
             part: np.concatenate(
-                [rows.written for rows in self._rows_of(experiment, tags, run.ended).rows]
+                [rows.written for rows in self._steps.read(experiment, tags, run.ended).rows]
             )
             for part, tags in by_part.items()
             if tags
@@ -328,9 +326,10 @@ class Store:
         for newest, *older in by_part.values():
             kept = _shapes(run.layout.layouts[newest])
             # Other layouts tell nothing that the newest one does not. Reading takes time.
-            for id_ in [i for i in older if not _shapes(run.layout.layouts[i]) <= kept]:
-                (stored,) = self._statistics(experiment, run, [id_], everything=True)
-                (standing,) = self._statistics(experiment, run, [id_])
+            others = [i for i in older if not _shapes(run.layout.layouts[i]) <= kept]
+            all_stored = self._statistics(experiment, run, others, everything=True)
+            all_standing = self._statistics(experiment, run, others)
+            for id_, stored, standing in zip(others, all_stored, all_standing, strict=True):
                 is_another_model = not _shapes(run.layout.layouts[id_]) & kept
                 if standing.step.size < stored.step.size and (
                     not standing.step.size or is_another_model
@@ -343,7 +342,7 @@ class Store:
         run = run.without_layouts(over, ended)
         # Columns, too, that only the other model had.
         own = run.steps_by_part()[run.run]
-        rows = self._rows_of(experiment, own, ended).rows
+        rows = self._steps.read(experiment, own, ended).rows
         steps = {tag.id: tag.columns for tag, left in zip(own, rows, strict=True) if left.step.size}
         last = max((int(left.step[-1]) for left in rows if left.step.size), default=None)
         return replace(run, steps=steps, last_step=last)
@@ -356,29 +355,29 @@ class Store:
         *,
         everything: bool = False,
     ) -> list[Series]:
-        logs = []
-        for id_ in layout_ids:
-            decode = partial(decode_statistics, layout=run.layout.layouts[id_])
-            tag = Tag("statistics", id_)
-            logs.append(self._read(experiment, run, tag, decode, everything=everything))
-        return logs
+        decoders = {
+            Tag("statistics", id_): partial(decode_statistics, layout=run.layout.layouts[id_])
+            for id_ in layout_ids
+        }
+        return self._read(experiment, run, decoders, everything=everything)
 
     def _read(
         self,
         experiment: Experiment,
         run: StoredRun,
-        tag: Tag,
-        decode: Any,
+        decoders: Mapping[Tag, Any],
         *,
         everything: bool = False,
-    ) -> Series:
-        """Read a series: what restarts have left of it, or everything."""
-        home = run.home(tag)
-        series = self._events.tensors(experiment, home, str(tag), run.tags[tag], decode)
-        if everything:
-            return series
-        steps = run.steps_by_part().get(home, [])
-        return self._rows_of(experiment, steps, run.ended).of(series)
+    ) -> list[Series]:
+        """Read series by what decodes them: what restarts have left of each, or everything."""
+        by_part = run.steps_by_part()
+        standing = cache(lambda of: self._steps.read(experiment, by_part.get(of, []), run.ended))
+        logs = []
+        for tag, decode in decoders.items():
+            home = run.home(tag)
+            series = self._events.tensors(experiment, home, str(tag), run.tags[tag], decode)
+            logs.append(series if everything else standing(home).of(series))
+        return logs
 
 
 def _shapes(layout: Layout) -> set[tuple[str, tuple[int, ...]]]:
