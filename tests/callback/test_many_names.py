@@ -38,7 +38,8 @@ def train(
 def test_a_name_that_changes_at_every_step_is_warned_of_once_and_stops(tmp_path: Path) -> None:
     said, model = train(tmp_path, 500, lambda t: {f"loss_{t}": t, "loss": 1 / t, "steady": t})
     assert len(said) == 1
-    assert "a new name at 65 steps" in said[0] and "'loss_165'" in said[0]
+    assert "a new name at 65 steps" in said[0]
+    assert "'loss_165'" in said[0]
     assert "Give the same names at every step" in said[0]
     rows = load_runs(tmp_path)[0].every_step()
     assert len(rows.names) <= len(schema.LASTING_COLUMNS) + schema.MOST_SCALARS
@@ -113,14 +114,16 @@ def test_names_of_one_step_in_several_calls_are_one_occasion() -> None:
     assert all(names.refused([f"a_{i}"]) == (set(), None) for i in range(100))
     refused, notice = names.refused([f"b_{i}" for i in range(101)])
     assert refused == {"b_100"}
-    assert notice is not None and "'b_100'" in notice
+    assert notice is not None
+    assert "'b_100'" in notice
     assert names.refused(["a_0", "b_99", "loss"]) == (set(), None)
 
 
 def test_a_long_name_is_shown_in_part() -> None:
     names = ScalarNames()
     _, notice = names.refused([*map(str, range(200)), "x" * 1000])
-    assert notice is not None and len(notice) < 300
+    assert notice is not None
+    assert len(notice) < 300
 
 
 def test_layouts_that_keep_changing_are_warned_of_once(tmp_path: Path) -> None:
