@@ -18,7 +18,7 @@ from tb_adam_plugin.run_data import load_runs
 
 def train(
     folder: Path, steps: int, scalars: Callable[[int], dict[str, float]]
-) -> tuple[list[str], nn.Module]:
+) -> tuple[list[str], nn.Linear]:
     """Train and record scalars; return the warnings, and the model."""
     torch.manual_seed(0)
     model = nn.Linear(3, 2)

@@ -291,7 +291,7 @@ def test_rows_that_stand_are_those_of_each_pair_of_series(
 
 @given(several_series())
 def test_each_step_of_the_axis_is_of_one_series(all_rows: list[Series]) -> None:
-    all_rows = [series_of(s.step.tolist(), np.nan_to_num(s.written)) for s in all_rows]
+    all_rows = [series_of(s.step.tolist(), np.nan_to_num(s.written).tolist()) for s in all_rows]
     step, wall_time, placements = merge_steps(all_rows)
     assert step.tolist() == sorted({t for series in all_rows for t in series.step.tolist()})
     owners = np.zeros(step.size, int)
