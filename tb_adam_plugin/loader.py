@@ -29,7 +29,7 @@ class AdamDebugLoader(base_plugin.TBLoader):
     def define_flags(self, parser: Any) -> None:
         """Add ``--adam_debug_fast_crc``."""
         try:
-            from tb_adam_plugin.fast_crc import define_flag
+            from tb_adam_plugin.serving.fast_crc import define_flag
 
             define_flag(parser)
         except Exception as error:
@@ -46,7 +46,7 @@ class AdamDebugLoader(base_plugin.TBLoader):
             _logger.warning("Adam Debug: TensorBoard will show a sample of the steps: %r", error)
         try:
             if getattr(flags, "adam_debug_fast_crc", False):
-                from tb_adam_plugin.fast_crc import replace_crc
+                from tb_adam_plugin.serving.fast_crc import replace_crc
 
                 replace_crc()
         except Exception as error:

@@ -21,7 +21,7 @@ LOAD = """
 import sys, time
 from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
 from tensorboard.compat import tf
-from tb_adam_plugin.fast_crc import replace_crc
+from tb_adam_plugin.serving.fast_crc import replace_crc
 if sys.argv[2] == "fast":
     replace_crc()
 start = time.process_time()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from argparse import ArgumentParser, Namespace
@@ -14,13 +15,15 @@ import google_crc32c
 import numpy as np
 import pytest
 import tensorboard.version
-from event_files import event, make_layout, statistics_of, write_events
+from event_files import event, make_layout, statistics_of, write_events, write_run
 from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 from tensorboard.compat.tensorflow_stub import pywrap_tensorflow
+from tensorboard_process import running_tensorboard, wait_until
 
-from tb_adam_plugin import fast_crc, schema
-from tb_adam_plugin.fast_crc import KNOWN_VERSIONS, NotReplacedError, replace_crc
+from tb_adam_plugin import schema
 from tb_adam_plugin.loader import AdamDebugLoader
+from tb_adam_plugin.serving import fast_crc
+from tb_adam_plugin.serving.fast_crc import KNOWN_VERSIONS, NotReplacedError, replace_crc
 
 ROOT = Path(__file__).parents[2]
 
@@ -159,3 +162,13 @@ def test_tensorboard_says_its_version_with_it_and_without(option: list[str]) -> 
     )
     assert (ended.returncode, ended.stdout.strip()) == (0, tensorboard.version.VERSION)
     assert "Adam Debug" not in ended.stderr
+
+
+def test_a_real_tensorboard_shows_a_run_with_it(tmp_path: Path) -> None:
+    write_run(tmp_path / "exp1" / "adam_debug", range(1, 8))
+    with running_tensorboard(tmp_path, "--load_fast=false", "--adam_debug_fast_crc") as tensorboard:
+        route = "data/plugin/adam_debug/summary"
+        wait_until(lambda: json.loads(tensorboard.get(route).body)["runs"], "the run")
+        (run,) = json.loads(tensorboard.get(route).body)["runs"]
+        assert run["last_step"] == 7
+        assert "no effect" not in tensorboard.log
