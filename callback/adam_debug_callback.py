@@ -208,7 +208,7 @@ class AdamDebugCallback:
         ``gradient_norm_before_clip``; and ``loss_scale``, of a gradient scaler.
 
         Args:
-            **scalars: Real numbers, or tensors of one element.
+            **scalars: Real numbers, or tensors of one element. Of other names the first 200.
 
         Raises:
             ValueError: If a name is one of :data:`tb_adam_plugin.schema.STEP_COLUMNS` or
@@ -217,7 +217,9 @@ class AdamDebugCallback:
         """
         if self._agenda.enabled and not self._skips_capture():
             since = self._time.busy()
-            self._output.recorder.rows.record(dict(scalars))
+            notice = self._output.recorder.rows.record(dict(scalars))
+            if notice and self._placement.writes:
+                self._notices.warn_once(notice, "names of scalars")
             self._time.add_between_steps(since)
 
     def keep_batch(self, *batch: Any) -> None:

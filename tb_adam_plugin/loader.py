@@ -1,8 +1,9 @@
 """TensorBoard's entry point. TensorBoard must survive whatever goes wrong here.
 
-TensorBoard imports this module and calls :meth:`AdamDebugLoader.fix_flags` unguarded, even for
-``tensorboard --version``: an exception in either would end the whole process. So this file imports
-next to nothing and the plugin itself is imported late.
+TensorBoard imports this module and calls :meth:`AdamDebugLoader.define_flags` and
+:meth:`AdamDebugLoader.fix_flags` unguarded, even for ``tensorboard --version``: an exception in any
+of them would end the whole process. So this file imports next to nothing and the plugin itself is
+imported late.
 """
 
 from __future__ import annotations
@@ -25,12 +26,31 @@ _logger = logging.getLogger(__name__)
 class AdamDebugLoader(base_plugin.TBLoader):
     """Loads the plugin, or hides its tab where that fails."""
 
+    def define_flags(self, parser: Any) -> None:
+        """Add ``--adam_debug_fast_crc``."""
+        try:
+            from tb_adam_plugin.serving.fast_crc import define_flag
+
+            define_flag(parser)
+        except Exception as error:
+            _logger.warning("Adam Debug: there is no --adam_debug_fast_crc: %r", error)
+
     def fix_flags(self, flags: Any) -> None:
-        """Ask TensorBoard to keep our records. A user's ``--samples_per_plugin`` wins."""
+        """Ask TensorBoard to keep our records. A user's ``--samples_per_plugin`` wins.
+
+        Where the user asks for faster checksums, TensorBoard gets these, too.
+        """
         try:
             flags.samples_per_plugin.setdefault("adam_debug", _KEPT_RECORDS)
         except Exception as error:
             _logger.warning("Adam Debug: TensorBoard will show a sample of the steps: %r", error)
+        try:
+            if getattr(flags, "adam_debug_fast_crc", False):
+                from tb_adam_plugin.serving.fast_crc import replace_crc
+
+                replace_crc()
+        except Exception as error:
+            _logger.warning("Adam Debug: --adam_debug_fast_crc has no effect: %s", error)
 
     def load(self, context: Any) -> AdamDebugPlugin | None:
         """Return the plugin, or None where it cannot be loaded.

@@ -45,6 +45,18 @@ class CurrentLayout:
         self._others: list[str] = []
         self._storage: StorageOfParameters = []
         self._described: object = None
+        self._ids: set[str] = set()
+
+    @property
+    def notice(self) -> str | None:
+        """A sentence to warn the user with, where there have been too many layouts."""
+        if len(self._ids) <= schema.MOST_LAYOUTS:
+            return None
+        return (
+            f"the names, shapes or types of the recorded tensors have changed more than "
+            f"{schema.MOST_LAYOUTS} times: the tab shows the newest {schema.MOST_LAYOUTS} sets of "
+            "them. Where these are different models, give each a callback and a log_dir of its own"
+        )
 
     def begin_anew(
         self, parameters: Parameters, elements_read: list[int], order: npt.NDArray[np.int64]
@@ -149,6 +161,8 @@ class CurrentLayout:
         ]
         self._undefined = np.array([undefined[p.group] for p in layout.parameters])
         self.layout = layout
+        if len(self._ids) <= schema.MOST_LAYOUTS:
+            self._ids.add(layout.id)
 
 
 def other_keys(storage: StorageOfParameters) -> list[str]:

@@ -85,6 +85,7 @@ class FollowedParameters:
         """Read what a step is about to change."""
         if self.records.refresh():
             self.follow()
+        self._warn(self.records.layout_notice)
         if self._looks_for_forgotten:
             self._looks_for_forgotten = False
             self._warn(self.records.parameters.forgotten_notice())

@@ -81,6 +81,7 @@ class LiveDiagnosis:
                 self._diagnosis = None
             self._layout = layout
             self._layouts.append((float(step), layout))
+            del self._layouts[: -schema.MOST_LAYOUTS]
         if step <= self._records.last("step"):
             self._records = _Table(_MOST_RECORDS)
             self._seen.clear()

@@ -107,6 +107,11 @@ class ParameterRecords:
         notice = () if self._state.notice is None else (self._state.notice,)
         return (*self.parameters.notices, *notice)
 
+    @property
+    def layout_notice(self) -> str | None:
+        """Another one, where there have been too many layouts."""
+        return self._current.notice
+
     def refresh(self) -> bool:
         """Find out whether there is something else to record than before; return whether so."""
         fingerprint = self.parameters.fingerprint(self._state)

@@ -14,6 +14,7 @@ from torch import Tensor
 from tb_adam_plugin import schema
 
 from ..memory.to_host import Copy
+from .scalar_names import ScalarNames
 
 Scalar = float | Tensor
 
@@ -40,20 +41,27 @@ class StepScalars:
     def __init__(self) -> None:
         """Start without rows."""
         self._names: dict[str, None] = {}
+        self._names_of_user = ScalarNames()
         self._next: dict[str, Scalar] = {}
         self._rows: list[tuple[tuple[Scalar, ...], Scalar, dict[str, Scalar]]] = []
         self._skipped_steps = 0
         self._had_nan_loss = False
         self._sent: dict[int, Sent] = {}  # by the identity of what is kept in it
 
-    def record(self, scalars: dict[str, object]) -> None:
+    def record(self, scalars: dict[str, object]) -> str | None:
         """Keep scalars for the row of the next step; of several values of a name the last counts.
+
+        Returns:
+            What to tell the user of the names, once.
 
         Raises:
             ValueError: If a name is taken by a column of ours, or a tensor has not one element.
             TypeError: If a value is no real number.
         """
-        self._next.update({name: _checked(name, value) for name, value in scalars.items()})
+        checked = {name: _checked(name, value) for name, value in scalars.items()}
+        refused, notice = self._names_of_user.refused(checked)
+        self._next.update({n: value for n, value in checked.items() if n not in refused})
+        return notice
 
     def add(self, name: str, value: Scalar) -> None:
         """Keep one of :data:`tb_adam_plugin.schema.OPTIONAL_STEP_COLUMNS` for the next row.
@@ -91,6 +99,7 @@ class StepScalars:
             self._skipped_steps, every_n_steps,
         )  # fmt: skip
         self._names.update(dict.fromkeys(self._next))
+        self._names_of_user.end_step()
         self._rows.append((columns, skipped, self._next))
         self._next = {}
 

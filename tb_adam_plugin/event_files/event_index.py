@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from tb_adam_plugin.arrays import Flags, Int64s
+from tb_adam_plugin.arrays import Flags, Float64s, Int64s
 from tb_adam_plugin.event_files.event_shapes import EventShapes, StoredTensor, find_head, tensors_in
 from tb_adam_plugin.event_files.windowed_file import WindowedFile
 from tb_adam_plugin.event_files.wire import MalformedError, TensorPlace
@@ -66,6 +66,24 @@ class Places:
     kinds: tuple[TensorPlace, ...]
 
 
+class _Columns:
+    """The events as arrays, for as long as there are no more of them."""
+
+    def __init__(self, events: _Events, shapes: int) -> None:
+        self.step: Int64s = np.array(events.step, np.int64)
+        self.wall_time: Float64s = np.array(events.wall_time, np.float64)
+        self.start: Int64s = np.array(events.start, np.int64)
+        self.length: Int64s = np.array(events.length, np.int64)
+        self.values: Int64s = self.start + np.array(events.values, np.int64)  # in the file
+        shape = np.array(events.shape, np.int64)
+        self._by_shape = np.argsort(shape, kind="stable")
+        self._bounds = np.searchsorted(shape[self._by_shape], np.arange(shapes + 1))
+
+    def of_shape(self, number: int) -> Int64s:
+        """Return the events of a shape, ascending."""
+        return self._by_shape[self._bounds[number] : self._bounds[number + 1]]
+
+
 class HistogramPlace(NamedTuple):
     """Where a histogram is in a file.
 
@@ -99,6 +117,7 @@ class EventIndex:
         self._size = -1
         self._end = 0  # of what is indexed
         self._last_record = (0, b"")  # where it starts, and with what
+        self._columns: _Columns | None = None
 
     def __len__(self) -> int:
         """How many events there are."""
@@ -112,12 +131,12 @@ class EventIndex:
     @property
     def step(self) -> Int64s:
         """The step of each event, int64 ``[events]``."""
-        return np.array(self._events.step, np.int64)
+        return self._as_arrays().step
 
     @property
-    def wall_time(self) -> npt.NDArray[np.float64]:
+    def wall_time(self) -> Float64s:
         """When each event was written, seconds since the epoch, float64 ``[events]``."""
-        return np.array(self._events.wall_time, np.float64)
+        return self._as_arrays().wall_time
 
     def update(self) -> bool:
         """Index what was written since the last time.
@@ -197,22 +216,26 @@ class EventIndex:
         """Ids of the layouts of the histograms that come last in their events."""
         return tuple(self._shapes.histogram_layouts)
 
+    def _as_arrays(self) -> _Columns:
+        if self._columns is None or len(self._columns.step) != len(self):
+            self._columns = _Columns(self._events, len(self._shapes.shapes))
+        return self._columns
+
     def places(self, tag: str) -> Places:
         """Return where the tensors of a tag are."""
-        shape = np.array(self._events.shape, np.int64)
-        values = np.array(self._events.start, np.int64) + np.array(self._events.values, np.int64)
+        columns = self._as_arrays()
         kinds: dict[TensorPlace, int] = {}
-        columns: list[list[Int64s]] = [[], [], [], []]
+        parts: list[Int64s] = [np.empty((4, 0), np.int64)]
         for number, tensor in self._shapes.by_tag.get(tag, ()):
-            event = np.flatnonzero(shape == number)
+            event = columns.of_shape(number)
             at, size, kind = _numbers(tensor)
-            of_all = np.full((2, event.size), [[size], [kinds.setdefault(kind, len(kinds))]])
-            for column, part in zip(columns, (event, values[event] + at, *of_all), strict=True):
-                column.append(part)
-        joined = [np.concatenate([np.empty(0, np.int64), *column]) for column in columns]
-        order = np.argsort(joined[1], kind="stable")
-        events, starts, sizes, numbers = (column[order] for column in joined)
-        return Places(events, starts, sizes, numbers, tuple(kinds))
+            part = np.empty((4, event.size), np.int64)
+            part[0], part[1] = event, columns.values[event] + at
+            part[2], part[3] = size, kinds.setdefault(kind, len(kinds))
+            parts.append(part)
+        joined = np.concatenate(parts, axis=1)
+        event, at, size, kind = joined[:, np.argsort(joined[1], kind="stable")]
+        return Places(event, at, size, kind, tuple(kinds))
 
     def histogram_events(self, layout: str) -> Int64s:
         """Return the events that end with histograms of a layout."""
@@ -232,8 +255,8 @@ class EventIndex:
         known = np.frombuffer(self._intact, np.uint8)[events]
         unknown = np.unique(events[known == _NOT_KNOWN])
         if unknown.size:
-            start = np.array(self._events.start, np.int64)[unknown]
-            length = np.array(self._events.length, np.int64)[unknown]
+            columns = self._as_arrays()
+            start, length = columns.start[unknown], columns.length[unknown]
             for event, data in zip(unknown.tolist(), self.read(start, length + TAIL), strict=True):
                 is_intact = checksum(data[:-TAIL]) == data[-TAIL:].tobytes()
                 self._intact[event] = _INTACT if is_intact else _DAMAGED
@@ -277,16 +300,13 @@ class EventIndex:
         return b""
 
     def _metadata_places(self, tag: str) -> Iterator[tuple[int, int, int]]:
-        """Go through the metadata of a tag: event, position and size, in the order of storage."""
-        by_shape: dict[int, StoredTensor] = {}
-        for number, tensor in self._shapes.by_tag.get(tag, ()):
-            by_shape.setdefault(number, tensor)
-        events = self._events
-        for event, number in enumerate(events.shape):
-            if number in by_shape:
-                tensor = by_shape[number]
-                start = events.start[event] + events.values[event]
-                yield event, start + tensor.metadata, tensor.metadata_size
+        """Go through the metadata of a tag: event, position and size, those of each shape."""
+        columns = self._as_arrays()
+        of_tag = self._shapes.by_tag.get(tag, ())
+        found = sorted(of_tag, key=lambda shape: columns.of_shape(shape[0])[:1].tolist())
+        for number, tensor in found:
+            for event in columns.of_shape(number).tolist():
+                yield event, int(columns.values[event]) + tensor.metadata, tensor.metadata_size
 
     def histograms(self, event: int) -> Iterator[HistogramPlace]:
         """Go through the histograms that an event ends with."""

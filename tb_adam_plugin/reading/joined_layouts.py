@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from tb_adam_plugin.schema import Group, Layout, Parameter, Quantity
 
@@ -70,7 +71,8 @@ def join_layouts(layouts: Mapping[str, Layout]) -> JoinedLayout:
             rows.append(place)
         group_rows[layout_id] = tuple(rows)
         for p in layout.parameters:
-            parameters.setdefault(p.name, replace(p, group=rows[p.group]))
+            if p.name not in parameters:
+                parameters[p.name] = replace(p, group=rows[p.group])
     by_name: dict[str, Quantity] = {}
     for quantity in (q for layout in layouts.values() for q in layout.quantities):
         by_name.setdefault(quantity.name, quantity)
@@ -86,4 +88,4 @@ def join_layouts(layouts: Mapping[str, Layout]) -> JoinedLayout:
 
 def union(names: Iterable[Sequence[str]]) -> tuple[str, ...]:
     """Return the names of several lists, each once, in the order of their first mention."""
-    return tuple(dict.fromkeys(name for several in names for name in several))
+    return tuple(dict.fromkeys(chain.from_iterable(names)))

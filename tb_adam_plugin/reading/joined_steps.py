@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tb_adam_plugin.reading.answers import NamedRecords
-from tb_adam_plugin.reading.merged_steps import merge_steps, rows_of
+from tb_adam_plugin.reading.merged_steps import common_rows, merge_steps
 from tb_adam_plugin.reading.records import Series
 from tb_adam_plugin.reading.run import PartSteps
 
@@ -24,9 +24,11 @@ def steps_of_part(
     """
     step, wall_time, placements = merge_steps(logs)
     values = np.full((len(names), step.size), np.nan)
+    place = {name: row for row, name in enumerate(names)}
     for tag, series, (rows, positions) in zip(tags, logs, placements, strict=True):
-        cells = np.ix_(rows_of(tag.columns.names, names), positions)
-        values[cells] = series.values[:, rows]
+        if rows.size:
+            columns, places = common_rows(tag.columns.names, place)
+            values[np.ix_(places, positions)] = series.values[np.ix_(columns, rows)]
     return NamedRecords(step, wall_time, names, values)
 
 

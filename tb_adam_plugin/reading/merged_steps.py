@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -36,10 +36,15 @@ def merge_steps(
     by_time = np.argsort(wall_time, kind="stable")
     chosen = by_time[last_of_each_step(step[by_time])]
     ends = np.cumsum([s.step.size for s in series])
-    placements = []
-    for s, end in zip(series, ends.tolist(), strict=True):
-        positions = np.flatnonzero((chosen >= end - s.step.size) & (chosen < end))
-        placements.append((chosen[positions] - (end - s.step.size), positions))
+    # Where on the axis each series is, of all of them at once: there may be thousands.
+    owner = np.searchsorted(ends, chosen, "right")
+    of_each = np.split(
+        np.argsort(owner, kind="stable"), np.cumsum(np.bincount(owner, minlength=ends.size))[:-1]
+    )
+    placements = [
+        (chosen[positions] - (end - s.step.size), positions)
+        for s, end, positions in zip(series, ends.tolist(), of_each, strict=True)
+    ]
     return step[chosen], wall_time[chosen], placements
 
 
@@ -48,8 +53,10 @@ def _merge_parts(
 ) -> tuple[Float64s, Float64s, list[tuple[Indices, Indices]]]:
     placements: dict[int, tuple[Indices, Float64s]] = {}
     axes = []
-    for part in dict.fromkeys(parts):
-        members = [i for i, of in enumerate(parts) if of == part]
+    members_of: dict[str, list[int]] = {}
+    for i, part in enumerate(parts):
+        members_of.setdefault(part, []).append(i)
+    for members in members_of.values():
         step, wall_time, own = merge_steps([series[i] for i in members])
         axes.append((step, wall_time))
         placements |= {i: (rows, step[at]) for i, (rows, at) in zip(members, own, strict=True)}
@@ -66,3 +73,15 @@ def rows_of(names: Sequence[str], among: Sequence[str]) -> Indices:
     """Return where names are among others; each has to be there."""
     place = {name: row for row, name in enumerate(among)}
     return np.array([place[name] for name in names], np.intp)
+
+
+def common_rows(names: Sequence[str], place: Mapping[str, int]) -> tuple[Indices, Indices]:
+    """Return which of some names are wanted, and where they belong.
+
+    Args:
+        names: Any.
+        place: Of each name that is wanted.
+    """
+    found = [(row, place[name]) for row, name in enumerate(names) if name in place]
+    rows, places = np.array(found, np.intp).reshape(-1, 2).T
+    return rows, places

@@ -7,8 +7,16 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple, Protocol
 
+from tb_adam_plugin import schema
 from tb_adam_plugin.reading.joined_layouts import JoinedLayout, join_layouts, union
+from tb_adam_plugin.reading.limits import shown_columns
 from tb_adam_plugin.schema import Columns, Tag
+
+# Tags under which a training loss is logged beside our run, without case: the first one counts.
+LOSS_TAGS = (
+    "loss", "train/loss", "loss/train", "train_loss", "loss_train", "training_loss",
+    "train/loss_step", "train_loss_step",
+)  # fmt: skip
 
 
 class TimeSeries(Protocol):
@@ -94,10 +102,26 @@ class StoredRun:
     last_step: int | None = None
 
     @property
-    def step_columns(self) -> tuple[str, ...]:
+    def all_step_columns(self) -> tuple[str, ...]:
         """Columns of the steps, those of all tags."""
         others = (part.columns.names for part in self.part_steps)
         return union([*(columns.names for columns in self.steps.values()), *others])
+
+    @property
+    def step_columns(self) -> tuple[str, ...]:
+        """Those that are shown."""
+        return shown_columns(self.all_step_columns)
+
+    @property
+    def all_hyperparameters(self) -> tuple[str, ...]:
+        """Columns of the hyperparameters of all layouts."""
+        known = (c.names for id_, c in self.hyperparameters.items() if id_ in self.layout.layouts)
+        return union(known)
+
+    @property
+    def shown_hyperparameters(self) -> tuple[str, ...]:
+        """Those that are shown."""
+        return shown_columns(self.all_hyperparameters, schema.HYPERPARAMETERS.names)
 
     @property
     def parts(self) -> tuple[str, ...]:

@@ -12,14 +12,8 @@ from tb_adam_plugin.diagnosis.engine.recorded_run import RecordedNorms, Recorded
 from tb_adam_plugin.diagnosis.rules.registry import STATISTICS_NEEDED
 from tb_adam_plugin.reading.answers import NamedRecords
 from tb_adam_plugin.reading.record_source import Experiment
-from tb_adam_plugin.reading.run import StoredRun
+from tb_adam_plugin.reading.run import LOSS_TAGS, StoredRun
 from tb_adam_plugin.reading.store import Store
-
-# Tags under which a training loss is logged beside our run, without case: the first one counts.
-_LOSS_TAGS = (
-    "loss", "train/loss", "loss/train", "train_loss", "loss_train", "training_loss",
-    "train/loss_step", "train_loss_step",
-)  # fmt: skip
 
 
 def recorded_run(store: Store, experiment: Experiment, name: str) -> RecordedRun:
@@ -94,7 +88,7 @@ def _loss_beside(
 ) -> Float64s | None:
     """The loss that was logged as an ordinary scalar, at our steps; NaN between them."""
     by_tag = {scalar.tag.lower(): scalar for scalar in run.scalars}
-    for tag in _LOSS_TAGS:
+    for tag in LOSS_TAGS:
         if tag not in by_tag or not step.size:
             continue
         records = store.scalar(experiment, *by_tag[tag])

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 from tb_adam_plugin import schema
+from tb_adam_plugin.reading.left_out import layouts_messages
+from tb_adam_plugin.reading.limits import layouts_to_leave_out
 from tb_adam_plugin.reading.run import Message, StoredRun, TimeSeries
 from tb_adam_plugin.reading.run_parts import Contents, Place, folder_of, join_parts, run_name
 from tb_adam_plugin.schema import Columns, FormatError, Layout, Tag
@@ -13,6 +15,9 @@ from tb_adam_plugin.schema import Columns, FormatError, Layout, Tag
 # Decoding a layout of thousands of parameters takes milliseconds, and polling would repeat it.
 _read_layout = lru_cache(maxsize=256)(Layout.from_content)
 _read_columns = lru_cache(maxsize=256)(Columns.from_content)
+
+# Whose tags have the id of a layout.
+_KINDS_OF_LAYOUTS = ("statistics", "hyperparameters", "histograms")
 
 
 def describe_runs(
@@ -46,9 +51,10 @@ def describe_runs(
 def _read_contents(series: Mapping[str, TimeSeries]) -> Contents:
     contents = Contents()
     newest_first = sorted(series, key=lambda tag: series[tag].max_wall_time, reverse=True)
-    for name in newest_first:
-        tag = schema.parse_tag(name)
-        if tag is None:
+    tags = {name: tag for name in newest_first if (tag := schema.parse_tag(name)) is not None}
+    over = _tags_to_leave_out(series, tags, contents)
+    for name, tag in tags.items():
+        if tag in over:
             continue
         try:
             _read_content(tag, series[name].plugin_content, contents)
@@ -57,6 +63,27 @@ def _read_contents(series: Mapping[str, TimeSeries]) -> Contents:
         else:
             contents.tags[tag] = series[name]
     return contents
+
+
+def _tags_to_leave_out(
+    series: Mapping[str, TimeSeries], newest_first: Mapping[str, Tag], contents: Contents
+) -> set[Tag]:
+    """Return the tags of layouts that are too many, of sets of parameters that are likewise."""
+
+    def read(id_: str) -> Layout | None:
+        try:
+            return _read_layout(series[str(Tag("statistics", id_))].plugin_content)
+        except FormatError:
+            return None
+
+    tags = newest_first.values()
+    layouts = [tag.id for tag in tags if tag.kind == "statistics"]
+    over = layouts_to_leave_out(layouts, read)
+    contents.messages += layouts_messages(len(layouts), len(over))
+    older_norms = [tag for tag in tags if tag.kind == "gradient_norms"][schema.MOST_LAYOUTS :]
+    return {tag for tag in tags if tag.id in over and tag.kind in _KINDS_OF_LAYOUTS}.union(
+        older_norms
+    )
 
 
 def _read_content(tag: Tag, content: bytes, contents: Contents) -> None:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from tb_adam_plugin import schema
 from tb_adam_plugin.reading.joined_layouts import join_layouts
+from tb_adam_plugin.reading.left_out import shown_scalars
 from tb_adam_plugin.reading.run import Message, PartSteps, Scalar, StoredRun, TimeSeries
 from tb_adam_plugin.schema import Columns, Layout, Tag
 
@@ -96,6 +97,7 @@ def join_parts(
             PartSteps(run, id_, columns, part.tags[Tag("steps", id_)])
             for id_, columns in part.steps.items()
         ]
+    beside, not_listed = shown_scalars(_scalars_of(dict.fromkeys((folder, *parts)), scalars))
     return StoredRun(
         first,
         name,
@@ -104,8 +106,8 @@ def join_parts(
         hyperparameters,
         main.steps,
         gradient_norms,
-        _scalars_of(dict.fromkeys((folder, *parts)), scalars),
-        tuple(messages),
+        beside,
+        (*messages, *not_listed),
         homes,
         tuple(part_steps),
         number,

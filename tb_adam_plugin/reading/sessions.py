@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tb_adam_plugin.arrays import Flags
+from tb_adam_plugin.arrays import Flags, Float64s
 from tb_adam_plugin.reading.records import Series
 
 
@@ -32,7 +32,11 @@ class Standing:
             ended: What was written until then, seconds since the epoch, does not count.
         """
         self._ended = ended
-        self.rows = [series.only(self._of_rows(series, rows)) for series in rows]
+        if len(rows) > 1:
+            later = _LaterRows(rows)
+            self.rows = [s.only(self._is_after_end(s) & later.keep(s)) for s in rows]
+        else:
+            self.rows = [s.only(self._is_after_end(s)) for s in rows]
         if len(self.rows) == 1:
             self._step, self._written = self.rows[0].step, self.rows[0].written
             return
@@ -40,6 +44,12 @@ class Standing:
         written = np.concatenate([np.empty(0), *(series.written for series in self.rows)])
         order = np.lexsort((written, step))
         self._step, self._written = step[order], written[order]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory it takes, small change left out."""
+        own = self._step.nbytes + self._written.nbytes
+        return own + sum(series.nbytes for series in self.rows)
 
     def of(self, series: Series) -> Series:
         """Leave out the records that a later training has ended."""
@@ -52,14 +62,36 @@ class Standing:
             over |= (before >= 0) & (self._written[before] > series.written)
         return series.only(~over)
 
-    def _of_rows(self, series: Series, all_rows: Sequence[Series]) -> Flags:
-        kept = ~(series.written <= self._ended)
-        for other in all_rows:
-            known = np.isfinite(other.written)
-            if other is not series and known.any():
-                step, written = other.step[known], other.written[known]
-                order = np.argsort(written, kind="stable")
-                lowest_from = np.minimum.accumulate(step[order][::-1])[::-1]
-                later = np.searchsorted(written[order], series.written, "right")
-                kept &= np.append(lowest_from, np.inf)[later] > series.step
-        return kept
+    def _is_after_end(self, series: Series) -> Flags:
+        return ~(series.written <= self._ended)
+
+
+class _LaterRows:
+    """What rows that were written later leave of others, of thousands of series in one pass."""
+
+    def __init__(self, rows: Sequence[Series]) -> None:
+        """Put all series in the order in which they were written."""
+        step = np.concatenate([series.step for series in rows])
+        written = np.concatenate([series.written for series in rows])
+        owner = np.repeat(np.array([id(s) for s in rows]), [s.step.size for s in rows])
+        known = np.flatnonzero(np.isfinite(written))
+        order = known[np.argsort(written[known], kind="stable")]
+        self._step, self._written, self._owner = step[order], written[order], owner[order]
+        self._lowest_from = _lowest_from(self._step)
+
+    def keep(self, series: Series) -> Flags:
+        """Return which rows of a series no row of another one has ended, bool ``[steps]``."""
+        written, lowest_from = self._written, self._lowest_from
+        known = np.isfinite(series.written)
+        # Where a series ascends in time, as it does in step, its own rows end none of it.
+        if (np.diff(series.written[known]) < 0).any() or (np.diff(series.step[known]) < 0).any():
+            others = self._owner != id(series)
+            written, lowest_from = written[others], _lowest_from(self._step[others])
+        later = np.searchsorted(written, series.written, "right")
+        flags: Flags = lowest_from[later] > series.step
+        return flags
+
+
+def _lowest_from(step: Float64s) -> Float64s:
+    """Return the lowest step from each row on, and infinity after the last one."""
+    return np.append(np.minimum.accumulate(step[::-1])[::-1], np.inf)

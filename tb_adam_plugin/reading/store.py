@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -16,17 +16,17 @@ from tb_adam_plugin.reading.answers import HistogramRecords, NamedRecords, Runs,
 from tb_adam_plugin.reading.comparison import Positioned, compare
 from tb_adam_plugin.reading.gradient_norms import gradient_rms
 from tb_adam_plugin.reading.joined_steps import join_steps, steps_of_part
-from tb_adam_plugin.reading.merged_steps import merge_steps, rows_of
+from tb_adam_plugin.reading.left_out import few_messages, messages_of
+from tb_adam_plugin.reading.merged_steps import common_rows, merge_steps, rows_of
 from tb_adam_plugin.reading.not_found import choice, require, require_parameter
 from tb_adam_plugin.reading.record_source import Experiment, RecordSource, Stored, version
 from tb_adam_plugin.reading.records import (
     Series,
     decode_gradient_norms,
     decode_hyperparameters,
-    decode_steps,
 )
-from tb_adam_plugin.reading.run import Message, PartSteps, StoredRun
-from tb_adam_plugin.reading.sessions import Standing
+from tb_adam_plugin.reading.run import Message, StoredRun
+from tb_adam_plugin.reading.steps_of_parts import StepsOfParts
 from tb_adam_plugin.reading.stored_histograms import places_of, unpack_histograms
 from tb_adam_plugin.reading.thinning import RATIO
 from tb_adam_plugin.schema import Layout, Tag
@@ -49,6 +49,7 @@ class Store:
     def __init__(self, source: RecordSource) -> None:
         """Create a store; nothing is read yet."""
         self._source = source
+        self._steps = StepsOfParts(source)
 
     def runs(self, experiment: Experiment) -> Runs:
         """Return which runs there are and what they hold."""
@@ -56,13 +57,14 @@ class Store:
         runs = tuple(
             replace(
                 run,
-                messages=run.messages
-                + tuple(
-                    note for part in run.parts for note in self._source.notes(experiment, part)
+                messages=messages_of(
+                    run,
+                    (note for part in run.parts for note in self._source.notes(experiment, part)),
                 ),
             )
             for run in (self._standing_run(experiment, listed) for listed in listing.runs)
         )
+        messages = few_messages(listing.messages)
         state = repr(
             (
                 [_state(run) for run in runs],
@@ -71,11 +73,11 @@ class Store:
                     for run, tags in sorted(listing.scalars.items())
                     for tag, series in sorted(tags.items())
                 ],
-                listing.messages,
+                messages,
             )
         )
         revision = schema.short_hash(state.encode("utf-8", "surrogatepass"))
-        return Runs(runs, listing.messages, revision)
+        return Runs(runs, messages, revision)
 
     def statistic(self, experiment: Experiment, run: str, statistic: str) -> StatisticRecords:
         """Return one statistic of all parameters of a run."""
@@ -157,12 +159,12 @@ class Store:
         layout = found.layout
         require_parameter(parameter, found)
         in_layouts = layout.rows_of(parameter)
+        left = self._left_of(experiment, found)
         logs = []
         for id_, row in in_layouts.items():
             tag = Tag("statistics", id_)
             stored = self._stored(experiment, found, tag)
-            series = self._source.parameter(stored, layout.layouts[id_], row)
-            logs.append(self._left(experiment, found, tag, series))
+            logs.append(left(tag, self._source.parameter(stored, layout.layouts[id_], row)))
         step, wall_time, placements = merge_steps(logs)
         values = np.full((len(layout.statistics), step.size), np.nan, np.float32)
         for part, series, (rows, positions) in zip(in_layouts, logs, placements, strict=True):
@@ -177,21 +179,10 @@ class Store:
         names = found.step_columns
         by_part = found.steps_by_part()
         records = [
-            steps_of_part(tags, self._rows_of(experiment, tags, found.ended).rows, names)
+            steps_of_part(tags, self._steps.read(experiment, tags, found.ended).rows, names)
             for tags in by_part.values()
         ]
         return records[0] if len(records) == 1 else join_steps(records, names)
-
-    def _rows_of(self, experiment: Experiment, tags: Sequence[PartSteps], ended: float) -> Standing:
-        """Read the rows of every step of one part of a run."""
-        logs = [
-            self._source.small(
-                Stored(experiment, tag.run, Tag("steps", tag.id), tag.series),
-                partial(decode_steps, columns=tag.columns),
-            )
-            for tag in tags
-        ]
-        return Standing(logs, ended)
 
     def gradient_norms(
         self, experiment: Experiment, run: str, parameter: str | None = None
@@ -211,10 +202,14 @@ class Store:
         parameters = found.layout.parameters
         if parameter is not None:
             parameters = (require_parameter(parameter, found),)
-        logs = []
-        for id_, columns in found.gradient_norms.items():
-            decode = partial(decode_gradient_norms, columns=columns)
-            logs.append(self._read(experiment, found, Tag("gradient_norms", id_), decode))
+        logs = self._read(
+            experiment,
+            found,
+            {
+                Tag("gradient_norms", id_): partial(decode_gradient_norms, columns=columns)
+                for id_, columns in found.gradient_norms.items()
+            },
+        )
         homes = [found.home(Tag("gradient_norms", id_)) for id_ in found.gradient_norms]
         every = self.steps(experiment, run)
         return gradient_rms(parameters, list(found.gradient_norms.values()), logs, homes, every)
@@ -224,18 +219,23 @@ class Store:
         found = self.run(experiment, run)
         groups = found.layout.group_rows
         readable = {id_: c for id_, c in found.hyperparameters.items() if id_ in groups}
-        logs = []
-        for id_, columns in readable.items():
-            decode = partial(decode_hyperparameters, groups=len(groups[id_]), columns=columns)
-            logs.append(self._read(experiment, found, Tag("hyperparameters", id_), decode))
+        decoders = {
+            Tag("hyperparameters", id_): partial(
+                decode_hyperparameters, groups=len(groups[id_]), columns=columns
+            )
+            for id_, columns in readable.items()
+        }
+        logs = self._read(experiment, found, decoders)
         homes = [found.home(Tag("hyperparameters", id_)) for id_ in readable]
         step, wall_time, placements = merge_steps(logs, homes)
-        names = tuple(dict.fromkeys(name for c in readable.values() for name in c.names))
+        names = found.shown_hyperparameters
+        place = {name: row for row, name in enumerate(names)}
         values = np.full((len(found.layout.groups), len(names), step.size), np.nan)
         parts = zip(readable.items(), logs, placements, strict=True)
         for (id_, columns), series, (rows, positions) in parts:
-            cells = np.ix_(np.array(groups[id_], np.intp), rows_of(columns.names, names), positions)
-            values[cells] = series.values[:, rows, :].transpose(2, 0, 1)
+            here, there = common_rows(columns.names, place)
+            cells = np.ix_(np.array(groups[id_], np.intp), there, positions)
+            values[cells] = series.values[np.ix_(here, rows)].transpose(2, 0, 1)
         return NamedRecords(step, wall_time, names, values)
 
     def scalar(self, experiment: Experiment, run: str, tag: str) -> NamedRecords:
@@ -264,10 +264,11 @@ class Store:
             require(name, "quantity", run, by_name)
         wanted = tuple(by_name[name] for name in quantities)
         places = places_of(parameter, found)
-        logs = {}
-        for tag in places:
-            blocks = self._source.blocks(self._stored(experiment, found, tag))
-            logs[tag] = self._left(experiment, found, tag, blocks)
+        left = self._left_of(experiment, found)
+        logs = {
+            tag: left(tag, self._source.blocks(self._stored(experiment, found, tag)))
+            for tag in places
+        }
         records, damage = unpack_histograms(described, wanted, places, logs, columns, since)
         for tag, damaged in damage.items():
             note = [Message("error", f"{tag}: {damaged}")] if damaged else []
@@ -315,7 +316,7 @@ class Store:
             return run
         written = {
             part: np.concatenate(
-                [rows.written for rows in self._rows_of(experiment, tags, run.ended).rows]
+                [rows.written for rows in self._steps.read(experiment, tags, run.ended).rows]
             )
             for part, tags in by_part.items()
             if tags
@@ -338,9 +339,10 @@ class Store:
         for newest, *older in by_part.values():
             kept = _shapes(run.layout.layouts[newest])
             # Other layouts tell nothing that the newest one does not. Reading takes time.
-            for id_ in [i for i in older if not _shapes(run.layout.layouts[i]) <= kept]:
-                (stored,) = self._statistics(experiment, run, [id_], [], everything=True)
-                (standing,) = self._statistics(experiment, run, [id_], [])
+            others = [i for i in older if not _shapes(run.layout.layouts[i]) <= kept]
+            all_stored = self._statistics(experiment, run, others, [], everything=True)
+            all_standing = self._statistics(experiment, run, others, [])
+            for id_, stored, standing in zip(others, all_stored, all_standing, strict=True):
                 is_another_model = not _shapes(run.layout.layouts[id_]) & kept
                 if standing.step.size < stored.step.size and (
                     not standing.step.size or is_another_model
@@ -353,7 +355,7 @@ class Store:
         run = run.without_layouts(over, ended)
         # Columns, too, that only the other model had.
         own = run.steps_by_part()[run.run]
-        rows = self._rows_of(experiment, own, ended).rows
+        rows = self._steps.read(experiment, own, ended).rows
         steps = {tag.id: tag.columns for tag, left in zip(own, rows, strict=True) if left.step.size}
         last = max((int(left.step[-1]) for left in rows if left.step.size), default=None)
         return replace(run, steps=steps, last_step=last)
@@ -368,26 +370,38 @@ class Store:
         everything: bool = False,
     ) -> list[Series]:
         """Read some statistics of layouts, those that each has."""
+        left = self._left_of(experiment, run)
         logs = []
         for id_ in layout_ids:
             layout, tag = run.layout.layouts[id_], Tag("statistics", id_)
             had = [name for name in names if name in layout.statistics]
             series = self._source.statistics(self._stored(experiment, run, tag), layout, had)
-            logs.append(series if everything else self._left(experiment, run, tag, series))
+            logs.append(series if everything else left(tag, series))
         return logs
 
-    def _read(self, experiment: Experiment, run: StoredRun, tag: Tag, decode: Any) -> Series:
-        """Read what restarts have left of a small series."""
-        series = self._source.small(self._stored(experiment, run, tag), decode)
-        return self._left(experiment, run, tag, series)
+    def _read(
+        self, experiment: Experiment, run: StoredRun, decoders: Mapping[Tag, Any]
+    ) -> list[Series]:
+        """Read what restarts have left of small series, by what decodes them."""
+        left = self._left_of(experiment, run)
+        return [
+            left(tag, self._source.small(self._stored(experiment, run, tag), decode))
+            for tag, decode in decoders.items()
+        ]
 
     def _stored(self, experiment: Experiment, run: StoredRun, tag: Tag) -> Stored:
         return Stored(experiment, run.home(tag), tag, run.tags[tag])
 
-    def _left(self, experiment: Experiment, run: StoredRun, tag: Tag, series: Series) -> Series:
-        """Leave out of a series what restarts have ended."""
-        steps = run.steps_by_part().get(run.home(tag), [])
-        return self._rows_of(experiment, steps, run.ended).of(series)
+    def _left_of(self, experiment: Experiment, run: StoredRun) -> Callable[[Tag, Series], Series]:
+        """Return what leaves out of a series what restarts have ended."""
+        by_part = run.steps_by_part()
+        standing = cache(lambda of: self._steps.read(experiment, by_part.get(of, []), run.ended))
+
+        def left(tag: Tag, series: Series) -> Series:
+            found: Series = standing(run.home(tag)).of(series)
+            return found
+
+        return left
 
 
 def _shapes(layout: Layout) -> set[tuple[str, tuple[int, ...]]]:

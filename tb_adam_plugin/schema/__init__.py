@@ -65,6 +65,11 @@ from tb_adam_plugin.schema.layout import (
     Parameter,
     Unoptimized,
 )
+from tb_adam_plugin.schema.limits import (
+    LASTING_COLUMNS,
+    MOST_LAYOUTS,
+    MOST_SCALARS,
+)
 from tb_adam_plugin.schema.quantities import (
     BINS,
     BINS_PER_OCTAVE,
@@ -97,8 +102,11 @@ __all__ = [
     "BINS",
     "BINS_PER_OCTAVE",
     "HYPERPARAMETERS",
+    "LASTING_COLUMNS",
     "LOSS",
+    "MOST_LAYOUTS",
     "MOST_PARAMETERS_PER_BLOCK",
+    "MOST_SCALARS",
     "OPTIONAL_QUANTITIES",
     "OPTIONAL_STEP_COLUMNS",
     "PART_FOLDER",

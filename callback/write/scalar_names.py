@@ -1,0 +1,67 @@
+"""The names that the user gives to scalars: how many there are, and whether they keep changing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tb_adam_plugin import schema
+
+# New names are no surprise at the start, nor now and then: what a validation records comes later,
+# and all at once. A name that changes with the step is another one at most steps.
+_STEPS_TO_BEGIN = 100
+_MOST_STEPS_WITH_NEW_NAMES = 64
+_LONGEST_NAME = 60
+
+
+class ScalarNames:
+    """Admits names until there are :data:`tb_adam_plugin.schema.MOST_SCALARS`.
+
+    Each name is a column of the rows of all steps from then on. Names that the rules read are
+    always admitted, and do not count.
+    """
+
+    def __init__(self) -> None:
+        """Start without names."""
+        self._known: set[str] = set()
+        self._steps = 0
+        self._step_of_last_new = -1
+        self._steps_with_new = 0
+
+    def end_step(self) -> None:
+        """Count a step."""
+        self._steps += 1
+
+    def refused(self, names: Iterable[str]) -> tuple[set[str], str | None]:
+        """Admit the names of the coming step.
+
+        Returns:
+            Those that are too many, and what to tell the user, if anything.
+        """
+        new = [n for n in names if n not in self._known and n not in schema.LASTING_COLUMNS]
+        if not new:
+            return set(), None
+        room = max(0, schema.MOST_SCALARS - len(self._known))
+        self._known.update(new[:room])
+        if new[room:]:
+            return {*new[room:]}, (
+                f"record() was given more than {schema.MOST_SCALARS} different names: "
+                f"{_shown(new[room])} and other new ones are not recorded, those before go on. "
+                f"{_ADVICE}"
+            )
+        if self._steps >= _STEPS_TO_BEGIN and self._step_of_last_new != self._steps:
+            self._step_of_last_new = self._steps
+            self._steps_with_new += 1
+            if self._steps_with_new > _MOST_STEPS_WITH_NEW_NAMES:
+                return set(), (
+                    f"record() was given a new name at {self._steps_with_new} steps since step "
+                    f"{_STEPS_TO_BEGIN}, last {_shown(new[-1])}: from {schema.MOST_SCALARS} names "
+                    f"on new ones are not recorded. {_ADVICE}"
+                )
+        return set(), None
+
+
+_ADVICE = "Give the same names at every step: each of them is a column of all steps"
+
+
+def _shown(name: str) -> str:
+    return repr(name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…")

@@ -1,0 +1,50 @@
+"""The rows of every step of the parts of runs: every answer asks for them, so they are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from tb_adam_plugin.reading.record_source import Experiment, RecordSource, Stored, version
+from tb_adam_plugin.reading.records import decode_steps
+from tb_adam_plugin.reading.run import PartSteps
+from tb_adam_plugin.reading.series_cache import SeriesCache
+from tb_adam_plugin.reading.sessions import Standing
+from tb_adam_plugin.schema import Tag
+
+_CACHE_BYTES = 1 << 28
+
+
+class StepsOfParts:
+    """What restarts have left of the steps. Safe to use from several threads."""
+
+    def __init__(self, source: RecordSource) -> None:
+        """Read nothing yet."""
+        self._source = source
+        # A run has thousands of steps tags where a scalar has another name at every step.
+        self._kept: SeriesCache[Standing] = SeriesCache(_CACHE_BYTES, lambda s: s.nbytes)
+
+    def read(self, experiment: Experiment, tags: Sequence[PartSteps], ended: float) -> Standing:
+        """Read the rows of every step of one part of a run.
+
+        Args:
+            experiment: Whose.
+            tags: All steps tags of the part.
+            ended: As :attr:`.run.StoredRun.ended`.
+
+        Raises:
+            tb_adam_plugin.reading.record_source.UnreadableError: If the data cannot be read.
+        """
+
+        def load() -> Standing:
+            logs = [
+                self._source.small(
+                    Stored(experiment, tag.run, Tag("steps", tag.id), tag.series),
+                    partial(decode_steps, columns=tag.columns),
+                )
+                for tag in tags
+            ]
+            return Standing(logs, ended)
+
+        written = tuple((tag.id, version(tag.series)) for tag in tags)
+        return self._kept.get((experiment.id, *{tag.run for tag in tags}, ended), written, load)
