@@ -16,8 +16,9 @@ from tensorboard.plugins import base_plugin
 if TYPE_CHECKING:
     from tb_adam_plugin.serving.plugin import AdamDebugPlugin
 
-# TensorBoard keeps 100 (or, with its Python loader, 10) records of a tag unless told otherwise.
-# The number is bounded because the kept records lie in its memory.
+# TensorBoard keeps 100 (or, with its Python loader, 10) records of a tag unless told otherwise, in
+# its memory. Files on this machine are read directly: of these it needs one, to know of the tag.
+_KEPT_OF_LOCAL_FILES = 1
 _KEPT_RECORDS = 5000
 
 _logger = logging.getLogger(__name__)
@@ -41,7 +42,10 @@ class AdamDebugLoader(base_plugin.TBLoader):
         Where the user asks for faster checksums, TensorBoard gets these, too.
         """
         try:
-            flags.samples_per_plugin.setdefault("adam_debug", _KEPT_RECORDS)
+            from tb_adam_plugin.event_files.log_roots import LogRoots
+
+            kept = _KEPT_RECORDS if LogRoots.of_flags(flags) is None else _KEPT_OF_LOCAL_FILES
+            flags.samples_per_plugin.setdefault("adam_debug", kept)
         except Exception as error:
             _logger.warning("Adam Debug: TensorBoard will show a sample of the steps: %r", error)
         try:

@@ -50,10 +50,11 @@ class ByteCache(Generic[_Kept]):
             while self._bytes > self._max_bytes and len(self._kept) > 1:
                 self._drop(next(iter(self._kept)))
 
-    def drop(self, key: Hashable) -> None:
-        """Let go of what is kept under a key."""
+    def clear(self) -> None:
+        """Let go of everything."""
         with self._lock:
-            self._drop(key)
+            self._kept.clear()
+            self._bytes = 0
 
     def _drop(self, key: Hashable) -> None:
         _, size = self._kept.pop(key, (None, 0))

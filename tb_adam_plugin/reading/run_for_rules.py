@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -11,9 +11,14 @@ from tb_adam_plugin.arrays import Float32s, Float64s
 from tb_adam_plugin.diagnosis.engine.recorded_run import RecordedNorms, RecordedRun
 from tb_adam_plugin.diagnosis.rules.registry import STATISTICS_NEEDED
 from tb_adam_plugin.reading.answers import NamedRecords
-from tb_adam_plugin.reading.record_source import Experiment
+from tb_adam_plugin.reading.byte_cache import ByteCache
+from tb_adam_plugin.reading.record_source import Experiment, UnreadableError
 from tb_adam_plugin.reading.run import LOSS_TAGS, StoredRun
 from tb_adam_plugin.reading.store import Store
+
+# Of 5,000 records of 723 parameters a statistic takes 14 MB, and rules look at several at once.
+_KEPT_BYTES = 128 << 20
+_AHEAD_BYTES = 96 << 20
 
 
 def recorded_run(store: Store, experiment: Experiment, name: str) -> RecordedRun:
@@ -25,13 +30,9 @@ def recorded_run(store: Store, experiment: Experiment, name: str) -> RecordedRun
     """
     run = store.run(experiment, name)
     layout = run.layout
-    step, wall_time = np.empty(0), np.empty(0)
-    statistics: dict[str, Float32s] = {}
-    for statistic in layout.statistics:
-        if statistic in STATISTICS_NEEDED:
-            records = store.statistic(experiment, name, statistic)
-            step, wall_time = records.step, records.wall_time
-            statistics[statistic] = records.values
+    names = tuple(s for s in STATISTICS_NEEDED if s in layout.statistics)
+    statistics = StoredStatistics(store, experiment, name, names)
+    step, wall_time = statistics.step, statistics.wall_time
     every_step = _every_step(store, experiment, run)
     return RecordedRun(
         run.name,
@@ -47,6 +48,76 @@ def recorded_run(store: Store, experiment: Experiment, name: str) -> RecordedRun
         tuple(store.layouts(experiment, name)),
         _expected_total_steps(every_step),
     )
+
+
+class StoredStatistics(Mapping[str, Float32s]):
+    """The statistics of a run as rules ask for them: each is read when it is looked at.
+
+    Attributes:
+        step: Of the records, float64 ``[records]``.
+        wall_time: Seconds since the epoch, float64 ``[records]``.
+    """
+
+    def __init__(
+        self, store: Store, experiment: Experiment, run: str, names: tuple[str, ...]
+    ) -> None:
+        """Look at the steps of the records; nothing else is read yet."""
+        self._store = store
+        self._experiment = experiment
+        self._run = run
+        self._names = names
+        self._parameters = len(store.run(experiment, run).layout.parameters)
+        self._kept: ByteCache[Float32s] = ByteCache(_KEPT_BYTES, lambda kept: int(kept.nbytes))
+        self.step, self.wall_time = np.empty(0), np.empty(0)
+        if names:
+            axis = store.records(experiment, run)
+            self.step, self.wall_time = axis.step, axis.wall_time
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._names)
+
+    def __iter__(self) -> Iterator[str]:
+        """Go through their names."""
+        return iter(self._names)
+
+    def __getitem__(self, name: str) -> Float32s:
+        """Return one, float32 ``[records, parameters]``.
+
+        Raises:
+            KeyError: If there is none of that name.
+            tb_adam_plugin.reading.record_source.UnreadableError: If it cannot be read, or a restart
+                has written the records anew.
+        """
+        kept = self._kept.get(name)
+        if kept is not None:
+            return kept
+        if name not in self._names:
+            raise KeyError(name)
+        self._read_ahead(name)
+        records = self._store.statistic(self._experiment, self._run, name)
+        count = self.step.size
+        if not np.array_equal(records.step[:count], self.step):
+            raise UnreadableError(f"Run {self._run} was started anew while it was looked at.")
+        values = records.values[:count]
+        self._kept.put(name, values)
+        return values
+
+    def _read_ahead(self, name: str) -> None:
+        """Read a statistic together with those that rules ask for after it."""
+        column = 4 * self.step.size * self._parameters
+        at = self._names.index(name)
+        ahead = [
+            n
+            for n in self._names[at : at + max(1, _AHEAD_BYTES // max(1, column))]
+            if self._kept.get(n) is None
+        ]
+        if len(ahead) > 1:
+            self._store.prepare(self._experiment, self._run, ahead)
+
+    def release(self) -> None:
+        """Let go of what was read; what is looked at again is read again."""
+        self._kept.clear()
 
 
 def _expected_total_steps(every_step: Mapping[str, Float64s]) -> int:

@@ -100,6 +100,14 @@ class Store:
                 logged[cells] = True
         return StatisticRecords(step, wall_time, values, None if logged.all() else logged)
 
+    def records(self, experiment: Experiment, run: str) -> StatisticRecords:
+        """Return the steps of the records of a run, with no values, ``[steps, 0]``."""
+        found = self.run(experiment, run)
+        logs = self._statistics(experiment, found, list(found.layout.layouts), [])
+        homes = [found.home(Tag("statistics", id_)) for id_ in found.layout.layouts]
+        step, wall_time, _ = merge_steps(logs, homes)
+        return StatisticRecords(step, wall_time, np.empty((step.size, 0), np.float32), None)
+
     def prepare(self, experiment: Experiment, run: str, statistics: Sequence[str]) -> None:
         """Expect that these statistics will be asked for, one after the other."""
         found = self.run(experiment, run)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 
 from tb_adam_plugin.diagnosis.diagnose import Diagnosis, diagnose
+from tb_adam_plugin.reading.byte_cache import ByteCache
 from tb_adam_plugin.reading.record_source import Experiment
 from tb_adam_plugin.reading.run_for_rules import recorded_run
 from tb_adam_plugin.reading.store import Store
 
-# What was computed of a run of 1,000 parameters and 2,000 records takes some 100 MB.
-_KEPT_RUNS = 8
+# What is computed of a run of 723 parameters and 5,000 records takes some 50 MB.
+_MAX_BYTES = 192 << 20
 
 
 class FindingsCache:
@@ -20,7 +20,9 @@ class FindingsCache:
     def __init__(self, store: Store) -> None:
         """Create an empty cache of the runs of a store."""
         self._store = store
-        self._kept: OrderedDict[tuple[str, str], tuple[object, Diagnosis]] = OrderedDict()
+        self._kept: ByteCache[tuple[object, Diagnosis]] = ByteCache(
+            _MAX_BYTES, lambda kept: kept[1].signals.nbytes
+        )
         self._lock = threading.Lock()  # one diagnosis at a time: it keeps a core busy
 
     def get(self, experiment: Experiment, run: str) -> Diagnosis:
@@ -35,13 +37,9 @@ class FindingsCache:
         with self._lock:
             kept = self._kept.get(key)
             if kept is not None and kept[0] == version:
-                self._kept.move_to_end(key)
                 return kept[1]
             found = diagnose(
                 recorded_run(self._store, experiment, run), None if kept is None else kept[1]
             )
-            self._kept[key] = (version, found)
-            self._kept.move_to_end(key)
-            while len(self._kept) > _KEPT_RUNS:
-                self._kept.popitem(last=False)
+            self._kept.put(key, (version, found))
             return found

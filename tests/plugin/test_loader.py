@@ -9,10 +9,23 @@ import pytest
 from tb_adam_plugin.loader import AdamDebugLoader
 
 
-def test_tensorboard_is_asked_to_keep_our_records() -> None:
-    flags = Namespace(samples_per_plugin={"images": 3})
+@pytest.mark.parametrize(
+    ("where", "kept"),
+    [
+        ({"logdir": "runs"}, 1),
+        ({"logdir": "", "logdir_spec": "a:runs,b:other"}, 1),
+        ({"logdir": "gs://bucket/runs"}, 5000),
+        ({"logdir_spec": "a:runs,b:gs://bucket/runs"}, 5000),
+        ({"logdir": "runs", "grpc_data_provider": "localhost:1234"}, 5000),
+        ({}, 5000),
+    ],
+)
+def test_tensorboard_is_asked_to_keep_records_that_are_not_read_directly(
+    where: dict[str, str], kept: int
+) -> None:
+    flags = Namespace(samples_per_plugin={"images": 3}, **where)
     AdamDebugLoader().fix_flags(flags)
-    assert flags.samples_per_plugin == {"images": 3, "adam_debug": 5000}
+    assert flags.samples_per_plugin == {"images": 3, "adam_debug": kept}
 
 
 def test_the_choice_of_the_user_wins() -> None:

@@ -59,6 +59,12 @@ class RecordedRun:
     layouts: tuple[tuple[float, Layout], ...] = ()
     total_steps: int = 0
 
+    def release(self) -> None:
+        """Let go of statistics that can be read again."""
+        release = getattr(self.statistics, "release", None)
+        if release is not None:
+            release()
+
     def __repr__(self) -> str:
         """Say what it is, without the numbers."""
         size = f"{len(self.parameters)} parameters, {self.step.size} records"

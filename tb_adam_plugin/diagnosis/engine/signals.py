@@ -51,6 +51,12 @@ class Signals:
         self._known = 0 if earlier is None else _common_records(earlier.run, run)
         self._earlier = earlier._by_record if earlier is not None and self._known else {}
 
+    @property
+    def nbytes(self) -> int:
+        """Memory of what has been computed, and of what was recorded of every step."""
+        arrays = [*self._by_record.values(), *self.run.every_step.values()]
+        return sum(array.nbytes for array in [*arrays, *self.run.hyperparameters.values()])
+
     def by_record(self, key: Hashable, compute: Callable[[slice], _Part]) -> _Part:
         """Return an array whose first axis is that of the records.
 

@@ -104,13 +104,15 @@ RULES: tuple[Rule, ...] = (
     PLATEAU,
 )
 
-# What has to be read of a run.
-STATISTICS_NEEDED = frozenset(
-    name
-    for rule in RULES
-    for name in (
-        *rule.needs,
-        *(name for names in rule.needs_any for name in together(names)),
-        *rule.uses,
+# What has to be read of a run, in the order in which rules ask for it.
+STATISTICS_NEEDED = tuple(
+    dict.fromkeys(
+        name
+        for rule in RULES
+        for name in (
+            *rule.needs,
+            *(name for names in rule.needs_any for name in together(names)),
+            *rule.uses,
+        )
     )
 )
