@@ -170,6 +170,13 @@ STATISTICS: tuple[Statistic, ...] = (
         needs=("gradient",),
     ),
     Statistic(
+        "idle_row_fraction",
+        "rows always without gradient",
+        "fraction",
+        "share of rows with g = 0 everywhere at each record of the last 64 steps, 16 at least",
+        needs=("gradient",),
+    ),
+    Statistic(
         "unchanged_fraction", "weight unchanged", "fraction", "share that the step left as it was"
     ),
     Statistic(
