@@ -59,7 +59,7 @@ class DeadRows:
         self.ages = ages = RowAges.of(parameters, panel.sampled)
         self._sampled = panel.sampled
         self._sampled_rows = np.array([len(parameters[i]) for i in panel.sampled])
-        sampled = set(panel.sampled)
+        self._is_sampled = sampled = set(panel.sampled)
         starts, rows = [np.array([0])], [np.array([-1])]
         self._strided: list[int] = []  # whose rows do not lie one after the other
         for i, parameter in enumerate(parameters):
@@ -81,7 +81,11 @@ class DeadRows:
         self._ends: dict[int, Tensor] = {}  # of a block's segments, on the device
         self._on_device: list[tuple[_Segments, Tensor]] = []
         self._looked_at: list[int] = []  # whose rows were looked at on a device, one by one
-        self._to_read: list[int] = []  # of the sampled ones, in the order of the parameters
+        # Whose gradients are gone through for sums over all elements, as they are read; also parts
+        # of parameters that are read whole, or not at all.
+        pieces = (piece for block in panel.blocks for piece in block.parts if piece.sampled)
+        self._added_up = list(dict.fromkeys(piece.parameter for piece in pieces))
+        self._to_read: list[int] = []
         self._noted: list[tuple[int, int, Tensor]] = []  # of these, on the device
 
     def begin(self, step: int, gradients: Sources) -> None:
@@ -95,21 +99,21 @@ class DeadRows:
         self.ages.begin(step, has_gradient)
         self.ages.grow(has_gradient)
         kept = kept_among(gradients)
-        self._to_read = [i for i in self._sampled if has_gradient[i] and i not in kept]
+        self._to_read = [i for i in self._added_up if has_gradient[i] and i not in kept]
         self._noted = []
         for i, gradient in kept.items():
             for first, is_alive in gradient.rows_with_gradient:
                 self._note_sampled(i, first, is_alive)
 
     def total(self, gradient: Tensor, dtype: torch.dtype) -> Tensor:
-        """Return :func:`.gradient_sums.total` of the next sampled gradient, and note its rows.
+        """Return :func:`.gradient_sums.total` of the next gradient, and note its rows.
 
         Args:
-            gradient: The sampled ones come in the order of the parameters.
+            gradient: They come in the order in which the panel is read.
             dtype: As there.
         """
         i = self._to_read.pop(0)
-        if not self.ages.rows[i]:
+        if i not in self._is_sampled or not self.ages.rows[i]:
             return gradient_sums.total(gradient, dtype)
         return gradient_sums.total(
             gradient, dtype, lambda first, is_alive: self._note_sampled(i, first, is_alive)

@@ -262,8 +262,8 @@ class Measurement:
             others: Keys of further state tensors: their histograms follow the others.
             found: From :meth:`states`, if the caller has it already.
             loss: Of this step, if it is known; it is looked at when the device has been waited for.
-            step: Its number: from it step counts are guessed that lie on a device, and it says which
-                records a window of steps has.
+            step: Its number: step counts that lie on a device are guessed from it, and it says
+                which records a window of steps has.
         """
         found = self.states() if found is None else found
         taken = self._taken(with_histograms, others, found, step)
