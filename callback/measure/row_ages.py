@@ -120,7 +120,7 @@ class RowAges:
         """
         if self.rows[parameter]:
             start = int(self.first[parameter]) + first
-            self.ages[start : start + len(has_gradient)][has_gradient] = 0
+            self.ages[start : start + len(has_gradient)] *= ~has_gradient
 
     def note(self, parameter: int, has_gradient: Flags) -> int:
         """Do :meth:`grow` and :meth:`mark` for one parameter; return how many rows are idle.
@@ -133,7 +133,7 @@ class RowAges:
         ages = self.ages[self.first[parameter] : self.first[parameter] + count]
         _add_one(ages)
         if count:
-            ages[has_gradient] = 0
+            ages *= ~has_gradient
         return int(np.count_nonzero(ages >= self.idle_from))
 
     def alive(self) -> npt.NDArray[np.int64]:

@@ -44,9 +44,7 @@ def gradient_sums(gradient: Tensor, dtype: torch.dtype, note: Note | None = None
         sums = []
         for i, part in enumerate(rows.split(at_once)):
             found = norms.row_norms(part, dtype)
-            if note is not None:
-                note(i * at_once, found != 0)
-            sums.append(_of_norms(found))
+            sums.append(_of_norms(found, i * at_once, note))
         return torch.stack(sums).sum(0)
     if gradient.dim() < 2:
         dead = torch.full((), float("nan"), dtype=torch.float64, device=gradient.device)
@@ -122,9 +120,7 @@ def _of_sparse(gradient: Tensor, dtype: torch.dtype, note: Note | None) -> Tenso
         if len(there):
             found = torch.zeros(rows, dtype=dtype, device="cpu")
             found.index_copy_(0, there, norms.row_norms(values[start:stop], dtype))
-            sums[i] = _of_norms(found)
-            if note is not None:
-                note(i * at_once, found != 0)
+            sums[i] = _of_norms(found, i * at_once, note)
     return sums.sum(0)
 
 
@@ -145,8 +141,11 @@ def _at_once(rows: Tensor) -> int:
     return max(1, norms.CHUNK // rows.shape[1])
 
 
-def _of_norms(of_rows: Tensor) -> Tensor:
-    return _together(of_rows, (of_rows == 0).sum())
+def _of_norms(of_rows: Tensor, first: int, note: Note | None) -> Tensor:
+    is_alive = of_rows != 0
+    if note is not None:
+        note(first, is_alive)
+    return _together(of_rows, len(of_rows) - torch.count_nonzero(is_alive))
 
 
 def _together(parts: Tensor, dead: Tensor) -> Tensor:

@@ -276,7 +276,7 @@ class SinglePass:
         if len(here):
             found[here] = np.add.reduceat(alive, first[here], dtype=np.int64)
         if len(alive) == len(ages.ages):
-            ages.ages[alive.view(np.bool_)] = 0
+            ages.ages *= alive == 0
         else:  # of some parameters they are not followed
             for i in np.flatnonzero(ages.rows).tolist():
                 ages.mark(i, 0, alive[first[i] : first[i] + rows[i]].view(np.bool_))
