@@ -4,9 +4,7 @@ A share of rows without a gradient does not say whether they are the same ones e
 are; rare words of an embedding take turns. So the age of each row is kept, over the records of its
 parameter, and rows count as idle that are older than a window.
 
-The window is the last 64 steps, and 16 records at least. Where every step is recorded, as in a
-closer look, it is 64 records; where every 20th is, 16 of 320 steps. So it always covers enough
-steps for a row that is seldom used, and enough records to have seen it.
+The catalogue of statistics says how long that is, and why.
 """
 
 from __future__ import annotations
@@ -19,9 +17,10 @@ import numpy.typing as npt
 from torch import Tensor
 
 from tb_adam_plugin.arrays import Flags, Float64s
+from tb_adam_plugin.schema.catalogue import IDLE_RECORDS, IDLE_STEPS
 
-LEAST_STEPS = 64
-LEAST_RECORDS = 16
+LEAST_STEPS = IDLE_STEPS
+LEAST_RECORDS = IDLE_RECORDS
 # Which a byte holds, and no window reaches.
 _OLDEST = 255
 # A byte is less than 1 % of such a row. Of shorter ones in large parameters so many are followed.
