@@ -230,7 +230,7 @@ def may_be_table(parameter: Parameter) -> bool:
 def is_stack(parameter: Parameter) -> bool:
     """Whether the rows of a parameter are matrices themselves: experts, say, and no channels."""
     is_conv = "conv" in parameter.module.lower()
-    return len(parameter.shape) == 3 and parameter.shape[0] > 1 and not is_conv
+    return len(parameter.shape) == 3 and min(parameter.shape) > 1 and not is_conv
 
 
 def fan_in(parameter: Parameter) -> int:

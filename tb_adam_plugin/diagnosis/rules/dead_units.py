@@ -50,9 +50,10 @@ def _dead_units(signals: Signals) -> Condition | None:
     holds = found.holds & ~_cut_off(signals, chosen)
     if name == "dead_row_fraction":  # the same rows, and not others at each step
         holds &= same_rows(signals, chosen, limits[np.searchsorted(parameters, chosen)])
-        # Of experts another rule asks.
-        stacks = np.array([is_stack(signals.run.parameters[i]) for i in chosen])
-        holds &= ~(stacks & knows_rows(signals, chosen))
+        # Of experts, and of what may be a codebook, another rule asks.
+        of_chosen = [signals.run.parameters[i] for i in chosen]
+        are_units = np.array([not is_stack(p) and not may_be_table(p) for p in of_chosen])
+        holds &= are_units | ~knows_rows(signals, chosen)
     return replace(found, holds=holds)
 
 
@@ -133,13 +134,9 @@ def _is_output(e: Evidence) -> bool:
     return bool(e.parameters.size and np.isin(e.parameters, last).all())
 
 
-def _are_tables(e: Evidence) -> bool:
-    parameters = e.signals.run.parameters
-    return all(may_be_table(parameters[i]) for i in e.parameters)
-
-
 def _dead_units_severity(e: Evidence) -> Severity:
-    if _are_tables(e):
+    parameters = e.signals.run.parameters
+    if all(may_be_table(parameters[i]) for i in e.parameters):
         return "info"  # whose rows have a gradient where they are looked up
     typical, steady = _typical(e)
     if typical >= ALL_DEAD:
@@ -157,11 +154,6 @@ def _dead_units_advice(e: Evidence) -> str:
         return (
             "An output gets no gradient where its probability rounds to 0: see whether the logits "
             f"are large, and try {smaller}."
-        )
-    if _are_tables(e):
-        return (
-            "If it is a table or a codebook, these entries are never looked up: see what chooses "
-            "them. If its rows are units, try LeakyReLU or GELU, or initialize them again."
         )
     if not steady:
         return (

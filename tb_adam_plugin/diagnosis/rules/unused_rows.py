@@ -11,7 +11,7 @@ from tb_adam_plugin.schema.layout import Parameter
 from ..engine import thresholds
 from ..engine.conditions import each_beyond
 from ..engine.idle_rows import IDLE
-from ..engine.recorded_run import is_stack
+from ..engine.recorded_run import is_stack, may_be_table
 from ..engine.rule import Condition, Evidence, Persistence, Rule
 from ..engine.signals import Signals
 from ..engine.wording import named, percent, step
@@ -24,7 +24,8 @@ UNUSED_POINTS = 5
 def _unused_rows(signals: Signals) -> Condition | None:
     run = signals.run
     stacks = [i for i in run.weights if is_stack(run.parameters[i])]
-    parameters = np.union1d(run.embeddings, np.array(stacks, np.intp))
+    tables = [i for i in run.weights if may_be_table(run.parameters[i])]
+    parameters = np.union1d(run.embeddings, np.array([*stacks, *tables], np.intp))
     # Of a stack one row is enough: it is a whole expert.
     limits = [
         0.5 / run.parameters[i].shape[0] if i in stacks else UNUSED_FRACTION for i in parameters
@@ -69,9 +70,12 @@ def _unused_rows_advice(e: Evidence) -> str:
             "See how often the router chooses each expert. A loss that balances their load, or "
             "noise in the router, lets all of them learn."
         )
+    bare = any(may_be_table(e.signals.run.parameters[i]) for i in e.parameters)
+    units = " If its rows are units of a layer, they are dead: try LeakyReLU or GELU."
     return (
         "If it is a codebook, initialize the unused entries again, from what is quantized, or make "
         "it smaller. If it is a table of tokens that never occur, nothing is wrong."
+        f"{units if bare else ''}"
     )
 
 

@@ -81,6 +81,16 @@ def test_entries_of_a_codebook_are_asked_about() -> None:
     assert "If it is a table of tokens that never occur, nothing is wrong." in finding.advice
 
 
+def test_what_may_be_a_codebook_is_asked_about_as_a_table_is() -> None:
+    for share, rules in ((0.95, {"unused_rows"}), (0.7, set())):
+        bare = stack(shape=(64, 64), name="prototypes")
+        findings = found(changed(*unused(share, share - 0.02, LAYER), bare))
+        assert set(findings) == rules
+        for finding in findings.values():
+            assert finding.parameters == ("prototypes",)
+            assert "If its rows are units of a layer, they are dead" in finding.advice
+
+
 def test_one_expert_that_is_never_chosen_is_asked_about() -> None:
     changes = [*unused(0.25, 0.125, LAYER), stack()]
     finding = found(changed(*changes))["unused_rows"]

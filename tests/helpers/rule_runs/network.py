@@ -45,14 +45,14 @@ def unused(dead: float, idle: float, name: str = "embedding.weight") -> list[Cha
     ]
 
 
-def stack(module: str = "", shape: tuple[int, ...] = (8, 64, 64)) -> Change:
+def stack(
+    module: str = "", shape: tuple[int, ...] = (8, 64, 64), name: str = "experts.w1"
+) -> Change:
     """Make the fourth weight a stack of matrices."""
 
     def change(run: RecordedRun) -> RecordedRun:
         parameters = (
-            replace(p, name="experts.w1", shape=shape, module=module)
-            if p.name == "layers.3.weight"
-            else p
+            replace(p, name=name, shape=shape, module=module) if p.name == "layers.3.weight" else p
             for p in run.parameters
         )
         return replace(run, parameters=tuple(parameters))
@@ -114,6 +114,11 @@ NEAR: list[NearMiss] = [
     ("unused_rows", "rows take turns", unused(0.97, 0.93)),
     ("unused_rows", "short", [*unused(0.95, 0.93), *AT_LAST]),
     ("unused_rows", "channels", [*unused(0.3, 0.3, "layers.3.weight"), stack("Conv1d")]),
+    (
+        "unused_rows",
+        "positions of a short text",
+        [*unused(0.5, 0.5, "layers.3.weight"), stack(shape=(64, 1, 64))],
+    ),
     ("unused_rows", "experts take turns", [*unused(0.5, 0.0, "layers.3.weight"), stack()]),
     ("dead_units", "few units", [statistic("dead_row_fraction", 0.75, of=["head.weight"])]),
     ("dead_units", "embedding", [statistic("dead_row_fraction", 0.9, of=["embedding.weight"])]),
