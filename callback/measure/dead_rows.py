@@ -1,4 +1,4 @@
-"""Which rows of a parameter, along its first dimension, have no gradient at all.
+"""Which rows of a parameter, along its first dimension, have no gradient at all, and for how long.
 
 A row is what makes one output: a unit, a channel, an entry of an embedding. Rows of parameters that
 are read whole are found among the elements that are read. A sampled parameter shows few elements
@@ -19,11 +19,14 @@ from tb_adam_plugin.arrays import Flags, Float64s
 
 from ..memory.to_host import to_device
 from ..optimizer_state.parameter_state import Source
-from ..read import norms
+from ..read import gradient_sums, norms
 from ..read.memory_order import has_no_gaps
 from ..read.panel import Panel
 from ..read.rows import ROW, Block
+from .kept_gradients import kept_among
+from .row_ages import RowAges
 from .row_reductions import compare
+from .tensors import Sources, present
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,11 @@ class _Segments:
 
 
 class DeadRows:
-    """Counts them, step by step."""
+    """Counts them, step by step.
+
+    Attributes:
+        ages: Of all rows; a kernel keeps them where it reduces the steps.
+    """
 
     def __init__(self, parameters: Sequence[Tensor], panel: Panel) -> None:
         """Find the rows.
@@ -49,12 +56,11 @@ class DeadRows:
             parameters: Those of ``panel``.
             panel: What is read of them.
         """
-        self._parameters = len(parameters)
+        self.ages = ages = RowAges.of(parameters, panel.sampled)
         self._sampled = panel.sampled
         self._sampled_rows = np.array([len(parameters[i]) for i in panel.sampled])
-        sampled = set(panel.sampled)
+        self._is_sampled = sampled = set(panel.sampled)
         starts, rows = [np.array([0])], [np.array([-1])]
-        counts = np.zeros(len(parameters), np.int64)
         self._strided: list[int] = []  # whose rows do not lie one after the other
         for i, parameter in enumerate(parameters):
             if parameter.dim() < 2 or not parameter.numel() or i in sampled:
@@ -65,19 +71,62 @@ class DeadRows:
             first, count = int(panel.first_rows[i]) * ROW, len(parameter)
             numbers = np.arange(count + 1)
             starts.append(first + numbers * (parameter.numel() // count))
-            numbers += counts.sum()
+            numbers += ages.first[i]
             numbers[-1] = -1
             rows.append(numbers)
-            counts[i] = count
-        self._owners = np.repeat(np.arange(len(parameters), dtype=np.int32), counts)
         all_starts, all_rows = np.concatenate(starts), np.concatenate(rows).astype(np.int32)
         self._segments = {
             block.first_row: _cut(all_starts, all_rows, block) for block in panel.blocks
         }
-        self._is_alive = np.zeros(len(self._owners), bool)
         self._ends: dict[int, Tensor] = {}  # of a block's segments, on the device
         self._on_device: list[tuple[_Segments, Tensor]] = []
-        self._counted: list[int] = []  # whose dead rows were counted on a device, one by one
+        self._looked_at: list[int] = []  # whose rows were looked at on a device, one by one
+        # Whose gradients are gone through for sums over all elements, as they are read; also parts
+        # of parameters that are read whole, or not at all.
+        pieces = (piece for block in panel.blocks for piece in block.parts if piece.sampled)
+        self._added_up = list(dict.fromkeys(piece.parameter for piece in pieces))
+        self._to_read: list[int] = []
+        self._noted: list[tuple[int, int, Tensor]] = []  # of these, on the device
+
+    def begin(self, step: int, gradients: Sources) -> None:
+        """Begin a record.
+
+        Args:
+            step: Its number.
+            gradients: Of the parameters.
+        """
+        has_gradient = present(gradients)
+        self.ages.begin(step, has_gradient)
+        self.ages.grow(has_gradient)
+        kept = kept_among(gradients)
+        self._to_read = [i for i in self._added_up if has_gradient[i] and i not in kept]
+        self._noted = []
+        for i, gradient in kept.items():
+            for first, is_alive in gradient.rows_with_gradient:
+                self._note_sampled(i, first, is_alive)
+
+    def total(self, gradient: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return :func:`.gradient_sums.total` of the next gradient, and note its rows.
+
+        Args:
+            gradient: They come in the order in which the panel is read.
+            dtype: As there.
+        """
+        i = self._to_read.pop(0)
+        if i not in self._is_sampled or not self.ages.rows[i]:
+            return gradient_sums.total(gradient, dtype)
+        return gradient_sums.total(
+            gradient, dtype, lambda first, is_alive: self._note_sampled(i, first, is_alive)
+        )
+
+    def note_norms(self, index: int, has_gradient: Flags) -> None:
+        """Note the rows of a sampled gradient.
+
+        Args:
+            index: Of the parameter among those of ``panel.sampled``.
+            has_gradient: Of each row.
+        """
+        self.ages.mark(self._sampled[index], 0, has_gradient)
 
     def look_at(self, block: Block, gradient: Tensor, mask: Tensor) -> None:
         """Look at the gradients of a block; does not wait for a device.
@@ -103,60 +152,75 @@ class DeadRows:
         else:
             self._note(segments, np.logical_or.reduceat(nonzero.numpy(), segments.starts))
 
-    def counts(self, gradients: Sequence[Source | None]) -> Tensor:
-        """Return what :meth:`fractions` needs of what lies on a device: int32, 1-D, or nothing.
+    def counts(self, gradients: Sequence[Source | None]) -> list[Tensor]:
+        """Return what :meth:`fractions` needs of what lies on a device: int32 and bool, 1-D.
 
         Args:
             gradients: Of the parameters.
         """
-        found = [counts for _, counts in self._on_device]
-        self._counted = []
+        counts = [counts for _, counts in self._on_device]
+        flags = [is_alive for _, _, is_alive in self._noted]
+        self._looked_at = []
         for i in self._strided:  # now, because later each would be waited for
             gradient = gradients[i]
             if isinstance(gradient, Tensor) and gradient.device.type != "cpu":
-                self._counted.append(i)
-                found.append(_dead(gradient).to(torch.int32).view(1))
-        return torch.cat(found) if found else torch.zeros(0, dtype=torch.int32, device="cpu")
+                self._looked_at.append(i)
+                flags.append(norms.nonzero_rows(gradient))
+        return [_joined(counts, torch.int32), _joined(flags, torch.bool)]
 
     def fractions(
         self,
         counts: npt.NDArray[np.int32],
+        flags: Flags,
         gradients: Sequence[Source | None],
         of_sampled: Float64s,
-    ) -> Float64s:
-        """Return the share of rows without gradient since the last call, ``[parameters]``.
+    ) -> tuple[Float64s, Float64s]:
+        """Return the share of rows without gradient at this record, and of idle ones.
 
         Args:
-            counts: From :meth:`counts`, on the host.
+            counts: The first of :meth:`counts`, on the host.
+            flags: The second, likewise.
             gradients: Of the parameters.
             of_sampled: How many rows of each sampled parameter have no gradient; NaN for a vector.
 
         Returns:
-            NaN for a parameter of less than two dimensions and for one without a gradient.
+            Each ``[parameters]``; NaN for a parameter of less than two dimensions and for one
+            without a gradient; the second see :class:`.row_ages.RowAges`, too.
         """
-        ends = np.cumsum([len(segments.rows) for segments, _ in self._on_device])
-        *parts_of_blocks, dead = np.split(counts, ends)
-        for (segments, _), of_block in zip(self._on_device, parts_of_blocks, strict=False):
-            self._note(segments, of_block > 0)
-        known = dict(zip(self._counted, dead.tolist(), strict=True))
-        self._on_device.clear()
-        fractions = np.full(self._parameters, np.nan)
-        rows = np.bincount(self._owners, minlength=len(fractions))
-        alive = np.bincount(self._owners[self._is_alive], minlength=len(fractions))
-        here = rows > 0
-        fractions[here] = 1 - alive[here] / rows[here]
-        self._is_alive[:] = False
-        fractions[self._sampled] = of_sampled / self._sampled_rows
+        self._note_flags(counts, flags)
         for i in self._strided:
             gradient = gradients[i]
-            if isinstance(gradient, Tensor):
-                fractions[i] = count_dead(gradient, known.get(i)) / len(gradient)
+            if isinstance(gradient, Tensor) and i not in self._looked_at:
+                self.ages.mark(i, 0, norms.nonzero_rows(gradient).numpy())
+        rows, alive = self.ages.rows, self.ages.alive()
+        fractions = np.where(rows > 0, 1 - alive / np.maximum(rows, 1), np.nan)
+        fractions[self._sampled] = of_sampled / self._sampled_rows
+        fractions[self._strided] = ((rows - alive) / np.maximum(rows, 1))[self._strided]
         fractions[[gradient is None for gradient in gradients]] = np.nan
-        return fractions
+        return fractions, self.ages.idle_fractions(self.ages.idle())
+
+    def _note_flags(self, counts: npt.NDArray[np.int32], flags: Flags) -> None:
+        """Note what was found on a device."""
+        ends = np.cumsum([len(segments.rows) for segments, _ in self._on_device])
+        for (segments, _), of_block in zip(self._on_device, np.split(counts, ends), strict=False):
+            self._note(segments, of_block > 0)
+        self._on_device.clear()
+        at = 0
+        places = [(i, first, len(is_alive)) for i, first, is_alive in self._noted]
+        for i, first, count in [*places, *((i, 0, self.ages.rows[i]) for i in self._looked_at)]:
+            self.ages.mark(i, first, flags[at : at + count])
+            at += count
+        self._noted = []
 
     def _note(self, segments: _Segments, has_gradient: Flags) -> None:
         rows = segments.rows[has_gradient]
-        self._is_alive[rows[rows >= 0]] = True
+        self.ages.ages[rows[rows >= 0]] = 0
+
+    def _note_sampled(self, parameter: int, first: int, has_gradient: Tensor) -> None:
+        if has_gradient.device.type == "cpu":
+            self.ages.mark(parameter, first, has_gradient.numpy())
+        elif self.ages.rows[parameter]:
+            self._noted.append((parameter, first, has_gradient))
 
 
 def _cut(starts: npt.NDArray[np.int64], rows: npt.NDArray[np.int32], block: Block) -> _Segments:
@@ -174,15 +238,5 @@ def rows_are_runs(parameter: Tensor) -> bool:
     return len(parameter) == 1 or parameter.stride(0) == parameter.numel() // len(parameter)
 
 
-def count_dead(gradient: Tensor, known: int | None = None) -> int:
-    """Return how many rows along the first dimension are zero.
-
-    Waits for the device, unless they were counted already.
-    """
-    if known is not None:
-        return known
-    return int(_dead(gradient))
-
-
-def _dead(gradient: Tensor) -> Tensor:
-    return len(gradient) - norms.nonzero_rows(gradient).sum()
+def _joined(parts: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
+    return torch.cat([*parts]) if parts else torch.zeros(0, dtype=dtype, device="cpu")

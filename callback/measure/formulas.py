@@ -258,6 +258,7 @@ FORMULAS: Mapping[str, Callable[[ParameterSums], Float64s]] = {
     "zero_second_moment_fraction": lambda p: _zeros(p, "v=0") / p.elements_read,
     "zero_gradient_fraction": _zero_gradient_fraction,
     "dead_row_fraction": _dead_row_fraction,
+    "idle_row_fraction": lambda p: p.idle_row_fraction,
     "unchanged_fraction": lambda p: _zeros(p, "d=0") / p.elements_read,
     "lost_update_fraction": _lost_update_fraction,
     "update_rounding_error": lambda p: _root_of_quotient(p, "(d-r)²", "r²"),

@@ -38,7 +38,11 @@ _MOST_SENT = 8
 
 
 class BlockReduction:
-    """Reduces the rows of a panel, whatever the optimizer, the device and the tensors are."""
+    """Reduces the rows of a panel, whatever the optimizer, the device and the tensors are.
+
+    Attributes:
+        row_ages: Of the rows along the first dimension; whoever reduces a step keeps them.
+    """
 
     def __init__(
         self,
@@ -64,6 +68,7 @@ class BlockReduction:
         self._is_complex = [parameter.is_complex() for parameter in parameters]
         self._counts_direction = any(q.name == "normalized_update" for q in quantities)
         self._dead_rows = DeadRows([as_real(p) for p in parameters], panel)
+        self.row_ages = self._dead_rows.ages
         self._row_parameter = to_device(panel.row_parameter, self._device)
         self._before: dict[str, Tensor] = {}  # rows of the moments that are stored rounded
         self._sent: dict[tuple[str, bytes], Tensor] = {}  # what each row has, by what was sent
@@ -116,6 +121,7 @@ class BlockReduction:
         """Reduce the step since :meth:`keep`; see :class:`.reduced.Reduction`."""
         for sources in step.by_quantity.values():
             require_memory(sources)
+        self._dead_rows.begin(step.step, step.gradients)
         steps, coefficients = self.formula(step)
         zeros = torch.zeros(
             (len(step.others), self._panel.rows), dtype=self._dtype, device=self._device
@@ -143,12 +149,13 @@ class BlockReduction:
             self._rows,
             zeros,
             numbers if numbers.device.type == "cpu" else numbers.to(self._device),
-            self._dead_rows.counts(step.gradients),
+            *self._dead_rows.counts(step.gradients),
             *(part for part, _ in parts),
             *(self._histograms.on_device if step.with_histograms else []),
         ]
-        rows, other_zeros, host_numbers, alive, *rest = to_host(sent)
+        rows, other_zeros, host_numbers, counts, flags, *rest = to_host(sent)
         exact, dead = self._over_all(rest, [starts for _, starts in parts], step)
+        dead_rows, idle_rows = self._dead_rows.fractions(counts, flags, step.gradients, dead)
         return Reduced(
             rows=rows,
             first_rows=panel.first_rows,
@@ -157,7 +164,8 @@ class BlockReduction:
             total=add_up(rows, panel.first_rows),
             exact=exact,
             numbers=host_numbers,
-            dead_row_fraction=self._dead_rows.fractions(alive, step.gradients, dead),
+            dead_row_fraction=dead_rows,
+            idle_row_fraction=idle_rows,
             counts=(
                 self._histograms.take(rest[len(parts) :], rows, other_zeros)
                 if step.with_histograms
@@ -194,7 +202,8 @@ class BlockReduction:
         for quantity, of_all, at in zip(OVER_ALL, parts, starts, strict=False):
             if quantity == "gradient":
                 gradients = [step.gradients[i] for i in self._panel.sampled]
-                summed, dead = gradient_sums.added_up(of_all, at, gradients).T
+                note = self._dead_rows.note_norms
+                summed, dead = gradient_sums.added_up(of_all, at, gradients, note).T
             else:
                 wide = of_all.astype(np.float64)
                 is_sum = self._total_of(quantity) is norms.partial_sums
@@ -220,7 +229,7 @@ class BlockReduction:
     def _total_of(self, quantity: str) -> Total:
         """How a quantity is added up over all elements."""
         if quantity == "gradient":
-            return gradient_sums.total
+            return self._dead_rows.total
         is_sum = quantity == "exp_avg_sq" and not self._state.exp_avg_sq_is_root
         return norms.partial_sums if is_sum else norms.partial_norms
 
@@ -310,7 +319,7 @@ class BlockReduction:
             )
             self._dead_rows.look_at(block, elements.gradient, self._masks[0, : block.rows])
             if self._before:
-                _compare_with_exact(elements, entering, c, out)
+                row_values.compare_with_exact(elements, entering, c, out)
             for i, key in enumerate(step.others):
                 torch.sum(elements.others[key] == 0, 1, out=zeros[i, rows])
             if step.with_histograms:
@@ -374,27 +383,3 @@ class BlockReduction:
         # The update, which all have, or what the moments make.
         is_known = quantity.name != "normalized_update" or self._knows_update(step)
         return np.full(len(self._is_complex), is_known)
-
-
-def _compare_with_exact(
-    elements: row_values.BlockValues, gradient: Tensor, c: Coefficients, out: Tensor
-) -> None:
-    """Reduce how much the moments that are stored rounded lost at this step.
-
-    Args:
-        elements: A block's.
-        gradient: g' of each of them.
-        c: The numbers of its rows.
-        out: Its row values.
-    """
-    first, second = "exp_avg", "exp_avg_sq"
-    before = elements.moments_before
-    if first in before and elements.exp_avg is not None:
-        numbers = (c.exp_avg_decay, c.exp_avg_weight)
-        names = ("(m-exact)²", "exact m²")
-        row_values.row_rounding(before[first], elements.exp_avg, gradient, *numbers, names, out)
-    if second in before and elements.exp_avg_sq is not None:
-        numbers = (c.exp_avg_sq_decay, c.exp_avg_sq_weight)
-        names = ("(v-exact)²", "exact v²")
-        squares = gradient * gradient
-        row_values.row_rounding(before[second], elements.exp_avg_sq, squares, *numbers, names, out)

@@ -7,7 +7,7 @@ known of all of its elements: a copy would be as large as the parameter.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NoReturn
 
 import torch
@@ -31,6 +31,8 @@ class KeptGradient:
         rows: Those of the panel, ``[rows, ROW]``.
         sums: From :func:`..read.gradient_sums.gradient_sums`.
         alive: Which rows of the whole parameter have a gradient here, where processes share them.
+        rows_with_gradient: Which rows of what is here have one, where that was asked for: the index
+            of the first of some rows, and their flags, on the gradient's device.
     """
 
     def __init__(self, gradient: Tensor, rows: Tensor, sums: Tensor) -> None:
@@ -44,6 +46,7 @@ class KeptGradient:
         self.rows = rows
         self.sums = sums
         self.alive: Flags | None = None
+        self.rows_with_gradient: list[tuple[int, Tensor]] = []
         self._nonfinite: Tensor | None = None
         self._squares: Tensor | None = None
         if gradient.device.type != "cpu" or not norms.UNDERFLOW <= float(sums[0]) < math.inf:
@@ -81,14 +84,38 @@ def keep_rows(
     memory = torch.zeros((sum(counts.values()), ROW), dtype=dtype, device=device)
     rows = dict(zip(counts, memory.split([*counts.values()]), strict=True))
     found = [sources.get(i) for i in range(len(panel.elements))]
+    totals_of = TotalsOf(sources)
     for block in panel.blocks:
         if any(piece.parameter in sources for piece in block.parts):
-            read = panel.read(block, "gradient", found, gradient_sums)
+            read = panel.read(block, "gradient", found, totals_of)
             for i, here, there in rows_in(panel, block, sources):
                 rows[i][there] = read[here]
     totals, _ = panel.totals("gradient", len(SUMS))
     sums = dict(zip(panel.sampled, totals.view(-1, len(SUMS)), strict=True))
-    return {i: KeptGradient(source, rows[i], sums[i]) for i, source in sources.items()}
+    kept = {i: KeptGradient(source, rows[i], sums[i]) for i, source in sources.items()}
+    for i, first, is_alive in totals_of.rows_with_gradient:
+        kept[i].rows_with_gradient.append((first, is_alive))
+    return kept
+
+
+class TotalsOf:
+    """Sums over all elements of sampled gradients, which are read in the order of the parameters.
+
+    Attributes:
+        rows_with_gradient: By parameter: the index of the first of some rows, and their flags.
+    """
+
+    def __init__(self, parameters: Iterable[int]) -> None:
+        """Say of which parameters the gradients are, ascending."""
+        self._parameters = iter(parameters)
+        self.rows_with_gradient: list[tuple[int, int, Tensor]] = []
+
+    def __call__(self, gradient: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return what :func:`..read.gradient_sums.gradient_sums` does."""
+        i = next(self._parameters)
+        return gradient_sums(
+            gradient, dtype, lambda first, rows: self.rows_with_gradient.append((i, first, rows))
+        )
 
 
 def rows_in(

@@ -262,7 +262,8 @@ class Measurement:
             others: Keys of further state tensors: their histograms follow the others.
             found: From :meth:`states`, if the caller has it already.
             loss: Of this step, if it is known; it is looked at when the device has been waited for.
-            step: Number of the step, from which step counts are guessed that lie on a device.
+            step: Its number: step counts that lie on a device are guessed from it, and it says
+                which records a window of steps has.
         """
         found = self.states() if found is None else found
         taken = self._taken(with_histograms, others, found, step)
@@ -337,6 +338,7 @@ class Measurement:
             update_spread=update_spread(*of_rows),
             gradient_fourth_powers=gradient_fourth_powers(rows, first_rows),
             dead_row_fraction=reduced.dead_row_fraction,
+            idle_row_fraction=reduced.idle_row_fraction,
             loss=loss,
             rows=np.diff(np.append(of_rows.first_rows, len(of_rows.squares))),
             elements=self.panel.elements,

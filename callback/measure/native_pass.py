@@ -76,12 +76,13 @@ class NativePass:
         self._quantities = quantities
         self._in_blocks = in_blocks
         self._kernel = kernel
-        self._table = NativeTable(parameters, panel, kernel)
+        self._table = NativeTable(parameters, panel, in_blocks.row_ages, kernel)
         self._results = _Results(len(parameters), panel, quantities, kernel)
         self._arguments = Arguments(
             kernel.ARGUMENTS,
             level=len(kernel.LEVELS) - 1 if level is None else level,
             table=address(self._table.columns),
+            ages=address(in_blocks.row_ages.ages),
             **self._results.addresses,
         )
         self._is_kept = False
@@ -166,9 +167,16 @@ class NativePass:
             has_weight_decay=decays,
             counts_direction=any(q.name == "normalized_update" for q in self._quantities),
         )
-        self._arguments.put(flags=flags, **results.begin(step.with_histograms))
+        ages = self._in_blocks.row_ages
+        ages.begin(step.step, present(step.gradients))
+        self._arguments.put(
+            flags=flags, idle_from=ages.idle_from, **results.begin(step.with_histograms)
+        )
         used = self._kernel.reduce(self._arguments.address, 0, table.parameters)
         panel = self._panel
+        dead_rows, idle_rows = table.dead_rows(
+            results.rows_that_are("alive"), results.rows_that_are("idle"), step.gradients
+        )
         return Reduced(
             rows=results.rows,
             first_rows=panel.first_rows,
@@ -179,7 +187,8 @@ class NativePass:
             if panel.sampled
             else {},
             numbers=numbers,
-            dead_row_fraction=table.dead_rows(results.alive_rows, step.gradients),
+            dead_row_fraction=dead_rows,
+            idle_row_fraction=idle_rows,
             counts=results.counts(used) if step.with_histograms else None,
         )
 
@@ -279,11 +288,10 @@ class _Results:
             "lengths": address(self._lengths),
         }
 
-    @property
-    def alive_rows(self) -> Float64s:
-        """How many rows of each parameter have a gradient, ``[K]``."""
-        alive: Float64s = self._sum_of["alive_rows"]
-        return alive
+    def rows_that_are(self, kind: str) -> Float64s:
+        """Return how many rows of each parameter are "alive", or "idle", ``[K]``."""
+        counts: Float64s = self._sum_of[f"{kind}_rows"]
+        return counts
 
     def sums_of(self, quantity: str) -> Float64s:
         """Return the sums over all elements of the sampled parameters, of ``OVER_ALL``."""

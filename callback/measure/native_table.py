@@ -14,7 +14,8 @@ from ..native.loading import Kernel, addresses_of
 from ..read import norms
 from ..read.panel import Panel
 from ..read.rows import ROW
-from .dead_rows import count_dead, rows_are_runs
+from .dead_rows import rows_are_runs
+from .row_ages import RowAges
 from .tensors import Sources
 
 _SHAPE = operator.attrgetter("shape")
@@ -34,14 +35,18 @@ class NativeTable:
         columns: int64 ``[parameters, len(kernel.COLUMNS)]``.
     """
 
-    def __init__(self, parameters: Sequence[Tensor], panel: Panel, kernel: Kernel) -> None:
+    def __init__(
+        self, parameters: Sequence[Tensor], panel: Panel, ages: RowAges, kernel: Kernel
+    ) -> None:
         """Lay out what does not change.
 
         Args:
             parameters: Of types that the kernel reads, on the CPU, without gaps in memory.
             panel: What is read of them.
+            ages: Of their rows.
             kernel: The module in C, which knows the columns.
         """
+        self._ages = ages
         self.parameters = len(parameters)
         self.columns = np.zeros((len(parameters), len(kernel.COLUMNS)), np.int64)
         self._by_name = dict(zip(kernel.COLUMNS, self.columns.T, strict=True))
@@ -67,6 +72,8 @@ class NativeTable:
             "first_row": panel.first_rows,
             "dead_rows": told,
             "row_count": rows,
+            # The kernel keeps those of the rows that it looks at.
+            "first_age": np.where((ages.rows > 0) & (self._told > 0), ages.first, -1),
         }.items():
             self._by_name[name][:] = values
 
@@ -110,21 +117,27 @@ class NativeTable:
                 self._by_name[column][:] = 0
             self._by_name[column][slice(None) if is_complete else here] = values
 
-    def dead_rows(self, alive: Float64s, gradients: Sources) -> Float64s:
-        """Return the share of rows without gradient; see :class:`.dead_rows.DeadRows`.
+    def dead_rows(
+        self, alive: Float64s, idle: Float64s, gradients: Sources
+    ) -> tuple[Float64s, Float64s]:
+        """Return the shares of rows without gradient; see :meth:`.dead_rows.DeadRows.fractions`.
 
         Args:
             alive: How many rows of each parameter have one, where the kernel looked.
+            idle: Likewise those of the last records.
             gradients: Of the parameters.
         """
+        idle = idle.copy()
         rows = np.maximum(self._rows, 1)
         fractions = np.where(self._sampled, (rows - alive) / rows, 1 - alive / rows)
         fractions[(self._rows == 0) | (self._by_name["gradient"] == 0)] = np.nan
         for i in np.flatnonzero((self._told == _NOT_LOOKED_AT) & (self._rows > 0)).tolist():
             gradient = gradients[i]
             if isinstance(gradient, Tensor):
-                fractions[i] = count_dead(gradient) / len(gradient)
-        return fractions
+                has_gradient = norms.nonzero_rows(gradient).numpy()
+                fractions[i] = (len(gradient) - np.count_nonzero(has_gradient)) / len(gradient)
+                idle[i] = self._ages.note(i, has_gradient)
+        return fractions, self._ages.idle_fractions(idle)
 
 
 def _lie_alike(tensors: Sequence[Tensor], strides: Sequence[tuple[int, ...] | None]) -> bool:

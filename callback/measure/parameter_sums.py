@@ -30,6 +30,8 @@ class ParameterSums:
         gradient_fourth_powers: From :func:`gradient_fourth_powers`.
         dead_row_fraction: Share of rows along the first dimension without gradient, ``[K]``; NaN
             for a parameter of less than two dimensions, whose rows are its elements.
+        idle_row_fraction: Share of those that had none at any of the last records, ``[K]``; see
+            :meth:`.row_ages.RowAges.idle_fractions`.
         loss: Of this step; NaN where it is not known.
         rows: Number of rows of each parameter, ``[K]``.
         elements: Of the whole parameter, ``[K]``.
@@ -56,6 +58,7 @@ class ParameterSums:
     update_spread: Float64s
     gradient_fourth_powers: Float64s
     dead_row_fraction: Float64s
+    idle_row_fraction: Float64s
     loss: float
     rows: npt.NDArray[np.int64]
     elements: npt.NDArray[np.int64]

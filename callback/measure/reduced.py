@@ -40,7 +40,8 @@ class Reduced(NamedTuple):
         total: From :func:`.parameter_sums.add_up`.
         exact: Sums over all elements of the parameters that are sampled, by row value.
         numbers: Step counts, then the coefficients, float64 ``[1 + len(COEFFICIENTS), K]``.
-        dead_row_fraction: See :class:`.parameter_sums.ParameterSums`, ``[K]``.
+        dead_row_fraction: See :class:`.parameter_sums.ParameterSums`, ``[K]``; likewise the next.
+        idle_row_fraction: See there.
         counts: Of all quantities, or None.
         update_squares: Those of the rows of 256 elements, where ``rows`` are other parts; else
             None.
@@ -54,6 +55,7 @@ class Reduced(NamedTuple):
     exact: Mapping[str, Float64s]
     numbers: Float64s
     dead_row_fraction: Float64s
+    idle_row_fraction: Float64s
     counts: schema.SparseHistograms | None
     update_squares: RowSquares | None = None
 

@@ -371,3 +371,27 @@ def row_rounding(
     exact = before.mul_(decay).addcmul_(added, weight)
     for name, values in zip(names, (after - exact, exact), strict=True):
         torch.sum(values * values, 1, out=out[POSITION[name]])
+
+
+def compare_with_exact(
+    elements: BlockValues, gradient: Tensor, c: Coefficients, out: Tensor
+) -> None:
+    """Reduce how much the moments that are stored rounded lost at this step.
+
+    Args:
+        elements: A block's.
+        gradient: g' of each of them.
+        c: The numbers of its rows.
+        out: Its row values.
+    """
+    first, second = "exp_avg", "exp_avg_sq"
+    before = elements.moments_before
+    if first in before and elements.exp_avg is not None:
+        numbers = (c.exp_avg_decay, c.exp_avg_weight)
+        names = ("(m-exact)²", "exact m²")
+        row_rounding(before[first], elements.exp_avg, gradient, *numbers, names, out)
+    if second in before and elements.exp_avg_sq is not None:
+        numbers = (c.exp_avg_sq_decay, c.exp_avg_sq_weight)
+        names = ("(v-exact)²", "exact v²")
+        squares = gradient * gradient
+        row_rounding(before[second], elements.exp_avg_sq, squares, *numbers, names, out)

@@ -15,6 +15,7 @@ _NUMPY = {
     torch.float64: np.float64,
     torch.int32: np.int32,
     torch.int64: np.int64,
+    torch.bool: np.bool_,
 }
 
 
@@ -22,7 +23,7 @@ def to_host(tensors: Sequence[Tensor]) -> list[npt.NDArray[Any]]:
     """Return tensors as arrays, those that are on a device by a single copy.
 
     Args:
-        tensors: float32, float64, int32 or int64, all on one device or on the CPU.
+        tensors: float32, float64, int32, int64 or bool, all on one device or on the CPU.
 
     Returns:
         An array for each, of its shape and dtype. On the CPU it shares the tensor's memory.

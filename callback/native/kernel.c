@@ -60,6 +60,19 @@ struct lines {
   int64_t count;
 };
 
+/* What is known of the rows of a parameter along its first dimension. */
+struct rows {
+  uint8_t *ages; /* in records, 0 for a row with a gradient; NULL where they are not kept */
+  int64_t alive; /* how many have a gradient */
+};
+
+static inline void note_row(struct rows *rows, int64_t row, int has_gradient) {
+  rows->alive += has_gradient;
+  if (!rows->ages) return;
+  const int age = rows->ages[row];
+  rows->ages[row] = (uint8_t)(has_gradient ? 0 : age + (age < 255));
+}
+
 /* Index of the first chosen line that does not begin before an element. */
 static int64_t first_line(const struct lines *lines, int64_t element) {
   int64_t low = 0, high = lines->chosen ? lines->count : 0;

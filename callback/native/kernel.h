@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 /* Of what the calls are told and answer; the same as in loading.py, which refuses any other. */
-#define INTERFACE 2
+#define INTERFACE 3
 
 #define ROW 256       /* elements of a row; callback/read/rows.py */
 #define LINE 16       /* elements of a line of a sampled tensor; the same */
@@ -77,7 +77,8 @@ enum { TYPES(AS_INDEX) TYPES_KNOWN };
   X(LINE_COUNT, "line_count") X(ELEMENTS, "elements") X(ELEMENTS_READ, "elements_read")        \
   X(FIRST_ROW, "first_row")            /* of the panel */                                      \
   X(DEAD_ROWS, "dead_rows")            /* how rows without gradient are told, as below */      \
-  X(ROW_COUNT, "row_count")            /* along the first dimension */
+  X(ROW_COUNT, "row_count")            /* along the first dimension */                           \
+  X(FIRST_AGE, "first_age")            /* where the ages of these begin; -1 for none */
 
 #define AS_INDEX(symbol, name) symbol,
 enum { COLUMNS(AS_INDEX) COLUMNS_OF_A_PARAMETER };
@@ -85,10 +86,11 @@ enum { COLUMNS(AS_INDEX) COLUMNS_OF_A_PARAMETER };
 
 enum { NOT_LOOKED_AT, BY_ELEMENTS, BY_SQUARES };
 
-/* Sums over all elements of a sampled parameter, and its rows with a gradient, float64. */
+/* Sums over all elements of a sampled parameter, its rows with a gradient, and those that are idle,
+   float64. */
 #define SUMS(X)                                                                                \
   X(ALL_B2, "before") X(ALL_G2, "gradient") X(ALL_M2, "exp_avg") X(ALL_V, "exp_avg_sq")        \
-  X(ALIVE_ROWS, "alive_rows")
+  X(ALIVE_ROWS, "alive_rows") X(IDLE_ROWS, "idle_rows")
 
 #define AS_INDEX(symbol, name) symbol,
 enum { SUMS(AS_INDEX) SUMS_OF_A_PARAMETER };
@@ -137,7 +139,9 @@ enum { QUANTITIES(AS_INDEX) QUANTITIES_KNOWN };
   X(bitmaps, "bitmaps")       /* uint8 [parameters, quantities, BITMAP], zero; written */      \
   X(counts, "counts")         /* integers of `width` bytes, those that are not 0; written */   \
   X(width, "width")           /* 2 or 4 */                                                     \
-  X(lengths, "lengths")       /* int64 [parameters]: how many counts of each; written */
+  X(lengths, "lengths")       /* int64 [parameters]: how many counts of each; written */       \
+  X(ages, "ages")             /* uint8: records since each row had a gradient; written */      \
+  X(idle_from, "idle_from")   /* the age from which a row is idle, 1 to 255 */
 
 struct arguments {
 #define AS_FIELD(symbol, name) int64_t symbol;

@@ -20,6 +20,7 @@ from tb_adam_plugin.arrays import Flags, Float64s, Int64s
 from ..measure import histograms
 from ..measure.measurement import Sums
 from ..measure.parameter_sums import FLAGS, ParameterSums, update_spread
+from ..measure.row_ages import RowAges
 from ..measure.row_value_table import MAXIMA, OVER_ALL, SUMS
 from ..optimizer_state.coefficients import COEFFICIENTS
 from ..read.rows import ROW
@@ -27,7 +28,7 @@ from ..read.sampling import chosen_elements
 from ..shards.shards import Shard
 
 _EXACT = tuple(OVER_ALL.values())
-_ADDED_ROWS = len(SUMS) + len(_EXACT) + 4 + len(MAXIMA)
+_ADDED_ROWS = len(SUMS) + len(_EXACT) + 6 + len(MAXIMA)
 _LARGEST_ROWS = len(MAXIMA) + 1 + len(COEFFICIENTS) + len(FLAGS)
 _EXACT_BITS = 53  # of a float64
 
@@ -86,6 +87,8 @@ class ShardSums:
             if chosen[i] is not None
         ]
         self._shares_rows = [i for i, shard in enumerate(shards) if shard.cuts_rows]
+        # Of those rows of which no process has all elements; of the others each has those it has.
+        self._ages = RowAges(np.array([shards[i].shape[0] for i in self._shares_rows], np.int64))
         self._bits_of_count = int(self.elements_read.max()).bit_length()
         self._bits_of_rank = ranks.bit_length()
 
@@ -112,7 +115,8 @@ class ShardSums:
         p = sums.of
         largest = np.stack([p.total[name] for name in MAXIMA])
         lost = np.isnan(largest)
-        dead = np.rint(p.dead_row_fraction * [shard.rows_here for shard in self._shards])
+        rows_here = np.array([shard.rows_here for shard in self._shards])
+        dead, idle = np.rint(np.stack([p.dead_row_fraction, p.idle_row_fraction]) * rows_here)
         table = np.stack(
             [
                 *(p.total[name] for name in SUMS),
@@ -121,6 +125,8 @@ class ShardSums:
                 p.nonfinite,
                 p.padding,
                 np.nan_to_num(dead),
+                np.nan_to_num(idle),
+                np.isnan(idle) & (rows_here > 0),
                 *lost,
             ]
         )
@@ -144,21 +150,21 @@ class ShardSums:
         return Packed(np.concatenate(parts), np.where(known, numbers, -np.inf).ravel())
 
     def unpack(
-        self, reader: PackedReader, loss: float, with_counts: bool, quantities: int
+        self, reader: PackedReader, sums: Sums, quantities: int, number: int
     ) -> tuple[ParameterSums, schema.SparseHistograms | None]:
         """Return the sums of the whole parameters, and their histograms.
 
         Args:
             reader: What all processes found; these parameters' is next.
-            loss: Of the step.
-            with_counts: Whether there are histograms.
-            quantities: How many a parameter.
+            sums: Of the step, as they were found here.
+            quantities: How many histograms a parameter has, if any.
+            number: Of the step.
         """
         k = len(self._shards)
         rows = iter(reader.added(_ADDED_ROWS, k))
         total = {name: next(rows) for name in SUMS}
         exact = {name: next(rows) for name in _EXACT}
-        fourth_powers, nonfinite, padding, dead = (next(rows) for _ in range(4))
+        fourth_powers, nonfinite, padding, dead, idle, unknown = (next(rows) for _ in range(6))
         lost = {name: next(rows) > 0 for name in MAXIMA}
         squares = reader.added(sum(s.end - s.start for s in self._samples))
         alive = {
@@ -167,7 +173,7 @@ class ShardSums:
             for n in (self._shards[i].shape[0],)
         }
         counts = None
-        if with_counts:
+        if sums.counts is not None:
             shape = (k, quantities, histograms.COUNTS)
             n = int(np.prod(shape))
             joined = reader.added(_joined(n, self._bits_of_count))
@@ -187,7 +193,8 @@ class ShardSums:
             update_spread=self._spread(squares),
             gradient_fourth_powers=fourth_powers,
             dead_row_fraction=self._dead_rows(dead, alive, flags["has_gradient"]),
-            loss=loss,
+            idle_row_fraction=self._idle_rows(idle, unknown, alive, flags["has_gradient"], number),
+            loss=sums.of.loss,
             rows=self._rows,
             elements=self._elements,
             elements_read=self.elements_read,
@@ -216,6 +223,37 @@ class ShardSums:
             if len(shard.shape) > 1 and shard.elements and has_gradient[i]:
                 rows = shard.shape[0]
                 fractions[i] = 1 - alive[i].sum() / rows if i in alive else dead[i] / rows
+        return fractions
+
+    def _idle_rows(
+        self,
+        idle: Float64s,
+        unknown: Float64s,
+        alive: dict[int, Flags],
+        has_gradient: Flags,
+        step: int,
+    ) -> Float64s:
+        """Return the share of idle rows; see :class:`..measure.row_ages.RowAges`.
+
+        Args:
+            idle: How many the processes have that have all elements of them, ``[K]``.
+            unknown: Where any of these does not know, ``[K]``.
+            alive: Which rows of the other parameters have a gradient, anywhere.
+            has_gradient: ``[K]``.
+            step: Its number.
+        """
+        rows = np.array(
+            [s.shape[0] if len(s.shape) > 1 and s.elements else 0 for s in self._shards]
+        )
+        is_known = has_gradient & (unknown == 0) & (rows > 0)
+        fractions = np.where(is_known, idle / np.maximum(rows, 1), np.nan)
+        shared = np.array(self._shares_rows, np.int64)
+        self._ages.begin(step, has_gradient[shared])
+        counts = [
+            self._ages.note(k, alive[i]) if has_gradient[i] else 0
+            for k, i in enumerate(self._shares_rows)
+        ]
+        fractions[shared] = self._ages.idle_fractions(np.array(counts, np.int64))
         return fractions
 
 

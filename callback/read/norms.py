@@ -235,13 +235,26 @@ def nonzero_rows(tensor: Tensor) -> Tensor:
     return torch.cat([(part != 0).flatten(1).any(1) for part in parts])
 
 
-def count_nonzero_rows(tensor: Tensor) -> Tensor:
-    """Count what :func:`nonzero_rows` returns: 0-dim, on the tensor's device."""
+def count_nonzero_rows(tensor: Tensor, note: Callable[[int, Tensor], None] | None = None) -> Tensor:
+    """Count what :func:`nonzero_rows` returns: 0-dim, on the tensor's device.
+
+    Args:
+        tensor: Of two dimensions or more.
+        note: Told what is counted: the index of the first of some rows, and their flags.
+    """
     if not tensor.numel() or tensor.device.type != "cpu":
-        return nonzero_rows(tensor).sum()
+        found = nonzero_rows(tensor)
+        if note is not None:
+            note(0, found)
+        return found.sum()
     # One part after the other: torch adds up flags as integers of 8 bytes.
-    parts = tensor.split(max(1, CHUNK * len(tensor) // tensor.numel()))
-    count = sum(int(torch.count_nonzero(nonzero_rows(part))) for part in parts)
+    at_once = max(1, CHUNK * len(tensor) // tensor.numel())
+    count = 0
+    for i, part in enumerate(tensor.split(at_once)):
+        found = nonzero_rows(part)
+        if note is not None:
+            note(i * at_once, found)
+        count += int(torch.count_nonzero(found))
     return torch.tensor(count, device="cpu")
 
 

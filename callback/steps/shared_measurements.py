@@ -34,6 +34,7 @@ class SharedMeasurements:
         self._shard_sums = shard_sums
         self._sums: list[Sums] = []
         self._storage: StorageOfParameters = []
+        self._step = 0
 
     def measure(
         self,
@@ -51,6 +52,7 @@ class SharedMeasurements:
             step: Its number.
         """
         states = [measurement.states() for measurement in measurements]
+        self._step = step
         self._storage = [storage for part in states for storage in part.storage]
         self.is_changed = self._layout.is_another(self._storage)
         others = other_keys(self._storage)
@@ -92,7 +94,5 @@ class SharedMeasurements:
         reader = PackedReader(of_all)
         measured = []
         for part, sums in parts:
-            with_counts = sums.counts is not None
-            whole = part.unpack(reader, sums.of.loss, with_counts, len(everywhere))
-            measured.append(finished(*whole))
+            measured.append(finished(*part.unpack(reader, sums, len(everywhere), self._step)))
         return measured

@@ -28,6 +28,12 @@ Need = Literal[
     "exp_avg_sq of 0",
 ]
 
+# Rows are idle that had no gradient at any record of so many steps, and of so many records at
+# least. So the window holds enough steps for a row that is seldom used, and enough records to have
+# seen it: where every step is recorded 64 records, where every 20th is 16 records of 320 steps.
+IDLE_STEPS = 64
+IDLE_RECORDS = 16
+
 
 @dataclass(frozen=True, slots=True)
 class Statistic:
@@ -167,6 +173,14 @@ STATISTICS: tuple[Statistic, ...] = (
         "rows without gradient",
         "fraction",
         "share of rows, along the first dimension, with g = 0 everywhere",
+        needs=("gradient",),
+    ),
+    Statistic(
+        "idle_row_fraction",
+        "rows always without gradient",
+        "fraction",
+        f"share of rows with g = 0 everywhere at all records of the last {IDLE_STEPS} steps, of "
+        f"{IDLE_RECORDS} records at least",
         needs=("gradient",),
     ),
     Statistic(

@@ -7,13 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from tb_adam_plugin.callback import AdamDebugCallback
+from tb_adam_plugin.callback.measure import row_ages
 
 STEPS = 11
+WINDOW = 4
 JUMP = 39
 Optimizers = Callable[[Any], Any]
 
@@ -120,6 +123,20 @@ class Training:
         delay: int = 0,
     ) -> AdamDebugCallback | None:
         """Train, and record into a folder if one is given."""
+        with pytest.MonkeyPatch.context() as patch:
+            # So that rows can be idle at the last of a few records.
+            patch.setattr(row_ages, "LEAST_STEPS", WINDOW)
+            patch.setattr(row_ages, "LEAST_RECORDS", WINDOW)
+            return self._run(model, optimizer, folder, recorded, delay)
+
+    def _run(
+        self,
+        model: nn.Module,
+        optimizer: Any,
+        folder: Path | None,
+        recorded: nn.Module | None,
+        delay: int,
+    ) -> AdamDebugCallback | None:
         options = {"every_n_steps": 5, "max_sampled_elements": 2048, **self.options}
         debug = None
         if folder is not None:

@@ -148,6 +148,7 @@ class Adam:
             "zero_second_moment_fraction": self._mean(self.v == 0),
             "zero_gradient_fraction": self._mean(g == 0),
             "dead_row_fraction": self._mean(g == 0),  # of rows of one element
+            "idle_row_fraction": np.full(len(w), np.nan),  # of a vector
             "unchanged_fraction": self._mean(update == 0),
             "lost_update_fraction": self._mean((update == 0) & (m != 0)) / self._mean(m != 0),
             # Of a weight whose last bit is rounded.

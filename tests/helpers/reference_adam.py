@@ -120,6 +120,7 @@ def statistics(s: Step, loss: float) -> dict[str, float]:
             "zero_second_moment_fraction": float(np.mean(s.second == 0)),
             "zero_gradient_fraction": float(np.mean(s.gradient == 0)),
             "dead_row_fraction": float(np.mean(~rows.any(axis=1))),
+            "idle_row_fraction": float("nan"),  # of fewer than 16 records
             "unchanged_fraction": float(np.mean(update == 0)),
             "lost_update_fraction": float(np.mean(update[moves] == 0)),
             "update_rounding_error": norm(update - requested) / norm(requested),

@@ -20,6 +20,7 @@ from torch.optim import Optimizer
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tb_adam_plugin.callback.attach.watched_parameters import Watched
+from tb_adam_plugin.callback.measure import row_ages
 from tb_adam_plugin.callback.measure.gpu import launches, single_pass, tensor_table
 from tb_adam_plugin.callback.measure.measurement import Measurement
 from tb_adam_plugin.callback.measure.reduced import Reduced
@@ -166,6 +167,8 @@ def prepare() -> launches.Kernels:
         for module in (gpu_kernels, kernel_parts, kernel_totals):
             if hasattr(module, name):
                 setattr(module, name, tl.constexpr(size))
+    # Rows without a gradient at two steps are idle.
+    row_ages.LEAST_STEPS = row_ages.LEAST_RECORDS = 2
     patch_language_once()
     return launches.Kernels.loaded()
 

@@ -76,6 +76,9 @@ def make_run(
         name: (value * random.uniform(0.95, 1.05, shape)).astype(np.float32)
         for name, value in HEALTHY.items()
     }
+    # Of the layers it is not recorded which rows have no gradient, as in older runs.
+    statistics["idle_row_fraction"] = np.full(shape, np.nan, np.float32)
+    statistics["idle_row_fraction"][:, 0] = 0.02
     statistics["update_rounding_error"] = np.full(shape, 1e-3, np.float32)
     statistics["weight_rms"][0] = [
         0.6 / np.sqrt(p.elements / p.shape[0]) if len(p.shape) > 1 else 0.05 for p in parameters

@@ -126,6 +126,7 @@ def check_equal(step: Step) -> None:
     np.testing.assert_array_equal(by_kernel.padding, by_torch.padding)
     np.testing.assert_array_equal(by_kernel.numbers, by_torch.numbers)
     np.testing.assert_array_equal(by_kernel.dead_row_fraction, by_torch.dead_row_fraction)
+    np.testing.assert_array_equal(by_kernel.idle_row_fraction, by_torch.idle_row_fraction)
     for name in NAMES:
         expected, found = by_torch.total[name], by_kernel.total[name]
         if name in COUNTS or name.startswith("max"):

@@ -193,6 +193,7 @@ class SinglePass:
         # Not known, where the kernel does not compute what torch's operations do.
         values[[POSITION[name] for name in NAMES if name not in self._launches.written]] = np.nan
         total = add_up(values, self._table.first_chunks)
+        dead_rows, idle_rows = self._dead_rows(found["alive"], has_gradient, step.step)
         with np.errstate(all="ignore"):  # inf - inf
             sums = {
                 q: sampled.added_up(found["totals"][i]) for i, q in enumerate(kernel_layout.TOTALS)
@@ -205,7 +206,8 @@ class SinglePass:
             total=total,
             exact={OVER_ALL[q]: sums[q] for q in kernel_layout.TOTALS if sampled.chunks},
             numbers=numbers,
-            dead_row_fraction=self._dead_rows(found["alive"], has_gradient),
+            dead_row_fraction=dead_rows,
+            idle_row_fraction=idle_rows,
             counts=self._with_zeros(found["counts"], total) if step.with_histograms else None,
             update_squares=sampled.row_squares(found["squares"]),
         )
@@ -259,13 +261,28 @@ class SinglePass:
         np.maximum(constant, np.float32(TINY), out=constant)
         return np.stack([steps, *columns])
 
-    def _dead_rows(self, alive: npt.NDArray[np.uint8], has_gradient: Flags) -> Float64s:
-        """Return the share of rows without gradient; see :class:`..dead_rows.DeadRows`."""
-        rows = self._table.rows
-        owners = np.repeat(np.arange(len(rows)), rows)
-        found = np.bincount(owners[alive > 0], minlength=len(rows))
+    def _dead_rows(
+        self, alive: npt.NDArray[np.uint8], has_gradient: Flags, step: int
+    ) -> tuple[Float64s, Float64s]:
+        """Return the shares of rows without gradient; see :meth:`..dead_rows.DeadRows.fractions`.
+
+        Their ages are kept on the host: which rows have a gradient comes with the other results.
+        """
+        rows, ages = self._table.rows, self._in_blocks.row_ages
+        ages.begin(step, has_gradient)
+        ages.grow(has_gradient)
+        first, here = self._table.row("first_row"), np.flatnonzero(rows)
+        found = np.zeros(len(rows), np.int64)
+        if len(here):
+            found[here] = np.add.reduceat(alive, first[here], dtype=np.int64)
+        if len(alive) == len(ages.ages):
+            ages.ages *= alive == 0
+        else:  # of some parameters they are not followed
+            for i in np.flatnonzero(ages.rows).tolist():
+                ages.mark(i, 0, alive[first[i] : first[i] + rows[i]].view(np.bool_))
         known = has_gradient & (rows > 0)
-        return np.where(known, 1 - found / np.maximum(rows, 1), np.nan)
+        fractions = np.where(known, 1 - found / np.maximum(rows, 1), np.nan)
+        return fractions, ages.idle_fractions(ages.idle())
 
     def _with_zeros(
         self, counts: npt.NDArray[np.int32], total: Mapping[str, Float64s]

@@ -233,6 +233,12 @@ def may_be_table(parameter: Parameter) -> bool:
     return len(parameter.shape) == 2 and not any(word in last for word in _WEIGHT_WORDS)
 
 
+def is_stack(parameter: Parameter) -> bool:
+    """Whether the rows of a parameter are matrices themselves: experts, say, and no channels."""
+    is_conv = "conv" in parameter.module.lower()
+    return len(parameter.shape) == 3 and min(parameter.shape) > 1 and not is_conv
+
+
 def fan_in(parameter: Parameter) -> int:
     """How many inputs one output of a weight has: the elements of a row along dim 0."""
     return parameter.elements // max(1, parameter.shape[0])

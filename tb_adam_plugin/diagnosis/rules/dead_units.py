@@ -10,7 +10,8 @@ from tb_adam_plugin.arrays import Flags, Indices
 
 from ..engine import thresholds
 from ..engine.conditions import NONE, each_beyond
-from ..engine.recorded_run import is_gates, may_be_table
+from ..engine.idle_rows import IDLE, knows_rows, most_idle, same_rows
+from ..engine.recorded_run import is_gates, is_stack, may_be_table
 from ..engine.rule import Condition, Evidence, Persistence, Rule, Severity
 from ..engine.signals import Signals
 from ..engine.wording import named, number, one_digit, percent, step
@@ -23,8 +24,9 @@ DEAD_POINTS = 8
 # An alarm. Healthy: up to 0.81, without harm, as networks of three quarters of dead units train.
 ALARM_FRACTION = 0.9
 ALL_DEAD = 0.999
-# Between the tenth and the ninetieth percentile of the records of a stretch the share changes by no
-# more where units are dead. A batch of one sample leaves other units idle at each step: 0.13.
+# Where it was not recorded which rows they are: between the tenth and the ninetieth percentile of
+# the records of a stretch the share changes by no more where units are dead. A batch of one sample
+# leaves other units idle at each step: 0.13.
 STEADY = 0.1
 
 
@@ -44,7 +46,15 @@ def _dead_units(signals: Signals) -> Condition | None:
     found = each_beyond(signals, name, DEAD_FRACTION, parameters, limits, signals.settled)
     if found is None or not found.holds.any():
         return found
-    return replace(found, holds=found.holds & ~_cut_off(signals, np.asarray(found.parameters)))
+    chosen = np.asarray(found.parameters)
+    holds = found.holds & ~_cut_off(signals, chosen)
+    if name == "dead_row_fraction":  # the same rows, and not others at each step
+        holds &= same_rows(signals, chosen, limits[np.searchsorted(parameters, chosen)])
+        # Of experts, and of what may be a codebook, another rule asks.
+        of_chosen = [signals.run.parameters[i] for i in chosen]
+        are_units = np.array([not is_stack(p) and not may_be_table(p) for p in of_chosen])
+        holds &= are_units | ~knows_rows(signals, chosen)
+    return replace(found, holds=holds)
 
 
 def _cut_off(signals: Signals, parameters: Indices) -> Flags:
@@ -89,7 +99,23 @@ def _share(signals: Signals) -> str:
 
 
 def _typical(e: Evidence) -> tuple[float, bool]:
-    """The median share of the worst parameter between first and last step, and if it is steady."""
+    """The median share of the worst parameter between first and last step, and if it is steady.
+
+    Where it is known which rows they are, the share is that of the same ones.
+    """
+    same = _same(e)
+    typical, steady = _of_worst(e)
+    return (typical, steady) if np.isnan(same) else (min(typical, same), True)
+
+
+def _same(e: Evidence) -> float:
+    """Share of the rows that never had a gradient meanwhile, of the worst; NaN if not recorded."""
+    share = most_idle(e.signals, e.parameters, e.first_step, e.last_step)
+    return float(np.fmax.reduce(share, initial=np.nan))
+
+
+def _of_worst(e: Evidence) -> tuple[float, bool]:
+    """The median share of the worst parameter from record to record, and if it is steady."""
     step = e.signals.run.step
     inside = (step >= e.first_step) & (step <= e.last_step)
     shares = e.signals.statistic(_share(e.signals))[inside][:, e.parameters].astype(np.float64)
@@ -154,11 +180,18 @@ def _dead_units_message(e: Evidence) -> str:
         return f"Up to 100 % of the {units} of {names} got no gradient at all {when}: {after}"
     if e.is_over:
         after = " Since then more of them have gradients again."
+    elif not np.isnan(_same(e)):
+        after = " They learn nothing any more."
     elif steady:
         after = " That share is steady, as it is where units are dead."
     else:
         after = " The share changes from step to step, as in small batches."
     up_to = "up to " if len(e.names) > 1 else ""
+    if not np.isnan(_same(e)):
+        return (
+            f"F{when[1:]}, the same rows of {names} got no gradient at any record: {up_to}"
+            f"{percent(typical)} of its {units}.{after}"
+        )
     return (
         f"F{when[1:]}, {up_to}{percent(typical)} of the {units} of {names} got no gradient at all "
         f"at a typical step; whether these are always the same is not recorded.{after}"
@@ -171,7 +204,7 @@ DEAD_UNITS = Rule(
     question="Are these units dead?",
     needs=(),
     needs_any=("dead_row_fraction", "zero_gradient_fraction"),
-    uses=("zero_gradient_fraction",),
+    uses=("zero_gradient_fraction", IDLE),
     condition=_dead_units,
     persistence=Persistence(DEAD_POINTS, thresholds.LASTING_STEPS),
     severity=_dead_units_severity,

@@ -8,9 +8,11 @@ from dataclasses import replace
 import numpy as np
 
 from tb_adam_plugin.arrays import Float64s
+from tb_adam_plugin.schema.catalogue import IDLE_STEPS
 
 from ..engine import thresholds
 from ..engine.conditions import each_beyond
+from ..engine.idle_rows import IDLE
 from ..engine.rule import Condition, Evidence, Persistence, Rule, Severity
 from ..engine.signals import Signals
 from ..engine.weight_decay import taken_so_far
@@ -57,7 +59,19 @@ def _rare_rows_message(e: Evidence) -> str:
     )
     return (
         f"Up to {percent(e.value)} of the rows of {named(e.names, e.signals.run.names)} get no "
-        f"gradient at a step, and weight decay {does}. Is that meant?"
+        f"gradient at a step, and weight decay {does}.{_take_turns(e)} Is that meant?"
+    )
+
+
+def _take_turns(e: Evidence) -> str:
+    """Say how many of the rows come now and then, and how many do not, where it was recorded."""
+    idle = e.signals.statistic(IDLE)[:, e.parameters]
+    known = idle[~np.isnan(idle).any(axis=1)]
+    if not len(known):
+        return ""
+    return (
+        f" At the last records {percent(float(known[-1].max()))} of them had none in at least "
+        f"{IDLE_STEPS} steps; the others take turns."
     )
 
 
@@ -65,6 +79,7 @@ RARE_ROWS = Rule(
     id="rare_rows",
     title="Most rows of an embedding get no gradient",
     needs=("dead_row_fraction",),
+    uses=(IDLE,),
     condition=_rare_rows,
     persistence=Persistence(RARE_POINTS, thresholds.LASTING_STEPS),
     once=True,
@@ -123,12 +138,19 @@ def _kept_rows_severity(e: Evidence) -> Severity:
 
 def _kept_rows_message(e: Evidence) -> str:
     dead = float(np.nanmin(e.signals.statistic("dead_row_fraction")[:, e.parameters]))
+    idle = e.signals.statistic(IDLE)[:, e.parameters]
+    same = ""
+    if not np.isnan(idle).all():
+        same = (
+            f", and the same {percent(float(np.nanmin(idle)))} none in {IDLE_STEPS} steps and more"
+        )
     never = _never_had_one(e)
     ever = f", and {percent(never)} of it has never had one" if never > NEVER_FRACTION else ""
     return (
         f"At least {percent(dead)} of the rows of {named(e.names, e.signals.run.names)} get no "
-        f"gradient at any recorded step{ever}. They do not stay as they are: weight decay has made "
-        f"the RMS of the whole {percent(e.value)} smaller, while most of the model is frozen."
+        f"gradient at any recorded step{same}{ever}. They do not stay as they are: weight decay "
+        f"has made the RMS of the whole {percent(e.value)} smaller, while "
+        "most of the model is frozen."
     )
 
 
@@ -137,7 +159,7 @@ KEPT_ROWS = Rule(
     title="Weight decay shrinks rows that get no gradient",
     question="Are rows without a gradient meant to shrink?",
     needs=("dead_row_fraction", "weight_rms", "weight_decay", "lr"),
-    uses=("zero_second_moment_fraction",),
+    uses=("zero_second_moment_fraction", IDLE),
     condition=_kept_rows,
     persistence=Persistence(RARE_POINTS, thresholds.LASTING_STEPS),
     once=True,

@@ -38,6 +38,7 @@ from .skipped_steps import STEPS_SKIPPED
 from .stale_gradient import LEFTOVER_GRADIENT, STALE_GRADIENT
 from .step_counter import NOT_COUNTED
 from .stored_precision import FROZEN, UNDERFLOW
+from .unused_rows import UNUSED_ROWS
 from .vanishing_gradient import VANISHING
 from .weight_decay import WEIGHT_DECAY, WEIGHT_DECAY_OVERSHOOTS
 from .weights_grow import WEIGHTS_GROW
@@ -99,6 +100,7 @@ RULES: tuple[Rule, ...] = (
     FROZEN_PARAMETERS,
     WITHOUT_GRADIENT,
     MOVED_WITHOUT_GRADIENT,
+    UNUSED_ROWS,
     RARE_ROWS,
     BIMODAL_UPDATE,
     PLATEAU,

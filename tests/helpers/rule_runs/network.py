@@ -37,12 +37,36 @@ def recurrent(module: str, name: str = "rnn.weight_hh_l0") -> Change:
     return change
 
 
+def unused(dead: float, idle: float, name: str = "embedding.weight") -> list[Change]:
+    """Rows without a gradient at a record, and at none of the last ones."""
+    return [
+        statistic("dead_row_fraction", dead, of=[name]),
+        statistic("idle_row_fraction", idle, of=[name], from_step=70),
+    ]
+
+
+def stack(
+    module: str = "", shape: tuple[int, ...] = (8, 64, 64), name: str = "experts.w1"
+) -> Change:
+    """Make the fourth weight a stack of matrices."""
+
+    def change(run: RecordedRun) -> RecordedRun:
+        parameters = (
+            replace(p, name=name, shape=shape, module=module) if p.name == "layers.3.weight" else p
+            for p in run.parameters
+        )
+        return replace(run, parameters=tuple(parameters))
+
+    return change
+
+
 DEAD_GATES: list[Change] = [statistic("dead_row_fraction", 0.95, of=["layers.3.weight"])]
 # The first two layers have no gradient from some step on; the bias of the second has one.
 CUT_OFF: list[Change] = [
     statistic(name, 1.0, of=["layers.0.weight", "layers.0.bias", "layers.1.weight"], from_step=200)
     for name in ("dead_row_fraction", "zero_gradient_fraction")
 ]
+AT_LAST: list[Change] = [statistic("idle_row_fraction", 0.5, of=["embedding.weight"], to_step=470)]
 VANISHING: list[Change] = [
     statistic("gradient_rms", profile(3.0), of=MATRICES),
     statistic("weight_rms", 1.0, of=MATRICES, from_step=2),
@@ -59,6 +83,7 @@ PLANTED: dict[str, Sequence[Change]] = {
         statistic("weight_absmax", 1.0, only=[0]),
     ],
     "dead_units": [statistic("dead_row_fraction", 0.7, of=["layers.3.weight"])],
+    "unused_rows": unused(0.95, 0.93),
     "vanishing_gradient": VANISHING,
     "layer_imbalance": [statistic("update_to_weight_ratio", 0.08, of=["layers.4.weight"])],
 }
@@ -84,6 +109,17 @@ NEAR: list[NearMiss] = [
     ),
     ("init_too_large", "later", [statistic("weight_rms", 0.5, from_step=2)]),
     ("dead_units", "as in healthy networks", [statistic("dead_row_fraction", 0.5)]),
+    ("dead_units", "other units at each step", unused(0.95, 0.5, "layers.3.weight")),
+    ("unused_rows", "half of a vocabulary", unused(0.6, 0.55)),
+    ("unused_rows", "rows take turns", unused(0.97, 0.93)),
+    ("unused_rows", "short", [*unused(0.95, 0.93), *AT_LAST]),
+    ("unused_rows", "channels", [*unused(0.3, 0.3, "layers.3.weight"), stack("Conv1d")]),
+    (
+        "unused_rows",
+        "positions of a short text",
+        [*unused(0.5, 0.5, "layers.3.weight"), stack(shape=(64, 1, 64))],
+    ),
+    ("unused_rows", "experts take turns", [*unused(0.5, 0.0, "layers.3.weight"), stack()]),
     ("dead_units", "few units", [statistic("dead_row_fraction", 0.75, of=["head.weight"])]),
     ("dead_units", "embedding", [statistic("dead_row_fraction", 0.9, of=["embedding.weight"])]),
     ("dead_units", "gates of an LSTM", [*DEAD_GATES, recurrent("LSTM")]),

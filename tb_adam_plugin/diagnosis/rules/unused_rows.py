@@ -1,0 +1,96 @@
+"""Are there experts, or entries of a codebook, that are never used?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from tb_adam_plugin.schema.layout import Parameter
+
+from ..engine import thresholds
+from ..engine.conditions import each_beyond
+from ..engine.idle_rows import IDLE
+from ..engine.recorded_run import is_stack, may_be_table
+from ..engine.rule import Condition, Evidence, Persistence, Rule
+from ..engine.signals import Signals
+from ..engine.wording import named, percent, step
+
+# Share of the rows of a table to which no gradient comes. Half of a vocabulary may never occur.
+UNUSED_FRACTION = 0.9
+UNUSED_POINTS = 5
+
+
+def _unused_rows(signals: Signals) -> Condition | None:
+    run = signals.run
+    stacks = [i for i in run.weights if is_stack(run.parameters[i])]
+    tables = [i for i in run.weights if may_be_table(run.parameters[i])]
+    parameters = np.union1d(run.embeddings, np.array([*stacks, *tables], np.intp))
+    # Of a stack one row is enough: it is a whole expert.
+    limits = [
+        0.5 / run.parameters[i].shape[0] if i in stacks else UNUSED_FRACTION for i in parameters
+    ]
+    found = each_beyond(
+        signals, IDLE, UNUSED_FRACTION, parameters, np.array(limits, np.float32), signals.settled
+    )
+    if found is None:
+        return None
+    chosen = np.asarray(found.parameters, np.intp)
+    # The words of a text take turns: many a row that is used has no gradient at this step. A
+    # codebook of which few entries are used has nearly all of these in each batch.
+    dead = signals.statistic("dead_row_fraction")[:, chosen]
+    takes_turns = dead - signals.statistic(IDLE)[:, chosen] > 1 - dead
+    return replace(found, holds=found.holds & (np.isin(chosen, stacks) | ~takes_turns))
+
+
+def _stacks(e: Evidence) -> list[Parameter]:
+    parameters = e.signals.run.parameters
+    return [parameters[i] for i in e.parameters if is_stack(parameters[i])]
+
+
+def _unused_rows_message(e: Evidence) -> str:
+    names = named(e.names, e.signals.run.names)
+    when = f"from step {step(e.first_step)} to {step(e.last_step)}"
+    if _stacks(e):
+        rows = max(p.shape[0] for p in _stacks(e))
+        return (
+            f"Up to {percent(e.value)} of the {rows} slices of {names} along the first dimension, "
+            f"which may be experts or heads, had no gradient at any record {when}: always the same "
+            "ones."
+        )
+    return (
+        f"The same {percent(e.value)} of the rows of {names} had no gradient at any record {when}. "
+        "The others have one at most steps: they do not take turns, as the words of a text do."
+    )
+
+
+def _unused_rows_advice(e: Evidence) -> str:
+    if _stacks(e):
+        return (
+            "See how often the router chooses each expert. A loss that balances their load, or "
+            "noise in the router, lets all of them learn."
+        )
+    bare = any(may_be_table(e.signals.run.parameters[i]) for i in e.parameters)
+    units = " If its rows are units of a layer, they are dead: try LeakyReLU or GELU."
+    return (
+        "If it is a codebook, initialize the unused entries again, from what is quantized, or make "
+        "it smaller. If it is a table of tokens that never occur, nothing is wrong."
+        f"{units if bare else ''}"
+    )
+
+
+UNUSED_ROWS = Rule(
+    id="unused_rows",
+    title="Experts or entries that are never used",
+    needs=(IDLE, "dead_row_fraction"),
+    condition=_unused_rows,
+    persistence=Persistence(UNUSED_POINTS, thresholds.LASTING_STEPS),
+    joined=True,
+    severity="info",
+    message=_unused_rows_message,
+    advice=_unused_rows_advice,
+    reference=(
+        "Fedus et al. 2022, Switch Transformers; Dhariwal et al. 2020, Jukebox: a generative model "
+        "for music, section 3.1"
+    ),
+)
