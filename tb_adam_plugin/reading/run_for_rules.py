@@ -18,7 +18,7 @@ from tb_adam_plugin.reading.store import Store
 
 # Of 5,000 records of 723 parameters a statistic takes 14 MB, and rules look at several at once.
 _KEPT_BYTES = 128 << 20
-_AHEAD_BYTES = 96 << 20
+_AT_ONCE_BYTES = 96 << 20
 
 
 def recorded_run(store: Store, experiment: Experiment, name: str) -> RecordedRun:
@@ -94,7 +94,7 @@ class StoredStatistics(Mapping[str, Float32s]):
             return kept
         if name not in self._names:
             raise KeyError(name)
-        self._read_ahead(name)
+        self._read_neighbours(name)
         records = self._store.statistic(self._experiment, self._run, name)
         count = self.step.size
         if not np.array_equal(records.step[:count], self.step):
@@ -103,17 +103,14 @@ class StoredStatistics(Mapping[str, Float32s]):
         self._kept.put(name, values)
         return values
 
-    def _read_ahead(self, name: str) -> None:
-        """Read a statistic together with those that rules ask for after it."""
+    def _read_neighbours(self, name: str) -> None:
+        """Read a statistic together with those that rules ask for before and after it."""
         column = 4 * self.step.size * self._parameters
-        at = self._names.index(name)
-        ahead = [
-            n
-            for n in self._names[at : at + max(1, _AHEAD_BYTES // max(1, column))]
-            if self._kept.get(n) is None
-        ]
-        if len(ahead) > 1:
-            self._store.prepare(self._experiment, self._run, ahead)
+        at_once = max(1, _AT_ONCE_BYTES // max(1, column))
+        first = self._names.index(name) // at_once * at_once
+        together = [n for n in self._names[first : first + at_once] if self._kept.get(n) is None]
+        if len(together) > 1:
+            self._store.prepare(self._experiment, self._run, together)
 
     def release(self) -> None:
         """Let go of what was read; what is looked at again is read again."""

@@ -357,4 +357,4 @@ def test_the_synthetic_runs_have_every_statistic_that_rules_need() -> None:
     columns = {*schema.STEP_COLUMNS, *schema.OPTIONAL_STEP_COLUMNS}
     columns |= {"loss", "gradient_norm_before_clip", "loss_scale"}
     others = {"weight_decay", "eps", "beta1", "state_step"}
-    assert STATISTICS_NEEDED - columns - others <= set(make_run().statistics)
+    assert set(STATISTICS_NEEDED) - columns - others <= set(make_run().statistics)
