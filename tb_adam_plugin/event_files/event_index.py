@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -15,7 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from tb_adam_plugin.arrays import Flags, Float64s, Int64s
-from tb_adam_plugin.event_files.event_shapes import EventShapes, StoredTensor, find_head, tensors_in
+from tb_adam_plugin.event_files.event_shapes import (
+    EventShapes,
+    StoredTensor,
+    find_head,
+    find_value,
+    tensors_in,
+)
 from tb_adam_plugin.event_files.windowed_file import WindowedFile
 from tb_adam_plugin.event_files.wire import MalformedError, TensorPlace
 from tb_adam_plugin.tfrecord import HEAD, TAIL, checksum, length_of
@@ -24,6 +30,8 @@ _LONGEST_MESSAGE = 2**31 - 1  # that protocol buffers can hold
 # So many bytes are read at once, as long as a third of them at most is not wanted.
 _SPAN = 1 << 22
 _MOST_UNWANTED = 1.5
+# Histograms are some kilobytes each, one after the other.
+_HISTOGRAMS_WINDOW = 1 << 17
 _NOT_KNOWN, _INTACT, _DAMAGED = range(3)
 
 Bytes = npt.NDArray[np.uint8]
@@ -160,9 +168,9 @@ class EventIndex:
                     continue
         return len(self) > before
 
-    def _open(self) -> WindowedFile:
+    def _open(self, least_window: int = 1 << 12) -> WindowedFile:
         """Open the file, which has to be the one that was indexed."""
-        file = WindowedFile(self.path)
+        file = WindowedFile(self.path, least_window)
         start, head = self._last_record
         self._identity = self._identity or file.identity
         same = file.identity == self._identity and file.size >= self._end
@@ -310,17 +318,36 @@ class EventIndex:
 
     def histograms(self, event: int) -> Iterator[HistogramPlace]:
         """Go through the histograms that an event ends with."""
-        events = self._events
-        with self._open() as file:
-            head = find_head(file, events.start[event], events.length[event])
-            start = events.start[event] + head.values
-            first = events.histograms[event]
-            for tensor in tensors_in(file, start + first, head.size - first):
-                at, size, kind = _numbers(tensor)
-                metadata = start + first + tensor.metadata
+        with self._open(_HISTOGRAMS_WINDOW) as file:
+            start, size = self._histograms_of(file, event)
+            for tensor in tensors_in(file, start, size):
+                at, length, kind = _numbers(tensor)
+                metadata = start + tensor.metadata
                 yield HistogramPlace(
-                    tensor.tag, start + first + at, size, kind, metadata, tensor.metadata_size
+                    tensor.tag, start + at, length, kind, metadata, tensor.metadata_size
                 )
+
+    def read_histograms(
+        self, events: Sequence[int], tag: str
+    ) -> Iterator[tuple[TensorPlace, Bytes] | None]:
+        """Read what events that end with histograms have of one tag: its kind, and its numbers."""
+        with self._open(_HISTOGRAMS_WINDOW) as file:
+            for event in events:
+                start, size = self._histograms_of(file, event)
+                tensor = find_value(file, start, size, tag)
+                if tensor is None:
+                    yield None
+                    continue
+                at, length, kind = _numbers(tensor)
+                i = file.at(start + at, length)
+                yield kind, np.frombuffer(file.data, np.uint8, length, i)
+
+    def _histograms_of(self, file: WindowedFile, event: int) -> tuple[int, int]:
+        """Return where an event's histograms start, and how many bytes they have."""
+        events = self._events
+        start, first = events.start[event], events.histograms[event]
+        head = find_head(file, start, events.length[event])
+        return start + head.values + first, head.size - first
 
 
 def _numbers(tensor: StoredTensor) -> tuple[int, int, TensorPlace]:

@@ -18,6 +18,7 @@ from tb_adam_plugin.event_files.wire import (
     find_tensor,
     float64,
     signed,
+    to_varint,
     varint,
 )
 
@@ -246,6 +247,28 @@ def tensors_in(file: WindowedFile, start: int, size: int) -> list[StoredTensor]:
     while at < size:
         at = _find_value(file, start, at, tensors, [])
     return tensors
+
+
+def find_value(file: WindowedFile, start: int, size: int, tag: str) -> StoredTensor | None:
+    """Return the tensor of a tag among some values; positions are counted from ``start`` on.
+
+    Values of other tags are passed over. None if there is none of the tag.
+    """
+    wanted = tag.encode()
+    head = bytes([_TAG_KEY, *to_varint(len(wanted))]) + wanted
+    at = 0
+    while at < size:
+        i = before = file.at(start + at, len(head) + _LONGEST_FIELD)
+        key, i = varint(file.data, i)
+        length, i = varint(file.data, i)
+        if key != _VALUE_KEY:
+            raise MalformedError("something else than a value")
+        if file.data.startswith(head, i):
+            tensors: list[StoredTensor] = []
+            _find_value(file, start, at, tensors, [])
+            return tensors[0] if tensors else None
+        at += i - before + length
+    return None
 
 
 def _find_value(

@@ -22,8 +22,12 @@ class WindowedFile:
         identity: Of the file: another one of the same name has another.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, least_window: int = _LEAST_WINDOW) -> None:
         """Open a file.
+
+        Args:
+            path: Where it is.
+            least_window: How many bytes to read after a jump.
 
         Raises:
             OSError: If it cannot be opened.
@@ -34,7 +38,7 @@ class WindowedFile:
         self.identity = (status.st_dev, status.st_ino)
         self.data = b""
         self._start = 0
-        self._window = _LEAST_WINDOW
+        self._least_window = self._window = least_window
 
     def __enter__(self) -> WindowedFile:
         """Return itself."""
@@ -68,7 +72,7 @@ class WindowedFile:
         if index >= 0 and index + count <= len(self.data):
             return index
         goes_on = 0 <= index <= len(self.data)
-        window = min(2 * self._window, _MOST_WINDOW) if goes_on else _LEAST_WINDOW
+        window = min(2 * self._window, _MOST_WINDOW) if goes_on else self._least_window
         self._window = window
         self.data = self.read(position, max(count, window))
         self._start = position

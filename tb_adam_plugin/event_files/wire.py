@@ -54,6 +54,15 @@ def varint(data: bytes, at: int) -> tuple[int, int]:
             raise MalformedError("a number has no end")
 
 
+def to_varint(number: int) -> bytes:
+    """Return a number that is not negative, as it is stored."""
+    parts = bytearray()
+    while number >= 0x80:
+        parts.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*parts, number])
+
+
 def signed(value: int) -> int:
     """Return an int64 that was stored as an unsigned number."""
     value &= (1 << 64) - 1

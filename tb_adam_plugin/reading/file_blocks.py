@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from tb_adam_plugin.arrays import Flags, Float64s, Indices, Int64s
 from tb_adam_plugin.event_files import tensors
 from tb_adam_plugin.event_files.event_index import EventIndex, ReplacedError
 from tb_adam_plugin.event_files.quick_turns import quick_turns
 from tb_adam_plugin.event_files.run_files import FileRecords, RunFiles
+from tb_adam_plugin.event_files.wire import TensorPlace
 from tb_adam_plugin.reading.record_source import UnreadableError
 from tb_adam_plugin.schema import Tag
 
@@ -123,24 +125,33 @@ class FileBlocks:
             chosen = self.kept[chosen]
         ends = np.cumsum([0, *(len(part.step) for part in self.stored.parts)])
         of = np.searchsorted(ends, chosen, "right") - 1
+        found: list[bytes | None] = [None] * len(chosen)
         with reading(self.files):
-            return [
-                _read(self.stored.parts[p], self.stored.tag, int(i - ends[p]))
-                for p, i in zip(of.tolist(), chosen.tolist(), strict=True)
-            ]
+            for number, part in enumerate(self.stored.parts):
+                here = np.flatnonzero(of == number)
+                for i, block in zip(
+                    here.tolist(),
+                    _read(part, self.stored.tag, chosen[here] - ends[number]),
+                    strict=True,
+                ):
+                    found[i] = block
+        return found
 
 
-def _read(part: _Part, tag: str, i: int) -> bytes | None:
-    record = int(part.record[i])
-    if record >= 0:
-        kind = part.records.kinds[int(part.records.kind[record])]
-        at, size = int(part.records.at[record]), int(part.records.size[record])
-    else:
-        found = next((p for p in part.index.histograms(int(part.event[i])) if p.tag == tag), None)
-        if found is None:
-            return None
-        kind, at, size = found.kind, found.at, found.size
-    data = next(part.index.read(np.array([at]), np.array([size])))
+def _read(part: _Part, tag: str, rows: Indices) -> Iterator[bytes | None]:
+    """Go through some blocks of a file."""
+    ending = part.index.read_histograms(part.event[rows][part.record[rows] < 0].tolist(), tag)
+    for record in part.record[rows].tolist():
+        if record < 0:
+            found = next(ending)
+        else:
+            one = part.records.only(slice(record, record + 1))
+            kind = one.kinds[int(one.kind[0])]
+            found = kind, next(part.index.read(one.at, one.size))
+        yield None if found is None else _block(*found)
+
+
+def _block(kind: TensorPlace, data: npt.NDArray[np.uint8]) -> bytes:
     array = tensors.from_file(data, kind)
     if array is None or array.dtype != np.uint8 or array.ndim != 1:
         return b""  # which no block is

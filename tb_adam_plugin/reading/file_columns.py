@@ -14,8 +14,8 @@ from tb_adam_plugin.event_files.run_files import FileRecords
 from tb_adam_plugin.reading.byte_cache import ByteCache
 from tb_adam_plugin.schema import Layout
 
-# Of two runs of 70 billion parameters: 5,000 records of 723 tensors are 14 MB a statistic.
-_COLUMN_BYTES = 192 << 20
+# 5,000 records of 723 tensors are 14 MB a statistic.
+_COLUMN_BYTES = 128 << 20
 _TENSOR_BYTES = 64 << 20
 
 

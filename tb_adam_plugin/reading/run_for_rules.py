@@ -17,8 +17,8 @@ from tb_adam_plugin.reading.run import LOSS_TAGS, StoredRun
 from tb_adam_plugin.reading.store import Store
 
 # Of 5,000 records of 723 parameters a statistic takes 14 MB, and rules look at several at once.
-_KEPT_BYTES = 128 << 20
-_AT_ONCE_BYTES = 96 << 20
+_KEPT_BYTES = 200 << 20
+_AT_ONCE_BYTES = 64 << 20
 
 
 def recorded_run(store: Store, experiment: Experiment, name: str) -> RecordedRun:

@@ -11,7 +11,7 @@ from tb_adam_plugin.reading.run_for_rules import recorded_run
 from tb_adam_plugin.reading.store import Store
 
 # What is computed of a run of 723 parameters and 5,000 records takes some 50 MB.
-_MAX_BYTES = 192 << 20
+_MAX_BYTES = 160 << 20
 
 
 class FindingsCache:
