@@ -51,7 +51,7 @@ class _Events:
     length: array[int] = field(default_factory=lambda: array("q"))
     values: array[int] = field(default_factory=lambda: array("q"))  # from its start on
     shape: array[int] = field(default_factory=lambda: array("q"))
-    histograms: array[int] = field(default_factory=lambda: array("q"))  # from its values on, or 0
+    histograms: array[int] = field(default_factory=lambda: array("q"))  # from its values on, or -1
     layout: array[int] = field(default_factory=lambda: array("q"))  # of these
 
 
@@ -199,7 +199,7 @@ class EventIndex:
             self._shapes.histograms_come_last |= head.is_ours and start == HEAD
             return
         found = self._shapes.find(file, start + head.values, head.size)
-        if not found.histograms and not self._shapes.shapes[found.shape].tensors:
+        if found.histograms < 0 and not self._shapes.shapes[found.shape].tensors:
             return
         events = self._events
         events.step.append(head.step)
@@ -251,7 +251,7 @@ class EventIndex:
         if number is None:
             return np.empty(0, np.int64)
         of_layout = np.array(self._events.layout, np.int64) == number
-        return np.flatnonzero(of_layout & (np.array(self._events.histograms, np.int64) > 0))
+        return np.flatnonzero(of_layout & (np.array(self._events.histograms, np.int64) >= 0))
 
     # --- what is in it ---
 

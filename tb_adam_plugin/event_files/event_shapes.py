@@ -89,7 +89,7 @@ class FoundEvent(NamedTuple):
 
     Attributes:
         shape: Index of its shape.
-        histograms: Where its histograms start, from its first value on; 0 if it has none.
+        histograms: Where its histograms start, from its first value on; -1 if it has none.
         layout: Index of their layout.
     """
 
@@ -145,7 +145,7 @@ class EventShapes:
                     continue
                 if order:
                     self._recent.insert(0, self._recent.pop(order))
-                return FoundEvent(number, 0 if layout is None else done, layout or 0)
+                return FoundEvent(number, -1 if layout is None else done, layout or 0)
         return None
 
     def _take_apart(self, file: WindowedFile, start: int, size: int) -> FoundEvent:
@@ -165,7 +165,7 @@ class EventShapes:
             pieces.append((file.data[i : i + gap - done], width))
             done = gap + width
         shape = EventShape(tuple(pieces), tuple(tensors))
-        return FoundEvent(self._number(shape), 0 if layout is None else at, layout or 0)
+        return FoundEvent(self._number(shape), -1 if layout is None else at, layout or 0)
 
     def _number(self, shape: EventShape) -> int:
         number = self._numbers.setdefault(shape, len(self.shapes))
@@ -186,7 +186,7 @@ class EventShapes:
         if data[i] != _TAG_KEY:
             return None
         length, i = varint(data, i + 1)
-        if not data.startswith(_HISTOGRAMS, i):
+        if length > _LONGEST_TAG or not data.startswith(_HISTOGRAMS, i):
             return None
         tag = schema.parse_tag(data[i : i + length].decode())
         if tag is None or not (self.histograms_come_last or _are_all(file, position, end, tag)):
@@ -237,7 +237,7 @@ def find_head(file: WindowedFile, start: int, length: int) -> EventHead:
 def _are_all(file: WindowedFile, start: int, end: int, first: schema.Tag) -> bool:
     """Whether all tensors of ours among some values are histograms of one layout."""
     tags = (schema.parse_tag(tensor.tag) for tensor in tensors_in(file, start, end - start))
-    return all(tag is None or (tag.kind, tag.id) == (first.kind, first.id) for tag in tags)
+    return all(tag is not None and tag[:2] == first[:2] for tag in tags)
 
 
 def tensors_in(file: WindowedFile, start: int, size: int) -> list[StoredTensor]:
@@ -318,7 +318,8 @@ def _find_value(
         at += following - before
     if at != end:
         raise MalformedError("a value does not end where it should")
-    if not tag.startswith(_PREFIX) or not message[1]:
+    is_ours = tag.startswith(_PREFIX) and schema.parse_tag(tag.decode()) is not None
+    if not is_ours or not message[1]:
         if end > first:
             gaps.append((first, end - first))
         return end

@@ -79,7 +79,10 @@ class WindowedFile:
         return 0
 
     def read(self, position: int, count: int) -> bytes:
-        """Return bytes of the file; fewer where it ends."""
+        """Return bytes of the file; fewer where it ends, or ended when it was opened."""
+        count = min(count, self.size - position)  # both may be what damaged bytes claim
+        if count <= 0:
+            return b""
         self._file.seek(position)
         pieces = []
         while count > 0:

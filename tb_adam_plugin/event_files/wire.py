@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 _FLOAT64 = struct.Struct("<d")
 _VARINT, _EIGHT_BYTES, _LENGTH, _FOUR_BYTES = 0, 1, 2, 5
+_FIRST_KEY = 8  # fields are numbered from 1
 _LONGEST_VARINT = 70  # bits
 _MOST_DIMENSIONS = 8
 
@@ -78,6 +79,8 @@ def float64(data: bytes, at: int) -> float:
 def after(data: bytes, at: int, key: int) -> int:
     """Return where the field after one of ``key`` starts, whose value starts at ``at``."""
     kind = key & 7
+    if key < _FIRST_KEY:
+        raise MalformedError("a field has no number")
     if kind == _LENGTH:
         size, at = varint(data, at)
         return at + size
@@ -129,10 +132,9 @@ def _shape(data: bytes, at: int, end: int) -> tuple[int, ...]:
             at = after(data, at, key)
             continue
         length, at = varint(data, at)
-        sizes.append(_size(data, at, at + length))
+        if len(sizes) <= _MOST_DIMENSIONS:  # no tensor of ours has as many
+            sizes.append(_size(data, at, at + length))
         at += length
-        if len(sizes) > _MOST_DIMENSIONS:
-            raise MalformedError("a tensor has too many dimensions")
     return tuple(sizes)
 
 
