@@ -91,11 +91,13 @@ def tensor(source: random.Random) -> bytes:
     name = _DTYPES.get(dtype, "<f4")
     numbers = np.array([source.randrange(256) for _ in range(count)]).astype(name)
     listed = source.choice(("", "", "", "float", "double", "nothing"))
-    if listed == "float":
+    if not count:
+        pass  # an empty list is not written
+    elif listed == "float":
         fields.append(bytes_field(source, 5, numbers.astype("<f4").tobytes()))
     elif listed == "double":
         fields.append(bytes_field(source, 6, numbers.astype("<f8").tobytes()))
-    elif not listed and count:
+    elif not listed:
         fields.append(bytes_field(source, 4, numbers.tobytes()))
     return shuffled(source, fields)
 
