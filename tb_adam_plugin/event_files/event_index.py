@@ -22,6 +22,7 @@ from tb_adam_plugin.event_files.event_shapes import (
     find_value,
     tensors_in,
 )
+from tb_adam_plugin.event_files.known_file import KnownFile
 from tb_adam_plugin.event_files.windowed_file import WindowedFile
 from tb_adam_plugin.event_files.wire import MalformedError, TensorPlace
 from tb_adam_plugin.tfrecord import HEAD, TAIL, checksum, length_of
@@ -35,10 +36,6 @@ _HISTOGRAMS_WINDOW = 1 << 17
 _NOT_KNOWN, _INTACT, _DAMAGED = range(3)
 
 Bytes = npt.NDArray[np.uint8]
-
-
-class ReplacedError(Exception):
-    """Another file has taken the place of the one that was indexed, or it was cut."""
 
 
 @dataclass(slots=True)
@@ -118,13 +115,12 @@ class EventIndex:
     def __init__(self, path: str) -> None:
         """Create an empty index of a file; :meth:`update` reads it."""
         self.path = path
+        self._file = KnownFile(path)
         self._events = _Events()
         self._shapes = EventShapes()
         self._intact = bytearray()  # of each event: not known, yes, no
-        self._identity: tuple[int, int] | None = None
         self._size = -1
         self._end = 0  # of what is indexed
-        self._last_record = (0, b"")  # where it starts, and with what
         self._columns: _Columns | None = None
 
     def __len__(self) -> int:
@@ -157,41 +153,29 @@ class EventIndex:
             ReplacedError: If it is another file than before, or was cut.
         """
         before = len(self)
-        with self._open() as file:
+        with self._file.opened() as file:
             if file.size == self._size:
                 return False
-            self._size = file.size
             for start, length in self._records(file):
                 try:
                     self._add(file, start, length)
                 except (MalformedError, IndexError, struct.error, UnicodeDecodeError):
                     continue
+            self._file.remember(file, self._end)
+            self._size = file.size
         return len(self) > before
-
-    def _open(self, least_window: int = 1 << 12) -> WindowedFile:
-        """Open the file, which has to be the one that was indexed."""
-        file = WindowedFile(self.path, least_window)
-        start, head = self._last_record
-        self._identity = self._identity or file.identity
-        same = file.identity == self._identity and file.size >= self._end
-        if same and (file.size == self._size or file.read(start, len(head)) == head):
-            return file
-        file.close()
-        raise ReplacedError(f"{self.path} was replaced, or has become shorter")
 
     def _records(self, file: WindowedFile) -> Iterator[tuple[int, int]]:
         """Go through the records that are whole: where the data of each start, and how long."""
         while True:
-            start = self._end
-            i = file.at(start, HEAD)
-            head = file.data[i : i + HEAD]
-            length = length_of(head)
-            if length is None or start + HEAD + length + TAIL > file.size:
+            i = file.at(self._end, HEAD)
+            length = length_of(file.data[i : i + HEAD])
+            start = self._end + HEAD
+            if length is None or start + length + TAIL > file.size:
                 return
-            self._last_record = (start, head)
-            self._end = start + HEAD + length + TAIL
+            self._end = start + length + TAIL
             if length <= _LONGEST_MESSAGE:
-                yield start + HEAD, length
+                yield start, length
 
     def _add(self, file: WindowedFile, start: int, length: int) -> None:
         head = find_head(file, start, length)
@@ -290,12 +274,10 @@ class EventIndex:
         ends = at + size
         spans = [(first, last, int(ends[first:last].max())) for first, last in _spans(at, size)]
         buffer = np.empty(max(end - int(at[first]) for first, _, end in spans), np.uint8)
-        with self._open() as file:
+        with self._file.opened() as file:
             for first, last, end in spans:
                 start = int(at[first])
-                wanted = end - start
-                if file.read_into(start, buffer[:wanted].data) < wanted:
-                    raise ReplacedError(f"{self.path} has become shorter")
+                file.read_into(start, buffer[: end - start].data)
                 for i in range(first, last):
                     offset = int(at[i]) - start
                     yield buffer[offset : offset + int(size[i])]
@@ -318,7 +300,7 @@ class EventIndex:
 
     def histograms(self, event: int) -> Iterator[HistogramPlace]:
         """Go through the histograms that an event ends with."""
-        with self._open(_HISTOGRAMS_WINDOW) as file:
+        with self._file.opened(_HISTOGRAMS_WINDOW) as file:
             start, size = self._histograms_of(file, event)
             for tensor in tensors_in(file, start, size):
                 at, length, kind = _numbers(tensor)
@@ -331,7 +313,7 @@ class EventIndex:
         self, events: Sequence[int], tag: str
     ) -> Iterator[tuple[TensorPlace, Bytes] | None]:
         """Read what events that end with histograms have of one tag: its kind, and its numbers."""
-        with self._open(_HISTOGRAMS_WINDOW) as file:
+        with self._file.opened(_HISTOGRAMS_WINDOW) as file:
             for event in events:
                 start, size = self._histograms_of(file, event)
                 tensor = find_value(file, start, size, tag)

@@ -14,7 +14,8 @@ from tensorboard.compat.proto import summary_pb2
 
 from tb_adam_plugin import schema
 from tb_adam_plugin.arrays import Flags, Float64s, Indices, Int64s
-from tb_adam_plugin.event_files.event_index import EventIndex, HistogramPlace, ReplacedError
+from tb_adam_plugin.event_files.event_index import EventIndex, HistogramPlace
+from tb_adam_plugin.event_files.windowed_file import ReplacedError
 from tb_adam_plugin.event_files.wire import TensorPlace
 
 _MARK = f"{schema.PLUGIN_NAME}/".encode()

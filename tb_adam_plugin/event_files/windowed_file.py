@@ -10,6 +10,10 @@ _LEAST_WINDOW = 1 << 12
 _MOST_WINDOW = 1 << 20
 
 
+class ReplacedError(Exception):
+    """Another file has taken the place of the one that was read, or it was cut."""
+
+
 class WindowedFile:
     """A file that is open for reading, for as long as it is looked at.
 
@@ -53,6 +57,11 @@ class WindowedFile:
         """Close the file."""
         self.close()
 
+    def status(self) -> tuple[int, int]:
+        """Return how many bytes the file has by now, and when it was last changed."""
+        now = os.fstat(self._file.fileno())
+        return now.st_size, now.st_mtime_ns
+
     def close(self) -> None:
         """Close the file."""
         self._file.close()
@@ -79,7 +88,11 @@ class WindowedFile:
         return 0
 
     def read(self, position: int, count: int) -> bytes:
-        """Return bytes of the file; fewer where it ends, or ended when it was opened."""
+        """Return bytes of the file; fewer where it ended when it was opened.
+
+        Raises:
+            ReplacedError: If it ends earlier by now.
+        """
         count = min(count, self.size - position)  # both may be what damaged bytes claim
         if count <= 0:
             return b""
@@ -88,18 +101,21 @@ class WindowedFile:
         while count > 0:
             piece = self._file.read(count)
             if not piece:
-                break
+                raise ReplacedError("An event file was cut")
             pieces.append(piece)
             count -= len(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def read_into(self, position: int, buffer: memoryview) -> int:
-        """Fill a buffer, and return how many bytes there were."""
+    def read_into(self, position: int, buffer: memoryview) -> None:
+        """Fill a buffer.
+
+        Raises:
+            ReplacedError: If the file ends before.
+        """
         self._file.seek(position)
         done = 0
         while done < len(buffer):
             count = self._file.readinto(buffer[done:])  # type: ignore[attr-defined]
             if not count:
-                break
+                raise ReplacedError("An event file was cut")
             done += count
-        return done

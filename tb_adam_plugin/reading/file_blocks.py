@@ -12,9 +12,10 @@ import numpy.typing as npt
 
 from tb_adam_plugin.arrays import Flags, Float64s, Indices, Int64s
 from tb_adam_plugin.event_files import tensors
-from tb_adam_plugin.event_files.event_index import EventIndex, ReplacedError
+from tb_adam_plugin.event_files.event_index import EventIndex
 from tb_adam_plugin.event_files.quick_turns import quick_turns
 from tb_adam_plugin.event_files.run_files import FileRecords, RunFiles
+from tb_adam_plugin.event_files.windowed_file import ReplacedError
 from tb_adam_plugin.event_files.wire import TensorPlace
 from tb_adam_plugin.reading.record_source import UnreadableError
 from tb_adam_plugin.schema import Tag
