@@ -214,15 +214,16 @@ def _search(path: str, file: _File, most: int) -> int:
 
 def _series_of(index: EventIndex) -> Iterator[tuple[str, FileSeries]]:
     """Go through the tags of a file."""
+    metadata = index.metadata()
     for tag in index.tags:
-        found = _describe(index, index.places(tag).event, index.metadata(tag))
+        found = _describe(index, index.places(tag).event, metadata.get(tag, b""))
         if found is not None:
             yield tag, found
     for layout in index.histogram_layouts:
         events = index.histogram_events(layout)
         known: set[str] = set()
         for event in dict.fromkeys(events[[0, -1]].tolist() if events.size else []):
-            if not index.intact(np.array([event]))[0]:
+            if not index.is_intact(event):
                 continue
             for place in list(index.histograms(event)):
                 if place.tag in known:
@@ -263,7 +264,7 @@ def _largest(index: EventIndex, events: Int64s, values: Int64s | Float64s) -> in
     left = events
     while left.size:
         event = int(left[values[left].argmax()])
-        if index.intact(np.array([event]))[0]:
+        if index.is_intact(event):
             return event
         left = left[index.intact(left)]  # all of them, rather than one after the other
     return None
