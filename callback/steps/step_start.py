@@ -24,6 +24,7 @@ class StepStart:
         had_no_state: Whether the optimizer had no state before it.
         squares: Σg² of each parameter and whether it has a gradient, where the step overwrites the
             gradients; else None.
+        after_closure: Called whenever a closure has made gradients that the step overwrites.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class StepStart:
         self._notices = notices
         self.is_due = self.is_extra = self.is_recording = self.had_no_state = False
         self.squares: tuple[Squares, tuple[bool, ...]] | None = None
+        self.after_closure: Callable[[], None] = _nothing
 
     def begin(self) -> None:
         """Do all that. It fails in nothing but a warning, unless failures are to be raised."""
@@ -69,6 +71,7 @@ class StepStart:
         def evaluate() -> object:
             found = closure()
             self._failures.run(RECORDS, "reading gradients before a step", self._read_again)
+            self.after_closure()
             return found
 
         return evaluate
@@ -105,3 +108,7 @@ class StepStart:
         if parameters.overwrites_gradients and agenda.wants_norm(step):
             with torch.no_grad():
                 self.squares = parameters.norms.squares()
+
+
+def _nothing() -> None:
+    return None
