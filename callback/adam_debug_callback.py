@@ -22,6 +22,7 @@ from .attach import options
 from .attach.arguments import Arguments
 from .optimizer_state.registry import adapter_for
 from .probes import uncounted_steps
+from .probes.detaching import detach, take_away
 from .ranks.placement import find_placement, is_alone
 from .steps.assembly import agenda_of, assemble
 from .steps.checkpoints import Checkpoints
@@ -29,6 +30,7 @@ from .steps.failures import STEPS, WRITING
 from .steps.notices import warn_without_raising
 from .steps.own_time import thread_time
 from .steps.refusals import AlreadyWatchedError
+from .steps.step_start import with_closure
 from .write.output import Recorder
 
 if TYPE_CHECKING:
@@ -169,7 +171,7 @@ class AdamDebugCallback:
             )
         state = adapter_for(torch_optimizer)
         self._agenda = agenda_of(arguments, state)
-        self._is_closed = False
+        self._is_closed = self._is_at_work = False
         self._running_steps = 0  # more than one where a subclass calls its parent's step()
         self._handles: list[RemovableHandle] = []
         if self._placement.is_silent:
@@ -248,13 +250,15 @@ class AdamDebugCallback:
     def close(self) -> None:
         """Stop recording, detach from the optimizer and close the event file.
 
-        Calling it again does nothing. Without it, the same happens at exit.
+        Calling it again does nothing. Without it, the same happens at exit. A hook may call it, and
+        so may a function that was given to the callback.
         """
         self._agenda.enabled = False
         for handle in self._handles:
-            handle.remove()
+            detach(handle)
         self._handles = []
-        if self._is_closed:
+        take_away()
+        if self._is_closed or self._is_at_work:
             return
         if not self._placement.is_silent:
             self._steps.close()
@@ -288,6 +292,7 @@ class AdamDebugCallback:
     # --- hooks ---
 
     def _attach(self, optimizer: Optimizer) -> None:
+        take_away()
         checkpoints = Checkpoints(self._agenda, self._parameters, self._failures, self._notices)
         # Compiling an optimizer's step must not compile the callback into it.
         after_step = optimizer.register_step_post_hook(torch.compiler.disable(self._after_step))
@@ -327,11 +332,11 @@ class AdamDebugCallback:
             return None
         if not agenda.enabled:
             return None
-        self._steps.begin_step()
+        self._complete(self._steps.begin_step)
         self._time.leave_hook_before_step()
-        if not self._parameters.overwrites_gradients:
+        if not agenda.enabled or not self._parameters.overwrites_gradients:
             return None
-        return _with_closure(args, kwargs, self._start.wrapped)
+        return with_closure(args, kwargs, self._start.wrapped)
 
     def _after_step(self, *_: object) -> None:
         if not self._agenda.enabled or not self._running_steps:
@@ -340,9 +345,19 @@ class AdamDebugCallback:
         if self._running_steps:
             return
         self._time.enter_hook()
-        self._steps.end_step()
+        self._complete(self._steps.end_step)
         self._parameters.forget_gradients()
         self._output.hand_out_findings()
+
+    def _complete(self, work: Callable[[], None]) -> None:
+        """Do something that needs all parts; a function of the user may close them meanwhile."""
+        self._is_at_work = True
+        try:
+            work()
+        finally:
+            self._is_at_work = False
+            if not self._handles:
+                self.close()
 
     def _open(self) -> None:
         self._opening.open_unless_copy(self._agenda, self._parameters)
@@ -356,21 +371,6 @@ class AdamDebugCallback:
             "graph is replayed, and training goes on"
         )
         return True
-
-
-def _with_closure(
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    wrapped: Callable[[Callable[[], object]], Callable[[], object]],
-) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-    """Return the arguments of an optimizer's step with its closure wrapped; None without one.
-
-    The first of ``args`` is the optimizer itself.
-    """
-    if len(args) > 1 and callable(args[1]):
-        return (args[0], wrapped(args[1]), *args[2:]), kwargs
-    closure = kwargs.get("closure")
-    return (args, {**kwargs, "closure": wrapped(closure)}) if callable(closure) else None
 
 
 def _refuse_second_callback(optimizer: Optimizer) -> None:

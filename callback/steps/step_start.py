@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -70,8 +71,9 @@ class StepStart:
 
         def evaluate() -> object:
             found = closure()
-            self._failures.run(RECORDS, "reading gradients before a step", self._read_again)
-            self.after_closure()
+            if self._agenda.enabled:  # the closure may have closed the callback
+                self._failures.run(RECORDS, "reading gradients before a step", self._read_again)
+                self.after_closure()
             return found
 
         return evaluate
@@ -108,6 +110,21 @@ class StepStart:
         if parameters.overwrites_gradients and agenda.wants_norm(step):
             with torch.no_grad():
                 self.squares = parameters.norms.squares()
+
+
+def with_closure(
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    wrapped: Callable[[Callable[[], object]], Callable[[], object]],
+) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    """Return the arguments of an optimizer's step with its closure wrapped; None without one.
+
+    The first of ``args`` is the optimizer itself.
+    """
+    if len(args) > 1 and callable(args[1]):
+        return (args[0], wrapped(args[1]), *args[2:]), kwargs
+    closure = kwargs.get("closure")
+    return (args, {**kwargs, "closure": wrapped(closure)}) if callable(closure) else None
 
 
 def _nothing() -> None:
