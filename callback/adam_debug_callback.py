@@ -230,7 +230,8 @@ class AdamDebugCallback:
         or is not finite, its batches are saved beside the event file, in
         ``adam_debug/batches/step_N.pt``: at most 8 files and 256 MB a run. Findings name the file;
         ``torch.load(file, map_location="cpu")`` returns ``{"step": N, "batches": [...]}``, a tuple
-        for each call. Without ``gradient_norm`` nothing is kept.
+        for each call. Without ``gradient_norm`` nothing is kept. Batches of a step that a scaler
+        leaves out without a call of ``step()`` count for the next one.
 
         Args:
             *batch: Inputs, targets, indices of examples, or whatever ``torch.save`` takes.
