@@ -63,9 +63,13 @@ class RandomState(NamedTuple):
 
 
 def _same(state: Any, other: Any) -> bool:
-    """Whether two states of one generator are equal: a tensor, or a tuple that may hold arrays."""
+    """Whether two states of one generator are equal: a tensor, or numbers and arrays of them."""
     if isinstance(state, Tensor):
         return torch.equal(state, other)
+    if isinstance(state, dict):  # of another generator than NumPy's usual one
+        return state.keys() == other.keys() and all(_same(state[k], other[k]) for k in state)
+    if not isinstance(state, tuple):
+        return np.array_equal(state, other)
     return len(state) == len(other) and all(map(np.array_equal, state, other))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -204,7 +205,7 @@ def test_what_steps_before_have_left_was_not_promised_by_the_loss(tmp_path: Path
     assert np.isnan(found[1:]).all()
 
 
-@pytest.mark.parametrize("draws", ["before", "after", "of its own"])
+@pytest.mark.parametrize("draws", ["before", "after", "of its own", "of NumPy", "of both"])
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 def test_units_that_drop_out_are_those_of_the_gradient_or_nothing_is_known(
     draws: str, dropout: float, tmp_path: Path
@@ -217,14 +218,17 @@ def test_units_that_drop_out_are_those_of_the_gradient_or_nothing_is_known(
         loss_closure=training.loss, on_error="raise",
     ):  # fmt: skip
         for _ in range(STEPS):
-            if draws != "after":
+            if draws not in ("after", "of NumPy"):
                 training.new_batch(own)
             training.backward()
             if draws == "after":
                 torch.randint(0, 3, (16,))
+            if draws in ("of NumPy", "of both"):
+                np.random.rand()
+                random.random()
             training.optimizer.step()
     found = np.array([row["gain_ratio"] for row in read_run(tmp_path).steps.values()])
-    if dropout and draws != "of its own":
+    if dropout and draws in ("before", "after", "of both"):
         assert np.isnan(found).all()
     else:
         assert found == pytest.approx(1.0, abs=0.05)
