@@ -5,6 +5,7 @@ A record's length is checked where the index meets it, its data where they are u
 
 from __future__ import annotations
 
+import os
 import struct
 from array import array
 from collections.abc import Iterator, Sequence
@@ -122,7 +123,7 @@ class EventIndex:
         self._shapes = EventShapes()
         self._intact = bytearray()  # of each event: not known, yes, no
         self._identity: tuple[int, int] | None = None
-        self._size = -1
+        self._state: tuple[int, ...] = ()  # of the file, when it was looked at
         self._end = 0  # of what is indexed
         self._last_record = (0, b"")  # where it starts, and with what
         self._columns: _Columns | None = None
@@ -157,10 +158,12 @@ class EventIndex:
             ReplacedError: If it is another file than before, or was cut.
         """
         before = len(self)
+        status = os.stat(self.path)
+        state = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        if state == self._state:
+            return False
         with self._open() as file:
-            if file.size == self._size:
-                return False
-            self._size = file.size
+            self._state = state
             for start, length in self._records(file):
                 try:
                     self._add(file, start, length)
@@ -174,7 +177,7 @@ class EventIndex:
         start, head = self._last_record
         self._identity = self._identity or file.identity
         same = file.identity == self._identity and file.size >= self._end
-        if same and (file.size == self._size or file.read(start, len(head)) == head):
+        if same and file.read(start, len(head)) == head:
             return file
         file.close()
         raise ReplacedError(f"{self.path} was replaced, or has become shorter")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -82,13 +82,11 @@ class _File:
         index: Of it; None as long as nothing of ours was found in it.
         searched: How many of its bytes have nothing of ours.
         error: Why it cannot be read, or "".
-        listed: What it holds by tag, for so many events.
     """
 
     index: EventIndex | None = None
     searched: int = 0
     error: str = ""
-    listed: tuple[int, dict[str, FileSeries]] = field(default_factory=lambda: (-1, {}))
 
 
 class RunFiles:
@@ -107,6 +105,7 @@ class RunFiles:
         self.lock = threading.RLock()
         self._is_ours = is_ours
         self._files: dict[str, _File] = {}
+        self._series: tuple[list[tuple[EventIndex, int]], dict[str, FileSeries]] = ([], {})
 
     def update(self, paths: Sequence[str], searched_bytes: int) -> int:
         """Look at what is new.
@@ -143,17 +142,19 @@ class RunFiles:
             return {path: file.error for path, file in self._files.items() if file.error}
 
     def series(self) -> dict[str, FileSeries]:
-        """Return what there is of each tag."""
+        """Return what there is of each tag; the same object as long as nothing has changed."""
         with self.lock:
-            joined: dict[str, FileSeries] = {}
-            for file in self._files.values():
-                if file.index is None:
-                    continue
-                if file.listed[0] != len(file.index):
-                    file.listed = len(file.index), dict(_series_of(file.index))
-                for tag, series in file.listed[1].items():
-                    joined[tag] = _join(joined[tag], series) if tag in joined else series
-            return {tag: series for tag, series in joined.items() if series.plugin_content}
+            written = [(index, len(index)) for index in self._indexes()]
+            if written != self._series[0]:
+                self._series = written, self._joined_series()
+            return self._series[1]
+
+    def _joined_series(self) -> dict[str, FileSeries]:
+        joined: dict[str, FileSeries] = {}
+        for index in self._indexes():
+            for tag, series in _series_of(index):
+                joined[tag] = _join(joined[tag], series) if tag in joined else series
+        return {tag: series for tag, series in joined.items() if series.plugin_content}
 
     def records(self, tag: str) -> list[FileRecords]:
         """Return the intact tensors of a tag in each file."""

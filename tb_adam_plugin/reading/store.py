@@ -19,7 +19,7 @@ from tb_adam_plugin.reading.joined_steps import join_steps, steps_of_part
 from tb_adam_plugin.reading.left_out import few_messages, messages_of
 from tb_adam_plugin.reading.merged_steps import common_rows, merge_steps, rows_of
 from tb_adam_plugin.reading.not_found import choice, require, require_parameter
-from tb_adam_plugin.reading.record_source import Experiment, RecordSource, version
+from tb_adam_plugin.reading.record_source import Experiment, Listing, RecordSource, version
 from tb_adam_plugin.reading.records import (
     decode_gradient_norms,
     decode_hyperparameters,
@@ -47,10 +47,20 @@ class Store:
         """Create a store; nothing is read yet."""
         self._source = source
         self._series = StandingSeries(source)
+        self._runs: dict[str, tuple[Listing, int, Runs]] = {}  # of the last experiment
 
     def runs(self, experiment: Experiment) -> Runs:
         """Return which runs there are and what they hold."""
-        listing = self._source.listing(experiment)
+        listing, noted = self._source.listing(experiment), self._source.noted
+        known = self._runs.get(experiment.id)
+        if known is not None and known[0] is listing and known[1] == noted:
+            return known[2]
+        found = self._describe(experiment, listing)
+        # Reading what restarts have left may have shown something, too.
+        self._runs = {experiment.id: (listing, self._source.noted, found)}
+        return found
+
+    def _describe(self, experiment: Experiment, listing: Listing) -> Runs:
         runs = tuple(
             replace(
                 run,
