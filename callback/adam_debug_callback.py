@@ -22,6 +22,7 @@ from .attach import options
 from .attach.arguments import Arguments
 from .optimizer_state.registry import adapter_for
 from .probes import uncounted_steps
+from .probes.detaching import detach, take_away
 from .ranks.placement import find_placement, is_alone
 from .steps.assembly import agenda_of, assemble
 from .steps.checkpoints import Checkpoints
@@ -29,6 +30,7 @@ from .steps.failures import STEPS, WRITING
 from .steps.notices import warn_without_raising
 from .steps.own_time import thread_time
 from .steps.refusals import AlreadyWatchedError
+from .steps.step_start import with_closure
 from .write.output import Recorder
 
 if TYPE_CHECKING:
@@ -119,9 +121,9 @@ class AdamDebugCallback:
                 and look closer when it jumps.
             loss_closure: Returns the loss of the current batch, without a backward pass. Called
                 before and after each step that is recorded, for the gain ratio: how much of what
-                the gradient promised the step has kept. Global random numbers, and the gradients,
-                buffers and modes of ``model``, are afterwards as they were. The weights are copied
-                for the time of such a step.
+                the gradient promised the step has kept; NaN where that is not known (README says
+                where). Global random numbers, and the gradients, buffers and modes of ``model``,
+                are afterwards as they were. The weights are copied for the time of such a step.
             mirror_scalars: Also write a few numbers as ordinary scalars for the Scalars tab.
             initial_step: Number of steps already taken. By default the optimizer's own count, which
                 a checkpoint restores.
@@ -169,7 +171,7 @@ class AdamDebugCallback:
             )
         state = adapter_for(torch_optimizer)
         self._agenda = agenda_of(arguments, state)
-        self._is_closed = False
+        self._is_closed = self._is_at_work = False
         self._running_steps = 0  # more than one where a subclass calls its parent's step()
         self._handles: list[RemovableHandle] = []
         if self._placement.is_silent:
@@ -230,7 +232,8 @@ class AdamDebugCallback:
         or is not finite, its batches are saved beside the event file, in
         ``adam_debug/batches/step_N.pt``: at most 8 files and 256 MB a run. Findings name the file;
         ``torch.load(file, map_location="cpu")`` returns ``{"step": N, "batches": [...]}``, a tuple
-        for each call. Without ``gradient_norm`` nothing is kept.
+        for each call. Without ``gradient_norm`` nothing is kept. Batches of a step that a scaler
+        leaves out without a call of ``step()`` count for the next one.
 
         Args:
             *batch: Inputs, targets, indices of examples, or whatever ``torch.save`` takes.
@@ -250,13 +253,15 @@ class AdamDebugCallback:
     def close(self) -> None:
         """Stop recording, detach from the optimizer and close the event file.
 
-        Calling it again does nothing. Without it, the same happens at exit.
+        Calling it again does nothing. Without it, the same happens at exit. A hook may call it, and
+        so may a function that was given to the callback.
         """
         self._agenda.enabled = False
         for handle in self._handles:
-            handle.remove()
+            detach(handle)
         self._handles = []
-        if self._is_closed:
+        take_away()
+        if self._is_closed or self._is_at_work:
             return
         if not self._placement.is_silent:
             self._steps.close()
@@ -290,6 +295,7 @@ class AdamDebugCallback:
     # --- hooks ---
 
     def _attach(self, optimizer: Optimizer) -> None:
+        take_away()
         checkpoints = Checkpoints(self._agenda, self._parameters, self._failures, self._notices)
         # Compiling an optimizer's step must not compile the callback into it.
         after_step = optimizer.register_step_post_hook(torch.compiler.disable(self._after_step))
@@ -329,11 +335,11 @@ class AdamDebugCallback:
             return None
         if not agenda.enabled:
             return None
-        self._steps.begin_step()
+        self._complete(self._steps.begin_step)
         self._time.leave_hook_before_step()
-        if not self._parameters.overwrites_gradients:
+        if not agenda.enabled or not self._parameters.overwrites_gradients:
             return None
-        return _with_closure(args, kwargs, self._start.wrapped)
+        return with_closure(args, kwargs, self._start.wrapped)
 
     def _after_step(self, *_: object) -> None:
         if not self._agenda.enabled or not self._running_steps:
@@ -342,9 +348,19 @@ class AdamDebugCallback:
         if self._running_steps:
             return
         self._time.enter_hook()
-        self._steps.end_step()
+        self._complete(self._steps.end_step)
         self._parameters.forget_gradients()
         self._output.hand_out_findings()
+
+    def _complete(self, work: Callable[[], None]) -> None:
+        """Do something that needs all parts; a function of the user may close them meanwhile."""
+        self._is_at_work = True
+        try:
+            work()
+        finally:
+            self._is_at_work = False
+            if not self._handles:
+                self.close()
 
     def _open(self) -> None:
         self._opening.open_unless_copy(self._agenda, self._parameters)
@@ -358,21 +374,6 @@ class AdamDebugCallback:
             "graph is replayed, and training goes on"
         )
         return True
-
-
-def _with_closure(
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    wrapped: Callable[[Callable[[], object]], Callable[[], object]],
-) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-    """Return the arguments of an optimizer's step with its closure wrapped; None without one.
-
-    The first of ``args`` is the optimizer itself.
-    """
-    if len(args) > 1 and callable(args[1]):
-        return (args[0], wrapped(args[1]), *args[2:]), kwargs
-    closure = kwargs.get("closure")
-    return (args, {**kwargs, "closure": wrapped(closure)}) if callable(closure) else None
 
 
 def _refuse_second_callback(optimizer: Optimizer) -> None:

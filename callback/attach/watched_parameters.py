@@ -159,6 +159,7 @@ class Parameters:
             [state.options(group) for group in state.optimizer.param_groups],
             state.replaced,
             state.update_is_known,
+            state.notice,
             # Lists of what exists already, because a tuple each would be work for the collector.
             [parameter.dtype for parameter in whole],
             [parameter.device for parameter in whole],

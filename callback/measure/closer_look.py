@@ -8,6 +8,7 @@ import numpy as np
 
 from tb_adam_plugin.arrays import Float64s
 
+from ..optimizer_state.factored import Factored
 from ..optimizer_state.parameter_state import Source, read
 from ..read import norms
 from .kept_gradients import KeptGradient
@@ -61,6 +62,8 @@ def _count(source: Source, adds_squares: bool) -> tuple[int, float | None]:
     """Count what is not finite; where all elements are, return Σx² in float64 if it is wanted."""
     if isinstance(source, KeptGradient):
         return source.nonfinite, None if source.nonfinite else source.squares
+    if isinstance(source, Factored):  # squares already
+        return sum(int(norms.nonfinite(part)) for part in source.parts(norms.CHUNK)), None
     tensor = read(source)
     if tensor.is_sparse:
         tensor = tensor.values()

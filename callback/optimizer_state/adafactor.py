@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -12,6 +11,7 @@ from tb_adam_plugin import schema
 
 from .base import OptimizerState
 from .coefficients import Coefficients, StepTable
+from .factored import Factored
 from .group_settings import GroupSettings
 from .parameter_state import ParameterState
 
@@ -53,7 +53,7 @@ class AdafactorState(OptimizerState):
             )
         row, column = state["row_var"], state["col_var"]
         return ParameterState(
-            exp_avg_sq=partial(_estimate, row, column, eps),
+            exp_avg_sq=_estimate(row, column, eps),
             step=state["step"],
             numbers={"eps": eps, "is_factored": 1.0},
             dtypes={"exp_avg_sq": str(row.dtype).removeprefix("torch.")},
@@ -72,6 +72,6 @@ class AdafactorState(OptimizerState):
         )
 
 
-def _estimate(row: Tensor, column: Tensor, eps: float) -> Tensor:
+def _estimate(row: Tensor, column: Tensor, eps: float) -> Factored:
     """Return the second moment of each element from the means over rows and columns."""
-    return (row @ column).div_(row.mean(-2, keepdim=True).clamp_(min=eps))
+    return Factored(row.squeeze(-1), column.squeeze(-2), row.mean(-2).clamp_(min=eps))

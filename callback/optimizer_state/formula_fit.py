@@ -13,11 +13,15 @@ from .base import OptimizerState
 _MOST_ROUNDING = 0.01
 # Of the update: RMS of what happened minus what the formula asks for.
 _MOST_ERROR = 0.05
-# So many records in a row, because a subclass may leave out a step.
+# So many records in a row, because a subclass may take another step now and then.
 _RECORDS = 2
+# Where a step of before has arrived by so much, half precision does not lose all of another one.
+_MOST_LOST = 0.3
 _EPSILON = {"float32": 2.0**-24, "float64": 2.0**-53}
 _NAMES = [statistic.name for statistic in schema.STATISTICS]
-_ERROR, _RATIO = map(_NAMES.index, ("update_rounding_error", "update_to_weight_ratio"))
+_ERROR, _RATIO, _LOST = map(
+    _NAMES.index, ("update_rounding_error", "update_to_weight_ratio", "lost_update_fraction")
+)
 _OF_FORMULA = [i for i, statistic in enumerate(schema.STATISTICS) if "update" in statistic.needs]
 
 
@@ -35,7 +39,8 @@ class FormulaFit:
         """
         self._state = state
         self._is_alone = is_alone
-        self._misfits = 0
+        self._misfits = self._left_out = 0
+        self._least_lost = np.inf
         self._lr_before: list[float | None] = []
 
     def before_step(self) -> None:
@@ -52,6 +57,17 @@ class FormulaFit:
         """
         state = self._state
         if not state.reads_as or not state.update_is_known:
+            return
+        if self._leaves_out_step(statistics, layout):
+            statistics[:, _OF_FORMULA] = np.nan
+            self._left_out += 1
+            if self._left_out == _RECORDS and self._is_alone:
+                state.notice = (
+                    f"{type(state.optimizer).__name__} leaves out steps: at {_RECORDS} recorded "
+                    f"steps it moved no weight at all, where {state.reads_as} would. Records of "
+                    "such steps are without what would follow from the formula "
+                    f"({', '.join(_NAMES[i] for i in _OF_FORMULA)})"
+                )
             return
         error = self._typical_error(statistics, layout)
         if np.isnan(error):
@@ -72,6 +88,17 @@ class FormulaFit:
                 f"Recorded is what was measured, without what would follow from the formula "
                 f"({', '.join(_NAMES[i] for i in _OF_FORMULA)})"
             )
+
+    def _leaves_out_step(self, statistics: npt.NDArray[np.float32], layout: schema.Layout) -> bool:
+        """Whether nothing has moved, although the formula asks for it and rounding can't be why."""
+        asked_for = np.isfinite(statistics[:, _ERROR])
+        if not asked_for.any():
+            return False
+        if (statistics[asked_for, _RATIO] != 0).any():
+            self._least_lost = min(self._least_lost, float(np.median(statistics[asked_for, _LOST])))
+            return False
+        is_exact = np.array([p.dtype in _EPSILON for p in layout.parameters])
+        return bool((asked_for & is_exact).any()) or self._least_lost < _MOST_LOST
 
     def _learning_rates(self) -> list[float | None]:
         """Of each group; None for a tensor, which may lie on a device."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from functools import partial
 
 import torch
 from torch import Tensor
@@ -13,6 +12,7 @@ from tb_adam_plugin import schema
 
 from .base import OptimizerState
 from .coefficients import Coefficients, StepTable
+from .factored import Factored
 from .group_settings import GroupSettings, as_number
 from .parameter_state import ParameterState
 
@@ -68,7 +68,8 @@ class TransformersAdafactorState(OptimizerState):
         dtype = str(rows.dtype).removeprefix("torch.")
         return ParameterState(
             first,
-            partial(_product, rows, columns),
+            # The second moment that the averages of rows and columns stand for.
+            Factored(rows / rows.mean(dim=-1, keepdim=True), columns),
             step=state["step"],
             numbers={**numbers, "factored": 1.0},
             dtypes={"exp_avg_sq": f"{dtype}, rows and columns"},
@@ -106,9 +107,3 @@ def _relative_lr(group: GroupSettings, step: int) -> float:
 
 def _at_least(value: Tensor | float, smallest: float) -> Tensor | float:
     return value.clamp_min(smallest) if isinstance(value, Tensor) else max(value, smallest)
-
-
-def _product(rows: Tensor, columns: Tensor) -> Tensor:
-    """The second moment that the averages of rows and columns stand for."""
-    share = rows / rows.mean(dim=-1, keepdim=True)
-    return share.unsqueeze(-1) * columns.unsqueeze(-2)

@@ -29,6 +29,10 @@ _LEAST_UNITS = 32
 _LARGEST_SCALE = 1 / 64
 # Factors that differ by less are one.
 _SAME = 1e-5
+# Norms that differ by more contradict each other: of half precision they are not exact.
+_NEAR = 0.01
+# A loop may divide the sum of micro-batches by their number itself.
+_MOST_MICRO_BATCHES = 64
 
 
 class GainRatio:
@@ -51,14 +55,18 @@ class GainRatio:
         self._random: RandomState | None = None
         self._loss: tuple[Tensor, float] | None = None
         self._parameters: list[Tensor] = []
-        self._kept: list[tuple[Tensor, Tensor | None]] = []
-        self._rescaling: Scalar = float("nan")  # the last one that is known
+        self._weights: list[Tensor] = []
+        self._gradients: list[Tensor | None] = []
+        self._overwritten: list[bool] = []
+        self._end: RandomState | None = None
+        self._draws_are_known = False
 
     def remember_random_state(self) -> None:
         """Let the next evaluations draw what is drawn from now on.
 
         A training step draws the same if nothing else is drawn before its forward pass: the units
-        that drop out are those of the gradient.
+        that drop out are those of the gradient. Whether that is so is seen from the state in which
+        the step leaves the generators: the closure has to leave them in the same.
         """
         self._random = self._random_state()
 
@@ -75,15 +83,24 @@ class GainRatio:
         if self._random is None:
             self._random = self._random_state()
         self._parameters = [parameter for parameter, _ in parameters]
+        self._overwritten = [overwritten for _, overwritten in parameters]
         self._loss = self._evaluate()
-        self._kept = []
-        for parameter, overwritten in parameters:
-            gradient = parameter.grad if overwritten else None
-            kept = None if gradient is None else gradient.clone()
-            self._kept.append((parameter.detach().clone(), kept))
+        self._draws_are_known = self._drew_the_same()
+        self._weights = [parameter.detach().clone() for parameter in self._parameters]
+        self.keep_gradients()
+
+    def keep_gradients(self) -> None:
+        """Keep the gradients that the step overwrites, as they are now."""
+        self._gradients = [
+            parameter.grad.clone() if overwritten and parameter.grad is not None else None
+            for parameter, overwritten in zip(self._parameters, self._overwritten, strict=True)
+        ]
 
     def after_step(
-        self, norm_before_clip: Scalar = float("nan"), rescaling: Scalar = float("nan")
+        self,
+        norm_before_clip: Scalar = float("nan"),
+        rescaling: Scalar = float("nan"),
+        left: Scalar = 0.0,
     ) -> Tensor | None:
         """Return the gain ratio of the step since :meth:`before_step`; None without that.
 
@@ -91,11 +108,15 @@ class GainRatio:
             norm_before_clip: Global norm of the gradient before it was clipped, if that is known:
                 what is promised is by the whole gradient.
             rescaling: What one gradient was multiplied by since backward, if that is known.
+            left: What steps before have left in it, as a share of it.
 
         Returns:
-            0-dim float64, NaN where there was no gradient, the loss is too coarse, or something
-            but a GradScaler has changed the gradient and ``norm_before_clip`` is not known: what
-            the loss has promised is not known then. This waits for no device.
+            0-dim float64. NaN where there was no gradient, the loss is too coarse, or the closure
+            draws random numbers and those of the step's forward pass are not known. Also where it
+            is not known what the loss has promised: without ``norm_before_clip`` unless
+            ``rescaling`` says that at most a GradScaler has changed the gradient; with it where
+            the two contradict each other; and where steps before have left something in the
+            gradient. This waits for no device.
 
         Raises:
             Exception: As :meth:`before_step`.
@@ -103,10 +124,13 @@ class GainRatio:
         if self._loss is None:
             return None
         before, unit = self._loss
+        # A closure of the optimizer's step has drawn only now.
+        draws_are_known = self._draws_are_known or self._drew_the_same()
         device = next((p.device for p in self._parameters if p.grad is not None), before.device)
         promised, squares = (torch.zeros((), dtype=torch.float64, device=device) for _ in range(2))
         was_clipped = isinstance(norm_before_clip, Tensor) or math.isfinite(norm_before_clip)
-        for parameter, (weight, kept) in zip(self._parameters, self._kept, strict=True):
+        kept_ones = zip(self._parameters, self._weights, self._gradients, strict=True)
+        for parameter, weight, kept in kept_ones:
             gradient = parameter.grad if kept is None else kept
             if gradient is None:
                 continue
@@ -119,21 +143,38 @@ class GainRatio:
                 wide = torch.promote_types(gradient.dtype, torch.float32)
                 norm = torch.linalg.vector_norm(gradient, dtype=wide)
                 squares += norm.to(device, torch.float64).square()
-        now, before_now = (on_device(_as_double(x), device) for x in (rescaling, self._rescaling))
-        self._rescaling = torch.where(now.isnan(), before_now, now)
+        factor = on_device(_as_double(rescaling), device)
+        is_whole = _is_unchanged(factor)
         if was_clipped:
-            promised *= on_device(_as_double(norm_before_clip), device) / squares.sqrt()
-        else:
-            promised = torch.where(_is_changed(self._rescaling), torch.nan, promised)
-        self._kept = []  # before the closure needs memory
+            norm = on_device(_as_double(norm_before_clip), device)
+            clipping = squares.sqrt() / norm
+            agrees = factor.isnan() | _agree(factor, clipping)
+            promised = torch.where(norm.isfinite(), promised / clipping, promised)
+            is_whole = torch.where(norm.isfinite(), agrees, is_whole)
+        is_whole &= ~(on_device(_as_double(left), device) > _SAME)
+        promised = torch.where(is_whole, promised, torch.nan)
+        self._forget_copies()  # before the closure needs memory
         after, _ = self._evaluate()
         before, after = on_device(before, device), on_device(after, device)
-        ratio = (after - before) / promised
+        ratio = (
+            (after - before) / promised if draws_are_known else torch.full_like(after, torch.nan)
+        )
         return torch.where(promised.abs() > _LEAST_UNITS * unit * before.abs(), ratio, torch.nan)
 
     def forget(self) -> None:
         """Let go of everything."""
-        self._loss, self._random, self._parameters, self._kept = None, None, [], []
+        self._loss = self._random = self._end = None
+        self._parameters, self._overwritten = [], []
+        self._forget_copies()
+
+    def _forget_copies(self) -> None:
+        self._weights, self._gradients = [], []
+
+    def _drew_the_same(self) -> bool:
+        """Whether the generators are where the closure has left them, as far as it uses them."""
+        assert self._random is not None
+        assert self._end is not None
+        return self._random.leads_to(self._end, self._random_state())
 
     def _evaluate(self) -> tuple[Tensor, float]:
         """Return the loss, 0-dim float64, and the unit of its rounding, relative to it."""
@@ -143,6 +184,7 @@ class GainRatio:
             with _undisturbed(self._model, self._parameters):
                 self._random.restore()
                 loss = as_scalar("loss_closure()", self._closure())
+                self._end = self._random_state()
         finally:
             current.restore()
         # A plain number will have been one of a float32 tensor.
@@ -155,15 +197,30 @@ class GainRatio:
         return RandomState.now(tensor.device for tensor in tensors)
 
 
-def _is_changed(rescaling: Tensor) -> Tensor:
-    """Whether a gradient is another one than backward made, but for a GradScaler's power of two.
+def _is_unchanged(rescaling: Tensor) -> Tensor:
+    """Whether a gradient is known to be as backward made it, but for a GradScaler's power of two.
 
     Args:
-        rescaling: 0-dim float64; NaN while nothing is known.
+        rescaling: 0-dim float64; NaN where nothing is known.
     """
     exponent = torch.log2(rescaling)
     is_scaler = (rescaling < _LARGEST_SCALE) & ((exponent - exponent.round()).abs() < _SAME)
-    return ~((rescaling - 1).abs() < _SAME) & ~is_scaler & ~rescaling.isnan()
+    return ((rescaling - 1).abs() < _SAME) | is_scaler
+
+
+def _agree(rescaling: Tensor, clipping: Tensor) -> Tensor:
+    """Whether clipping explains what one gradient was multiplied by.
+
+    A GradScaler, and a division by the number of micro-batches, come before the norm is taken.
+
+    Args:
+        rescaling: 0-dim float64.
+        clipping: The norm of all gradients over that before clipping, likewise.
+    """
+    before = rescaling / clipping
+    parts = (1 / before).round().clamp(1, _MOST_MICRO_BATCHES)
+    is_share = (before * parts - 1).abs() < _SAME
+    return ((before - 1).abs() < _NEAR) | is_share | _is_unchanged(before)
 
 
 def _as_double(number: Scalar) -> Tensor:

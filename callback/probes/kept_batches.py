@@ -10,15 +10,15 @@ import contextlib
 import os
 import shutil
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from tb_adam_plugin import schema
+
+from .saved_form import SavedForm, TooMuchCopyingError, bytes_of
 
 # On a device a jump is noticed a step or two later.
 KEPT_STEPS = 4
@@ -28,12 +28,14 @@ MOST_FILES = 8
 MOST_BYTES = 256 << 20
 # A file takes at most this share of what is free on the disk: the event file needs some, too.
 MOST_OF_DISK = 0.25
-# Parts of a batch that are looked at for their size; what they miss, the size of the file tells.
-_MOST_LOOKED_AT = 10_000
 
 
 class KeptBatches:
-    """Keeps what the last steps learned from, and saves some of it."""
+    """Keeps what the last steps learned from, and saves some of it.
+
+    Attributes:
+        refusal: Why the batch of the last :meth:`save` was not saved, if it is too large.
+    """
 
     def __init__(self) -> None:
         """Start without batches."""
@@ -42,6 +44,7 @@ class KeptBatches:
         self._kept: deque[tuple[int, list[Any]]] = deque(maxlen=KEPT_STEPS)
         self._files = 0
         self._bytes = 0
+        self.refusal = ""
 
     def keep(self, batch: Any) -> None:
         """Keep a batch of the coming step by reference."""
@@ -71,17 +74,19 @@ class KeptBatches:
             folder: Of the event file, on this machine.
 
         Returns:
-            Whether they were saved.
+            Whether they were saved. :attr:`refusal` says why not, where they are too large.
 
         Raises:
             OSError: If the file cannot be written, or would leave too little of the disk.
             Exception: If something in the batch cannot be pickled. No file is left then.
         """
+        self.refusal = ""
         batches = next((batches for step, batches in self._kept if step == number), None)
         if batches is None or self._files >= MOST_FILES or not os.path.isdir(folder):
             return False
         room = MOST_BYTES - self._bytes
-        size = _bytes_of(batches)
+        size = bytes_of(batches)
+        self.refusal = f"it takes more than what is left of {MOST_BYTES >> 20} MB a run"
         if size > room:
             return False
         path = Path(folder, schema.batch_file(number))
@@ -91,11 +96,15 @@ class KeptBatches:
             raise OSError(f"{path} is not written: {size:,} bytes of a disk with {4 * free:,} free")
         try:
             with _complete_or_none(path, min(room, free)) as file:
-                torch.save({"step": number, "batches": _without_more_memory(batches, {})}, file)
+                torch.save({"step": number, "batches": SavedForm().of(batches)}, file)
+        except TooMuchCopyingError as error:
+            self.refusal = str(error)
+            return False
         except _NoRoomError:
             if free < room:
                 raise
             return False
+        self.refusal = ""
         self._files += 1
         self._bytes += path.stat().st_size
         return True
@@ -147,66 +156,3 @@ def _complete_or_none(path: Path, most: int) -> Iterator[Any]:
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
-
-
-def _without_more_memory(batch: Any, known: dict[int, tuple[Any, Any]]) -> Any:
-    """A batch as it is saved: without the rest of the memory that its tensors are views of.
-
-    NumPy's arrays become tensors, which are written from where they lie.
-
-    Args:
-        batch: Of tensors, arrays, lists, tuples and mappings; anything else is saved as it is.
-        known: Parts that were met and what they become, by their ids: they may be met again.
-    """
-    if id(batch) in known:
-        return known[id(batch)][1]
-    saved: Any = batch
-    if isinstance(batch, np.generic):
-        saved = batch.item()
-    elif type(batch) is np.ndarray:
-        # Not of a type or an order of bytes that torch does not have. What cannot be written to is
-        # copied: torch warns of such memory.
-        with contextlib.suppress(TypeError, ValueError):
-            is_usable = batch.flags.c_contiguous and batch.flags.writeable
-            saved = torch.from_numpy(batch if is_usable else batch.copy(order="C"))
-    elif type(batch) is Tensor and batch.layout == torch.strided:
-        saved = batch.detach()
-        if saved.untyped_storage().nbytes() > saved.numel() * saved.element_size():
-            saved = saved.clone()
-    elif isinstance(batch, Mapping):
-        saved = {}
-    elif isinstance(batch, list):
-        saved = []
-    known[id(batch)] = batch, saved  # both, because the id of what is gone is given again
-    if isinstance(batch, Mapping):
-        saved.update((key, _without_more_memory(value, known)) for key, value in batch.items())
-    elif isinstance(batch, list):
-        saved.extend(_without_more_memory(value, known) for value in batch)
-    elif isinstance(batch, tuple):
-        saved = tuple(_without_more_memory(value, known) for value in batch)
-        known[id(batch)] = batch, saved
-    return saved
-
-
-def _bytes_of(batch: Any) -> int:
-    """About how much a batch takes: tensors and arrays in lists, mappings and attributes."""
-    total, waiting = 0, [batch]
-    seen: set[int] = set()
-    while waiting and len(seen) < _MOST_LOOKED_AT:
-        part = waiting.pop()
-        if id(part) in seen:
-            continue
-        seen.add(id(part))
-        if isinstance(part, Tensor):
-            total += part.numel() * part.element_size()
-        elif isinstance(part, np.ndarray):
-            total += part.nbytes
-        elif isinstance(part, bytes | bytearray | str):
-            total += len(part)
-        elif isinstance(part, Mapping):
-            waiting += part.values()
-        elif isinstance(part, list | tuple):
-            waiting += part
-        else:
-            waiting += getattr(part, "__dict__", {}).values()
-    return total

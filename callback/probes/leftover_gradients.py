@@ -18,6 +18,8 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from .detaching import detach
+
 
 class OtherSteps:
     """Follows the steps of all optimizers of the process that do not hold one parameter.
@@ -40,7 +42,7 @@ class OtherSteps:
         """Follow them from now on: a gradient of the parameter has just come."""
         self._parameter = weakref.ref(parameter)
         handle = register_optimizer_step_post_hook(_hook_of(self))
-        self._detach = weakref.finalize(self, handle.remove)  # it would outlive a lost callback
+        self._detach = weakref.finalize(self, detach, handle)  # it would outlive a lost callback
         self.is_following = True
 
     def close(self) -> None:

@@ -36,6 +36,23 @@ class RandomState(NamedTuple):
             random.getstate(),
         )
 
+    def leads_to(self, end: RandomState, now: RandomState) -> bool:
+        """Whether drawing from here to ``end`` is all that was drawn from here to ``now``.
+
+        Generators that nothing was drawn from on the way to ``end`` do not count.
+        """
+        generators = zip(self._generators(), end._generators(), now._generators(), strict=True)
+        return all(_same(e, start) or _same(e, n) for start, e, n in generators)
+
+    def _generators(self) -> list[Any]:
+        devices = sorted(self.of_devices, key=str)
+        return [
+            self.of_torch,
+            *(self.of_devices[d] for d in devices),
+            self.of_numpy,
+            self.of_python,
+        ]
+
     def restore(self) -> None:
         """Let the generators draw what they were about to draw."""
         torch.set_rng_state(self.of_torch)
@@ -43,6 +60,17 @@ class RandomState(NamedTuple):
             _module_of(device).set_rng_state(state, *_index(device))
         np.random.set_state(self.of_numpy)
         random.setstate(self.of_python)
+
+
+def _same(state: Any, other: Any) -> bool:
+    """Whether two states of one generator are equal: a tensor, or numbers and arrays of them."""
+    if isinstance(state, Tensor):
+        return torch.equal(state, other)
+    if isinstance(state, dict):  # of another generator than NumPy's usual one
+        return state.keys() == other.keys() and all(_same(state[k], other[k]) for k in state)
+    if not isinstance(state, tuple):
+        return np.array_equal(state, other)
+    return len(state) == len(other) and all(map(np.array_equal, state, other))
 
 
 def _module_of(device: torch.device) -> Any:

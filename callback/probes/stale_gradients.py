@@ -43,6 +43,9 @@ class StaleGradients:
         """Watch nothing yet."""
         self.measures_rescaling = False
         self._norm_from_backward: Tensor | None = None
+        self._returned_norm: Tensor | None = None
+        self._rescaling: Tensor | None = None
+        self._is_guess = False
         self._watched: weakref.ref[Tensor] | None = None
         self._handle: Any = None
         self._tried: list[weakref.ref[Tensor]] = []
@@ -55,17 +58,40 @@ class StaleGradients:
     @property
     def wants_parameter(self) -> bool:
         """Whether :meth:`watch` is to be called."""
-        return self._watched is None and len(self._tried) < _MOST_TRIED
+        return (self._watched is None or self._is_guess) and len(self._tried) < _MOST_TRIED
+
+    @property
+    def gradient_has_come(self) -> bool:
+        """Whether a backward pass has made the gradient of a step whose rescaling is measured."""
+        return self._norm_from_backward is not None
+
+    def guess(self, parameters: Sequence[Tensor]) -> None:
+        """Watch a small parameter before any gradient is known; :meth:`watch` may change that.
+
+        Args:
+            parameters: Of the optimizer.
+        """
+        candidates = [parameter for parameter in parameters if _is_plain_leaf(parameter)]
+        if candidates:
+            self._attach(min(candidates, key=_unfitness))
+            self._is_guess = True
 
     def watch(
         self, parameters: Sequence[Tensor], squared_gradients: npt.NDArray[np.float64]
     ) -> bool:
-        """Watch a small parameter whose gradient is not zero; return whether there is one.
+        """Watch a small parameter whose gradient is not zero; return whether it is another one.
 
         Args:
             parameters: Of the optimizer.
             squared_gradients: Σg² of each.
         """
+        if self._is_guess:
+            guessed, self._is_guess = self._parameter, False
+            squares = zip(parameters, squared_gradients.tolist(), strict=True)
+            if any(p is guessed and square > 0 and _can_be_watched(p) for p, square in squares):
+                self._tried += () if self._watched is None else (self._watched,)
+                return False
+            self.close()
         tried = {id(reference()) for reference in self._tried}
         candidates = [
             parameter
@@ -73,10 +99,7 @@ class StaleGradients:
             if square > 0 and id(parameter) not in tried and _can_be_watched(parameter)
         ]
         if candidates:
-            parameter = min(candidates, key=_unfitness)
-            self._watched = weakref.ref(parameter)
-            self._tried.append(self._watched)
-            self._handle = parameter.register_hook(_hook_of(self))
+            self._tried.append(self._attach(min(candidates, key=_unfitness)))
         return bool(candidates)
 
     def take(self) -> Scalar | None:
@@ -109,28 +132,52 @@ class StaleGradients:
         self._others.own_step_ends()
         return leftover if self._others.is_following else None
 
-    def take_rescaling(self) -> Tensor | None:
+    def measure_rescaling(self) -> None:
+        """Measure now what :meth:`take_rescaling` returns: the step may overwrite the gradient."""
+        self._rescaling = self._rescaling_now()
+
+    def take_rescaling(self, *, is_overwritten: bool = False) -> Tensor | None:
         """Return what the gradient was multiplied by between backward and the step that ends.
+
+        Args:
+            is_overwritten: Whether only :meth:`measure_rescaling` can tell.
 
         Returns:
             A 0-dim tensor, or None where that was not measured. NaN where the gradient is zero.
         """
-        before, self._norm_from_backward = self._norm_from_backward, None
+        rescaling = self._rescaling if is_overwritten else self._rescaling_now()
+        self._norm_from_backward = self._returned_norm = self._rescaling = None
+        return rescaling
+
+    def _rescaling_now(self) -> Tensor | None:
         parameter = self._parameter
         gradient = None if parameter is None else parameter.grad
-        if before is None or gradient is None:
+        before, returned = self._norm_from_backward, self._returned_norm
+        if gradient is None or (before is None and returned is None):
             return None
         with torch.no_grad():  # of a gradient that a graph was made of
-            return _norm(gradient) / before
+            norm = _norm(gradient)
+            if before is not None:
+                return norm / before
+            # What autograd.grad() has returned may be something else: only equality is no chance.
+            assert returned is not None
+            return torch.where(norm == returned, 1.0, torch.nan)
 
     def close(self) -> None:
         """Watch nothing any more."""
         if self._handle is not None:
             self._handle.remove()
-        self._handle = self._watched = self._ratio = self._norm_from_backward = None
+        self._handle = self._watched = self._ratio = None
+        self._norm_from_backward = self._returned_norm = self._rescaling = None
+        self._is_guess = False
         self._others.close()
         self._leftover = 0.0
         self._idle_steps = 0
+
+    def _attach(self, parameter: Tensor) -> weakref.ref[Tensor]:
+        self._watched = weakref.ref(parameter)
+        self._handle = parameter.register_hook(_hook_of(self))
+        return self._watched
 
     @property
     def _parameter(self) -> Tensor | None:
@@ -139,7 +186,12 @@ class StaleGradients:
 
     def _compare(self, gradient: Tensor) -> None:
         parameter = self._parameter
-        if parameter is None or not _is_accumulated(parameter):
+        if parameter is None:
+            return
+        if not _is_accumulated(parameter):
+            if self.measures_rescaling:
+                with torch.no_grad():
+                    self._returned_norm = _norm(gradient)
             return
         left = parameter.grad
         is_of_another = self._others.is_following and self._others.gradient_comes()
@@ -156,8 +208,16 @@ class StaleGradients:
             self._others.follow(parameter)
         if self.measures_rescaling:
             with torch.no_grad():
-                total = gradient if left is None else left + gradient
-                self._norm_from_backward = _norm(total)
+                self._add_to_rescaling(gradient, left)
+
+    def _add_to_rescaling(self, gradient: Tensor, left: Tensor | None) -> None:
+        total = gradient if left is None else left + gradient
+        norm = _norm(total)
+        if left is not None and self._norm_from_backward is not None:
+            # What was done to the sum of the micro-batches before counts, too; 0 begins anew.
+            of_sum = _norm(left) / self._norm_from_backward
+            norm = norm / torch.where(of_sum > 0, of_sum, 1.0)
+        self._norm_from_backward = norm
 
 
 def _hook_of(watching: StaleGradients) -> Callable[[Tensor], None]:
@@ -195,10 +255,12 @@ def _unfitness(parameter: Tensor) -> tuple[bool, int]:
 def _can_be_watched(parameter: Tensor) -> bool:
     """Whether gradients of a parameter come through its hooks, as they are added up."""
     gradient = parameter.grad
+    return gradient is not None and gradient.layout == torch.strided and _is_plain_leaf(parameter)
+
+
+def _is_plain_leaf(parameter: Tensor) -> bool:
     return (
-        gradient is not None
-        and gradient.layout == torch.strided
-        and parameter.requires_grad
+        parameter.requires_grad
         and parameter.is_leaf
         # Sharded: the gradient that comes is not the one that is kept.
         and not hasattr(parameter, "to_local")
@@ -218,5 +280,7 @@ def _is_accumulated(parameter: Tensor) -> bool:
 
 def _norm(tensor: Tensor) -> Tensor:
     wide = torch.promote_types(tensor.dtype, torch.float32)
+    if tensor.is_sparse:
+        tensor = tensor.coalesce().values()
     norm: Tensor = torch.linalg.vector_norm(tensor, dtype=wide)
     return norm

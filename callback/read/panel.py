@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from ..memory import lasting
+from ..optimizer_state.factored import Factored
 from ..optimizer_state.parameter_state import Source
 from . import norms
 from .panel_blocks import RowLayout
@@ -201,8 +202,14 @@ class Panel:
                     else:
                         target.index_fill_(0, piece.positions, 0)
                     continue
-                tensor = self._reader.tensor(quantity, piece.parameter, source)
                 key = (quantity, piece.parameter)
+                if isinstance(source, Factored):
+                    if total is not None and piece.sampled and key not in self._totals:
+                        parts = [total(part, self._dtype) for part in source.parts(norms.CHUNK)]
+                        self._totals[key] = torch.cat(parts)
+                    self._reader.fill_factored(piece, target, source)
+                    continue
+                tensor = self._reader.tensor(quantity, piece.parameter, source)
                 if total is not None and piece.sampled and key not in self._totals:
                     self._totals[key] = total(tensor, self._dtype)
                 self._reader.fill(quantity, piece, target, tensor)

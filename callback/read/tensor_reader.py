@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 import torch
 from torch import Tensor
 
+from ..optimizer_state.factored import Factored
 from ..optimizer_state.parameter_state import Source
 from . import sparse_rows
 from .memory_order import contiguous_strides, flat_view, have_same_order, memory_order
@@ -148,6 +149,19 @@ class TensorReader:
         except RuntimeError as error:
             raise self._error(piece.parameter, error) from error
 
+    def fill_factored(self, piece: Piece, target: Tensor, source: Factored) -> None:
+        """Make a piece of what is kept as factors, in its target."""
+        try:
+            shape = self._shapes[piece.parameter]
+            self._require_shape(source.shape, shape)
+            read = source.elements(self._offsets_of(piece, contiguous_strides(shape)))
+            if piece.positions is None:
+                target.copy_(read.view(target.shape))
+            else:
+                target.index_copy_(0, piece.positions, read.to(self._dtype))
+        except RuntimeError as error:
+            raise self._error(piece.parameter, error) from error
+
     def flat(self, parameter: int, tensor: Tensor) -> Tensor | None:
         """A tensor's elements in the order in which the weight is read, 1-D.
 
@@ -155,15 +169,19 @@ class TensorReader:
             A view; None if that would be a copy.
         """
         shape, order = self._shapes[parameter], self._orders[parameter]
-        if tensor.shape != shape:
-            raise RuntimeError(
-                f"a tensor of shape {tuple(tensor.shape)} where {tuple(shape)} was expected"
-            )
+        self._require_shape(tensor.shape, shape)
         if order is None:
             return tensor.view(-1) if tensor.is_contiguous() else None
         if have_same_order(tensor.stride(), order, shape):
             return flat_view(tensor)
         return None
+
+    @staticmethod
+    def _require_shape(found: torch.Size, expected: torch.Size) -> None:
+        if found != expected:
+            raise RuntimeError(
+                f"a tensor of shape {tuple(found)} where {tuple(expected)} was expected"
+            )
 
     def _gathered(self, quantity: str, piece: Piece, tensor: Tensor) -> Tensor:
         """Read a piece of a tensor that lies otherwise in memory than its weight, 1-D.

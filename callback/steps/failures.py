@@ -100,6 +100,10 @@ class Containment:
             self._agenda.catches_up = False  # no need to catch up on a record
         return f"{part} {LEFT_OUT}"
 
+    def notice(self, message: str, kind: str) -> None:
+        """Warn of what is no failure, once for each kind."""
+        self._notices.warn_once(message, kind)
+
     def forget_failed_writes(self) -> None:
         """Something was written: failures before it are no reason to give the event file up."""
         self._failed_writes = 0

@@ -67,7 +67,16 @@ class Step:
         self._failures = tools.failures
         self._notices = tools.notices
         self._gain = gain
+        self._gradient_came_before = False
+        self._rescaling: Scalar = float("nan")
+        self._left: Scalar = 0.0
         self.stale_gradients = StaleGradients()
+        if gain is not None:
+            # What was done to the gradient has to be known from the first step on.
+            self.stale_gradients.measures_rescaling = True
+            watched = tools.parameters.records.parameters.watched
+            self.stale_gradients.guess([w.parameter for w in watched])
+            self._start.after_closure = self._look_at_gradients
         self._skipped_in_a_row = 0
         self._record: StepRecord | None = None
         self._norm: Scalar = float("nan")
@@ -75,6 +84,9 @@ class Step:
     def begin_step(self) -> None:
         """Do what is to be done before a step."""
         self._start.begin()
+        self._rescaling, self._left = float("nan"), 0.0
+        if self._parameters.overwrites_gradients:
+            self._failures.run(STALE, "looking for stale gradients", self._measure_rescaling)
         gain = self._gain
         if gain is not None and self._start.is_due:
             self._failures.run(GAIN, "evaluating loss_closure", lambda: self._begin_gain(gain))
@@ -190,11 +202,14 @@ class Step:
         history.look_at_given(self._agenda.count.number, given, skipped)
 
     def _add_stale_gradients(self) -> None:
+        overwritten = self._parameters.overwrites_gradients
+        rescaling = self.stale_gradients.take_rescaling(is_overwritten=overwritten)
+        self._rescaling = float("nan") if rescaling is None else rescaling
         ratio, rows = self.stale_gradients.take(), self._output.recorder.rows
+        self._left = 0.0 if ratio is None else ratio
         if ratio is not None:
-            rescaling = self.stale_gradients.take_rescaling()
             rows.add("stale_gradient_ratio", ratio)
-            rows.add("gradient_rescaling", float("nan") if rescaling is None else rescaling)
+            rows.add("gradient_rescaling", self._rescaling)
         leftover = self.stale_gradients.take_leftover()
         if leftover is not None:
             rows.add("leftover_gradient_ratio", leftover)
@@ -209,13 +224,21 @@ class Step:
                 rows.add("gradient_rescaling", unknown)
 
     def _wants_rescaling(self) -> bool:
-        """Whether the next step is recorded, and is known to leave gradients as it used them."""
-        followed = self._parameters
-        return (
-            followed.state.update_is_known
-            and not followed.overwrites_gradients
-            and self._agenda.is_due(self._agenda.count.number + 1)
-        )
+        """Whether the next step is recorded."""
+        return self._agenda.is_due(self._agenda.count.number + 1)
+
+    def _measure_rescaling(self) -> None:
+        """Measure what the step may overwrite: its closure may be the first to give gradients."""
+        self._gradient_came_before = self.stale_gradients.gradient_has_come
+        self.stale_gradients.measure_rescaling()
+
+    def _look_at_gradients(self) -> None:
+        """Look at the gradients that a closure of the step has made, if they are its first ones."""
+        gain = self._gain
+        if gain is None or self._gradient_came_before:
+            return
+        self._failures.run(STALE, "looking for stale gradients", self._measure_rescaling)
+        self._failures.run(GAIN, "evaluating loss_closure", gain.keep_gradients)
 
     def _begin_gain(self, gain: GainRatio) -> None:
         overwrites = self._parameters.state.overwrites_gradient
@@ -230,7 +253,7 @@ class Step:
     def _end_gain(self, gain: GainRatio) -> None:
         rows = self._output.recorder.rows
         before_clip = rows.upcoming("gradient_norm_before_clip")
-        ratio = gain.after_step(before_clip, rows.upcoming("gradient_rescaling"))
+        ratio = gain.after_step(before_clip, self._rescaling, self._left)
         if ratio is not None:
             rows.add("gain_ratio", ratio)
 

@@ -120,6 +120,11 @@ class StepOutput:
         folder = location if os.path.isdir(location) else os.path.dirname(location)
         if self.batches.save(step, folder):
             self.recorder.rows.add("saved_batch", step)
+        elif self.batches.refusal:
+            self._failures.notice(
+                f"the batch of step {step} is not saved: {self.batches.refusal}",
+                f"{BATCHES}: {self.batches.refusal}",
+            )
 
     def _add_row(self, norm: Scalar, skipped: Tensor | None) -> None:
         agenda, rows = self._agenda, self.recorder.rows

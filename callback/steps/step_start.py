@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -24,6 +25,7 @@ class StepStart:
         had_no_state: Whether the optimizer had no state before it.
         squares: Σg² of each parameter and whether it has a gradient, where the step overwrites the
             gradients; else None.
+        after_closure: Called whenever a closure has made gradients that the step overwrites.
     """
 
     def __init__(
@@ -50,6 +52,7 @@ class StepStart:
         self._notices = notices
         self.is_due = self.is_extra = self.is_recording = self.had_no_state = False
         self.squares: tuple[Squares, tuple[bool, ...]] | None = None
+        self.after_closure: Callable[[], None] = _nothing
 
     def begin(self) -> None:
         """Do all that. It fails in nothing but a warning, unless failures are to be raised."""
@@ -68,7 +71,9 @@ class StepStart:
 
         def evaluate() -> object:
             found = closure()
-            self._failures.run(RECORDS, "reading gradients before a step", self._read_again)
+            if self._agenda.enabled:  # the closure may have closed the callback
+                self._failures.run(RECORDS, "reading gradients before a step", self._read_again)
+                self.after_closure()
             return found
 
         return evaluate
@@ -105,3 +110,22 @@ class StepStart:
         if parameters.overwrites_gradients and agenda.wants_norm(step):
             with torch.no_grad():
                 self.squares = parameters.norms.squares()
+
+
+def with_closure(
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    wrapped: Callable[[Callable[[], object]], Callable[[], object]],
+) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+    """Return the arguments of an optimizer's step with its closure wrapped; None without one.
+
+    The first of ``args`` is the optimizer itself.
+    """
+    if len(args) > 1 and callable(args[1]):
+        return (args[0], wrapped(args[1]), *args[2:]), kwargs
+    closure = kwargs.get("closure")
+    return (args, {**kwargs, "closure": wrapped(closure)}) if callable(closure) else None
+
+
+def _nothing() -> None:
+    return None

@@ -82,7 +82,7 @@ def diagnose(
         explained = tuple(_with_causes(_of_one_mind(findings, rules), rules))
         compass = read_compass(signals, explained, rules) if with_compass else None
     recording = thinned_records(signals.run)
-    signals.run.release()
+    signals.release()
     return Diagnosis(explained, tuple(not_evaluated), compass, signals, recording)
 
 

@@ -5,6 +5,7 @@ A record's length is checked where the index meets it, its data where they are u
 
 from __future__ import annotations
 
+import os
 import struct
 from array import array
 from collections.abc import Iterator, Sequence
@@ -119,7 +120,7 @@ class EventIndex:
         self._events = _Events()
         self._shapes = EventShapes()
         self._intact = bytearray()  # of each event: not known, yes, no
-        self._size = -1
+        self._state: tuple[int, ...] = ()  # of the file, when it was looked at
         self._end = 0  # of what is indexed
         self._columns: _Columns | None = None
 
@@ -153,16 +154,18 @@ class EventIndex:
             ReplacedError: If it is another file than before, or was cut.
         """
         before = len(self)
+        status = os.stat(self.path)
+        state = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        if state == self._state:
+            return False
         with self._file.opened() as file:
-            if file.size == self._size:
-                return False
             for start, length in self._records(file):
                 try:
                     self._add(file, start, length)
                 except (MalformedError, IndexError, struct.error, UnicodeDecodeError):
                     continue
             self._file.remember(file, self._end)
-            self._size = file.size
+        self._state = state
         return len(self) > before
 
     def _records(self, file: WindowedFile) -> Iterator[tuple[int, int]]:
@@ -282,21 +285,30 @@ class EventIndex:
                     offset = int(at[i]) - start
                     yield buffer[offset : offset + int(size[i])]
 
-    def metadata(self, tag: str) -> bytes:
-        """Return the metadata of a tag, of its first intact value that has any; else nothing."""
-        for event, at, size in self._metadata_places(tag):
-            if size and self.intact(np.array([event]))[0]:
-                return next(self.read(np.array([at]), np.array([size]))).tobytes()
-        return b""
+    def is_intact(self, event: int) -> bool:
+        """Return whether an event is as it was written."""
+        if self._intact[event] == _NOT_KNOWN:
+            self.intact(np.array([event]))
+        return self._intact[event] == _INTACT
 
-    def _metadata_places(self, tag: str) -> Iterator[tuple[int, int, int]]:
-        """Go through the metadata of a tag: event, position and size, those of each shape."""
+    def metadata(self) -> dict[str, bytes]:
+        """Return the metadata of each tag, of its first intact value that has any."""
+        places = {tag: place for tag in self.tags if (place := self._metadata_of(tag)) is not None}
+        in_order = sorted(places.items(), key=lambda item: item[1])
+        at = np.array([place[0] for _, place in in_order], np.int64)
+        size = np.array([place[1] for _, place in in_order], np.int64)
+        read = self.read(at, size)
+        return {tag: data.tobytes() for (tag, _), data in zip(in_order, read, strict=True)}
+
+    def _metadata_of(self, tag: str) -> tuple[int, int] | None:
+        """Return where the metadata of a tag are, and how many bytes; None if it has none."""
         columns = self._as_arrays()
-        of_tag = self._shapes.by_tag.get(tag, ())
-        found = sorted(of_tag, key=lambda shape: columns.of_shape(shape[0])[:1].tolist())
-        for number, tensor in found:
+        of_tag = [shape for shape in self._shapes.by_tag[tag] if shape[1].metadata_size]
+        for number, tensor in sorted(of_tag, key=lambda s: columns.of_shape(s[0])[:1].tolist()):
             for event in columns.of_shape(number).tolist():
-                yield event, int(columns.values[event]) + tensor.metadata, tensor.metadata_size
+                if self.is_intact(event):
+                    return int(columns.values[event]) + tensor.metadata, tensor.metadata_size
+        return None
 
     def histograms(self, event: int) -> Iterator[HistogramPlace]:
         """Go through the histograms that an event ends with."""

@@ -26,8 +26,10 @@ _PREFIX = f"{schema.PLUGIN_NAME}/".encode()
 _HISTOGRAMS = _PREFIX + b"histograms/"
 _LONGEST_TAG = 512
 _LONGEST_FIELD = 32  # a key, and a number or a length
+_LONGEST_HEAD = 48  # a wall time, a step, and the length of a summary
 _LONGEST_TENSOR_HEAD = 256  # type and shape
 _COMPARED = 4  # shapes, before an event is taken apart
+_SMALL_EVENT = 1 << 16  # is read whole
 
 _VALUE_KEY, _TAG_KEY, _TENSOR_KEY, _METADATA_KEY = 0x0A, 0x0A, 0x42, 0x4A
 _WALL_TIME_KEY, _STEP_KEY, _SUMMARY_KEY, _SOURCE_KEY = 0x09, 0x10, 0x2A, 0x52
@@ -131,16 +133,20 @@ class EventShapes:
         return self._as_before(file, start, size) or self._take_apart(file, start, size)
 
     def _as_before(self, file: WindowedFile, start: int, size: int) -> FoundEvent | None:
+        is_small = size <= _SMALL_EVENT
         for order, number in enumerate(self._recent):
-            position = start
+            done = 0
+            i = file.at(start, size) if is_small else 0
             for piece, gap in self.shapes[number].pieces:
-                i = file.at(position, len(piece))
-                if not file.data.startswith(piece, i):
+                if not is_small:
+                    i = file.at(start + done, len(piece)) - done
+                if not file.data.startswith(piece, i + done):
                     break
-                position += len(piece) + gap
+                done += len(piece) + gap
             else:
-                done = position - start
-                layout = self._histograms_at(file, position, start + size) if done < size else None
+                layout = (
+                    self._histograms_at(file, start + done, start + size) if done < size else None
+                )
                 if done != size and layout is None:
                     continue
                 if order:
@@ -205,6 +211,15 @@ def find_head(file: WindowedFile, start: int, length: int) -> EventHead:
     Raises:
         MalformedError, IndexError, struct.error: If it is no event.
     """
+    i = file.at(start, _LONGEST_HEAD)
+    data = file.data
+    if data[i] == _WALL_TIME_KEY and data[i + 9] == _STEP_KEY:  # as everybody writes them
+        wall_time = float64(data, i + 1)
+        step, at = varint(data, i + 10)
+        if data[at] == _SUMMARY_KEY:
+            size, at = varint(data, at + 1)
+            if at - i + size == length:
+                return EventHead(wall_time, signed(step), at - i, size, is_ours=False)
     wall_time, step, values, size, is_ours = 0.0, 0, 0, 0, False
     at = 0
     while at < length:

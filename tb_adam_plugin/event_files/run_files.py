@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -83,13 +83,11 @@ class _File:
         index: Of it; None as long as nothing of ours was found in it.
         searched: How many of its bytes have nothing of ours.
         error: Why it cannot be read, or "".
-        listed: What it holds by tag, for so many events.
     """
 
     index: EventIndex | None = None
     searched: int = 0
     error: str = ""
-    listed: tuple[int, dict[str, FileSeries]] = field(default_factory=lambda: (-1, {}))
 
 
 class RunFiles:
@@ -108,6 +106,7 @@ class RunFiles:
         self.lock = threading.RLock()
         self._is_ours = is_ours
         self._files: dict[str, _File] = {}
+        self._series: tuple[list[tuple[EventIndex, int]], dict[str, FileSeries]] = ([], {})
 
     def update(self, paths: Sequence[str], searched_bytes: int) -> int:
         """Look at what is new.
@@ -144,17 +143,19 @@ class RunFiles:
             return {path: file.error for path, file in self._files.items() if file.error}
 
     def series(self) -> dict[str, FileSeries]:
-        """Return what there is of each tag."""
+        """Return what there is of each tag; the same object as long as nothing has changed."""
         with self.lock:
-            joined: dict[str, FileSeries] = {}
-            for file in self._files.values():
-                if file.index is None:
-                    continue
-                if file.listed[0] != len(file.index):
-                    file.listed = len(file.index), dict(_series_of(file.index))
-                for tag, series in file.listed[1].items():
-                    joined[tag] = _join(joined[tag], series) if tag in joined else series
-            return {tag: series for tag, series in joined.items() if series.plugin_content}
+            written = [(index, len(index)) for index in self._indexes()]
+            if written != self._series[0]:
+                self._series = written, self._joined_series()
+            return self._series[1]
+
+    def _joined_series(self) -> dict[str, FileSeries]:
+        joined: dict[str, FileSeries] = {}
+        for index in self._indexes():
+            for tag, series in _series_of(index):
+                joined[tag] = _join(joined[tag], series) if tag in joined else series
+        return {tag: series for tag, series in joined.items() if series.plugin_content}
 
     def records(self, tag: str) -> list[FileRecords]:
         """Return the intact tensors of a tag in each file."""
@@ -215,15 +216,16 @@ def _search(path: str, file: _File, most: int) -> int:
 
 def _series_of(index: EventIndex) -> Iterator[tuple[str, FileSeries]]:
     """Go through the tags of a file."""
+    metadata = index.metadata()
     for tag in index.tags:
-        found = _describe(index, index.places(tag).event, index.metadata(tag))
+        found = _describe(index, index.places(tag).event, metadata.get(tag, b""))
         if found is not None:
             yield tag, found
     for layout in index.histogram_layouts:
         events = index.histogram_events(layout)
         known: set[str] = set()
         for event in dict.fromkeys(events[[0, -1]].tolist() if events.size else []):
-            if not index.intact(np.array([event]))[0]:
+            if not index.is_intact(event):
                 continue
             for place in list(index.histograms(event)):
                 if place.tag in known:
@@ -264,7 +266,7 @@ def _largest(index: EventIndex, events: Int64s, values: Int64s | Float64s) -> in
     left = events
     while left.size:
         event = int(left[values[left].argmax()])
-        if index.intact(np.array([event]))[0]:
+        if index.is_intact(event):
             return event
         left = left[index.intact(left)]  # all of them, rather than one after the other
     return None

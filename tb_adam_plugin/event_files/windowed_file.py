@@ -80,7 +80,7 @@ class WindowedFile:
         index = position - self._start
         if index >= 0 and index + count <= len(self.data):
             return index
-        goes_on = 0 <= index <= len(self.data)
+        goes_on = 0 <= index <= len(self.data) + self._window
         window = min(2 * self._window, _MOST_WINDOW) if goes_on else self._least_window
         self._window = window
         self.data = self.read(position, max(count, window))

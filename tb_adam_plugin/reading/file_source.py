@@ -35,7 +35,7 @@ from tb_adam_plugin.reading.record_source import (
 )
 from tb_adam_plugin.reading.records import Series, damaged_records, standing
 from tb_adam_plugin.reading.run import Message, TimeSeries
-from tb_adam_plugin.reading.run_listing import describe_runs
+from tb_adam_plugin.reading.run_listing import RunListing
 from tb_adam_plugin.reading.run_parts import folder_of
 from tb_adam_plugin.reading.series_cache import SeriesCache
 from tb_adam_plugin.schema import Layout
@@ -68,6 +68,8 @@ class FileSource(Notes):
         self._small: SeriesCache[Series] = SeriesCache(_SMALL_BYTES, lambda s: s.nbytes)
         self._runs: dict[str, RunFiles] = {}
         self._listing = NOTHING
+        self._run_listing = RunListing()
+        self._described: object = None  # what the listing was made of
         self._good_until = 0.0
         self._lock = threading.Lock()
 
@@ -100,7 +102,11 @@ class FileSource(Notes):
         ours = {run: series for run, found in self._runs.items() if (series := found.series())}
         folders = {folder_of(run, ours) for run in ours} | set(ours)
         beside = self._scalars.list_scalars(experiment, sorted(folders)) if ours else {}
-        runs, messages = describe_runs(ours, beside)
+        state = (ours, beside)
+        if state == self._described:
+            return self._listing
+        self._described = state
+        runs, messages = self._run_listing.describe(ours, beside)
         return Listing(tuple(runs), tuple(messages), beside)
 
     def _note_errors(self, experiment: Experiment, run: str) -> None:

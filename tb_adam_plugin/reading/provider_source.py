@@ -34,7 +34,7 @@ from tb_adam_plugin.reading.records import (
     decode_statistics,
 )
 from tb_adam_plugin.reading.run import Message, TimeSeries
-from tb_adam_plugin.reading.run_listing import describe_runs
+from tb_adam_plugin.reading.run_listing import RunListing
 from tb_adam_plugin.reading.run_parts import folder_of
 from tb_adam_plugin.reading.series_cache import SeriesCache
 from tb_adam_plugin.schema import Layout
@@ -144,7 +144,7 @@ class ProviderSource(Notes):
         folders = {folder_of(run, ours) for run in ours} | set(ours)
 
         beside = self.list_scalars(experiment, sorted(folders)) if ours else {}
-        runs, messages = describe_runs(ours, beside)
+        runs, messages = RunListing().describe(ours, beside)
         return Listing(tuple(runs), tuple(messages), beside)
 
     def list_scalars(

@@ -120,6 +120,10 @@ class RecordSource(Protocol):
     def notes(self, experiment: Experiment, run: str) -> tuple[Message, ...]:
         """Return what reading has shown so far, each message once."""
 
+    @property
+    def noted(self) -> int:
+        """How often what is to be told has changed."""
+
 
 class Notes:
     """What is to be told about runs. Safe to use from several threads."""
@@ -128,11 +132,19 @@ class Notes:
         """Begin with nothing."""
         self._notes: dict[tuple[str, str], dict[str, tuple[Message, ...]]] = defaultdict(dict)
         self._notes_lock = threading.Lock()
+        self._noted = 0
+
+    @property
+    def noted(self) -> int:
+        """How often what is to be told has changed."""
+        return self._noted
 
     def note(self, experiment: Experiment, run: str, about: str, *messages: Message) -> None:
         """Replace what is to be told about one thing in a run."""
         with self._notes_lock:
-            self._notes[experiment.id, run][about] = messages
+            about_run = self._notes[experiment.id, run]
+            self._noted += about_run.get(about, ()) != messages
+            about_run[about] = messages
 
     def notes(self, experiment: Experiment, run: str) -> tuple[Message, ...]:
         """Return what is to be told about a run, each message once."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from typing import NamedTuple
 
 from tb_adam_plugin import schema
 from tb_adam_plugin.reading.left_out import layouts_messages
@@ -20,32 +21,76 @@ _read_columns = lru_cache(maxsize=256)(Columns.from_content)
 _KINDS_OF_LAYOUTS = ("statistics", "hyperparameters", "histograms")
 
 
-def describe_runs(
-    tensors: Mapping[str, Mapping[str, TimeSeries]], scalars: Mapping[str, Iterable[str]]
-) -> tuple[list[StoredRun], list[Message]]:
-    """Read what the runs hold.
+class RunListing:
+    """Runs, each described once as long as nothing of it changes. Not safe for several threads."""
 
-    Args:
-        tensors: Our series by run and tag.
-        scalars: Tags of the ordinary scalar series by run.
+    def __init__(self) -> None:
+        """Begin without any."""
+        self._contents: dict[str, tuple[Mapping[str, TimeSeries], Contents]] = {}
+        self._runs: dict[tuple[str, int], tuple[_Described, StoredRun]] = {}
 
-    Returns:
-        The runs that have a layout we can read, by name; and messages about the others.
-    """
-    by_place: dict[tuple[str, int], dict[str, Contents]] = {}
-    messages: list[Message] = []
-    for run in sorted(tensors, key=Place.of):
-        contents = _read_contents(tensors[run])
-        if not contents.layouts:
-            messages += [Message(m.severity, f"Run {run}: {m.text}") for m in contents.messages]
-            continue
-        place = Place.of(run)
-        by_place.setdefault((folder_of(run, tensors), place.number), {})[run] = contents
-    runs = [
-        join_parts(run_name(next(iter(parts)), tensors), folder, number, parts, scalars)
-        for (folder, number), parts in by_place.items()
-    ]
-    return sorted(runs, key=lambda run: run.run), messages
+    def describe(
+        self,
+        tensors: Mapping[str, Mapping[str, TimeSeries]],
+        scalars: Mapping[str, Iterable[str]],
+    ) -> tuple[list[StoredRun], list[Message]]:
+        """Read what the runs hold.
+
+        Args:
+            tensors: Our series by run and tag. Those of a run that has not changed may be the same
+                object as before, which saves reading them again.
+            scalars: Tags of the ordinary scalar series by run.
+
+        Returns:
+            The runs that have a layout we can read, by name; and messages about the others.
+        """
+        by_place: dict[tuple[str, int], dict[str, Contents]] = {}
+        messages: list[Message] = []
+        known, self._contents = self._contents, {}
+        for run in sorted(tensors, key=Place.of):
+            before = known.get(run)
+            is_same = before is not None and before[0] is tensors[run]
+            contents = before[1] if before and is_same else _read_contents(tensors[run])
+            self._contents[run] = tensors[run], contents
+            if not contents.layouts:
+                messages += [Message(m.severity, f"Run {run}: {m.text}") for m in contents.messages]
+                continue
+            place = Place.of(run)
+            by_place.setdefault((folder_of(run, tensors), place.number), {})[run] = contents
+        self._runs = {
+            place: self._join(place, parts, run_name(next(iter(parts)), tensors), scalars)
+            for place, parts in by_place.items()
+        }
+        return sorted((run for _, run in self._runs.values()), key=lambda run: run.run), messages
+
+    def _join(
+        self,
+        place: tuple[str, int],
+        parts: Mapping[str, Contents],
+        name: str,
+        scalars: Mapping[str, Iterable[str]],
+    ) -> tuple[_Described, StoredRun]:
+        beside = tuple(tuple(scalars.get(run, ())) for run in (place[0], *parts))
+        described = _Described(name, tuple(parts.values()), beside)
+        known = self._runs.get(place)
+        if known is not None and known[0].is_same(described):
+            return known
+        return described, join_parts(name, *place, parts, scalars)
+
+
+class _Described(NamedTuple):
+    """What a run was made of."""
+
+    name: str
+    parts: tuple[Contents, ...]
+    scalars: tuple[tuple[str, ...], ...]
+
+    def is_same(self, other: _Described) -> bool:
+        return (
+            (self.name, self.scalars) == (other.name, other.scalars)
+            and len(self.parts) == len(other.parts)
+            and all(a is b for a, b in zip(self.parts, other.parts, strict=True))
+        )
 
 
 def _read_contents(series: Mapping[str, TimeSeries]) -> Contents:

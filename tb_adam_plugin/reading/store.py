@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache, partial
-from typing import Any, Literal
+from functools import partial
+from typing import Literal
 
 import numpy as np
 from tensorboard import errors
@@ -19,21 +19,18 @@ from tb_adam_plugin.reading.joined_steps import join_steps, steps_of_part
 from tb_adam_plugin.reading.left_out import few_messages, messages_of
 from tb_adam_plugin.reading.merged_steps import common_rows, merge_steps, rows_of
 from tb_adam_plugin.reading.not_found import choice, require, require_parameter
-from tb_adam_plugin.reading.record_source import Experiment, RecordSource, Stored, version
+from tb_adam_plugin.reading.record_source import Experiment, Listing, RecordSource, version
 from tb_adam_plugin.reading.records import (
-    Series,
     decode_gradient_norms,
     decode_hyperparameters,
 )
 from tb_adam_plugin.reading.run import Message, StoredRun
-from tb_adam_plugin.reading.steps_of_parts import StepsOfParts
+from tb_adam_plugin.reading.standing_runs import standing_run
+from tb_adam_plugin.reading.standing_series import StandingSeries, stored_in
 from tb_adam_plugin.reading.stored_histograms import places_of, unpack_histograms
 from tb_adam_plugin.reading.thinning import RATIO
 from tb_adam_plugin.schema import Layout, Tag
 from tb_adam_plugin.untrusted_text import quoted
-
-# Seconds by which the clocks of machines that train together may differ.
-_CLOCKS_DIFFER = 10.0
 
 Axis = Literal["step", "relative", "wall"]
 AXES: tuple[Axis, ...] = ("step", "relative", "wall")
@@ -49,11 +46,21 @@ class Store:
     def __init__(self, source: RecordSource) -> None:
         """Create a store; nothing is read yet."""
         self._source = source
-        self._steps = StepsOfParts(source)
+        self._series = StandingSeries(source)
+        self._runs: dict[str, tuple[Listing, int, Runs]] = {}  # of the last experiment
 
     def runs(self, experiment: Experiment) -> Runs:
         """Return which runs there are and what they hold."""
-        listing = self._source.listing(experiment)
+        listing, noted = self._source.listing(experiment), self._source.noted
+        known = self._runs.get(experiment.id)
+        if known is not None and known[0] is listing and known[1] == noted:
+            return known[2]
+        found = self._describe(experiment, listing)
+        # Reading what restarts have left may have shown something, too.
+        self._runs = {experiment.id: (listing, self._source.noted, found)}
+        return found
+
+    def _describe(self, experiment: Experiment, listing: Listing) -> Runs:
         runs = tuple(
             replace(
                 run,
@@ -62,7 +69,7 @@ class Store:
                     (note for part in run.parts for note in self._source.notes(experiment, part)),
                 ),
             )
-            for run in (self._standing_run(experiment, listed) for listed in listing.runs)
+            for run in (standing_run(self._series, experiment, listed) for listed in listing.runs)
         )
         messages = few_messages(listing.messages)
         state = repr(
@@ -84,7 +91,7 @@ class Store:
         found = self.run(experiment, run)
         layout = found.layout
         require(statistic, "statistic", run, layout.statistics)
-        logs = self._statistics(experiment, found, list(layout.layouts), [statistic])
+        logs = self._series.statistics(experiment, found, list(layout.layouts), [statistic])
         homes = [found.home(Tag("statistics", id_)) for id_ in layout.layouts]
         step, wall_time, placements = merge_steps(logs, homes)
         if len(logs) == 1:
@@ -103,7 +110,7 @@ class Store:
     def records(self, experiment: Experiment, run: str) -> StatisticRecords:
         """Return the steps of the records of a run, with no values, ``[steps, 0]``."""
         found = self.run(experiment, run)
-        logs = self._statistics(experiment, found, list(found.layout.layouts), [])
+        logs = self._series.statistics(experiment, found, list(found.layout.layouts), [])
         homes = [found.home(Tag("statistics", id_)) for id_ in found.layout.layouts]
         step, wall_time, _ = merge_steps(logs, homes)
         return StatisticRecords(step, wall_time, np.empty((step.size, 0), np.float32), None)
@@ -113,7 +120,7 @@ class Store:
         found = self.run(experiment, run)
         for id_, layout in found.layout.layouts.items():
             had = [name for name in statistics if name in layout.statistics]
-            stored = self._stored(experiment, found, Tag("statistics", id_))
+            stored = stored_in(experiment, found, Tag("statistics", id_))
             self._source.prepare(stored, layout, had)
 
     def comparison(
@@ -167,12 +174,7 @@ class Store:
         layout = found.layout
         require_parameter(parameter, found)
         in_layouts = layout.rows_of(parameter)
-        left = self._left_of(experiment, found)
-        logs = []
-        for id_, row in in_layouts.items():
-            tag = Tag("statistics", id_)
-            stored = self._stored(experiment, found, tag)
-            logs.append(left(tag, self._source.parameter(stored, layout.layouts[id_], row)))
+        logs = self._series.parameter(experiment, found, in_layouts)
         step, wall_time, placements = merge_steps(logs)
         values = np.full((len(layout.statistics), step.size), np.nan, np.float32)
         for part, series, (rows, positions) in zip(in_layouts, logs, placements, strict=True):
@@ -187,7 +189,7 @@ class Store:
         names = found.step_columns
         by_part = found.steps_by_part()
         records = [
-            steps_of_part(tags, self._steps.read(experiment, tags, found.ended).rows, names)
+            steps_of_part(tags, self._series.rows(experiment, tags, found.ended).rows, names)
             for tags in by_part.values()
         ]
         return records[0] if len(records) == 1 else join_steps(records, names)
@@ -210,7 +212,7 @@ class Store:
         parameters = found.layout.parameters
         if parameter is not None:
             parameters = (require_parameter(parameter, found),)
-        logs = self._read(
+        logs = self._series.small(
             experiment,
             found,
             {
@@ -233,7 +235,7 @@ class Store:
             )
             for id_, columns in readable.items()
         }
-        logs = self._read(experiment, found, decoders)
+        logs = self._series.small(experiment, found, decoders)
         homes = [found.home(Tag("hyperparameters", id_)) for id_ in readable]
         step, wall_time, placements = merge_steps(logs, homes)
         names = found.shown_hyperparameters
@@ -272,11 +274,7 @@ class Store:
             require(name, "quantity", run, by_name)
         wanted = tuple(by_name[name] for name in quantities)
         places = places_of(parameter, found)
-        left = self._left_of(experiment, found)
-        logs = {
-            tag: left(tag, self._source.blocks(self._stored(experiment, found, tag)))
-            for tag in places
-        }
+        logs = self._series.blocks(experiment, found, list(places))
         records, damage = unpack_histograms(described, wanted, places, logs, columns, since)
         for tag, damaged in damage.items():
             note = [Message("error", f"{tag}: {damaged}")] if damaged else []
@@ -287,7 +285,7 @@ class Store:
         """Return the layouts of a run with the first step of each, in the order of their steps."""
         found = self.run(experiment, run)
         ids = list(found.layout.layouts)
-        logs = self._statistics(experiment, found, ids, [])
+        logs = self._series.statistics(experiment, found, ids, [])
         starts = [
             (float(series.step[0]), found.layout.layouts[id_])
             for id_, series in zip(ids, logs, strict=True)
@@ -311,109 +309,7 @@ class Store:
         runs = {found.run: found for found in self._source.listing(experiment).runs}
         if run not in runs:
             raise errors.NotFoundError(f"no run {quoted(run)} with our data; {choice(runs)}")
-        return self._standing_run(experiment, runs[run])
-
-    def _standing_run(self, experiment: Experiment, run: StoredRun) -> StoredRun:
-        """Leave out the parts and layouts of which a restart has left nothing."""
-        return self._without_over_layouts(experiment, self._without_over_parts(experiment, run))
-
-    def _without_over_parts(self, experiment: Experiment, run: StoredRun) -> StoredRun:
-        """Leave out the parts of processes that an earlier training had, and this one has not."""
-        by_part = run.steps_by_part()
-        if len(by_part) == 1:
-            return run
-        written = {
-            part: np.concatenate(
-                [rows.written for rows in self._steps.read(experiment, tags, run.ended).rows]
-            )
-            for part, tags in by_part.items()
-            if tags
-        }
-        began = np.min(written.pop(run.run, np.empty(0)), initial=np.inf)
-        over = {
-            part
-            for part, times in written.items()
-            if np.isfinite(began) and times.size and times.max() + _CLOCKS_DIFFER < began
-        }
-        return run.without_parts(over) if over else run
-
-    def _without_over_layouts(self, experiment: Experiment, run: StoredRun) -> StoredRun:
-        """Leave out the layouts of which nothing is left, such as another model's."""
-        over: set[str] = set()
-        ended = run.ended
-        by_part: dict[str, list[str]] = {}
-        for id_ in run.layout.layouts:
-            by_part.setdefault(run.home(Tag("statistics", id_)), []).append(id_)
-        for newest, *older in by_part.values():
-            kept = _shapes(run.layout.layouts[newest])
-            # Other layouts tell nothing that the newest one does not. Reading takes time.
-            others = [i for i in older if not _shapes(run.layout.layouts[i]) <= kept]
-            all_stored = self._statistics(experiment, run, others, [], everything=True)
-            all_standing = self._statistics(experiment, run, others, [])
-            for id_, stored, standing in zip(others, all_stored, all_standing, strict=True):
-                is_another_model = not _shapes(run.layout.layouts[id_]) & kept
-                if standing.step.size < stored.step.size and (
-                    not standing.step.size or is_another_model
-                ):
-                    over.add(id_)
-                    if is_another_model:
-                        ended = max(ended, float(stored.written.max()))
-        if not over:
-            return run
-        run = run.without_layouts(over, ended)
-        # Columns, too, that only the other model had.
-        own = run.steps_by_part()[run.run]
-        rows = self._steps.read(experiment, own, ended).rows
-        steps = {tag.id: tag.columns for tag, left in zip(own, rows, strict=True) if left.step.size}
-        last = max((int(left.step[-1]) for left in rows if left.step.size), default=None)
-        return replace(run, steps=steps, last_step=last)
-
-    def _statistics(
-        self,
-        experiment: Experiment,
-        run: StoredRun,
-        layout_ids: Sequence[str],
-        names: Sequence[str],
-        *,
-        everything: bool = False,
-    ) -> list[Series]:
-        """Read some statistics of layouts, those that each has."""
-        left = self._left_of(experiment, run)
-        logs = []
-        for id_ in layout_ids:
-            layout, tag = run.layout.layouts[id_], Tag("statistics", id_)
-            had = [name for name in names if name in layout.statistics]
-            series = self._source.statistics(self._stored(experiment, run, tag), layout, had)
-            logs.append(series if everything else left(tag, series))
-        return logs
-
-    def _read(
-        self, experiment: Experiment, run: StoredRun, decoders: Mapping[Tag, Any]
-    ) -> list[Series]:
-        """Read what restarts have left of small series, by what decodes them."""
-        left = self._left_of(experiment, run)
-        return [
-            left(tag, self._source.small(self._stored(experiment, run, tag), decode))
-            for tag, decode in decoders.items()
-        ]
-
-    def _stored(self, experiment: Experiment, run: StoredRun, tag: Tag) -> Stored:
-        return Stored(experiment, run.home(tag), tag, run.tags[tag])
-
-    def _left_of(self, experiment: Experiment, run: StoredRun) -> Callable[[Tag, Series], Series]:
-        """Return what leaves out of a series what restarts have ended."""
-        by_part = run.steps_by_part()
-        standing = cache(lambda of: self._steps.read(experiment, by_part.get(of, []), run.ended))
-
-        def left(tag: Tag, series: Series) -> Series:
-            found: Series = standing(run.home(tag)).of(series)
-            return found
-
-        return left
-
-
-def _shapes(layout: Layout) -> set[tuple[str, tuple[int, ...]]]:
-    return {(p.name, p.shape) for p in layout.parameters}
+        return standing_run(self._series, experiment, runs[run])
 
 
 def _state(run: StoredRun) -> tuple[object, ...]:

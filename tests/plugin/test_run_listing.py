@@ -8,7 +8,7 @@ from event_files import STEPS, make_layout
 from tb_adam_plugin import schema
 from tb_adam_plugin.reading.joined_layouts import join_layouts
 from tb_adam_plugin.reading.run import Scalar
-from tb_adam_plugin.reading.run_listing import describe_runs
+from tb_adam_plugin.reading.run_listing import RunListing
 from tb_adam_plugin.reading.run_parts import run_name
 from tb_adam_plugin.schema import Layout, Quantity
 
@@ -61,7 +61,7 @@ def test_scalars_beside_a_run_are_found_without_our_mirrors() -> None:
         "exp1/adam_debug": ["adam_debug/lr"],
         "exp2": ["loss"],
     }
-    (run,), messages = describe_runs({"exp1/adam_debug": tags_of(layout)}, scalars)
+    (run,), messages = RunListing().describe({"exp1/adam_debug": tags_of(layout)}, scalars)
     assert run.scalars == (Scalar("exp1", "accuracy"), Scalar("exp1", "loss"))
     assert run.step_columns == STEPS.names
     assert messages == []
@@ -77,7 +77,7 @@ def test_callbacks_in_one_folder_are_runs_of_their_own() -> None:
         "exp/adam_debug_10": same,
         "exp (2)/adam_debug": other,
     }
-    runs, messages = describe_runs(tensors, {"exp": ["loss"], "exp (2)": ["accuracy"]})
+    runs, messages = RunListing().describe(tensors, {"exp": ["loss"], "exp (2)": ["accuracy"]})
     assert messages == []
     assert {run.name: (run.number, run.parts, run.scalars) for run in runs} == {
         "exp": (1, ("exp/adam_debug", "exp/adam_debug_rank1"), (Scalar("exp", "loss"),)),
@@ -93,12 +93,14 @@ def test_callbacks_in_one_folder_are_runs_of_their_own() -> None:
 
 def test_a_run_without_a_readable_layout_is_left_out() -> None:
     tags = {f"adam_debug/steps/{STEPS.id}": Listed(STEPS.content())}
-    assert describe_runs({"young": tags}, {}) == ([], [])
+    assert RunListing().describe({"young": tags}, {}) == ([], [])
 
 
 def test_a_newer_format_is_a_polite_message() -> None:
     content = make_layout().content().replace(b'"version":%d' % schema.VERSION, b'"version":99')
-    runs, messages = describe_runs({"exp1": {"adam_debug/statistics/abc": Listed(content)}}, {})
+    runs, messages = RunListing().describe(
+        {"exp1": {"adam_debug/statistics/abc": Listed(content)}}, {}
+    )
     assert runs == []
     assert [m.severity for m in messages] == ["error"]
     assert messages[0].text == (
@@ -118,7 +120,7 @@ def test_a_newer_format_is_a_polite_message() -> None:
 )
 def test_one_damaged_content_spoils_only_its_tag(tag: str, content: bytes) -> None:
     tags = tags_of(make_layout()) | {tag: Listed(content)}
-    (run,), messages = describe_runs({"exp1": tags}, {})
+    (run,), messages = RunListing().describe({"exp1": tags}, {})
     assert messages == []
     assert len(run.messages) == 1
     assert run.messages[0].text.startswith(f"{tag} cannot be shown: ")
@@ -127,7 +129,7 @@ def test_one_damaged_content_spoils_only_its_tag(tag: str, content: bytes) -> No
 
 def test_foreign_tags_are_ignored() -> None:
     tags = tags_of(make_layout()) | {"adam_debug/unknown/x": Listed(b""), "other": Listed(b"")}
-    (run,), _ = describe_runs({"exp1": tags}, {})
+    (run,), _ = RunListing().describe({"exp1": tags}, {})
     assert len(run.tags) == 3
     assert run.messages == ()
 
@@ -136,7 +138,7 @@ def test_layouts_join_by_name_and_the_newest_has_the_say() -> None:
     old = make_layout(["a", "b"], elements=4, statistics=["update_rms", "weight_rms"])
     new = make_layout(["c", "a"], elements=8, statistics=["weight_rms", "rms_t"])
     tags = tags_of(old, wall_time=1.0) | tags_of(new, wall_time=2.0)
-    (run,), _ = describe_runs({"exp1": tags}, {})
+    (run,), _ = RunListing().describe({"exp1": tags}, {})
     layout = run.layout
     assert layout.newest == new
     assert [(p.name, p.elements) for p in layout.parameters] == [("c", 8), ("a", 8), ("b", 4)]

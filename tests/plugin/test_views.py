@@ -18,7 +18,7 @@ from tb_adam_plugin import schema
 from tb_adam_plugin.diagnosis.engine.healthy_ranges import RANGES
 from tb_adam_plugin.reading.answers import HistogramRecords, Runs, StatisticRecords
 from tb_adam_plugin.reading.run import Message
-from tb_adam_plugin.reading.run_listing import describe_runs
+from tb_adam_plugin.reading.run_listing import RunListing
 from tb_adam_plugin.schema import Group, Layout, Parameter, Unoptimized
 from tb_adam_plugin.serving import json_answers, packing
 from tb_adam_plugin.serving.packed_answers import histograms, overview
@@ -214,7 +214,9 @@ def test_the_summary_is_strict_json_whatever_the_names_and_options() -> None:
         max_step = 5
         max_wall_time = 6.5
 
-    (run,), _ = describe_runs({"exp1": {f"adam_debug/statistics/{layout.id}": Listed()}}, {})
+    (run,), _ = RunListing().describe(
+        {"exp1": {f"adam_debug/statistics/{layout.id}": Listed()}}, {}
+    )
     found = json.loads(json_answers.summary(Runs((run,), (Message("error", "oh"),), "abc")))
     assert found["runs"] == [
         {

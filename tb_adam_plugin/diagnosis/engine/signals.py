@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,25 @@ LARGEST_ADAPTIVE_LR = 0.1
 _Part = TypeVar("_Part", bound=npt.NDArray[Any])
 
 
+class _PackedFlags(NamedTuple):
+    """A bool array as bits."""
+
+    bits: npt.NDArray[np.uint8]
+    shape: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that they take."""
+        return self.bits.nbytes
+
+
+def _unpacked(kept: npt.NDArray[Any] | _PackedFlags) -> npt.NDArray[Any]:
+    if isinstance(kept, np.ndarray):
+        return kept
+    count = int(np.prod(kept.shape))
+    return np.unpackbits(kept.bits, count=count).view(bool).reshape(kept.shape)
+
+
 class Signals:
     """A run, and what has been computed of it.
 
@@ -47,15 +66,15 @@ class Signals:
             earlier: The same run when it was shorter. What it has computed is used again.
         """
         self.run = run
-        self._by_record: dict[Hashable, npt.NDArray[Any]] = {}
+        self._by_record: dict[Hashable, npt.NDArray[Any] | _PackedFlags] = {}
         self._known = 0 if earlier is None else _common_records(earlier.run, run)
         self._earlier = earlier._by_record if earlier is not None and self._known else {}
 
     @property
     def nbytes(self) -> int:
         """Memory of what has been computed, and of what was recorded of every step."""
-        arrays = [*self._by_record.values(), *self.run.every_step.values()]
-        return sum(array.nbytes for array in [*arrays, *self.run.hyperparameters.values()])
+        arrays = [*self.run.every_step.values(), *self.run.hyperparameters.values()]
+        return sum(array.nbytes for array in [*arrays, *self._by_record.values()])
 
     def by_record(self, key: Hashable, compute: Callable[[slice], _Part]) -> _Part:
         """Return an array whose first axis is that of the records.
@@ -64,15 +83,25 @@ class Signals:
             key: Of the array.
             compute: Returns its part for some records, each from that record alone.
         """
-        if key not in self._by_record:
+        kept = self._by_record.get(key)
+        if kept is None:
             known = self._earlier.get(key)
             if known is None:
-                self._by_record[key] = compute(slice(0, None))
+                kept = compute(slice(0, None))
             else:
                 new = compute(slice(self._known, None))
-                self._by_record[key] = np.concatenate([known[: self._known], new])
-        found: Any = self._by_record[key]
+                kept = np.concatenate([_unpacked(known)[: self._known], new])
+            self._by_record[key] = kept
+        found: Any = _unpacked(kept)
         return found  # type: ignore[no-any-return]
+
+    def release(self) -> None:
+        """Keep as little as continuing needs: what was computed, with flags as bits."""
+        self.run.release()
+        self._earlier = {}
+        for key, kept in self._by_record.items():
+            if isinstance(kept, np.ndarray) and kept.dtype == bool:
+                self._by_record[key] = _PackedFlags(np.packbits(kept), kept.shape)
 
     # --- statistics ---
 

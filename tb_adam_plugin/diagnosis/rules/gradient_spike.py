@@ -13,7 +13,7 @@ from ..engine.moments import has_moment, memory_of_first, memory_of_second
 from ..engine.over_time import median, median_of_all
 from ..engine.phases import is_settled
 from ..engine.rule import Condition, Evidence, Persistence, Rule, Severity
-from ..engine.saved_batches import where_saved
+from ..engine.saved_batches import nearest_saved
 from ..engine.signals import Signals
 from ..engine.wording import decay, named, number, one_digit, step
 
@@ -202,7 +202,7 @@ def _what_follows(signals: Signals) -> str:
 
 
 def _spike_advice(e: Evidence) -> str:
-    saved = where_saved(e.signals, e.worst_step)
+    saved = nearest_saved(e.signals, e.worst_step, e.first_step, e.last_step)
     batch = f"Look at the batch of step {step(e.worst_step)}.{saved}"
     if _is_clipped(e):
         return batch

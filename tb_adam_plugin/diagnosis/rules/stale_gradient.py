@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from tb_adam_plugin.arrays import Flags
+
 from ..engine import thresholds
 from ..engine.conditions import RESUMED, at_every_step, too_few, too_few_steps
 from ..engine.rule import Condition, Evidence, Persistence, Rule
@@ -28,6 +30,7 @@ ADDING_UP_POINTS = 5
 
 _LEFT = "stale_gradient_ratio"
 _LEFTOVER = "leftover_gradient_ratio"
+_LOST = "lost_update_fraction"
 
 
 def _stale_gradient(signals: Signals) -> Condition | str:
@@ -36,8 +39,29 @@ def _stale_gradient(signals: Signals) -> Condition | str:
         return _adding_up(signals)
     if signals.steps.size < LEFT_STEPS:
         return too_few_steps(signals, LEFT_STEPS)
-    holds = in_a_row(left > LEFT_RATIO, LEFT_STEPS)
+    holds = in_a_row((left > LEFT_RATIO) & ~_adds_up_on_purpose(signals), LEFT_STEPS)
     return at_every_step(signals, left, holds, LEFT_RATIO)
+
+
+def _adds_up_on_purpose(signals: Signals) -> Flags:
+    """At which steps an optimizer that leaves out steps may still add up gradients, ``[steps]``.
+
+    What a step has not used is meant for a later one. Such an optimizer moves nothing at a step at
+    which the learning rate is not 0, and no formula says that it should have.
+    """
+    ratio, lost = signals.statistic("update_to_weight_ratio"), signals.statistic(_LOST)
+
+    def compute(part: slice) -> Flags:
+        still: Flags = ((ratio[part] == 0) | np.isnan(ratio[part])).all(axis=1)
+        still &= (ratio[part] == 0).any(axis=1) & np.isnan(lost[part]).all(axis=1)
+        return still
+
+    left_out = signals.by_record("moves nothing", compute) & (signals.at_records(signals.lr) > 0)
+    before, recorded = signals.steps - 1, signals.run.step
+    if not left_out.any():
+        return np.zeros(before.shape, bool)
+    # Where the step before has no record, nobody knows.
+    return np.isin(before, recorded[left_out]) | ~np.isin(before, recorded)
 
 
 def _adding_up(signals: Signals) -> Condition | str:
@@ -72,6 +96,7 @@ STALE_GRADIENT = Rule(
     title="Gradients add up from step to step",
     needs=(),
     needs_any=(_LEFT, ("momentum_gradient_cosine", "gradient_norm")),
+    uses=("update_to_weight_ratio", _LOST),
     condition=_stale_gradient,
     persistence=Persistence(),
     severity="error",

@@ -10,13 +10,15 @@ from ..engine.wording import named, number
 
 
 def _not_counted(signals: Signals) -> Condition | None:
-    """Parameters with a gradient whose state counts no step between two records."""
+    """Parameters with a gradient that move, and whose state counts no step between two records."""
     run = signals.run
     still = signals.by_record(
         "stands still",
         lambda part: (
             (signals.change("state_step", part) == 0)
             & (signals.statistic("zero_gradient_fraction")[part] < 1)
+            # A subclass may leave out a step, and does not count it.
+            & (signals.statistic("update_to_weight_ratio")[part] != 0)
         ),
     )
     some = np.flatnonzero(still.any(axis=0))
@@ -29,6 +31,7 @@ NOT_COUNTED = Rule(
     id="step_not_counted",
     title="The optimizer's step counter stands still",
     needs=("state_step", "zero_gradient_fraction"),
+    uses=("update_to_weight_ratio",),
     condition=_not_counted,
     persistence=Persistence(2),
     severity="warning",

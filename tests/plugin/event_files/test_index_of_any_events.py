@@ -73,10 +73,10 @@ def indexed(index: EventIndex) -> Found:
 
 
 def metadata_of(index: EventIndex) -> dict[str, bytes]:
-    parsed = {}
+    parsed, stored = {}, index.metadata()
     for tag in index.tags:
         message = event_pb2.Event().summary.value.add().metadata
-        message.ParseFromString(index.metadata(tag))
+        message.ParseFromString(stored.get(tag, b""))
         parsed[tag] = message.SerializeToString(deterministic=True)
     return parsed
 
