@@ -9,6 +9,7 @@ import os
 import struct
 from array import array
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -35,6 +36,8 @@ _MOST_UNWANTED = 1.5
 # Histograms are some kilobytes each, one after the other.
 _HISTOGRAMS_WINDOW = 1 << 17
 _NOT_KNOWN, _INTACT, _DAMAGED = range(3)
+_LONGEST_CHECKED = 1 << 26  # bytes
+_MALFORMED = MalformedError, IndexError, struct.error, UnicodeDecodeError
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -122,6 +125,7 @@ class EventIndex:
         self._intact = bytearray()  # of each event: not known, yes, no
         self._state: tuple[int, ...] = ()  # of the file, when it was looked at
         self._end = 0  # of what is indexed
+        self._last_is_damaged = False  # of what was written so far
         self._columns: _Columns | None = None
 
     def __len__(self) -> int:
@@ -132,6 +136,11 @@ class EventIndex:
     def nbytes(self) -> int:
         """Memory that it takes, small change left out."""
         return 65 * len(self) + 2000 * len(self._shapes.shapes)
+
+    @property
+    def damaged(self) -> int:
+        """How many events are known not to be as they were written."""
+        return self._intact.count(_DAMAGED) + self._last_is_damaged
 
     @property
     def step(self) -> Int64s:
@@ -160,10 +169,8 @@ class EventIndex:
             return False
         with self._file.opened() as file:
             for start, length in self._records(file):
-                try:
+                with suppress(*_MALFORMED):
                     self._add(file, start, length)
-                except (MalformedError, IndexError, struct.error, UnicodeDecodeError):
-                    continue
             self._file.remember(file, self._end)
         self._state = state
         return len(self) > before
@@ -176,6 +183,10 @@ class EventIndex:
             start = self._end + HEAD
             if length is None or start + length + TAIL > file.size:
                 return
+            if start + length + TAIL == file.size and _is_damaged(file, start, length):
+                self._last_is_damaged = True  # or not written to its end yet, and looked at again
+                return
+            self._last_is_damaged = False
             self._end = start + length + TAIL
             if length <= _LONGEST_MESSAGE:
                 yield start, length
@@ -186,7 +197,7 @@ class EventIndex:
             self._shapes.histograms_come_last |= head.is_ours and start == HEAD
             return
         found = self._shapes.find(file, start + head.values, head.size)
-        if found.histograms < 0 and not self._shapes.shapes[found.shape].tensors:
+        if found.histograms < 0 and found.shape < 0:
             return
         events = self._events
         events.step.append(head.step)
@@ -197,7 +208,9 @@ class EventIndex:
         events.shape.append(found.shape)
         events.histograms.append(found.histograms)
         events.layout.append(found.layout)
-        self._intact.append(_NOT_KNOWN)
+        # The last record was checked.
+        is_known = start + length + TAIL == file.size and length <= _LONGEST_CHECKED
+        self._intact.append(_INTACT if is_known else _NOT_KNOWN)
 
     # --- what there is ---
 
@@ -311,8 +324,8 @@ class EventIndex:
         return None
 
     def histograms(self, event: int) -> Iterator[HistogramPlace]:
-        """Go through the histograms that an event ends with."""
-        with self._file.opened(_HISTOGRAMS_WINDOW) as file:
+        """Go through the histograms that an event ends with; none if they are no values."""
+        with self._file.opened(_HISTOGRAMS_WINDOW) as file, suppress(*_MALFORMED):
             start, size = self._histograms_of(file, event)
             for tensor in tensors_in(file, start, size):
                 at, length, kind = _numbers(tensor)
@@ -327,8 +340,10 @@ class EventIndex:
         """Read what events that end with histograms have of one tag: its kind, and its numbers."""
         with self._file.opened(_HISTOGRAMS_WINDOW) as file:
             for event in events:
-                start, size = self._histograms_of(file, event)
-                tensor = find_value(file, start, size, tag)
+                tensor = None
+                with suppress(*_MALFORMED):
+                    start, size = self._histograms_of(file, event)
+                    tensor = find_value(file, start, size, tag)
                 if tensor is None:
                     yield None
                     continue
@@ -342,6 +357,14 @@ class EventIndex:
         start, first = events.start[event], events.histograms[event]
         head = find_head(file, start, events.length[event])
         return start + head.values + first, head.size - first
+
+
+def _is_damaged(file: WindowedFile, start: int, length: int) -> bool:
+    """Whether the data of a record are others than were written."""
+    if length > _LONGEST_CHECKED:
+        return False
+    data = file.read(start, length + TAIL)
+    return checksum(data[:-TAIL]) != data[-TAIL:]
 
 
 def _numbers(tensor: StoredTensor) -> tuple[int, int, TensorPlace]:

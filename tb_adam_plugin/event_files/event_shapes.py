@@ -90,7 +90,7 @@ class FoundEvent(NamedTuple):
     """An event that was looked at.
 
     Attributes:
-        shape: Index of its shape.
+        shape: Index of its shape; -1 if nothing of it is ours, but for histograms.
         histograms: Where its histograms start, from its first value on; -1 if it has none.
         layout: Index of their layout.
     """
@@ -104,7 +104,7 @@ class EventShapes:
     """The shapes of the events of one file.
 
     Attributes:
-        shapes: In the order in which they were met.
+        shapes: Those with tensors of ours, in the order in which they were met.
         by_tag: Which shapes have a tensor of a tag, and that tensor.
         histogram_layouts: The layouts of histograms that come last, by id, numbered.
         histograms_come_last: Whether the writer of the file promises so.
@@ -116,7 +116,7 @@ class EventShapes:
         self.by_tag: dict[str, list[tuple[int, StoredTensor]]] = {}
         self.histogram_layouts: dict[str, int] = {}
         self._numbers: dict[EventShape, int] = {}
-        self._recent: list[int] = []
+        self._recent: list[tuple[int, EventShape]] = []
         self.histograms_come_last = False
 
     def find(self, file: WindowedFile, start: int, size: int) -> FoundEvent:
@@ -134,10 +134,10 @@ class EventShapes:
 
     def _as_before(self, file: WindowedFile, start: int, size: int) -> FoundEvent | None:
         is_small = size <= _SMALL_EVENT
-        for order, number in enumerate(self._recent):
+        for order, (number, shape) in enumerate(self._recent):
             done = 0
             i = file.at(start, size) if is_small else 0
-            for piece, gap in self.shapes[number].pieces:
+            for piece, gap in shape.pieces:
                 if not is_small:
                     i = file.at(start + done, len(piece)) - done
                 if not file.data.startswith(piece, i + done):
@@ -174,12 +174,14 @@ class EventShapes:
         return FoundEvent(self._number(shape), -1 if layout is None else at, layout or 0)
 
     def _number(self, shape: EventShape) -> int:
-        number = self._numbers.setdefault(shape, len(self.shapes))
+        number = -1
+        if shape.tensors:  # there may be another shape for every event of others
+            number = self._numbers.setdefault(shape, len(self.shapes))
         if number == len(self.shapes):
             self.shapes.append(shape)
             for tensor in shape.tensors:
                 self.by_tag.setdefault(tensor.tag, []).append((number, tensor))
-        self._recent = [number, *(n for n in self._recent if n != number)][:_COMPARED]
+        self._recent = [(number, shape), *self._recent][:_COMPARED]
         return number
 
     def _histograms_at(self, file: WindowedFile, position: int, end: int) -> int | None:
@@ -276,7 +278,7 @@ def find_value(file: WindowedFile, start: int, size: int, tag: str) -> StoredTen
         i = before = file.at(start + at, len(head) + _LONGEST_FIELD)
         key, i = varint(file.data, i)
         length, i = varint(file.data, i)
-        if key != _VALUE_KEY:
+        if key != _VALUE_KEY or at + i - before + length > size:
             raise MalformedError("something else than a value")
         if file.data.startswith(head, i):
             tensors: list[StoredTensor] = []
