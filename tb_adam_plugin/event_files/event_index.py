@@ -5,6 +5,7 @@ A record's length is checked where the index meets it, its data where they are u
 
 from __future__ import annotations
 
+import itertools
 import os
 import struct
 from array import array
@@ -38,6 +39,8 @@ _HISTOGRAMS_WINDOW = 1 << 17
 _NOT_KNOWN, _INTACT, _DAMAGED = range(3)
 _LONGEST_CHECKED = 1 << 26  # bytes
 _MALFORMED = MalformedError, IndexError, struct.error, UnicodeDecodeError
+
+_numbers_of_indexes = itertools.count(1)
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -114,11 +117,17 @@ class HistogramPlace(NamedTuple):
 
 
 class EventIndex:
-    """The events of one file that have tensors of ours. Not safe for several threads."""
+    """The events of one file that have tensors of ours. Not safe for several threads.
+
+    Attributes:
+        path: Of the file.
+        number: No other index of this process has it.
+    """
 
     def __init__(self, path: str) -> None:
         """Create an empty index of a file; :meth:`update` reads it."""
         self.path = path
+        self.number = next(_numbers_of_indexes)
         self._file = KnownFile(path)
         self._events = _Events()
         self._shapes = EventShapes()

@@ -30,12 +30,14 @@ class FileSeries(NamedTuple):
         max_wall_time: Latest wall time, seconds since the epoch.
         plugin_content: The content of the first summary of the tag that has any.
         records: How many there are.
+        files: Numbers of the indexes that have it: other files of these names have others.
     """
 
     max_step: int
     max_wall_time: float
     plugin_content: bytes
     records: int
+    files: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +83,13 @@ class _File:
 
     Attributes:
         index: Of it; None as long as nothing of ours was found in it.
+        identity: Of what was searched.
         searched: How many of its bytes have nothing of ours.
         error: Why it cannot be read, or "".
     """
 
     index: EventIndex | None = None
+    identity: tuple[int, int] = (0, 0)
     searched: int = 0
     error: str = ""
 
@@ -147,15 +151,32 @@ class RunFiles:
         with self.lock:
             written = [(index, len(index)) for index in self._indexes()]
             if written != self._series[0]:
-                self._series = written, self._joined_series()
+                # What cannot be read is looked at again.
+                found, all_are_read = self._joined_series()
+                self._series = written if all_are_read else [], found
             return self._series[1]
 
-    def _joined_series(self) -> dict[str, FileSeries]:
+    def _joined_series(self) -> tuple[dict[str, FileSeries], bool]:
         joined: dict[str, FileSeries] = {}
-        for index in self._indexes():
-            for tag, series in _series_of(index):
-                joined[tag] = _join(joined[tag], series) if tag in joined else series
-        return {tag: series for tag, series in joined.items() if series.plugin_content}
+        all_are_read = True
+        for file in self._files.values():
+            if file.index is None:
+                continue
+            try:
+                for tag, series in list(_series_of(file.index)):
+                    joined[tag] = _join(joined[tag], series) if tag in joined else series
+            except (OSError, ReplacedError) as error:
+                all_are_read = False
+                file.error = getattr(error, "strerror", None) or str(error)
+        found = {tag: series for tag, series in joined.items() if series.plugin_content}
+        return found, all_are_read
+
+    @property
+    def damaged(self) -> dict[str, int]:
+        """How many events of each file are known to be damaged, by path, where any are."""
+        with self.lock:
+            damaged = {p: f.index.damaged for p, f in self._files.items() if f.index is not None}
+            return {path: count for path, count in damaged.items() if count}
 
     def records(self, tag: str) -> list[FileRecords]:
         """Return the intact tensors of a tag in each file."""
@@ -196,9 +217,11 @@ def _updated(path: str, index: EventIndex) -> EventIndex:
 def _search(path: str, file: _File, most: int) -> int:
     """Search what is new in a file for tags of ours; a file that has any gets an index."""
     searched = 0
-    size = os.stat(path).st_size
-    if size < file.searched:
+    status = os.stat(path)
+    size, identity = status.st_size, (status.st_dev, status.st_ino)
+    if size < file.searched or identity != file.identity:
         file.searched = 0
+    file.identity = identity
     if size - file.searched < len(_MARK) or most <= 0:
         return 0
     with open(path, "rb", buffering=0) as opened:
@@ -258,7 +281,7 @@ def _describe(index: EventIndex, events: Int64s, metadata: bytes) -> FileSeries 
     last = _largest(index, events, np.where(np.isnan(wall_time), -np.inf, wall_time))
     when = float(wall_time[last]) if last is not None else 0.0
     content = plugin.content if plugin.plugin_name else b""
-    return FileSeries(int(step[latest]), when, content, len(events))
+    return FileSeries(int(step[latest]), when, content, len(events), (index.number,))
 
 
 def _largest(index: EventIndex, events: Int64s, values: Int64s | Float64s) -> int | None:
@@ -278,4 +301,5 @@ def _join(earlier: FileSeries, later: FileSeries) -> FileSeries:
         max(earlier.max_wall_time, later.max_wall_time),
         earlier.plugin_content or later.plugin_content,
         earlier.records + later.records,
+        earlier.files + later.files,
     )

@@ -36,7 +36,7 @@ from tb_adam_plugin.reading.record_source import (
 from tb_adam_plugin.reading.records import Series, damaged_records, standing
 from tb_adam_plugin.reading.run import Message, TimeSeries
 from tb_adam_plugin.reading.run_listing import RunListing
-from tb_adam_plugin.reading.run_parts import folder_of
+from tb_adam_plugin.reading.run_parts import folder_of, runs_beside
 from tb_adam_plugin.reading.series_cache import SeriesCache
 from tb_adam_plugin.schema import Layout
 
@@ -98,24 +98,37 @@ class FileSource(Notes):
         left = 1 << 62 if self._strict else _SEARCHED_AT_ONCE
         for run, paths in files.items():
             left -= self._runs[run].update(paths, left)
-            self._note_errors(experiment, run)
         ours = {run: series for run, found in self._runs.items() if (series := found.series())}
-        folders = {folder_of(run, ours) for run in ours} | set(ours)
+        for run, found in self._runs.items():
+            self._note_files(experiment, run, found)
+        folders = {name for run in ours for name in runs_beside(folder_of(run, ours), [run])}
         beside = self._scalars.list_scalars(experiment, sorted(folders)) if ours else {}
-        state = (ours, beside)
+        unread = [
+            Message("error", f"Run {run}: {_unread_in_words(path, reason)}")
+            for run, found in self._runs.items()
+            if run not in ours
+            for path, reason in found.errors.items()
+        ]
+        state = (ours, beside, unread)
         if state == self._described:
             return self._listing
         self._described = state
         runs, messages = self._run_listing.describe(ours, beside)
-        return Listing(tuple(runs), tuple(messages), beside)
+        return Listing(tuple(runs), (*messages, *unread), beside)
 
-    def _note_errors(self, experiment: Experiment, run: str) -> None:
-        errors = self._runs[run].errors
+    def _note_files(self, experiment: Experiment, run: str, files: RunFiles) -> None:
+        """Tell which files of a run cannot be read, as a whole or in part."""
+        errors = files.errors
         for path, reason in errors.items():
             if self._strict:
-                raise OSError(f"{path} cannot be read: {reason}")
-        notes = [Message("error", f"{p} cannot be read: {why}") for p, why in errors.items()]
-        self.note(experiment, run, "files", *notes)
+                raise OSError(_unread_in_words(path, reason))
+        self.note(
+            experiment,
+            run,
+            "files",
+            *(Message("error", _unread_in_words(p, why)) for p, why in errors.items()),
+            *(Message("error", _damage_in_words(p, n)) for p, n in files.damaged.items()),
+        )
 
     def small(self, stored: Stored, decode: Callable[[Any], Series]) -> Series:
         """Return a series of which everything is wanted."""
@@ -183,6 +196,7 @@ class FileSource(Notes):
             raise UnreadableError(f"Run {stored.run} is gone.")
         with reading(files):
             yield files
+        self._note_files(stored.experiment, stored.run, files)
 
     def _of_layout(self, stored: Stored, files: RunFiles, layout: Layout) -> list[FileRecords]:
         """Return the records of a series of statistics that are as large as its layout says."""
@@ -203,6 +217,15 @@ class FileSource(Notes):
         tag = str(stored.tag)
         notes = [Message("error", f"{tag}: {damage}")] if damage else []
         self.note(stored.experiment, stored.run, tag, *notes)
+
+
+def _unread_in_words(path: str, reason: str) -> str:
+    return f"{path} cannot be read: {reason}"
+
+
+def _damage_in_words(path: str, events: int) -> str:
+    left_out = "1 damaged event was" if events == 1 else f"{events:,} damaged events were"
+    return f"{left_out} left out of {path}: what is stored does not match its checksum"
 
 
 def _standing_series(parts: Sequence[FileRecords], values: Any) -> Series:

@@ -35,7 +35,7 @@ from tb_adam_plugin.reading.records import (
 )
 from tb_adam_plugin.reading.run import Message, TimeSeries
 from tb_adam_plugin.reading.run_listing import RunListing
-from tb_adam_plugin.reading.run_parts import folder_of
+from tb_adam_plugin.reading.run_parts import folder_of, runs_beside
 from tb_adam_plugin.reading.series_cache import SeriesCache
 from tb_adam_plugin.schema import Layout
 
@@ -141,7 +141,7 @@ class ProviderSource(Notes):
             return found
 
         ours = _ask("the list of runs", tensors)
-        folders = {folder_of(run, ours) for run in ours} | set(ours)
+        folders = {name for run in ours for name in runs_beside(folder_of(run, ours), [run])}
 
         beside = self.list_scalars(experiment, sorted(folders)) if ours else {}
         runs, messages = RunListing().describe(ours, beside)

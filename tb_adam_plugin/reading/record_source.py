@@ -159,6 +159,7 @@ class Notes:
                 del self._notes[key]
 
 
-def version(listed: TimeSeries) -> tuple[int, float, int]:
+def version(listed: TimeSeries) -> tuple[object, ...]:
     """Return something that changes where a series does."""
-    return listed.max_step, listed.max_wall_time, getattr(listed, "records", 0)
+    others = getattr(listed, "records", 0), getattr(listed, "files", ())
+    return listed.max_step, listed.max_wall_time, *others

@@ -10,7 +10,14 @@ from tb_adam_plugin import schema
 from tb_adam_plugin.reading.left_out import layouts_messages
 from tb_adam_plugin.reading.limits import layouts_to_leave_out
 from tb_adam_plugin.reading.run import Message, StoredRun, TimeSeries
-from tb_adam_plugin.reading.run_parts import Contents, Place, folder_of, join_parts, run_name
+from tb_adam_plugin.reading.run_parts import (
+    Contents,
+    Place,
+    folder_of,
+    join_parts,
+    run_name,
+    runs_beside,
+)
 from tb_adam_plugin.schema import Columns, FormatError, Layout, Tag
 
 # Decoding a layout of thousands of parameters takes milliseconds, and polling would repeat it.
@@ -70,7 +77,7 @@ class RunListing:
         name: str,
         scalars: Mapping[str, Iterable[str]],
     ) -> tuple[_Described, StoredRun]:
-        beside = tuple(tuple(scalars.get(run, ())) for run in (place[0], *parts))
+        beside = tuple(tuple(scalars.get(run, ())) for run in runs_beside(place[0], parts))
         described = _Described(name, tuple(parts.values()), beside)
         known = self._runs.get(place)
         if known is not None and known[0].is_same(described):

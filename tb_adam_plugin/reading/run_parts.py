@@ -56,6 +56,15 @@ def folder_of(run: str, runs: Container[str]) -> str:
     return run if place.number == 1 and place.folder in runs else place.folder
 
 
+def runs_beside(folder: str, parts: Iterable[str]) -> tuple[str, ...]:
+    """Return what TensorBoard may call the scalars beside a run: its folder's, and its parts'."""
+    parts = tuple(parts)
+    # A folder that --logdir_spec names is called so, but what lies in it directly is "name/.".
+    separators = {p[len(folder)] for p in parts if p.startswith(folder) and p != folder}
+    roots = [f"{folder}{separator}." for separator in sorted(separators & {"/", "\\"})]
+    return tuple(dict.fromkeys((folder, *roots, *parts)))
+
+
 def run_name(run: str, runs: Container[str]) -> str:
     """Return the name to show for a run: its folder; of a second run in it, with a number."""
     folder, number, _ = Place.of(run)
@@ -97,7 +106,7 @@ def join_parts(
             PartSteps(run, id_, columns, part.tags[Tag("steps", id_)])
             for id_, columns in part.steps.items()
         ]
-    beside, not_listed = shown_scalars(_scalars_of(dict.fromkeys((folder, *parts)), scalars))
+    beside, not_listed = shown_scalars(_scalars_of(runs_beside(folder, parts), scalars))
     return StoredRun(
         first,
         name,

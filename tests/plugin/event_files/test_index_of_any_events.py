@@ -138,8 +138,12 @@ def test_an_index_that_grew_is_that_of_the_whole_file(tmp_path: Path, seed: int)
         grown.series()
     whole = RunFiles(is_ours=True)
     whole.update([str(path)], 0)
+    listed = [
+        {tag: series._replace(files=()) for tag, series in files.series().items()}
+        for files in (grown, whole)
+    ]
     # A listing may hold times that are not known, which no comparison finds equal.
-    assert str(grown.series()) == str(whole.series())
+    assert str(listed[0]) == str(listed[1])
 
 
 def test_events_that_differ_in_scalars_alone_have_one_shape(tmp_path: Path) -> None:
