@@ -19,7 +19,7 @@ from tb_adam_plugin.schema import LOSS, SURROGATE_LOSS, Group
 from . import thresholds
 from .over_time import median, moving_average, recent_median
 from .packed_flags import PackedFlags, packed, unpacked
-from .recorded_run import RecordedRun, fan_in
+from .recorded_run import RecordedRun, common_records, fan_in
 from .schedule_shape import warmup_points
 from .worst import worst_of_row
 
@@ -49,7 +49,7 @@ class Signals:
         """
         self.run = run
         self._by_record: dict[Hashable, npt.NDArray[Any] | PackedFlags] = {}
-        self._known = 0 if earlier is None else _common_records(earlier.run, run)
+        self._known = 0 if earlier is None else common_records(earlier.run, run)
         self._earlier = earlier._by_record if earlier is not None and self._known else {}
 
     @property
@@ -381,17 +381,6 @@ class Signals:
     def smooth_loss(self) -> Float64s:
         """Moving average of the loss, float64 ``[steps]``; NaN before the first."""
         return moving_average(self.column("loss"), thresholds.LOSS_AVERAGE_STEPS)
-
-
-def _common_records(earlier: RecordedRun, run: RecordedRun) -> int:
-    """How many records at the start are the same in both."""
-    if earlier.parameters != run.parameters or earlier.statistics.keys() != run.statistics.keys():
-        return 0
-    if not np.array_equal(earlier.matrices, run.matrices):  # some no longer rest
-        return 0
-    n = min(earlier.step.size, run.step.size)
-    same = (earlier.step[:n] == run.step[:n]) & (earlier.wall_time[:n] == run.wall_time[:n])
-    return n if same.all() else int(np.argmin(same))
 
 
 def _scheduled_lr(group: Group) -> float:
