@@ -59,15 +59,18 @@ def decoder_layout() -> Layout:
     )
 
 
-def write_run(folder: Path, layout: Layout, steps: int, histogram_every: int, seed: int) -> None:
+def write_run(
+    folder: Path, layout: Layout, steps: int, histogram_every: int, seed: int, first: int = 1
+) -> None:
     """Write statistics that wander at every step, and histograms of normal values.
 
     Args:
         folder: Of the run.
         layout: What it has.
-        steps: How many of them; each is logged.
+        steps: The last of them; each is logged.
         histogram_every: Interval of histograms.
         seed: Runs of other seeds wander otherwise.
+        first: The first step; more than 1 where a run goes on, in a file of its own.
     """
     random = np.random.default_rng(seed)
     shape = (len(layout.parameters), len(layout.statistics))
@@ -79,7 +82,7 @@ def write_run(folder: Path, layout: Layout, steps: int, histogram_every: int, se
 
     state = random.normal(-7, 1, shape)
     log = EventLog(folder)
-    for step in range(1, steps + 1):
+    for step in range(first, steps + 1):
         state += random.normal(0, 0.05, shape)
         row = [step, START + step, 1.0, 1e-3, 0.5, 0.0, 0.0, 1.0, 5 / step**0.5]
         tensors = [

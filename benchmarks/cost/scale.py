@@ -1,28 +1,35 @@
 """What a large log folder costs: reading, memory, answers, and the first sight of the tab.
 
 The folder is that of a decoder of 70 billion parameters, 723 tensors: four runs of 5,000 logged
-steps, 1,000 of them with histograms. It is made up, written with the callback's own event log, and
-served by a real TensorBoard, with both of its data loaders. The answers are those that the tab asks
-for; of each the first one, which may decode a series, and the median of the next ones.
+steps, 1,000 of them with histograms, and small runs beside them. It is made up, written with the
+callback's own event log in its blocks of histograms, and served by a real TensorBoard, with both of
+its data loaders, first with files that are not in the cache of the operating system, then with files
+that are. A run that grows comes last. Each answer is one that the tab asks for.
 
-    PYTHONPATH=tests/helpers python benchmarks/cost/scale.py
+    PYTHONPATH=tests/helpers python benchmarks/cost/scale.py --folder FOLDER
     PYTHONPATH=tests/helpers python benchmarks/cost/scale.py --steps 500 --runs 1 --loader fast
+
+Files leave the cache only where they are on a disk, and the system is asked to drop them.
 """
 
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
+import os
+import shutil
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
-from made_up_runs import decoder_layout, write_run
+from made_up_runs import decoder_layout, transformer_layout, write_run
 from playwright.sync_api import sync_playwright
 from tab import Visit
 from tab_page import launch
@@ -30,11 +37,13 @@ from tensorboard_process import TensorBoard, running_tensorboard, wait_until
 
 HISTOGRAM_EVERY = 5
 ASKED = 5
+ROUNDS = 3
+SMALL_STEPS, SMALL_PARAMETERS = 200, 16
 PARAMETER = "model.layers.40.mlp.down_proj.weight"
-# What is asked for when the tab opens, and when a parameter is looked at.
+OVERVIEW = "overview?run={run}&statistic=update_to_weight_ratio&columns=1000"
+# What is asked for when a run and a parameter are looked at, after the first overview.
 QUESTIONS = {
-    "run list": "summary",
-    "overview, 1,000 columns": "overview?run={run}&statistic=update_to_weight_ratio&columns=1000",
+    "overview again": OVERVIEW,
     "overview of another statistic": "overview?run={run}&statistic=gradient_rms&columns=1000",
     "overview of 500 steps": (
         "overview?run={run}&statistic=gradient_rms&columns=1000&from={middle}&to={end}"
@@ -44,11 +53,14 @@ QUESTIONS = {
     "histograms of a parameter": (
         "histograms?run={run}&parameter={parameter}&quantity=exp_avg_sq&columns=300"
     ),
-    "histograms, another quantity": (
-        "histograms?run={run}&parameter={parameter}&quantity=update&columns=300"
-    ),
     "findings": "findings?run={run}",
 }
+DIAGNOSE = """
+import resource, sys
+from tb_adam_plugin.cli import main
+main(["diagnose", sys.argv[1], "--json"])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
+"""
 
 
 def main() -> None:
@@ -56,6 +68,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--runs", type=int, default=4)
+    parser.add_argument("--small", type=int, default=300, help="small runs beside the large ones")
     parser.add_argument("--loader", choices=("fast", "python"), action="append")
     parser.add_argument(
         "--folder", type=Path, help="keep the log folder here, or use the one there"
@@ -63,10 +76,16 @@ def main() -> None:
     options = parser.parse_args()
     with _folder(options.folder) as folder:
         _write(folder, options)
-        sizes = [path.stat().st_size for path in folder.rglob("events*")]
-        print(f"{len(sizes)} runs, {sum(sizes) / 1e9:.2f} GB, {options.steps} logged steps each\n")
+        files = [path for path in folder.rglob("events*") if path.is_file()]
+        size = sum(path.stat().st_size for path in files)
+        print(f"{len(files)} runs, {size / 1e9:.2f} GB, {options.steps} logged steps a large one")
         for loader in options.loader or ("fast", "python"):
-            _measure(folder, loader, options)
+            print(f"\n{loader} loader")
+            _first_overviews(folder, loader, options)
+            _answers(folder, loader, options)
+        _listing(folder)
+        _diagnose(folder / "large" / "run0")
+        _growing(folder.parent / f"{folder.name}-growing", options)
 
 
 @contextmanager
@@ -76,7 +95,9 @@ def _folder(kept: Path | None) -> Iterator[Path]:
         yield kept.resolve()
         return
     with tempfile.TemporaryDirectory() as name:
-        yield Path(name)
+        folder = Path(name) / "runs"
+        folder.mkdir()
+        yield folder
 
 
 def _write(folder: Path, options: argparse.Namespace) -> None:
@@ -84,57 +105,151 @@ def _write(folder: Path, options: argparse.Namespace) -> None:
     elements = sum(parameter.elements for parameter in layout.parameters)
     print(f"{elements / 1e9:.1f} billion parameters in {len(layout.parameters)} tensors")
     for run in range(options.runs):
-        if not (folder / f"run{run}").exists():
-            write_run(folder / f"run{run}", layout, options.steps, HISTOGRAM_EVERY, run)
+        if not (folder / "large" / f"run{run}").exists():
+            write_run(folder / "large" / f"run{run}", layout, options.steps, HISTOGRAM_EVERY, run)
+    small = folder / "small"
+    if options.small and not (small / "run0").exists():
+        write_run(small / "run0", transformer_layout(SMALL_PARAMETERS), SMALL_STEPS, 10**9, 0)
+    for run in range(1, options.small):
+        if not (small / f"run{run}").exists():
+            shutil.copytree(small / "run0", small / f"run{run}")
 
 
-def _measure(folder: Path, loader: str, options: argparse.Namespace) -> None:
-    start = time.perf_counter()
-    arguments = (
-        f"--load_fast={'true' if loader == 'fast' else 'false'}",
-        "--samples_per_plugin=adam_debug=10000",
-    )
-    with running_tensorboard(folder, *arguments) as tensorboard:
-        wait_until(lambda: _runs(tensorboard), "the first run", timeout=3600)
-        first = time.perf_counter() - start
-        wait_until(lambda: _is_complete(tensorboard, options), "all steps", timeout=3600)
-        print(f"{loader} loader")
-        print(f"  first run listed after {first:.0f} s, everything read after", end=" ")
-        print(f"{time.perf_counter() - start:.0f} s")
-        print(f"  {tensorboard.resident_megabytes:.0f} MB of memory before the first question")
+@contextmanager
+def _serving(folder: Path, loader: str) -> Iterator[TensorBoard]:
+    with running_tensorboard(
+        folder, f"--load_fast={'true' if loader == 'fast' else 'false'}", timeout=600
+    ) as tensorboard:
+        yield tensorboard
+
+
+def _first_overviews(folder: Path, loader: str, options: argparse.Namespace) -> None:
+    """From the moment TensorBoard answers to the whole of the first overview."""
+    for where in ("cold", "warm"):
+        times = []
+        for _ in range(ROUNDS):
+            if where == "cold":
+                _forget(folder)
+            with _serving(folder, loader) as tensorboard:
+                start = time.perf_counter()
+                assert tensorboard.ask("summary").status == 200
+                _get(tensorboard, OVERVIEW, options)
+                times.append(time.perf_counter() - start)
+        print(f"  first overview, files {where}: {_in_words(times)}")
+
+
+def _answers(folder: Path, loader: str, options: argparse.Namespace) -> None:
+    with _serving(folder, loader) as tensorboard:
+        tensorboard.ask("summary")
+        _get(tensorboard, OVERVIEW, options)
+        print(f"  {tensorboard.resident_megabytes:.0f} MB of memory after the first overview")
         for name, route in QUESTIONS.items():
-            print(f"  {name:32}{_ask(tensorboard, route, options)}")
-        print(f"  {tensorboard.resident_megabytes:.0f} MB of memory after them")
+            first = _get(tensorboard, route, options)
+            times = [_get(tensorboard, route, options) for _ in range(ASKED)]
+            print(f"  {name:32}first {1000 * first:6.0f} ms, then {_in_words(times)}")
+        for run in range(1, options.runs):
+            _get(tensorboard, OVERVIEW, options, run)
+            taken = _get(tensorboard, QUESTIONS["findings"], options, run)
+            print(f"  findings of run{run}: {taken:.2f} s")
+        print(f"  {tensorboard.resident_megabytes:.0f} MB after overviews and findings of all runs")
+        polls = [_ask(tensorboard, "revision") for _ in range(ASKED)]
+        print(f"  has anything changed? {_in_words(polls)}")
         _open_tab(tensorboard)
 
 
-def _runs(tensorboard: TensorBoard) -> list[dict[str, int]]:
-    return [run for run in json.loads(tensorboard.ask("summary").text)["runs"] if run["last_step"]]
+def _listing(folder: Path) -> None:
+    """All runs listed by a process of its own, as often as rounds, and polled."""
+    code = (
+        "import sys, time\n"
+        "from tb_adam_plugin.event_files.log_roots import LogRoots\n"
+        "from tb_adam_plugin.reading.file_scalars import FileScalars\n"
+        "from tb_adam_plugin.reading.file_source import FileSource\n"
+        "from tb_adam_plugin.reading.record_source import Experiment\n"
+        "from tb_adam_plugin.reading.store import Store\n"
+        "roots = LogRoots.of_folder(sys.argv[1])\n"
+        "source = FileSource(roots, FileScalars(roots))\n"
+        "store = Store(source)\n"
+        "for _ in range(4):\n"
+        "    source._good_until = 0.0\n"
+        "    start = time.perf_counter()\n"
+        "    runs = store.runs(Experiment(None, '')).runs\n"
+        "    print(len(runs), time.perf_counter() - start)\n"
+    )
+    for where in (folder, folder / "small"):
+        command = [sys.executable, "-c", code, str(where)]
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        (count, first), *polls = (line.split() for line in said.splitlines())
+        again = [float(seconds) for _, seconds in polls]
+        print(f"\n{count} runs listed in {float(first):.2f} s, looked at again: {_in_words(again)}")
 
 
-def _is_complete(tensorboard: TensorBoard, options: argparse.Namespace) -> bool:
-    steps = [run["last_step"] for run in _runs(tensorboard)]
-    return steps == [options.steps] * options.runs
+def _diagnose(run: Path) -> None:
+    start = time.perf_counter()
+    command = [sys.executable, "-c", DIAGNOSE, str(run)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    peak = int(ended.stderr.split()[-1]) / 1024
+    taken = time.perf_counter() - start
+    print(f"adam-debug diagnose of a large run: {taken:.1f} s, at most {peak:.0f} MB")
 
 
-def _ask(tensorboard: TensorBoard, route: str, options: argparse.Namespace) -> str:
+def _growing(folder: Path, options: argparse.Namespace) -> None:
+    """A large run that gets a record, and what the next questions take."""
+    shutil.rmtree(folder, ignore_errors=True)
+    growing = folder / "large" / "run0"
+    layout = decoder_layout()
+    write_run(growing, layout, options.steps, HISTOGRAM_EVERY, 0)
+    with _serving(folder, "fast") as tensorboard:
+        tensorboard.ask("summary")
+        _get(tensorboard, OVERVIEW, options)
+        _get(tensorboard, QUESTIONS["findings"], options)
+        overviews, findings = [], []
+        for more in range(1, ROUNDS + 1):
+            steps = options.steps + more
+            write_run(growing, layout, steps, HISTOGRAM_EVERY, more, first=steps)
+            wait_until(partial(_has_step, tensorboard, steps), "the new record")
+            overviews.append(_get(tensorboard, OVERVIEW, options))
+            findings.append(_get(tensorboard, QUESTIONS["findings"], options))
+        print(f"one record more: overview {_in_words(overviews)}, findings {_in_words(findings)}")
+    shutil.rmtree(folder)
+
+
+def _has_step(tensorboard: TensorBoard, step: int) -> bool:
+    last: int = json.loads(tensorboard.ask("summary").text)["runs"][0]["last_step"]
+    return last == step
+
+
+def _get(tensorboard: TensorBoard, route: str, options: argparse.Namespace, run: int = 0) -> float:
+    """Ask about a large run, and return the seconds that the answer took."""
     path = route.format(
-        run=urllib.parse.quote("run0/adam_debug"),
+        run=urllib.parse.quote(f"large/run{run}/adam_debug"),
         parameter=urllib.parse.quote(PARAMETER),
         middle=options.steps // 2,
         end=options.steps // 2 + 500,
     )
-    times = []
-    for _ in range(ASKED + 1):
-        start = time.perf_counter()
-        answer = tensorboard.ask(path)
-        times.append(1000 * (time.perf_counter() - start))
-        assert answer.status == 200, (path, answer.text)
-    # The client here asks for no compression; browsers do.
-    sizes = (
-        f"{len(answer.body) / 1000:.0f} kB, gzipped {len(gzip.compress(answer.body)) / 1000:.0f}"
-    )
-    return f"first {times[0]:8.0f} ms, then {statistics.median(times[1:]):6.0f} ms  {sizes}"
+    return _ask(tensorboard, path)
+
+
+def _ask(tensorboard: TensorBoard, path: str) -> float:
+    start = time.perf_counter()
+    answer = tensorboard.ask(path)
+    taken = time.perf_counter() - start
+    assert answer.status == 200, (path, answer.text)
+    return taken
+
+
+def _forget(folder: Path) -> None:
+    """Ask the operating system to drop the files from its cache."""
+    for path in folder.rglob("events*"):
+        if path.is_file():
+            descriptor = os.open(path, os.O_RDONLY)
+            os.fsync(descriptor)
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            os.close(descriptor)
+
+
+def _in_words(seconds: list[float]) -> str:
+    least, middle, most = min(seconds), statistics.median(seconds), max(seconds)
+    return f"{1000 * middle:.0f} ms ({1000 * least:.0f} to {1000 * most:.0f})"
 
 
 def _open_tab(tensorboard: TensorBoard) -> None:

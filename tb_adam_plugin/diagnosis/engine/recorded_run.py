@@ -198,6 +198,17 @@ def in_order(run: RecordedRun) -> RecordedRun:
     return run
 
 
+def common_records(earlier: RecordedRun, run: RecordedRun) -> int:
+    """Return how many records at the start are the same in both."""
+    if earlier.parameters != run.parameters or earlier.statistics.keys() != run.statistics.keys():
+        return 0
+    if not np.array_equal(earlier.matrices, run.matrices):  # some no longer rest
+        return 0
+    n = min(earlier.step.size, run.step.size)
+    same = (earlier.step[:n] == run.step[:n]) & (earlier.wall_time[:n] == run.wall_time[:n])
+    return n if same.all() else int(np.argmin(same))
+
+
 def _ascending(step: Float64s) -> Indices | None:
     """Indices that put steps into order, each once; None where they are."""
     if (step[1:] > step[:-1]).all():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from functools import cached_property
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,8 @@ from tb_adam_plugin.schema import LOSS, SURROGATE_LOSS, Group
 
 from . import thresholds
 from .over_time import median, moving_average, recent_median
-from .recorded_run import RecordedRun, fan_in
+from .packed_flags import PackedFlags, packed, unpacked
+from .recorded_run import RecordedRun, common_records, fan_in
 from .schedule_shape import warmup_points
 from .worst import worst_of_row
 
@@ -30,25 +31,6 @@ COSINE = "momentum_gradient_cosine"
 LARGEST_ADAPTIVE_LR = 0.1
 
 _Part = TypeVar("_Part", bound=npt.NDArray[Any])
-
-
-class _PackedFlags(NamedTuple):
-    """A bool array as bits."""
-
-    bits: npt.NDArray[np.uint8]
-    shape: tuple[int, ...]
-
-    @property
-    def nbytes(self) -> int:
-        """Memory that they take."""
-        return self.bits.nbytes
-
-
-def _unpacked(kept: npt.NDArray[Any] | _PackedFlags) -> npt.NDArray[Any]:
-    if isinstance(kept, np.ndarray):
-        return kept
-    count = int(np.prod(kept.shape))
-    return np.unpackbits(kept.bits, count=count).view(bool).reshape(kept.shape)
 
 
 class Signals:
@@ -66,8 +48,8 @@ class Signals:
             earlier: The same run when it was shorter. What it has computed is used again.
         """
         self.run = run
-        self._by_record: dict[Hashable, npt.NDArray[Any] | _PackedFlags] = {}
-        self._known = 0 if earlier is None else _common_records(earlier.run, run)
+        self._by_record: dict[Hashable, npt.NDArray[Any] | PackedFlags] = {}
+        self._known = 0 if earlier is None else common_records(earlier.run, run)
         self._earlier = earlier._by_record if earlier is not None and self._known else {}
 
     @property
@@ -90,9 +72,9 @@ class Signals:
                 kept = compute(slice(0, None))
             else:
                 new = compute(slice(self._known, None))
-                kept = np.concatenate([_unpacked(known)[: self._known], new])
+                kept = np.concatenate([unpacked(known)[: self._known], new])
             self._by_record[key] = kept
-        found: Any = _unpacked(kept)
+        found: Any = unpacked(kept)
         return found  # type: ignore[no-any-return]
 
     def release(self) -> None:
@@ -100,8 +82,7 @@ class Signals:
         self.run.release()
         self._earlier = {}
         for key, kept in self._by_record.items():
-            if isinstance(kept, np.ndarray) and kept.dtype == bool:
-                self._by_record[key] = _PackedFlags(np.packbits(kept), kept.shape)
+            self._by_record[key] = packed(kept)
 
     # --- statistics ---
 
@@ -400,17 +381,6 @@ class Signals:
     def smooth_loss(self) -> Float64s:
         """Moving average of the loss, float64 ``[steps]``; NaN before the first."""
         return moving_average(self.column("loss"), thresholds.LOSS_AVERAGE_STEPS)
-
-
-def _common_records(earlier: RecordedRun, run: RecordedRun) -> int:
-    """How many records at the start are the same in both."""
-    if earlier.parameters != run.parameters or earlier.statistics.keys() != run.statistics.keys():
-        return 0
-    if not np.array_equal(earlier.matrices, run.matrices):  # some no longer rest
-        return 0
-    n = min(earlier.step.size, run.step.size)
-    same = (earlier.step[:n] == run.step[:n]) & (earlier.wall_time[:n] == run.wall_time[:n])
-    return n if same.all() else int(np.argmin(same))
 
 
 def _scheduled_lr(group: Group) -> float:
