@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 _FILE_MARK = "tfevents"
@@ -84,10 +85,11 @@ def _folders_with_files(root: str) -> list[tuple[str, list[str]]]:
                 continue
             with os.scandir(folder) as entries:
                 for entry in entries:
-                    if _FILE_MARK in entry.name and entry.is_file():
-                        files.append(entry.path)
-                    elif entry.is_dir():
-                        below.append(entry.path)
+                    with suppress(OSError):  # of one link that leads nowhere
+                        if _FILE_MARK in entry.name and entry.is_file():
+                            files.append(entry.path)
+                        elif entry.is_dir():
+                            below.append(entry.path)
         except OSError:
             continue
         if files:
