@@ -26,7 +26,7 @@ from tb_adam_plugin.event_files.event_shapes import (
     tensors_in,
 )
 from tb_adam_plugin.event_files.known_file import KnownFile
-from tb_adam_plugin.event_files.windowed_file import WindowedFile
+from tb_adam_plugin.event_files.windowed_file import ReplacedError, WindowedFile
 from tb_adam_plugin.event_files.wire import MalformedError, TensorPlace
 from tb_adam_plugin.tfrecord import HEAD, TAIL, checksum, length_of
 
@@ -176,6 +176,8 @@ class EventIndex:
         state = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
         if state == self._state:
             return False
+        if self.damaged and state[:3] == self._state[:3]:
+            raise ReplacedError(f"{self.path} was written anew")  # and may be whole now
         with self._file.opened() as file:
             for start, length in self._records(file):
                 with suppress(*_MALFORMED):
