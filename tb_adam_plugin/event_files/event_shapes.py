@@ -144,9 +144,12 @@ class EventShapes:
                     break
                 done += len(piece) + gap
             else:
-                layout = (
-                    self._histograms_at(file, start + done, start + size) if done < size else None
-                )
+                layout = None
+                if done < size and (
+                    self.histograms_come_last
+                    or _histograms_start(file, start + done, size - done) == 0
+                ):
+                    layout = self._histograms_at(file, start + done)
                 if done != size and layout is None:
                     continue
                 if order:
@@ -158,8 +161,10 @@ class EventShapes:
         tensors: list[StoredTensor] = []
         gaps: list[tuple[int, int]] = []
         at, layout = 0, None
+        first = 0 if self.histograms_come_last else _histograms_start(file, start, size)
         while at < size:
-            layout = self._histograms_at(file, start + at, start + size)
+            if at >= first:
+                layout = self._histograms_at(file, start + at)
             if layout is not None:
                 break
             at = _find_value(file, start, at, tensors, gaps)
@@ -184,8 +189,8 @@ class EventShapes:
         self._recent = [(number, shape), *self._recent][:_COMPARED]
         return number
 
-    def _histograms_at(self, file: WindowedFile, position: int, end: int) -> int | None:
-        """Which layout's histograms begin at a value and go on to the end; None if none do."""
+    def _histograms_at(self, file: WindowedFile, position: int) -> int | None:
+        """Which layout's histograms begin at a value, if they go on to the end; None if none do."""
         i = file.at(position, _LONGEST_TAG)
         data = file.data
         if data[i] != _VALUE_KEY:
@@ -197,7 +202,7 @@ class EventShapes:
         if length > _LONGEST_TAG or not data.startswith(_HISTOGRAMS, i):
             return None
         tag = schema.parse_tag(data[i : i + length].decode())
-        if tag is None or not (self.histograms_come_last or _are_all(file, position, end, tag)):
+        if tag is None:
             return None
         return self.histogram_layouts.setdefault(tag.id, len(self.histogram_layouts))
 
@@ -251,10 +256,23 @@ def find_head(file: WindowedFile, start: int, length: int) -> EventHead:
     return EventHead(wall_time, step, values, size, is_ours)
 
 
-def _are_all(file: WindowedFile, start: int, end: int, first: schema.Tag) -> bool:
-    """Whether all tensors of ours among some values are histograms of one layout."""
-    tags = (schema.parse_tag(tensor.tag) for tensor in tensors_in(file, start, end - start))
-    return all(tag is not None and tag[:2] == first[:2] for tag in tags)
+def _histograms_start(file: WindowedFile, start: int, size: int) -> int:
+    """Where the last values begin whose tensors of ours are all histograms of one layout.
+
+    Counted from ``start`` on, where the first value is; ``size`` if there are none.
+    """
+    first, last = size, ""
+    at = 0
+    while at < size:
+        tensors: list[StoredTensor] = []
+        following = _find_value(file, start, at, tensors, [])
+        for tensor in tensors:
+            tag = schema.parse_tag(tensor.tag)
+            layout = tag.id if tag is not None and tag.kind == "histograms" else ""
+            if layout != last:
+                first, last = at, layout
+        at = following
+    return first if last else size
 
 
 def tensors_in(file: WindowedFile, start: int, size: int) -> list[StoredTensor]:
