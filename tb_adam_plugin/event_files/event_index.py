@@ -26,14 +26,12 @@ from tb_adam_plugin.event_files.event_shapes import (
     tensors_in,
 )
 from tb_adam_plugin.event_files.known_file import KnownFile
+from tb_adam_plugin.event_files.spans import spans_of
 from tb_adam_plugin.event_files.windowed_file import ReplacedError, WindowedFile
 from tb_adam_plugin.event_files.wire import MalformedError, TensorPlace
 from tb_adam_plugin.tfrecord import HEAD, TAIL, checksum, length_of
 
 _LONGEST_MESSAGE = 2**31 - 1  # that protocol buffers can hold
-# So many bytes are read at once, as long as a third of them at most is not wanted.
-_SPAN = 1 << 22
-_MOST_UNWANTED = 1.5
 # Histograms are some kilobytes each, one after the other.
 _HISTOGRAMS_WINDOW = 1 << 17
 _NOT_KNOWN, _INTACT, _DAMAGED = range(3)
@@ -299,7 +297,7 @@ class EventIndex:
         if not at.size:
             return
         ends = at + size
-        spans = [(first, last, int(ends[first:last].max())) for first, last in _spans(at, size)]
+        spans = [(first, last, int(ends[first:last].max())) for first, last in spans_of(at, size)]
         buffer = np.empty(max(end - int(at[first]) for first, _, end in spans), np.uint8)
         with self._file.opened() as file:
             for first, last, end in spans:
@@ -385,16 +383,3 @@ def _numbers(tensor: StoredTensor) -> tuple[int, int, TensorPlace]:
     if place.at:
         return place.at, place.size, kind
     return tensor.message, tensor.message_size, kind
-
-
-def _spans(at: Int64s, size: Int64s) -> Iterator[tuple[int, int]]:
-    """Put neighbours together: where the parts of each span start and end."""
-    first, wanted = 0, 0
-    starts, sizes = at.tolist(), size.tolist()
-    for i, (start, length) in enumerate(zip(starts, sizes, strict=True)):
-        span = start + length - starts[first]
-        if i > first and (span > _SPAN or span > (wanted + length) * _MOST_UNWANTED):
-            yield first, i
-            first, wanted = i, 0
-        wanted += length
-    yield first, len(starts)

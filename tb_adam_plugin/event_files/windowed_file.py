@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import time
 from types import TracebackType
 from typing import BinaryIO
 
 _LEAST_WINDOW = 1 << 12
 _MOST_WINDOW = 1 << 20
+# Where a read takes so long, as over a network, jumps cost more than reading what lies between.
+_SLOW_SECONDS = 5e-4
+_REACH_OF_SLOW_READS = 64
 
 
 class ReplacedError(Exception):
@@ -43,6 +47,7 @@ class WindowedFile:
         self.data = b""
         self._start = 0
         self._least_window = self._window = least_window
+        self._is_slow = False
 
     def __enter__(self) -> WindowedFile:
         """Return itself."""
@@ -80,10 +85,13 @@ class WindowedFile:
         index = position - self._start
         if index >= 0 and index + count <= len(self.data):
             return index
-        goes_on = 0 <= index <= len(self.data) + self._window
+        reach = self._window * (_REACH_OF_SLOW_READS if self._is_slow else 1)
+        goes_on = 0 <= index <= len(self.data) + reach
         window = min(2 * self._window, _MOST_WINDOW) if goes_on else self._least_window
         self._window = window
+        begun = time.perf_counter()
         self.data = self.read(position, max(count, window))
+        self._is_slow = time.perf_counter() - begun > _SLOW_SECONDS
         self._start = position
         return 0
 

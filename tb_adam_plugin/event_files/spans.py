@@ -1,0 +1,28 @@
+"""Parts of a file that are read together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tb_adam_plugin.arrays import Int64s
+
+# So many bytes are read at once, as long as a third of them at most is not wanted.
+_SPAN = 1 << 22
+_MOST_UNWANTED = 1.5
+# Less than that between two parts is read along: it takes as long as another call.
+_NEAR = 1 << 15
+
+
+def spans_of(at: Int64s, size: Int64s) -> Iterator[tuple[int, int]]:
+    """Put neighbours together: where the parts of each span start and end."""
+    first, wanted = 0, 0
+    starts, sizes = at.tolist(), size.tolist()
+    for i, (start, length) in enumerate(zip(starts, sizes, strict=True)):
+        span = start + length - starts[first]
+        is_near = i > first and start - (starts[i - 1] + sizes[i - 1]) <= _NEAR
+        is_dense = is_near or span <= (wanted + length) * _MOST_UNWANTED
+        if i > first and (span > _SPAN or not is_dense):
+            yield first, i
+            first, wanted = i, 0
+        wanted += length
+    yield first, len(starts)
