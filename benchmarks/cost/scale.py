@@ -3,11 +3,12 @@
 The folder is that of a decoder of 70 billion parameters, 723 tensors: four runs of 5,000 logged
 steps, 1,000 of them with histograms, and small runs beside them. It is made up, written with the
 callback's own event log in its blocks of histograms, and served by a real TensorBoard, with both of
-its data loaders, first with files that are not in the cache of the operating system, then with files
-that are. A run that grows comes last. Each answer is one that the tab asks for.
+its data loaders, first with files that are not in the cache of the operating system, then with
+files that are. A run that grows comes last. Each answer is one that the tab asks for.
 
     PYTHONPATH=tests/helpers python benchmarks/cost/scale.py --folder FOLDER
     PYTHONPATH=tests/helpers python benchmarks/cost/scale.py --steps 500 --runs 1 --loader fast
+    PYTHONPATH=tests/helpers python benchmarks/cost/scale.py --runs 0 --small 3000
 
 Files leave the cache only where they are on a disk, and the system is asked to drop them.
 """
@@ -79,11 +80,15 @@ def main() -> None:
         files = [path for path in folder.rglob("events*") if path.is_file()]
         size = sum(path.stat().st_size for path in files)
         print(f"{len(files)} runs, {size / 1e9:.2f} GB, {options.steps} logged steps a large one")
+        if not options.runs:
+            _listing(folder / "small")
+            return
         for loader in options.loader or ("fast", "python"):
             print(f"\n{loader} loader")
             _first_overviews(folder, loader, options)
             _answers(folder, loader, options)
         _listing(folder)
+        _listing(folder / "small")
         _diagnose(folder / "large" / "run0")
         _growing(folder.parent / f"{folder.name}-growing", options)
 
@@ -158,7 +163,7 @@ def _answers(folder: Path, loader: str, options: argparse.Namespace) -> None:
 
 
 def _listing(folder: Path) -> None:
-    """All runs listed by a process of its own, as often as rounds, and polled."""
+    """All runs listed by a process of its own, and looked at again."""
     code = (
         "import sys, time\n"
         "from tb_adam_plugin.event_files.log_roots import LogRoots\n"
@@ -175,12 +180,11 @@ def _listing(folder: Path) -> None:
         "    runs = store.runs(Experiment(None, '')).runs\n"
         "    print(len(runs), time.perf_counter() - start)\n"
     )
-    for where in (folder, folder / "small"):
-        command = [sys.executable, "-c", code, str(where)]
-        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        (count, first), *polls = (line.split() for line in said.splitlines())
-        again = [float(seconds) for _, seconds in polls]
-        print(f"\n{count} runs listed in {float(first):.2f} s, looked at again: {_in_words(again)}")
+    command = [sys.executable, "-c", code, str(folder)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    (count, first), *polls = (line.split() for line in said.splitlines())
+    again = [float(seconds) for _, seconds in polls]
+    print(f"{count} runs listed in {float(first):.2f} s, looked at again: {_in_words(again)}")
 
 
 def _diagnose(run: Path) -> None:
