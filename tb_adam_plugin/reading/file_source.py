@@ -46,6 +46,8 @@ _REUSE = 10
 # Of others' files so much is searched for tags of ours at once: the rest at the next look.
 _SEARCHED_AT_ONCE = 1 << 28
 _SMALL_BYTES = 64 << 20
+# An experiment is a name in an address, which may be anything: the files are the same.
+_ANY = Experiment(None, "")
 
 
 class FileSource(Notes):
@@ -87,6 +89,14 @@ class FileSource(Notes):
                 end = time.monotonic()
                 self._good_until = np.inf if self._strict else end + _REUSE * (end - start)
             return self._listing
+
+    def note(self, experiment: Experiment, run: str, about: str, *messages: Message) -> None:
+        """Replace what is to be told about one thing in a run, to whoever asks."""
+        super().note(_ANY, run, about, *messages)
+
+    def notes(self, experiment: Experiment, run: str) -> tuple[Message, ...]:
+        """Return what reading has shown so far, each message once."""
+        return super().notes(_ANY, run)
 
     def _list(self, experiment: Experiment) -> Listing:
         files = self._roots.event_files()

@@ -55,9 +55,15 @@ def provider_of(folder: Path) -> RecordSource:
 
 
 class PluginClient:
-    """Asks the plugin as the tab does, without a server."""
+    """Asks the plugin as the tab does, without a server.
 
-    def __init__(self, folder: Path, provider: Any = None, *, files: bool = False) -> None:
+    Attributes:
+        reads_files: Whether the plugin reads files itself where nothing else is said.
+    """
+
+    reads_files = False
+
+    def __init__(self, folder: Path, provider: Any = None, *, files: bool | None = None) -> None:
         """Load a log directory, by TensorBoard's Python loader unless there is a provider.
 
         Args:
@@ -68,7 +74,7 @@ class PluginClient:
         self.provider = read_folder(folder) if provider is None else provider
         flags = SimpleNamespace(logdir=str(folder), logdir_spec="", grpc_data_provider="")
         tb_context = base_plugin.TBContext(
-            logdir=str(folder), data_provider=self.provider, flags=flags if files else None
+            logdir=str(folder), data_provider=self.provider, flags=flags if files or (files is None and self.reads_files) else None
         )
         plugin = AdamDebugLoader().load(tb_context)
         assert plugin is not None

@@ -29,6 +29,12 @@ FIELDS: dict[str, Any] = {
 }  # fmt: skip
 
 
+@pytest.fixture(autouse=True, params=[False, True], ids=["loader", "files"])
+def source(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask TensorBoard's loader, and the files."""
+    monkeypatch.setattr(PluginClient, "reads_files", request.param)
+
+
 @pytest.fixture(scope="module")
 def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("logs")

@@ -20,6 +20,12 @@ VERSIONS = range(1, schema.VERSION + 1)
 every_version = pytest.mark.parametrize("version", VERSIONS)
 
 
+@pytest.fixture(autouse=True, params=[False, True], ids=["loader", "files"])
+def source(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask TensorBoard's loader, and the files."""
+    monkeypatch.setattr(PluginClient, "reads_files", request.param)
+
+
 def test_every_version_is_stored() -> None:
     stored = sorted(path.name for path in golden.FOLDER.iterdir())
     assert stored == sorted(golden.path_of(version).name for version in VERSIONS)

@@ -40,6 +40,12 @@ from tb_adam_plugin.schema import Columns, Layout
 RUN = "exp1/adam_debug"
 
 
+@pytest.fixture(autouse=True, params=[False, True], ids=["loader", "files"])
+def source(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask TensorBoard's loader, and the files."""
+    monkeypatch.setattr(PluginClient, "reads_files", request.param)
+
+
 def rows(names: Sequence[str], step: int, value: float) -> schema.TaggedTensor:
     """The row of a step, whose scalars all have one value."""
     ours = [step, START + step, 1.0, 1e-3, 0.5, 0.0, 0.0, 1.0]
