@@ -125,7 +125,7 @@ def find_tensor(data: bytes, at: int, end: int) -> TensorPlace:
 
 
 def _shape(data: bytes, at: int, end: int) -> tuple[int, ...]:
-    sizes = []
+    sizes: list[int] = []
     while at < end:
         key, at = varint(data, at)
         if key != 0x12:

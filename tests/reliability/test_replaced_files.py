@@ -102,7 +102,16 @@ class Files:
             later.write_bytes(new)
 
 
-HAPPENINGS = ("replaced", "rewritten", "rewritten", "cut", "grown", "deleted", "renamed", "one more")
+HAPPENINGS = (
+    "replaced",
+    "rewritten",
+    "rewritten",
+    "cut",
+    "grown",
+    "deleted",
+    "renamed",
+    "one more",
+)
 
 
 def check(found: Answers, *states: Answers) -> None:
@@ -138,19 +147,19 @@ def test_what_happens_after_the_listing_makes_no_wrong_number(tmp_path: Path, se
     files = Files(tmp_path, source)
     client = PluginClient(tmp_path, files=True)
     for what in source.choices(HAPPENINGS, k=6):
-        _forget(client)
+        _source(client)._good_until = 0.0
         client.get("summary")
         before = truth(tmp_path)
         files.happen(what)
-        client.plugin._store._source._good_until = np.inf  # the listing is from before
+        _source(client)._good_until = np.inf  # the listing is from before
         check(ask(client), before, truth(tmp_path))
-    _forget(client)
+    _source(client)._good_until = 0.0
     assert client.get("summary").status_code == 200
     check(ask(client), truth(tmp_path))
 
 
-def _forget(client: PluginClient) -> None:
-    client.plugin._store._source._good_until = 0.0
+def _source(client: PluginClient) -> Any:
+    return client.plugin._store._source
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -189,7 +198,9 @@ def test_what_happens_while_it_is_read_makes_no_wrong_number(
         check(ask(client), after)
 
 
-def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_cannot_be_read_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(file_source, "_REUSE", 0)
     files = Files(tmp_path, random.Random(0))
     other = tmp_path / "other" / "adam_debug" / NAME

@@ -18,7 +18,7 @@ from tensorboard_process import TensorBoard, running_tensorboard
 
 from tb_adam_plugin.cli import main
 from tb_adam_plugin.run_data import load_runs
-from tb_adam_plugin.serving.json_answers import finding_fields, json_text
+from tb_adam_plugin.serving.json_answers import finding_fields
 
 SEEDS = 60
 RUNS = 6
@@ -87,7 +87,7 @@ def in_notebook(folder: Path) -> dict[str, list[Any]]:
     }
     assert len(found) >= RUNS
     assert sum(map(len, found.values())) > RUNS
-    return {name: json.loads(json_text(findings)) for name, findings in found.items()}
+    return {name: json.loads(json.dumps(findings)) for name, findings in found.items()}
 
 
 def alike(findings: list[dict[str, Any]]) -> list[dict[str, Any]]:

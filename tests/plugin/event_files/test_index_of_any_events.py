@@ -49,7 +49,7 @@ def unpacked(path: Path) -> tuple[Found, dict[str, bytes]]:
 
 def indexed(index: EventIndex) -> Found:
     """What the index finds."""
-    found: Found = defaultdict(list)
+    found: dict[str, list[tuple[int, int, Any]]] = defaultdict(list)
 
     def add(tag: str, event: int, at: int, size: int, kind: Any) -> None:
         data = next(index.read(np.array([at]), np.array([size]))) if size else np.empty(0, "u1")
@@ -166,5 +166,3 @@ def test_events_that_differ_in_scalars_alone_have_one_shape(tmp_path: Path) -> N
     assert len(index) == 300
     assert index.nbytes < 300 * 100 + 20_000
     assert index.tags == ("adam_debug/statistics/abc",)
-
-

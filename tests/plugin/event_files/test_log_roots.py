@@ -65,7 +65,9 @@ def test_runs_are_called_as_tensorboard_calls_them(tmp_path: Path, seed: int) ->
     make_folders(source, root)
     found = LogRoots.of_folder(root).event_files()
     # TensorBoard takes a link that leads nowhere for a file, and its folder for an empty run.
-    empty = {os.path.relpath(f, root) for f, _, files in os.walk(root) if "tfevents.nothing" in files}
+    empty = {
+        os.path.relpath(f, root) for f, _, files in os.walk(root) if "tfevents.nothing" in files
+    }
     assert names_of_tensorboard({str(root): None}) - empty == found.keys() - empty
     for files in found.values():
         assert files == sorted(files)
@@ -151,14 +153,14 @@ def test_a_folder_that_cannot_be_read_has_no_runs(
             raise PermissionError(13, "Permission denied", path)
         return scandir(path)
 
-    monkeypatch.setattr(log_roots.os, "scandir", denied)
+    monkeypatch.setattr(os, "scandir", denied)
     (run,) = PluginClient(tmp_path, files=True).json("summary")["runs"]
     assert run["run"] == "b"
 
 
 def test_names_have_the_separator_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
     r"""On Windows TensorBoard calls runs ``a\adam_debug``."""
-    monkeypatch.setattr(log_roots.os, "path", ntpath)
+    monkeypatch.setattr(os, "path", ntpath)
     monkeypatch.setattr(
         log_roots,
         "_folders_with_files",
@@ -171,7 +173,7 @@ def test_names_have_the_separator_of_the_system(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_letter_is_a_drive_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_roots.os, "path", ntpath)
+    monkeypatch.setattr(os, "path", ntpath)
     specified = log_roots._parse_specification("C:\\runs,named:D:\\more")
     assert [name for name in specified.values()] == ["", "named"]
     assert [path[:2] for path in specified] == ["C:", "D:"]
