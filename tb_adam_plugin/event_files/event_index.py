@@ -177,6 +177,7 @@ class EventIndex:
         if self.damaged and state[:3] == self._state[:3]:
             raise ReplacedError(f"{self.path} was written anew")  # and may be whole now
         with self._file.opened() as file:
+            file.may_be_cut = True  # by a writer that meets a full disk
             for start, length in self._records(file):
                 with suppress(*_MALFORMED):
                     self._add(file, start, length)
@@ -199,6 +200,9 @@ class EventIndex:
             self._end = start + length + TAIL
             if length <= _LONGEST_MESSAGE:
                 yield start, length
+            if self._end > file.size:  # it was cut
+                self._end = start - HEAD
+                return
 
     def _add(self, file: WindowedFile, start: int, length: int) -> None:
         head = find_head(file, start, length)
@@ -206,7 +210,7 @@ class EventIndex:
             self._shapes.histograms_come_last |= head.is_ours and start == HEAD
             return
         found = self._shapes.find(file, start + head.values, head.size)
-        if found.histograms < 0 and found.shape < 0:
+        if (found.histograms < 0 and found.shape < 0) or start + length > file.size:
             return
         events = self._events
         events.step.append(head.step)

@@ -136,8 +136,8 @@ class RunFiles:
                     file.error = ""
                 except FileNotFoundError:
                     file.index = None
-                except OSError as error:
-                    file.error = error.strerror or str(error)
+                except (OSError, ReplacedError) as error:
+                    file.error = _in_words(error)
             return searched_bytes - left
 
     @property
@@ -167,7 +167,7 @@ class RunFiles:
                     joined[tag] = _join(joined[tag], series) if tag in joined else series
             except (OSError, ReplacedError) as error:
                 all_are_read = False
-                file.error = getattr(error, "strerror", None) or str(error)
+                file.error = _in_words(error)
         found = {tag: series for tag, series in joined.items() if series.plugin_content}
         return found, all_are_read
 
@@ -203,6 +203,10 @@ class RunFiles:
 
     def _indexes(self) -> list[EventIndex]:
         return [file.index for file in self._files.values() if file.index is not None]
+
+
+def _in_words(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
 
 
 def _updated(path: str, index: EventIndex) -> EventIndex:

@@ -28,6 +28,7 @@ class WindowedFile:
         data: The window.
         size: Bytes of the file when it was opened.
         identity: Of the file: another one of the same name has another.
+        may_be_cut: Whether it may become shorter while it is read, and ends there then.
     """
 
     def __init__(self, path: str, least_window: int = _LEAST_WINDOW) -> None:
@@ -48,6 +49,7 @@ class WindowedFile:
         self._start = 0
         self._least_window = self._window = least_window
         self._is_slow = False
+        self.may_be_cut = False
 
     def __enter__(self) -> WindowedFile:
         """Return itself."""
@@ -99,17 +101,20 @@ class WindowedFile:
         """Return bytes of the file; fewer where it ended when it was opened.
 
         Raises:
-            ReplacedError: If it ends earlier by now.
+            ReplacedError: If it ends earlier by now, and that is not expected.
         """
         count = min(count, self.size - position)  # both may be what damaged bytes claim
         if count <= 0:
             return b""
         self._file.seek(position)
-        pieces = []
+        pieces: list[bytes] = []
         while count > 0:
             piece = self._file.read(count)
             if not piece:
-                raise ReplacedError("An event file was cut")
+                if not self.may_be_cut:
+                    raise ReplacedError("An event file was cut")
+                self.size = position + sum(map(len, pieces))
+                break
             pieces.append(piece)
             count -= len(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)

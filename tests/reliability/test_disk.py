@@ -173,7 +173,8 @@ def test_a_file_that_shrinks_while_it_is_read_ends_there(
     os.truncate(path, whole.st_size // 2)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        monkeypatch.setattr(os, "fstat", lambda _: whole)  # what it was when reading began
+        before, now = iter([whole]), os.fstat  # what it was when reading began
+        monkeypatch.setattr(os, "fstat", lambda file: next(before, None) or now(file))
         (run,) = load_runs(tmp_path)
         steps = run.steps
     assert steps.tolist() == list(range(1, len(steps) + 1))
