@@ -178,8 +178,10 @@ class EventIndex:
             raise ReplacedError(f"{self.path} was written anew")  # and may be whole now
         with self._file.opened() as file:
             for start, length in self._records(file):
-                with suppress(*_MALFORMED):
+                try:
                     self._add(file, start, length)
+                except _MALFORMED:
+                    continue
             self._file.remember(file, self._end)
         self._state = state
         return len(self) > before

@@ -74,7 +74,9 @@ class PluginClient:
         self.provider = read_folder(folder) if provider is None else provider
         flags = SimpleNamespace(logdir=str(folder), logdir_spec="", grpc_data_provider="")
         tb_context = base_plugin.TBContext(
-            logdir=str(folder), data_provider=self.provider, flags=flags if files or (files is None and self.reads_files) else None
+            logdir=str(folder),
+            data_provider=self.provider,
+            flags=flags if files or (files is None and self.reads_files) else None,
         )
         plugin = AdamDebugLoader().load(tb_context)
         assert plugin is not None

@@ -222,9 +222,7 @@ def test_threads_that_ask_while_a_file_grows_see_a_beginning_of_it(
 ) -> None:
     monkeypatch.setattr(file_source, "_REUSE", 0)
     steps = 60
-    events = [
-        event(t, step_tensors(LAYOUT, t, histograms=t % 7 == 0)) for t in range(1, steps + 1)
-    ]
+    events = [event(t, step_tensors(LAYOUT, t, histograms=t % 7 == 0)) for t in range(1, steps + 1)]
     truth = np.stack([statistics_of(LAYOUT, t)[:, 1] for t in range(1, steps + 1)])
     path = write_events(tmp_path / "adam_debug", events[:2])
     store = Store(files_of(tmp_path))

@@ -102,7 +102,16 @@ class Files:
             later.write_bytes(new)
 
 
-HAPPENINGS = ("replaced", "rewritten", "rewritten", "cut", "grown", "deleted", "renamed", "one more")
+HAPPENINGS = (
+    "replaced",
+    "rewritten",
+    "rewritten",
+    "cut",
+    "grown",
+    "deleted",
+    "renamed",
+    "one more",
+)
 
 
 def check(found: Answers, *states: Answers) -> None:
@@ -189,7 +198,9 @@ def test_what_happens_while_it_is_read_makes_no_wrong_number(
         check(ask(client), after)
 
 
-def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_cannot_be_read_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(file_source, "_REUSE", 0)
     files = Files(tmp_path, random.Random(0))
     other = tmp_path / "other" / "adam_debug" / NAME

@@ -166,5 +166,3 @@ def test_events_that_differ_in_scalars_alone_have_one_shape(tmp_path: Path) -> N
     assert len(index) == 300
     assert index.nbytes < 300 * 100 + 20_000
     assert index.tags == ("adam_debug/statistics/abc",)
-
-

@@ -65,7 +65,9 @@ def test_runs_are_called_as_tensorboard_calls_them(tmp_path: Path, seed: int) ->
     make_folders(source, root)
     found = LogRoots.of_folder(root).event_files()
     # TensorBoard takes a link that leads nowhere for a file, and its folder for an empty run.
-    empty = {os.path.relpath(f, root) for f, _, files in os.walk(root) if "tfevents.nothing" in files}
+    empty = {
+        os.path.relpath(f, root) for f, _, files in os.walk(root) if "tfevents.nothing" in files
+    }
     assert names_of_tensorboard({str(root): None}) - empty == found.keys() - empty
     for files in found.values():
         assert files == sorted(files)
