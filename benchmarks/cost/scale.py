@@ -56,11 +56,14 @@ QUESTIONS = {
     ),
     "findings": "findings?run={run}",
 }
+# The peak of the process itself: that of getrusage() would be its parent's, where that is larger.
 DIAGNOSE = """
-import resource, sys
+import re, sys
+from pathlib import Path
 from tb_adam_plugin.cli import main
 main(["diagnose", sys.argv[1], "--json"])
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
+status = Path("/proc/self/status").read_text()
+print(re.search(r"VmHWM:\\s+(\\d+)", status)[1], file=sys.stderr)
 """
 
 

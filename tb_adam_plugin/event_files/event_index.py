@@ -179,8 +179,10 @@ class EventIndex:
         with self._file.opened() as file:
             file.may_be_cut = True  # by a writer that meets a full disk
             for start, length in self._records(file):
-                with suppress(*_MALFORMED):
+                try:
                     self._add(file, start, length)
+                except _MALFORMED:
+                    continue
             self._file.remember(file, self._end)
         self._state = state
         return len(self) > before

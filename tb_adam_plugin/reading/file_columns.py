@@ -15,7 +15,7 @@ from tb_adam_plugin.reading.byte_cache import ByteCache
 from tb_adam_plugin.schema import Layout
 
 # 5,000 records of 723 tensors are 14 MB a statistic.
-_COLUMN_BYTES = 128 << 20
+_COLUMN_BYTES = 112 << 20
 _TENSOR_BYTES = 64 << 20
 
 

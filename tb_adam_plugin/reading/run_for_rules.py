@@ -17,7 +17,7 @@ from tb_adam_plugin.reading.run import LOSS_TAGS, StoredRun
 from tb_adam_plugin.reading.store import Store
 
 # Of 5,000 records of 723 parameters a statistic takes 14 MB, and rules look at several at once.
-_KEPT_BYTES = 200 << 20
+_KEPT_BYTES = 160 << 20
 _AT_ONCE_BYTES = 64 << 20
 
 
