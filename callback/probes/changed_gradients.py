@@ -20,8 +20,9 @@ from ..memory.to_host import on_device
 from .stale_gradients import is_plain_leaf, norm_of
 from .uncounted_steps import is_captured
 
-# By how much factors of one step differ through rounding, by the bytes of an element.
-_ROUNDING = {8: 1e-5, 4: 1e-4}
+# By how much factors of one step differ through rounding, by the bytes of an element: norms of
+# many elements are added up in float32.
+_ROUNDING = {8: 1e-5, 4: 1e-3}
 _ROUNDING_OF_HALF = 0.01
 # A gradient with less of the norm of all promises next to nothing.
 _LEAST_SHARE = 1e-6
