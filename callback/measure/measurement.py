@@ -47,12 +47,15 @@ class Measured(NamedTuple):
         counts: Of all quantities, or None.
         squared_gradients: Σg² over all elements of each parameter, float64 ``[K]``.
         has_gradient: bool ``[K]``.
+        requested_rms: Of the changes of weights that the formula asks for, without those of 0,
+            float64 ``[K]``; NaN where it asks for none.
     """
 
     statistics: npt.NDArray[np.float32]
     counts: schema.SparseHistograms | None
     squared_gradients: Float64s
     has_gradient: Flags
+    requested_rms: Float64s
 
 
 class Sums(NamedTuple):
@@ -379,4 +382,7 @@ class Measurement:
 
 def finished(sums: ParameterSums, counts: schema.SparseHistograms | None) -> Measured:
     """Complete the formulas of a step."""
-    return Measured(finish(sums), counts, sums.exact["g²"], sums.has_gradient)
+    squares, changes = sums.total["r²"], sums.total["r≠0"]
+    with np.errstate(all="ignore"):  # of a step whose formula is not known
+        requested = np.sqrt(np.where(changes > 0, squares / changes, np.nan))
+    return Measured(finish(sums), counts, sums.exact["g²"], sums.has_gradient, requested)

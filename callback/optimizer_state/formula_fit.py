@@ -17,10 +17,21 @@ _MOST_ERROR = 0.05
 _RECORDS = 2
 # Where a step of before has arrived by so much, half precision does not lose all of another one.
 _MOST_LOST = 0.3
+# All of a step is not lost unless it is shorter than one that has arrived by more than this.
+_LEAST_OF_ARRIVED = 0.02
+# A step of two parts, as with weight decay, is rounded twice.
+_ROUNDINGS = 2
+# Half of what is between a weight and the next one, of the weight at most.
 _EPSILON = {"float32": 2.0**-24, "float64": 2.0**-53}
 _NAMES = [statistic.name for statistic in schema.STATISTICS]
-_ERROR, _RATIO, _LOST = map(
-    _NAMES.index, ("update_rounding_error", "update_to_weight_ratio", "lost_update_fraction")
+_ERROR, _RATIO, _LOST, _LARGEST = map(
+    _NAMES.index,
+    (
+        "update_rounding_error",
+        "update_to_weight_ratio",
+        "lost_update_fraction",
+        "weight_absmax",
+    ),
 )
 _OF_FORMULA = [i for i, statistic in enumerate(schema.STATISTICS) if "update" in statistic.needs]
 
@@ -41,6 +52,7 @@ class FormulaFit:
         self._is_alone = is_alone
         self._misfits = self._left_out = 0
         self._least_lost = np.inf
+        self._arrived = np.zeros(0)  # the requests of the step of which least was lost
         self._lr_before: list[float | None] = []
 
     def before_step(self) -> None:
@@ -48,17 +60,23 @@ class FormulaFit:
         if self._state.reads_as and self._state.update_is_known:
             self._lr_before = self._learning_rates()
 
-    def check(self, statistics: npt.NDArray[np.float32], layout: schema.Layout) -> None:
+    def check(
+        self,
+        statistics: npt.NDArray[np.float32],
+        layout: schema.Layout,
+        requested_rms: npt.NDArray[np.float64],
+    ) -> None:
         """Look at a record, and make NaN of what does not fit.
 
         Args:
             statistics: float32 ``[parameters, len(schema.STATISTICS)]``, changed in place.
             layout: Of them.
+            requested_rms: Of the changes that the formula asks for, float64 ``[parameters]``.
         """
         state = self._state
         if not state.reads_as or not state.update_is_known:
             return
-        if self._leaves_out_step(statistics, layout):
+        if self._leaves_out_step(statistics, layout, requested_rms):
             statistics[:, _OF_FORMULA] = np.nan
             self._left_out += 1
             if self._left_out == _RECORDS and self._is_alone:
@@ -89,16 +107,33 @@ class FormulaFit:
                 f"({', '.join(_NAMES[i] for i in _OF_FORMULA)})"
             )
 
-    def _leaves_out_step(self, statistics: npt.NDArray[np.float32], layout: schema.Layout) -> bool:
+    def _leaves_out_step(
+        self,
+        statistics: npt.NDArray[np.float32],
+        layout: schema.Layout,
+        requested_rms: npt.NDArray[np.float64],
+    ) -> bool:
         """Whether nothing has moved, although the formula asks for it and rounding can't be why."""
         asked_for = np.isfinite(statistics[:, _ERROR])
         if not asked_for.any():
             return False
         if (statistics[asked_for, _RATIO] != 0).any():
-            self._least_lost = min(self._least_lost, float(np.median(statistics[asked_for, _LOST])))
+            lost = float(np.median(statistics[asked_for, _LOST]))
+            if lost < self._least_lost:
+                self._least_lost, self._arrived = lost, requested_rms
             return False
-        is_exact = np.array([p.dtype in _EPSILON for p in layout.parameters])
-        return bool((asked_for & is_exact).any()) or self._least_lost < _MOST_LOST
+        # The largest request is at least their RMS, and no weight is further from the next one than
+        # the largest: at least one request is too long to be lost.
+        epsilon = np.array([_EPSILON.get(p.dtype, np.inf) for p in layout.parameters])
+        least = _ROUNDINGS * epsilon * statistics[:, _LARGEST]
+        if (asked_for & (requested_rms > least)).any():
+            return True
+        arrived = self._arrived
+        return (
+            self._least_lost < _MOST_LOST
+            and arrived.shape == requested_rms.shape
+            and bool((asked_for & (requested_rms > _LEAST_OF_ARRIVED * arrived)).any())
+        )
 
     def _learning_rates(self) -> list[float | None]:
         """Of each group; None for a tensor, which may lie on a device."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from ..memory.to_host import on_device
 from ..read.real_numbers import as_real
 from ..write.step_rows import Scalar, as_scalar
+from .changed_gradients import ChangedGradients
 from .random_state import RandomState
 
 LossClosure = Callable[[], Scalar]
@@ -60,6 +61,15 @@ class GainRatio:
         self._overwritten: list[bool] = []
         self._end: RandomState | None = None
         self._draws_are_known = False
+        self._changed = ChangedGradients()
+
+    def watch_gradients(self, parameters: Iterable[Tensor]) -> None:
+        """Look at what happens to the gradients of the coming step, until :meth:`forget`.
+
+        Args:
+            parameters: Of the optimizer.
+        """
+        self._changed.watch(parameters)
 
     def remember_random_state(self) -> None:
         """Let the next evaluations draw what is drawn from now on.
@@ -127,31 +137,18 @@ class GainRatio:
         # A closure of the optimizer's step has drawn only now.
         draws_are_known = self._draws_are_known or self._drew_the_same()
         device = next((p.device for p in self._parameters if p.grad is not None), before.device)
-        promised, squares = (torch.zeros((), dtype=torch.float64, device=device) for _ in range(2))
         was_clipped = isinstance(norm_before_clip, Tensor) or math.isfinite(norm_before_clip)
-        kept_ones = zip(self._parameters, self._weights, self._gradients, strict=True)
-        for parameter, weight, kept in kept_ones:
-            gradient = parameter.grad if kept is None else kept
-            if gradient is None:
-                continue
-            if gradient.layout != torch.strided:
-                gradient = gradient.to_dense()
-            gradient = as_real(gradient)
-            product = _product(gradient, as_real(parameter.detach()), as_real(weight))
-            promised += product.to(device)
-            if was_clipped:
-                wide = torch.promote_types(gradient.dtype, torch.float32)
-                norm = torch.linalg.vector_norm(gradient, dtype=wide)
-                squares += norm.to(device, torch.float64).square()
+        promised, squares = self._sums(device, with_squares=was_clipped)
         factor = on_device(_as_double(rescaling), device)
         is_whole = _is_unchanged(factor)
+        factor, is_common = self._changed.common_factor(factor)
         if was_clipped:
             norm = on_device(_as_double(norm_before_clip), device)
             clipping = squares.sqrt() / norm
             agrees = factor.isnan() | _agree(factor, clipping)
             promised = torch.where(norm.isfinite(), promised / clipping, promised)
             is_whole = torch.where(norm.isfinite(), agrees, is_whole)
-        is_whole &= ~(on_device(_as_double(left), device) > _SAME)
+        is_whole &= is_common & ~(on_device(_as_double(left), device) > _SAME)
         promised = torch.where(is_whole, promised, torch.nan)
         self._forget_copies()  # before the closure needs memory
         after, _ = self._evaluate()
@@ -161,8 +158,34 @@ class GainRatio:
         )
         return torch.where(promised.abs() > _LEAST_UNITS * unit * before.abs(), ratio, torch.nan)
 
+    def _sums(self, device: torch.device, *, with_squares: bool) -> tuple[Tensor, Tensor]:
+        """Return Σ g·Δw, and Σ g² where that is asked for, both 0-dim float64."""
+        promised, squares = (torch.zeros((), dtype=torch.float64, device=device) for _ in range(2))
+        kept_ones = zip(self._parameters, self._weights, self._gradients, strict=True)
+        for parameter, weight, kept in kept_ones:
+            gradient = parameter.grad if kept is None else kept
+            if gradient is None:
+                continue
+            if gradient.layout != torch.strided:
+                gradient = gradient.to_dense()
+            self._changed.see(parameter, gradient)
+            gradient = as_real(gradient)
+            product = _product(gradient, as_real(parameter.detach()), as_real(weight))
+            promised += product.to(device)
+            if with_squares:
+                wide = torch.promote_types(gradient.dtype, torch.float32)
+                norm = torch.linalg.vector_norm(gradient, dtype=wide)
+                squares += norm.to(device, torch.float64).square()
+        return promised, squares
+
+    def close(self) -> None:
+        """Let go of everything, the hooks of the gradients, too."""
+        self.forget()
+        self._changed.close()
+
     def forget(self) -> None:
         """Let go of everything."""
+        self._changed.forget()
         self._loss = self._random = self._end = None
         self._parameters, self._overwritten = [], []
         self._forget_copies()

@@ -89,11 +89,15 @@ class SavedForm:
         """The tensor itself, or one without the rest of the memory that it is a view of."""
         memory, size, span = tensor.untyped_storage(), _elements(tensor), _span(tensor)
         start = tensor.storage_offset() * tensor.element_size()
-        if tensor.is_meta or memory.nbytes() <= min(size, span):
+        is_whole = tensor.is_meta or memory.nbytes() <= min(size, span)
+        # torch does not save one piece of memory as tensors of several types.
+        address = 0 if tensor.is_meta else memory.data_ptr() if is_whole else tensor.data_ptr()
+        is_of_one_type = (
+            not address or self._types.setdefault(address, tensor.dtype) == tensor.dtype
+        )
+        if is_whole and is_of_one_type:
             return tensor
         is_plain = not (tensor.is_conj() or tensor.is_neg() or tensor.is_quantized)
-        # torch does not save one piece of memory as tensors of several types.
-        is_of_one_type = self._types.setdefault(tensor.data_ptr(), tensor.dtype) == tensor.dtype
         if is_plain and is_of_one_type and span <= size:
             part = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
             of_part = memory[start : start + span]

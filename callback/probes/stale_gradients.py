@@ -71,7 +71,7 @@ class StaleGradients:
         Args:
             parameters: Of the optimizer.
         """
-        candidates = [parameter for parameter in parameters if _is_plain_leaf(parameter)]
+        candidates = [parameter for parameter in parameters if is_plain_leaf(parameter)]
         if candidates:
             self._attach(min(candidates, key=_unfitness))
             self._is_guess = True
@@ -156,7 +156,7 @@ class StaleGradients:
         if gradient is None or (before is None and returned is None):
             return None
         with torch.no_grad():  # of a gradient that a graph was made of
-            norm = _norm(gradient)
+            norm = norm_of(gradient)
             if before is not None:
                 return norm / before
             # What autograd.grad() has returned may be something else: only equality is no chance.
@@ -191,7 +191,7 @@ class StaleGradients:
         if not _is_accumulated(parameter):
             if self.measures_rescaling:
                 with torch.no_grad():
-                    self._returned_norm = _norm(gradient)
+                    self._returned_norm = norm_of(gradient)
             return
         left = parameter.grad
         is_of_another = self._others.is_following and self._others.gradient_comes()
@@ -199,7 +199,7 @@ class StaleGradients:
             self._ratio = 0.0
         elif is_of_another or self._ratio is None or isinstance(self._ratio, Tensor):
             with torch.no_grad():
-                ratio = _norm(left) / _norm(gradient)
+                ratio = norm_of(left) / norm_of(gradient)
             if is_of_another:
                 self._leftover = ratio
             if self._ratio is None or isinstance(self._ratio, Tensor):
@@ -212,10 +212,10 @@ class StaleGradients:
 
     def _add_to_rescaling(self, gradient: Tensor, left: Tensor | None) -> None:
         total = gradient if left is None else left + gradient
-        norm = _norm(total)
+        norm = norm_of(total)
         if left is not None and self._norm_from_backward is not None:
             # What was done to the sum of the micro-batches before counts, too; 0 begins anew.
-            of_sum = _norm(left) / self._norm_from_backward
+            of_sum = norm_of(left) / self._norm_from_backward
             norm = norm / torch.where(of_sum > 0, of_sum, 1.0)
         self._norm_from_backward = norm
 
@@ -255,10 +255,11 @@ def _unfitness(parameter: Tensor) -> tuple[bool, int]:
 def _can_be_watched(parameter: Tensor) -> bool:
     """Whether gradients of a parameter come through its hooks, as they are added up."""
     gradient = parameter.grad
-    return gradient is not None and gradient.layout == torch.strided and _is_plain_leaf(parameter)
+    return gradient is not None and gradient.layout == torch.strided and is_plain_leaf(parameter)
 
 
-def _is_plain_leaf(parameter: Tensor) -> bool:
+def is_plain_leaf(parameter: Tensor) -> bool:
+    """Whether gradients of a parameter come to it whole."""
     return (
         parameter.requires_grad
         and parameter.is_leaf
@@ -278,7 +279,8 @@ def _is_accumulated(parameter: Tensor) -> bool:
         return False
 
 
-def _norm(tensor: Tensor) -> Tensor:
+def norm_of(tensor: Tensor) -> Tensor:
+    """The norm of a dense or sparse tensor, 0-dim, in float32 at least."""
     wide = torch.promote_types(tensor.dtype, torch.float32)
     if tensor.is_sparse:
         tensor = tensor.coalesce().values()

@@ -83,15 +83,18 @@ class CurrentLayout:
         if self._fit is not None:
             self._fit.before_step()
 
-    def leave_out(self, statistics: npt.NDArray[np.float32]) -> None:
+    def leave_out(
+        self, statistics: npt.NDArray[np.float32], requested_rms: npt.NDArray[np.float64]
+    ) -> None:
         """Make NaN of what the optimizer does not have, and of what its formula does not fit.
 
         Args:
             statistics: float32 ``[parameters, statistics]``, changed in place.
+            requested_rms: See :class:`..measure.measurement.Measured`, ``[parameters]``.
         """
         statistics[self._undefined] = np.nan
         if self._fit is not None and self.layout is not None:
-            self._fit.check(statistics, self.layout)
+            self._fit.check(statistics, self.layout, requested_rms)
 
     def quantities(self, others: Sequence[str] | None = None) -> list[schema.Quantity]:
         """Return those that have histograms.

@@ -217,7 +217,7 @@ class ParameterRecords:
         layout = self.layout
         assert layout is not None
         statistics = self._in_order([part.statistics for part in parts])
-        self._current.leave_out(statistics)
+        self._current.leave_out(statistics, self._in_order([part.requested_rms for part in parts]))
         groups = self._optimizer.param_groups
         hyperparameters = np.array([self._state.hyperparameters(group) for group in groups])
         columns = schema.Columns(self._state.hyperparameter_names)

@@ -76,6 +76,7 @@ class Step:
             self.stale_gradients.measures_rescaling = True
             watched = tools.parameters.records.parameters.watched
             self.stale_gradients.guess([w.parameter for w in watched])
+            gain.watch_gradients(self._optimized())
             self._start.after_closure = self._look_at_gradients
         self._skipped_in_a_row = 0
         self._record: StepRecord | None = None
@@ -102,6 +103,8 @@ class Step:
     def close(self) -> None:
         """Watch nothing any more."""
         self.stale_gradients.close()
+        if self._gain is not None:
+            self._gain.close()
 
     def release(self) -> None:
         """Keep nothing of the training alive."""
@@ -260,3 +263,8 @@ class Step:
     def _prepare_gain(self, gain: GainRatio) -> None:
         if self._agenda.is_due(self._agenda.count.number + 1):
             gain.remember_random_state()
+            gain.watch_gradients(self._optimized())
+
+    def _optimized(self) -> list[Tensor]:
+        groups = self._parameters.optimizer.param_groups
+        return [parameter for group in groups for parameter in group["params"]]

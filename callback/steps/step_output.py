@@ -118,7 +118,20 @@ class StepOutput:
     def _save_batch_of(self, step: int) -> None:
         location = self.recorder.log.location
         folder = location if os.path.isdir(location) else os.path.dirname(location)
-        if self.batches.save(step, folder):
+        try:
+            is_saved = self.batches.save(step, folder)
+        except OSError:
+            raise  # the disk will not take another one either
+        except Exception as error:
+            if self._failures.raises:
+                raise
+            what = f"failed while saving a batch ({type(error).__name__}: {error})"
+            self._failures.notice(
+                f"{what}; the batch of step {step} is left out, training goes on",
+                f"{BATCHES}: {type(error).__name__}",
+            )
+            return
+        if is_saved:
             self.recorder.rows.add("saved_batch", step)
         elif self.batches.refusal:
             self._failures.notice(

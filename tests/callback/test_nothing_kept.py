@@ -162,7 +162,7 @@ def test_a_hook_that_fails_keeps_no_gradient(
     def fail(tensor: Tensor) -> Tensor:
         raise RuntimeError(f"norm of {len(tensor)}")
 
-    monkeypatch.setattr("tb_adam_plugin.callback.probes.stale_gradients._norm", fail)
+    monkeypatch.setattr("tb_adam_plugin.callback.probes.stale_gradients.norm_of", fail)
     training.loss().backward()  # the gradients of the step before are still there
     assert isinstance(training.debug._steps, Step)
     assert training.debug._steps.stale_gradients._error is not None

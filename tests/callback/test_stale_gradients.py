@@ -231,7 +231,7 @@ def test_a_failure_in_the_hook_ends_the_check_and_nothing_else(
     def fail(tensor: Tensor) -> Tensor:
         raise RuntimeError("no norm")
 
-    monkeypatch.setattr(stale_gradients, "_norm", fail)
+    monkeypatch.setattr(stale_gradients, "norm_of", fail)
     model = Two()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
