@@ -19,7 +19,7 @@ from tb_adam_plugin.event_files.windowed_file import ReplacedError
 from tb_adam_plugin.event_files.wire import TensorPlace
 
 _MARK = f"{schema.PLUGIN_NAME}/".encode()
-_SEARCHED_AT_ONCE = 1 << 24
+_SEARCHED_AT_ONCE = 1 << 20
 
 
 class FileSeries(NamedTuple):
