@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
 import struct
 import tracemalloc
 import zlib
@@ -280,15 +279,9 @@ def test_claims_of_a_trillion_elements_allocate_nothing(tmp_path: Path) -> None:
     for value in claiming.summary.value:
         value.tensor.tensor_shape.dim[0].size = 10**12
     write_events(tmp_path / "run", [event(1, tensors), record(claiming.SerializeToString())])
-    # What is imported at the first question is not what claims take.
-    write_events(tmp_path / "sound" / "run", [event(1, step_tensors(layout, 1, histograms=True))])
-    sound = PluginClient(tmp_path / "sound", files=True)
-    for question in questions(sound.json("summary")):
-        check(sound.open(question), 0)
-    shutil.rmtree(tmp_path / "sound")
+    client = PluginClient(tmp_path, files=True)  # TensorBoard's loader reads 16 MiB at a time
     tracemalloc.start()
     try:
-        client = PluginClient(tmp_path, files=True)
         (run,) = client.json("summary")["runs"]
         assert run["parameters"][0]["elements"] == 10**12
         for question in questions({"runs": [run]}):
