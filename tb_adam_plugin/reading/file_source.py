@@ -41,8 +41,10 @@ from tb_adam_plugin.reading.series_cache import SeriesCache
 from tb_adam_plugin.schema import Layout
 
 # A listing is used again for ten times as long as it took, so that polling costs no more than a
-# tenth of a core.
+# tenth of a core; but the first one, which makes the index of all files, takes much longer than the
+# next ones.
 _REUSE = 10
+_LONGEST_REUSE = 10.0  # seconds
 # Of others' files so much is searched for tags of ours at once: the rest at the next look.
 _SEARCHED_AT_ONCE = 1 << 28
 _SMALL_BYTES = 64 << 20
@@ -87,7 +89,8 @@ class FileSource(Notes):
                 with quick_turns():
                     self._listing = self._list(experiment)
                 end = time.monotonic()
-                self._good_until = np.inf if self._strict else end + _REUSE * (end - start)
+                reuse = min(_REUSE * (end - start), _LONGEST_REUSE)
+                self._good_until = np.inf if self._strict else end + reuse
             return self._listing
 
     def note(self, experiment: Experiment, run: str, about: str, *messages: Message) -> None:
