@@ -106,7 +106,7 @@ class TotalsOf:
     """
 
     def __init__(self, parameters: Iterable[int]) -> None:
-        """Say of which parameters the gradients are, ascending."""
+        """Indices of the parameters that have a gradient here, ascending."""
         self._parameters = iter(parameters)
         self.rows_with_gradient: list[tuple[int, int, Tensor]] = []
 

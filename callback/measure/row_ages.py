@@ -83,7 +83,7 @@ class RowAges:
         self._first_step = None
 
     def begin(self, step: int, has_gradient: Flags) -> None:
-        """Begin a record; those of parameters without a gradient are none of theirs.
+        """Begin a record; it leaves the rows of parameters without a gradient as they are.
 
         Args:
             step: Its number.

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class Factored:
-    """The product of rows and columns, of which only what is read is made.
+    """The product of rows and columns; only the elements that are read are made.
 
     The whole of it would be as large as the weight.
 

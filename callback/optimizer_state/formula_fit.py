@@ -52,7 +52,7 @@ class FormulaFit:
         self._is_alone = is_alone
         self._misfits = self._left_out = 0
         self._least_lost = np.inf
-        self._arrived = np.zeros(0)  # the requests of the step of which least was lost
+        self._arrived = np.zeros(0)  # requests of the step that lost least
         self._lr_before: list[float | None] = []
 
     def before_step(self) -> None:

@@ -159,7 +159,7 @@ def _span(tensor: Tensor) -> int:
 
 
 def _writeable(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The same memory, of which torch does not warn that it cannot be written to."""
+    """The same memory, without torch's warning that it cannot be written to."""
     if array.flags.writeable or not array.size:
         return array
 

@@ -159,7 +159,7 @@ class StaleGradients:
             norm = norm_of(gradient)
             if before is not None:
                 return norm / before
-            # What autograd.grad() has returned may be something else: only equality is no chance.
+            # autograd.grad() may have returned another one: only equal norms prove that it is this.
             assert returned is not None
             return torch.where(norm == returned, 1.0, torch.nan)
 

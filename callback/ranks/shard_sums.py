@@ -87,7 +87,7 @@ class ShardSums:
             if chosen[i] is not None
         ]
         self._shares_rows = [i for i, shard in enumerate(shards) if shard.cuts_rows]
-        # Of those rows of which no process has all elements; of the others each has those it has.
+        # Rows whose elements are spread over processes; each process counts its other rows itself.
         self._ages = RowAges(np.array([shards[i].shape[0] for i in self._shares_rows], np.int64))
         self._bits_of_count = int(self.elements_read.max()).bit_length()
         self._bits_of_rank = ranks.bit_length()

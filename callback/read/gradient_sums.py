@@ -31,7 +31,7 @@ def gradient_sums(gradient: Tensor, dtype: torch.dtype, note: Note | None = None
     Args:
         gradient: Of real numbers: strided, or one that :func:`.sparse_rows.can_be_read`.
         dtype: As for :func:`.norms.partial_norms`, likewise what is not finite.
-        note: Told of the rows, of which a vector has none.
+        note: Told of the rows; a vector has no rows.
 
     Returns:
         float64 ``[len(SUMS)]``, on the gradient's device. The rows of a vector are NaN.
