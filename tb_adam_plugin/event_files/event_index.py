@@ -5,8 +5,8 @@ A record's length is checked where the index meets it, its data where they are u
 
 from __future__ import annotations
 
-import itertools
 import os
+import secrets
 import struct
 from array import array
 from collections.abc import Iterator, Sequence
@@ -37,8 +37,6 @@ _HISTOGRAMS_WINDOW = 1 << 17
 _NOT_KNOWN, _INTACT, _DAMAGED = range(3)
 _LONGEST_CHECKED = 1 << 26  # bytes
 _MALFORMED = MalformedError, IndexError, struct.error, UnicodeDecodeError
-
-_numbers_of_indexes = itertools.count(1)
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -119,13 +117,13 @@ class EventIndex:
 
     Attributes:
         path: Of the file.
-        number: No other index of this process has it.
+        number: No other index has it, whichever process made it.
     """
 
     def __init__(self, path: str) -> None:
         """Create an empty index of a file; :meth:`update` reads it."""
         self.path = path
-        self.number = next(_numbers_of_indexes)
+        self.number = secrets.randbits(63)
         self._file = KnownFile(path)
         self._events = _Events()
         self._shapes = EventShapes()

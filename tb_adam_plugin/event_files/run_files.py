@@ -112,6 +112,14 @@ class RunFiles:
         self._files: dict[str, _File] = {}
         self._series: tuple[list[tuple[EventIndex, int]], dict[str, FileSeries]] = ([], {})
 
+    def __getstate__(self) -> dict[str, object]:
+        """Return what another process needs: all but the lock."""
+        return {name: value for name, value in vars(self).items() if name != "lock"}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        """Take over what another process has found."""
+        vars(self).update(state, lock=threading.RLock())
+
     def update(self, paths: Sequence[str], searched_bytes: int) -> int:
         """Look at what is new.
 

@@ -19,6 +19,7 @@ import numpy as np
 from tb_adam_plugin import schema
 from tb_adam_plugin.arrays import Flags
 from tb_adam_plugin.event_files import tensors
+from tb_adam_plugin.event_files.first_look import first_look
 from tb_adam_plugin.event_files.log_roots import LogRoots
 from tb_adam_plugin.event_files.quick_turns import quick_turns
 from tb_adam_plugin.event_files.run_files import FileRecords, RunFiles
@@ -103,11 +104,9 @@ class FileSource(Notes):
 
     def _list(self, experiment: Experiment) -> Listing:
         files = self._roots.event_files()
-        self._runs = {
-            run: self._runs.get(run)
-            or RunFiles(is_ours=schema.part_of(os.path.basename(run)) is not None)
-            for run in files
-        }
+        new = {run: paths for run, paths in files.items() if run not in self._runs}
+        seen = self._runs | first_look({run: new[run] for run in new if _is_ours(run)})
+        self._runs = {run: seen.get(run) or RunFiles(is_ours=_is_ours(run)) for run in files}
         left = 1 << 62 if self._strict else _SEARCHED_AT_ONCE
         for run, paths in files.items():
             left -= self._runs[run].update(paths, left)
@@ -230,6 +229,11 @@ class FileSource(Notes):
         tag = str(stored.tag)
         notes = [Message("error", f"{tag}: {damage}")] if damage else []
         self.note(stored.experiment, stored.run, tag, *notes)
+
+
+def _is_ours(run: str) -> bool:
+    """Whether a run's folder holds files of the callback alone."""
+    return schema.part_of(os.path.basename(run)) is not None
 
 
 def _unread_in_words(path: str, reason: str) -> str:
