@@ -115,7 +115,10 @@ setup(
     options={"bdist_wheel": {"py_limited_api": "cp310"}} if IS_STABLE else {},
     package_data={
         "tb_adam_plugin": ["py.typed", "http_api.md"],
-        "tb_adam_plugin.frontend_static": ["**/*.js", "**/*.css", "**/*.md", "**/*.svg"],
+        "tb_adam_plugin.languages": ["*.json"],
+        "tb_adam_plugin.frontend_static": [
+            f"**/*.{kind}" for kind in ("js", "css", "md", "svg", "json")
+        ],
     },
     # protobuf and werkzeug come with TensorBoard, which knows the versions that fit its own code.
     install_requires=["tensorboard>=2.18", "numpy>=1.26", "google-crc32c>=1.5"],

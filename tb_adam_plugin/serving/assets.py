@@ -21,7 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from importlib.abc import Traversable
 
-_CONTENT_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_CONTENT_TYPES = {
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".json": "application/json",
+    ".svg": "image/svg+xml",
+}
 # The style sheets in the order in which they apply, served as one file: every request counts.
 _STYLE = "style.css"
 _LAYOUT = ("page", "side", "overview", "parameter", "narrow")

@@ -20,7 +20,7 @@ from repository import CALLBACK, PLUGIN, ROOT
 # Its rooms, likewise; what is no folder is a module.
 PLUGIN_ROOMS = (
     "loader", "cli", "commands", "run_data", "serving", "reading", "diagnosis", "untrusted_text",
-    "event_files",
+    "event_files", "languages",
     "schema", "tfrecord", "arrays", "",
 )  # fmt: skip
 # Within the diagnosis rules ask, and the engine computes; "" are the doors.
