@@ -14,6 +14,7 @@ from tb_adam_plugin.diagnosis.engine import first_steps, thresholds
 from tb_adam_plugin.diagnosis.engine.healthy_ranges import TypicalRatio, kind_of, ranges_of
 from tb_adam_plugin.diagnosis.rule import Finding
 from tb_adam_plugin.diagnosis.rules.registry import RULES
+from tb_adam_plugin.explanations.explain import Explanation
 from tb_adam_plugin.reading.answers import Runs
 from tb_adam_plugin.reading.run import Message, StoredRun
 from tb_adam_plugin.reading.thinning import evenly_spread
@@ -48,6 +49,17 @@ def findings(run: str, diagnosis: Diagnosis) -> str:
             "recording": diagnosis.recording,
         }
     )
+
+
+def explanation(kind: str, found: Explanation) -> str:
+    """Return the JSON of the ``explain`` route.
+
+    Args:
+        kind: What is explained: ``rule`` or ``statistic``.
+        found: Its explanation.
+    """
+    told = [section._asdict() for section in found.sections]
+    return json_text({kind: found.name, "title": found.title, "sections": told})
 
 
 def ratio_fields(typical: TypicalRatio) -> dict[str, Any]:

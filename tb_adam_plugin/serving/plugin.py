@@ -15,6 +15,8 @@ from werkzeug.exceptions import HTTPException
 
 from tb_adam_plugin import schema
 from tb_adam_plugin.event_files.log_roots import LogRoots
+from tb_adam_plugin.explanations.explain import explain_rule, explain_statistic
+from tb_adam_plugin.languages.catalogues import LANGUAGES
 from tb_adam_plugin.reading.file_source import FileSource
 from tb_adam_plugin.reading.known_values import known_statistic
 from tb_adam_plugin.reading.provider_source import ProviderSource
@@ -73,6 +75,7 @@ class AdamDebugPlugin(base_plugin.TBPlugin):
             "/hyperparameters": self._hyperparameters,
             "/histograms": self._histograms,
             "/findings": self._findings,
+            "/explain": self._explain,
             f"{_STATIC}*": self._static,
         }
         return {
@@ -173,6 +176,18 @@ class AdamDebugPlugin(base_plugin.TBPlugin):
         run = Query(request, ("run",)).text("run")
         diagnosis = self._findings_of.get(_experiment(request), run)
         return _respond(request, json_answers.findings(run, diagnosis), _JSON)
+
+    def _explain(self, request: Request) -> Response:
+        query = Query(request, ("rule", "statistic", "lang"))
+        rule, statistic = query.text("rule", ""), query.text("statistic", "")
+        if bool(rule) == bool(statistic):
+            raise errors.InvalidArgumentError("expected one of rule and statistic")
+        language = query.choice("lang", LANGUAGES)
+        kind, name = ("rule", rule) if rule else ("statistic", statistic)
+        found = explain_rule(rule, language) if rule else explain_statistic(statistic, language)
+        if found is None:
+            raise errors.NotFoundError(f"no {kind} {quoted(name)}")
+        return _respond(request, json_answers.explanation(kind, found), _JSON)
 
     def _static(self, request: Request) -> Response:
         path = request.path.partition(_STATIC)[2]
