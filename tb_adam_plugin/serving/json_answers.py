@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from tb_adam_plugin import __version__, schema
@@ -15,10 +16,13 @@ from tb_adam_plugin.diagnosis.engine.healthy_ranges import TypicalRatio, kind_of
 from tb_adam_plugin.diagnosis.rule import Finding
 from tb_adam_plugin.diagnosis.rules.registry import RULES
 from tb_adam_plugin.explanations.explain import Explanation
+from tb_adam_plugin.languages.catalogues import catalogue
+from tb_adam_plugin.languages.sentences import in_language
 from tb_adam_plugin.reading.answers import Runs
 from tb_adam_plugin.reading.run import Message, StoredRun
 from tb_adam_plugin.reading.thinning import evenly_spread
 from tb_adam_plugin.serving.packing import json_text
+from tb_adam_plugin.serving.run_states import NOTHING_FOUND, RunState
 
 # Points of the compass' history.
 _COMPASS_COLUMNS = 256
@@ -49,6 +53,25 @@ def findings(run: str, diagnosis: Diagnosis) -> str:
             "recording": diagnosis.recording,
         }
     )
+
+
+def states(found: Mapping[str, RunState | None], busy: bool, language: str) -> str:
+    """Return the JSON of the ``states`` route, titles in a language."""
+    words = catalogue(language)
+    runs = []
+    for run, known in found.items():
+        state = known or NOTHING_FOUND
+        first = in_language(state.first, words) if state.first else None
+        runs.append(
+            {
+                "run": run,
+                "worst": state.worst,
+                "counts": dict(state.counts),
+                "first": first,
+                "pending": known is None,
+            }
+        )
+    return json_text({"runs": runs, "busy": busy})
 
 
 def explanation(kind: str, found: Explanation) -> str:
