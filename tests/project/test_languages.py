@@ -28,9 +28,19 @@ def templates_in(path: Path) -> Iterator[tuple[str, bool]]:
             yield (str(first.value) if isinstance(first, ast.Constant) else ""), is_text
 
 
+def betweens_in(path: Path) -> Iterator[str]:
+    """Yield what every ``joined()`` puts between texts."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        is_call = isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        if is_call and node.func.id == "joined":
+            given = [*node.args[1:], *(k.value for k in node.keywords if k.arg == "between")]
+            yield ast.literal_eval(given[0]) if given else " "
+
+
 def said() -> set[str]:
-    """What catalogues translate: templates, and the texts of rules and statistics."""
+    """What catalogues translate: templates, what joins them, and texts of rules and statistics."""
     texts = {template for path in PLUGIN for template, _ in templates_in(path)}
+    texts |= {between for path in PLUGIN for between in betweens_in(path)}
     texts |= {text for rule in RULES for text in (rule.title, rule.question) if text}
     texts |= {text for s in schema.STATISTICS for text in (s.label, s.description)}
     return texts

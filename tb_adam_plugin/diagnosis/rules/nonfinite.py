@@ -110,13 +110,13 @@ def _nonfinite_advice(e: Evidence) -> str:
     tried = lr > 0 and e.first_step > thresholds.FIRST_STEP
     smaller = f", try lr {number(one_digit(lr / 3))} instead of {number(lr)}" if tried else ""
     saved = where_saved(e.signals, e.first_step)
-    batch = f" Look at the batch of step {step(e.first_step)}, too.{saved}" if saved else ""
+    batch = f" Look at the batch of step {step(e.first_step)}, too. {saved}" if saved else ""
     precision = "train in bfloat16 or with a GradScaler, or " if half else ""
     if first is not None and first.what == "gradients" and not _overflows(e, first):
         float16 = " In float16 they overflow, too: a GradScaler, or bfloat16." if half else ""
         return _gradients_advice(e, first) + float16 + batch
     if first is not None and first.what == "loss" and e.first_step > thresholds.FIRST_STEP:
-        batch = saved.replace(" It is", " The batch is")  # which is spoken of already
+        batch = f" {saved}".replace(" It is", " The batch is") if saved else ""
     if e.first_step <= thresholds.FIRST_STEP:  # no step has done it
         where = "Look at the inputs, the initial weights and the loss of the first batch"
     elif first is not None and first.what == "loss":
