@@ -71,8 +71,8 @@ TYPE_CHANGED = Rule(
     severity="warning",
     message=_type_changed_message,
     advice=lambda e: say(
-        "Convert the model to its type before you create the optimizer and load its state: the "
-        "same type as when the checkpoint was written."
+        "Set the type of the model before you create the optimizer and load its state, to the same "
+        "type as when the checkpoint was written."
     ),
     reference="",
     explains=("second_moment_underflow", "second_moment_frozen", "lost_updates", "nonfinite"),
