@@ -197,8 +197,7 @@ def _what_follows(signals: Signals) -> str:
     carried, remembered = memory_of_first(signals), memory_of_second(signals)
     first = say("exp_avg carries it on")
     if carried > 0:
-        steps = say("ten") if round(carried) == 10 else f"{carried:,.0f}"
-        first = say("exp_avg carries it on for {steps} steps", steps=steps)
+        first = say("exp_avg carries it on for {steps} steps", steps=f"{carried:,.0f}")
     second = say("√v̂ is too large and steps are too small")
     if remembered > 2:  # one that forgets at once is not too large for long
         steps = f"{remembered:,.0f}"

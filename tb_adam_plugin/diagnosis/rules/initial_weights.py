@@ -95,8 +95,10 @@ INIT_TOO_SMALL = Rule(
     advice=lambda e: (
         ""
         if _arrives(e) or _trains(e)
-        else "Initialize with std = gain / √fan-in (He: gain 1.4 for ReLU; Xavier: 1). Only the "
-        "last layer of a residual branch may start at zero."
+        else say(
+            "Initialize with std = gain / √fan-in (He: gain 1.4 for ReLU; Xavier: 1). Only the "
+            "last layer of a residual branch may start at zero."
+        )
     ),
     reference="He et al. 2015, Delving deep into rectifiers",
     explains=(
