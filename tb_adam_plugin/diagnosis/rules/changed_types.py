@@ -24,16 +24,16 @@ def _type_changes(signals: Signals) -> list[tuple[float, str, Indices]]:
             if p.name not in before or p.name not in place:
                 continue
             dtype, storage = before[p.name]
-            weights: str = say("weights")
-            pairs = [(weights, dtype, p.dtype)] + [
-                (key, storage[key], now)
+            found = [
+                say("{key} from {was} to {now}", key=key, was=storage[key], now=now)
                 for key, now in new.groups[p.group].storage.items()
-                if key in storage
+                if storage.get(key, now) != now
             ]
-            for what, was, now in pairs:
-                if was != now:
-                    text = say("{what} from {was} to {now}", what=what, was=was, now=now)
-                    texts.setdefault(text, []).append(place[p.name])
+            if p.dtype != dtype:
+                weights = say("weights from {was} to {now}", was=dtype, now=p.dtype)
+                found.insert(0, weights)
+            for text in found:
+                texts.setdefault(text, []).append(place[p.name])
         changes += [(start, text, np.array(rows, np.intp)) for text, rows in texts.items()]
     return changes
 
