@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import pickle
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from repository import PLUGIN, ROOT
+from said_texts import betweens_in, templates_in
 
 from tb_adam_plugin import schema
 from tb_adam_plugin.diagnosis.rules.registry import RULES
@@ -17,24 +16,6 @@ from tb_adam_plugin.languages.catalogues import LANGUAGES, catalogue, known_lang
 from tb_adam_plugin.languages.sentences import Sentence, gaps, in_language, joined, say
 
 OTHERS = [language for language in LANGUAGES if language != "en"]
-
-
-def templates_in(path: Path) -> Iterator[tuple[str, bool]]:
-    """Yield the first argument of every ``say()``, and whether it is a literal."""
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "say":
-            first = node.args[0]
-            is_text = isinstance(first, ast.Constant) and isinstance(first.value, str)
-            yield (str(first.value) if isinstance(first, ast.Constant) else ""), is_text
-
-
-def betweens_in(path: Path) -> Iterator[str]:
-    """Yield what every ``joined()`` puts between texts."""
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        is_call = isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
-        if is_call and node.func.id == "joined":
-            given = [*node.args[1:], *(k.value for k in node.keywords if k.arg == "between")]
-            yield ast.literal_eval(given[0]) if given else " "
 
 
 def said() -> set[str]:

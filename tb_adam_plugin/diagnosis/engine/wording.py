@@ -12,7 +12,7 @@ from tb_adam_plugin.languages.sentences import Sentence, joined, say
 
 _MOST_PATTERNS = 3
 
-Thing = Literal["record", "step", "gradient norm", "gain ratio", "time"]
+Thing = Literal["record", "step", "gradient norm", "gain ratio"]
 
 # Of each thing how one is said, and how several are.
 _COUNTED: Mapping[Thing, tuple[Callable[[], Sentence], Callable[[str], Sentence]]] = {
@@ -26,7 +26,6 @@ _COUNTED: Mapping[Thing, tuple[Callable[[], Sentence], Callable[[str], Sentence]
         lambda: say("1 gain ratio"),
         lambda count: say("{count} gain ratios", count=count),
     ),
-    "time": (lambda: say("once"), lambda count: say("{count} times", count=count)),
 }
 
 

@@ -90,7 +90,7 @@ def test_a_spike_is_not_judged_by_a_loss_that_is_no_measure() -> None:
 
 def test_clipping_that_the_optimizer_does_not_feel_is_a_question() -> None:
     adam = found(changed(*CLIPPED))["clip_always"]
-    assert (adam.severity, adam.title) == ("info", "Is every step to be clipped?")
+    assert (adam.severity, adam.title) == ("info", "Should every step be clipped?")
     assert "max_norm" not in adam.advice
     felt = found(changed(*CLIPPED, statistic("epsilon_10_fraction", 0.4)))["clip_always"]
     assert felt.severity == "warning"
@@ -172,4 +172,4 @@ def test_neighbouring_steps_are_one_finding_and_distant_ones_are_not() -> None:
         column("gradient_norm", 100.0, from_step=t, to_step=t) for t in (100, 200, 300, 400, 500)
     ]
     (all_of_them,) = (f for f in diagnose(changed(*many)).findings if f.rule == "gradient_spike")
-    assert "5 steps" in all_of_them.text
+    assert "It is the largest of 5 such steps." in all_of_them.text

@@ -33,7 +33,7 @@ def test_small_weights_that_the_loss_feels_are_a_question() -> None:
     small = statistic("weight_rms", 0.001, only=[0])
     asked = found(changed(small))["init_too_small"]
     assert (asked.severity, asked.advice) == ("info", "")
-    assert "networks of sines?" in asked.text
+    assert "networks with sine activations?" in asked.text
     unknown = changed(small, without("elasticity"))
     assert found(unknown)["init_too_small"].severity == "error"
 

@@ -58,7 +58,7 @@ def test_a_group_that_decays_differently_is_judged_by_itself() -> None:
 def test_decayed_gains_are_named() -> None:
     split = found(changed(*PLANTED["decayed_gains"]))["decayed_gains"]
     assert split.parameters == ("layers.0.weight_", "layers.1.weight_")
-    assert "Has a filter missed them?" in split.text
+    assert "Did a filter miss them?" in split.text
     alone = found(changed(*DECAYED))["decayed_gains"]
     assert "a weight_decay of 0.5" in alone.text
     assert "by up to 40 % of the rest of the update" in alone.text

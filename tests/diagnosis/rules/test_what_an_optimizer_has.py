@@ -21,7 +21,7 @@ WITHOUT_BETAS: list[Change] = [hyperparameter("beta1", NAN), hyperparameter("bet
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ([], "exp_avg carries it on for ten steps; then √v̂ is too large and steps are too small "
+        ([], "exp_avg carries it on for 10 steps; then √v̂ is too large and steps are too small "
              "for up to 1,000 steps."),
         ([hyperparameter("beta1", 0.5)], "exp_avg carries it on for 2 steps; then"),
         ([optimizer("Adadelta", NO_FIRST), *WITHOUT_BETAS, hyperparameter("rho", 0.9)],
