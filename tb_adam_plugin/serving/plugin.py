@@ -89,9 +89,9 @@ class AdamDebugPlugin(base_plugin.TBPlugin):
         }
 
     def _summary(self, request: Request) -> Response:
-        Query(request, ())
+        language = Query(request, ("lang",)).choice("lang", LANGUAGES)
         runs = self._store.runs(_experiment(request))
-        return _respond(request, json_answers.summary(runs), _JSON)
+        return _respond(request, json_answers.summary(runs, language), _JSON)
 
     def _revision(self, request: Request) -> Response:
         Query(request, ())
@@ -179,9 +179,10 @@ class AdamDebugPlugin(base_plugin.TBPlugin):
         return _respond(request, packed_answers.histograms(run, records), _PACKED)
 
     def _findings(self, request: Request) -> Response:
-        run = Query(request, ("run",)).text("run")
+        query = Query(request, ("run", "lang"))
+        run, language = query.text("run"), query.choice("lang", LANGUAGES)
         diagnosis = self._findings_of.get(_experiment(request), run)
-        return _respond(request, json_answers.findings(run, diagnosis), _JSON)
+        return _respond(request, json_answers.findings(run, diagnosis, language), _JSON)
 
     def _run_states(self, request: Request) -> Response:
         query = Query(request, ("run", "lang"))
