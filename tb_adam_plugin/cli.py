@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable, Sequence
 
 from tb_adam_plugin import __version__
-from tb_adam_plugin.commands import demo, diagnose, explain, export
+from tb_adam_plugin.commands import compare, demo, diagnose, explain, export
 from tb_adam_plugin.commands.exit_codes import refuse, warn
 from tb_adam_plugin.commands.language import VARIABLE, preferred, speaking, why
 from tb_adam_plugin.languages.catalogues import LANGUAGES
@@ -67,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     parser.set_defaults(reads_runs=True)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (diagnose, explain, export, demo):
+    for command in (diagnose, compare, explain, export, demo):
         command.add_to(commands)
     for subparser in commands.choices.values():
         subparser.add_argument(

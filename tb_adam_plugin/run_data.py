@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from tb_adam_plugin import schema
 from tb_adam_plugin.diagnosis.diagnose import Diagnosis, diagnose
+from tb_adam_plugin.diagnosis.engine.recorded_run import RecordedRun
 from tb_adam_plugin.diagnosis.rule import Finding
 from tb_adam_plugin.event_files.log_roots import LogRoots
 from tb_adam_plugin.languages.sentences import joined, say
@@ -110,7 +111,12 @@ class Run:
     @cached_property
     def diagnosis(self) -> Diagnosis:
         """The findings, and the rules that could not be evaluated with the reason."""
-        return diagnose(recorded_run(self._store, _ALL, self._listed.run))
+        return diagnose(self.recorded)
+
+    @cached_property
+    def recorded(self) -> RecordedRun:
+        """Everything recorded, as the rules read it; a statistic is read when it is looked at."""
+        return recorded_run(self._store, _ALL, self._listed.run)
 
 
 _EVERY_ONE = 1 << 30
