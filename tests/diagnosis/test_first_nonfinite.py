@@ -101,7 +101,10 @@ def test_a_loss_is_first_where_it_is_not_finite_itself(value: float) -> None:
     bad_loss = [column("loss", value, from_step=200), is_nan]
     finding = nonfinite(*bad_gradients(200), *bad_loss)
     kind = "NaN" if np.isnan(value) else "infinite"
-    assert f"The loss of step 200 is {kind}, before any weight is; gradients are not finite either" in finding.text
+    assert (
+        f"The loss of step 200 is {kind}, before any weight is; gradients are not finite either"
+        in finding.text
+    )
     assert finding.advice.startswith("Look at the batch of step 200, and at the loss for a log")
     alone = nonfinite(*bad_loss)  # gradients are zero, say
     assert (alone.first_step, alone.parameters) == (200, ())

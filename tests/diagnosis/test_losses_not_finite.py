@@ -44,7 +44,9 @@ def test_a_surrogate_that_is_not_finite_is_told_beside_a_loss_that_is(value: flo
     finding = found(changed(*surrogate, is_nan))["nonfinite"]
     assert finding.first_step == 200
     kind = "NaN" if np.isnan(value) else "infinite"
-    assert finding.text.startswith(f"The surrogate loss of step 200 is {kind}, before any weight is")
+    assert finding.text.startswith(
+        f"The surrogate loss of step 200 is {kind}, before any weight is"
+    )
 
 
 @pytest.mark.parametrize("name", ["loss", "surrogate_loss"])
