@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from tb_adam_plugin.commands.exit_codes import refuse
 from tb_adam_plugin.commands.language import language, padded, spoken, width_of, wrapped
-from tb_adam_plugin.commands.run_names import shown_name
+from tb_adam_plugin.commands.progress import Progress
+from tb_adam_plugin.commands.run_names import LOGDIR_HELP, shown_name
 from tb_adam_plugin.comparison import words
 from tb_adam_plugin.comparison.compare import Comparison, compare
 from tb_adam_plugin.languages.sentences import say
@@ -32,10 +33,10 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "runs",
         metavar="RUN",
         nargs="*",
-        help="a run's name as diagnose prints it, or its end; all runs below LOGDIR by default",
+        help="a run's name as diagnose prints it, or its end; default: all runs below LOGDIR",
     )
-    parser.add_argument("--logdir", metavar="LOGDIR", help="folder with the runs")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    parser.add_argument("--logdir", metavar="LOGDIR", help=LOGDIR_HELP)
+    parser.add_argument("--json", action="store_true", help="print JSON; default: text")
     parser.set_defaults(command=compare_runs)
 
 
@@ -56,7 +57,8 @@ def compare_runs(runs: Sequence[Run], options: argparse.Namespace) -> int:
         chosen[fits[0]] = named[fits[0]]
     if len(chosen) < 2:
         return refuse(say("two runs or more can be compared, and there is one"))
-    found = compare({name: run.recorded for name, run in chosen.items()})
+    with Progress().on(say("comparing {count} runs …", count=len(chosen))):
+        found = compare({name: run.recorded for name, run in chosen.items()})
     if options.json:
         print(json.dumps(comparison_fields(found, language()), indent=2, allow_nan=False))
     else:
