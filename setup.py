@@ -83,6 +83,7 @@ class BuildWithDocuments(build_py):
 
 
 TORCH = ["torch>=2.4"]
+PLOT = ["matplotlib>=3.7"]
 EXAMPLES = ["torch>=2.4", "torchvision>=0.19", "scikit-learn>=1.3", "tqdm>=4.60"]
 # Whose optimizers the callback reads. The bounds are the versions whose state was read.
 OPTIMIZERS = [
@@ -100,6 +101,8 @@ FRAMEWORKS = {
 }
 TEST = [
     *EXAMPLES,
+    *PLOT,
+    "pandas>=2.0",
     *OPTIMIZERS,
     *FRAMEWORKS["accelerate"],
     *FRAMEWORKS["lightning"],
@@ -154,6 +157,7 @@ setup(
     install_requires=["tensorboard>=2.18", "numpy>=1.26", "google-crc32c>=1.5"],
     extras_require={
         "torch": TORCH,
+        "plot": PLOT,
         "examples": EXAMPLES,
         **FRAMEWORKS,
         "test": TEST,

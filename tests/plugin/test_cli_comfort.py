@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import sys
@@ -135,7 +136,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Path]]:
     """What would be trained, and where."""
     known = [SimpleNamespace(name=name) for name in ("dead_units", "updates_lost")]
     stand_in = SimpleNamespace(DEMONSTRATIONS=known)
-    monkeypatch.setattr(demo.importlib, "import_module", lambda name: stand_in)
+    monkeypatch.setattr(importlib, "import_module", lambda name: stand_in)
     called: list[tuple[str, Path]] = []
     monkeypatch.setattr(demo, "_train_both", lambda _, d, folder: called.append((d.name, folder)))
     return called
