@@ -113,8 +113,8 @@ def _read_contents(series: Mapping[str, TimeSeries]) -> Contents:
             _read_content(tag, series[name].plugin_content, contents)
         except NewerVersionError as error:
             text = say(
-                "{tag} cannot be shown: it was written by format version {version}, and this "
-                "reader knows up to {known}. Update tb-adam-plugin.",
+                "{tag} cannot be shown: it was written by format version {version}, but this "
+                "reader knows only versions up to {known}; update tb-adam-plugin.",
                 tag=name,
                 version=error.version,
                 known=schema.VERSION,

@@ -25,8 +25,9 @@ def templates_in(path: Path) -> Iterator[tuple[str, bool]]:
 def betweens_in(path: Path) -> Iterator[str]:
     """Yield what every ``joined()`` puts between texts."""
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        is_call = isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
-        if is_call and node.func.id == "joined":
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+            continue
+        if node.func.id == "joined":
             given = [*node.args[1:], *(k.value for k in node.keywords if k.arg == "between")]
             yield ast.literal_eval(given[0]) if given else " "
 
@@ -38,8 +39,10 @@ def of_the_callback() -> set[str]:
         texts |= {text for shown in demonstrations for text in (shown.title, shown.change)}
     for module in pkgutil.iter_modules(optimizer_state.__path__):
         importlib.import_module(f"{optimizer_state.__name__}.{module.name}")
-    ours = (s for s in _below(OptimizerState) if s.__module__.startswith(optimizer_state.__name__))
-    return texts | {text for state in ours for text in state.meanings.values()}
+    for state in _below(OptimizerState):  # type: ignore[type-abstract]  # none is made
+        if state.__module__.startswith(optimizer_state.__name__):
+            texts |= set(state.meanings.values())
+    return texts
 
 
 def _below(family: type[OptimizerState]) -> Iterator[type[OptimizerState]]:

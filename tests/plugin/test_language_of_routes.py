@@ -16,6 +16,7 @@ from generated_runs import Run
 from in_process import PluginClient
 
 from tb_adam_plugin import schema
+from tb_adam_plugin.diagnosis.diagnose import diagnose
 from tb_adam_plugin.run_data import load_runs
 from tb_adam_plugin.serving import findings_cache
 
@@ -71,7 +72,6 @@ def test_findings_differ_in_nothing_but_their_sentences(logs: Path) -> None:
 
 def test_one_diagnosis_serves_every_language(logs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
-    diagnose = findings_cache.diagnose
 
     def counting(*arguments: Any) -> Any:
         made.append(arguments)
