@@ -19,7 +19,8 @@ def templates_in(path: Path) -> Iterator[tuple[str, bool]]:
 def betweens_in(path: Path) -> Iterator[str]:
     """Yield what every ``joined()`` puts between texts."""
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        is_call = isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
-        if is_call and node.func.id == "joined":
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+            continue
+        if node.func.id == "joined":
             given = [*node.args[1:], *(k.value for k in node.keywords if k.arg == "between")]
             yield ast.literal_eval(given[0]) if given else " "
