@@ -19,9 +19,9 @@ from collections.abc import Callable, Sequence
 from tb_adam_plugin import __version__
 from tb_adam_plugin.commands import demo, diagnose, export
 from tb_adam_plugin.commands.exit_codes import refuse, warn
-from tb_adam_plugin.commands.language import VARIABLE, preferred, speaking, why
+from tb_adam_plugin.commands.language import VARIABLE, preferred, speaking
 from tb_adam_plugin.languages.catalogues import LANGUAGES
-from tb_adam_plugin.languages.sentences import say
+from tb_adam_plugin.languages.sentences import reason_of, say
 from tb_adam_plugin.run_data import load_runs
 from tb_adam_plugin.schema import FormatError
 
@@ -52,9 +52,11 @@ def _run(options: argparse.Namespace) -> int:
         try:
             runs = load_runs(options.logdir)
         except (OSError, FormatError) as error:
-            return refuse(why(error))
+            return refuse(reason_of(error))
     for warning in said:
-        warn(why(warning.message) if isinstance(warning.message, Warning) else warning.message)
+        warn(
+            reason_of(warning.message) if isinstance(warning.message, Warning) else warning.message
+        )
     if not runs:
         return refuse(say("no run of Adam Debug in {folder}", folder=options.logdir))
     return command(runs, options)

@@ -10,8 +10,8 @@ from typing import Any
 
 from tb_adam_plugin.commands.diagnose import heading
 from tb_adam_plugin.commands.exit_codes import refuse
-from tb_adam_plugin.commands.language import spoken, why
-from tb_adam_plugin.languages.sentences import say
+from tb_adam_plugin.commands.language import spoken
+from tb_adam_plugin.languages.sentences import reason_of, say
 from tb_adam_plugin.run_data import load_runs
 
 
@@ -60,7 +60,7 @@ def demonstrate(options: argparse.Namespace) -> int:
         for name in dict.fromkeys(options.names or known):
             _train_both(demonstrations, known[name], log_dir / name)
     except OSError as error:
-        return refuse(why(error))
+        return refuse(reason_of(error))
     print("\n" + spoken(say("See them with: tensorboard --logdir {folder}", folder=log_dir)))
     return 0
 

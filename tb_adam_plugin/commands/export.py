@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from tb_adam_plugin.commands.exit_codes import refuse
-from tb_adam_plugin.commands.language import why
 from tb_adam_plugin.commands.run_names import shown_name
+from tb_adam_plugin.languages.sentences import reason_of
 from tb_adam_plugin.run_data import Run
 from tb_adam_plugin.untrusted_text import cell_text, printable
 
@@ -46,7 +46,7 @@ def export(runs: Sequence[Run], options: argparse.Namespace) -> int:
         else:
             _write_npz(Path(options.npz), runs)
     except OSError as error:
-        return refuse(why(error))
+        return refuse(reason_of(error))
     return 0
 
 

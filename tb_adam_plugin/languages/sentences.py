@@ -94,6 +94,12 @@ def _closed_up(text: str) -> str:
     return _AMONG_CHINESE.sub("", text)
 
 
+def reason_of(error: BaseException) -> str:
+    """Return what an error or a warning says: a sentence, if it was raised with one."""
+    text = error.args[0] if len(error.args) == 1 else None
+    return text if isinstance(text, Sentence) else str(error)
+
+
 def gaps(template: str) -> set[str]:
     """Return the names of a template's gaps.
 

@@ -19,7 +19,7 @@ from tb_adam_plugin.diagnosis.rule import Finding
 def test_skipped_steps_are_told_by_the_loss_scale_where_nothing_counts_them() -> None:
     counted = found(changed(*SKIPPING))["steps_skipped"]
     assert (counted.severity, counted.first_step) == ("warning", 206)
-    assert "left out 50 % of the steps before step" in counted.text
+    assert "skipped 50 % of the steps before step" in counted.text
     halved = column("loss_scale", lambda t: 2.0 ** (16 - np.maximum(t - 200, 0) // 4))
     (finding,) = diagnose(changed(halved)).findings
     assert finding.rule == "steps_skipped"
@@ -158,7 +158,7 @@ def test_clipping_begins_with_the_first_step_of_its_window() -> None:
 
 def test_nothing_is_before_the_first_step() -> None:
     first = found(changed(statistic("nonfinite_count", 3.0)))["nonfinite"]
-    assert first.advice.startswith("Look at the inputs")
+    assert first.advice.startswith("First look at the inputs")
     later = found(changed(statistic("nonfinite_count", 3.0, from_step=200)))["nonfinite"]
     assert later.advice.startswith("Look at the 20 steps before step 200 first")
 

@@ -152,7 +152,7 @@ def test_no_two_findings_advise_opposite_learning_rates() -> None:
     assert "Try lr 0.01" in found(changed(*SLOW))["lr_too_low"].advice
     for other in ([column("loss", lambda t: 18.0 + t / 20)], PLANTED["dead_units"]):
         findings = found(changed(*SLOW, *other))
-        assert "speaks against a higher" in findings["lr_too_low"].advice
+        assert "argues against a higher" in findings["lr_too_low"].advice
         assert "Try lr" not in findings["lr_too_low"].advice
 
 

@@ -64,7 +64,7 @@ def test_weights_of_a_group_without_learning_rate_do_not_count() -> None:
     (frozen,) = diagnose(run).findings
     assert frozen.text == (
         "embedding.weight and all 5 layers.*.weight: the learning rate of the group is 0 at every "
-        "record. Is that meant?"
+        "record. Is that intended?"
     )
     assert frozen.severity == "info"
     (all_rest, *_) = diagnose(changed(hyperparameter("lr", 0.0))).findings

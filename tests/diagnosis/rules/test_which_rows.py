@@ -108,4 +108,4 @@ def test_rare_rows_are_told_how_many_take_turns() -> None:
     text = found(changed(*rare, idle))["rare_rows"].text
     assert "40 % of them had none in at least 64 steps; the others take turns." in text
     kept = found(changed(*KEPT, statistic("idle_row_fraction", 0.98, of=["embedding.weight"])))
-    assert "and the same 98 % none in 64 steps and more" in kept["idle_rows_decay"].text
+    assert "The same 98 % had none for 64 steps and more" in kept["idle_rows_decay"].text
