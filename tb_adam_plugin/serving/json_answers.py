@@ -158,7 +158,7 @@ def revision(runs: Runs) -> str:
 
 
 def _run(run: StoredRun, language: str) -> dict[str, Any]:
-    layout = run.layout
+    layout, words = run.layout, catalogue(language)
     last_step, last_wall_time = run.last
     return {
         "run": run.run,
@@ -182,7 +182,9 @@ def _run(run: StoredRun, language: str) -> dict[str, Any]:
                 "optimizer": group.optimizer,
                 "options": {name: _finite(value) for name, value in group.options.items()},
                 "undefined": group.undefined,
-                "meanings": group.meanings,
+                "meanings": {
+                    name: in_language(meaning, words) for name, meaning in group.meanings.items()
+                },
                 "storage": group.storage,
                 "healthy_ratios": dict(ranges_of(group)),
             }

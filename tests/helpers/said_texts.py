@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import pkgutil
 from collections.abc import Iterator
 from pathlib import Path
+
+from tb_adam_plugin.callback import optimizer_state
+from tb_adam_plugin.callback.demo.demonstrations import THEMES
+from tb_adam_plugin.callback.optimizer_state.base import OptimizerState
 
 
 def templates_in(path: Path) -> Iterator[tuple[str, bool]]:
@@ -24,3 +30,20 @@ def betweens_in(path: Path) -> Iterator[str]:
         if node.func.id == "joined":
             given = [*node.args[1:], *(k.value for k in node.keywords if k.arg == "between")]
             yield ast.literal_eval(given[0]) if given else " "
+
+
+def of_the_callback() -> set[str]:
+    """What the side of training writes down in English, and the plugin shows in every language."""
+    texts = set(THEMES)
+    for demonstrations in THEMES.values():
+        texts |= {text for shown in demonstrations for text in (shown.title, shown.change)}
+    for module in pkgutil.iter_modules(optimizer_state.__path__):
+        importlib.import_module(f"{optimizer_state.__name__}.{module.name}")
+    ours = (s for s in _below(OptimizerState) if s.__module__.startswith(optimizer_state.__name__))
+    return texts | {text for state in ours for text in state.meanings.values()}
+
+
+def _below(family: type[OptimizerState]) -> Iterator[type[OptimizerState]]:
+    for state in family.__subclasses__():
+        yield state
+        yield from _below(state)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from repository import PLUGIN, ROOT
-from said_texts import betweens_in, templates_in
+from said_texts import betweens_in, of_the_callback, templates_in
 
 from tb_adam_plugin import schema
 from tb_adam_plugin.diagnosis.rules.registry import RULES
@@ -24,7 +24,7 @@ def said() -> set[str]:
     texts |= {between for path in PLUGIN for between in betweens_in(path)}
     texts |= {text for rule in RULES for text in (rule.title, rule.question) if text}
     texts |= {text for s in schema.STATISTICS for text in (s.label, s.description)}
-    return texts
+    return texts | of_the_callback()
 
 
 @pytest.mark.parametrize("path", PLUGIN, ids=lambda path: str(path.relative_to(ROOT)))
