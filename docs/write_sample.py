@@ -1,0 +1,66 @@
+"""Write into the READMEs what ``adam-debug diagnose`` prints for the program of the quickstart.
+
+``python docs/write_sample.py`` trains the program's two runs, which takes seconds.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+# The options with which a page's sample is printed.
+PAGES: dict[str, tuple[str, ...]] = {"README.md": (), "README.zh-CN.md": ()}
+_SAMPLE = re.compile(r"(?<=^```text\n).*?(?=^```$)", re.MULTILINE | re.DOTALL)
+
+
+def train(folder: Path) -> None:
+    """Run the program of the quickstart in a folder."""
+    text = (ROOT / "docs/quickstart.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    subprocess.run([sys.executable, "-c", program], cwd=folder, check=True, capture_output=True)
+
+
+def sample(folder: Path, *options: str) -> str:
+    """Return the head line and the first finding that the command prints for the ill run."""
+    command = [sys.executable, "-m", "tb_adam_plugin.cli", "diagnose", "runs/lr_0.3", *options]
+    ended = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
+    head, *lines = ended.stdout.splitlines()
+    return "\n".join([head, *_first_finding(lines), ""])
+
+
+def sample_in(page: str) -> str:
+    """Return the sample that a page shows."""
+    (shown,) = _SAMPLE.findall(page)
+    return str(shown)
+
+
+def _first_finding(lines: list[str]) -> Iterator[str]:
+    is_found = False
+    for line in lines:
+        if is_found and not line.startswith("     "):
+            return
+        # A finding begins with its severity, indented by two; what belongs to it is indented more.
+        is_found = is_found or re.match(r"  \S+ +\S+ .*  \S", line) is not None
+        if is_found:
+            yield line
+
+
+def main() -> None:
+    """Train the runs and write the pages."""
+    with tempfile.TemporaryDirectory() as folder:
+        train(Path(folder))
+        for name, options in PAGES.items():
+            path = ROOT / name
+            page = path.read_text(encoding="utf-8")
+            printed = sample(Path(folder), *options)
+            path.write_text(_SAMPLE.sub(lambda _, new=printed: new, page), encoding="utf-8")
+            print(f"wrote {path}")
+
+
+if __name__ == "__main__":
+    main()
