@@ -58,7 +58,7 @@ def main() -> None:
             path = ROOT / name
             page = path.read_text(encoding="utf-8")
             printed = sample(Path(folder), *options)
-            path.write_text(_SAMPLE.sub(lambda _, new=printed: new, page), encoding="utf-8")
+            path.write_text(page.replace(sample_in(page), printed), encoding="utf-8")
             print(f"wrote {path}")
 
 

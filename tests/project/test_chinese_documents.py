@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,10 @@ def targets(text: str, folder: Path) -> Counter[str]:
     return Counter(found)
 
 
+def is_prose(line: str) -> bool:
+    return bool(line) and not line.lstrip().startswith(("|", "#", "<"))
+
+
 @pytest.mark.parametrize(("english", "chinese"), PAIRS.items())
 class TestChinese:
     def test_the_headings_are_the_same(self, english: str, chinese: str) -> None:
@@ -105,6 +110,12 @@ class TestChinese:
         # At the top each page links to itself in the other language.
         assert targets(read(english), (ROOT / english).parent)[english] == 1
         assert found[0][1:] == found[1][1:]
+
+    def test_no_line_ends_within_a_paragraph(self, english: str, chinese: str) -> None:
+        """A page shows the end of a line as a space, which Chinese does not have."""
+        lines = _FENCE.sub("", read(chinese)).splitlines()
+        joined = [b for a, b in pairwise(lines) if is_prose(a) and is_prose(b)]
+        assert [line for line in joined if not line.startswith(("- ", *"123456789"))] == []
 
     def test_it_is_written_in_chinese(self, english: str, chinese: str) -> None:
         for level, text in sections(read(chinese)):
