@@ -39,6 +39,7 @@ CONTENTS = {
         "docs/recipes",
         "docs/distributed",
         "docs/optimizers",
+        "docs/optimizer-tests",
         "docs/compatibility",
     ],
     "Evidence": [
