@@ -45,8 +45,8 @@ Each row asserts that
 - **update**: the recorded update of every element is the change that the step made to the
   weights of a training without the callback;
 - **moments**: the recorded histograms are those of the tensors in the optimizer's own state;
-- **formula**: the requested update, computed from state and hyperparameters, equals the applied one,
-  or is declared as not known;
+- **formula**: the requested update, computed from state and hyperparameters, equals the applied
+  one, or is declared as not known;
 - **training**: weights, state and random numbers are bit-identical with and without the callback.
 """
 
