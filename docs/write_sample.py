@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -13,8 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-# The options with which a page's sample is printed.
-PAGES: dict[str, tuple[str, ...]] = {"README.md": (), "README.zh-CN.md": ()}
+# Pages, and the language of each.
+PAGES = {"README.md": "en", "README.zh-CN.md": "zh"}
 _SAMPLE = re.compile(r"(?<=^```text\n).*?(?=^```$)", re.MULTILINE | re.DOTALL)
 
 
@@ -25,10 +26,13 @@ def train(folder: Path) -> None:
     subprocess.run([sys.executable, "-c", program], cwd=folder, check=True, capture_output=True)
 
 
-def sample(folder: Path, *options: str) -> str:
+def sample(folder: Path, language: str) -> str:
     """Return the head line and the first finding that the command prints for the ill run."""
-    command = [sys.executable, "-m", "tb_adam_plugin.cli", "diagnose", "runs/lr_0.3", *options]
-    ended = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
+    command = [sys.executable, "-m", "tb_adam_plugin.cli", "diagnose", "runs/lr_0.3"]
+    environment = {**os.environ, "ADAM_DEBUG_LANG": language, "PYTHONUTF8": "1"}
+    ended = subprocess.run(
+        command, cwd=folder, env=environment, check=True, capture_output=True, encoding="utf-8"
+    )
     head, *lines = ended.stdout.splitlines()
     return "\n".join([head, *_first_finding(lines), ""])
 
@@ -54,10 +58,10 @@ def main() -> None:
     """Train the runs and write the pages."""
     with tempfile.TemporaryDirectory() as folder:
         train(Path(folder))
-        for name, options in PAGES.items():
+        for name, language in PAGES.items():
             path = ROOT / name
             page = path.read_text(encoding="utf-8")
-            printed = sample(Path(folder), *options)
+            printed = sample(Path(folder), language)
             path.write_text(page.replace(sample_in(page), printed), encoding="utf-8")
             print(f"wrote {path}")
 

@@ -53,10 +53,10 @@ def test_it_is_short() -> None:
 def test_the_sample_is_what_the_command_prints(tmp_path: Path) -> None:
     """``python docs/write_sample.py`` writes it anew. Its numbers depend on torch and processor."""
     write_sample.train(tmp_path)
-    for name, options in write_sample.PAGES.items():
+    for name, language in write_sample.PAGES.items():
         shown = write_sample.sample_in((ROOT / name).read_text(encoding="utf-8"))
         assert 6 <= len(shown.splitlines()) <= 10
-        printed = write_sample.sample(tmp_path, *options)
+        printed = write_sample.sample(tmp_path, language)
         words, printed_words = (re.sub(r"[\d.e-]+", "0", text).split() for text in (shown, printed))
         assert words == printed_words
 
