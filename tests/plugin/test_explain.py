@@ -69,7 +69,7 @@ def test_what_a_text_links_to_follows_it() -> None:
     assert found is not None
     healthy = found.sections[-1]
     assert "| embedding |" in healthy.markdown
-    assert "What is healthy depends on the kind of tensor" in " ".join(
+    assert "The healthy range depends on the kind of tensor" in " ".join(
         section.markdown for section in found.sections
     )
 
@@ -107,7 +107,7 @@ def test_what_is_not_translated_is_english(monkeypatch: pytest.MonkeyPatch) -> N
     assert zero is not None
     assert jump is not None
     assert zero.sections[0] == Section("含义", "学习率为 0。")
-    assert "Fires where" in [section.heading for section in zero.sections]
+    assert "Fires if" in [section.heading for section in zero.sections]
     assert jump.sections[0].heading == "What it means"
     assert Section("触发条件", "跃升") in jump.sections
 
