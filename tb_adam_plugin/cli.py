@@ -46,8 +46,10 @@ def _run(options: argparse.Namespace) -> int:
             runs = load_runs(options.logdir)
         except (OSError, FormatError) as error:
             return refuse(str(error))
+    told = {message.text for run in runs for message in run.messages}  # beside what was found
     for warning in said:
-        warn(str(warning.message))
+        if str(warning.message) not in told:
+            warn(str(warning.message))
     if not runs:
         return refuse(f"no run of Adam Debug in {options.logdir}")
     return command(runs, options)

@@ -67,6 +67,7 @@ def _print_json(runs: Sequence[Run]) -> None:
                 ratio_fields(kind) for kind in typical_ratios(run.diagnosis.signals.run)
             ],
             "recording": run.diagnosis.recording,
+            "messages": [message._asdict() for message in run.messages],
         }
         for run in runs
     ]
@@ -82,8 +83,9 @@ def print_table(run: Run, name: str) -> None:
         if (n := sum(finding.severity == severity for finding in findings))
     ]
     print(f"{printable(name)}: {', '.join(counts) or 'nothing found'}")
-    for line in textwrap.wrap(run.diagnosis.recording, _TEXT_WIDTH - 2):
-        print(f"  {line}")
+    for text in (run.diagnosis.recording, *(message.text for message in run.messages)):
+        for line in textwrap.wrap(printable(text), _TEXT_WIDTH - 2):
+            print(f"  {line}")
     if run.diagnosis.compass is not None:
         _print_compass(run.diagnosis.compass)
     _print_ratios(typical_ratios(run.diagnosis.signals.run))
