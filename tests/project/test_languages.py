@@ -79,11 +79,21 @@ def test_what_a_catalogue_lacks_stays_english() -> None:
     assert in_language(say("lost"), {}) == "lost"
 
 
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [("lost", "把丢失乘以 2"), ("a.b", "把 a.b 乘以 2"), ("9 a", "把 9 a 乘以 2")],
+)
+def test_chinese_that_fills_a_gap_has_no_spaces_around_it(what: str, said: str) -> None:
+    spoken = SPOKEN | {"{what} times 2": "把 {what} 乘以 2"}
+    assert in_language(say("{what} times 2", what=what), spoken) == said
+    assert in_language(joined([say("lost"), say("lost")], " "), spoken) == "丢失丢失"
+
+
 def test_sentences_survive_pickling() -> None:
     text = say("{what} of {where}", what=say("lost"), where="{b}") + " x"
     again = pickle.loads(pickle.dumps(text))
     assert isinstance(again, Sentence)
-    assert in_language(again, SPOKEN) == in_language(text, SPOKEN) == "{b} 的 丢失 x"
+    assert in_language(again, SPOKEN) == in_language(text, SPOKEN) == "{b} 的丢失 x"
 
 
 @pytest.mark.parametrize(
