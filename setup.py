@@ -14,6 +14,7 @@ import sysconfig
 from pathlib import Path
 
 from setuptools import Extension, setup
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 # Where the code lies. Two folders of the top level are parts of the package.
@@ -29,12 +30,13 @@ PACKAGES = {
     for package, source in SOURCES.items()
     for folder in sorted({ROOT / source, *(f.parent for f in (ROOT / source).rglob("__init__.py"))})
 }
-VERSION = re.search(
+DECLARED = re.search(
     r'^__version__ = "(.+)"$',
     (ROOT / "tb_adam_plugin" / "__init__.py").read_text(encoding="utf-8"),
     re.MULTILINE,
 )
-assert VERSION is not None
+assert DECLARED is not None
+VERSION = DECLARED[1]
 
 # Python without the interpreter lock has no stable interface.
 IS_STABLE = not sysconfig.get_config_var("Py_GIL_DISABLED")
@@ -53,47 +55,73 @@ KERNEL = Extension(
     optional=True,
 )
 
+# What is read offline: the plugin and the command show parts of these documents.
+DOCUMENTS = {
+    f"tb_adam_plugin/explanations/documents/{path.relative_to(ROOT / 'docs').as_posix()}": path
+    for name in ("how-to-read.md", "rules.md")
+    for path in sorted((ROOT / "docs").glob(f"{name}")) + sorted((ROOT / "docs").glob(f"*/{name}"))
+}
+
+
+class BuildWithDocuments(build_py):
+    """Puts the documents into the package; in a checkout they are read where they lie."""
+
+    def run(self) -> None:
+        """Build the package."""
+        super().run()
+        if not self.editable_mode:
+            for source, target in zip(DOCUMENTS.values(), self._documents(), strict=True):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                self.copy_file(str(source), str(target))
+
+    def get_outputs(self, include_bytecode: bool = True) -> list[str]:
+        """Return every file that is built."""
+        built: list[str] = super().get_outputs(include_bytecode)
+        return built if self.editable_mode else [*built, *map(str, self._documents())]
+
+    def _documents(self) -> list[Path]:
+        return [Path(self.build_lib, target) for target in DOCUMENTS]
+
+
 TORCH = ["torch>=2.4"]
+PLOT = ["matplotlib>=3.7"]
 EXAMPLES = ["torch>=2.4", "torchvision>=0.19", "scikit-learn>=1.3", "tqdm>=4.60"]
-# Whose optimizers the callback reads. The bounds are the versions whose state was read.
-OPTIMIZERS = [
-    "bitsandbytes>=0.50",
-    "pytorch_optimizer>=4.1",
-    "timm>=1.0.31",
-    "torchao>=0.18",
-    "transformers>=4.40",
-]
 # The oldest versions with which the tests of each framework were seen to pass.
 FRAMEWORKS = {
     "accelerate": ["accelerate>=0.30"],
     "lightning": ["lightning>=2.4"],
     "transformers": ["transformers>=4.40", "accelerate>=0.30"],
 }
-TEST = [
-    *EXAMPLES,
-    *OPTIMIZERS,
-    *FRAMEWORKS["accelerate"],
-    *FRAMEWORKS["lightning"],
-    "pytorch_lightning>=2.4",
-    "build>=1.2",
-    "check-wheel-contents>=0.6",
-    "hypothesis>=6.100",
-    "mypy>=1.14",
-    "playwright>=1.45",
-    "pytest>=8.2",
-    "pytest-xdist>=3.6",
-    "ruff>=0.9",
-    "tensorboardX>=2.6.2",
-    "sphinx>=7.3",
-    "twine>=5",
-]
+# Address of the repository's start page; empty until it has one. The package index shows README
+# outside of the repository, where relative links lead nowhere.
+REPOSITORY = ""
+
+
+def long_description(address: str) -> str:
+    """Return README as the package index is to show it.
+
+    Args:
+        address: Of the repository, without a slash at its end. If empty, relative links become
+            plain text and pictures are left out.
+    """
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    # The index shows no pictures for dark pages.
+    text = re.sub(r"<picture>.*?(<img [^>]*>)\s*</picture>", r"\1", text, flags=re.DOTALL)
+    link, picture = r"\[([^\]]+)\]\((?!\w+://)([^)]+)\)", r'<img ([^>]*)src="(?!\w+://)([^"]+)">'
+    if not address:
+        return re.sub(picture, "", re.sub(link, r"\1", text))
+    at = f"v{VERSION}"  # as the tags of releases are named
+    text = re.sub(link, rf"[\1]({address}/blob/{at}/\2)", text)
+    return re.sub(picture, rf'<img \1src="{address}/raw/{at}/\2">', text)
+
 
 setup(
     name="tb-adam-plugin",
-    version=VERSION[1],
+    version=VERSION,
     description="The optimizer debugger for TensorBoard: see what Adam is really doing",
-    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description=long_description(REPOSITORY),
     long_description_content_type="text/markdown",
+    project_urls={"Source": REPOSITORY} if REPOSITORY else {},
     license="Apache-2.0",
     license_files=["LICENSE"],
     python_requires=">=3.10",
@@ -104,6 +132,8 @@ setup(
         "Operating System :: OS Independent",
         "Programming Language :: Python :: 3",
         "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
         "Topic :: Scientific/Engineering :: Visualization",
         "Typing :: Typed",
@@ -112,6 +142,7 @@ setup(
     packages=list(PACKAGES),
     package_dir=PACKAGES,
     ext_modules=[KERNEL],
+    cmdclass={"build_py": BuildWithDocuments},
     options={"bdist_wheel": {"py_limited_api": "cp310"}} if IS_STABLE else {},
     package_data={
         "tb_adam_plugin": ["py.typed", "http_api.md"],
@@ -124,10 +155,9 @@ setup(
     install_requires=["tensorboard>=2.18", "numpy>=1.26", "google-crc32c>=1.5"],
     extras_require={
         "torch": TORCH,
+        "plot": PLOT,
         "examples": EXAMPLES,
         **FRAMEWORKS,
-        "test": TEST,
-        "dev": [*TEST, "pre-commit>=3.7"],
     },
     entry_points={
         "tensorboard_plugins": ["adam_debug = tb_adam_plugin.loader:AdamDebugLoader"],

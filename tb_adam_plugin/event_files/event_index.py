@@ -29,6 +29,7 @@ from tb_adam_plugin.event_files.known_file import KnownFile
 from tb_adam_plugin.event_files.spans import spans_of
 from tb_adam_plugin.event_files.windowed_file import ReplacedError, WindowedFile
 from tb_adam_plugin.event_files.wire import MalformedError, TensorPlace
+from tb_adam_plugin.languages.sentences import say
 from tb_adam_plugin.tfrecord import HEAD, TAIL, checksum, length_of
 
 _LONGEST_MESSAGE = 2**31 - 1  # that protocol buffers can hold
@@ -179,7 +180,7 @@ class EventIndex:
         if state == self._state:
             return False
         if self.damaged and state[:3] == self._state[:3]:
-            raise ReplacedError(f"{self.path} was written anew")  # and may be whole now
+            raise ReplacedError(say("{file} was rewritten", file=self.path))  # and may be whole now
         with self._file.opened() as file:
             file.may_be_cut = True  # by a writer that meets a full disk
             for start, length in self._records(file):

@@ -17,6 +17,7 @@ from tb_adam_plugin.arrays import Flags, Float64s, Indices, Int64s
 from tb_adam_plugin.event_files.event_index import EventIndex, HistogramPlace
 from tb_adam_plugin.event_files.windowed_file import ReplacedError
 from tb_adam_plugin.event_files.wire import TensorPlace
+from tb_adam_plugin.languages.sentences import reason_of
 
 _MARK = f"{schema.PLUGIN_NAME}/".encode()
 _SEARCHED_AT_ONCE = 1 << 20
@@ -230,7 +231,7 @@ class RunFiles:
 
 
 def _in_words(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
+    return getattr(error, "strerror", None) or reason_of(error)
 
 
 def _updated(path: str, index: EventIndex) -> EventIndex:

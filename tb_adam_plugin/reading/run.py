@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple, Protocol
 
 from tb_adam_plugin import schema
+from tb_adam_plugin.languages.sentences import Sentence, say
 from tb_adam_plugin.reading.joined_layouts import JoinedLayout, join_layouts, union
 from tb_adam_plugin.reading.limits import shown_columns
 from tb_adam_plugin.schema import Columns, Tag
@@ -40,6 +41,23 @@ class Message(NamedTuple):
 
     severity: Literal["warning", "error"]
     text: str
+
+
+def of_run(run: str, text: str) -> Sentence:
+    """Say which run a text is about."""
+    return say("Run {run}: {text}", run=run, text=text)
+
+
+def damage_messages(tag: object, damage: str) -> tuple[Message, ...]:
+    """Return what there is to tell of the damage of a series, if any.
+
+    Args:
+        tag: The series.
+        damage: What was left out, in one sentence, or "".
+    """
+    if not damage:
+        return ()
+    return (Message("error", say("{tag}: {text}", tag=tag, text=damage)),)
 
 
 class Scalar(NamedTuple):

@@ -63,7 +63,7 @@ def test_what_there_is_not_is_said(logs: Path) -> None:
         run.histograms("nonsense", "conv1.bias")
     with pytest.raises(KeyError, match="no parameter 'nonsense'"):
         run.histograms("exp_avg", "nonsense")
-    with pytest.raises(OSError, match="is no folder"):
+    with pytest.raises(OSError, match="is not a folder"):
         load_runs(logs / "missing")
 
 
