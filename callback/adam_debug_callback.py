@@ -133,8 +133,8 @@ class AdamDebugCallback:
             on_finding: Look at each record for what is wrong in training, as the tab does: "warn"
                 of errors and warnings, or a function that is called with each
                 :class:`tb_adam_plugin.diagnosis.rule.Finding` when it is new, comes back after it
-                was gone, or has become more severe. An exception of that function ends the
-                training. None to not look.
+                was gone, or has become more severe; ``finding.in_language("zh")`` says it in
+                Chinese. An exception of that function ends the training. None to not look.
 
         Raises:
             TypeError: If an argument has the wrong type.

@@ -29,7 +29,7 @@ _HEAD = """# Gallery of failures
 What each fault looks like in the tab, what the rules say of it, and the same run with the fix.
 The runs are small: a network of four layers, 320 steps, some seconds each. `adam-debug demo` trains
 them, so that you can look around in them yourself: `adam-debug demo --list` names them, and
-`adam-debug demo LOGDIR NAME` trains one. `PYTHONPATH=tests/helpers python docs/write_gallery.py`
+`adam-debug demo NAME` trains one. `PYTHONPATH=tests/helpers python docs/write_gallery.py`
 makes this page.
 
 | fault | first finding | loss at the end | with the fix |

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import pickle
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from repository import PLUGIN, ROOT
+from said_texts import betweens_in, of_the_callback, templates_in
 
 from tb_adam_plugin import schema
 from tb_adam_plugin.diagnosis.rules.registry import RULES
@@ -19,21 +18,13 @@ from tb_adam_plugin.languages.sentences import Sentence, gaps, in_language, join
 OTHERS = [language for language in LANGUAGES if language != "en"]
 
 
-def templates_in(path: Path) -> Iterator[tuple[str, bool]]:
-    """Yield the first argument of every ``say()``, and whether it is a literal."""
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "say":
-            first = node.args[0]
-            is_text = isinstance(first, ast.Constant) and isinstance(first.value, str)
-            yield (str(first.value) if isinstance(first, ast.Constant) else ""), is_text
-
-
 def said() -> set[str]:
-    """What catalogues translate: templates, and the texts of rules and statistics."""
+    """What catalogues translate: templates, what joins them, and texts of rules and statistics."""
     texts = {template for path in PLUGIN for template, _ in templates_in(path)}
+    texts |= {between for path in PLUGIN for between in betweens_in(path)}
     texts |= {text for rule in RULES for text in (rule.title, rule.question) if text}
     texts |= {text for s in schema.STATISTICS for text in (s.label, s.description)}
-    return texts
+    return texts | of_the_callback()
 
 
 @pytest.mark.parametrize("path", PLUGIN, ids=lambda path: str(path.relative_to(ROOT)))
@@ -88,11 +79,21 @@ def test_what_a_catalogue_lacks_stays_english() -> None:
     assert in_language(say("lost"), {}) == "lost"
 
 
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [("lost", "把丢失乘以 2"), ("a.b", "把 a.b 乘以 2"), ("9 a", "把 9 a 乘以 2")],
+)
+def test_chinese_that_fills_a_gap_has_no_spaces_around_it(what: str, said: str) -> None:
+    spoken = SPOKEN | {"{what} times 2": "把 {what} 乘以 2"}
+    assert in_language(say("{what} times 2", what=what), spoken) == said
+    assert in_language(joined([say("lost"), say("lost")], " "), spoken) == "丢失丢失"
+
+
 def test_sentences_survive_pickling() -> None:
     text = say("{what} of {where}", what=say("lost"), where="{b}") + " x"
     again = pickle.loads(pickle.dumps(text))
     assert isinstance(again, Sentence)
-    assert in_language(again, SPOKEN) == in_language(text, SPOKEN) == "{b} 的 丢失 x"
+    assert in_language(again, SPOKEN) == in_language(text, SPOKEN) == "{b} 的丢失 x"
 
 
 @pytest.mark.parametrize(
