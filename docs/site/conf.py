@@ -106,12 +106,12 @@ html_show_sourcelink = False
 _PICTURE = re.compile(r'<picture>.*?<img alt="([^"]*)" src="([^"]*)">\s*</picture>', re.DOTALL)
 
 
-def _complete(app: Sphinx, page: str, source: list[str]) -> None:
+def _complete(_app: Sphinx, page: str, source: list[str]) -> None:
     """Show the picture of a start page, and give README the menu of the site."""
     source[0] = _PICTURE.sub(r"![\1](\2)", source[0])
     if page == root_doc:
         for caption, pages in CONTENTS.items():
-            listed = "\n".join(page for page in pages if page in app.env.found_docs)
+            listed = "\n".join(pages)
             source[0] += f"\n```{{toctree}}\n:hidden:\n:caption: {caption}\n\n{listed}\n```\n"
 
 
