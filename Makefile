@@ -18,8 +18,8 @@ BIN := $(VENV)/bin
 OLDEST := $(VENV)/oldest
 KERNEL := $(addprefix callback/native/,kernel.c kernel.h body.inc widening.inc)
 MADE_FROM := setup.py pyproject.toml tests/requirements.txt .ci/python.lock $(KERNEL)
-TESTS_WITHOUT_TORCH := assets comparison diagnose event_data every_rule format_document http \
-  http_api_document loader records run_data run_listing series_cache store \
+TESTS_WITHOUT_TORCH := assets comparison diagnose event_data every_rule explain format_document http \
+  http_api_document loader losses parting records run_data run_listing series_cache settings store \
   tensorboard thinning views
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 

@@ -151,7 +151,7 @@ def test_a_language_that_is_none_is_refused(logs: Path, route: str, language: st
 def test_the_document_names_the_parameter_where_there_is_one() -> None:
     text = resources.files("tb_adam_plugin").joinpath("http_api.md").read_text(encoding="utf-8")
     routes = re.findall(r"^## `(\w+)\?(?:.*&)?lang=LANGUAGE`$", text, re.MULTILINE)
-    assert routes == ["summary", "findings"]
+    assert routes == ["summary", "findings", "states", "compare", "explain"]
 
 
 def test_a_finding_of_a_folder_can_be_said_in_chinese(logs: Path) -> None:
