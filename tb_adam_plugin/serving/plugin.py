@@ -15,6 +15,7 @@ from werkzeug.exceptions import HTTPException
 
 from tb_adam_plugin import schema
 from tb_adam_plugin.event_files.log_roots import LogRoots
+from tb_adam_plugin.languages.catalogues import LANGUAGES
 from tb_adam_plugin.reading.file_source import FileSource
 from tb_adam_plugin.reading.known_values import known_statistic
 from tb_adam_plugin.reading.provider_source import ProviderSource
@@ -80,9 +81,9 @@ class AdamDebugPlugin(base_plugin.TBPlugin):
         }
 
     def _summary(self, request: Request) -> Response:
-        Query(request, ())
+        language = Query(request, ("lang",)).choice("lang", LANGUAGES)
         runs = self._store.runs(_experiment(request))
-        return _respond(request, json_answers.summary(runs), _JSON)
+        return _respond(request, json_answers.summary(runs, language), _JSON)
 
     def _revision(self, request: Request) -> Response:
         Query(request, ())
@@ -170,9 +171,10 @@ class AdamDebugPlugin(base_plugin.TBPlugin):
         return _respond(request, packed_answers.histograms(run, records), _PACKED)
 
     def _findings(self, request: Request) -> Response:
-        run = Query(request, ("run",)).text("run")
+        query = Query(request, ("run", "lang"))
+        run, language = query.text("run"), query.choice("lang", LANGUAGES)
         diagnosis = self._findings_of.get(_experiment(request), run)
-        return _respond(request, json_answers.findings(run, diagnosis), _JSON)
+        return _respond(request, json_answers.findings(run, diagnosis, language), _JSON)
 
     def _static(self, request: Request) -> Response:
         path = request.path.partition(_STATIC)[2]

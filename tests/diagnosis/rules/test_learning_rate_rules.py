@@ -182,7 +182,7 @@ def test_a_loss_that_rose_a_little_gets_the_value_of_the_compass() -> None:
     other = diagnose(changed(bearable))
     assert other.findings[0].advice.startswith("Compare with a run at lr 3e-4 instead of 1e-3")
     assert other.compass is not None
-    assert other.compass.run.text == "cannot be told"
+    assert other.compass.run.text == "no reading"
 
 
 def test_nothing_is_about_right_beside_the_question_whether_it_is_too_high() -> None:
