@@ -2,6 +2,7 @@
 /** Wires the tab: theme, link, data, and the app in the empty page. */
 import { createApi } from './data/api.js';
 import { isTabVisible, startPolling, whenShown } from './data/live.js';
+import { language, speak } from './host/language.js';
 import { followHostLink, hostHash, readLink, replaceHostLink } from './host/links.js';
 import { connectToTensorBoard, followTheme, takeFocus } from './host/tensorboard.js';
 import { createActions, linkOf } from './state/actions.js';
@@ -22,6 +23,7 @@ import {
 export async function start(summary, style) {
   const view = import('./view/app.js'); // what asks for data does not wait for what draws them
   view.catch(() => {}); // said where it is waited for
+  const spoken = speak();
   const storage = _storage();
   const store = createStore({ ...initialState(), ...(storage ? readPreferences(storage) : {}) });
   /** @type {Promise<Response> | null} */
@@ -36,12 +38,12 @@ export async function start(summary, style) {
   actions.followLink(readLink(hostHash()));
   await actions.refresh();
   _askForOverview(store.get(), api);
-  const [{ mount }] = await Promise.all([view, style]);
+  const [{ mount }] = await Promise.all([view, style, spoken]);
 
   const root = document.createElement('div');
   root.id = 'app';
   document.body.append(root);
-  document.documentElement.lang = 'en';
+  document.documentElement.lang = language() === 'zh' ? 'zh-CN' : 'en';
   mount({ store, api, actions, cursor: createCursor() }, root);
 
   const polling = startPolling({

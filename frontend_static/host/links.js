@@ -17,6 +17,7 @@
  * @property {import('../types.d.ts').Range} [range] what is visible of the axis, in its units
  * @property {'latest' | 'anomaly' | 'model'} [order] of the rows
  * @property {string} [finding] the selected finding
+ * @property {boolean} [why] whether it says why
  * @property {string} [strip] the series above the heat map
  */
 
@@ -29,6 +30,7 @@ const LIST = {
     value === '' ? [] : value.split(',').map(_decode).filter((item) => item !== null),
   write: (/** @type {string[]} */ items) => items.map(_encode).join(','),
 };
+const FLAG = { read: (/** @type {string} */ value) => value === '1' || undefined, write: () => '1' };
 const ONE_OF = (/** @type {string[]} */ ...values) => ({
   read: (/** @type {string} */ value) => (values.includes(value) ? value : undefined),
   write: String,
@@ -42,7 +44,7 @@ const FIELDS = {
   run: { key: 'run', ...TEXT },
   runs: { key: 'runs', ...LIST },
   reference: { key: 'ref', ...TEXT },
-  against: { key: 'against', read: (value) => value === '1' || undefined, write: () => '1' },
+  against: { key: 'against', ...FLAG },
   tensor: { key: 'tensor', ...TEXT },
   pins: { key: 'pins', ...LIST },
   step: { key: 'step', read: (value) => (/^\d+$/.test(value) ? Number(value) : undefined), write: String },
@@ -53,6 +55,7 @@ const FIELDS = {
   range: { key: 'range', read: _readRange, write: ({ from, to }) => `${from},${to}` },
   order: { key: 'order', ...ONE_OF('model', 'latest', 'anomaly') },
   finding: { key: 'finding', ...TEXT },
+  why: { key: 'why', ...FLAG },
   strip: { key: 'strip', ...TEXT },
 };
 const FIELD_OF_KEY = new Map(

@@ -47,6 +47,7 @@
  * @property {import('../types.d.ts').Range | null} range zoom in axis units; null shows everything
  * @property {RowOrder} order of the overview's rows
  * @property {string | null} finding id of the selected finding
+ * @property {boolean} why whether the selected finding says why
  * @property {string | null} strip series above the heat map; null for the default
  *
  * @typedef {object} Page
@@ -61,8 +62,12 @@
  * @property {boolean} overviewTable whether a table stands for the heat map
  * @property {boolean} optimizer whether the optimizer's card is open
  * @property {string | null} full name of the card that fills the tab
- * @property {Pick<View, 'metric'> | null} beforeFinding what the selected finding has changed, as it was; null for nothing
+ * @property {Partial<Evident> | null} beforeFinding what the selected finding has changed, as it was, but for what the
+ *   user has chosen since; null for nothing
  * @property {string | null} reopen rule whose finding was open in the run before, to be opened where this run has it
+ *
+ * What a finding changes when it is opened.
+ * @typedef {Pick<View, 'run' | 'metric' | 'strip' | 'tensor' | 'step' | 'range' | 'open'>} Evident
  *
  * @typedef {Preferences & View & Page} State
  *
@@ -122,6 +127,7 @@ export function defaultView() {
     range: null,
     order: 'model',
     finding: null,
+    why: false,
     strip: null,
   };
 }

@@ -113,7 +113,7 @@ REQUESTS = re.compile(
 )
 
 # The entry asks for the first answer while the rest of the tab is still on its way.
-ASKING = ("data/api.js", "index.js", "start.js")
+ASKING = ("data/api.js", "host/language.js", "index.js", "start.js")
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=named)

@@ -7,7 +7,7 @@ import { marksOf } from '../../chart/jump_marks.js';
 import { Canvas, useWindowHeight } from '../hooks/plot.js';
 import { html, icon, Lazy, SaveMenu, useMemo } from '../ui.js';
 import { Rows } from './rows.js';
-import { AXIS_HEIGHT, rowHeightOf, rowsHeight, SMALLEST_TABLE, STRIP_HEIGHT } from './sizes.js';
+import { AXIS_HEIGHT, rowHeightOf, rowsHeight, SMALLEST_TABLE, STRIP_HEIGHT, stripHeights } from './sizes.js';
 import { allModules, rankedRows, treeRows } from './tree_rows.js';
 
 /**
@@ -41,7 +41,9 @@ export function Overview({ app, state, view, findings, tree, ranks, open, select
   const { overview, metric, against } = view;
   const full = state.full === 'overview';
   const windowHeight = useWindowHeight();
-  const available = rowsHeight(windowHeight, full);
+  const heights = stripHeights(strips, view.evidence);
+  const top = heights.reduce((sum, height) => sum + height, 0);
+  const available = rowsHeight(windowHeight - (top - strips.length * STRIP_HEIGHT), full);
   const unit = useMemo(() => (ranks ? rankedRows(tree, ranks, 1) : treeRows(tree, open, 1)), [tree, open, ranks]);
   const rowHeight = rowHeightOf(windowHeight, available, unit.length);
   const rows = useMemo(
@@ -69,7 +71,7 @@ export function Overview({ app, state, view, findings, tree, ranks, open, select
           app=${app}
           view=${view}
           parameters=${ranks ? rows.flatMap((row) => row.parameters) : tree.parameters}
-          height=${Math.max(SMALLEST_TABLE, visibleHeight + strips.length * STRIP_HEIGHT + AXIS_HEIGHT)}
+          height=${Math.max(SMALLEST_TABLE, visibleHeight + top + AXIS_HEIGHT)}
         />`
           : html`<${Rows}
           app=${app}
@@ -85,6 +87,7 @@ export function Overview({ app, state, view, findings, tree, ranks, open, select
           selected=${selected}
           strips=${strips}
           stripChoices=${stripChoices}
+          heights=${heights}
         />`
     }
   </section>`;

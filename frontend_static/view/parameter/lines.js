@@ -62,7 +62,7 @@ export function Lines({ app, state, view, parameter, runs, statistic, titled, la
   return html`<div class="plot lines-plot" ref=${box}>
     <${Canvas}
       draw=${draw}
-      dependencies=${[drawn, view.range, view.axis, view.theme, chart.scale, last, ignoreOutliers, chart.band]}
+      dependencies=${[drawn, view.range, view.axis, view.theme, chart.scale, last, ignoreOutliers, chart.band, view.evidence]}
       label=${`${statistic.label} of ${parameter} over time, of ${names}; the table has the numbers at the step`}
     />
     ${titled && html`<div class="plot-title">${statistic.label}<${Absences} runs=${runs} parameter=${parameter} statistic=${statistic} /></div>`}
