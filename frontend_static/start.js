@@ -3,9 +3,10 @@
 import { createApi } from './data/api.js';
 import { isTabVisible, startPolling, whenShown } from './data/live.js';
 import { language, speak } from './host/language.js';
-import { followHostLink, hostHash, readLink, replaceHostLink } from './host/links.js';
+import { followHostLink, hostHash, readLink, writeHostLink } from './host/links.js';
 import { connectToTensorBoard, followTheme, takeFocus } from './host/tensorboard.js';
 import { createActions, linkOf } from './state/actions.js';
+import { createHistory } from './state/history.js';
 import { overviewQuestion } from './state/questions.js';
 import {
   createCursor,
@@ -59,9 +60,10 @@ export async function start(summary, style) {
     polling.now();
   });
   followHostLink(actions.followLink);
+  const history = createHistory(linkOf);
   store.subscribe((state) => {
     // Before the runs are known, the link still holds what is to be restored.
-    if (state.summary?.runs.length) replaceHostLink(linkOf(state));
+    if (state.summary?.runs.length) writeHostLink(linkOf(state), history.isNewEntry(state));
     if (storage) writePreferences(storage, state);
   });
 }

@@ -132,6 +132,18 @@ export interface Diagnosis {
   recording: string;
 }
 
+/** `states`: what the rules find in every run, as far as it is known. */
+export interface RunState {
+  run: string;
+  worst: 'error' | 'warning' | 'info' | null;
+  counts: Record<'error' | 'warning' | 'info', number>;
+  /** Title of the first finding. */
+  first: string | null;
+  /** Whether nothing is known yet. */
+  pending: boolean;
+}
+export interface RunStates { runs: RunState[]; /** Whether more is on its way: worth asking again. */ busy: boolean; }
+
 /** `explain`: what the documents say about a rule. */
 export interface Explanation { rule: string; title: string; sections: { heading: string; markdown: string }[]; }
 

@@ -62,6 +62,10 @@ function _jsonAnswers(fetcher) {
       );
       return { findings, compass, not_evaluated, recording };
     },
+    /** @param {string} lang @param {AbortSignal} [signal] @returns {Promise<import('../types.d.ts').RunStates>} */
+    async states(lang, signal) {
+      return (await _get(fetcher, _url('states', { lang }), signal)).json();
+    },
     /**
      * What the documents say about a rule.
      * @param {string} rule @param {string} lang @param {AbortSignal} [signal]

@@ -8,6 +8,7 @@ import {
   defaultView,
   metricOf,
   overviewRun,
+  selectedParameter,
 } from './store.js';
 
 /**
@@ -76,7 +77,8 @@ function _runActions({ get, set }) {
       const isOther = overviewRun(get())?.run !== run;
       set({
         ...(isOther && { ..._asBeforeFinding(get()), finding: null, reopen: rule ?? reopen }),
-        ...{ run, range: null, strip: null, checked: checked && new Set(checked).add(run) },
+        ...{ run, range: null, strip: null, all: false, checked: checked && new Set(checked).add(run) },
+        ...((isOther || get().all) && _visit(get())),
       });
     },
     /** @param {string} run */
@@ -93,6 +95,8 @@ function _runActions({ get, set }) {
     },
     /** @param {string} runFilter */
     filterRuns: (runFilter) => set({ runFilter }),
+    /** @param {boolean} illRuns lists only the runs with errors or warnings */
+    listIllRuns: (illRuns) => set({ illRuns }),
     /** Compares all runs with one; the same once more compares no longer. @param {string} run */
     referTo(run) {
       const { reference, against } = get();
@@ -109,7 +113,7 @@ function _overviewActions({ get, set }) {
     /** @param {string} filter */
     filterTensors: (filter) => set({ filter, open: null }),
     /** @param {string} metric */
-    colourBy: (metric) => set({ ..._colouredBy(get(), metric), ..._choosing(get(), 'metric') }),
+    colourBy: (metric) => set({ ..._colouredBy(get(), metric), ..._choosing(get(), 'metric'), ..._visit(get()) }),
     /** @param {import('./store.js').RowOrder} order */
     orderRows: (order) => set({ order }),
     /** @param {Set<string>} open */
@@ -127,11 +131,14 @@ function _overviewActions({ get, set }) {
 function _selectionActions({ get, set }) {
   return {
     /** @param {string} tensor */
-    selectTensor: (tensor) => set({ tensor, ..._choosing(get(), 'tensor') }),
+    selectTensor: (tensor) => set({ tensor, ..._choosing(get(), 'tensor'), ..._visit(get()) }),
     /** @param {number | null} step null follows the newest */
     pinStep: (step) => set({ step, ..._choosing(get(), 'step') }),
     /** @param {string} tensor @param {number} step */
-    selectCell: (tensor, step) => set({ tensor, step, ..._choosing(get(), 'tensor', 'step') }),
+    selectCell(tensor, step) {
+      const isOther = selectedParameter(get())?.name !== tensor;
+      set({ tensor, step, ..._choosing(get(), 'tensor', 'step'), ...(isOther && _visit(get())) });
+    },
     /** Keeps a parameter in view, or lets it go. @param {string} tensor */
     togglePin(tensor) {
       const { pins } = get();
@@ -143,15 +150,15 @@ function _selectionActions({ get, set }) {
 
 /** A finding is opened and closed. @param {Store} store */
 function _findingActions({ get, set }) {
-  /** @param {import('../types.d.ts').Finding} finding selects it, and shows what it rests on */
-  const selectFinding = (finding) => {
+  /** @param {import('../types.d.ts').Finding} finding */
+  const show = (finding) => {
     const state = get();
     const run = state.summary?.runs.find((info) => info.run === finding.run);
     const known = run?.parameters.some(({ name }) => name === finding.parameters[0]);
     const { metric, strip } = shownIn(finding, run);
     const range = rangeAround(finding, run?.last_step ?? 0);
     set({
-      ...{ finding: finding.id, reopen: null, step: finding.at ?? finding.from },
+      ...{ finding: finding.id, reopen: null, all: false, step: finding.at ?? finding.from },
       ...(run && { run: run.run, checked: state.checked && new Set(state.checked).add(run.run) }),
       ...(known && { tensor: finding.parameters[0] }),
       ...(metric && _colouredBy(state, metric)),
@@ -161,15 +168,21 @@ function _findingActions({ get, set }) {
     });
   };
   return {
-    selectFinding,
+    /** Selects a finding, and shows what it rests on. @param {import('../types.d.ts').Finding} finding */
+    selectFinding(finding) {
+      show(finding);
+      set(_visit(get()));
+    },
+    /** Lists the findings of all runs, or no longer. @param {boolean} all */
+    showAllFindings: (all) => set({ all, ..._visit(get()) }),
     /** Closes the finding: the view is as before, but for what was chosen since. */
-    closeFinding: () => set({ finding: null, reopen: null, ..._asBeforeFinding(get()) }),
+    closeFinding: () => set(_closed(get())),
     /** @param {boolean} why unfolds the reasons of the finding that is open */
     showWhy: (why) => set({ why }),
     /** Opens what the run before had open. @param {import('../types.d.ts').Finding[]} findings of the overview's run */
     reopenFinding(findings) {
       const found = findings.find(({ rule }) => rule === get().reopen);
-      if (found) selectFinding(found);
+      if (found) show(found);
       else set({ reopen: null });
     },
   };
@@ -227,13 +240,14 @@ function _pageActions({ get, set }) {
 
     /** Takes back one thing at a time: dialog, full size, settings, zoom, finding, filter, pinned step. */
     escape() {
-      const { dialog, full, settings, range, filter, finding, beforeFinding, step } = get();
+      const { dialog, full, settings, range, filter, finding, beforeFinding, all, step } = get();
       const zoomed = range && !(finding && beforeFinding && 'range' in beforeFinding); // not by the finding
       if (dialog) set({ dialog: null });
       else if (full) set({ full: null });
       else if (settings) set({ settings: false });
+      else if (all) set({ all: false, ..._visit(get()) });
       else if (zoomed) set({ range: null });
-      else if (finding) set({ finding: null, reopen: null, ..._asBeforeFinding(get()) });
+      else if (finding) set(_closed(get()));
       else if (filter) set({ filter: '', open: null });
       else if (step !== null) set({ step: null });
     },
@@ -275,6 +289,7 @@ export function linkOf(state) {
     order: state.order === 'model' ? undefined : state.order,
     finding: state.finding ?? undefined,
     why: (state.finding && state.why) || undefined,
+    all: state.all || undefined,
     strip: state.strip ?? undefined,
   };
 }
@@ -306,6 +321,12 @@ function _choosing({ beforeFinding }, ...chosen) {
   const rest = EVIDENT.filter((name) => name in beforeFinding && !chosen.includes(name));
   return { beforeFinding: Object.fromEntries(rest.map((name) => [name, beforeFinding[name]])) };
 }
+
+/** The browser's Back leads from the next view to this one. @param {State} state */
+const _visit = ({ visits }) => ({ visits: visits + 1 });
+
+/** @param {State} state @returns {Partial<State>} without its finding */
+const _closed = (state) => ({ finding: null, reopen: null, ..._asBeforeFinding(state), ..._visit(state) });
 
 /** The view without the finding that is open. @param {State} state @returns {Partial<State>} */
 function _asBeforeFinding(state) {

@@ -13,6 +13,7 @@ import {
 } from '../state/store.js';
 import { useOverviewView } from './hooks/overview_view.js';
 import { useDiagnosis, useRunData, useStarts, useStrips } from './hooks/run_data.js';
+import { useRunStates } from './hooks/run_states.js';
 import { movesOf, useKeyboard } from './keyboard.js';
 import { Overview } from './overview/card.js';
 import { useRanks } from './overview/ranks.js';
@@ -29,6 +30,8 @@ import { Banner, ErrorBanner, html, Lazy, render, useEffect, useMemo, useStore }
  */
 
 const help = () => import('./help.js');
+/** @type {import('./run/run_list.js').States} */
+const NO_STATES = new Map();
 /** Half of the tab, below the heat map, which does not wait for it. */
 const parameterCard = () => import('./parameter/parameter_card.js');
 
@@ -46,7 +49,7 @@ function App({ app }) {
     ${
       summary && run
         ? html`<${Loaded} app=${app} state=${state} summary=${summary} run=${run} />`
-        : html`<${Sidebar} app=${app} state=${state} run=${null} hyperparameters=${null} step=${null} findings=${[]} evidence=${null} skipped=${null} compass=${null} />
+        : html`<${Sidebar} app=${app} state=${state} run=${null} hyperparameters=${null} step=${null} findings=${[]} evidence=${null} skipped=${null} compass=${null} states=${NO_STATES} />
           <main class="main">
             <${Toolbar} app=${app} state=${state} statistics=${[]} metric=${state.metric} reference=${null} />
             <div class="split"><div class="content">
@@ -65,6 +68,7 @@ function Loaded({ app, state, summary, run }) {
   const shown = useShown(app, state, summary, run);
   const { data, diagnosis, axis, metric, reference } = shown;
   const statistics = statisticsOf(state, [run]);
+  const states = useRunStates(app, summary, shown.view !== null || data.overview.error !== null);
   return html`<${Sidebar}
       app=${app}
       state=${state}
@@ -75,6 +79,7 @@ function Loaded({ app, state, summary, run }) {
       evidence=${shown.view?.evidence ?? null}
       skipped=${diagnosis.not_evaluated}
       compass=${diagnosis.compass}
+      states=${states}
     />
     <main class="main">
       <${Toolbar} app=${app} state=${state} statistics=${statistics} metric=${metric.name} reference=${reference !== run ? reference : null} />
@@ -83,7 +88,11 @@ function Loaded({ app, state, summary, run }) {
           <${Notices} state=${state} run=${run} recording=${diagnosis.recording} />
           <${ErrorBanner} text=${data.overview.error} />
           <${ErrorBanner} text=${data.steps.error ?? data.hyperparameters.error ?? data.norms.error} />
-          <${Cards} app=${app} state=${state} summary=${summary} run=${run} shown=${shown} />
+          ${
+            state.all &&
+            html`<${Lazy} load=${() => import('./run/all_findings.js')} name="AllFindings" app=${app} state=${state} summary=${summary} states=${states} />`
+          }
+          ${!state.all && html`<${Cards} app=${app} state=${state} summary=${summary} run=${run} shown=${shown} />`}
         </div>
         ${
           state.settings &&

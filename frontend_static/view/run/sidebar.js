@@ -1,12 +1,10 @@
 // @ts-check
 /** The left column: which runs are shown, what was found in them, and what the optimizer does. */
-import { runColor } from '../../chart/colormap.js';
 import { formatInteger, formatNumber } from '../../chart/format.js';
 import { plural, t } from '../../host/language.js';
 import { indexAtOrBefore } from '../../state/axis.js';
-import { checkedRuns, compileFilter } from '../../state/store.js';
-import { FilterBox } from '../toolbar.js';
-import { html, icon, Lazy, useEffect, useRef } from '../ui.js';
+import { html, icon, Lazy } from '../ui.js';
+import { Runs } from './run_list.js';
 
 /**
  * @typedef {import('../ui.js').App} App
@@ -26,11 +24,12 @@ import { html, icon, Lazy, useEffect, useRef } from '../ui.js';
  * @param {import('../../types.d.ts').Evidence | null} props.evidence of the open finding
  * @param {import('../../types.d.ts').Diagnosis['not_evaluated']} props.skipped
  * @param {import('../../types.d.ts').Compass | null} props.compass
+ * @param {ReadonlyMap<string, import('../../types.d.ts').RunState>} props.states of the runs, as far as they are known
  */
-export function Sidebar({ app, state, run, hyperparameters, step, findings, evidence, skipped, compass }) {
+export function Sidebar({ app, state, run, hyperparameters, step, findings, evidence, skipped, compass, states }) {
   const rule = findings.find(({ id }) => id === state.finding)?.rule ?? null;
   return html`<aside class="side" aria-label=${t('Runs and optimizer')}>
-    <${Runs} app=${app} state=${state} run=${run} rule=${rule} />
+    <${Runs} app=${app} state=${state} run=${run} rule=${rule} states=${states} />
     ${
       run &&
       findings.length > 0 &&
@@ -47,123 +46,6 @@ export function Sidebar({ app, state, run, hyperparameters, step, findings, evid
       <span><kbd>?</kbd>${findings.length > 0 ? '' : html` ${t('help')}`}</span>
     </div>
   </aside>`;
-}
-
-/** @param {{app: App, state: State, run: RunInfo | null, rule: string | null}} props `rule`: of the open finding */
-function Runs({ app, state, run, rule }) {
-  const { actions } = app;
-  const runs = state.summary?.runs ?? [];
-  const filter = compileFilter(state.runFilter);
-  const listed = runs
-    .map((info, index) => ({ info, color: runColor(index, state.theme) }))
-    .filter(({ info }) => filter.matches(info.name));
-  const checked = new Set(checkedRuns(state));
-  const list = useRef(/** @type {HTMLElement | null} */ (null));
-  useShownRunInSight(list, run);
-  const allChecked = listed.length > 0 && listed.every(({ info }) => checked.has(info));
-  const toggleAll = () =>
-    actions.checkRuns(
-      listed.map(({ info }) => info.run),
-      !allChecked,
-    );
-  return html`<div class="bar">
-      ${
-        runs.length > 1 &&
-        html`<${CheckBox} on=${allChecked} label=${t('Draw all listed runs in comparisons')} onToggle=${toggleAll} />`
-      }
-      <${FilterBox} label=${t('Filter runs (regex)')} value=${state.runFilter} onChange=${actions.filterRuns} />
-    </div>
-    <div class="runs" role="group" aria-label=${t('Runs')} ref=${list} style="--runs:${listed.length}">
-      ${listed.map(
-        ({ info, color }) => html`<${RunRow}
-          key=${info.run}
-          app=${app}
-          info=${info}
-          color=${color}
-          checked=${checked.has(info)}
-          shown=${info === run}
-          reference=${runs.length > 1 ? state.reference === info.run : null}
-          onShow=${() => actions.showRun(info.run, rule)}
-        />`,
-      )}
-      ${runs.length > 0 && listed.length === 0 && html`<p class="hint">${t('No run matches this filter.')}</p>`}
-    </div>`;
-}
-
-/**
- * @param {object} props
- * @param {App} props.app
- * @param {RunInfo} props.info
- * @param {string} props.color
- * @param {boolean} props.checked whether comparisons draw it
- * @param {boolean} props.shown whether the overview shows it
- * @param {boolean | null} props.reference whether others are compared with it; null where there are no others
- * @param {() => void} props.onShow
- */
-function RunRow({ app, info, color, checked, shown, reference, onShow }) {
-  const { actions } = app;
-  return html`<div class="run ${checked ? '' : 'off'}">
-    <${CheckBox}
-      on=${checked}
-      label=${t('Draw {run} in comparisons', { run: info.name })}
-      onToggle=${() => actions.toggleRun(info.run)}
-    />
-    <button
-      class="name"
-      title=${t('{run}: show in the overview', { run: info.name })}
-      aria-pressed=${shown}
-      onClick=${onShow}
-    >
-      <bdi>${info.name}</bdi>
-    </button>
-    ${info.gradient_norms && html`<span class="jumped" role="img" aria-label=${t('The gradient norm jumped')} title=${t('The gradient norm jumped: marks in the heat map show where')}>${icon('jump', 'flag')}</span>`}
-    ${shown && html`<span class="primary" title=${t('The overview and the histograms show this run')}>${t('OVERVIEW')}</span>`}
-    ${
-      reference !== null &&
-      html`<button
-        class="reference ${reference ? 'on' : ''}"
-        aria-pressed=${reference}
-        aria-label=${t('Compare with {run}', { run: info.name })}
-        title=${reference ? t('The reference: others are compared with it') : t('Compare others with this run')}
-        onClick=${() => actions.referTo(info.run)}
-      >
-        ${icon('reference', 'flag')}
-      </button>`
-    }
-    <span class="step" title=${t('Newest step')}>${formatInteger(info.last_step)}</span>
-    <span class="dot" style="background:${color}"></span>
-  </div>`;
-}
-
-/** Scrolls the list to the overview's run. @param {{current: HTMLElement | null}} list @param {RunInfo | null} run */
-function useShownRunInSight(list, run) {
-  useEffect(() => {
-    const element = /** @type {HTMLElement} */ (list.current);
-    const show = () => {
-      const name = element.querySelector('.name[aria-pressed="true"]');
-      if (!name) return;
-      // The list alone: the column that it lies in stays where it is.
-      const [row, box] = [name.getBoundingClientRect(), element.getBoundingClientRect()];
-      element.scrollTop += Math.min(0, row.top - box.top) + Math.max(0, row.bottom - box.bottom);
-    };
-    const observer = new ResizeObserver(show); // findings that come later take room from the list
-    observer.observe(element);
-    return () => observer.disconnect();
-  }, [run?.run]);
-}
-
-/** @param {{on: boolean, label: string, onToggle: () => void}} props */
-function CheckBox({ on, label, onToggle }) {
-  return html`<button
-    class="check ${on ? '' : 'no'}"
-    role="checkbox"
-    aria-checked=${on}
-    aria-label=${label}
-    title=${label}
-    onClick=${onToggle}
-  >
-    ${on && icon('check', '')}
-  </button>`;
 }
 
 /** @param {{rules: number, skipped: {title: string, reason: string}[]}} props */
