@@ -2,6 +2,9 @@
 
 Exit codes: 0 if all went well; 1 if ``--fail-on`` was given and a run has a finding of that
 severity or a worse one; 2 if the command was not understood or the folder cannot be read.
+
+It speaks the language of ``--lang``, else of the environment variable ``ADAM_DEBUG_LANG``, else of
+the locale, else English.
 """
 
 from __future__ import annotations
@@ -14,8 +17,11 @@ import warnings
 from collections.abc import Callable, Sequence
 
 from tb_adam_plugin import __version__
-from tb_adam_plugin.commands import demo, diagnose, export
+from tb_adam_plugin.commands import demo, diagnose, explain, export
 from tb_adam_plugin.commands.exit_codes import refuse, warn
+from tb_adam_plugin.commands.language import VARIABLE, preferred, speaking, why
+from tb_adam_plugin.languages.catalogues import LANGUAGES
+from tb_adam_plugin.languages.sentences import say
 from tb_adam_plugin.run_data import load_runs
 from tb_adam_plugin.schema import FormatError
 
@@ -27,7 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(arguments)
     try:
-        code = _run(options)
+        with speaking(options.lang or preferred(os.environ)):
+            code = _run(options)
         sys.stdout.flush()
     except BrokenPipeError:  # the reader, as head, has seen enough
         # What is left must not be written at exit either.
@@ -38,18 +45,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     command: Callable[..., int] = options.command
-    if options.trains:
+    if not options.reads_runs:
         return command(options)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always", UserWarning)
         try:
             runs = load_runs(options.logdir)
         except (OSError, FormatError) as error:
-            return refuse(str(error))
+            return refuse(why(error))
     for warning in said:
-        warn(str(warning.message))
+        warn(why(warning.message) if isinstance(warning.message, Warning) else warning.message)
     if not runs:
-        return refuse(f"no run of Adam Debug in {options.logdir}")
+        return refuse(say("no run of Adam Debug in {folder}", folder=options.logdir))
     return command(runs, options)
 
 
@@ -58,10 +65,17 @@ def _parser() -> argparse.ArgumentParser:
         prog="adam-debug", description="Read what AdamDebugCallback has recorded."
     )
     parser.add_argument("--version", action="version", version=__version__)
-    parser.set_defaults(trains=False)
+    parser.set_defaults(reads_runs=True)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (diagnose, export, demo):
+    for command in (diagnose, explain, export, demo):
         command.add_to(commands)
+    for subparser in commands.choices.values():
+        subparser.add_argument(
+            "--lang",
+            choices=LANGUAGES,
+            help=f"language of what is printed; default: {VARIABLE}, else that of the locale, "
+            "else en",
+        )
     return parser
 
 

@@ -23,6 +23,7 @@ from tb_adam_plugin import schema
 from tb_adam_plugin.diagnosis.diagnose import Diagnosis, diagnose
 from tb_adam_plugin.diagnosis.rule import Finding
 from tb_adam_plugin.event_files.log_roots import LogRoots
+from tb_adam_plugin.languages.sentences import joined, say
 from tb_adam_plugin.reading.answers import HistogramRecords, NamedRecords
 from tb_adam_plugin.reading.file_scalars import FileScalars
 from tb_adam_plugin.reading.file_source import FileSource
@@ -100,7 +101,10 @@ class Run:
         return self._store.steps(_ALL, self._listed.run)
 
     def findings(self) -> tuple[Finding, ...]:
-        """What the rules find in the run, root causes before their consequences."""
+        """What the rules find in the run, root causes before their consequences.
+
+        They are in English; ``finding.in_language("zh")`` says one in Chinese.
+        """
         return self.diagnosis.findings
 
     @cached_property
@@ -126,13 +130,13 @@ def load_runs(logdir: str | os.PathLike[str]) -> list[Run]:
     """
     folder = os.path.expanduser(logdir)
     if not os.path.isdir(folder):
-        raise NotADirectoryError(f"{os.fspath(logdir)} is no folder")
+        raise NotADirectoryError(say("{folder} is not a folder", folder=os.fspath(logdir)))
     os.listdir(folder)  # which says why it cannot be read
     roots = LogRoots.of_folder(folder)
     store = Store(FileSource(roots, FileScalars(roots), strict=True))
     found = store.runs(_ALL)
     if not found.runs and found.messages:
-        raise schema.FormatError(" ".join(message.text for message in found.messages))
+        raise schema.FormatError(joined(message.text for message in found.messages))
     for message in found.messages:
         warnings.warn(message.text, stacklevel=2)
     return sorted((Run(store, run) for run in found.runs), key=lambda run: run.name)

@@ -10,6 +10,8 @@ from typing import Any
 
 from tb_adam_plugin.commands.diagnose import heading
 from tb_adam_plugin.commands.exit_codes import refuse
+from tb_adam_plugin.commands.language import spoken, why
+from tb_adam_plugin.languages.sentences import say
 from tb_adam_plugin.run_data import load_runs
 
 
@@ -26,7 +28,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     parser.add_argument("logdir", metavar="LOGDIR", nargs="?", default="runs/adam_debug_demo")
     parser.add_argument("names", metavar="NAME", nargs="*", help="a fault; all of them by default")
     parser.add_argument("--list", action="store_true", help="name the faults, and train nothing")
-    parser.set_defaults(command=demonstrate, trains=True)
+    parser.set_defaults(command=demonstrate, reads_runs=False)
 
 
 def demonstrate(options: argparse.Namespace) -> int:
@@ -35,26 +37,31 @@ def demonstrate(options: argparse.Namespace) -> int:
         # Only this command needs the training side, and torch.
         demonstrations = importlib.import_module("tb_adam_plugin.callback.demo.demonstrations")
     except ImportError as error:
-        return refuse(f"the demonstrations need torch, which cannot be imported: {error}")
+        return refuse(
+            say("the demonstrations need torch, which cannot be imported: {error}", error=error)
+        )
     if options.list:
         for theme, shown in demonstrations.THEMES.items():
-            print(theme)
+            print(spoken(theme))
             for demonstration in shown:
-                print(f"  {demonstration.name:<27}  {demonstration.title}")
+                print(f"  {demonstration.name:<27}  {spoken(demonstration.title)}")
         return 0
     known = {demonstration.name: demonstration for demonstration in demonstrations.DEMONSTRATIONS}
     unknown = [name for name in options.names if name not in known]
     if unknown:
-        return refuse(f"no fault is called {', '.join(unknown)}: adam-debug demo --list")
+        names = ", ".join(unknown)
+        return refuse(say("no fault is called {names}: adam-debug demo --list", names=names))
     log_dir = Path(options.logdir)
     if log_dir.exists() and any(log_dir.iterdir()):
-        return refuse(f"{log_dir} is not empty: name a folder that is new or empty")
+        return refuse(
+            say("{folder} is not empty: name a folder that is new or empty", folder=log_dir)
+        )
     try:
         for name in dict.fromkeys(options.names or known):
             _train_both(demonstrations, known[name], log_dir / name)
     except OSError as error:
-        return refuse(str(error))
-    print(f"\nSee them with: tensorboard --logdir {log_dir}")
+        return refuse(why(error))
+    print("\n" + spoken(say("See them with: tensorboard --logdir {folder}", folder=log_dir)))
     return 0
 
 
@@ -63,9 +70,15 @@ def _train_both(demonstrations: Any, demonstration: Any, folder: Path) -> None:
     with warnings.catch_warnings():  # some faults are warned of, and that is the point
         warnings.simplefilter("ignore", UserWarning)
         losses = demonstrations.train_both(demonstration, folder)
-    print(f"{demonstration.title}: {folder}")
+    print(spoken(say("{title}: {text}", title=demonstration.title, text=folder)))
     faulty = next(run for run in load_runs(folder) if run.name.startswith("fault"))
     for finding in faulty.findings():
         if finding.consequence_of is None and finding.severity != "info":
             print(heading(finding))
-    print(f"  the fix: {demonstration.change}; loss {losses[0]:.3g} → {losses[1]:.3g}")
+    fix = say(
+        "the fix: {change}; loss {before} → {after}",
+        change=demonstration.change,
+        before=f"{losses[0]:.3g}",
+        after=f"{losses[1]:.3g}",
+    )
+    print(f"  {spoken(fix)}")

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import math
-import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from tb_adam_plugin.commands.exit_codes import FAILED
+from tb_adam_plugin.commands.language import language, padded, spoken, wrapped
 from tb_adam_plugin.commands.run_names import shown_name
-from tb_adam_plugin.diagnosis.compass import Compass, error_bar_in_words
-from tb_adam_plugin.diagnosis.engine.healthy_ranges import TypicalRatio, typical_ratios
+from tb_adam_plugin.diagnosis.compass import Compass, Reading, error_bar_in_words
+from tb_adam_plugin.diagnosis.engine.healthy_ranges import Kind, TypicalRatio, typical_ratios
 from tb_adam_plugin.diagnosis.engine.wording import number
-from tb_adam_plugin.diagnosis.rule import SEVERITIES, Finding, NotEvaluated
+from tb_adam_plugin.diagnosis.rule import SEVERITIES, Finding, NotEvaluated, Severity
+from tb_adam_plugin.languages.sentences import Sentence, joined, say
 from tb_adam_plugin.run_data import Run
-from tb_adam_plugin.serving.json_answers import compass_fields, finding_fields, ratio_fields
-from tb_adam_plugin.untrusted_text import printable
+from tb_adam_plugin.serving.json_answers import diagnosis_fields, ratio_fields
 
 _TEXT_WIDTH = 100
-_PLURALS = {"matrix": "matrices", "embedding": "embeddings", "gain": "gains", "bias": "biases"}
+_SEVERITIES: Mapping[Severity, Sentence] = {
+    "error": say("error"),
+    "warning": say("warning"),
+    "info": say("info"),
+}
 
 
 def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -60,13 +63,10 @@ def _print_json(runs: Sequence[Run]) -> None:
     described = [
         {
             "run": run.name,
-            "findings": [finding_fields(run.name, finding) for finding in run.findings()],
-            "not_evaluated": [dataclasses.asdict(rule) for rule in run.diagnosis.not_evaluated],
-            "compass": compass_fields(run.diagnosis.compass) if run.diagnosis.compass else None,
+            **diagnosis_fields(run.name, run.diagnosis, language()),
             "update_to_weight_ratios": [
                 ratio_fields(kind) for kind in typical_ratios(run.diagnosis.signals.run)
             ],
-            "recording": run.diagnosis.recording,
         }
         for run in runs
     ]
@@ -77,23 +77,22 @@ def print_table(run: Run, name: str) -> None:
     """Print the findings of a run under a name."""
     findings = run.findings()
     counts = [
-        f"{n} {severity}{'s' if n > 1 and severity != 'info' else ''}"
+        _counted(severity, number)
         for severity in SEVERITIES
-        if (n := sum(finding.severity == severity for finding in findings))
+        if (number := sum(finding.severity == severity for finding in findings))
     ]
-    print(f"{printable(name)}: {', '.join(counts) or 'nothing found'}")
-    for line in textwrap.wrap(run.diagnosis.recording, _TEXT_WIDTH - 2):
-        print(f"  {line}")
+    said = joined(counts, ", ") if counts else say("nothing found")
+    print(spoken(say("{title}: {text}", title=name, text=said)))
+    _print_wrapped(run.diagnosis.recording, "  ", _TEXT_WIDTH)
     if run.diagnosis.compass is not None:
         _print_compass(run.diagnosis.compass)
     _print_ratios(typical_ratios(run.diagnosis.signals.run))
     titles = {finding.rule: finding.title for finding in reversed(findings)}
     for finding in findings:
         print(heading(finding))
-        advice = finding.advice and f"→ {finding.advice}"
+        advice = finding.advice and say("→ {advice}", advice=finding.advice)
         for text in (finding.text, advice, _cause(finding, titles)):
-            for line in textwrap.wrap(printable(text), _TEXT_WIDTH - 11):
-                print(f"           {line}")
+            _print_wrapped(text, " " * 11, _TEXT_WIDTH)
     if run.diagnosis.not_evaluated:
         _print_not_evaluated(run.diagnosis.not_evaluated)
 
@@ -101,43 +100,83 @@ def print_table(run: Run, name: str) -> None:
 def heading(finding: Finding) -> str:
     """Return the line that a finding starts with."""
     first, last = f"{finding.first_step:.0f}", f"{finding.last_step:.0f}"
-    when = f"step {first}" if first == last else f"steps {first}-{last}"
-    return f"  {finding.severity:<7}  {when:<16}  {finding.title}"
+    steps = say("steps {first}-{last}", first=first, last=last)
+    when = spoken(say("step {step}", step=first) if first == last else steps)
+    severity = spoken(_SEVERITIES[finding.severity])
+    return f"  {padded(severity, 7)}  {padded(when, 16)}  {spoken(finding.title)}"
+
+
+def _counted(severity: Severity, number: int) -> Sentence:
+    """Say how many findings of a severity there are."""
+    if severity == "info":
+        return say("{count} info", count=number)
+    if severity == "error":
+        return say("1 error") if number == 1 else say("{count} errors", count=number)
+    return say("1 warning") if number == 1 else say("{count} warnings", count=number)
+
+
+def _print_wrapped(text: str, indent: str, width: int, subsequent_indent: str = "") -> None:
+    """Print a text in lines of at most so many columns."""
+    for line in wrapped(spoken(text), width - len(indent), subsequent_indent):
+        print(indent + line)
 
 
 def _print_compass(compass: Compass) -> None:
     reading, gain = compass.run, compass.gain
-    cosine = f" (cosine {number(reading.cosine)})" if math.isfinite(reading.cosine) else ""
-    why = f": {reading.why}" if reading.why else ""
-    print(f"  learning rate: {reading.text}{cosine}{why}")
+    print("  " + spoken(say("learning rate: {reading}", reading=_with_cosine(reading))))
     if reading.likely is not None:
-        print(f"    four of five runs that read so were {error_bar_in_words(reading.likely)}")
+        bar = error_bar_in_words(reading.likely)
+        print("    " + spoken(say("four of five runs with this reading were {range}", range=bar)))
     if gain is not None:
-        print(f"  by the gain ratio: {gain.text} ({number(gain.gain_ratio)})")
+        ratio = number(gain.gain_ratio)
+        said = say("by the gain ratio: {reading} ({ratio})", reading=gain.text, ratio=ratio)
+        print("  " + spoken(said))
+
+
+def _with_cosine(reading: Reading) -> str:
+    if not math.isfinite(reading.cosine):
+        return reading.full_text
+    text, cosine = reading.text, number(reading.cosine)
+    if not reading.why:
+        return say("{reading} (cosine {cosine})", reading=text, cosine=cosine)
+    return say("{reading} (cosine {cosine}): {why}", reading=text, cosine=cosine, why=reading.why)
 
 
 def _print_ratios(ratios: Sequence[TypicalRatio]) -> None:
     """Print how large the last updates are, each kind of tensor beside what is healthy."""
-    said = "; ".join(
-        f"{_PLURALS[kind]} {number(ratio)} (healthy: {number(low)} to {number(high)})"
-        for kind, ratio, (low, high) in ratios
+    if not ratios:
+        return
+    said = joined(
+        (
+            _RATIOS[kind](ratio=number(ratio), low=number(low), high=number(high))
+            for kind, ratio, (low, high) in ratios
+        ),
+        "; ",
     )
-    text = said and f"update / weight at the end: {said}"
-    for line in textwrap.wrap(text, _TEXT_WIDTH - 2, subsequent_indent="  "):
-        print(f"  {line}")
+    _print_wrapped(
+        say("update / weight at the end: {ratios}", ratios=said), "  ", _TEXT_WIDTH, "  "
+    )
+
+
+# What is said of each kind of tensors.
+_RATIOS: Mapping[Kind, Callable[..., Sentence]] = {
+    "matrix": lambda **numbers: say("matrices {ratio} (healthy: {low} to {high})", **numbers),
+    "embedding": lambda **numbers: say("embeddings {ratio} (healthy: {low} to {high})", **numbers),
+    "gain": lambda **numbers: say("gains {ratio} (healthy: {low} to {high})", **numbers),
+    "bias": lambda **numbers: say("biases {ratio} (healthy: {low} to {high})", **numbers),
+}
 
 
 def _print_not_evaluated(skipped: Sequence[NotEvaluated]) -> None:
-    print("  not evaluated:")
+    print("  " + spoken(say("not evaluated:")))
     by_reason: dict[str, list[str]] = {}
     for rule in skipped:
         by_reason.setdefault(rule.reason, []).append(rule.rule)
     for reason, rules in by_reason.items():
-        text = printable(f"{', '.join(rules)} ({reason})")
-        for line in textwrap.wrap(text, _TEXT_WIDTH - 4, subsequent_indent="  "):
-            print(f"    {line}")
+        text = say("{rules} ({reason})", rules=", ".join(rules), reason=reason)
+        _print_wrapped(text, "    ", _TEXT_WIDTH, "  ")
 
 
 def _cause(finding: Finding, titles: Mapping[str, str]) -> str:
     cause = finding.consequence_of
-    return f"a consequence of “{titles.get(cause, cause)}”" if cause else ""
+    return say("a consequence of “{title}”", title=titles.get(cause, cause)) if cause else ""

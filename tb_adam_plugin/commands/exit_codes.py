@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from tb_adam_plugin.untrusted_text import printable
+from tb_adam_plugin.commands.language import spoken
 
 FAILED = 1  # a run has what --fail-on asks for
 UNUSABLE = 2  # as argparse ends where the command was not understood
@@ -18,4 +18,4 @@ def refuse(reason: str) -> int:
 
 def warn(text: str) -> None:
     """Say what a command goes on without."""
-    print(f"adam-debug: {printable(text)}", file=sys.stderr)
+    print(f"adam-debug: {spoken(text)}", file=sys.stderr)

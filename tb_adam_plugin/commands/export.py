@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tb_adam_plugin.commands.exit_codes import refuse
+from tb_adam_plugin.commands.language import why
 from tb_adam_plugin.commands.run_names import shown_name
 from tb_adam_plugin.run_data import Run
 from tb_adam_plugin.untrusted_text import cell_text, printable
@@ -45,7 +46,7 @@ def export(runs: Sequence[Run], options: argparse.Namespace) -> int:
         else:
             _write_npz(Path(options.npz), runs)
     except OSError as error:
-        return refuse(str(error))
+        return refuse(why(error))
     return 0
 
 

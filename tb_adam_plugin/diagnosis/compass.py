@@ -21,6 +21,7 @@ from typing import TypeVar
 import numpy as np
 
 from tb_adam_plugin.arrays import Flags, Float32s, Float64s, Indices
+from tb_adam_plugin.languages.sentences import say
 
 from .beside_compass import first_to_see
 from .engine import thresholds
@@ -64,20 +65,22 @@ RATIO_TOO_LOW = 5e-3
 # Points of the history of a block.
 COLUMNS = 24
 
-CANNOT_BE_TOLD = "cannot be told"
+NO_READING = say("no reading")
 # Why.
-TURNS_BACK = (
-    "gradients turn back at every step: the steps overshoot, or two networks play against "
+TURNS_BACK = say(
+    "gradients reverse at every step: either the steps overshoot, or two networks play against "
     "each other"
 )
-CONVERGED = "the loss is next to nothing of what it was"
-FADED = "gradients have become small beside √v̂"
-BORNE = "the first updates were large, and no loss rose"
-NOT_BORNE_OUT = "the size of the updates does not bear the cosine out"
-NO_COSINE = "there is no cosine where the learning rate was near its peak"
-NOT_ENOUGH_DATA = "not enough data"
-NO_MEASURE = "cannot be told by such a loss"
-STILL_RISES = "cannot be told: it still rises"
+CONVERGED = say("the loss is close to zero compared with where it started")
+FADED = say("gradients have become small compared with √v̂")
+BORNE = say("the first updates were large, but the loss did not rise")
+NOT_BORNE_OUT = say("the size of the updates does not confirm the cosine")
+NO_COSINE = say("no cosine was recorded while the learning rate was near its peak")
+NOT_ENOUGH_DATA = say("not enough data")
+NO_MEASURE = say("no reading: this loss does not measure progress")
+STILL_RISES = say("no reading: the learning rate is still rising")
+# In the order in which they are asked; the last one where no other holds.
+_WHY = (NO_COSINE, TURNS_BACK, BORNE, CONVERGED, FADED, NOT_BORNE_OUT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,7 @@ class Reading:
         cosine: Of exp_avg and the next gradient, median of the last records.
         step: float64 ``[records]``: those of the history.
         factors: float64 ``[records]``: the needle over time, NaN where nothing can be told.
-        why: Why it cannot be told, in a few words; "" where it can, or the text says it.
+        why: Why there is no reading, in a few words; "" where there is one, or the text says it.
     """
 
     name: str
@@ -113,8 +116,10 @@ class Reading:
 
     @property
     def full_text(self) -> str:
-        """The text, and why it cannot be told."""
-        return f"{self.text}: {self.why}" if self.why else self.text
+        """The text, and why there is no reading."""
+        if not self.why:
+            return self.text
+        return say("{reading}: {why}", reading=self.text, why=self.why)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +184,9 @@ def read_compass(
     def beside(reading: _AnyReading, *, at_run: bool = False) -> _AnyReading:
         """A reading, or none where a finding says more, or the opposite."""
         title = first_to_see(reading.factor, findings, rules, signals, at_run=at_run)
-        return _silenced(reading, f"no reading: see “{title}” first") if title else reading
+        if not title:
+            return reading
+        return _silenced(reading, say("no reading: see “{title}” first", title=title))
 
     return Compass(beside(run, at_run=True), tuple(map(beside, modules)), gain and beside(gain))
 
@@ -240,8 +247,8 @@ def _readings(
     factors[~counts[kept]] = np.nan
     why = np.select(
         [np.isnan(cosine), cosine < LEAST_COSINE, hidden, converged[:, None], faded],
-        [NO_COSINE, TURNS_BACK, BORNE, CONVERGED, FADED],
-        default=NOT_BORNE_OUT,
+        range(len(_WHY) - 1),
+        default=len(_WHY) - 1,
     )
     # That of reinforcement learning, whose batches are drawn from what the network does.
     no_measure = signals.has_surrogate_loss or (signals.has_loss and not signals.loss_is_measure)
@@ -263,7 +270,7 @@ def _readings(
             float(cosine[last, i]),
             step,
             factors[:, i],
-            "" if few or factors[last, i] > 0 else str(why[last, i]),
+            "" if few or factors[last, i] > 0 else _WHY[why[last, i]],
         )
         for i, name in enumerate(names)
     ]
@@ -338,19 +345,25 @@ def in_words(factor: float, *, at_peak: bool = False) -> str:
         at_peak: Whether that was at the peak of a schedule which has decayed since.
     """
     if not factor > 0:
-        return CANNOT_BE_TOLD
-    where = " at its peak" if at_peak else ""
+        return NO_READING
     if off_by(factor) < thresholds.ABOUT_RIGHT:
-        return f"about right{where}"
-    return f"about {rounded(factor):.0f}× too {'high' if factor > 1 else 'low'}{where}"
+        return say("about right at its peak") if at_peak else say("about right")
+    times = f"{rounded(factor):.0f}"
+    if factor > 1:
+        if at_peak:
+            return say("about {times}× too high at its peak", times=times)
+        return say("about {times}× too high", times=times)
+    if at_peak:
+        return say("about {times}× too low at its peak", times=times)
+    return say("about {times}× too low", times=times)
 
 
 def error_bar_in_words(likely: tuple[float, float]) -> str:
     """Say an error bar: ``1/3 to 3 times the best``, ``2 to 30 times too low``."""
     low, high = likely
     if high > 1:
-        return f"1/{1 / low:.0f} to {high:.0f} times the best"
-    return f"{1 / high:.0f} to {1 / low:.0f} times too low"
+        return say("1/{low} to {high} times the best", low=f"{1 / low:.0f}", high=f"{high:.0f}")
+    return say("{low} to {high} times too low", low=f"{1 / high:.0f}", high=f"{1 / low:.0f}")
 
 
 def _recent(signals: Signals, counts: Flags, values: Float32s, kept: Indices) -> Float64s:

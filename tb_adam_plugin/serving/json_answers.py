@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from tb_adam_plugin import __version__, schema
@@ -14,40 +15,85 @@ from tb_adam_plugin.diagnosis.engine import first_steps, thresholds
 from tb_adam_plugin.diagnosis.engine.healthy_ranges import TypicalRatio, kind_of, ranges_of
 from tb_adam_plugin.diagnosis.rule import Finding
 from tb_adam_plugin.diagnosis.rules.registry import RULES
+from tb_adam_plugin.explanations.explain import Explanation
+from tb_adam_plugin.languages.catalogues import ENGLISH, catalogue
+from tb_adam_plugin.languages.sentences import in_language
 from tb_adam_plugin.reading.answers import Runs
 from tb_adam_plugin.reading.run import Message, StoredRun
 from tb_adam_plugin.reading.thinning import evenly_spread
 from tb_adam_plugin.serving.packing import json_text
+from tb_adam_plugin.serving.run_states import NOTHING_FOUND, RunState
 
 # Points of the compass' history.
 _COMPASS_COLUMNS = 256
 _MODULE_COLUMNS = 64
 
 
-def summary(runs: Runs) -> str:
-    """Return the JSON of the ``summary`` route."""
+def summary(runs: Runs, language: str = ENGLISH) -> str:
+    """Return the JSON of the ``summary`` route, its sentences in a language."""
     return json_text(
         {
             "version": __version__,
             "revision": runs.revision,
-            "runs": [_run(run) for run in runs.runs],
-            "statistics": [_statistic(s) for s in schema.STATISTICS],
-            "messages": _messages(runs.messages),
+            "runs": [_run(run, language) for run in runs.runs],
+            "statistics": [_statistic(s, language) for s in schema.STATISTICS],
+            "messages": _messages(runs.messages, language),
             "rules": [rule.id for rule in RULES],
         }
     )
 
 
-def findings(run: str, diagnosis: Diagnosis) -> str:
-    """Return the JSON of the ``findings`` route."""
-    return json_text(
-        {
-            "findings": [finding_fields(run, finding) for finding in diagnosis.findings],
-            "not_evaluated": [dataclasses.asdict(rule) for rule in diagnosis.not_evaluated],
-            "compass": None if diagnosis.compass is None else compass_fields(diagnosis.compass),
-            "recording": diagnosis.recording,
-        }
-    )
+def findings(run: str, diagnosis: Diagnosis, language: str = ENGLISH) -> str:
+    """Return the JSON of the ``findings`` route, its sentences in a language."""
+    return json_text(diagnosis_fields(run, diagnosis, language))
+
+
+def diagnosis_fields(run: str, diagnosis: Diagnosis, language: str = ENGLISH) -> dict[str, Any]:
+    """Return what the rules say about a run as JSON can say it.
+
+    Args:
+        run: Its name.
+        diagnosis: Of the run; whatever the language, there is but one.
+        language: Of the sentences; ids, keys and names are the same in every language.
+    """
+    found, skipped = diagnosis.findings, diagnosis.not_evaluated
+    compass = diagnosis.compass
+    return {
+        "findings": [finding_fields(run, finding.in_language(language)) for finding in found],
+        "not_evaluated": [dataclasses.asdict(rule.in_language(language)) for rule in skipped],
+        "compass": None if compass is None else compass_fields(compass, language),
+        "recording": in_language(diagnosis.recording, catalogue(language)),
+    }
+
+
+def states(found: Mapping[str, RunState | None], busy: bool, language: str) -> str:
+    """Return the JSON of the ``states`` route, titles in a language."""
+    words = catalogue(language)
+    runs = []
+    for run, known in found.items():
+        state = known or NOTHING_FOUND
+        first = in_language(state.first, words) if state.first else None
+        runs.append(
+            {
+                "run": run,
+                "worst": state.worst,
+                "counts": dict(state.counts),
+                "first": first,
+                "pending": known is None,
+            }
+        )
+    return json_text({"runs": runs, "busy": busy})
+
+
+def explanation(kind: str, found: Explanation) -> str:
+    """Return the JSON of the ``explain`` route.
+
+    Args:
+        kind: What is explained: ``rule`` or ``statistic``.
+        found: Its explanation.
+    """
+    told = [section._asdict() for section in found.sections]
+    return json_text({kind: found.name, "title": found.title, "sections": told})
 
 
 def ratio_fields(typical: TypicalRatio) -> dict[str, Any]:
@@ -55,14 +101,15 @@ def ratio_fields(typical: TypicalRatio) -> dict[str, Any]:
     return {"kind": typical.kind, "ratio": typical.ratio, "healthy": typical.healthy}
 
 
-def compass_fields(compass: Compass) -> dict[str, Any]:
+def compass_fields(compass: Compass, language: str = ENGLISH) -> dict[str, Any]:
     """Return the readings of the learning-rate compass as JSON can say them."""
+    words = catalogue(language)
     return {
-        **_reading(compass.run, _COMPASS_COLUMNS),
-        "text": compass.run.full_text,
-        "gain": None if compass.gain is None else _gain_reading(compass.gain),
+        **_reading(compass.run, _COMPASS_COLUMNS, words),
+        "text": in_language(compass.run.full_text, words),
+        "gain": None if compass.gain is None else _gain_reading(compass.gain, words),
         "modules": [
-            {"name": reading.name, **_reading(reading, _MODULE_COLUMNS)}
+            {"name": reading.name, **_reading(reading, _MODULE_COLUMNS, words)}
             for reading in compass.modules
         ],
         "calibration": {
@@ -82,9 +129,9 @@ def compass_fields(compass: Compass) -> dict[str, Any]:
     }
 
 
-def _reading(reading: Reading, columns: int) -> dict[str, Any]:
+def _reading(reading: Reading, columns: int, words: Mapping[str, str]) -> dict[str, Any]:
     return {
-        "text": reading.text,
+        "text": in_language(reading.text, words),
         "factor": _number(reading.factor),
         "cosine": _number(reading.cosine),
         "likely": reading.likely,
@@ -92,9 +139,9 @@ def _reading(reading: Reading, columns: int) -> dict[str, Any]:
     }
 
 
-def _gain_reading(reading: GainReading) -> dict[str, Any]:
+def _gain_reading(reading: GainReading, words: Mapping[str, str]) -> dict[str, Any]:
     return {
-        "text": reading.text,
+        "text": in_language(reading.text, words),
         "factor": _number(reading.factor),
         "gain_ratio": _number(reading.gain_ratio),
         **_history(reading, _COMPASS_COLUMNS),
@@ -142,7 +189,7 @@ def revision(runs: Runs) -> str:
     return json_text({"revision": runs.revision})
 
 
-def _run(run: StoredRun) -> dict[str, Any]:
+def _run(run: StoredRun, language: str) -> dict[str, Any]:
     layout = run.layout
     last_step, last_wall_time = run.last
     return {
@@ -182,18 +229,22 @@ def _run(run: StoredRun) -> dict[str, Any]:
         ],
         "gradient_norms": bool(run.gradient_norms),
         "scalars": [scalar._asdict() for scalar in run.scalars],
-        "messages": _messages(run.messages),
+        "messages": _messages(run.messages, language),
     }
 
 
-def _statistic(statistic: schema.Statistic) -> dict[str, Any]:
+def _statistic(statistic: schema.Statistic, language: str) -> dict[str, Any]:
     fields = dataclasses.asdict(statistic)
     del fields["needs"]  # which the side of training looks at
+    words = catalogue(language)
+    for name in ("label", "description"):
+        fields[name] = in_language(fields[name], words)
     return fields
 
 
-def _messages(messages: tuple[Message, ...]) -> list[dict[str, str]]:
-    return [message._asdict() for message in messages]
+def _messages(messages: tuple[Message, ...], language: str) -> list[dict[str, str]]:
+    words = catalogue(language)
+    return [{"severity": m.severity, "text": in_language(m.text, words)} for m in messages]
 
 
 def _finite(value: Any) -> Any:

@@ -79,7 +79,7 @@ def test_a_cosine_that_is_none_is_left_out(capsys: pytest.CaptureFixture[str]) -
     diagnosis = diagnose(run)
     stored = SimpleNamespace(findings=lambda: diagnosis.findings, diagnosis=diagnosis)
     print_table(cast(Run, stored), "run")
-    told = "  learning rate: cannot be told: there is no cosine where the learning rate was near"
+    told = "  learning rate: no reading: no cosine was recorded while the learning rate was near"
     assert told in capsys.readouterr().out  # without a "(cosine"
 
 
@@ -98,11 +98,11 @@ def test_a_consequence_names_its_cause_by_its_title(capsys: pytest.CaptureFixtur
     assert "lr_too_high" not in printed
 
 
-def test_why_a_learning_rate_cannot_be_told_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+def test_why_a_learning_rate_has_no_reading_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     diagnosis = diagnose(changed(statistic("momentum_gradient_cosine", 0.3)))
     stored = SimpleNamespace(findings=lambda: diagnosis.findings, diagnosis=diagnosis)
     print_table(cast(Run, stored), "run")
-    said = "cannot be told (cosine 0.3): the size of the updates does not bear the cosine out"
+    said = "no reading (cosine 0.3): the size of the updates does not confirm the cosine"
     assert f"  learning rate: {said}\n" in capsys.readouterr().out
 
 
@@ -151,7 +151,7 @@ def test_what_cannot_be_read_is_refused_in_one_line(tmp_path: Path) -> None:
     tensor = schema.TaggedTensor("adam_debug/statistics/abc", statistics.tensor, content)
     write_events(newer, [event(1, [tensor])])
     for ended, reason in (
-        (missing, "is no folder"),
+        (missing, "is not a folder"),
         (empty, "no run of Adam Debug"),
         (adam_debug("diagnose", newer), "update tb-adam-plugin"),
         (adam_debug("diagnose", tmp_path, "--fail-on", "info"), "invalid choice"),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from tb_adam_plugin.arrays import Flags, Float32s, Float64s, Indices
+from tb_adam_plugin.languages.catalogues import catalogue
+from tb_adam_plugin.languages.sentences import in_language
 from tb_adam_plugin.schema import LOSS, OPTIONAL_STEP_COLUMNS, STATISTIC_BY_NAME, STEP_COLUMNS
 
 from . import thresholds
@@ -196,7 +198,7 @@ def together(names: str | tuple[str, ...]) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a rule says about a run.
+    """What a rule says about a run, in English; :meth:`in_language` says it in another language.
 
     Attributes:
         rule: Its id.
@@ -233,6 +235,25 @@ class Finding:
     statistic: str = ""
     course: tuple[tuple[float, float], ...] = ()
 
+    def in_language(self, language: str) -> Finding:
+        """Return the same finding with title, text and advice in another language.
+
+        Ids, numbers and names of parameters stay as they are.
+
+        Args:
+            language: "en" or "zh".
+
+        Raises:
+            ValueError: If there is no such language.
+        """
+        words = catalogue(language)
+        return replace(
+            self,
+            title=in_language(self.title, words),
+            text=in_language(self.text, words),
+            advice=in_language(self.advice, words),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class NotEvaluated:
@@ -247,3 +268,16 @@ class NotEvaluated:
     rule: str
     title: str
     reason: str
+
+    def in_language(self, language: str) -> NotEvaluated:
+        """Return the same with title and reason in another language.
+
+        Args:
+            language: "en" or "zh".
+
+        Raises:
+            ValueError: If there is no such language.
+        """
+        words = catalogue(language)
+        title, reason = in_language(self.title, words), in_language(self.reason, words)
+        return NotEvaluated(self.rule, title, reason)

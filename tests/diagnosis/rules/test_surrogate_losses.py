@@ -35,7 +35,7 @@ def test_nothing_is_said_of_how_far_the_learning_rate_is_from_the_best_one() -> 
     diagnosis = diagnose(changed(*surrogate(*SLOW)))
     assert "lr_too_low" not in {finding.rule for finding in diagnosis.findings}
     assert diagnosis.compass is not None
-    assert diagnosis.compass.run.text == "cannot be told by such a loss"
+    assert diagnosis.compass.run.text == "no reading: this loss does not measure progress"
     assert math.isnan(diagnosis.compass.run.factor)
 
 
