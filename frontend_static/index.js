@@ -8,9 +8,9 @@
 const FIRST = [
   'start.js',
   'data/api.js',
+  'host/language.js',
   'data/live.js',
   'host/links.js',
-  'host/language.js',
   'host/tensorboard.js',
   'state/actions.js',
   'state/questions.js',
@@ -80,12 +80,33 @@ const DRAWS = /^(?:view|chart|vendor)\//;
 
 /** Called once by TensorBoard when the tab is opened for the first time. */
 export async function render() {
-  const summary = fetch('summary');
+  const language = wantedLanguage();
+  const isEnglish = language === 'en';
+  const summary = fetch(isEnglish ? 'summary' : `summary?lang=${language}`);
   summary.catch(() => {}); // said by whoever uses it
+  const catalogue = isEnglish ? null : fetch(new URL(`languages/${language}.json`, import.meta.url));
+  catalogue?.catch(() => {}); // English will do
   const style = _addStyleSheet('style.css'); // all sheets of style/ in one
   for (const path of FIRST) _addLink('modulepreload', path, DRAWS.test(path) ? 'low' : 'auto');
   const { start } = await import('./start.js');
-  await start(summary, style);
+  await start({ language, summary, catalogue, style });
+}
+
+/**
+ * What the tab will speak: needed for the first request, which does not wait for host/language.js. That file
+ * decides in the same way; a test compares them.
+ * @returns {'en' | 'zh'}
+ */
+export function wantedLanguage() {
+  let chosen = '';
+  try {
+    chosen = localStorage.getItem('adam_debug.language') ?? '';
+  } catch {
+    // Storage may be forbidden.
+  }
+  const known = chosen === 'en' || chosen === 'zh' ? [chosen] : [];
+  const first = [...known, ...navigator.languages][0] ?? 'en';
+  return first.toLowerCase().split(/[-_]/)[0] === 'zh' ? 'zh' : 'en';
 }
 
 /** @param {string} path @returns {Promise<void>} resolved when the sheet applies, or cannot be had */

@@ -17,20 +17,25 @@ import {
   writePreferences,
 } from './state/store.js';
 
+const LANGUAGE_TAGS = { en: 'en', zh: 'zh-CN' };
+
 /**
- * @param {Promise<Response>} summary the first answer, which has been asked for already
- * @param {Promise<void>} style
+ * @param {object} asked what has been asked for already
+ * @param {import('./host/language.js').Language} asked.language
+ * @param {Promise<Response>} asked.summary the first answer
+ * @param {Promise<Response> | null} asked.catalogue of the language, unless it is English
+ * @param {Promise<void>} asked.style
  */
-export async function start(summary, style) {
+export async function start({ language: wanted, summary, catalogue, style }) {
   const view = import('./view/app.js'); // what asks for data does not wait for what draws them
   view.catch(() => {}); // said where it is waited for
-  const spoken = speak();
+  const spoken = speak(wanted, catalogue);
   const storage = _storage();
   const store = createStore({ ...initialState(), ...(storage ? readPreferences(storage) : {}) });
   /** @type {Promise<Response> | null} */
   let first = summary;
   const api = createApi((url, options) => {
-    const asked = url === 'summary' ? first : null;
+    const asked = String(url).startsWith('summary') ? first : null;
     if (asked) first = null;
     return asked ?? fetch(url, options);
   });
@@ -40,12 +45,8 @@ export async function start(summary, style) {
   await actions.refresh();
   _askForOverview(store.get(), api);
   const [{ mount }] = await Promise.all([view, style, spoken]);
-
-  const root = document.createElement('div');
-  root.id = 'app';
-  document.body.append(root);
-  document.documentElement.lang = language() === 'zh' ? 'zh-CN' : 'en';
-  mount({ store, api, actions, cursor: createCursor() }, root);
+  store.set({ language: language() });
+  _show(mount, { store, api, actions, cursor: createCursor() });
 
   const polling = startPolling({
     poll: actions.refresh,
@@ -61,10 +62,38 @@ export async function start(summary, style) {
   });
   followHostLink(actions.followLink);
   const history = createHistory(linkOf);
-  store.subscribe((state) => {
+  const follow = (/** @type {import('./state/store.js').State} */ state) => {
     // Before the runs are known, the link still holds what is to be restored.
     if (state.summary?.runs.length) writeHostLink(linkOf(state), history.isNewEntry(state));
+  };
+  follow(store.get());
+  store.subscribe((state) => {
+    follow(state);
     if (storage) writePreferences(storage, state);
+  });
+}
+
+/**
+ * Shows the app, and anew in another language: a new app keeps no text and no drawing of the one before.
+ * @param {(app: import('./view/ui.js').App, root: HTMLElement) => void} mount @param {import('./view/ui.js').App} app
+ */
+function _show(mount, app) {
+  const root = document.createElement('div');
+  root.id = 'app';
+  document.body.append(root);
+  let shown = app.store.get().language;
+  const draw = () => {
+    document.documentElement.lang = LANGUAGE_TAGS[shown];
+    mount(app, root);
+  };
+  draw();
+  app.store.subscribe(async (state) => {
+    if (state.language === shown) return;
+    shown = state.language;
+    const { render } = await import('./view/ui.js');
+    render(null, root);
+    draw();
+    document.getElementById('language')?.focus(); // where the language was chosen
   });
 }
 

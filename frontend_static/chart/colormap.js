@@ -5,6 +5,7 @@
  * The scale of the update-to-weight ratio diverges from exactly 1e-3. Light: "vik" of Fabio Crameri's
  * Scientific colour maps; dark: a twin built outwards from the colour of the card.
  */
+import { t } from '../host/language.js';
 import { cssColor, FONT_FAMILY, prepareCanvas } from './frame.js';
 import { formatNumber } from './format.js';
 
@@ -100,8 +101,8 @@ export function densityColors(surfaceHex, runHex, theme) {
   const [surface, run] = [parseHex(surfaceHex), parseHex(runHex)];
   const end = theme === 'dark' ? mix(run, [255, 255, 255], 0.72) : mix(run, [0, 0, 0], 0.55);
   return Uint32Array.from({ length: 256 }, (_, i) => {
-    const t = i / 255;
-    return packRgb(t < 0.6 ? mix(surface, run, t / 0.6) : mix(run, end, (t - 0.6) / 0.4));
+    const share = i / 255;
+    return packRgb(share < 0.6 ? mix(surface, run, share / 0.6) : mix(run, end, (share - 0.6) / 0.4));
   });
 }
 
@@ -164,7 +165,7 @@ export function drawRatioLegend(canvas, theme, decades = RATIO_DECADES) {
   const first = Math.ceil(low - 1e-9);
   const exponents = Array.from({ length: Math.floor(high + 1e-9) - first + 1 }, (_, i) => first + i);
   const label = (/** @type {number} */ e) =>
-    middle === 0 ? (e === 0 ? 'equal' : `${e < 0 ? '÷' : '×'}${10 ** Math.abs(e)}`) : `1e${e}`;
+    middle === 0 ? (e === 0 ? t('equal') : `${e < 0 ? '÷' : '×'}${10 ** Math.abs(e)}`) : `1e${e}`;
   _drawLegend(
     canvas,
     (unit) => colors[Math.round(ratioPosition(low + (high - low) * unit, decades) * (colors.length - 1))],

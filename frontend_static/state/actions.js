@@ -1,5 +1,6 @@
 // @ts-check
 /** What the user can do: every change of the state has its name here. */
+import { chosenLanguage, chooseLanguage, language, speak } from '../host/language.js';
 import { rangeAround, shownIn } from './evidence.js';
 import {
   checkedRuns,
@@ -30,7 +31,7 @@ export function createActions(store, api) {
     ..._selectionActions(store),
     ..._findingActions(store),
     ..._axisActions(store),
-    ..._preferenceActions(store),
+    ..._preferenceActions(store, api),
     ..._pageActions(store),
   };
 }
@@ -198,9 +199,26 @@ function _axisActions({ get, set }) {
   };
 }
 
-/** How charts are drawn, which this browser remembers. @param {Store} store */
-function _preferenceActions({ get, set }) {
+/**
+ * How charts are drawn and what the tab speaks, which this browser remembers.
+ * @param {Store} store
+ * @param {Pick<import('../data/api.js').Api, 'summary'>} api
+ */
+function _preferenceActions({ get, set }, api) {
+  /** @param {import('../host/language.js').Language | ''} chosen '' for the browser's */
+  const speakLanguage = async (chosen) => {
+    chooseLanguage(chosen);
+    await speak();
+    if (language() === get().language) return;
+    set({ language: language() });
+    try {
+      set({ summary: await api.summary() }); // its texts are the server's
+    } catch {
+      // What is shown stays in the language before; the next question to the server says what is wrong.
+    }
+  };
   return {
+    speakLanguage,
     /** Adds a line chart, or removes it; the last one stays. @param {string} name */
     toggleStatistic(name) {
       const run = overviewRun(get());
@@ -220,7 +238,10 @@ function _preferenceActions({ get, set }) {
       set({ panels: get().panels.map((panel, i) => (i === index ? { ...panel, ...change } : panel)) });
     },
     /** Takes back all preferences. */
-    forgetPreferences: () => set(defaultPreferences()),
+    forgetPreferences() {
+      set(defaultPreferences());
+      if (chosenLanguage()) speakLanguage('');
+    },
   };
 }
 

@@ -55,6 +55,7 @@
  *
  * @typedef {object} Page
  * @property {import('../types.d.ts').Theme} theme
+ * @property {import('../host/language.js').Language} language that the tab speaks
  * @property {Summary | null} summary null until the first answer
  * @property {string | null} connection why the server does not answer; null while it does
  * @property {number} attempt counts recoveries of the connection, so that failed requests are repeated
@@ -145,6 +146,7 @@ export function initialState() {
     ...defaultPreferences(),
     ...defaultView(),
     theme: 'light',
+    language: 'en',
     summary: null,
     connection: null,
     attempt: 0,

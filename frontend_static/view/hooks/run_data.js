@@ -2,6 +2,7 @@
 /** What the tab shows of the runs: answers of the server put onto the shared axis, as hooks. */
 import { runColor, runDash } from '../../chart/colormap.js';
 import { GRADIENT_STATISTIC, jumpsOf, withStepsBetween } from '../../chart/gradient_jumps.js';
+import { t } from '../../host/language.js';
 import { axisValueOfStep, axisValues, clampRange, stepsWithin, wholeRange } from '../../state/axis.js';
 import { COLUMNS, overviewQuery, overviewQuestion, revisionOf } from '../../state/questions.js';
 import { columnStrip } from '../../state/store.js';
@@ -285,7 +286,7 @@ export function useStrips({ api }, state, summary, run, steps, start) {
     if (mine?.columns.gradient_norm?.some((norm) => !Number.isNaN(norm)) ?? !mine) {
       strips.push({
         name: 'gradient_norm',
-        label: 'gradient norm',
+        label: t('gradient norm'),
         x: xs,
         y: mine?.columns.gradient_norm ?? NO_VALUES,
       });

@@ -6,6 +6,7 @@ import { drawOverview } from '../../chart/heatmap.js';
 import { MARK_REACH, marksOfRows } from '../../chart/heatmap_marks.js';
 import { undefinedFor, worstIn } from '../../chart/heatmap_values.js';
 import { jumpNotes, marksOf } from '../../chart/jump_marks.js';
+import { paragraph, plural, t } from '../../host/language.js';
 import { nearestIndex } from '../../state/axis.js';
 import { Canvas, StepLine, useAxisPointer } from '../hooks/plot.js';
 import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from '../ui.js';
@@ -121,7 +122,7 @@ function Heat({ app, view, sight, selectedRow, strips, heights, linkCursor, crow
       <${Canvas}
         draw=${draw}
         dependencies=${drawing}
-        label=${`Heat map of ${view.metric.label}: ${drawn.length} rows by ${overview.columns} steps. The column beside it has the numbers at the step.${marks.length ? ` Marked are ${marks.length} jumps of gradients, which its table lists.` : ''}`}
+        label=${_heatLabel(view, drawn.length, marks.length)}
       />
       ${
         selectedRow &&
@@ -242,7 +243,7 @@ function Strips({ view, strips, heights, width, notes }) {
             evidence: evidence && isAbout(strip, evidence) ? marks : null,
           })}
         dependencies=${[strip.x, strip.y, range, view.color, view.theme, width, notes, evidence]}
-        label=${`${strip.label} over the same steps`}
+        label=${t('{series} over the same steps', { series: strip.label })}
       />
     </div>`,
   );
@@ -265,12 +266,22 @@ function StripLabels({ app, strips, choices, heights }) {
 function StripChoice({ app, choices, chosen }) {
   return html`<select
     class="plain-select"
-    aria-label="Series above the heat map"
+    aria-label=${t('Series above the heat map')}
     value=${chosen}
     onChange=${(/** @type {any} */ event) => app.actions.chooseStrip(event.target.value)}
   >
     ${choices.map(({ name, label }) => html`<option key=${name} value=${name} selected=${name === chosen}>${label}</option>`)}
   </select>`;
+}
+
+/** @param {View} view @param {number} rows @param {number} marks @returns {string} */
+function _heatLabel({ metric, overview }, rows, marks) {
+  return paragraph([
+    t('Heat map of {statistic}: {rows} rows by {columns} steps.', { statistic: metric.label, rows, columns: overview.columns }),
+    t('The column beside it has the numbers at the step.'),
+    marks > 0 &&
+      plural(marks, '{count} gradient jump is marked; the table lists it.', '{count} gradient jumps are marked; the table lists them.'),
+  ]);
 }
 
 /** @param {HTMLElement | null} scroller @param {TreeRow | undefined} row @param {number} visibleHeight */

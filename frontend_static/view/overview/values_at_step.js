@@ -3,6 +3,7 @@
 import { formatNumber } from '../../chart/format.js';
 import { healthyRange, ratioEmphasis } from '../../chart/healthy_range.js';
 import { valueAt, valueText, worstIn } from '../../chart/heatmap_values.js';
+import { t } from '../../host/language.js';
 import { indexAtOrBefore, nearestIndex } from '../../state/axis.js';
 import { followAtRest, setText } from '../hooks/at_rest.js';
 import { html, useLayoutEffect, useRef } from '../ui.js';
@@ -49,7 +50,7 @@ export function AtStep({ cursor, view, strips, heights, rows, top, total }) {
           html`<span key=${row.key} class="row-value" style="top:${row.y}px;height:${row.height}px;line-height:${row.height}px"></span>`,
       )}
     </div>
-    <div class="sticky-bottom">at step</div>
+    <div class="sticky-bottom">${t('at step')}</div>
   </div>`;
 }
 

@@ -5,6 +5,7 @@ import { GRADIENT_STATISTIC } from '../../chart/gradient_jumps.js';
 import { healthyRange, ratioEmphasis } from '../../chart/healthy_range.js';
 import { isRatio } from '../../chart/heatmap_values.js';
 import { formatDifference, formatStatistic } from '../../chart/statistic_format.js';
+import { plural, t } from '../../host/language.js';
 import { indexAtOrBefore } from '../../state/axis.js';
 import { followAtRest, setText, stepAt } from '../hooks/at_rest.js';
 import { html, useLayoutEffect, useRef } from '../ui.js';
@@ -44,13 +45,13 @@ export function StepTable({ app, view, runs, reference, parameter, statistics })
   return html`<div class="panel step-panel" ref=${panel}>
     <h3>
       <span class="at-title"></span>
-      ${compared >= 0 && html`<small>compared with ${columns[compared].run.name}</small>`}
+      ${compared >= 0 && html`<small>${t('compared with {run}', { run: columns[compared].run.name })}</small>`}
     </h3>
-    <div class="table-scroll" tabindex="0" role="region" aria-label="Numbers at the step">
-      <table class="step" aria-label=${`Statistics of ${parameter} at the step`}>
+    <div class="table-scroll" tabindex="0" role="region" aria-label=${t('Numbers at the step')}>
+      <table class="step" aria-label=${t('Statistics of {parameter} at the step', { parameter })}>
         <thead>
           <tr>
-            <th scope="col"><span class="visually-hidden">Statistic</span></th>
+            <th scope="col"><span class="visually-hidden">${t('Statistic')}</span></th>
             ${columns.map(
               ({ run, color }) => html`<th key=${run.run} scope="col" data-run=${run.run}>
                 <span class="run-name"><i style="background:${color}"></i><span><bdi>${run.name}</bdi></span></span><small class="other-step"></small>
@@ -61,7 +62,7 @@ export function StepTable({ app, view, runs, reference, parameter, statistics })
         <tbody>
           ${shown.map(
             (statistic) => html`<tr key=${statistic.name} data-statistic=${statistic.name}>
-              <th scope="row" title=${`${statistic.label}: ${statistic.description}`}>${statistic.label}</th>
+              <th scope="row" title=${t('{name}: {value}', { name: statistic.label, value: statistic.description })}>${statistic.label}</th>
               ${columns.map(({ run }) => html`<td key=${run.run}><span></span> <small></small></td>`)}
             </tr>`,
           )}
@@ -74,7 +75,7 @@ export function StepTable({ app, view, runs, reference, parameter, statistics })
 
 /** @param {number} runs */
 function _withoutIt(runs) {
-  return `${runs} checked ${runs === 1 ? 'run has' : 'runs have'} no such tensor`;
+  return plural(runs, '{count} checked run has no such tensor', '{count} checked runs have no such tensor');
 }
 
 /**
@@ -101,14 +102,15 @@ export function tableColumns(runs, view, reference, parameter) {
  */
 function _fill(panel, x, { view, columns, shown, compared }) {
   const step = stepAt(view, x);
-  const title = `At step ${formatInteger(step)}${view.axis === 'step' ? '' : ` · ${formatAxis(x, view.axis)}`}`;
+  const title = `${t('At step {step}', { step: formatInteger(step) })}${view.axis === 'step' ? '' : ` · ${formatAxis(x, view.axis)}`}`;
   const indices = columns.map(({ xs }) => (xs.length ? indexAtOrBefore(xs, x) : -1));
   setText(/** @type {HTMLElement} */ (panel.querySelector('.at-title')), title);
   panel.querySelectorAll('thead .other-step').forEach((element, c) => {
     const note = _note(columns[c].series, indices[c], step);
     setText(element, note);
     const header = /** @type {HTMLElement} */ (element.parentElement);
-    header.title = `${columns[c].run.name}${note ? `: ${note}` : ''}`;
+    const { name } = columns[c].run;
+    header.title = note ? t('{name}: {value}', { name, value: note }) : name;
   });
   panel.querySelectorAll('tbody tr').forEach((row, r) => {
     const statistic = shown[r];
@@ -117,18 +119,18 @@ function _fill(panel, x, { view, columns, shown, compared }) {
       const missing = columns[c].undefined;
       const undefinedHere = missing.names.includes(statistic.name);
       const value = values[c];
-      const text = undefinedHere ? `not defined for ${missing.optimizer}` : _textOf(statistic, value);
+      const text = undefinedHere ? t('not defined for {optimizer}', { optimizer: missing.optimizer }) : _textOf(statistic, value);
       const other = compared >= 0 && compared !== c ? values[compared] : null;
       const difference = value === null || other === null ? '' : formatDifference(statistic, value, other);
       const exact = statistic.name === GRADIENT_STATISTIC ? valueBetween(columns[c], step) : null;
       const className = undefinedHere ? 'undefined' : value === null ? '' : _emphasis(statistic, value, columns[c].healthy);
       if (cell.className !== className) cell.className = className;
-      const about = text === NONE && exact === null && columns[c].series ? 'no value' : '';
+      const about = text === NONE && exact === null && columns[c].series ? t('no value') : '';
       if (cell.title !== about) cell.title = about;
       setText(/** @type {HTMLElement} */ (cell.firstElementChild), exact === null ? text : formatNumber(exact));
       setText(
         /** @type {HTMLElement} */ (cell.lastElementChild),
-        exact === null ? difference : `at ${formatInteger(step)}`,
+        exact === null ? difference : t('at {step}', { step: formatInteger(step) }),
       );
     });
   });
@@ -137,7 +139,7 @@ function _fill(panel, x, { view, columns, shown, compared }) {
 /** @param {StatisticInfo} statistic @param {number | null} value */
 function _textOf(statistic, value) {
   if (value === null) return NONE;
-  return value === Infinity && isRatio(statistic) ? 'weight was 0' : formatStatistic(statistic, value);
+  return value === Infinity && isRatio(statistic) ? t('weight was 0') : formatStatistic(statistic, value);
 }
 
 /**
@@ -177,8 +179,8 @@ export function valueBetween({ between, series }, step) {
 /** @param {Series | null} series @param {number} index @param {number} step */
 function _note(series, index, step) {
   if (!series) return ''; // it is on its way
-  if (index < 0) return 'nothing logged yet';
-  return series.step[index] === step ? '' : `at step ${formatInteger(series.step[index])}`;
+  if (index < 0) return t('nothing logged yet');
+  return series.step[index] === step ? '' : t('at step {step}', { step: formatInteger(series.step[index]) });
 }
 
 /** @param {StatisticInfo} statistic @param {number} value @param {[number, number] | null} healthy */
