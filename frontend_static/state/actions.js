@@ -151,8 +151,8 @@ function _selectionActions({ get, set }) {
 
 /** A finding is opened and closed. @param {Store} store */
 function _findingActions({ get, set }) {
-  /** @param {import('../types.d.ts').Finding} finding */
-  const show = (finding) => {
+  /** @param {import('../types.d.ts').Finding} finding @param {Partial<State>} [visit] */
+  const show = (finding, visit) => {
     const state = get();
     const run = state.summary?.runs.find((info) => info.run === finding.run);
     const known = run?.parameters.some(({ name }) => name === finding.parameters[0]);
@@ -166,14 +166,12 @@ function _findingActions({ get, set }) {
       ...(strip && { strip }),
       ...(state.axis === 'step' && { range }),
       beforeFinding: { ..._evident(state), ...state.beforeFinding },
+      ...visit,
     });
   };
   return {
     /** Selects a finding, and shows what it rests on. @param {import('../types.d.ts').Finding} finding */
-    selectFinding(finding) {
-      show(finding);
-      set(_visit(get()));
-    },
+    selectFinding: (finding) => show(finding, _visit(get())),
     /** Lists the findings of all runs, or no longer. @param {boolean} all */
     showAllFindings: (all) => set({ all, ..._visit(get()) }),
     /** Closes the finding: the view is as before, but for what was chosen since. */

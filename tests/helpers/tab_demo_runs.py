@@ -1,4 +1,4 @@
-"""Trainings with a fault each, as ``adam-debug demo`` makes them: what the tab shows of real findings."""
+"""Trainings with a fault each, as ``adam-debug demo`` makes them, for what real findings show."""
 
 from __future__ import annotations
 
@@ -6,14 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tab_runs import wait_for_runs
+from tab_runs import HEALTHY, ILL, wait_for_runs
 from tensorboard_process import TensorBoard, running_tensorboard
 
 from tb_adam_plugin.callback.demo.demonstrations import DEMONSTRATIONS
 from tb_adam_plugin.callback.demo.training import train
-
-ILL = ("dead_units", "learning_rate_jumped", "gradient_spike")
-HEALTHY = "healthy"
 
 
 @pytest.fixture(scope="module")

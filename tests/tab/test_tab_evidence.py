@@ -47,9 +47,11 @@ def reds(canvas: Locator) -> int:
     return int(
         canvas.evaluate(
             """canvas => {
-              const text = getComputedStyle(document.documentElement).getPropertyValue('--critical');
-              const [r, g, b] = text.trim().match(/[0-9a-f]{2}/g).map((x) => parseInt(x, 16));
-              const {data} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+              const root = getComputedStyle(document.documentElement);
+              const hex = root.getPropertyValue('--critical').match(/[0-9a-f]{2}/g);
+              const [r, g, b] = hex.map((x) => parseInt(x, 16));
+              const {width, height} = canvas;
+              const {data} = canvas.getContext('2d').getImageData(0, 0, width, height);
               let count = 0;
               for (let i = 0; i < data.length; i += 4)
                 count += Math.abs(data[i] - r) + Math.abs(data[i + 1] - g)
@@ -159,7 +161,8 @@ def test_why_has_a_chart_of_what_was_compared(browser: Browser, demo_board: Tens
         expect(chart).to_have_attribute("aria-label", re.compile("the threshold is 0.6$"))
         assert "L" in (chart.locator("path").get_attribute("d") or "")
         inside = chart.evaluate(
-            "e => e.getBoundingClientRect().right <= e.closest('.why').getBoundingClientRect().right"
+            """e => e.getBoundingClientRect().right
+                <= e.closest('.why').getBoundingClientRect().right"""
         )
         assert inside
 

@@ -104,14 +104,14 @@ function Optimizer({ app, open, run, hyperparameters, step }) {
     ${
       forgotten.length > 0 &&
       html`<details class="unoptimized">
-      <summary class="warning">${icon('warning', 'mark')}${_count(forgotten.length, '{count} trainable tensor in no group', '{count} trainable tensors in no group')}</summary>
+      <summary class="warning">${icon('warning', 'mark')}${plural(forgotten.length, '{count} trainable tensor in no group', '{count} trainable tensors in no group', { count: formatInteger(forgotten.length) })}</summary>
       <${NameList} names=${forgotten.map(({ name }) => name)} />
     </details>`
     }
     ${
       frozen.length > 0 &&
       html`<details class="unoptimized">
-      <summary>${_count(frozen.length, '{count} frozen tensor', '{count} frozen tensors')}</summary>
+      <summary>${plural(frozen.length, '{count} frozen tensor', '{count} frozen tensors', { count: formatInteger(frozen.length) })}</summary>
       <${NameList} names=${frozen.map(({ name }) => name)} />
     </details>`
     }
@@ -184,9 +184,4 @@ function formatCount(count) {
     if (count >= size) return `${(count / (size === 1e4 ? 1e3 : size)).toFixed(1)}${unit}`;
   }
   return formatInteger(count);
-}
-
-/** @param {number} count @param {string} one @param {string} many */
-function _count(count, one, many) {
-  return plural(count, one, many, { count: formatInteger(count) });
 }
