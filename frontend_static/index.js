@@ -61,6 +61,7 @@ const FIRST = [
   'view/parameter/histogram_panel.js',
   'view/parameter/line_panel.js',
   'view/parameter/step_table.js',
+  'view/parameter/step_columns.js',
   'chart/bands.js',
   'chart/density.js',
   'chart/histogram.js',

@@ -59,6 +59,7 @@ export function Overview({ app, state, view, findings, tree, ranks, open, select
       nothingCompared &&
       html`<p class="hint">${_nothingCompared({ run: against.name, statistic: metric.label }, view)}</p>`
     }
+    ${isThin(overview.total.steps, view.run.last_step) && html`<p class="hint thin">${_thinText(overview.total.steps, view.run.last_step)}</p>`}
     ${
       tree.parameters.length === 0
         ? html`<${NoMatch} app=${app} />`
@@ -212,6 +213,17 @@ function Buttons({ app, state, view, tree, open, ranked, rows, strips }) {
   >
     ${icon(full ? 'small' : 'full')}
   </button>`;
+}
+
+/** Whether a map of a few wide columns is all that there is. @param {number} records @param {number} lastStep */
+export function isThin(records, lastStep) {
+  return records < 24 && lastStep >= 4 * records;
+}
+
+/** @param {number} records @param {number} lastStep */
+function _thinText(records, lastStep) {
+  const values = { records: formatInteger(records), steps: formatInteger(lastStep) };
+  return t('Only {records} of {steps} steps are recorded. A smaller every_n_steps= shows what happens in between.', values);
 }
 
 /** @param {{app: App}} props */

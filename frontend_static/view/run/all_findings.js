@@ -22,11 +22,13 @@ import { isIll, Swatch } from './run_list.js';
  */
 export function AllFindings({ app, state, summary, states }) {
   const [questions, setQuestions] = useState(false);
+  const card = useRef(/** @type {HTMLElement | null} */ (null));
+  useEffect(() => card.current?.scrollIntoView({ block: 'nearest' }), []); // on a telephone it is below the runs
   const { findings, left, failed } = useAllFindings(app, state, summary, states);
   const shown = findings.filter(({ severity }) => questions || severity !== 'info');
   const infos = findings.length - findings.filter(({ severity }) => severity !== 'info').length;
   const ill = new Set(findings.filter(({ severity }) => severity !== 'info').map(({ run }) => run)).size;
-  return html`<section class="card all-findings" aria-label=${t('Findings of all runs')}>
+  return html`<section class="card all-findings" ref=${card} aria-label=${t('Findings of all runs')}>
     <div class="card-head">
       <h2>${t('Findings of all runs')}</h2>
       <span class="sub" role="status">

@@ -173,9 +173,9 @@ function RunTools({ app, state, runs, states }) {
   if (!state.summary?.rules?.length) return null;
   const ill = runs.filter(({ run }) => isIll(states.get(run))).length;
   const orders = [
-    { name: 'name', text: t('By name') },
-    { name: 'severity', text: t('By severity') },
-    { name: 'newest', text: t('Newest first') },
+    { name: 'name', text: t('Name') },
+    { name: 'severity', text: t('Severity') },
+    { name: 'newest', text: t('Newest') },
   ];
   return html`<div class="run-tools">
     <select
