@@ -14,6 +14,7 @@ import sysconfig
 from pathlib import Path
 
 from setuptools import Extension, setup
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 # Where the code lies. Two folders of the top level are parts of the package.
@@ -52,6 +53,34 @@ KERNEL = Extension(
     py_limited_api=IS_STABLE,
     optional=True,
 )
+
+# What is read offline: the plugin and the command show parts of these documents.
+DOCUMENTS = {
+    f"tb_adam_plugin/explanations/documents/{path.relative_to(ROOT / 'docs').as_posix()}": path
+    for name in ("how-to-read.md", "rules.md")
+    for path in sorted((ROOT / "docs").glob(f"{name}")) + sorted((ROOT / "docs").glob(f"*/{name}"))
+}
+
+
+class BuildWithDocuments(build_py):
+    """Puts the documents into the package; in a checkout they are read where they lie."""
+
+    def run(self) -> None:
+        """Build the package."""
+        super().run()
+        if not self.editable_mode:
+            for source, target in zip(DOCUMENTS.values(), self._documents(), strict=True):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                self.copy_file(str(source), str(target))
+
+    def get_outputs(self, include_bytecode: bool = True) -> list[str]:
+        """Return every file that is built."""
+        built: list[str] = super().get_outputs(include_bytecode)
+        return built if self.editable_mode else [*built, *map(str, self._documents())]
+
+    def _documents(self) -> list[Path]:
+        return [Path(self.build_lib, target) for target in DOCUMENTS]
+
 
 TORCH = ["torch>=2.4"]
 EXAMPLES = ["torch>=2.4", "torchvision>=0.19", "scikit-learn>=1.3", "tqdm>=4.60"]
@@ -112,6 +141,7 @@ setup(
     packages=list(PACKAGES),
     package_dir=PACKAGES,
     ext_modules=[KERNEL],
+    cmdclass={"build_py": BuildWithDocuments},
     options={"bdist_wheel": {"py_limited_api": "cp310"}} if IS_STABLE else {},
     package_data={
         "tb_adam_plugin": ["py.typed", "http_api.md"],

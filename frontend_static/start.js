@@ -3,9 +3,10 @@
 import { createApi } from './data/api.js';
 import { isTabVisible, startPolling, whenShown } from './data/live.js';
 import { language, speak } from './host/language.js';
-import { followHostLink, hostHash, readLink, replaceHostLink } from './host/links.js';
+import { followHostLink, hostHash, readLink, writeHostLink } from './host/links.js';
 import { connectToTensorBoard, followTheme, takeFocus } from './host/tensorboard.js';
 import { createActions, linkOf } from './state/actions.js';
+import { createHistory } from './state/history.js';
 import { overviewQuestion } from './state/questions.js';
 import {
   createCursor,
@@ -60,9 +61,14 @@ export async function start({ language: wanted, summary, catalogue, style }) {
     polling.now();
   });
   followHostLink(actions.followLink);
-  store.subscribe((state) => {
+  const history = createHistory(linkOf);
+  const follow = (/** @type {import('./state/store.js').State} */ state) => {
     // Before the runs are known, the link still holds what is to be restored.
-    if (state.summary?.runs.length) replaceHostLink(linkOf(state));
+    if (state.summary?.runs.length) writeHostLink(linkOf(state), history.isNewEntry(state));
+  };
+  follow(store.get());
+  store.subscribe((state) => {
+    follow(state);
     if (storage) writePreferences(storage, state);
   });
 }

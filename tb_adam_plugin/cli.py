@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable, Sequence
 
 from tb_adam_plugin import __version__
-from tb_adam_plugin.commands import demo, diagnose, export
+from tb_adam_plugin.commands import demo, diagnose, explain, export
 from tb_adam_plugin.commands.exit_codes import refuse, warn
 from tb_adam_plugin.commands.language import VARIABLE, preferred, speaking, why
 from tb_adam_plugin.languages.catalogues import LANGUAGES
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     command: Callable[..., int] = options.command
-    if options.trains:
+    if not options.reads_runs:
         return command(options)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always", UserWarning)
@@ -65,9 +65,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="adam-debug", description="Read what AdamDebugCallback has recorded."
     )
     parser.add_argument("--version", action="version", version=__version__)
-    parser.set_defaults(trains=False)
+    parser.set_defaults(reads_runs=True)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (diagnose, export, demo):
+    for command in (diagnose, explain, export, demo):
         command.add_to(commands)
     for subparser in commands.choices.values():
         subparser.add_argument(

@@ -37,12 +37,18 @@ const SEQUENTIAL_STOPS = {
   dark: _parseStops('2f3432 28524a 2b7d6e 4cab97 8ed8c5 dffaf1'),
 };
 
-/** Hues as in TensorBoard's own palette, each at least 3:1 to the card of its theme. */
+/** Seven hues as in TensorBoard's own palette, and seven more; each at least 3:1 to the card of its theme. */
 export const RUN_COLORS = {
-  light: ['#0c9bb0', '#425066', '#e52592', '#b87d00', '#9334e6', '#5d8a2c', '#d9640a'],
-  dark: ['#12b5cb', '#9aa4af', '#f2509f', '#f9ab00', '#b97cf5', '#7cb342', '#f08030'],
+  light: [
+    ...['#0c9bb0', '#425066', '#e52592', '#b87d00', '#9334e6', '#5d8a2c', '#d9640a'],
+    ...['#1558c0', '#8c1c3f', '#00695c', '#cc2b2b', '#7c83db', '#6b4530', '#8f8f00'],
+  ],
+  dark: [
+    ...['#12b5cb', '#9aa4af', '#f2509f', '#f9ab00', '#b97cf5', '#7cb342', '#f08030'],
+    ...['#5b9bf5', '#f5b5c8', '#2fa58a', '#f0605a', '#c4c8ff', '#c29a84', '#e2dc5a'],
+  ],
 };
-// Four patterns on seven colours: no two of the first 28 runs look alike.
+// Four patterns on fourteen colours: no two of the first 28 runs look alike.
 const DASHES = [
   [7, 3],
   [2, 2.5],

@@ -28,6 +28,7 @@ import { worstOf } from './worst.js';
  * @property {import('../types.d.ts').RunInfo | null} against the run that the heat map compares with
  * @property {[number, number] | null} healthyRange that the user wants for every tensor; null for that of its kind
  * @property {import('./gradient_jumps.js').Jump[]} jumps of single gradients, the strongest first
+ * @property {import('../types.d.ts').Evidence | null} [evidence] of the open finding
  */
 
 /** The tensor of a row whose value at a column is the worst. @param {View} view @param {TreeRow} row @param {number} column */

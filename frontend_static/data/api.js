@@ -63,6 +63,18 @@ function _jsonAnswers(fetcher) {
       );
       return { findings, compass, not_evaluated, recording };
     },
+    /** @param {string} lang @param {AbortSignal} [signal] @returns {Promise<import('../types.d.ts').RunStates>} */
+    async states(lang, signal) {
+      return (await _get(fetcher, _url('states', { lang }), signal)).json();
+    },
+    /**
+     * What the documents say about a rule.
+     * @param {string} rule @param {string} lang @param {AbortSignal} [signal]
+     * @returns {Promise<import('../types.d.ts').Explanation>}
+     */
+    async explain(rule, lang, signal) {
+      return (await _get(fetcher, _url('explain', { rule, lang }), signal)).json();
+    },
   };
 }
 

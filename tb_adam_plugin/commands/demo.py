@@ -28,7 +28,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     parser.add_argument("logdir", metavar="LOGDIR", nargs="?", default="runs/adam_debug_demo")
     parser.add_argument("names", metavar="NAME", nargs="*", help="a fault; all of them by default")
     parser.add_argument("--list", action="store_true", help="name the faults, and train nothing")
-    parser.set_defaults(command=demonstrate, trains=True)
+    parser.set_defaults(command=demonstrate, reads_runs=False)
 
 
 def demonstrate(options: argparse.Namespace) -> int:

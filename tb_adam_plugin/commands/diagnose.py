@@ -90,7 +90,7 @@ def print_table(run: Run, name: str) -> None:
     titles = {finding.rule: finding.title for finding in reversed(findings)}
     for finding in findings:
         print(heading(finding))
-        advice = finding.advice and joined(["→", finding.advice])
+        advice = finding.advice and say("→ {advice}", advice=finding.advice)
         for text in (finding.text, advice, _cause(finding, titles)):
             _print_wrapped(text, " " * 11, _TEXT_WIDTH)
     if run.diagnosis.not_evaluated:

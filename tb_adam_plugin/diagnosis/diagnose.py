@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tb_adam_plugin.arrays import Indices
+from tb_adam_plugin.languages.sentences import joined, say
 from tb_adam_plugin.schema import LOSS
 
 from .compass import Compass, read_compass
@@ -95,7 +96,7 @@ def why_not_evaluated(rule: Rule, signals: Signals) -> str:
             for names in map(together, rule.needs_any)
         ]
         reasons = missing[:1] if all(missing) else []
-    return "; ".join(dict.fromkeys(reasons))
+    return joined(dict.fromkeys(reasons), "; ")
 
 
 def _why_missing(name: str, signals: Signals) -> str:
@@ -105,42 +106,45 @@ def _why_missing(name: str, signals: Signals) -> str:
         if name == LOSS and not known:
             return _why_no_loss(signals)
         if name == "gain_ratio" and not known and name in run.every_step:
-            return (
-                "the gain ratio is not known: where gradients are clipped, "
+            return say(
+                "the gain ratio is not known; where gradients are clipped, call "
                 "debug.record(gradient_norm_before_clip=clip_grad_norm_(...))"
             )
         return "" if known else _COLUMNS[name]
     if name == "step":
-        return "" if run.step.size or signals.steps.size else "nothing was recorded yet"
+        return "" if run.step.size or signals.steps.size else say("nothing was recorded yet")
     if name in run.hyperparameters:
         known = np.isfinite(run.hyperparameters[name]).any()
-        return "" if known else f"the optimizer has no {name}"
+        return "" if known else say("the optimizer has no {name}", name=name)
     values = run.statistics.get(name)
     if values is None:
-        return f"{name} was not recorded"
+        return say("{name} was not recorded", name=name)
     if signals.is_known(name):
         return ""
     lacking = sorted({g.optimizer for g in run.groups if name in g.undefined})
     if lacking:
-        return f"{', '.join(lacking)} does not have {name}"
-    return f"{name} has no value at any recorded step"
+        optimizers = joined(lacking, ", ")
+        return say("{optimizers} does not have {name}", optimizers=optimizers, name=name)
+    return say("{name} has no value at any recorded step", name=name)
 
 
 def _why_no_loss(signals: Signals) -> str:
     if signals.has_surrogate_loss:
         return A_SURROGATE
     given = is_loss_nan(signals) | np.isinf(signals.column(LOSS))
-    return "the loss is not finite at any step" if given.any() else _COLUMNS[LOSS]
+    return say("the loss is not finite at any step") if given.any() else _COLUMNS[LOSS]
 
 
 _COLUMNS = {
-    "gain_ratio": "the gain ratio was not recorded: loss_closure=",
-    "stale_gradient_ratio": "nothing is known of what was left in .grad",
-    "loss": "no loss was recorded: debug.record(loss=loss)",
-    "gradient_norm": "the gradient norm was not recorded: gradient_norm=True",
-    "lr": "the optimizer has no learning rate",
-    "gradient_norm_before_clip": "the norm before clipping was not recorded: "
-    "debug.record(gradient_norm_before_clip=clip_grad_norm_(...))",
+    "gain_ratio": say("the gain ratio was not recorded: pass loss_closure="),
+    "stale_gradient_ratio": say("what was left in .grad between steps was not recorded"),
+    "loss": say("no loss was recorded: call debug.record(loss=loss)"),
+    "gradient_norm": say("the gradient norm was not recorded: pass gradient_norm=True"),
+    "lr": say("the optimizer has no learning rate"),
+    "gradient_norm_before_clip": say(
+        "the norm before clipping was not recorded: call "
+        "debug.record(gradient_norm_before_clip=clip_grad_norm_(...))"
+    ),
 }
 
 
@@ -219,7 +223,7 @@ def _of_one_mind(findings: Sequence[Finding], rules: Sequence[Rule]) -> list[Fin
         return list(findings)
     worst = worst_severity(*(f.severity for f in lower))
     title = next(f.title for f in lower if f.severity == worst)
-    other = f"“{title}” speaks against a higher learning rate: answer that first."
+    other = say("“{title}” argues against a higher learning rate: answer that first.", title=title)
     return [replace(f, advice=other) if f.rule == "lr_too_low" else f for f in findings]
 
 
@@ -255,8 +259,14 @@ def _with_causes(findings: Sequence[Finding], rules: Sequence[Rule]) -> list[Fin
             # What a consequence alone would need is often the opposite of what its cause does, and
             # where both change the learning rate the second value starts from the old one.
             is_same = direction[finding.rule] and direction[finding.rule] == direction[root]
-            later = f" If this remains: {finding.advice}" if finding.advice and not is_same else ""
-            advice = f"See to “{title}” first.{later}"
+            advice = (
+                say("Answer “{title}” first.", title=title)
+                if title.endswith("?")
+                else say("Fix “{title}” first.", title=title)
+            )
+            if finding.advice and not is_same:
+                later = say("If this remains: {advice}", advice=finding.advice)
+                advice = joined([advice, later])
             finding = replace(finding, consequence_of=root, advice=advice)
         explained.append(finding)
     worst: dict[str | None, Severity] = {}

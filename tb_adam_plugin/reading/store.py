@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Literal
@@ -48,6 +48,8 @@ class Store:
         self._source = source
         self._series = StandingSeries(source)
         self._runs: dict[str, tuple[Listing, int, Runs]] = {}  # of the last experiment
+        self._versions: tuple[Listing, Mapping[str, int]] | None = None
+        self._by_name: tuple[Listing | None, Mapping[str, StoredRun]] = None, {}
 
     def runs(self, experiment: Experiment) -> Runs:
         """Return which runs there are and what they hold."""
@@ -296,20 +298,39 @@ class Store:
     def version(self, experiment: Experiment, run: str) -> object:
         """Return something that is equal as long as nothing of a run has changed."""
         found = self.run(experiment, run)
-        beside = self._source.listing(experiment).scalars
-        scalars = [
-            (scalar, version(series))
-            for scalar in found.scalars
-            if (series := beside.get(scalar.run, {}).get(scalar.tag)) is not None
-        ]
-        return _state(found), scalars
+        return _version_of(found, self._source.listing(experiment))
+
+    def versions(self, experiment: Experiment) -> Mapping[str, int]:
+        """Return a number for each run that changes where :meth:`version` does."""
+        listing = self._source.listing(experiment)
+        if self._versions is None or self._versions[0] is not listing:
+            runs = (standing_run(self._series, experiment, run) for run in listing.runs)
+            found = {run.run: hash(repr(_version_of(run, listing))) for run in runs}
+            self._versions = listing, found
+        return self._versions[1]
+
+    def _named(self, listing: Listing) -> Mapping[str, StoredRun]:
+        """The runs of a listing by name, which of thousands is not made for each question."""
+        named = self._by_name
+        if named[0] is not listing:
+            self._by_name = named = listing, {found.run: found for found in listing.runs}
+        return named[1]
 
     def run(self, experiment: Experiment, run: str) -> StoredRun:
         """Return what a run holds."""
-        runs = {found.run: found for found in self._source.listing(experiment).runs}
+        runs = self._named(self._source.listing(experiment))
         if run not in runs:
             raise errors.NotFoundError(f"no run {quoted(run)} with our data; {choice(runs)}")
         return standing_run(self._series, experiment, runs[run])
+
+
+def _version_of(run: StoredRun, listing: Listing) -> object:
+    scalars = [
+        (scalar, version(series))
+        for scalar in run.scalars
+        if (series := listing.scalars.get(scalar.run, {}).get(scalar.tag)) is not None
+    ]
+    return _state(run), scalars
 
 
 def _state(run: StoredRun) -> tuple[object, ...]:

@@ -26,6 +26,17 @@ class FindingsCache:
         )
         self._lock = threading.Lock()  # one diagnosis at a time: it keeps a core busy
 
+    def kept(self, experiment: Experiment, run: str) -> Diagnosis | None:
+        """Return the diagnosis of a run if it is kept and nothing new was logged, without waiting.
+
+        Raises:
+            tensorboard.errors.NotFoundError: If there is no such run.
+            tb_adam_plugin.reading.record_source.UnreadableError: If the data cannot be read.
+        """
+        kept = self._kept.get((experiment.id, run))
+        is_new = kept is not None and kept[0] == self._store.version(experiment, run)
+        return kept[1] if kept is not None and is_new else None
+
     def get(self, experiment: Experiment, run: str) -> Diagnosis:
         """Return the diagnosis of a run.
 

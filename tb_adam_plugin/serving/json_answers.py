@@ -15,12 +15,14 @@ from tb_adam_plugin.diagnosis.engine import first_steps, thresholds
 from tb_adam_plugin.diagnosis.engine.healthy_ranges import TypicalRatio, kind_of, ranges_of
 from tb_adam_plugin.diagnosis.rule import Finding
 from tb_adam_plugin.diagnosis.rules.registry import RULES
+from tb_adam_plugin.explanations.explain import Explanation
 from tb_adam_plugin.languages.catalogues import ENGLISH, catalogue
 from tb_adam_plugin.languages.sentences import in_language
 from tb_adam_plugin.reading.answers import Runs
 from tb_adam_plugin.reading.run import Message, StoredRun
 from tb_adam_plugin.reading.thinning import evenly_spread
 from tb_adam_plugin.serving.packing import json_text
+from tb_adam_plugin.serving.run_states import NOTHING_FOUND, RunState
 
 # Points of the compass' history.
 _COMPASS_COLUMNS = 256
@@ -62,6 +64,36 @@ def diagnosis_fields(run: str, diagnosis: Diagnosis, language: str = ENGLISH) ->
         "compass": None if compass is None else compass_fields(compass, language),
         "recording": in_language(diagnosis.recording, catalogue(language)),
     }
+
+
+def states(found: Mapping[str, RunState | None], busy: bool, language: str) -> str:
+    """Return the JSON of the ``states`` route, titles in a language."""
+    words = catalogue(language)
+    runs = []
+    for run, known in found.items():
+        state = known or NOTHING_FOUND
+        first = in_language(state.first, words) if state.first else None
+        runs.append(
+            {
+                "run": run,
+                "worst": state.worst,
+                "counts": dict(state.counts),
+                "first": first,
+                "pending": known is None,
+            }
+        )
+    return json_text({"runs": runs, "busy": busy})
+
+
+def explanation(kind: str, found: Explanation) -> str:
+    """Return the JSON of the ``explain`` route.
+
+    Args:
+        kind: What is explained: ``rule`` or ``statistic``.
+        found: Its explanation.
+    """
+    told = [section._asdict() for section in found.sections]
+    return json_text({kind: found.name, "title": found.title, "sections": told})
 
 
 def ratio_fields(typical: TypicalRatio) -> dict[str, Any]:

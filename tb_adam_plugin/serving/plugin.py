@@ -15,6 +15,7 @@ from werkzeug.exceptions import HTTPException
 
 from tb_adam_plugin import schema
 from tb_adam_plugin.event_files.log_roots import LogRoots
+from tb_adam_plugin.explanations.explain import explain_rule, explain_statistic
 from tb_adam_plugin.languages.catalogues import LANGUAGES
 from tb_adam_plugin.reading.file_source import FileSource
 from tb_adam_plugin.reading.known_values import known_statistic
@@ -25,6 +26,8 @@ from tb_adam_plugin.serving import json_answers, packed_answers
 from tb_adam_plugin.serving.assets import Assets
 from tb_adam_plugin.serving.findings_cache import FindingsCache
 from tb_adam_plugin.serving.query import Query
+from tb_adam_plugin.serving.run_states import RunStates
+from tb_adam_plugin.serving.traffic import Traffic
 from tb_adam_plugin.untrusted_text import printable, quoted
 
 if TYPE_CHECKING:
@@ -49,6 +52,8 @@ class AdamDebugPlugin(base_plugin.TBPlugin):
         """
         self._store = Store(_source(context))
         self._findings_of = FindingsCache(self._store)
+        self._traffic = Traffic()
+        self._states = RunStates(self._store, self._findings_of, self._traffic)
         self._assets = Assets()
 
     def is_active(self) -> bool:
@@ -74,10 +79,13 @@ class AdamDebugPlugin(base_plugin.TBPlugin):
             "/hyperparameters": self._hyperparameters,
             "/histograms": self._histograms,
             "/findings": self._findings,
+            "/states": self._run_states,
+            "/explain": self._explain,
             f"{_STATIC}*": self._static,
         }
         return {
-            path: Request.application(partial(_answer, handler)) for path, handler in routes.items()
+            path: Request.application(partial(_answer, self._traffic, handler))
+            for path, handler in routes.items()
         }
 
     def _summary(self, request: Request) -> Response:
@@ -176,6 +184,25 @@ class AdamDebugPlugin(base_plugin.TBPlugin):
         diagnosis = self._findings_of.get(_experiment(request), run)
         return _respond(request, json_answers.findings(run, diagnosis, language), _JSON)
 
+    def _run_states(self, request: Request) -> Response:
+        query = Query(request, ("run", "lang"))
+        wanted = query.texts("run") if "run" in request.args else []
+        language = query.choice("lang", LANGUAGES)
+        states, busy = self._states.get(_experiment(request), wanted)
+        return _respond(request, json_answers.states(states, busy, language), _JSON)
+
+    def _explain(self, request: Request) -> Response:
+        query = Query(request, ("rule", "statistic", "lang"))
+        rule, statistic = query.text("rule", ""), query.text("statistic", "")
+        if bool(rule) == bool(statistic):
+            raise errors.InvalidArgumentError("expected one of rule and statistic")
+        language = query.choice("lang", LANGUAGES)
+        kind, name = ("rule", rule) if rule else ("statistic", statistic)
+        found = explain_rule(rule, language) if rule else explain_statistic(statistic, language)
+        if found is None:
+            raise errors.NotFoundError(f"no {kind} {quoted(name)}")
+        return _respond(request, json_answers.explanation(kind, found), _JSON)
+
     def _static(self, request: Request) -> Response:
         path = request.path.partition(_STATIC)[2]
         asset = self._assets.read(path)
@@ -199,12 +226,13 @@ _JSON = "application/json"
 _PACKED = "application/octet-stream"
 
 
-def _answer(handler: Callable[[Request], Response], request: Request) -> Response:
+def _answer(traffic: Traffic, handler: Callable[[Request], Response], request: Request) -> Response:
     """Answer a request; whatever goes wrong becomes one sentence of plain text."""
     try:
         if request.method not in ("GET", "HEAD"):
             return _fail(request, 405, f"{quoted(request.method)} is not allowed here, only GET")
-        return handler(request)
+        with traffic:
+            return handler(request)
     except errors.PublicError as error:
         return _fail(request, error.http_code, str(error))
     except UnreadableError as error:

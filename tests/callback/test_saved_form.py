@@ -135,6 +135,6 @@ def test_a_finding_names_the_nearest_batch_that_was_saved(
     assert len(spikes) == 1
     assert "Step 31 had" in spikes[0].text
     assert spikes[0].advice.endswith(
-        "Look at the batch of step 31. It was not saved; of the others the nearest that was, of "
+        "Look at the batch of step 31. It was not saved; the nearest saved one, of "
         "step 28, is in batches/step_28.pt, beside the event file."
     )

@@ -69,7 +69,7 @@ def test_gradients_of_a_loss_that_has_blown_up_are_too_large() -> None:
     beside = nonfinite(*changes)
     assert (beside.consequence_of, beside.advice) == (
         "loss_blowup",
-        "See to “Loss blew up” first.",
+        "Fix “Loss blew up” first.",
     )
     # What it advises by itself is the same direction of the learning rate, and said once.
     (finding,) = diagnose(changed(*changes), rules=[NONFINITE]).findings
@@ -80,7 +80,7 @@ def test_gradients_of_a_loss_that_has_blown_up_are_too_large() -> None:
 
 def test_a_tensor_alone_has_it_from_nowhere_else() -> None:
     finding = nonfinite(*bad_gradients(200, NAN, ["layers.3.weight"]))
-    assert "layers.3.weight is the only one: it began with this tensor itself" in finding.text
+    assert "layers.3.weight is the only one: it began at this tensor itself" in finding.text
     assert "computed from layers.3.weight alone, as its norm, and at what writes" in finding.advice
 
 
@@ -90,7 +90,7 @@ def test_gradients_of_all_tensors_are_first_where_the_loss_is_known_to_be_finite
     assert "head.weight" in nonfinite(*everything).advice
     without_loss = nonfinite(*everything, column("loss", NAN))
     assert without_loss.text.startswith("NaN or infinite values in")
-    assert without_loss.advice.startswith("Look at the 20 steps before step 200")
+    assert without_loss.advice.startswith("First look at the 20 steps before step 200.")
     some = nonfinite(*bad_gradients(200, NAN, UPSTREAM), column("loss", NAN))
     assert ", while the weights are finite." in some.text
 
@@ -101,11 +101,11 @@ def test_a_loss_is_first_where_it_is_not_finite_itself(value: float) -> None:
     bad_loss = [column("loss", value, from_step=200), is_nan]
     finding = nonfinite(*bad_gradients(200), *bad_loss)
     kind = "NaN" if np.isnan(value) else "infinite"
-    assert f"The loss of step 200 is {kind}, before weights are, and gradients" in finding.text
+    assert f"The loss of step 200 is {kind}, before any weight is; gradients are not finite either" in finding.text
     assert finding.advice.startswith("Look at the batch of step 200, and at the loss for a log")
     alone = nonfinite(*bad_loss)  # gradients are zero, say
     assert (alone.first_step, alone.parameters) == (200, ())
-    assert f"is {kind}, before weights are. From" in alone.text
+    assert f"is {kind}, before any weight is. From" in alone.text
     first = nonfinite(column("loss", value), column("loss_is_nan", float(np.isnan(value))))
     assert first.advice.startswith("Look at the inputs, the initial weights")
 
@@ -130,7 +130,7 @@ def test_weights_are_first_where_a_step_begins_with_them() -> None:
     ]
     finding = nonfinite(*bad)
     assert finding.text.startswith("The weights head.weight are NaN or infinite when step 200")
-    assert "The step before has made them so." in finding.text
+    assert "The step before made them so." in finding.text
     assert "try lr 3e-4 instead of 1e-3" in finding.advice
     at_once = nonfinite(statistic("nonfinite_count", 9.0), statistic("weight_rms", NAN))
     assert "The step before" not in at_once.text
@@ -195,7 +195,7 @@ def test_the_branch_of_a_root_at_zero_is_named(tmp_path: Path) -> None:
     (finding,) = trained(tmp_path / "faulty", Branched(0.0), lambda t, loss: loss)
     assert (finding.first_step, finding.parameters[0]) == (1, "branch.weight")
     assert "Gradients of 3 of 5 tensors" in finding.text
-    assert "computed from branch.weight:" in finding.advice
+    assert "computed from branch.weight." in finding.advice
     assert not trained(tmp_path / "healthy", Branched(1e-8), lambda t, loss: loss)
 
 
@@ -206,4 +206,4 @@ def test_a_loss_that_is_nan_is_told_from_none(tmp_path: Path) -> None:
     )
     # A sum does not change the gradients, so that nothing else is wrong.
     assert (finding.first_step, finding.last_step) == (18, 40)
-    assert "The loss of step 18 is NaN, before weights are. From" in finding.text
+    assert "The loss of step 18 is NaN, before any weight is. From" in finding.text

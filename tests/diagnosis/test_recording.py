@@ -44,26 +44,26 @@ def recorded(made: list[float], wanted: list[float] | None, limit: float) -> Rec
 def test_the_sentence_names_the_steps_the_intervals_and_the_option() -> None:
     run = recorded([2.0] * 2 + [8.0] * 20 + [4.0] * 2, [2.0] * 22 + [4.0] * 2, 0.01)
     assert thinned_records(run) == (
-        "4 records where about 12 were asked for, fewer from step 3 to 22: more would "
-        "have cost over 1 % of the training time and the 10 seconds that come before it, of which "
-        "a part is kept for later steps. For more of them "
+        "4 records instead of about 12, fewer from step 3 to 22: more would "
+        "have cost more than 1 % of the training time and the 10 seconds granted before that "
+        "counts, part of which is kept for later steps. To get more, "
         "give AdamDebugCallback max_overhead=0.05, or 1 for no limit."
     )
     until_now = thinned_records(recorded([1, 4, 4, 4, 4], [1, 1, 1, 1, 2], 0.5))
-    assert "fewer from step 2 on: more would have cost over 50 % of" in until_now
-    assert until_now.endswith("give AdamDebugCallback max_overhead=1, which is no limit.")
+    assert "fewer from step 2 on: more would have cost more than 50 % of" in until_now
+    assert until_now.endswith("give AdamDebugCallback max_overhead=1, which means no limit.")
 
 
 def test_closer_looks_at_jumps_are_no_records_of_the_schedule() -> None:
     run = recorded([1.0] * 4 + [8.0] * 196, [1.0] * 200, 0.01)
     jump = np.arange(101.0, 165.0)
     said = thinned_records(replace(run, step=np.union1d(run.step, jump)))
-    assert said.startswith("85 records where about 200 were asked for, fewer from step 5 on: ")
+    assert said.startswith("85 records instead of about 200, fewer from step 5 on: ")
 
 
 def test_a_part_without_records_is_told_though_the_first_steps_have_many() -> None:
     run = recorded([1.0] * 400 + [40.0] * 80, [1.0] * 400 + [4.0] * 80, 0.01)
-    assert thinned_records(run).startswith("2 records where about 20 were asked for from step 401")
+    assert thinned_records(run).startswith("2 records instead of about 20 from step 401")
     short = recorded([1.0] * 400 + [40.0] * 40, [1.0] * 400 + [4.0] * 40, 0.01)
     assert thinned_records(short) == ""
 
@@ -75,10 +75,10 @@ def test_gradient_norms_that_were_left_out_are_told() -> None:
         "gradient_norm_every_n_steps": np.repeat([np.nan, 4.0], [20, 80]),
     }
     said = thinned_records(replace(run, every_step=columns))
-    assert said.startswith("the gradient norm of about every 4th step from step 21 on: more would")
+    assert said.startswith("one gradient norm about every 4 steps from step 21 on: more would")
     columns["every_n_steps"] = np.repeat([1.0, 10.0], [20, 80])
     said = thinned_records(replace(run, step=run.step[:20], every_step=columns))
-    assert said.startswith("20 records where about 100 were asked for, fewer from step 21 on; the")
+    assert said.startswith("20 records instead of about 100, fewer from step 21 on; one")
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_command_line_and_tab_say_what_was_left_out(
     assert {1, 2, 4, 8, 16, 32, 60} <= set(thinned.steps.tolist()) < set(range(1, 61))
     sentence = thinned.diagnosis.recording
     count = len(thinned.steps)
-    assert sentence.startswith(f"{count} records where about 60 were asked for, fewer from step ")
+    assert sentence.startswith(f"{count} records instead of about 60, fewer from step ")
     assert whole.diagnosis.recording == ""
     client = PluginClient(tmp_path)
 
@@ -130,7 +130,7 @@ def test_command_line_and_tab_say_what_was_left_out(
     assert found("whole")["recording"] == ""
     assert cli.main(["diagnose", str(tmp_path)]) == 0
     printed = " ".join(capsys.readouterr().out.split())
-    assert printed.count("were asked for") == 1
+    assert printed.count("records instead of") == 1
     assert sentence in printed
     assert cli.main(["diagnose", "--json", str(tmp_path)]) == 0
     described = json.loads(capsys.readouterr().out)["runs"]

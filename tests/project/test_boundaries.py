@@ -19,7 +19,8 @@ from repository import CALLBACK, PLUGIN, ROOT
 
 # Its rooms, likewise; what is no folder is a module.
 PLUGIN_ROOMS = (
-    "loader", "cli", "commands", "run_data", "serving", "reading", "diagnosis", "untrusted_text",
+    "loader", "cli", "commands", "run_data", "serving", "reading", "explanations", "diagnosis",
+    "untrusted_text",
     "event_files", "languages",
     "schema", "tfrecord", "arrays", "",
 )  # fmt: skip

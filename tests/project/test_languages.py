@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import pickle
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from repository import PLUGIN, ROOT
+from said_texts import betweens_in, templates_in
 
 from tb_adam_plugin import schema
 from tb_adam_plugin.diagnosis.rules.registry import RULES
@@ -19,18 +18,10 @@ from tb_adam_plugin.languages.sentences import Sentence, gaps, in_language, join
 OTHERS = [language for language in LANGUAGES if language != "en"]
 
 
-def templates_in(path: Path) -> Iterator[tuple[str, bool]]:
-    """Yield the first argument of every ``say()``, and whether it is a literal."""
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "say":
-            first = node.args[0]
-            is_text = isinstance(first, ast.Constant) and isinstance(first.value, str)
-            yield (str(first.value) if isinstance(first, ast.Constant) else ""), is_text
-
-
 def said() -> set[str]:
-    """What catalogues translate: templates, and the texts of rules and statistics."""
+    """What catalogues translate: templates, what joins them, and texts of rules and statistics."""
     texts = {template for path in PLUGIN for template, _ in templates_in(path)}
+    texts |= {between for path in PLUGIN for between in betweens_in(path)}
     texts |= {text for rule in RULES for text in (rule.title, rule.question) if text}
     texts |= {text for s in schema.STATISTICS for text in (s.label, s.description)}
     return texts

@@ -140,6 +140,7 @@ C_SOURCES = (".c", ".h", ".inc")
 KERNEL = "tb_adam_plugin/callback/native/_kernel." + (
     "pyd" if sys.platform == "win32" else "abi3.so"
 )
+DOCUMENTS = "tb_adam_plugin/explanations/documents"
 ENTRY = ["adam_debug", "tb_adam_plugin.loader:AdamDebugLoader"]
 
 
@@ -176,6 +177,11 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path, tracked: list
         and name not in LINKS
         and not name.endswith((".d.ts", *C_SOURCES))
     }
+    expected |= {
+        f"{DOCUMENTS}/{name.removeprefix('docs/')}"
+        for name in tracked
+        if name.startswith("docs/") and name.endswith(("/how-to-read.md", "/rules.md"))
+    }
     if has_compiler():
         expected.add(KERNEL)
     version = wheel.name.split("-")[1]
@@ -197,6 +203,17 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path, tracked: list
         "tb_adam_plugin/frontend_static/index.js",
         "tb_adam_plugin/frontend_static/vendor/LICENSES.md",
     }
+
+
+def test_the_wheel_carries_the_documents_that_are_read_offline(
+    wheel: Path, installed: Path, tmp_path: Path
+) -> None:
+    with zipfile.ZipFile(wheel) as file:
+        for name in ("how-to-read.md", "rules.md"):
+            assert file.read(f"{DOCUMENTS}/{name}") == (ROOT / "docs" / name).read_bytes()
+    command = ("-m", "tb_adam_plugin.cli", "explain", "lr_zero", "--lang", "en")
+    said = run(*command, folder=tmp_path, python_path=installed)
+    assert "scheduler.step()" in said
 
 
 def test_one_wheel_serves_every_version_of_python(wheel: Path) -> None:

@@ -197,7 +197,7 @@ export function useAxis(state, run, runs, overview, starts, rows) {
     const last = xs.length - 1;
     // A pinned step within a column that covers several steps stays what it is.
     const step = state.step === null ? overview.last_step[last] : state.step;
-    const x = _axisValueOf(step, state.axis, start, overview, rows?.run === run.run ? rows.columns : null);
+    const x = axisValueOf(step, state.axis, start, overview, rows?.run === run.run ? rows.columns : null);
     return { start, xs, whole, range: clampRange(state.range, whole) ?? whole, step, x };
   }, [
     state.axis,
@@ -215,7 +215,7 @@ export function useAxis(state, run, runs, overview, starts, rows) {
  * @param {number} step @param {State['axis']} axis @param {number} start
  * @param {Overview} overview @param {StepRows['columns'] | null} rows
  */
-function _axisValueOf(step, axis, start, overview, rows) {
+export function axisValueOf(step, axis, start, overview, rows) {
   if (axis === 'step') return step;
   const timed = rows?.wall_time?.length && !rows.wall_time.some(Number.isNaN);
   const [steps, times] = timed ? [rows.step, rows.wall_time] : [overview.last_step, overview.wall_time];

@@ -8,7 +8,7 @@ import { language, plural, t } from '../../host/language.js';
 import { Canvas, useWindowHeight } from '../hooks/plot.js';
 import { html, icon, Lazy, SaveMenu, useMemo } from '../ui.js';
 import { Rows } from './rows.js';
-import { AXIS_HEIGHT, rowHeightOf, rowsHeight, SMALLEST_TABLE, STRIP_HEIGHT } from './sizes.js';
+import { AXIS_HEIGHT, rowHeightOf, rowsHeight, SMALLEST_TABLE, STRIP_HEIGHT, stripHeights } from './sizes.js';
 import { allModules, rankedRows, treeRows } from './tree_rows.js';
 
 /**
@@ -42,7 +42,9 @@ export function Overview({ app, state, view, findings, tree, ranks, open, select
   const { overview, metric, against } = view;
   const full = state.full === 'overview';
   const windowHeight = useWindowHeight();
-  const available = rowsHeight(windowHeight, full);
+  const heights = stripHeights(strips, view.evidence);
+  const top = heights.reduce((sum, height) => sum + height, 0);
+  const available = rowsHeight(windowHeight - (top - strips.length * STRIP_HEIGHT), full);
   const unit = useMemo(() => (ranks ? rankedRows(tree, ranks, 1) : treeRows(tree, open, 1)), [tree, open, ranks]);
   const rowHeight = rowHeightOf(windowHeight, available, unit.length);
   const rows = useMemo(
@@ -57,6 +59,7 @@ export function Overview({ app, state, view, findings, tree, ranks, open, select
       nothingCompared &&
       html`<p class="hint">${_nothingCompared({ run: against.name, statistic: metric.label }, view)}</p>`
     }
+    ${isThin(overview.total.steps, view.run.last_step) && html`<p class="hint thin">${_thinText(overview.total.steps, view.run.last_step)}</p>`}
     ${
       tree.parameters.length === 0
         ? html`<${NoMatch} app=${app} />`
@@ -67,7 +70,7 @@ export function Overview({ app, state, view, findings, tree, ranks, open, select
           app=${app}
           view=${view}
           parameters=${ranks ? rows.flatMap((row) => row.parameters) : tree.parameters}
-          height=${Math.max(SMALLEST_TABLE, visibleHeight + strips.length * STRIP_HEIGHT + AXIS_HEIGHT)}
+          height=${Math.max(SMALLEST_TABLE, visibleHeight + top + AXIS_HEIGHT)}
         />`
           : html`<${Rows}
           app=${app}
@@ -83,6 +86,7 @@ export function Overview({ app, state, view, findings, tree, ranks, open, select
           selected=${selected}
           strips=${strips}
           stripChoices=${stripChoices}
+          heights=${heights}
         />`
     }
   </section>`;
@@ -209,6 +213,17 @@ function Buttons({ app, state, view, tree, open, ranked, rows, strips }) {
   >
     ${icon(full ? 'small' : 'full')}
   </button>`;
+}
+
+/** Whether a map of a few wide columns is all that there is. @param {number} records @param {number} lastStep */
+export function isThin(records, lastStep) {
+  return records < 24 && lastStep >= 4 * records;
+}
+
+/** @param {number} records @param {number} lastStep */
+function _thinText(records, lastStep) {
+  const values = { records: formatInteger(records), steps: formatInteger(lastStep) };
+  return t('Only {records} of {steps} steps are recorded. A smaller every_n_steps= shows what happens in between.', values);
 }
 
 /** @param {{app: App}} props */

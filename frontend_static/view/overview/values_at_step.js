@@ -17,9 +17,9 @@ import { html, useLayoutEffect, useRef } from '../ui.js';
 
 /**
  * The numbers of all visible rows at the step cursor. Filled directly, when the cursor rests.
- * @param {{cursor: App['cursor'], view: View, strips: Strip[], rows: TreeRow[], top: number, total: number}} props
+ * @param {{cursor: App['cursor'], view: View, strips: Strip[], heights: number[], rows: TreeRow[], top: number, total: number}} props
  */
-export function AtStep({ cursor, view, strips, rows, top, total }) {
+export function AtStep({ cursor, view, strips, heights, rows, top, total }) {
   const column = useRef(/** @type {HTMLElement | null} */ (null));
   const shown = rows.filter((row) => !row.open);
   useLayoutEffect(() =>
@@ -42,7 +42,7 @@ export function AtStep({ cursor, view, strips, rows, top, total }) {
   );
   return html`<div class="at" ref=${column}>
     <div class="sticky-top" style="height:${top}px">
-      ${strips.map((_, i) => html`<div key=${i} class="strip-value"></div>`)}
+      ${strips.map((_, i) => html`<div key=${i} class="strip-value" style="height:${heights[i]}px"></div>`)}
     </div>
     <div class="at-rows" style="height:${total}px">
       ${shown.map(

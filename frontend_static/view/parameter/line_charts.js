@@ -6,6 +6,7 @@ import { healthyRange } from '../../chart/healthy_range.js';
 import { isRatio } from '../../chart/heatmap_values.js';
 import { smooth } from '../../chart/line_chart.js';
 import { t } from '../../host/language.js';
+import { evidenceMarks } from '../hooks/evidence.js';
 import { html } from '../ui.js';
 import { undefinedStatistics } from './step_table.js';
 
@@ -123,5 +124,6 @@ export function chartOf(statistic, state, view, drawn, parameter) {
     band: band ?? undefined,
     bandLabel: band ? t('healthy') : undefined,
     infinityIsUsual: isRatio(statistic), // the weight was 0
+    evidence: view.evidence?.statistic === statistic.name ? evidenceMarks(view.evidence, statistic) : undefined,
   };
 }

@@ -30,7 +30,8 @@ const SMALLEST_CHART = 104;
  * @param {StatisticInfo[]} props.statistics to choose from
  */
 export function LinePanel({ app, state, view, parameter, runs, statistics }) {
-  const chosen = chosenStatistics(state.lineStatistics ?? [view.metric.name], statistics);
+  const wanted = state.lineStatistics ?? [view.metric.name];
+  const chosen = chosenStatistics(view.evidence ? [...wanted, view.evidence.statistic] : wanted, statistics);
   if (!chosen.length) return html`<div class="panel wide hint">${t('No statistics were logged.')}</div>`;
   const single = chosen.length === 1 ? chosen[0] : null;
   return html`<section class="panel wide lines" aria-label=${t('Statistics over time')} style="min-height:${22 + chosen.length * SMALLEST_CHART}px">

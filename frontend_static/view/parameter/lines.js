@@ -63,7 +63,7 @@ export function Lines({ app, state, view, parameter, runs, statistic, titled, la
   return html`<div class="plot lines-plot" ref=${box}>
     <${Canvas}
       draw=${draw}
-      dependencies=${[drawn, view.range, view.axis, view.theme, chart.scale, last, ignoreOutliers, chart.band]}
+      dependencies=${[drawn, view.range, view.axis, view.theme, chart.scale, last, ignoreOutliers, chart.band, view.evidence]}
       label=${t('{statistic} of {parameter} over time, of {runs}; the table has the numbers at the step', { statistic: statistic.label, parameter, runs: names })}
     />
     ${titled && html`<div class="plot-title">${statistic.label}<${Absences} runs=${runs} parameter=${parameter} statistic=${statistic} /></div>`}

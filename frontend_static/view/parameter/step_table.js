@@ -8,7 +8,8 @@ import { formatDifference, formatStatistic } from '../../chart/statistic_format.
 import { plural, t } from '../../host/language.js';
 import { indexAtOrBefore } from '../../state/axis.js';
 import { followAtRest, setText, stepAt } from '../hooks/at_rest.js';
-import { html, useLayoutEffect, useRef } from '../ui.js';
+import { html, icon, useLayoutEffect, useRef, useState } from '../ui.js';
+import { firstColumn, fitColumns, HEAD_HEIGHT } from './step_columns.js';
 
 /**
  * @typedef {import('../../types.d.ts').RunInfo} RunInfo
@@ -45,9 +46,10 @@ export function StepTable({ app, view, runs, reference, parameter, statistics })
   return html`<div class="panel step-panel" ref=${panel}>
     <h3>
       <span class="at-title"></span>
+      <${StepSlider} app=${app} view=${view} />
       ${compared >= 0 && html`<small>${t('compared with {run}', { run: columns[compared].run.name })}</small>`}
     </h3>
-    <div class="table-scroll" tabindex="0" role="region" aria-label=${t('Numbers at the step')}>
+    <${WholeColumns} columns=${columns} rows=${shown.length} content=${compared >= 0 ? 'difference' : columns.some(({ between }) => between) ? 'step' : 'number'}>
       <table class="step" aria-label=${t('Statistics of {parameter} at the step', { parameter })}>
         <thead>
           <tr>
@@ -68,9 +70,87 @@ export function StepTable({ app, view, runs, reference, parameter, statistics })
           )}
         </tbody>
       </table>
-    </div>
+    </${WholeColumns}>
     ${without.length > 0 && html`<p class="without" title=${without.map(({ run }) => run.name).join('\n')}>${_withoutIt(without.length)}</p>`}
   </div>`;
+}
+
+/**
+ * Scrolls from column to column and from row to row, so that none is cut, and says which are in sight.
+ * @param {{columns: TableColumn[], rows: number, content: 'number' | 'step' | 'difference', children?: any}} props
+ */
+function WholeColumns({ columns, rows, content, children }) {
+  const room = useRef(/** @type {HTMLElement | null} */ (null));
+  const scroller = useRef(/** @type {HTMLElement | null} */ (null));
+  const [size, setSize] = useState({ width: 300, height: 150 });
+  const [scrolled, setScrolled] = useState(0);
+  useLayoutEffect(() => {
+    const element = /** @type {HTMLElement} */ (room.current);
+    const measure = () => element.clientWidth && setSize({ width: element.clientWidth, height: element.clientHeight });
+    measure();
+    const observer = new ResizeObserver(measure);
+    observer.observe(element);
+    return () => observer.disconnect();
+  }, []);
+  const all = columns.length;
+  const fit = fitColumns(size, all, content);
+  const first = firstColumn(scrolled, fit, all);
+  const go = (/** @type {number} */ by) => scroller.current?.scrollBy({ left: by * fit.shown * fit.column });
+  const style = `height:${fit.height}px;--names:${fit.names}px;--column:${fit.column}px;--row:${fit.row}px;--head:${HEAD_HEIGHT}px`;
+  const below = rows * fit.row + HEAD_HEIGHT > fit.height;
+  return html`<div class="table-room" ref=${room}>
+      <div
+        class="table-scroll ${fit.stacked ? 'stacked' : ''} ${fit.brief ? 'brief' : ''} ${below ? 'more-below' : ''}"
+        ref=${scroller}
+        style=${style}
+        tabindex="0"
+        role="region"
+        aria-label=${t('Numbers at the step')}
+        onScroll=${(/** @type {any} */ event) => setScrolled(event.target.scrollLeft)}
+      >
+        ${children}
+      </div>
+    </div>
+    ${
+      fit.shown < all &&
+      html`<p class="columns-in-sight">
+        <button class="icon-button small" aria-label=${t('Runs before')} title=${t('Runs before')} disabled=${first === 0} onClick=${() => go(-1)}>${icon('left')}</button>
+        <span role="status">${
+          fit.shown === 1
+            ? t('run {first} of {all}', { first: first + 1, all })
+            : t('runs {first}–{last} of {all}', { first: first + 1, last: first + fit.shown, all })
+        }</span>
+        <button class="icon-button small" aria-label=${t('Runs after')} title=${t('Runs after')} disabled=${first + fit.shown >= all} onClick=${() => go(1)}>${icon('right')}</button>
+      </p>`
+    }`;
+}
+
+/**
+ * Moves the step through what was recorded; at its end it follows the newest.
+ * @param {{app: import('../ui.js').App, view: import('../../chart/heatmap_values.js').View}} props
+ */
+function StepSlider({ app, view }) {
+  const { last_step: steps } = view.overview;
+  const last = steps.length - 1;
+  const at = Math.max(0, indexAtOrBefore(steps, view.step));
+  const text = t('step {step}', { step: formatInteger(view.step) });
+  return html`<input
+    class="step-slider"
+    type="range"
+    min="0"
+    max=${last}
+    step="1"
+    value=${at}
+    aria-label=${t('Step')}
+    aria-valuetext=${text}
+    title=${t('Drag to another step')}
+    onInput=${(/** @type {any} */ event) => app.cursor.hover(view.xs[Number(event.target.value)])}
+    onChange=${(/** @type {any} */ event) => {
+      const index = Number(event.target.value);
+      app.cursor.hover(null);
+      app.actions.pinStep(index === last ? null : steps[index]);
+    }}
+  />`;
 }
 
 /** @param {number} runs */

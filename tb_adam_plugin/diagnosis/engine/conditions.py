@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tb_adam_plugin.arrays import Flags, Float32s, Float64s, Indices
+from tb_adam_plugin.languages.sentences import joined, say
 
 from . import thresholds
 from .recording import thinned_records
@@ -14,8 +15,8 @@ from .windows import count_windows
 from .wording import counted, step
 
 NONE: Indices = np.empty(0, np.intp)
-A_SURROGATE = "the loss is a surrogate, which does not say how far training has come"
-RESUMED = "the run was resumed, and its first steps were not recorded"
+A_SURROGATE = say("the loss is a surrogate, which does not say how far training has come")
+RESUMED = say("the run was resumed, and its first steps were not recorded")
 
 
 def median_beyond(
@@ -138,7 +139,10 @@ def too_few(condition: Condition, persistence: Persistence, signals: Signals) ->
     """
     if signals.is_warming_up and condition.since >= signals.warmup_end:
         last = step(signals.run.last_step)
-        return f"the learning rate still rises at the last step ({last}), needs a settled one"
+        return say(
+            "the learning rate still rises at the last step ({last}), needs a settled one",
+            last=last,
+        )
     if condition.lacking:
         return condition.lacking
     if condition.known is None:
@@ -149,21 +153,29 @@ def too_few(condition: Condition, persistence: Persistence, signals: Signals) ->
     later = condition.step > condition.since
     counts: Flags = known & later
     needed, records = max(1, persistence.points), int(counts.sum())
-    after = f" after step {step(condition.since)}" if condition.since > 0 else ""
+    since = condition.since
     if condition.every_step:
-        return "" if records >= needed else f"{counted(records, 'step')}{after}, needs {needed}"
+        few = _after(counted(records, "step"), since)
+        return "" if records >= needed else say("{seen}, needs {needed}", seen=few, needed=needed)
     windows, width = count_windows(condition.step, counts), thresholds.WINDOW_STEPS
     if windows >= needed:
         return ""
     why = _why_left_out(condition, later, counts, needed)
     if why:
-        return why + after
+        return _after(why, since)
+    seen: str = counted(records, "record")
     if windows < records:
-        seen = counted(records, "record")
-        return f"{seen} within {width * windows} steps{after}, needs {width * needed} steps"
-    few = f"{counted(records, 'record')}{after}, needs {needed}"
+        within = say("{seen} within {count} steps", seen=seen, count=width * windows)
+        seen = _after(within, since)
+        return say("{seen}, needs {count} steps", seen=seen, count=width * needed)
+    few = say("{seen}, needs {needed}", seen=_after(seen, since), needed=needed)
     apart = np.diff(condition.step[-4:])
-    return f"{few}: {_more_often(signals)}" if apart.size and np.median(apart) > width else few
+    return _more_often(signals, few) if apart.size and np.median(apart) > width else few
+
+
+def _after(seen: str, since: float) -> str:
+    """Say since when something was seen, where that is not the first step."""
+    return say("{seen} after step {since}", seen=seen, since=step(since)) if since > 0 else seen
 
 
 def _why_left_out(condition: Condition, later: Flags, counts: Flags, needed: int) -> str:
@@ -172,27 +184,32 @@ def _why_left_out(condition: Condition, later: Flags, counts: Flags, needed: int
     whole = np.logical_or.reduce([counts, *(where for _, where in reasons)])
     for why, where in sorted(reasons, key=lambda reason: -int(reason[1].sum())):
         if count_windows(condition.step, counts | where) >= needed:
-            return f"{why} at {int(where.sum()):,} of {counted(int(whole.sum()), 'record')}"
+            return _at_some(why, int(where.sum()), int(whole.sum()))
     if count_windows(condition.step, whole) < needed:
         return ""
-    every = " or ".join(why for why, _ in reasons)
-    some = int((whole & ~counts).sum())
-    return f"{every} at {some:,} of {counted(int(whole.sum()), 'record')}"
+    every = joined((why for why, _ in reasons), " or ")
+    return _at_some(every, int((whole & ~counts).sum()), int(whole.sum()))
 
 
-def _more_often(signals: Signals) -> str:
-    """Say which option records more often."""
+def _at_some(why: str, some: int, records: int) -> str:
+    """Say at how many records something was so."""
+    whole = counted(records, "record")
+    return say("{why} at {some} of {whole}", why=why, some=f"{some:,}", whole=whole)
+
+
+def _more_often(signals: Signals, few: str) -> str:
+    """Say that there are few records, and which option records more often."""
     run = signals.run
     if thinned_records(run):
-        options = "a larger max_overhead="
-    elif run.total_steps:
-        options = "every_n_steps="
-    else:
-        options = "total_steps= or every_n_steps="
-    return f"{options} records more often"
+        return say("{few}: a larger max_overhead= records more often", few=few)
+    if run.total_steps:
+        return say("{few}: every_n_steps= records more often", few=few)
+    return say("{few}: total_steps= or every_n_steps= records more often", few=few)
 
 
 def too_few_steps(signals: Signals, needed: int) -> str:
     """Say that there are fewer steps than a rule needs, or ""."""
     n = int(signals.steps.size)
-    return "" if n >= needed else f"{counted(n, 'step')}, needs {needed}"
+    if n >= needed:
+        return ""
+    return say("{seen}, needs {needed}", seen=counted(n, "step"), needed=needed)

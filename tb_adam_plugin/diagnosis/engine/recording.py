@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tb_adam_plugin.arrays import Float64s
+from tb_adam_plugin.languages.sentences import joined, say
 
 from .recorded_run import RecordedRun
 from .wording import number, one_digit, step
@@ -19,24 +20,46 @@ def thinned_records(run: RecordedRun) -> str:
     """Say how much less often than asked for records were made, and what changes that; or ""."""
     steps = run.every_step.get("step", np.empty(0))
     unknown = np.full(steps.shape, np.nan)
-    limit = run.every_step.get("max_overhead", unknown)
-    limit = limit[np.isfinite(limit)]
-    share, more = "max_overhead allows", "a larger max_overhead, or 1 for no limit"
-    if limit.size:
-        share = f"{number(100 * limit[-1])} % of the training time"
-        larger = one_digit(_MORE * float(limit[-1]))
-        more = f"max_overhead={number(larger)}, or 1 for no limit"
-        if larger >= 1:
-            more = "max_overhead=1, which is no limit"
     lacking = [
         said for said in (_records(run, steps, unknown), _norms(run, steps, unknown)) if said
     ]
     if not lacking:
         return ""
-    return (
-        f"{'; '.join(lacking)}: more would have cost over {share} and the 10 seconds that come "
-        f"before it, of which a part is kept for later steps. For more of them give "
-        f"AdamDebugCallback {more}."
+    limit = run.every_step.get("max_overhead", unknown)
+    limit = limit[np.isfinite(limit)]
+    return _why(joined(lacking, "; "), float(limit[-1]) if limit.size else float("nan"))
+
+
+def _why(seen: str, limit: float) -> str:
+    """Say why records are lacking, and what changes that.
+
+    Args:
+        seen: What is lacking.
+        limit: The ``max_overhead`` that was given; NaN where that is not known.
+    """
+    if np.isnan(limit):
+        return say(
+            "{seen}: more would have cost more than max_overhead allows and the 10 seconds granted "
+            "before it counts, part of which is kept for later steps. To get more, give "
+            "AdamDebugCallback a larger max_overhead, or 1 for no limit.",
+            seen=seen,
+        )
+    larger = one_digit(_MORE * limit)
+    if larger >= 1:
+        return say(
+            "{seen}: more would have cost more than {limit} % of the training time and the 10 "
+            "seconds granted before that counts, part of which is kept for later steps. To get "
+            "more, give AdamDebugCallback max_overhead=1, which means no limit.",
+            seen=seen,
+            limit=number(100 * limit),
+        )
+    return say(
+        "{seen}: more would have cost more than {limit} % of the training time and the 10 seconds "
+        "granted before that counts, part of which is kept for later steps. To get more, give "
+        "AdamDebugCallback max_overhead={larger}, or 1 for no limit.",
+        seen=seen,
+        limit=number(100 * limit),
+        larger=number(larger),
     )
 
 
@@ -51,19 +74,22 @@ def _records(run: RecordedRun, steps: Float64s, unknown: Float64s) -> str:
     due = is_wanted & (np.mod(steps, np.where(is_wanted, wanted, 1)) == 0)
     is_made = due & np.isin(steps, run.step)
     first, last = int(thinner[0]), int(thinner[-1])
-    since = f"from step {step(steps[first])} "
-    since += "on" if last == steps.size - 1 else f"to {step(steps[last])}"
+    to_the_end = last == steps.size - 1
+    said = {"first": step(steps[first]), "last": step(steps[last])}
     if is_made.sum() <= _NEARLY_ALL * due.sum():
-        return (
-            f"{is_made.sum()} records where about {step(due.sum())} were asked for, fewer {since}"
+        said |= {"made": str(is_made.sum()), "due": step(due.sum())}
+        if to_the_end:
+            return say("{made} records instead of about {due}, fewer from step {first} on", **said)
+        return say(
+            "{made} records instead of about {due}, fewer from step {first} to {last}", **said
         )
     there = slice(first, last + 1)
     if last - first > _A_PART * steps.size and is_made[there].sum() < _HALF * due[there].sum():
         # All in all there are enough, because the first steps have many: but none of what followed.
-        return (
-            f"{is_made[there].sum()} records where about {step(due[there].sum())} were asked for "
-            f"{since}"
-        )
+        said |= {"made": str(is_made[there].sum()), "due": step(due[there].sum())}
+        if to_the_end:
+            return say("{made} records instead of about {due} from step {first} on", **said)
+        return say("{made} records instead of about {due} from step {first} to {last}", **said)
     return ""
 
 
@@ -73,4 +99,8 @@ def _norms(run: RecordedRun, steps: Float64s, unknown: Float64s) -> str:
     if rarer.size <= _A_PART * steps.size:
         return ""
     usual = int(np.median(interval[rarer]))
-    return f"the gradient norm of about every {usual}th step from step {step(steps[rarer[0]])} on"
+    return say(
+        "one gradient norm about every {count} steps from step {first} on",
+        count=usual,
+        first=step(steps[rarer[0]]),
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tb_adam_plugin.languages.sentences import say
 from tb_adam_plugin.schema import batch_file
 
 from .signals import Signals
@@ -23,14 +24,16 @@ def nearest_saved(signals: Signals, step: float, first: float, last: float) -> s
     if not saved.size or (saved == step).any():
         return where_saved(signals, step)
     nearest = int(saved[np.argmin(np.abs(saved - step))])
-    return (
-        f" It was not saved; of the others the nearest that was, of step {nearest:,}, is in "
-        f"{batch_file(nearest)}, beside the event file."
+    return say(
+        "It was not saved; the nearest saved one, of step {step}, is in {file}, beside the event "
+        "file.",
+        step=f"{nearest:,}",
+        file=batch_file(nearest),
     )
 
 
 def where_saved(signals: Signals, step: float) -> str:
-    """Say where the batch of a step is, as one sentence after others; "" if it was not saved."""
+    """Say where the batch of a step is; "" if it was not saved."""
     if not (signals.column("saved_batch") == step).any():
         return ""
-    return f" It is saved in {batch_file(int(step))}, beside the event file."
+    return say("It is saved in {file}, beside the event file.", file=batch_file(int(step)))

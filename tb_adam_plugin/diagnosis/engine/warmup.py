@@ -9,12 +9,6 @@ WARMUP_SHARE = 0.1
 LEAST_WARMUP = 5.0
 
 
-def warmup(signals: Signals) -> str:
-    """How long a warm-up would be, as in " over 200 steps"; "" where that is not known."""
-    steps = warmup_steps(signals)
-    return f" over {steps:.0f} steps" if steps > 0 else ""
-
-
 def warmup_steps(signals: Signals) -> float:
     """How many steps a warm-up would have; NaN where that is not known, or would be none."""
     beta2 = signals.hyperparameter_now("beta2")

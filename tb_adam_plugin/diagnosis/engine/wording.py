@@ -4,10 +4,29 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
+from typing import Literal
+
+from tb_adam_plugin.languages.sentences import Sentence, joined, say
 
 _MOST_PATTERNS = 3
+
+Thing = Literal["record", "step", "gradient norm", "gain ratio"]
+
+# Of each thing how one is said, and how several are.
+_COUNTED: Mapping[Thing, tuple[Callable[[], Sentence], Callable[[str], Sentence]]] = {
+    "record": (lambda: say("1 record"), lambda count: say("{count} records", count=count)),
+    "step": (lambda: say("1 step"), lambda count: say("{count} steps", count=count)),
+    "gradient norm": (
+        lambda: say("1 gradient norm"),
+        lambda count: say("{count} gradient norms", count=count),
+    ),
+    "gain ratio": (
+        lambda: say("1 gain ratio"),
+        lambda count: say("{count} gain ratios", count=count),
+    ),
+}
 
 
 def number(value: float) -> str:
@@ -47,12 +66,13 @@ def step(value: float) -> str:
     return f"{value:,.0f}"
 
 
-def counted(number: int, thing: str) -> str:
+def counted(number: int, thing: Thing) -> Sentence:
     """So many of a thing, as "1 record" or "9 records"."""
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+    one, several = _COUNTED[thing]
+    return one() if number == 1 else several(f"{number:,}")
 
 
-def named(names: Sequence[str], among: Collection[str] = ()) -> str:
+def named(names: Sequence[str], among: Collection[str] = ()) -> Sentence:
     """Names in few words: those that differ in numbers only are one.
 
     Args:
@@ -65,21 +85,35 @@ def named(names: Sequence[str], among: Collection[str] = ()) -> str:
     counts: dict[str, int] = {}
     for name in among:
         counts[_pattern(name)] = counts.get(_pattern(name), 0) + 1
-    parts = []
-    for pattern, members in list(groups.items())[:_MOST_PATTERNS]:
-        if len(members) == 1:
-            parts.append(members[0])
-        elif len(members) == counts.get(pattern):
-            parts.append(f"all {len(members)} {pattern}")
-        else:
-            parts.append(f"{len(members)} {pattern}")
-    rest = len(names) - sum(len(m) for m in list(groups.values())[:_MOST_PATTERNS])
+    shown = list(groups.items())[:_MOST_PATTERNS]
+    parts = [
+        _group(pattern, members, whole=len(members) == counts.get(pattern))
+        for pattern, members in shown
+    ]
+    rest = len(names) - sum(len(members) for _, members in shown)
     if rest and 2 * len(names) > len(among) > 0:  # what they have in common is that they are most
-        few = len(names) < len(among)
-        return f"{len(names)} of {len(among)} tensors" if few else f"all {len(names)} tensors"
+        if len(names) < len(among):
+            return say("{count} of {all} tensors", count=len(names), all=len(among))
+        return say("all {count} tensors", count=len(names))
     if rest:
-        return f"{', '.join(parts)} and {rest} more"
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+        return say("{names} and {count} more", names=joined(parts, ", "), count=rest)
+    return listed(parts)
+
+
+def listed(texts: Sequence[str]) -> Sentence:
+    """Texts in a row, as "a, b and c"; at least one."""
+    if len(texts) == 1:
+        return joined(texts)
+    return say("{names} and {last}", names=joined(texts[:-1], ", "), last=texts[-1])
+
+
+def _group(pattern: str, members: Sequence[str], *, whole: bool) -> str:
+    """Names of one pattern: the name where there is one, else how many."""
+    if len(members) == 1:
+        return members[0]
+    if whole:
+        return say("all {count} {pattern}", count=len(members), pattern=pattern)
+    return say("{count} {pattern}", count=len(members), pattern=pattern)
 
 
 @lru_cache(maxsize=65_536)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tb_adam_plugin.arrays import Flags, Float64s
+from tb_adam_plugin.languages.sentences import say
 
 from ..engine import thresholds
 from ..engine.clipped import is_clipped
@@ -38,20 +39,29 @@ CLIFF_STEPS = 5
 def _beta2_advice(e: Evidence) -> str:
     beta2 = e.signals.hyperparameter_now("beta2")
     if not 0 <= beta2 < 1:
-        return "Raise the decay of the average of squared gradients to 0.95 or more."
-    return (
-        f"Try beta2 0.95 (large batches, language models) to 0.999 instead of {decay(beta2)}: "
-        f"change of √v̂ from step to step {percent(e.value)} → about {percent(0.71 * 0.05)} or "
-        "less. Keep beta2 ≥ beta1."
+        return say("Raise the decay of the average of squared gradients to 0.95 or more.")
+    return say(
+        "Try beta2 0.95 (large batches, language models) to 0.999 instead of {beta2}: change of √v̂ "
+        "from step to step {now} → about {then} or less. Keep beta2 ≥ beta1.",
+        beta2=decay(beta2),
+        now=percent(e.value),
+        then=percent(0.71 * 0.05),
     )
 
 
 def _beta2_message(e: Evidence) -> str:
     beta2 = e.signals.hyperparameter_now("beta2")
-    memory = f" forgets in {1 / (1 - beta2):.1f} steps" if 0 <= beta2 < 1 else " forgets at once"
-    return (
-        f"exp_avg_sq{memory}: √v̂ changes by {percent(e.value)} from one step to the next, so that "
-        "every element's step size jitters."
+    if not 0 <= beta2 < 1:
+        return say(
+            "exp_avg_sq forgets at once: √v̂ changes by {change} from one step to the next, so the "
+            "step size of every element jitters.",
+            change=percent(e.value),
+        )
+    return say(
+        "exp_avg_sq forgets in {steps} steps: √v̂ changes by {change} from one step to the next, so "
+        "the step size of every element jitters.",
+        steps=f"{1 / (1 - beta2):.1f}",
+        change=percent(e.value),
     )
 
 
@@ -160,13 +170,37 @@ def _end_at_once(norm: Float64s) -> Flags:
 
 def _stale_advice(e: Evidence) -> str:
     beta2, clipped = e.signals.hyperparameter_now("beta2"), is_clipped(e.signals)
-    clip = "" if clipped else "Clipping the gradient norm keeps a burst out"
     if not thresholds.BETA2_FORGETS < beta2 < 1:
-        return f"{clip}." if clip else ""
-    sooner = f"beta2 {decay(thresholds.BETA2_FORGETS)} instead of {decay(beta2)} forgets"
+        return "" if clipped else say("Clipping the gradient norm keeps a burst out.")
+    now, lower = decay(beta2), decay(thresholds.BETA2_FORGETS)
     if clipped:
-        return f"Gradients are clipped already; {sooner} a burst sooner."
-    return f"{clip}, and {sooner} it sooner."
+        return say(
+            "Gradients are clipped already; beta2 {lower} instead of {beta2} forgets a burst "
+            "sooner.",
+            lower=lower,
+            beta2=now,
+        )
+    return say(
+        "Clipping the gradient norm keeps a burst out, and beta2 {lower} instead of {beta2} "
+        "forgets it sooner.",
+        lower=lower,
+        beta2=now,
+    )
+
+
+def _stale_message(e: Evidence) -> str:
+    times = number(1 / e.value)
+    if e.is_over:
+        return say(
+            "Gradients were {times} times smaller than what exp_avg_sq remembered, and so were the "
+            "steps. Was there a burst of large gradients before?",
+            times=times,
+        )
+    return say(
+        "Gradients are {times} times smaller than what exp_avg_sq remembers, and so are the steps. "
+        "Was there a burst of large gradients before?",
+        times=times,
+    )
 
 
 STALE = Rule(
@@ -176,11 +210,7 @@ STALE = Rule(
     condition=_stale,
     persistence=Persistence(STALE_POINTS),
     severity="info",
-    message=lambda e: (
-        f"Gradients {'were' if e.is_over else 'are'} {number(1 / e.value)} times smaller than what "
-        f"exp_avg_sq {'remembered' if e.is_over else 'remembers'}, and so "
-        f"{'were' if e.is_over else 'are'} the steps. Was there a burst of large gradients before?"
-    ),
+    message=_stale_message,
     advice=_stale_advice,
     uses=("gradient_norm", "gradient_norm_before_clip", "gradient_rescaling"),
     reference="Bai et al. 2025, Adaptive preconditioners trigger loss spikes in Adam",

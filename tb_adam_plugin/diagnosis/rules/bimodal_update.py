@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tb_adam_plugin.languages.sentences import say
+
 from ..engine.conditions import median_beyond
 from ..engine.moments import has_moment
 from ..engine.rule import Condition, Evidence, Persistence, Rule
@@ -19,8 +21,9 @@ BIMODAL_POINTS = 8
 def _bimodal(signals: Signals) -> Condition | str:
     beta2 = signals.hyperparameter_now("beta2")
     if beta2 < LEAST_BETA2:
-        return (
-            f"beta2 is {decay(beta2)}: the size of an update does not say whether gradients agree"
+        return say(
+            "beta2 is {beta2}: the size of an update does not say whether gradients agree",
+            beta2=decay(beta2),
         )
     return median_beyond(
         signals,
@@ -32,11 +35,11 @@ def _bimodal(signals: Signals) -> Condition | str:
 
 
 def _message(e: Evidence) -> str:
-    moment = "m̂" if has_moment(e.signals, "exp_avg") else "g"
-    return (
-        f"{percent(e.value)} of the elements have |{moment}/(√v̂+ε)| near 1 (usual: below 8 %): "
-        "their gradients agree from step to step. Is the learning rate too low, or do gradients "
-        "add up?"
+    return say(
+        "{share} of the elements have |{moment}/(√v̂+ε)| near 1 (usual: below 8 %): their gradients "
+        "agree from step to step. Is the learning rate too low, or do gradients add up?",
+        share=percent(e.value),
+        moment="m̂" if has_moment(e.signals, "exp_avg") else "g",
     )
 
 

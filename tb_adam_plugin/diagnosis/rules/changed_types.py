@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tb_adam_plugin.arrays import Indices
+from tb_adam_plugin.languages.sentences import joined, say
 
 from ..engine.rule import Condition, Evidence, Persistence, Rule
 from ..engine.signals import Signals
@@ -23,14 +24,16 @@ def _type_changes(signals: Signals) -> list[tuple[float, str, Indices]]:
             if p.name not in before or p.name not in place:
                 continue
             dtype, storage = before[p.name]
-            pairs = [("weights", dtype, p.dtype)] + [
-                (key, storage[key], now)
+            found = [
+                say("{key} from {was} to {now}", key=key, was=storage[key], now=now)
                 for key, now in new.groups[p.group].storage.items()
-                if key in storage
+                if storage.get(key, now) != now
             ]
-            for what, was, now in pairs:
-                if was != now:
-                    texts.setdefault(f"{what} from {was} to {now}", []).append(place[p.name])
+            if p.dtype != dtype:
+                weights = say("weights from {was} to {now}", was=dtype, now=p.dtype)
+                found.insert(0, weights)
+            for text in found:
+                texts.setdefault(text, []).append(place[p.name])
         changes += [(start, text, np.array(rows, np.intp)) for text, rows in texts.items()]
     return changes
 
@@ -50,10 +53,12 @@ def _type_changed(signals: Signals) -> Condition | None:
 
 def _type_changed_message(e: Evidence) -> str:
     texts = [t for s, t, _ in _type_changes(e.signals) if s == e.worst_step]
-    return (
-        f"At step {step(e.worst_step)} the stored type changed: {', '.join(dict.fromkeys(texts))} "
-        f"({named(e.names, e.signals.run.names)}). load_state_dict casts the state to the type of "
-        "the weights."
+    return say(
+        "At step {step} the stored type changed: {changes} ({names}). load_state_dict casts the "
+        "state to the type of the weights.",
+        step=step(e.worst_step),
+        changes=joined(dict.fromkeys(texts), ", "),
+        names=named(e.names, e.signals.run.names),
     )
 
 
@@ -65,9 +70,9 @@ TYPE_CHANGED = Rule(
     persistence=Persistence(),
     severity="warning",
     message=_type_changed_message,
-    advice=lambda e: (
-        "Give the model its type before the optimizer is made and its state is loaded, the same as "
-        "when the checkpoint was written."
+    advice=lambda e: say(
+        "Set the type of the model before you create the optimizer and load its state, to the same "
+        "type as when the checkpoint was written."
     ),
     reference="",
     explains=("second_moment_underflow", "second_moment_frozen", "lost_updates", "nonfinite"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tb_adam_plugin.arrays import Flags, Float64s, Indices
+from tb_adam_plugin.languages.sentences import say
 
 from ..engine.conditions import at_every_step
 from ..engine.over_time import median_of_all
@@ -41,7 +42,8 @@ def _clipped(signals: Signals) -> Condition | str:
     norm = signals.column("gradient_norm")
     known: Indices = np.flatnonzero(np.isfinite(norm))
     if known.size < CLIPPED_STEPS:
-        return f"{counted(known.size, 'gradient norm')}, needs {CLIPPED_STEPS}"
+        seen = counted(known.size, "gradient norm")
+        return say("{seen}, needs {needed}", seen=seen, needed=CLIPPED_STEPS)
     small = norm[known] < LEAST_MAX_NORM
     holds: Flags = np.zeros(norm.shape, bool)
     if small.any() and _rescaling(signals) < LEAST_MAX_NORM:
@@ -93,11 +95,14 @@ def _severity(e: Evidence) -> Severity:
 
 def _message(e: Evidence) -> str:
     max_norm, scale = _max_norm_and_scale(e)
-    return (
-        f"The gradient norm is {number(e.value)} step after step: {number(max_norm)} over the loss "
-        f"scale {scale:,.0f}. Gradients are clipped to max_norm {number(max_norm)} while they are "
-        "multiplied by the loss scale, and divided by it afterwards. What is left is next to "
-        "nothing for SGD, and for Adam small beside eps."
+    return say(
+        "The gradient norm is {norm} step after step: {max_norm} over the loss scale {scale}. "
+        "Gradients are clipped to max_norm {max_norm} while they are still multiplied by the loss "
+        "scale, and divided by it afterwards. What is left is next to nothing for SGD, and small "
+        "beside eps for Adam.",
+        norm=number(e.value),
+        max_norm=number(max_norm),
+        scale=f"{scale:,.0f}",
     )
 
 
@@ -111,9 +116,9 @@ CLIPPED_BEFORE_UNSCALING = Rule(
     once=True,
     severity=_severity,
     message=_message,
-    advice=lambda e: (
-        "Call scaler.unscale_(optimizer) before clip_grad_norm_(), once for each step; max_norm is "
-        "then compared with the gradients themselves."
+    advice=lambda e: say(
+        "Call scaler.unscale_(optimizer) before clip_grad_norm_(), once per step; max_norm then "
+        "applies to the gradients themselves."
     ),
     reference="Micikevicius et al. 2018, Mixed precision training",
     explains=(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tb_adam_plugin.arrays import Flags
+from tb_adam_plugin.languages.sentences import joined, say
 
 from ..engine.blowup import blew_up_at
 from ..engine.conditions import at_every_step, too_few_steps
@@ -53,17 +54,17 @@ def _in_windows(ends: Flags, window: int) -> Flags:
 
 def _clip_advice(e: Evidence) -> str:
     if _clip_severity(e) == "info":
-        return "Adam and its kin do not mind, as long as eps is small beside √v̂."
+        return say("Adam and its kin do not mind, as long as eps is small beside √v̂.")
     norm, after = e.signals.norm_before_clip, e.signals.column("gradient_norm")
     clipped = after[e.at_worst]
     usual = norm[np.isfinite(norm) & (e.signals.steps < blew_up_at(e.signals))]
     wanted = one_digit(2 * float(np.median(usual))) if usual.size else float("nan")
-    value = f" {number(wanted)}" if np.isfinite(wanted) and (clipped < wanted).any() else " of"
-    comma = "," if value != " of" else ""
-    return (
-        f"Try max_norm{value}{comma} twice the median norm. Adam does not mind the scale until eps "
-        "matters; SGD does at once."
-    )
+    if np.isfinite(wanted) and (clipped < wanted).any():
+        tried = say("Try max_norm {wanted}, twice the median norm.", wanted=number(wanted))
+    else:
+        tried = say("Try a max_norm of twice the median norm.")
+    why = say("Adam does not mind the scale until eps matters; SGD does at once.")
+    return joined([tried, why])
 
 
 def _clip_severity(e: Evidence) -> Severity:
@@ -81,16 +82,17 @@ def _clip_severity(e: Evidence) -> Severity:
 CLIP_ALWAYS = Rule(
     id="clip_always",
     title="Every step is clipped",
-    question="Is every step to be clipped?",
+    question="Should every step be clipped?",
     needs=("gradient_norm_before_clip", "gradient_norm"),
     uses=("epsilon_10_fraction", "zero_second_moment_fraction"),
     condition=_clip_always,
     persistence=Persistence(),
     once=True,
     severity=_clip_severity,
-    message=lambda e: (
-        f"Nearly every step is clipped, by a factor of {number(1 / max(e.value, 1e-30))}: "
-        "max_norm, and not the loss, sets the scale of the gradients."
+    message=lambda e: say(
+        "Nearly every step is clipped, by a factor of {factor}: max_norm, not the loss, sets the "
+        "scale of the gradients.",
+        factor=number(1 / max(e.value, 1e-30)),
     ),
     advice=_clip_advice,
     reference="Pascanu et al. 2013, On the difficulty of training recurrent neural networks",
@@ -129,9 +131,10 @@ CLIP_CONSTANT = Rule(
     persistence=Persistence(),
     once=True,
     severity="info",
-    message=lambda e: (
-        f"The gradient norm is {number(e.value)} at every step, as when each one is clipped. By "
-        "how much, debug.record(gradient_norm_before_clip=clip_grad_norm_(...)) would tell."
+    message=lambda e: say(
+        "The gradient norm is {norm} at every step, as when each step is clipped. To see by how "
+        "much, call debug.record(gradient_norm_before_clip=clip_grad_norm_(...)).",
+        norm=number(e.value),
     ),
     advice=lambda e: "",
     reference="Pascanu et al. 2013, On the difficulty of training recurrent neural networks",

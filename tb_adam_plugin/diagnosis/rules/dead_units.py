@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from tb_adam_plugin.arrays import Flags, Indices
+from tb_adam_plugin.languages.sentences import joined, say
 
 from ..engine import thresholds
 from ..engine.conditions import NONE, each_beyond
@@ -147,55 +148,82 @@ def _dead_units_severity(e: Evidence) -> Severity:
 def _dead_units_advice(e: Evidence) -> str:
     typical, steady = _typical(e)
     lr = e.signals.usual_lr(NONE, e.first_step)
-    smaller = f"lr {number(one_digit(lr / 3))} instead of {number(lr)}" if lr > 0 else "lr / 3"
+    smaller: str = "lr / 3"
+    if lr > 0:
+        wanted = number(one_digit(lr / 3))
+        smaller = say("lr {wanted} instead of {lr}", wanted=wanted, lr=number(lr))
     if _dead_units_severity(e) == "info" and typical >= ALL_DEAD:
         return ""
     if _is_output(e) and typical < ALL_DEAD:
-        return (
-            "An output gets no gradient where its probability rounds to 0: see whether the logits "
-            f"are large, and try {smaller}."
+        return say(
+            "An output gets no gradient where its probability rounds to 0: check whether the "
+            "logits are large, and try {smaller}.",
+            smaller=smaller,
         )
     if not steady:
-        return (
-            "Count over many batches which units never have a gradient. If they are the same "
-            f"ones, try LeakyReLU or GELU, or {smaller}."
+        return say(
+            "Count over many batches which units never get a gradient. If they are always the "
+            "same, try LeakyReLU or GELU, or {smaller}.",
+            smaller=smaller,
         )
-    return (
-        f"See whether a bias or the learning rate jumped before step {step(e.first_step)}. Try "
-        f"LeakyReLU or GELU, {smaller}, or initialize these units again."
+    return say(
+        "Check whether a bias or the learning rate jumped before step {step}. Try LeakyReLU or "
+        "GELU, {smaller}, or reinitialize these units.",
+        step=step(e.first_step),
+        smaller=smaller,
     )
 
 
 def _dead_units_message(e: Evidence) -> str:
-    names = named(e.names, e.signals.run.names)
-    when = f"from step {step(e.first_step)} to {step(e.last_step)}"
     typical, steady = _typical(e)
-    units = "rows (outputs, such as classes or tokens)" if _is_output(e) else "units"
+    seen: dict[str, str] = {
+        "names": named(e.names, e.signals.run.names),
+        "first": step(e.first_step),
+        "last": step(e.last_step),
+        "units": say("rows (outputs, such as classes or tokens)")
+        if _is_output(e)
+        else say("units"),
+    }
+    if typical >= ALL_DEAD and e.is_over:
+        return say(
+            "Up to 100 % of the {units} of {names} got no gradient at all from step {first} to "
+            "{last}: they learned nothing in that time. Since then they have gradients again.",
+            **seen,
+        )
     if typical >= ALL_DEAD:
-        after = (
-            "they learned nothing meanwhile. Since then they have gradients again."
-            if e.is_over
-            else "they learn nothing any more."
+        return say(
+            "Up to 100 % of the {units} of {names} got no gradient at all from step {first} to "
+            "{last}: they no longer learn anything.",
+            **seen,
         )
-        return f"Up to 100 % of the {units} of {names} got no gradient at all {when}: {after}"
-    if e.is_over:
-        after = " Since then more of them have gradients again."
-    elif not np.isnan(_same(e)):
-        after = " They learn nothing any more."
-    elif steady:
-        after = " That share is steady, as it is where units are dead."
+    same, share = not np.isnan(_same(e)), percent(typical)
+    if len(e.names) > 1:
+        share = say("up to {share}", share=share)
+    if same:
+        found = say(
+            "From step {first} to {last}, the same rows of {names} got no gradient at any record: "
+            "{share} of the {units}.",
+            share=share,
+            **seen,
+        )
     else:
-        after = " The share changes from step to step, as in small batches."
-    up_to = "up to " if len(e.names) > 1 else ""
-    if not np.isnan(_same(e)):
-        return (
-            f"F{when[1:]}, the same rows of {names} got no gradient at any record: {up_to}"
-            f"{percent(typical)} of its {units}.{after}"
+        found = say(
+            "From step {first} to {last}, {share} of the {units} of {names} got no gradient at all "
+            "at a typical step; whether these are always the same was not recorded.",
+            share=share,
+            **seen,
         )
-    return (
-        f"F{when[1:]}, {up_to}{percent(typical)} of the {units} of {names} got no gradient at all "
-        f"at a typical step; whether these are always the same is not recorded.{after}"
-    )
+    return joined([found, _what_became_of_them(e, same=same, steady=steady)])
+
+
+def _what_became_of_them(e: Evidence, *, same: bool, steady: bool) -> str:
+    if e.is_over:
+        return say("Since then more of them have gradients again.")
+    if same:
+        return say("They no longer learn anything.")
+    if steady:
+        return say("The share is steady, as with dead units.")
+    return say("The share changes from step to step, as with small batches.")
 
 
 DEAD_UNITS = Rule(

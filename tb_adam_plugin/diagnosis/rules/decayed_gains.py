@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tb_adam_plugin.arrays import Indices
+from tb_adam_plugin.languages.sentences import say
 
 from ..engine.healthy_ranges import is_gain
 from ..engine.over_time import median
@@ -65,32 +66,38 @@ def _condition(signals: Signals) -> Condition | None:
 
 def _message(e: Evidence) -> str:
     run = e.signals.run
-    names = named(e.names, run.names)
     decay = run.hyperparameters["weight_decay"][:, run.group_of[e.parameters[0]]]
-    strong = number(float(decay[np.isfinite(decay)][-1:].sum()))
-    pulled = (
-        f"{names}: a weight_decay of {strong} pulls these gains of normalization layers towards 0"
-    )
+    seen: dict[str, str] = {
+        "names": named(e.names, run.names),
+        "decay": number(float(decay[np.isfinite(decay)][-1:].sum())),
+    }
     if not np.isfinite(e.value):
-        return f"{pulled}, while another group spares vectors from decay. Has a filter missed them?"
-    return (
-        f"{pulled}, by up to {percent(e.value)} of the rest of the update. Most recipes for "
-        "transformers spare them. Is that meant?"
+        return say(
+            "{names}: a weight_decay of {decay} pulls these gains of normalization layers towards "
+            "0, while another group exempts vectors from decay. Did a filter miss them?",
+            **seen,
+        )
+    return say(
+        "{names}: a weight_decay of {decay} pulls these gains of normalization layers towards 0, "
+        "by up to {share} of the rest of the update. Most recipes for transformers exempt them. "
+        "Is this intended?",
+        share=percent(e.value),
+        **seen,
     )
 
 
 DECAYED_GAINS = Rule(
     id="decayed_gains",
-    title="Are gains of normalization layers to decay?",
+    title="Should gains of normalization layers decay?",
     needs=("weight_decay",),
     condition=_condition,
     persistence=Persistence(POINTS),
     once=True,
     severity="info",
     message=_message,
-    advice=lambda e: (
-        "Put parameters of fewer than two dimensions, gains and biases, into a group with "
-        "weight_decay=0; go by p.ndim, which knows every class of layer."
+    advice=lambda e: say(
+        "Put parameters with fewer than two dimensions (gains and biases) into a group with "
+        "weight_decay=0; select them by p.ndim, which works for every class of layer."
     ),
     reference="",
     uses=("weight_decay_ratio", "lr"),

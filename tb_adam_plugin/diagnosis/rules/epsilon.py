@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from tb_adam_plugin.languages.sentences import joined, say
+
 from ..engine import thresholds
 from ..engine.rule import Condition, Evidence, Persistence, Rule
 from ..engine.signals import Signals
@@ -21,7 +23,7 @@ UNCORRECTED_SHARE = 0.5
 def _eps_condition(signals: Signals, name: str) -> Condition | str:
     run = signals.run
     if all(run.optimizer_of(int(i)) == "Adadelta" for i in run.weights_or_matrices):
-        return "the eps of Adadelta stands under the root, and sets the size of its first steps"
+        return say("Adadelta adds eps under the root, where it sets the size of its first steps")
     value, since = signals.alive_share(name), signals.settled
     if not np.isnan(signals.uncorrected_alpha):
         shortest = UNCORRECTED_SHARE / (1 - signals.uncorrected_alpha)
@@ -44,14 +46,22 @@ def _eps_advice(e: Evidence) -> str:
     values = roots[record, e.parameters] if e.parameters.size else np.empty(0)
     values = values[np.isfinite(values) & (values > 0)]
     eps = e.signals.hyperparameter_now("eps")
-    smaller = "If the gradients are small because the loss is scaled down, scale it back instead."
+    back = say("If gradients are small because the loss is scaled down, scale it back instead.")
     if not values.size:
-        return f"Lower ε. {smaller}"
+        return joined([say("Lower ε."), back])
     wanted = max(LEAST_EPS, decade_below(float(np.median(values)) / 100))
     root = number(float(np.median(values)))
     if not wanted < eps:  # where it is not known, there is nothing to say that it would be lower
-        return f"√v̂ is about {root}: see why the gradients are as small. {smaller}"
-    return f"Try eps {number(wanted)} instead of {number(eps)}: √v̂ is about {root}. {smaller}"
+        return joined(
+            [say("√v̂ is about {root}: find out why gradients are so small.", root=root), back]
+        )
+    tried = say(
+        "Try eps {wanted} instead of {eps}: √v̂ is about {root}.",
+        wanted=number(wanted),
+        eps=number(eps),
+        root=root,
+    )
+    return joined([tried, back])
 
 
 _EPS_EXPLAINS = ("lr_too_low", "plateau", "bimodal_update", "noise_dominated")
@@ -64,9 +74,10 @@ EPS_DOMINATES = Rule(
     condition=lambda s: _eps_condition(s, "epsilon_fraction"),
     persistence=Persistence(EPS_POINTS),
     severity="error",
-    message=lambda e: (
-        f"eps is larger than √v̂ in {percent(e.value)} of the elements: there the optimizer is "
-        "gradient descent with lr / eps, and no longer adapts."
+    message=lambda e: say(
+        "eps is larger than √v̂ in {share} of the elements: there the optimizer is gradient descent "
+        "with lr / eps, and no longer adapts.",
+        share=percent(e.value),
     ),
     advice=_eps_advice,
     reference="Wortsman et al. 2023, Small-scale proxies for large-scale Transformer instabilities",
@@ -84,9 +95,10 @@ EPS_INFLUENCES = Rule(
     condition=lambda s: _eps_condition(s, "epsilon_10_fraction"),
     persistence=Persistence(EPS_POINTS),
     severity="warning",
-    message=lambda e: (
-        f"√v̂ is less than ten times eps in {percent(e.value)} of the elements: eps makes their "
-        "steps shorter by 10 % and more."
+    message=lambda e: say(
+        "√v̂ is less than ten times eps in {share} of the elements: eps shortens their steps by "
+        "10 % and more.",
+        share=percent(e.value),
     ),
     advice=_eps_advice,
     reference="Choi et al. 2019, On empirical comparisons of optimizers for deep learning",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from tb_adam_plugin.languages.sentences import say
+
 from ..engine import thresholds
 from ..engine.rule import Condition, Persistence, Rule
 from ..engine.signals import Signals
@@ -23,7 +25,10 @@ def _gain_ratio_low(signals: Signals) -> Condition:
     known = ~np.isnan(signals.column("gain_ratio"))
     windows = count_windows(signals.steps, known) if known.any() else 0
     needed = thresholds.GAIN_RATIO_WINDOWS + LOW_POINTS - 1
-    lacking = "" if windows >= needed else f"{counted(windows, 'gain ratio')}, needs {needed}"
+    lacking = ""
+    if windows < needed:
+        seen = counted(windows, "gain ratio")
+        lacking = say("{seen}, needs {needed}", seen=seen, needed=needed)
     return Condition(step, low, ratio, LOW_GAIN_RATIO, lowest_is_worst=True, lacking=lacking)
 
 
@@ -40,12 +45,13 @@ GAIN_RATIO_LOW = Rule(
     condition=_gain_ratio_low,
     persistence=Persistence(LOW_POINTS),
     severity="info",
-    message=lambda e: (
-        f"A step changes the loss of its own batch by {number(e.value)} times what its gradient "
-        "promised (median of the last records). At the best learning rate 0.84 is usual, far too "
-        "high a one gives less than half."
+    message=lambda e: say(
+        "A step changes the loss of its own batch by {ratio} times what its gradient promised "
+        "(median of the last records). The best learning rate usually gives 0.84, one that is far "
+        "too high less than half.",
+        ratio=number(e.value),
     ),
-    advice=lambda e: "Try lr / 3, and see whether the loss falls faster.",
+    advice=lambda e: say("Try lr / 3, and see whether the loss falls faster."),
     reference="Nocedal & Wright 2006, Numerical Optimization, chapter 4",
     moves_lr="down",
 )

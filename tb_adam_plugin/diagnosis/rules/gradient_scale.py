@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tb_adam_plugin.arrays import Float64s
+from tb_adam_plugin.languages.sentences import say
 
 from ..engine.over_time import median
 from ..engine.phases import assumed_start
@@ -61,12 +62,12 @@ GRADIENT_SCALE = Rule(
     condition=_gradient_scale,
     persistence=Persistence(SCALED_POINTS),
     severity="error",
-    message=lambda e: (
-        f"A change of the weights by 1 % would change the loss by "
-        f"{number(float(_elasticity(e.signals)[e.worst_record]))} %, where 8 % "
-        "is typical: gradients look multiplied, as by a GradScaler (65,536 at first)."
+    message=lambda e: say(
+        "Changing the weights by 1 % would change the loss by {change} %, where 8 % is typical: "
+        "gradients look scaled, as by a GradScaler (65,536 at first).",
+        change=number(float(_elasticity(e.signals)[e.worst_record])),
     ),
-    advice=lambda e: (
+    advice=lambda e: say(
         "Call scaler.unscale_(optimizer) before clipping or logging gradients, and "
         "scaler.step(optimizer) instead of optimizer.step(). Adam hides the factor; clipping and "
         "eps do not."

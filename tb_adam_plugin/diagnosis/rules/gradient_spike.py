@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tb_adam_plugin.arrays import Float64s, Indices
+from tb_adam_plugin.languages.sentences import joined, say
 
 from ..engine import thresholds
 from ..engine.blowup import blew_up_at
@@ -175,35 +176,45 @@ def _spike_message(e: Evidence) -> str:
     before = before[np.isfinite(before)]
     factor = float(here[0] / np.median(before)) if here.size and before.size else 0.0
     if thresholds.SPIKE_LEAST_FACTOR <= factor < np.inf:
-        size = f"{number(factor)} times the usual"
+        size = say("{factor} times the usual", factor=number(factor))
     else:  # the norm of all of it is nothing unusual
-        size = f"{number(SURPRISE * float(np.exp(e.value)))} times √v̂"
-    where = f" in {named(e.names, s.run.names)}" if e.names else ""
-    several = f" {e.points} steps of this kind; the largest:" if e.points > 1 else ""
-    follows = (
-        "Clipping left the optimizer no more than usual." if _is_clipped(e) else _what_follows(s)
-    )
-    return f"{several} Step {step(e.worst_step)} had a gradient {size}{where}. {follows}".strip()
+        size = say("{factor} times √v̂", factor=number(SURPRISE * float(np.exp(e.value))))
+    at = step(e.worst_step)
+    if e.names:
+        names = named(e.names, s.run.names)
+        seen = say("Step {step} had a gradient {size} in {names}.", step=at, size=size, names=names)
+    else:
+        seen = say("Step {step} had a gradient {size}.", step=at, size=size)
+    several = say("It is the largest of {count} such steps.", count=e.points)
+    follows = _what_follows(s)
+    if _is_clipped(e):
+        follows = say("Clipping left the optimizer no more than usual.")
+    return joined([seen, several if e.points > 1 else "", follows])
 
 
 def _what_follows(signals: Signals) -> str:
     """Say what a spike does to the moments that the optimizer has."""
     carried, remembered = memory_of_first(signals), memory_of_second(signals)
-    steps = "ten" if round(carried if carried > 0 else 0) == 10 else f"{carried:,.0f}"
-    after = f" for {steps} steps" if carried > 0 else ""
-    first = f"exp_avg carries it on{after}" if carried > 1 or np.isnan(carried) else ""
-    # One that forgets at once is not too large for long.
-    memory = f" for up to {remembered:,.0f} steps" if remembered > 2 else ""
-    second = f"√v̂ is too large and steps are too small{memory}"
-    has_first = bool(first) and has_moment(signals, "exp_avg")
+    first = say("exp_avg carries it on")
+    if carried > 0:
+        first = say("exp_avg carries it on for {steps} steps", steps=f"{carried:,.0f}")
+    second = say("√v̂ is too large and steps are too small")
+    if remembered > 2:  # one that forgets at once is not too large for long
+        steps = f"{remembered:,.0f}"
+        second = say("√v̂ is too large and steps are too small for up to {steps} steps", steps=steps)
+    has_first = has_moment(signals, "exp_avg") and (carried > 1 or np.isnan(carried))
     if has_moment(signals, "exp_avg_sq"):
-        return f"{first}; then {second}." if has_first else f"Afterwards {second}."
-    return f"{first}." if has_first else "No moment carries it on: it made this one step longer."
+        if has_first:
+            return say("{first}; then {second}.", first=first, second=second)
+        return say("Afterwards {second}.", second=second)
+    if has_first:
+        return say("{first}.", first=first)
+    return say("No moment carries it on: it made this one step longer.")
 
 
 def _spike_advice(e: Evidence) -> str:
     saved = nearest_saved(e.signals, e.worst_step, e.first_step, e.last_step)
-    batch = f"Look at the batch of step {step(e.worst_step)}.{saved}"
+    batch = joined([say("Look at the batch of step {step}.", step=step(e.worst_step)), saved])
     if _is_clipped(e):
         return batch
     norm = e.signals.column("gradient_norm")
@@ -213,15 +224,19 @@ def _spike_advice(e: Evidence) -> str:
     limit = one_digit(2 * _usual_norm(e, usual)) if usual.size else float("nan")
     # One weight may spike while the norm of all of them is as usual: no limit would touch that.
     touched = not (here <= limit).any()
-    advice = []
-    if touched:
-        to = f" to {number(limit)} (twice the median)" if 0 < limit < np.inf else ""
-        advice.append(f"Clip the gradient norm{to}")
+    clip = say("Clip the gradient norm")
+    if 0 < limit < np.inf:
+        clip = say("Clip the gradient norm to {limit} (twice the median)", limit=number(limit))
     beta2 = e.signals.hyperparameter_now("beta2")
-    if 0.97 < beta2 < 1:
-        lower = f"beta2 {decay(thresholds.BETA2_FORGETS)} instead of {decay(beta2)}"
-        advice.append(f"or {lower}" if touched else f"Try {lower}")
-    return f"{', '.join(advice)}. {batch}" if advice else batch
+    if not 0.97 < beta2 < 1:
+        return joined([say("{clip}.", clip=clip), batch]) if touched else batch
+    lower, now = decay(thresholds.BETA2_FORGETS), decay(beta2)
+    forget = say("Try beta2 {lower} instead of {beta2}.", lower=lower, beta2=now)
+    if touched:
+        forget = say(
+            "{clip}, or try beta2 {lower} instead of {beta2}.", clip=clip, lower=lower, beta2=now
+        )
+    return joined([forget, batch])
 
 
 def _usual_norm(e: Evidence, before: Float64s) -> float:

@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 
+from tb_adam_plugin.languages.sentences import joined, say
+
 from ..engine import thresholds
 from ..engine.conditions import RESUMED
 from ..engine.over_time import median_of_all
@@ -58,20 +60,26 @@ def _trains(e: Evidence) -> bool:
 
 
 def _init_too_small_message(e: Evidence) -> str:
-    seen = (
-        f"A typical weight matrix starts with RMS · √fan-in = {number(e.value)}, where 0.6 to 1.4 "
-        "is usual"
-    )
+    scale = number(e.value)
     if _arrives(e):
-        return (
-            f"{seen}, and the loss feels it all the same. Is that meant, as in networks of sines?"
+        return say(
+            "A typical weight matrix starts with RMS · √fan-in = {scale}, where 0.6 to 1.4 is "
+            "usual, yet the loss responds to it as usual. Is this intended, as in networks with "
+            "sine activations?",
+            scale=scale,
         )
     if _trains(e):
-        return (
-            f"{seen}, and the loss falls all the same. Is that meant, as of a narrow network that "
-            "begins as GPT-2 does (std 0.02, less at the end of residual branches)?"
+        return say(
+            "A typical weight matrix starts with RMS · √fan-in = {scale}, where 0.6 to 1.4 is "
+            "usual, yet the loss falls. Is this intended, as in a narrow network initialized like "
+            "GPT-2 (std 0.02, less at the end of residual branches)?",
+            scale=scale,
         )
-    return f"{seen}: signals and gradients shrink from layer to layer."
+    return say(
+        "A typical weight matrix starts with RMS · √fan-in = {scale}, where 0.6 to 1.4 is usual: "
+        "signals and gradients shrink from layer to layer.",
+        scale=scale,
+    )
 
 
 INIT_TOO_SMALL = Rule(
@@ -87,8 +95,10 @@ INIT_TOO_SMALL = Rule(
     advice=lambda e: (
         ""
         if _arrives(e) or _trains(e)
-        else "Initialize with std = gain / √fan-in (He: gain 1.4 for ReLU; Xavier: 1). Only the "
-        "last layer of a residual branch may start at zero."
+        else say(
+            "Initialize with std = gain / √fan-in (He: gain 1.4 for ReLU; Xavier: 1). Only the "
+            "last layer of a residual branch may start at zero."
+        )
     ),
     reference="He et al. 2015, Delving deep into rectifiers",
     explains=(
@@ -118,11 +128,13 @@ def _init_too_large(signals: Signals) -> Condition | str | None:
 
 def _init_too_large_message(e: Evidence) -> str:
     loss = e.signals.first_loss
-    starts = f" The loss starts at {number(loss)}." if loss == loss else ""
-    return (
-        f"A typical weight matrix starts with RMS · √fan-in = {number(e.value)}, where 0.6 to 1.4 "
-        f"is usual: signals grow from layer to layer.{starts}"
+    scale = say(
+        "A typical weight matrix starts with RMS · √fan-in = {scale}, where 0.6 to 1.4 is usual: "
+        "signals grow from layer to layer.",
+        scale=number(e.value),
     )
+    starts = say("The loss starts at {loss}.", loss=number(loss))
+    return joined([scale, "" if math.isnan(loss) else starts])
 
 
 INIT_TOO_LARGE = Rule(
@@ -134,10 +146,13 @@ INIT_TOO_LARGE = Rule(
     severity="error",
     message=_init_too_large_message,
     advice=lambda e: (
-        f"Divide the initial weights by {number(e.value)}: std = gain / √fan-in "
-        "(He: gain 1.4 for ReLU; Xavier: 1). Another learning rate does not cure it."
+        say(
+            "Divide the initial weights by {factor}: std = gain / √fan-in (He: gain 1.4 for ReLU; "
+            "Xavier: 1). A different learning rate does not fix this.",
+            factor=number(e.value),
+        )
         if math.isfinite(e.value)
-        else "Initialize with std = gain / √fan-in (He: gain 1.4 for ReLU; Xavier: 1)."
+        else say("Initialize with std = gain / √fan-in (He: gain 1.4 for ReLU; Xavier: 1).")
     ),
     reference="Hanin & Rolnick 2018, How to start training",
     explains=(

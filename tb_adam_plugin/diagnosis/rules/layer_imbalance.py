@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from tb_adam_plugin.arrays import Float32s
+from tb_adam_plugin.languages.sentences import say
 
 from ..engine.over_time import median, median_of_all
 from ..engine.rule import Condition, Evidence, Persistence, Rule
@@ -50,26 +51,42 @@ def _imbalance_message(e: Evidence) -> str:
     record = e.worst_record
     ratios = signals.statistic("update_to_weight_ratio")[record]
     typical = float(signals.median("update_to_weight_ratio", signals.started_weights)[record])
-    faster = median_of_all(ratios[e.parameters]) > typical
-    return (
-        f"{named(e.names, signals.run.names)}: moves {number(e.value)} times "
-        f"{'faster' if faster else 'slower'} than a typical weight, relative to its size "
-        f"(step {step(e.worst_step)}, where the median ratio is {number(typical)})."
+    seen: dict[str, str] = {
+        "names": named(e.names, signals.run.names),
+        "factor": number(e.value),
+        "step": step(e.worst_step),
+        "ratio": number(typical),
+    }
+    if median_of_all(ratios[e.parameters]) > typical:
+        return say(
+            "{names}: moves {factor} times faster than a typical weight, relative to its size "
+            "(step {step}, where the median ratio is {ratio}).",
+            **seen,
+        )
+    return say(
+        "{names}: moves {factor} times slower than a typical weight, relative to its size (step "
+        "{step}, where the median ratio is {ratio}).",
+        **seen,
     )
 
 
 def _imbalance_advice(e: Evidence) -> str:
     lr = e.signals.lr_of(e.parameters, e.worst_step)
-    now = f" ({number(lr)})" if math.isfinite(lr) else ""
-    return (
-        f"Compare the learning rate of its group{now} with the others', and its initial scale; a "
-        "learning rate of its own for this layer may be right."
+    if math.isfinite(lr):
+        return say(
+            "Compare the learning rate of its group ({lr}) and its initial scale with those of the "
+            "others; this layer may need a learning rate of its own.",
+            lr=number(lr),
+        )
+    return say(
+        "Compare the learning rate of its group and its initial scale with those of the others; "
+        "this layer may need a learning rate of its own."
     )
 
 
 LAYER_IMBALANCE = Rule(
     id="layer_imbalance",
-    title="Does one layer move at another speed?",
+    title="Does one layer move at a different speed?",
     needs=("update_to_weight_ratio", "zero_gradient_fraction"),
     condition=_imbalance,
     persistence=Persistence(IMBALANCE_POINTS),

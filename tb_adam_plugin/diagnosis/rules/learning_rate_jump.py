@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tb_adam_plugin.arrays import Flags, Float64s, Indices
+from tb_adam_plugin.languages.sentences import joined, say
 
 from ..engine import thresholds
 from ..engine.conditions import at_every_step, too_few_steps
@@ -94,31 +95,43 @@ def _lr_before(e: Evidence) -> float:
 
 def _jumped_message(e: Evidence) -> str:
     run, before = e.signals.run, _lr_before(e)
-    of = f" of {named(e.names, run.names)}" if e.names else ""
-    after, where = before * e.value, f"in one step, at step {step(e.worst_step)}"
+    whose = say("The learning rate")
+    if e.names:
+        whose = say("The learning rate of {names}", names=named(e.names, run.names))
+    after, where = before * e.value, say("in one step, at step {step}", step=step(e.worst_step))
     record = e.worst_record
     # Of other groups than the first lr is known at the records only.
     if (e.names or run.main_group) and 0 < record < run.step.size:
         known = e.signals.lr_of(e.parameters, run.step[record])
         if 0 < known < np.inf:
             after = known
-            where = f"between steps {step(run.step[record - 1])} and {step(run.step[record])}"
+            where = say(
+                "between steps {first} and {last}",
+                first=step(run.step[record - 1]),
+                last=step(run.step[record]),
+            )
     if not (0 < before < np.inf and after < np.inf):  # some other group's
-        return f"The learning rate{of} rose {where}, and was never as high before."
-    return (
-        f"The learning rate{of} rose {number(after / before)}-fold {where}, from {number(before)} "
-        f"to {number(after)}, and was never as high before."
+        return say("{whose} rose {where}, and was never as high before.", whose=whose, where=where)
+    return say(
+        "{whose} rose {factor}-fold {where}, from {before} to {after}, and was never as high "
+        "before.",
+        whose=whose,
+        where=where,
+        factor=number(after / before),
+        before=number(before),
+        after=number(after),
     )
 
 
 def _jumped_advice(e: Evidence) -> str:
     # Of the steps before, the highest: the one right before may be that of a schedule's end.
     usual = e.signals.usual_lr(e.parameters, np.nextafter(e.worst_step, 0))
-    back = f"Go back to lr {number(usual)}. " if usual > 0 else ""
-    return (
-        f"{back}Look for scheduler.step() called in the wrong place, a scheduler made anew on "
-        "resume, or a learning rate set by hand."
+    back = say("Go back to lr {lr}.", lr=number(usual)) if usual > 0 else ""
+    look = say(
+        "Look for scheduler.step() called in the wrong place, a scheduler created again on resume, "
+        "or a learning rate set by hand."
     )
+    return joined([back, look])
 
 
 LR_JUMP = Rule(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from tb_adam_plugin.arrays import Flags, Indices
+from tb_adam_plugin.languages.sentences import joined, say
 
 from ..engine.conditions import at_every_step, too_few_steps
 from ..engine.rule import Condition, Evidence, Persistence, Rule
 from ..engine.schedule_shape import LEAST_CHANGES, MOST_TURNS, Turn, stair_length, turns_of
 from ..engine.signals import Signals
-from ..engine.wording import counted, number, step
+from ..engine.wording import number, step
 
 # Down and up: so many changes of the learning rate.
 LEAST_STEPS = 2 * LEAST_CHANGES
@@ -40,27 +41,40 @@ def _message(e: Evidence) -> str:
     known = _known(signals)
     lr, steps = signals.lr[known], signals.steps[known]
     first = turns[0]
-    more = " or more" if len(turns) == MOST_TURNS else ""
-    again = f" This happened {counted(len(turns), 'time')}{more}." if len(turns) > 1 else ""
-    return (
-        f"The learning rate fell from {number(lr[first.high])} to {number(lr[first.low])} at step "
-        f"{step(steps[first.low])} and rose again to {number(lr[first.end])}, step by step and as "
-        f"fast as it had fallen, as CosineAnnealingLR does beyond T_max.{again}"
+    rose = say(
+        "The learning rate fell from {high} to {low} at step {step} and rose again to {end}, step "
+        "by step and as fast as it had fallen, as CosineAnnealingLR does beyond T_max.",
+        high=number(lr[first.high]),
+        low=number(lr[first.low]),
+        step=step(steps[first.low]),
+        end=number(lr[first.end]),
     )
+    if len(turns) == 1:
+        return rose
+    again = say("This happened {count} times.", count=len(turns))
+    if len(turns) == MOST_TURNS:
+        again = say("This happened {count} times or more.", count=len(turns))
+    return joined([rose, again])
 
 
 def _advice(e: Evidence) -> str:
     stood = stair_length(e.signals.lr[_known(e.signals)])
-    calls = (
-        f"T_max counts calls of scheduler.step(), of which there is one in {step(stood)} steps here"
-        if np.isfinite(stood)
-        else f"T_max counts calls of scheduler.step(): {step(e.signals.run.length)} with one a step"
+    if np.isfinite(stood):
+        calls = say(
+            "T_max counts calls of scheduler.step(): here there is one every {count} steps.",
+            count=step(stood),
+        )
+    else:
+        length = step(e.signals.run.length)
+        calls = say(
+            "T_max counts calls of scheduler.step(): {count} if it is called every step.",
+            count=length,
+        )
+    ask = say(
+        "Is T_max shorter than the run, or is the scheduler stepped too often, for example once by "
+        "each of several processes? For intended restarts use CosineAnnealingWarmRestarts."
     )
-    return (
-        f"{calls}. Is T_max shorter than the run, or the schedule stepped more often than it "
-        "counts, as once by each of several processes? For restarts on purpose use "
-        "CosineAnnealingWarmRestarts."
-    )
+    return joined([calls, ask])
 
 
 LR_RISES_AGAIN = Rule(

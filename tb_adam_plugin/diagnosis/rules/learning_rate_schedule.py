@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tb_adam_plugin.arrays import Flags, Float64s
+from tb_adam_plugin.languages.sentences import say
 
 from ..engine import thresholds
 from ..engine.conditions import at_every_step
@@ -42,7 +43,7 @@ def _zero(signals: Signals) -> Condition | str | None:
         return None
     steps = max(signals.steps.size, run.step.size)
     if steps < ZERO_STEPS:
-        return f"{counted(steps, 'step')}, needs {ZERO_STEPS}"
+        return say("{seen}, needs {needed}", seen=counted(steps, "step"), needed=ZERO_STEPS)
     ends = np.array([run.first_step, run.last_step])
     return Condition(ends, np.ones(2, bool), np.zeros(2), 0.0)
 
@@ -54,14 +55,16 @@ LR_ZERO = Rule(
     condition=_zero,
     persistence=Persistence(),
     severity="error",
-    message=lambda e: (
-        f"The learning rate was 0 in every parameter group at every step, from step "
-        f"{step(e.first_step)} to step {step(e.last_step)}: no weight has changed."
+    message=lambda e: say(
+        "The learning rate was 0 in every parameter group at every step, from step {first} to step "
+        "{last}: no weight has changed.",
+        first=step(e.first_step),
+        last=step(e.last_step),
     ),
-    advice=lambda e: (
+    advice=lambda e: say(
         "A warm-up that begins at 0 stays there until scheduler.step() is called, after each "
-        "optimizer.step(). In a resumed run, see whether the schedule had ended before. Otherwise "
-        "give the optimizer a learning rate above 0."
+        "optimizer.step(). In a resumed run, check whether the schedule had already ended. "
+        "Otherwise give the optimizer a learning rate above 0."
     ),
     reference="",
     explains=(
@@ -112,27 +115,31 @@ def _is_late(signals: Signals) -> bool:
 def _far_below_message(e: Evidence) -> str:
     signals = e.signals
     target = number(signals.peak_lr / e.value)
-    return (
-        f"Up to step {step(e.last_step)} the learning rate was never above "
-        f"{number(signals.peak_lr)}, which is {percent(e.value)} of the {target} that its schedule "
-        "leads to."
+    return say(
+        "Up to step {last} the learning rate was never above {peak}, which is {share} of the "
+        "{target} that its schedule leads to.",
+        last=step(e.last_step),
+        peak=number(signals.peak_lr),
+        share=percent(e.value),
+        target=target,
     )
 
 
 def _far_below_advice(e: Evidence) -> str:
     stood = stair_length(e.signals.lr[np.isfinite(e.signals.lr)])
     if np.isfinite(stood):
-        return (
-            f"It stands still for {step(stood)} steps and then rises, as where scheduler.step() is "
-            "called once an epoch. Call it once for each optimizer step, or give the schedule its "
-            "length in epochs."
+        return say(
+            "It stands still for {count} steps and then rises, as if scheduler.step() were called "
+            "once per epoch. Call it once per optimizer step, or give the schedule its length in "
+            "epochs.",
+            count=step(stood),
         )
     if e.signals.is_warming_up:
-        return (
-            "Its warm-up is longer than the run: give it 1 to 10 % of the steps that there are, "
-            "and the schedule as many steps as the run has."
+        return say(
+            "Its warm-up is longer than the run: give the warm-up 1 to 10 % of the steps of the "
+            "run, and the schedule as many steps as the run has."
         )
-    return "Call scheduler.step() once after each optimizer.step()."
+    return say("Call scheduler.step() once after each optimizer.step().")
 
 
 def _far_below_severity(e: Evidence) -> Severity:
@@ -195,13 +202,15 @@ WARMUP_NOT_OVER = Rule(
     condition=_warmup_not_over,
     persistence=Persistence(),
     severity=_warmup_severity,
-    message=lambda e: (
-        f"The learning rate still rises at step {step(e.last_step)}. What needs a settled one is "
-        "therefore not judged, among it whether the learning rate is too low."
+    message=lambda e: say(
+        "The learning rate is still rising at step {last}. Rules that need a settled learning rate "
+        "are therefore not evaluated, including whether it is too low.",
+        last=step(e.last_step),
     ),
     advice=lambda e: (
-        f"{'' if _warmup_severity(e) == 'warning' else 'If training ends here: '}"
-        "give the warm-up 1 to 10 % of the steps that there are."
+        say("Give the warm-up 1 to 10 % of the steps of the run.")
+        if _warmup_severity(e) == "warning"
+        else say("If training ends here, give the warm-up 1 to 10 % of the steps of the run.")
     ),
     reference="",
 )
@@ -250,22 +259,25 @@ def _decays_by_a_factor(signals: Signals, until: float) -> bool:
 
 def _decayed_advice(e: Evidence) -> str:
     length = step(e.signals.run.length)
-    epochs = "Step a schedule that is counted in epochs (StepLR, ExponentialLR) once an epoch"
-    in_steps = f"T_max or total_steps = {length} or more"
     if _drops_in_steps(e.signals, e.first_step):
-        return (
-            f"The learning rate stands still and drops by a factor, as with StepLR. {epochs}, not "
-            f"once a batch; or count its step_size in batches, so that it lasts {length} steps."
+        return say(
+            "The learning rate stands still and drops by a factor, as with StepLR. Step a schedule "
+            "that counts epochs (StepLR, ExponentialLR) once per epoch, not once per batch; or "
+            "count its step_size in batches, to make it last {length} steps.",
+            length=length,
         )
     if _decays_by_a_factor(e.signals, e.first_step):
-        return (
+        return say(
             "Every step multiplies the learning rate by the same factor, as with ExponentialLR, or "
-            f"StepLR of step_size 1. {epochs}, not once a batch; or take a gamma that lasts "
-            f"{length} steps."
+            "StepLR with step_size 1. Step a schedule that counts epochs (StepLR, ExponentialLR) "
+            "once per epoch, not once per batch; or choose a gamma that lasts {length} steps.",
+            length=length,
         )
-    return (
-        f"{epochs}, not once a batch. One that is counted in steps has to end with the training: "
-        f"{in_steps}, stepped once for each optimizer step."
+    return say(
+        "Step a schedule that counts epochs (StepLR, ExponentialLR) once per epoch, not once per "
+        "batch. One that counts steps has to end with the training: T_max or total_steps = "
+        "{length} or more, stepped once per optimizer step.",
+        length=length,
     )
 
 
@@ -276,12 +288,14 @@ LR_DECAYED_EARLY = Rule(
     condition=_decayed,
     persistence=Persistence(DECAYED_POINTS),
     severity="warning",
-    message=lambda e: (
-        f"From step {step(e.first_step)} on the learning rate is below "
-        f"{percent(e.threshold)} of its peak of {number(e.signals.peak_lr)}, and training went on "
-        f"to step {step(e.last_step)}: "
-        f"{percent((e.last_step - e.first_step) / max(1.0, e.signals.run.last_step))} of the run "
-        "moves almost nothing."
+    message=lambda e: say(
+        "From step {first} on the learning rate is below {threshold} of its peak of {peak}, and "
+        "training went on to step {last}: {share} of the run moves almost nothing.",
+        first=step(e.first_step),
+        threshold=percent(e.threshold),
+        peak=number(e.signals.peak_lr),
+        last=step(e.last_step),
+        share=percent((e.last_step - e.first_step) / max(1.0, e.signals.run.last_step)),
     ),
     advice=_decayed_advice,
     reference="",

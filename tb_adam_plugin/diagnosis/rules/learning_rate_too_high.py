@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tb_adam_plugin.arrays import Float64s, Indices
+from tb_adam_plugin.languages.sentences import joined, say
 
 from ..engine import thresholds
 from ..engine.blowup import blew_up
@@ -14,7 +15,7 @@ from ..engine.healthy_ranges import healthy_matrices
 from ..engine.over_time import sum_over_steps
 from ..engine.rule import Condition, Evidence, Persistence, Rule, Severity
 from ..engine.signals import RATIO, Signals
-from ..engine.warmup import warmup, warmup_steps
+from ..engine.warmup import warmup_steps
 from ..engine.wording import counted, number, one_digit, step
 from ..engine.worst import worst_point
 from .gain_ratio import overshoots
@@ -54,7 +55,8 @@ def too_high(signals: Signals) -> Condition:
     most, steps = _most(signals), thresholds.PATH_STEPS
     lacking = RESUMED if signals.run.first_step > thresholds.FIRST_STEP else ""
     if not lacking and signals.run.last_step < steps:
-        lacking = f"{counted(int(signals.run.last_step), 'step')}, needs {steps}"
+        seen = counted(int(signals.run.last_step), "step")
+        lacking = say("{seen}, needs {needed}", seen=seen, needed=steps)
     if not (path > share * most).any():
         return Condition(step, path > share * most, path, most, lacking=lacking)
     # What is said is said of those of these steps over which it is most.
@@ -172,75 +174,125 @@ def _too_high_factor(e: Evidence) -> float:
 
 
 def _too_high_advice(e: Evidence) -> str:
-    lr, factor = e.signals.usual_lr(NONE, e.worst_step), _too_high_factor(e)
     warm_up = _longer_warmup(e.signals)
     if _too_high_severity(e) == "info":
-        or_warm_up = f", or a warm-up{warm_up}" if warm_up is not None else ""
-        away = factor_of_first_steps(e.signals)  # what the compass says
-        if not away > 0 and e.signals.has_loss and lr > 0:
-            third = number(one_digit(lr / 3))
-            return f"Compare with a run at lr {third} instead of {number(lr)}{or_warm_up}."
-        if not away > 0 and e.signals.has_surrogate_loss:
-            third = "a third of it"
-            if lr > 0:
-                third = f"lr {number(one_digit(lr / 3))} instead of {number(lr)}"
-            return f"Compare what you measure with a run at {third}{or_warm_up}."
-        if not away > 0:
-            return f"If the loss rises at first, try a third of it{or_warm_up}."
-        if not lr > 0:
-            return f"Divide the learning rate by {away:.0f}{or_warm_up}."
-        return f"Try lr {number(one_digit(lr / away))} instead of {number(lr)}{or_warm_up}."
-    or_warm_up = f" Or warm the learning rate up{warm_up}." if warm_up is not None else ""
+        return joined([_what_to_compare(e), warm_up])
+    lr, factor = e.signals.usual_lr(NONE, e.worst_step), _too_high_factor(e)
     ratio = _largest_ratio(e)
     if not factor > 0:
         least = number(TARGET_RATIO)
-        now = f" ({number(lr)})" if lr > 0 else ""
-        return f"Lower the learning rate{now} until no update-to-weight ratio is above {least}."
+        if lr > 0:
+            return say(
+                "Lower the learning rate ({lr}) until no update-to-weight ratio is above {least}.",
+                lr=number(lr),
+                least=least,
+            )
+        return say(
+            "Lower the learning rate until no update-to-weight ratio is above {least}.", least=least
+        )
     if not lr > 0:
-        return f"Divide the learning rate by {factor:.0f}.{or_warm_up}"
+        return joined(
+            [say("Divide the learning rate by {factor}.", factor=f"{factor:.0f}"), warm_up]
+        )
     wanted = one_digit(lr / factor)
-    return (
-        f"Try lr {number(wanted)} instead of {number(lr)}: update-to-weight ratio "
-        f"{number(ratio)} → about {number(ratio * wanted / lr)}.{or_warm_up}"
+    tried = say(
+        "Try lr {wanted} instead of {lr}: update-to-weight ratio {ratio} → about {then}.",
+        wanted=number(wanted),
+        lr=number(lr),
+        ratio=number(ratio),
+        then=number(ratio * wanted / lr),
     )
+    return joined([tried, warm_up])
 
 
-def _longer_warmup(signals: Signals) -> str | None:
-    """The same; None where there is a warm-up as long already."""
+def _what_to_compare(e: Evidence) -> str:
+    """Advice where nobody knows yet whether the learning rate is too high."""
+    lr = e.signals.usual_lr(NONE, e.worst_step)
+    away = factor_of_first_steps(e.signals)  # what the compass says
+    if away > 0:
+        if not lr > 0:
+            return say("Divide the learning rate by {factor}.", factor=f"{away:.0f}")
+        wanted = number(one_digit(lr / away))
+        return say("Try lr {wanted} instead of {lr}.", wanted=wanted, lr=number(lr))
+    third = say("a third of the learning rate")
+    if lr > 0:
+        wanted = number(one_digit(lr / 3))
+        third = say("lr {wanted} instead of {lr}", wanted=wanted, lr=number(lr))
+    if e.signals.has_loss and lr > 0:
+        return say("Compare with a run at {third}.", third=third)
+    if e.signals.has_surrogate_loss:
+        return say("Compare what you measure with a run at {third}.", third=third)
+    return say("If the loss rises at first, try a third of the learning rate.")
+
+
+def _longer_warmup(signals: Signals) -> str:
+    """Advice to warm up; "" where there is a warm-up as long already."""
     steps, now = warmup_steps(signals), signals.warmup_end
-    return None if now and not steps > now else warmup(signals)
+    if now and not steps > now:
+        return ""
+    if steps > 0:
+        return say("Or warm the learning rate up over {count} steps.", count=f"{steps:.0f}")
+    return say("Or warm the learning rate up.")
 
 
 def _too_high_message(e: Evidence) -> str:
-    steps = counted(int(e.last_step - e.first_step) + 1, "step")
-    first = e.first_step <= thresholds.FIRST_STEP
-    seen = (
-        f"Over the {f'first {steps}' if first else f'{steps} up to step {step(e.last_step)}'} the "
-        f"updates of a typical weight matrix add up to {number(e.value)} times its size; the "
-        f"largest of them is {number(_largest_ratio(e))} times its size, where those of "
-        f"healthy trainings rarely exceed {number(healthy_matrices(e.signals.run)[1])} later on"
-    )
+    seen = _sum_of_updates(e)
     if _too_high_severity(e) == "info":
-        if factor_of_first_steps(e.signals) > 0:
-            rose_to = number(highest_early_loss(e.signals))
-            return f"{seen}, and the loss rose at first, to {rose_to}. Some networks bear it."
-        if e.signals.has_loss:
-            return (
-                f"{seen}. Some networks bear it; the loss did not rise to speak of. Does this one?"
-            )
-        if e.signals.has_surrogate_loss:
-            return (
-                f"{seen}. Some networks bear it: does what you measure (a return, the quality of "
-                "samples) get worse?"
-            )
-        return f"{seen}. Some networks bear it: does the loss rise at first?"
+        return _asked(e, seen)
     if e.value <= e.threshold:
-        rose_to = number(_rose_to(e.signals))
-        return (
-            f"{seen}, and the loss rose from {number(_loss_before(e.signals))} to {rose_to} and "
-            "stayed above."
+        return say(
+            "{seen}, and the loss rose from {first} to {highest} and stayed above.",
+            seen=seen,
+            first=number(_loss_before(e.signals)),
+            highest=number(_rose_to(e.signals)),
         )
-    return f"{seen}: little is left of the initial weights."
+    return say("{seen}: little is left of the initial weights.", seen=seen)
+
+
+def _sum_of_updates(e: Evidence) -> str:
+    """What updates add up to, as the beginning of a sentence."""
+    seen: dict[str, str] = {
+        "steps": counted(int(e.last_step - e.first_step) + 1, "step"),
+        "total": number(e.value),
+        "largest": number(_largest_ratio(e)),
+        "usual": number(healthy_matrices(e.signals.run)[1]),
+    }
+    if e.first_step <= thresholds.FIRST_STEP:
+        return say(
+            "Updates of the first {steps} add up to {total} times the size of a typical weight "
+            "matrix (largest single update: {largest}; healthy trainings rarely exceed {usual} "
+            "later on)",
+            **seen,
+        )
+    return say(
+        "Updates of the {steps} up to step {last} add up to {total} times the size of a typical "
+        "weight matrix (largest single update: {largest}; healthy trainings rarely exceed {usual} "
+        "later on)",
+        last=step(e.last_step),
+        **seen,
+    )
+
+
+def _asked(e: Evidence, seen: str) -> str:
+    """The message where only the user knows whether the steps do harm."""
+    if factor_of_first_steps(e.signals) > 0:
+        return say(
+            "{seen}, and the loss rose at first, to {highest}. Some networks tolerate this.",
+            seen=seen,
+            highest=number(highest_early_loss(e.signals)),
+        )
+    if e.signals.has_loss:
+        return say(
+            "{seen}. Some networks tolerate this, and the loss hardly rose. Does this one?",
+            seen=seen,
+        )
+    if e.signals.has_surrogate_loss:
+        return say(
+            "{seen}. Some networks tolerate this: does what you measure (a return, the quality of "
+            "samples) get worse?",
+            seen=seen,
+        )
+    return say("{seen}. Some networks tolerate this: does the loss rise at first?", seen=seen)
 
 
 LR_TOO_HIGH = Rule(

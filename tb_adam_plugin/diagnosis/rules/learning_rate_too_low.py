@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from tb_adam_plugin.arrays import Flags, Float64s, Indices
+from tb_adam_plugin.languages.sentences import joined, say
 
 from ..engine import thresholds
 from ..engine.conditions import A_SURROGATE, NONE, RESUMED
@@ -88,8 +89,10 @@ def steps_look_short(signals: Signals) -> tuple[Flags, Flags]:
 def _left_out(found: Condition, value: Float64s, converged: Flags, decayed: Flags) -> Condition:
     """A condition that says why records do not count at which its value is known."""
     known = ~np.isnan(value)
-    below = f"the learning rate was below {percent(thresholds.NEAR_PEAK)} of its peak"
-    reasons = (("training had converged", converged), (below, decayed))
+    below = say(
+        "the learning rate was below {share} of its peak", share=percent(thresholds.NEAR_PEAK)
+    )
+    reasons = ((say("training had converged"), converged), (below, decayed))
     return replace(found, left_out=tuple((why, at & known) for why, at in reasons))
 
 
@@ -126,28 +129,35 @@ def _too_low_advice(e: Evidence) -> str:
     longest = LONGEST_ADVISED_RATIO / ratio
     factor = next((f for f in (30, 10) if f <= min(most, longest)), 3)
     lr = e.signals.usual_lr(NONE, e.last_step)
-    note = "On small data judge by the validation loss first: this speaks of the training loss."
+    note = say("On small data check the validation loss first: this is about the training loss.")
     if not lr > 0:
-        return f"Raise the learning rate {factor}-fold. {note}"
+        return joined([say("Raise the learning rate {factor}-fold.", factor=factor), note])
     wanted = one_digit(lr * factor)
-    return (
-        f"Try lr {number(wanted)} instead of {number(lr)}: update-to-weight ratio "
-        f"{number(ratio)} → about {number(ratio * wanted / lr)}. {note}"
+    tried = say(
+        "Try lr {wanted} instead of {lr}: update-to-weight ratio {ratio} → about {then}.",
+        wanted=number(wanted),
+        lr=number(lr),
+        ratio=number(ratio),
+        then=number(ratio * wanted / lr),
     )
+    return joined([tried, note])
 
 
 def _too_low_message(e: Evidence) -> str:
     if not e.signals.is_known(COSINE):
         low, high = map(number, healthy_matrices(e.signals.run))
-        return (
-            f"A step moves a typical weight matrix by {number(e.value)} of its size (in healthy "
-            f"trainings {low} to {high}), and the loss hardly falls. Is the learning rate too low? "
-            "Fine-tuning may look the same, and without a first moment there is nothing else to "
-            "tell it by."
+        return say(
+            "A step moves a typical weight matrix by {ratio} of its size (in healthy trainings "
+            "{low} to {high}), and the loss hardly falls. Is the learning rate too low? "
+            "Fine-tuning may look the same, and without a first moment there is no other sign.",
+            ratio=number(e.value),
+            low=low,
+            high=high,
         )
-    return (
-        f"Each gradient points where the ones before it pointed: their cosine with exp_avg reaches "
-        f"{number(e.value)}, and is about 0 at the best learning rate. Are the steps too short?"
+    return say(
+        "Gradients keep pointing the same way: their cosine with exp_avg reaches {cosine}, and is "
+        "about 0 at the best learning rate. Are the steps too short?",
+        cosine=number(e.value),
     )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from tb_adam_plugin.languages.sentences import joined, say
+
 from ..engine import thresholds
 from ..engine.blowup import blew_up
 from ..engine.conditions import NONE, at_every_step
@@ -53,23 +55,28 @@ def _loss_blowup_severity(e: Evidence) -> Severity:
 
 def _loss_blowup_message(e: Evidence) -> str:
     if not e.signals.loss_is_measure:
-        question = (
-            " A loss that is near 0 or changes its sign, as in reinforcement learning, is no "
-            "measure of progress. Is this one?"
+        question: str = say(
+            "A loss that is near 0 or changes its sign, as in reinforcement learning, does not "
+            "measure progress. Does this one?"
         )
     elif _loss_blowup_severity(e) == "info":
-        question = (
-            " In reinforcement learning and adversarial training a loss may grow while training "
+        question = say(
+            "In reinforcement learning and adversarial training a loss may grow while training "
             "goes well, and nothing else says that it does not. Is this such a loss?"
         )
     else:
         question = ""
     loss = e.signals.column("loss")
     began = float(loss[np.isfinite(loss)][0])
-    return (
-        f"The loss (average of {thresholds.LOSS_AVERAGE_STEPS} steps) reached {number(e.value)} at "
-        f"step {step(e.worst_step)}; it began at {number(began)}.{question}"
+    reached = say(
+        "The loss (average of {count} steps) reached {highest} at step {step}; it began at "
+        "{first}.",
+        count=thresholds.LOSS_AVERAGE_STEPS,
+        highest=number(e.value),
+        step=step(e.worst_step),
+        first=number(began),
     )
+    return joined([reached, question])
 
 
 def _never_fell(e: Evidence) -> bool:
@@ -85,19 +92,26 @@ def _never_fell(e: Evidence) -> bool:
 def _loss_blowup_advice(e: Evidence) -> str:
     if not e.signals.loss_is_measure:
         return ""
+    sign = say("It never fell: is the sign of the loss right?") if _never_fell(e) else ""
     if _loss_blowup_severity(e) == "info":
-        sign = " It never fell: is the sign of the loss right?" if _never_fell(e) else ""
-        return f"Judge by what training is for: return, samples, validation.{sign}"
+        judge = say("Judge by what you train for: return, samples, validation.")
+        return joined([judge, sign])
     lr = e.signals.usual_lr(NONE, e.first_step)
-    tried = (
-        f"Try lr {number(one_digit(lr / 10))} instead of {number(lr)}"
-        if lr > 0
-        else "Divide the learning rate by 10"
-    )
-    return (
-        f"{tried}, or clip the gradient norm; see what happened before step {step(e.first_step)}."
-        + (" It never fell: is the sign of the loss right?" if _never_fell(e) else "")
-    )
+    if lr > 0:
+        tried = say(
+            "Try lr {wanted} instead of {lr}, or clip the gradient norm; look at what happened "
+            "before step {step}.",
+            wanted=number(one_digit(lr / 10)),
+            lr=number(lr),
+            step=step(e.first_step),
+        )
+    else:
+        tried = say(
+            "Divide the learning rate by 10, or clip the gradient norm; look at what happened "
+            "before step {step}.",
+            step=step(e.first_step),
+        )
+    return joined([tried, sign])
 
 
 LOSS_BLOWUP = Rule(

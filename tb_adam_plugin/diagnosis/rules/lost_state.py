@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from tb_adam_plugin.arrays import Flags
+from tb_adam_plugin.languages.sentences import say
 
 from ..engine.rule import Condition, Evidence, Persistence, Rule
 from ..engine.signals import Signals
-from ..engine.warmup import warmup
+from ..engine.warmup import warmup_steps
 from ..engine.wording import counted, named, step
 
 # Cosine of exp_avg and gradient right after a state's first step is 1.
@@ -45,7 +46,9 @@ def _state_reset(signals: Signals) -> Condition:
     holds[1:] &= np.logical_or.accumulate(known, axis=0)[:-1]
     holds[:1] = False
     holds |= fewer[:, some]
-    lacking = "" if run.step.size > 1 else f"{counted(run.step.size, 'record')}, needs 2"
+    lacking = ""
+    if run.step.size < 2:
+        lacking = say("{seen}, needs {needed}", seen=counted(run.step.size, "record"), needed=2)
     return Condition(
         run.step,
         holds,
@@ -58,9 +61,16 @@ def _state_reset(signals: Signals) -> Condition:
 
 
 def _state_reset_advice(e: Evidence) -> str:
-    return (
+    steps = warmup_steps(e.signals)
+    if steps > 0:
+        return say(
+            "Load the optimizer's state together with the weights. If it is gone, warm the "
+            "learning rate up again over {count} steps.",
+            count=f"{steps:.0f}",
+        )
+    return say(
         "Load the optimizer's state together with the weights. If it is gone, warm the learning "
-        f"rate up again{warmup(e.signals)}."
+        "rate up again."
     )
 
 
@@ -72,10 +82,12 @@ STATE_RESET = Rule(
     condition=_state_reset,
     persistence=Persistence(),
     severity="error",
-    message=lambda e: (
-        f"At step {step(e.worst_step)} the moments of {named(e.names, e.signals.run.names)} "
-        "started from nothing in the middle of the run: the next updates are steps of the full "
-        "learning rate in the direction of the sign of each gradient."
+    message=lambda e: say(
+        "At step {step} the moments of {names} started from zero in the middle of the run: the "
+        "next updates are steps of the full learning rate in the direction of the sign of each "
+        "gradient.",
+        step=step(e.worst_step),
+        names=named(e.names, e.signals.run.names),
     ),
     advice=_state_reset_advice,
     reference="Ma & Yarats 2021, On the adequacy of untuned warmup for adaptive optimization",

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from tb_adam_plugin.arrays import Flags, Float64s
+from tb_adam_plugin.languages.sentences import say
 
 from ..engine import thresholds
 from ..engine.conditions import NONE, median_beyond
@@ -90,20 +91,43 @@ def _sum_of_last(values: Float64s) -> Float64s:
 
 def _types(e: Evidence) -> str:
     types = {e.signals.run.parameters[i].dtype for i in e.parameters}
-    return ", ".join(sorted(types)) or "stored"
+    return ", ".join(sorted(types))
 
 
 def _lost_updates_advice(e: Evidence) -> str:
     if "float16" in _types(e):
-        return (
+        return say(
             "Keep the weights in float32 and compute in half precision (torch.autocast), or round "
-            "stochastically. A higher learning rate is not the cure."
+            "stochastically. A higher learning rate is not the fix."
         )
     lr, peak = e.signals.lr_of(e.parameters, e.worst_step), e.signals.usual_lr(NONE, e.worst_step)
-    small = "The steps are below the precision of the weights"
     if lr < thresholds.NEAR_PEAK * peak:
-        return f"{small}: end the schedule at a learning rate above {number(lr)}."
-    return f"{small}: raise lr from {number(lr)}." if lr > 0 else f"{small}."
+        return say(
+            "The steps are below the precision of the weights: end the schedule at a learning rate "
+            "above {lr}.",
+            lr=number(lr),
+        )
+    if lr > 0:
+        return say(
+            "The steps are below the precision of the weights: raise lr from {lr}.", lr=number(lr)
+        )
+    return say("The steps are below the precision of the weights.")
+
+
+def _lost_updates_message(e: Evidence) -> str:
+    types = _types(e)
+    if not types:
+        return say(
+            "{share} of the changes that the optimizer asks for are smaller than half the distance "
+            "between neighbouring stored numbers: the weight stays as it was.",
+            share=percent(e.value),
+        )
+    return say(
+        "{share} of the changes that the optimizer asks for are smaller than half the distance "
+        "between neighbouring {types} numbers: the weight stays as it was.",
+        share=percent(e.value),
+        types=types,
+    )
 
 
 LOST_UPDATES = Rule(
@@ -113,10 +137,7 @@ LOST_UPDATES = Rule(
     condition=_lost_updates,
     persistence=Persistence(LOST_POINTS),
     severity=lambda e: "error" if e.value > LOST_FRACTION else "warning",
-    message=lambda e: (
-        f"{percent(e.value)} of the changes that the optimizer asks for are smaller than half the "
-        f"distance between neighbouring {_types(e)} numbers: the weight stays as it was."
-    ),
+    message=_lost_updates_message,
     advice=_lost_updates_advice,
     reference="Zamirai et al. 2020, Revisiting BFloat16 training",
     explains=("lr_too_low", "plateau", "second_moment_frozen", "layer_imbalance",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tb_adam_plugin.arrays import Flags, Float32s
+from tb_adam_plugin.languages.sentences import say
 from tb_adam_plugin.schema import REPLACED
 
 from ..engine.conditions import all_along, too_few
@@ -44,13 +45,15 @@ NO_GRADIENT = Rule(
     condition=_no_gradient,
     persistence=Persistence(NO_GRADIENT_POINTS),
     severity="error",
-    message=lambda e: (
-        f"From step {step(e.first_step)} on the gradient of every parameter is missing or exactly "
-        "zero: the loss does not depend on them."
+    message=lambda e: say(
+        "From step {step} on, the gradient of every parameter is missing or exactly zero: the loss "
+        "does not depend on them.",
+        step=step(e.first_step),
     ),
-    advice=lambda e: (
-        "Look for detach(), no_grad(), argmax or a loss of the wrong tensor between the "
-        "parameters and backward(); see that backward() comes after zero_grad() and before step()."
+    advice=lambda e: say(
+        "Look for detach(), no_grad(), argmax or a loss computed from the wrong tensor between the "
+        "parameters and backward(). Check that backward() comes after zero_grad() and before "
+        "step()."
     ),
     reference="",
     explains=(
@@ -97,13 +100,14 @@ WITHOUT_GRADIENT = Rule(
     condition=_without_gradient,
     persistence=Persistence(),
     severity="info",
-    message=lambda e: (
-        f"{named(e.names, e.signals.run.names)}: in the optimizer, but without a gradient at every "
-        "recorded step. Is its requires_grad False, or does the forward pass not use it?"
+    message=lambda e: say(
+        "{names}: in the optimizer, but without a gradient at every recorded step. Is "
+        "requires_grad False, or does the forward pass not use it?",
+        names=named(e.names, e.signals.run.names),
     ),
-    advice=lambda e: (
+    advice=lambda e: say(
         "If it is frozen on purpose, leave it out of the optimizer. Otherwise set "
-        "requires_grad_(True), and see that the forward pass uses it without detach()."
+        "requires_grad_(True), and make sure the forward pass uses it without detach()."
     ),
     reference="",
 )

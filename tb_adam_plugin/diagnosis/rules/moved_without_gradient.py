@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tb_adam_plugin.arrays import Flags
+from tb_adam_plugin.languages.sentences import say
 
 from ..engine.over_time import sum_over_steps
 from ..engine.rule import Condition, Evidence, Persistence, Rule
@@ -41,23 +42,54 @@ def _moved(signals: Signals) -> Condition:
 
 
 def _message(e: Evidence) -> str:
-    return (
-        f"The gradient of {named(e.names, e.signals.run.names)} is zero everywhere, and within "
-        f"{STEPS} steps updates still add up to {percent(e.value)} of its size{_why(e)}."
+    said: dict[str, str] = {
+        "names": named(e.names, e.signals.run.names),
+        "steps": str(STEPS),
+        "share": percent(e.value),
+    }
+    by_moment, by_decay = _carries_on(e), _decays(e)
+    if by_moment and by_decay:
+        return say(
+            "The gradient of {names} is zero everywhere, yet within {steps} steps updates add up "
+            "to {share} of its size: exp_avg carries past gradients on, and weight decay goes on.",
+            **said,
+        )
+    if by_moment:
+        return say(
+            "The gradient of {names} is zero everywhere, yet within {steps} steps updates add up "
+            "to {share} of its size: exp_avg carries past gradients on.",
+            **said,
+        )
+    if by_decay:
+        return say(
+            "The gradient of {names} is zero everywhere, yet within {steps} steps updates add up "
+            "to {share} of its size: weight decay goes on.",
+            **said,
+        )
+    return say(
+        "The gradient of {names} is zero everywhere, yet within {steps} steps updates add up to "
+        "{share} of its size.",
+        **said,
     )
 
 
-def _why(e: Evidence) -> str:
-    """What moves a weight without a gradient, of what the optimizer has."""
-    run, reasons = e.signals.run, []
-    groups = {int(g) for g in run.group_of[e.parameters]}
-    if any("exp_avg" not in run.groups[g].undefined for g in groups):
-        reasons.append("exp_avg carries on what was")
-    decay = run.hyperparameters.get("weight_decay")
-    known = [] if decay is None else [g for g in groups if g < decay.shape[1]]
-    if decay is not None and (decay[:, known] > 0).any():
-        reasons.append("weight decay goes on")
-    return f": {' and '.join(reasons)}" if reasons else ""
+def _groups(e: Evidence) -> set[int]:
+    return {int(g) for g in e.signals.run.group_of[e.parameters]}
+
+
+def _carries_on(e: Evidence) -> bool:
+    """Whether the optimizer has a first moment, which moves a weight without a gradient."""
+    run = e.signals.run
+    return any("exp_avg" not in run.groups[g].undefined for g in _groups(e))
+
+
+def _decays(e: Evidence) -> bool:
+    """Whether weight decay moves a weight without a gradient."""
+    decay = e.signals.run.hyperparameters.get("weight_decay")
+    if decay is None:
+        return False
+    known = [g for g in _groups(e) if g < decay.shape[1]]
+    return bool((decay[:, known] > 0).any())
 
 
 MOVED_WITHOUT_GRADIENT = Rule(
@@ -70,8 +102,8 @@ MOVED_WITHOUT_GRADIENT = Rule(
     once=True,
     severity="info",
     message=_message,
-    advice=lambda e: (
-        "To freeze a parameter leave it out of the optimizer, or let its .grad be None: "
+    advice=lambda e: say(
+        "To freeze a parameter, leave it out of the optimizer or set its .grad to None: "
         "requires_grad_(False) alone keeps what .grad holds."
     ),
     reference="Loshchilov & Hutter 2019, Decoupled weight decay regularization",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tb_adam_plugin.arrays import Flags, Float64s
+from tb_adam_plugin.languages.sentences import say
 
 from ..engine import thresholds
 from ..engine.conditions import RESUMED
@@ -93,12 +94,15 @@ NOISE = Rule(
     condition=_noise,
     persistence=Persistence(NOISE_POINTS, thresholds.LASTING_STEPS),
     severity="info",
-    message=lambda e: (
-        f"The loss no longer falls (it is {percent(e.value)} of what it was after a third of the "
-        "steps), the weights move, and gradients share no direction from step to step, as when "
-        "labels do not belong to inputs. So it is at the end of training, too."
+    message=lambda e: say(
+        "The loss no longer falls (it is {share} of its value after a third of the steps), the "
+        "weights move, and gradients share no direction from step to step, as happens when labels "
+        "do not match inputs. The end of training looks the same.",
+        share=percent(e.value),
     ),
-    advice=lambda e: "Verify labels and inputs; then try a batch four times as large, or lr / 3.",
+    advice=lambda e: say(
+        "Verify labels and inputs first; then try a batch four times as large, or lr / 3."
+    ),
     reference="McCandlish et al. 2018, An empirical model of large-batch training",
     explains=("plateau",),
     moves_lr="down",

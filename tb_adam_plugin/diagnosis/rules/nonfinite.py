@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from tb_adam_plugin.arrays import Indices
-from tb_adam_plugin.schema import LOSS
+from tb_adam_plugin.languages.sentences import joined, say
+from tb_adam_plugin.schema import LOSS, batch_file
 
 from ..engine import thresholds
 from ..engine.blowup import nonfinite_steps
@@ -42,27 +43,83 @@ def _blamed(signals: Signals) -> Indices:
 
 def _nonfinite_message(e: Evidence) -> str:
     first, among = _first_of(e), e.signals.run.names
-    lost = "From there on every update that uses them is lost."
+    lost = say("From there on, every update that uses them is lost.")
     if first is None or not first.what:
-        where = f" in {named(e.names, among)}" if e.names else ""
-        return f"NaN or infinite values{where}, first at step {step(e.first_step)}. {lost}"
-    at = step(first.step)
-    names = [among[i] for i in first.tensors]
+        at = step(e.first_step)
+        if not e.names:
+            return joined([say("NaN or infinite values, first at step {step}.", step=at), lost])
+        names = named(e.names, among)
+        seen = say("NaN or infinite values in {names}, first at step {step}.", names=names, step=at)
+        return joined([seen, lost])
     if first.what == "weights":
-        before = (
-            "The step before has made them so." if first.step > e.signals.run.first_step else ""
-        )
-        text = f"The weights {named(names, among)} are NaN or infinite when step {at} begins."
-        return f"{text} {before}".rstrip()
+        return _of_weights(e, first)
     if first.what == "loss":
-        kind = "infinite" if np.isinf(first.loss) else "NaN"
-        so_are = ", and gradients are so, too" if names else ""
-        loss = "surrogate loss" if _is_of_surrogate(e, first) else "loss"
-        return f"The {loss} of step {at} is {kind}, before weights are{so_are}. {lost}"
-    return (
-        f"Gradients of {len(names)} of {len(among)} tensors are NaN or infinite at step {at}"
-        f"{_what_is_finite(e, first)}. {_where_it_began(e, first)} {lost}"
+        return joined([_of_loss(e, first), lost])
+    return joined([_of_gradients(e, first), _where_it_began(e, first), lost])
+
+
+def _of_weights(e: Evidence, first: FirstNonfinite) -> str:
+    among = e.signals.run.names
+    names = named([among[i] for i in first.tensors], among)
+    at = step(first.step)
+    if first.step > e.signals.run.first_step:
+        return say(
+            "The weights {names} are NaN or infinite when step {step} begins. The step before made "
+            "them so.",
+            names=names,
+            step=at,
+        )
+    return say(
+        "The weights {names} are NaN or infinite when step {step} begins.", names=names, step=at
     )
+
+
+def _of_loss(e: Evidence, first: FirstNonfinite) -> str:
+    loss = say("surrogate loss") if _is_of_surrogate(e, first) else say("loss")
+    value = say("infinite") if np.isinf(first.loss) else "NaN"
+    if first.tensors.size:
+        return say(
+            "The {loss} of step {step} is {value}, before any weight is; gradients are not finite "
+            "either.",
+            loss=loss,
+            step=step(first.step),
+            value=value,
+        )
+    return say(
+        "The {loss} of step {step} is {value}, before any weight is.",
+        loss=loss,
+        step=step(first.step),
+        value=value,
+    )
+
+
+def _of_gradients(e: Evidence, first: FirstNonfinite) -> str:
+    """Say which gradients are not finite, and what is known to be finite then."""
+    names = e.signals.run.names
+    said = {"count": str(len(first.tensors)), "all": str(len(names)), "step": step(first.step)}
+    weights_known = bool((e.signals.run.step == first.step).any())
+    if np.isfinite(first.loss):
+        loss = number(first.loss)
+        if weights_known:
+            return say(
+                "Gradients of {count} of {all} tensors are NaN or infinite at step {step}, while "
+                "the loss ({loss}) and the weights are finite.",
+                loss=loss,
+                **said,
+            )
+        return say(
+            "Gradients of {count} of {all} tensors are NaN or infinite at step {step}, while the "
+            "loss ({loss}) is finite.",
+            loss=loss,
+            **said,
+        )
+    if weights_known:
+        return say(
+            "Gradients of {count} of {all} tensors are NaN or infinite at step {step}, while the "
+            "weights are finite.",
+            **said,
+        )
+    return say("Gradients of {count} of {all} tensors are NaN or infinite at step {step}.", **said)
 
 
 def _is_of_surrogate(e: Evidence, first: FirstNonfinite) -> bool:
@@ -75,11 +132,17 @@ def _where_it_began(e: Evidence, first: FirstNonfinite) -> str:
     """Say which tensors are nearest to where gradients stopped being finite."""
     nearest = named([e.signals.run.names[i] for i in first.nearest_output])
     if _is_alone(e, first):
-        return f"{nearest} is the only one: it began with this tensor itself."
-    which = "are the last ones" if len(first.nearest_output) > 1 else "is the last one"
-    return (
-        "A backward pass carries NaN from where it begins towards the input, and of these tensors "
-        f"{nearest} {which} in the order of the optimizer."
+        return say("{names} is the only one: it began at this tensor itself.", names=nearest)
+    if len(first.nearest_output) > 1:
+        return say(
+            "A backward pass carries NaN from where it arises towards the input; of these tensors "
+            "{names} are the last ones in the order of the optimizer.",
+            names=nearest,
+        )
+    return say(
+        "A backward pass carries NaN from where it arises towards the input; of these tensors "
+        "{names} is the last one in the order of the optimizer.",
+        names=nearest,
     )
 
 
@@ -92,53 +155,74 @@ def _overflows(e: Evidence, first: FirstNonfinite) -> bool:
     return abs(first.loss) > e.signals.blowup_limit
 
 
-def _what_is_finite(e: Evidence, first: FirstNonfinite) -> str:
-    """Say what is known to be finite when gradients are not."""
-    loss = f"the loss ({number(first.loss)})" if np.isfinite(first.loss) else ""
-    if not (e.signals.run.step == first.step).any():  # of the weights nothing is known there
-        return f", while {loss} is finite" if loss else ""
-    return (
-        f", while {loss} and the weights are finite" if loss else ", while the weights are finite"
-    )
-
-
 def _nonfinite_advice(e: Evidence) -> str:
     run, first = e.signals.run, _first_of(e)
     half = any(p.dtype == "float16" for p in run.parameters)
+    saved = where_saved(e.signals, e.first_step)
+    batch = say("Look at the batch of step {step}, too.", step=step(e.first_step)) if saved else ""
+    if first is not None and first.what == "gradients" and not _overflows(e, first):
+        overflow = say("In float16 they overflow, too: use a GradScaler, or bfloat16.")
+        return joined([_gradients_advice(e, first), overflow if half else "", batch, saved])
+    if e.first_step <= thresholds.FIRST_STEP:  # no step has done it
+        where = say(
+            "First look at the inputs, the initial weights and the loss of the first batch."
+        )
+    elif first is not None and first.what == "loss":
+        where = say(
+            "First look at the batch of step {step}, and in the loss for a log or a division at 0.",
+            step=step(first.step),
+        )
+        if saved:  # which is spoken of already
+            file = batch_file(int(e.first_step))
+            saved = say("The batch is saved in {file}, beside the event file.", file=file)
+            batch = ""
+    else:
+        where = say("First look at the 20 steps before step {step}.", step=step(e.first_step))
+    return joined([where, _remedy(e, half=half), batch, saved])
+
+
+def _remedy(e: Evidence, *, half: bool) -> str:
+    """Say what to change, once it is known where to look."""
     lr = e.signals.usual_lr(e.parameters, e.first_step)
     # Before the first step no learning rate has done anything.
-    tried = lr > 0 and e.first_step > thresholds.FIRST_STEP
-    smaller = f", try lr {number(one_digit(lr / 3))} instead of {number(lr)}" if tried else ""
-    saved = where_saved(e.signals, e.first_step)
-    batch = f" Look at the batch of step {step(e.first_step)}, too.{saved}" if saved else ""
-    precision = "train in bfloat16 or with a GradScaler, or " if half else ""
-    if first is not None and first.what == "gradients" and not _overflows(e, first):
-        float16 = " In float16 they overflow, too: a GradScaler, or bfloat16." if half else ""
-        return _gradients_advice(e, first) + float16 + batch
-    if first is not None and first.what == "loss" and e.first_step > thresholds.FIRST_STEP:
-        batch = saved.replace(" It is", " The batch is")  # which is spoken of already
-    if e.first_step <= thresholds.FIRST_STEP:  # no step has done it
-        where = "Look at the inputs, the initial weights and the loss of the first batch"
-    elif first is not None and first.what == "loss":
-        where = (
-            f"Look at the batch of step {step(first.step)}, and at the loss for a log or a "
-            "division at 0,"
+    if not (lr > 0 and e.first_step > thresholds.FIRST_STEP):
+        if half:
+            return say(
+                "Then train in bfloat16 or with a GradScaler, or clip the gradient norm to 1."
+            )
+        return say("Then clip the gradient norm to 1.")
+    smaller, now = number(one_digit(lr / 3)), number(lr)
+    if half:
+        return say(
+            "Then train in bfloat16 or with a GradScaler, or clip the gradient norm to 1, and try "
+            "lr {smaller} instead of {now}.",
+            smaller=smaller,
+            now=now,
         )
-    else:
-        where = f"Look at the 20 steps before step {step(e.first_step)}"
-    return f"{where} first; then {precision}clip the gradient norm to 1{smaller}.{batch}"
+    return say(
+        "Then clip the gradient norm to 1, and try lr {smaller} instead of {now}.",
+        smaller=smaller,
+        now=now,
+    )
 
 
 def _gradients_advice(e: Evidence, first: FirstNonfinite) -> str:
-    nearest = named([e.signals.run.names[i] for i in first.nearest_output])
-    where = f"Look at what is computed from {nearest}"
-    if _is_alone(e, first):
-        where += " alone, as its norm, and at what writes to its gradient, as a hook"
-    return (
-        f"{where}: a square root, norm, std or log of 0 has an infinite derivative, which times "
-        "zero is NaN. Add an eps inside, as in (x² + eps).sqrt(). "
-        "torch.autograd.set_detect_anomaly(True) names the operation."
+    names = named([e.signals.run.names[i] for i in first.nearest_output])
+    where = (
+        say(
+            "Look at what is computed from {names} alone, such as its norm, and at what writes to "
+            "its gradient, such as a hook.",
+            names=names,
+        )
+        if _is_alone(e, first)
+        else say("Look at what is computed from {names}.", names=names)
     )
+    infinite = say(
+        "A square root, norm, std or log of 0 has an infinite derivative, which times zero is NaN: "
+        "add an eps inside, as in (x² + eps).sqrt(). torch.autograd.set_detect_anomaly(True) names "
+        "the operation."
+    )
+    return joined([where, infinite])
 
 
 def _first_of(e: Evidence) -> FirstNonfinite | None:

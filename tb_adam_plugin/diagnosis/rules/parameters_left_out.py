@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from tb_adam_plugin.languages.sentences import joined, say
 from tb_adam_plugin.schema import REPLACED
 
 from ..engine.conditions import all_along
@@ -52,29 +53,41 @@ def _not_in_optimizer_message(e: Evidence) -> str:
     if since:
         first = min(since.values())
         about = first > e.signals.run.first_step
-        when = f"at about step {step(first)}" if about else f"before step {step(first)}"
+        said = {"names": named(list(since)), "step": step(first)}
         parts.append(
-            f"{named(list(since))} of the model was replaced {when}: the optimizer still holds the "
-            "old tensor, and no step changes the new one."
+            say(
+                "{names} of the model was replaced at about step {step}: the optimizer still holds "
+                "the old tensor and never updates the new one.",
+                **said,
+            )
+            if about
+            else say(
+                "{names} of the model was replaced before step {step}: the optimizer still holds "
+                "the old tensor and never updates the new one.",
+                **said,
+            )
         )
     if others:
         parts.append(
-            f"{named(others)}: requires_grad is True, and no parameter group of this optimizer "
-            "holds it, so that no step of it changes it."
+            say(
+                "{names}: trainable (requires_grad is True), but in no parameter group, so this "
+                "optimizer never updates it.",
+                names=named(others),
+            )
         )
-    return " ".join(parts)
+    return joined(parts)
 
 
 def _not_in_optimizer_advice(e: Evidence) -> str:
     if _replaced_at(e.signals, e.names):
-        return (
-            "Add the new tensor to the optimizer, by add_param_group(), or make the optimizer "
-            "after what replaces it, as resize_token_embeddings() does."
+        return say(
+            "Add the new tensor to the optimizer with add_param_group(), or create the optimizer "
+            "after the call that replaces it, such as resize_token_embeddings()."
         )
-    return (
-        "Add it to the optimizer. If another optimizer updates it, or none is meant to, set "
-        "requires_grad_(False) or ignore this. If a layer was exchanged after the optimizer was "
-        "made, make the optimizer after that."
+    return say(
+        "Add it to the optimizer. If another optimizer updates it, or no optimizer should, set "
+        "requires_grad_(False) or ignore this. If a layer was swapped after the optimizer was "
+        "created, create the optimizer afterwards."
     )
 
 
@@ -99,11 +112,15 @@ def _resting(signals: Signals) -> tuple[str, ...]:
 def _frozen_message(e: Evidence) -> str:
     resting = _resting(e.signals)
     untrainable = [name for name in e.names if name not in set(resting)]
-    parts = [f"{named(untrainable)}: requires_grad is False."] if untrainable else []
+    parts = []
+    if untrainable:
+        parts.append(say("{names}: requires_grad is False.", names=named(untrainable)))
     if resting:
         names = named(resting, e.signals.run.names)
-        parts.append(f"{names}: the learning rate of the group is 0 at every record.")
-    return f"{' '.join(parts)} Is that meant?"
+        parts.append(
+            say("{names}: the learning rate of the group is 0 at every record.", names=names)
+        )
+    return joined([*parts, say("Is that intended?")])
 
 
 def _frozen_severity(e: Evidence) -> Severity:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from tb_adam_plugin.languages.sentences import joined, say
+
 from ..engine import thresholds
 from ..engine.conditions import RESUMED, median_beyond
 from ..engine.over_time import median_of_all
@@ -48,9 +50,11 @@ PLATEAU = Rule(
     condition=_plateau,
     persistence=Persistence(PLATEAU_POINTS, thresholds.LASTING_STEPS),
     severity="info",
-    message=lambda e: (
-        f"In the second half of the run the loss is still {percent(e.value)} of what it was at "
-        f"first ({number(e.signals.starting_loss)}). Fine-tuning may look the same."
+    message=lambda e: say(
+        "In the second half of the run the loss is still {share} of its initial value ({loss}). "
+        "Fine-tuning may look the same.",
+        share=percent(e.value),
+        loss=number(e.signals.starting_loss),
     ),
     advice=lambda e: "",
     reference="",
@@ -85,28 +89,30 @@ def _fits_noise(e: Evidence) -> bool:
 
 
 def _converged_message(e: Evidence) -> str:
-    seen = (
-        f"Less than {percent(thresholds.CONVERGED_LOSS_SHARE)} of the first loss is left, and "
-        "gradients have faded against their past"
+    share = percent(thresholds.CONVERGED_LOSS_SHARE)
+    seen = say(
+        "Less than {share} of the first loss is left, and gradients have faded compared with their "
+        "past.",
+        share=share,
     )
     if not _fits_noise(e):
-        return (
-            f"{seen}. A first loss may be mostly an offset: is the validation loss still falling?"
-        )
-    return (
-        f"{seen}. The loss stands still and gradients share no direction: further steps fit noise. "
-        "Is the validation loss still falling?"
+        offset = say("A first loss may be mostly an offset: is the validation loss still falling?")
+        return joined([seen, offset])
+    noise = say(
+        "The loss stands still and gradients share no direction: further steps fit noise. Is the "
+        "validation loss still falling?"
     )
+    return joined([seen, noise])
 
 
 def _converged_advice(e: Evidence) -> str:
     if not _fits_noise(e):
-        return (
-            "Go on as long as the validation loss falls, with a third to a tenth of the learning "
-            "rate where the training loss goes up and down."
+        return say(
+            "Continue as long as the validation loss falls; where the training loss goes up and "
+            "down, use a third to a tenth of the learning rate."
         )
-    return (
-        "Stop where the validation loss is best; for longer training a third to a tenth of the "
+    return say(
+        "Stop where the validation loss is best. To train longer, use a third to a tenth of the "
         "learning rate, more weight decay or augmentation."
     )
 

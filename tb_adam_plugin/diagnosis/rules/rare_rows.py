@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from tb_adam_plugin.arrays import Float64s
+from tb_adam_plugin.languages.sentences import joined, say
 from tb_adam_plugin.schema.catalogue import IDLE_STEPS
 
 from ..engine import thresholds
@@ -52,15 +53,21 @@ def _rare_rows_message(e: Evidence) -> str:
     of_group = taken_so_far(e.signals)[:, e.signals.run.group_of[e.parameters[0]]]
     # The most so far: a learning rate below 0 would give back what was taken.
     taken = max(0.0, float(np.fmax.reduce(of_group, initial=0.0)))
-    does = (
-        "moves them by full steps"
-        if np.isinf(taken)
-        else f"has taken {percent(1 - math.exp(-taken))} of a row that was never used"
-    )
-    return (
-        f"Up to {percent(e.value)} of the rows of {named(e.names, e.signals.run.names)} get no "
-        f"gradient at a step, and weight decay {does}.{_take_turns(e)} Is that meant?"
-    )
+    said = {"share": percent(e.value), "names": named(e.names, e.signals.run.names)}
+    if np.isinf(taken):
+        seen = say(
+            "Up to {share} of the rows of {names} get no gradient at a step, and weight decay "
+            "moves them by full steps.",
+            **said,
+        )
+    else:
+        seen = say(
+            "Up to {share} of the rows of {names} get no gradient at a step, and weight decay has "
+            "taken {taken} of a row that was never used.",
+            taken=percent(1 - math.exp(-taken)),
+            **said,
+        )
+    return joined([seen, _take_turns(e), say("Is that intended?")])
 
 
 def _take_turns(e: Evidence) -> str:
@@ -69,9 +76,11 @@ def _take_turns(e: Evidence) -> str:
     known = idle[~np.isnan(idle).any(axis=1)]
     if not len(known):
         return ""
-    return (
-        f" At the last records {percent(float(known[-1].max()))} of them had none in at least "
-        f"{IDLE_STEPS} steps; the others take turns."
+    return say(
+        "At the last records, {share} of them had none in at least {steps} steps; the others take "
+        "turns.",
+        share=percent(float(known[-1].max())),
+        steps=IDLE_STEPS,
     )
 
 
@@ -85,9 +94,9 @@ RARE_ROWS = Rule(
     once=True,
     severity="info",
     message=_rare_rows_message,
-    advice=lambda e: (
-        "A parameter group of their own without weight decay for embeddings, or an optimizer that "
-        "skips such rows, as SparseAdam."
+    advice=lambda e: say(
+        "Put embeddings into a parameter group of their own without weight decay, or use an "
+        "optimizer that skips such rows, such as SparseAdam."
     ),
     reference=(
         "Kunstner et al. 2024, Heavy-tailed class imbalance and why Adam outperforms gradient "
@@ -139,19 +148,32 @@ def _kept_rows_severity(e: Evidence) -> Severity:
 def _kept_rows_message(e: Evidence) -> str:
     dead = float(np.nanmin(e.signals.statistic("dead_row_fraction")[:, e.parameters]))
     idle = e.signals.statistic(IDLE)[:, e.parameters]
-    same = ""
-    if not np.isnan(idle).all():
-        same = (
-            f", and the same {percent(float(np.nanmin(idle)))} none in {IDLE_STEPS} steps and more"
-        )
     never = _never_had_one(e)
-    ever = f", and {percent(never)} of it has never had one" if never > NEVER_FRACTION else ""
-    return (
-        f"At least {percent(dead)} of the rows of {named(e.names, e.signals.run.names)} get no "
-        f"gradient at any recorded step{same}{ever}. They do not stay as they are: weight decay "
-        f"has made the RMS of the whole {percent(e.value)} smaller, while "
-        "most of the model is frozen."
+    seen = say(
+        "At least {share} of the rows of {names} get no gradient at any recorded step.",
+        share=percent(dead),
+        names=named(e.names, e.signals.run.names),
     )
+    same = (
+        ""
+        if np.isnan(idle).all()
+        else say(
+            "The same {share} had none for {steps} steps and more.",
+            share=percent(float(np.nanmin(idle))),
+            steps=IDLE_STEPS,
+        )
+    )
+    ever = (
+        say("{share} of the tensor never had a gradient.", share=percent(never))
+        if never > NEVER_FRACTION
+        else ""
+    )
+    shrunk = say(
+        "They do not stay as they are: weight decay has made the RMS of the whole tensor {share} "
+        "smaller, while most of the model is frozen.",
+        share=percent(e.value),
+    )
+    return joined([seen, same, ever, shrunk])
 
 
 KEPT_ROWS = Rule(
@@ -165,10 +187,11 @@ KEPT_ROWS = Rule(
     once=True,
     severity=_kept_rows_severity,
     message=_kept_rows_message,
-    advice=lambda e: (
-        f"Set weight_decay to 0 for {named(e.names, e.signals.run.names)}, in a parameter group of "
-        "its own. To keep rows as they are a gradient of zero is not enough: copy them back after "
-        "each step, or train the new rows as a parameter of their own."
+    advice=lambda e: say(
+        "Set weight_decay to 0 for {names}, in a parameter group of its own. A zero gradient is "
+        "not enough to keep rows as they are: copy them back after each step, or train the new "
+        "rows as a parameter of their own.",
+        names=named(e.names, e.signals.run.names),
     ),
     reference="Loshchilov & Hutter 2019, Decoupled weight decay regularization",
     explains=("rare_rows",),

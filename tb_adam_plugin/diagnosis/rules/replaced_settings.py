@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tb_adam_plugin.arrays import Flags, Float64s, Indices
+from tb_adam_plugin.languages.sentences import joined, say
 from tb_adam_plugin.schema import Layout
 
 from ..engine.rule import Condition, Evidence, Persistence, Rule
@@ -18,6 +19,7 @@ RECORDS_AFTER = 2
 # A schedule that goes on from what it was made with changes the learning rate by this share of the
 # replacement, on a logarithmic scale; at once.
 PUT_BACK = 0.5
+MOST_SHOWN = 4
 _DECAYS = ("beta1", "beta2", "beta3", "alpha", "momentum")
 
 # By group and name: what it was, what it became.
@@ -94,26 +96,28 @@ def _message(e: Evidence) -> str:
     changes: dict[str, None] = {}
     for (_, name), (before, after) in _at(e).items():
         changes[f"{name} {_said(name, before)} → {_said(name, after)}"] = None
-    shown = ", ".join(list(changes)[:4])
-    more = f" and {len(changes) - 4} more" if len(changes) > 4 else ""
-    return (
-        f"optimizer.load_state_dict() replaced what the optimizer was made with: {shown}{more}. "
-        "The steps after it were taken with the values of the checkpoint."
+    shown = joined(list(changes)[:MOST_SHOWN], ", ")
+    if len(changes) > MOST_SHOWN:
+        shown = say("{names} and {count} more", names=shown, count=len(changes) - MOST_SHOWN)
+    return say(
+        "optimizer.load_state_dict() replaced settings that the optimizer was created with: "
+        "{changes}. The steps after it used the values of the checkpoint.",
+        changes=shown,
     )
 
 
 REPLACED_SETTINGS = Rule(
     id="replaced_settings",
-    title="Are the settings of the checkpoint meant?",
+    title="Are the settings of the checkpoint intended?",
     needs=("step",),
     condition=_condition,
     persistence=Persistence(),
     once=True,
     severity="info",
     message=_message,
-    advice=lambda e: (
-        "If the new ones are meant, set them in optimizer.param_groups after load_state_dict(), "
-        "and make the scheduler after that."
+    advice=lambda e: say(
+        "To use the new settings, set them in optimizer.param_groups after load_state_dict(), and "
+        "create the scheduler after that."
     ),
     reference="",
     uses=("lr", "weight_decay"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tb_adam_plugin.arrays import Indices
+from tb_adam_plugin.languages.sentences import say
 
 from ..engine.conditions import all_along
 from ..engine.rule import Condition, Evidence, Persistence, Rule
@@ -51,10 +52,11 @@ def _coupled_decay(signals: Signals) -> Condition | None:
 def _coupled_decay_message(e: Evidence) -> str:
     group = int(e.signals.run.group_of[e.parameters[0]])
     decay = _last(e.signals, "weight_decay", group)
-    return (
-        f"weight_decay {number(decay)} of {e.signals.run.groups[group].optimizer} is added to the "
-        "gradient and divided by √v̂ with it: weights with large gradients decay less. Was AdamW "
-        "meant?"
+    return say(
+        "{optimizer} adds weight_decay {decay} to the gradient and divides both by √v̂: weights "
+        "with large gradients decay less. Did you mean AdamW?",
+        optimizer=e.signals.run.groups[group].optimizer,
+        decay=number(decay),
     )
 
 
@@ -66,9 +68,9 @@ COUPLED_DECAY = Rule(
     persistence=Persistence(),
     severity="info",
     message=_coupled_decay_message,
-    advice=lambda e: (
-        "AdamW, or decoupled_weight_decay=True, with a weight_decay of 0.01 to 0.1 to begin with: "
-        "the two are not the same number."
+    advice=lambda e: say(
+        "Use AdamW, or decoupled_weight_decay=True, starting with a weight_decay of 0.01 to 0.1: "
+        "the same number means something else there."
     ),
     reference="Loshchilov & Hutter 2019, Decoupled weight decay regularization",
     shows="weight_decay_ratio",
@@ -101,12 +103,13 @@ BETA1_TOO_HIGH = Rule(
     condition=_beta1_too_high,
     persistence=Persistence(),
     severity=lambda e: "warning" if _beta1(e) > BETA1_ALARM else "info",
-    message=lambda e: (
-        f"beta1 is {decay(_beta1(e))}: what a gradient adds to exp_avg is halved only after "
-        f"{number(np.log(0.5) / np.log(_beta1(e)))} steps. By then gradients point elsewhere, and "
-        "exp_avg cannot turn in time."
+    message=lambda e: say(
+        "beta1 is {beta1}: the contribution of a gradient to exp_avg halves only after {steps} "
+        "steps. By then gradients point elsewhere, and exp_avg cannot turn in time.",
+        beta1=decay(_beta1(e)),
+        steps=number(np.log(0.5) / np.log(_beta1(e))),
     ),
-    advice=lambda e: f"Try beta1 0.9 instead of {decay(_beta1(e))}.",
+    advice=lambda e: say("Try beta1 0.9 instead of {beta1}.", beta1=decay(_beta1(e))),
     reference="Kingma & Ba 2015, Adam: A method for stochastic optimization, section 6.4",
     silences_compass=True,
 )
@@ -134,14 +137,14 @@ EPS_ROUNDS_TO_ZERO = Rule(
     condition=_eps_rounds_to_zero,
     persistence=Persistence(),
     severity="error",
-    message=lambda e: (
-        f"eps {number(_last(e.signals, 'eps', int(e.signals.run.group_of[e.parameters[0]])))} is "
-        "less than half of the smallest float16 number, and the state is stored in float16: where "
-        "exp_avg_sq underflows the step divides by 0."
+    message=lambda e: say(
+        "eps {eps} is less than half of the smallest float16 number, and the state is stored in "
+        "float16: where exp_avg_sq underflows, the step divides by 0.",
+        eps=number(_last(e.signals, "eps", int(e.signals.run.group_of[e.parameters[0]]))),
     ),
-    advice=lambda e: (
-        "Keep weights and state in float32 and compute under torch.autocast; or eps 1e-4 as a "
-        "stopgap, or fused=True."
+    advice=lambda e: say(
+        "Keep weights and state in float32 and compute under torch.autocast; as a stopgap use eps "
+        "1e-4 or fused=True."
     ),
     reference="Micikevicius et al. 2018, Mixed precision training",
     explains=("nonfinite", "second_moment_underflow", "plateau", "loss_blowup"),

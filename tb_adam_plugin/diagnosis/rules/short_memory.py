@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tb_adam_plugin.arrays import Indices
+from tb_adam_plugin.languages.sentences import joined, say
 
 from ..engine.over_time import median_of_all
 from ..engine.rule import Condition, Evidence, Persistence, Rule, Severity
@@ -97,42 +98,50 @@ def _stands_still(e: Evidence) -> bool:
 def _message(e: Evidence) -> str:
     seen = _forgets_within(e)
     if _severity(e) == "info":
-        return f"{seen} Is so short a memory meant?"
+        return joined([seen, say("Is such a short memory intended?")])
     if not _has_shrunk(e):
         now, before = (float(loss[-1]) for loss in lately_and_before(e.signals))
-        return (
-            f"{seen} The loss no longer falls: it is {percent(now / before)} of what it was after "
-            "a third of the steps."
+        still = say(
+            "The loss no longer falls: it is {share} of its value after a third of the steps.",
+            share=percent(now / before),
         )
-    return (
-        f"{seen} By the last record a typical weight matrix has shrunk to {percent(_shrunk_to(e))} "
-        "of its first size."
+        return joined([seen, still])
+    shrunk = say(
+        "By the last record a typical weight matrix has shrunk to {share} of its initial size.",
+        share=percent(_shrunk_to(e)),
     )
+    return joined([seen, shrunk])
 
 
 def _forgets_within(e: Evidence) -> str:
     lr, decay = _settings(e)
-    return (
-        f"At step {step(e.worst_step)} decay takes lr · weight_decay = {number(lr)} · "
-        f"{number(decay)} = {number(e.value)} of a weight: what was learned "
-        f"{number(1 / e.value)} steps ago is down to a third."
+    return say(
+        "At step {step}, decay takes lr · weight_decay = {lr} · {decay} = {taken} of a weight: of "
+        "what was learned {steps} steps ago, a third is left.",
+        step=step(e.worst_step),
+        lr=number(lr),
+        decay=number(decay),
+        taken=number(e.value),
+        steps=number(1 / e.value),
     )
 
 
 def _advice(e: Evidence) -> str:
     lr, decay = _settings(e)
     wanted = max(min(USUAL_DECAY, decay / LEAST_FACTOR), decay / MOST_FACTOR)
-    lasts = number(1 / (lr * wanted))
-    return (
-        f"Try weight_decay {number(one_digit(wanted))} instead of {number(decay)}: weights then "
-        f"forget within about {lasts} steps."
+    return say(
+        "Try weight_decay {wanted} instead of {now}: weights then forget within about {steps} "
+        "steps.",
+        wanted=number(one_digit(wanted)),
+        now=number(decay),
+        steps=number(1 / (lr * wanted)),
     )
 
 
 SHORT_MEMORY = Rule(
     id="short_memory",
     title="Weight decay too strong: weights forget",
-    question="Is weight decay too strong, so that weights forget?",
+    question="Is weight decay so strong that weights forget?",
     needs=("weight_decay", "lr"),
     uses=("weight_rms", "loss"),
     condition=_forgets,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tb_adam_plugin.arrays import Float64s
+from tb_adam_plugin.languages.sentences import joined, say
 
 from ..engine import thresholds
 from ..engine.conditions import at_every_step
@@ -56,11 +57,15 @@ def _severity(e: Evidence) -> Severity:
 def _message(e: Evidence) -> str:
     scale = e.signals.column("loss_scale")[e.signals.steps <= e.worst_step]
     known = scale[np.isfinite(scale) & (scale > 0)]
-    down_to = f" The loss scale is down to {number(float(known[-1]))}." if known.size else ""
-    return (
-        f"The gradient scaler left out {percent(e.value)} of the steps before step "
-        f"{step(e.worst_step)}, because gradients were not finite.{down_to}"
+    seen = say(
+        "The gradient scaler skipped {share} of the steps before step {step} because gradients "
+        "were not finite.",
+        share=percent(e.value),
+        step=step(e.worst_step),
     )
+    if not known.size:
+        return seen
+    return joined([seen, say("The loss scale is down to {scale}.", scale=number(float(known[-1])))])
 
 
 STEPS_SKIPPED = Rule(
@@ -71,9 +76,9 @@ STEPS_SKIPPED = Rule(
     persistence=Persistence(),
     severity=_severity,
     message=_message,
-    advice=lambda e: (
-        "A lower loss scale does not help where activations or the loss itself overflow. Compute "
-        "under bfloat16 autocast, which needs no scaler; keep the loss and large sums in float32."
+    advice=lambda e: say(
+        "A lower loss scale does not help where activations or the loss itself overflow. Use "
+        "bfloat16 autocast, which needs no scaler, and keep the loss and large sums in float32."
     ),
     reference="Micikevicius et al. 2018, Mixed precision training",
     explains=("plateau", "lr_too_low", "noise_dominated", "eps_dominates", "eps_influences"),

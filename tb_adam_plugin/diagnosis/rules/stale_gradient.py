@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from tb_adam_plugin.arrays import Flags
+from tb_adam_plugin.languages.sentences import say
 
 from ..engine import thresholds
 from ..engine.conditions import RESUMED, at_every_step, too_few, too_few_steps
@@ -81,14 +82,17 @@ def _adding_up(signals: Signals) -> Condition | str:
 
 
 def _stale_gradient_message(e: Evidence) -> str:
-    seen = (
-        f"When the gradient of a step came, .grad held up to {number(e.value)} times its norm "
-        "already"
-        if np.isfinite(e.signals.column(_LEFT)).any()
-        else f"The cosine of exp_avg and the next gradient is {number(e.value)} while the gradient "
-        "norm grows"
+    if np.isfinite(e.signals.column(_LEFT)).any():
+        return say(
+            "Before the gradient of a step arrived, .grad already held up to {times} times its "
+            "norm: each step still contains the gradients of earlier steps.",
+            times=number(e.value),
+        )
+    return say(
+        "The cosine of exp_avg and the next gradient is {cosine} while the gradient norm grows: "
+        "each step still contains the gradients of earlier steps.",
+        cosine=number(e.value),
     )
-    return f"{seen}: each step still contains the gradients of the steps before."
 
 
 STALE_GRADIENT = Rule(
@@ -101,8 +105,8 @@ STALE_GRADIENT = Rule(
     persistence=Persistence(),
     severity="error",
     message=_stale_gradient_message,
-    advice=lambda e: (
-        "Call optimizer.zero_grad() once for each optimizer step, before the first backward()."
+    advice=lambda e: say(
+        "Call optimizer.zero_grad() once per optimizer step, before the first backward()."
     ),
     reference="",
     explains=(
@@ -132,15 +136,17 @@ LEFTOVER_GRADIENT = Rule(
     persistence=Persistence(),
     once=True,
     severity="warning",
-    message=lambda e: (
-        f"When the gradient of a step came, .grad held up to {number(e.value)} times its norm from "
-        "another backward pass, after which another optimizer stepped: as a generator's loss "
-        f"leaves gradients in the discriminator. Seen at {counted(e.points, 'step')}."
+    message=lambda e: say(
+        "Before the gradient of a step arrived, .grad held up to {times} times its norm from "
+        "another backward pass, after which another optimizer stepped, the way a generator's loss "
+        "leaves gradients in the discriminator. Seen at {steps}.",
+        times=number(e.value),
+        steps=counted(e.points, "step"),
     ),
-    advice=lambda e: (
-        "Call this optimizer's zero_grad() right before the backward() of its own loss, and not "
-        "only after its step; or set requires_grad_(False) for these parameters during the other "
-        "pass. If both losses are meant to train them, ignore this."
+    advice=lambda e: say(
+        "Call this optimizer's zero_grad() right before the backward() of its own loss, not only "
+        "after its step; or set requires_grad_(False) for these parameters during the other pass. "
+        "If both losses should train them, ignore this."
     ),
     reference="",
     explains=(

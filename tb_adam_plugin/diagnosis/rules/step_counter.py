@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from tb_adam_plugin.languages.sentences import say
+
 from ..engine.rule import Condition, Persistence, Rule
 from ..engine.signals import Signals
 from ..engine.wording import named, number
@@ -35,13 +37,15 @@ NOT_COUNTED = Rule(
     condition=_not_counted,
     persistence=Persistence(2),
     severity="warning",
-    message=lambda e: (
-        f"{named(e.names, e.signals.run.names)}: the state's step stays at {number(e.value)} while "
-        "steps are taken, so that the bias correction, and the size of the steps, is wrong."
+    message=lambda e: say(
+        "{names}: the state's step counter stays at {count} while steps are taken, so the bias "
+        "correction, and with it the step size, is wrong.",
+        names=named(e.names, e.signals.run.names),
+        count=number(e.value),
     ),
-    advice=lambda e: (
-        "Look for a step tensor shared between parameters, replaced by load_state_dict, or a state "
-        "restored before every step."
+    advice=lambda e: say(
+        "Look for a step tensor that parameters share, one that load_state_dict() replaces, or a "
+        "state restored before every step."
     ),
     reference="",
     explains=("lr_too_high", "lr_too_low"),

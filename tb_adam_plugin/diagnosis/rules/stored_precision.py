@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tb_adam_plugin.languages.sentences import joined, say
+
 from ..engine.conditions import each_beyond, median_beyond
 from ..engine.rule import Evidence, Persistence, Rule
 from ..engine.wording import decay, named, percent
@@ -19,7 +21,8 @@ def _storage(e: Evidence) -> str:
         e.signals.run.groups[g].storage.get("exp_avg_sq", "")
         for g in e.signals.run.group_of[e.parameters]
     }
-    return ", ".join(sorted(stored - {""})) or "its type"
+    types = sorted(stored - {""})
+    return joined(types, ", ") if types else say("its data type")
 
 
 UNDERFLOW = Rule(
@@ -34,14 +37,17 @@ UNDERFLOW = Rule(
     ),
     persistence=Persistence(UNDERFLOW_POINTS),
     severity="error",
-    message=lambda e: (
-        f"{percent(e.value)} of the elements with a gradient have an exp_avg_sq that is 0 or "
-        f"subnormal in {_storage(e)} ({named(e.names, e.signals.run.names)}): only ε is left of "
-        "the denominator, and their steps are far too large or none."
+    message=lambda e: say(
+        "{share} of the elements with a gradient have an exp_avg_sq that is 0 or subnormal in "
+        "{dtype} ({names}): only ε is left of the denominator, so their steps are far too large or "
+        "zero.",
+        share=percent(e.value),
+        dtype=_storage(e),
+        names=named(e.names, e.signals.run.names),
     ),
-    advice=lambda e: (
+    advice=lambda e: say(
         "Keep weights and optimizer state in float32 (autocast for the rest), or scale the loss. "
-        "ε of 1e-4 or more is a stopgap."
+        "As a stopgap use an ε of 1e-4 or more."
     ),
     reference="Micikevicius et al. 2018, Mixed precision training",
     explains=("nonfinite", "lost_updates", "eps_dominates", "eps_influences", "loss_blowup",
@@ -52,13 +58,21 @@ UNDERFLOW = Rule(
 
 def _frozen_advice(e: Evidence) -> str:
     beta2 = e.signals.hyperparameter_now("beta2")
-    now = f" instead of {decay(beta2)}" if 0 < beta2 < 1 else ""
     lower = [decay(b) for b in (0.99, 0.95) if not beta2 <= b]
     if not lower:
-        return "Keep the optimizer's state in float32."
-    return (
+        return say("Keep the optimizer's state in float32.")
+    values = lower[0] if len(lower) == 1 else say("{a} or {b}", a=lower[0], b=lower[1])
+    if 0 < beta2 < 1:
+        return say(
+            "Keep the optimizer's state in float32, or use a beta2 whose decay the type can hold: "
+            "{values} instead of {now}.",
+            values=values,
+            now=decay(beta2),
+        )
+    return say(
         "Keep the optimizer's state in float32, or use a beta2 whose decay the type can hold: "
-        f"{' or '.join(lower)}{now}."
+        "{values}.",
+        values=values,
     )
 
 
@@ -75,10 +89,12 @@ FROZEN = Rule(
     persistence=Persistence(FROZEN_POINTS),
     once=True,
     severity="warning",
-    message=lambda e: (
-        f"In {percent(e.value)} of the elements with an exp_avg_sq above 0, beta2 · exp_avg_sq "
-        f"rounds back to it in {_storage(e)}: it keeps the largest gradients for ever, and the "
-        "steps stay too small."
+    message=lambda e: say(
+        "In {share} of the elements with an exp_avg_sq above 0, beta2 · exp_avg_sq rounds back to "
+        "exp_avg_sq in {dtype}: it keeps the largest gradients forever, and the steps stay too "
+        "small.",
+        share=percent(e.value),
+        dtype=_storage(e),
     ),
     advice=_frozen_advice,
     reference="Zamirai et al. 2020, Revisiting BFloat16 training",

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from tb_adam_plugin.languages.sentences import joined, say
 from tb_adam_plugin.schema.layout import Parameter
 
 from ..engine import thresholds
@@ -49,34 +50,41 @@ def _stacks(e: Evidence) -> list[Parameter]:
 
 
 def _unused_rows_message(e: Evidence) -> str:
-    names = named(e.names, e.signals.run.names)
-    when = f"from step {step(e.first_step)} to {step(e.last_step)}"
+    said = {
+        "share": percent(e.value),
+        "names": named(e.names, e.signals.run.names),
+        "first": step(e.first_step),
+        "last": step(e.last_step),
+    }
     if _stacks(e):
-        rows = max(p.shape[0] for p in _stacks(e))
-        return (
-            f"Up to {percent(e.value)} of the {rows} slices of {names} along the first dimension, "
-            f"which may be experts or heads, had no gradient at any record {when}: always the same "
-            "ones."
+        return say(
+            "Up to {share} of the {rows} slices of {names} along the first dimension, which may be "
+            "experts or heads, had no gradient at any record from step {first} to {last}: always "
+            "the same ones.",
+            rows=max(p.shape[0] for p in _stacks(e)),
+            **said,
         )
-    return (
-        f"The same {percent(e.value)} of the rows of {names} had no gradient at any record {when}. "
-        "The others have one at most steps: they do not take turns, as the words of a text do."
+    return say(
+        "The same {share} of the rows of {names} had no gradient at any record from step {first} "
+        "to {last}. The others have one at most steps: they do not take turns the way words of a "
+        "text do.",
+        **said,
     )
 
 
 def _unused_rows_advice(e: Evidence) -> str:
     if _stacks(e):
-        return (
-            "See how often the router chooses each expert. A loss that balances their load, or "
-            "noise in the router, lets all of them learn."
+        return say(
+            "Check how often the router chooses each expert. A load-balancing loss, or noise in "
+            "the router, lets all of them learn."
         )
     bare = any(may_be_table(e.signals.run.parameters[i]) for i in e.parameters)
-    units = " If its rows are units of a layer, they are dead: try LeakyReLU or GELU."
-    return (
-        "If it is a codebook, initialize the unused entries again, from what is quantized, or make "
-        "it smaller. If it is a table of tokens that never occur, nothing is wrong."
-        f"{units if bare else ''}"
+    table = say(
+        "If it is a codebook, reinitialize the unused entries from the data being quantized, or "
+        "make it smaller. If it is a table of tokens that never occur, nothing is wrong."
     )
+    units = say("If its rows are units of a layer, they are dead: try LeakyReLU or GELU.")
+    return joined([table, units]) if bare else table
 
 
 UNUSED_ROWS = Rule(

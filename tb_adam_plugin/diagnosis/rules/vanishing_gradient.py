@@ -7,6 +7,7 @@ import re
 import numpy as np
 
 from tb_adam_plugin.arrays import Float64s
+from tb_adam_plugin.languages.sentences import joined, say
 
 from ..engine import thresholds
 from ..engine.moments import has_moment
@@ -117,50 +118,76 @@ def _vanishing_severity(e: Evidence) -> Severity:
 
 
 def _vanishing_message(e: Evidence) -> str:
-    times, (first, last) = number(10**e.value), _losses_of(e)
-    if _vanishing_severity(e) == "warning":
-        became = "became" if e.is_over else "becomes"
-        when = f" up to step {step(e.last_step)}, where that ended" if e.is_over else ""
-        return (
-            f"From the last layer to the first one the loss {became} {times} times less sensitive "
-            f"to a relative change of the weights, layer by layer{when}."
-        )
-    fell = f"from {number(first)} to {number(last)}"
+    times = number(10**e.value)
     if e.is_over:
-        since = f"has fallen {fell} since" if _ended_early(e) else f"fell {fell} meanwhile"
-        return (
-            f"Up to step {step(e.last_step)} the loss was less sensitive to a relative change of "
-            f"the weights the nearer these were to the input, up to {times} times. That has ended, "
-            f"and the loss {since}."
-        )
-    seen = (
-        f"From the last layer to the first one the loss becomes {times} times less sensitive to a "
-        "relative change of the weights, layer by layer."
+        if _vanishing_severity(e) == "warning":
+            return say(
+                "From the last layer to the first one the loss became {times} times less sensitive "
+                "to a relative change of the weights, layer by layer, up to step {step}, where "
+                "that ended.",
+                times=times,
+                step=step(e.last_step),
+            )
+        return joined([_vanished_for_a_while(e), _fell(e)])
+    seen = say(
+        "From the last layer to the first one the loss becomes {times} times less sensitive to a "
+        "relative change of the weights, layer by layer.",
+        times=times,
     )
+    if _vanishing_severity(e) == "warning":
+        return seen
     if _is_slow(e):
-        return (
-            f"{seen} Steps are short and gradients agree, so that the weights are still much as "
-            "they were initialized: a healthy run may begin like this."
+        slow = say(
+            "Steps are short and gradients agree, so the weights are still close to their initial "
+            "values: a healthy run may start like this."
         )
-    return f"{seen} It falls all the same, {fell}."
+        return joined([seen, slow])
+    return joined([seen, _fell(e)])
+
+
+def _vanished_for_a_while(e: Evidence) -> str:
+    return say(
+        "Up to step {step} the loss was up to {times} times less sensitive to a relative change of "
+        "the weights, the more so the nearer these are to the input. That has ended.",
+        step=step(e.last_step),
+        times=number(10**e.value),
+    )
+
+
+def _fell(e: Evidence) -> str:
+    """Say that the loss falls, or fell, all the same."""
+    first, last = map(number, _losses_of(e))
+    if not e.is_over:
+        return say("It still falls, from {first} to {last}.", first=first, last=last)
+    if _ended_early(e):
+        return say("The loss has fallen from {first} to {last} since.", first=first, last=last)
+    return say("Meanwhile the loss fell from {first} to {last}.", first=first, last=last)
 
 
 def _vanishing_advice(e: Evidence) -> str:
     if _is_slow(e):
-        return "Answer first whether the learning rate is too low."
+        return say("First find out whether the learning rate is too low.")
     if _vanishing_severity(e) == "info":
-        return "" if e.is_over else "Nothing has to change as long as the loss falls."
+        falls = say("Nothing has to change as long as the loss falls.")
+        return "" if e.is_over else falls
     run = e.signals.run
     words = " ".join(f"{run.names[i]} {run.parameters[i].module}" for i in run.weights).lower()
     # The gates of a recurrent layer are sigmoids, and stay so.
     recurrent = re.search(r"lstm|gru|rnn|weight_[ih]h_l\d", words)
-    activation = "" if recurrent else "use ReLU or GELU instead of sigmoid or tanh, "
-    by_size = (
-        "Adam makes up for it until √v̂ comes near eps: then lower eps."
-        if has_moment(e.signals, "exp_avg_sq")
-        else "Adam would make up for much of it."
+    change = (
+        say("Add residual connections or normalization, or use a Xavier gain.")
+        if recurrent
+        else say(
+            "Add residual connections or normalization, use ReLU or GELU instead of sigmoid or "
+            "tanh, or use a Xavier gain."
+        )
     )
-    return f"Add residual connections or normalization, {activation}or a Xavier gain. {by_size}"
+    by_size = (
+        say("Adam compensates until √v̂ comes close to eps: then lower eps.")
+        if has_moment(e.signals, "exp_avg_sq")
+        else say("Adam would compensate for much of it.")
+    )
+    return joined([change, by_size])
 
 
 VANISHING = Rule(

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from tb_adam_plugin.arrays import Float64s, Indices
+from tb_adam_plugin.languages.sentences import joined, say
 
 from ..engine import thresholds
 from ..engine.over_time import median
@@ -62,11 +63,22 @@ def _overshooting_group(e: Evidence) -> tuple[float, float]:
 
 def _overshooting_message(e: Evidence) -> str:
     lr, decay = _overshooting_group(e)
-    follows = "grow" if e.value > 2 * SIGN_CHANGES else "forget what they hold"
-    return (
-        f"Whatever the gradient, each step multiplies {named(e.names, e.signals.run.names)} by "
-        f"1 - lr · weight_decay = 1 - {number(lr)} · {number(decay)} = {number(1 - e.value)}: "
-        f"weights change sign at every step, and {follows}."
+    said = {
+        "names": named(e.names, e.signals.run.names),
+        "lr": number(lr),
+        "decay": number(decay),
+        "factor": number(1 - e.value),
+    }
+    if e.value > 2 * SIGN_CHANGES:
+        return say(
+            "Whatever the gradient, each step multiplies {names} by 1 - lr · weight_decay = 1 - "
+            "{lr} · {decay} = {factor}: weights change sign at every step, and grow.",
+            **said,
+        )
+    return say(
+        "Whatever the gradient, each step multiplies {names} by 1 - lr · weight_decay = 1 - {lr} · "
+        "{decay} = {factor}: weights change sign at every step, and forget what they hold.",
+        **said,
     )
 
 
@@ -74,10 +86,14 @@ def _overshooting_advice(e: Evidence) -> str:
     lr, decay = _overshooting_group(e)
     low, high = USUAL_DECAY
     if decay <= high:
-        return f"Lower the learning rate ({number(lr)}): lr · weight_decay has to be far below 1."
-    return (
-        f"Try a weight_decay of {number(low)} to {number(high)}: lr · weight_decay, which a step "
-        "takes of a weight, has to be far below 1."
+        return say(
+            "Lower the learning rate ({lr}): lr · weight_decay must be far below 1.", lr=number(lr)
+        )
+    return say(
+        "Try a weight_decay of {low} to {high}: lr · weight_decay, the share of a weight that each "
+        "step takes, must be far below 1.",
+        low=number(low),
+        high=number(high),
     )
 
 
@@ -179,17 +195,28 @@ def _is_decoupled(e: Evidence) -> bool:
 
 
 def _weight_decay_message(e: Evidence) -> str:
-    of = "the rest of the update" if _is_decoupled(e) else "the gradient"
-    seen = f"Weight decay is {number(e.value)} times {of} (step {step(e.worst_step)})"
+    times, at = number(e.value), step(e.worst_step)
+    if _is_decoupled(e):
+        seen = say(
+            "Weight decay is {times} times the rest of the update (step {step})",
+            times=times,
+            step=at,
+        )
+    else:
+        seen = say("Weight decay is {times} times the gradient (step {step})", times=times, step=at)
     if not _alignment(e) <= SHRINKING_COSINE:
-        return f"{seen}: the update mainly shrinks the weights."
+        return say("{seen}: the update mainly shrinks the weights.", seen=seen)
     # Both balance, and the update is not along the weights.
     group = int(e.signals.run.group_of[e.parameters[0]]) if e.parameters.size else 0
     record = e.worst_record
     taken = float(taken_at_a_step(e.signals)[record, group])
     if 0 < taken <= 1:
-        return f"{seen}: what a step adds is gone again after about {number(1 / taken)} steps."
-    return f"{seen}: it takes away again what training adds."
+        return say(
+            "{seen}: what a step adds is gone again after about {steps} steps.",
+            seen=seen,
+            steps=number(1 / taken),
+        )
+    return say("{seen}: it takes away again what training adds.", seen=seen)
 
 
 def _weight_decay_advice(e: Evidence) -> str:
@@ -199,19 +226,26 @@ def _weight_decay_advice(e: Evidence) -> str:
     now = float(decay[np.isfinite(decay)][-1:].sum())
     factor = e.value / TARGET_RATIO
     if not factor <= MOST_FACTOR or not 0 < now < math.inf:
-        return "Try a tenth of the weight_decay."
+        return say("Try a tenth of the weight_decay.")
     wanted = one_digit(now / factor)
-    advice = (
-        f"Try weight_decay {number(wanted)} instead of {number(now)}: decay / update "
-        f"{number(e.value)} → about {number(e.value * wanted / now)}."
+    advice = say(
+        "Try weight_decay {wanted} instead of {now}: decay / update {before} → about {after}.",
+        wanted=number(wanted),
+        now=number(now),
+        before=number(e.value),
+        after=number(e.value * wanted / now),
     )
     if _is_decoupled(e):
         lr = e.signals.usual_lr(e.parameters, e.worst_step)
         if lr > 0 and wanted > 0:
-            scale = float(np.sqrt(lr / (2 * wanted)))
-            advice += f" Weights then settle at an RMS of about √(lr / 2 wd) = {number(scale)}."
+            settle = say(
+                "Weights then settle at an RMS of about √(lr / 2 wd) = {rms}.",
+                rms=number(float(np.sqrt(lr / (2 * wanted)))),
+            )
+            return joined([advice, settle])
     elif run.optimizer_of(int(e.parameters[0]) if e.parameters.size else 0).startswith("Adam"):
-        advice += " Or use AdamW, whose decay does not pass through the moments."
+        adamw = say("Or use AdamW, whose decay does not pass through the moments.")
+        return joined([advice, adamw])
     return advice
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from tb_adam_plugin.arrays import Float64s, Indices
+from tb_adam_plugin.languages.sentences import joined, say
 
 from ..engine.over_time import median
 from ..engine.phases import is_settled
@@ -58,30 +59,42 @@ def _grow(signals: Signals) -> Condition | None:
 
 
 def _message(e: Evidence) -> str:
-    signals, before = e.signals, ""
+    signals = e.signals
+    noise = say(
+        "Steps that are too long add noise, and weights grow by it even where the loss falls."
+    )
+    said = {"step": step(e.worst_step), "times": number(e.value)}
     if e.first_step < e.worst_step:
         record = int(np.searchsorted(signals.run.step, e.first_step))
-        then = float(_growth(signals, signals.started_weights)[record])
-        before = f"; at step {step(e.first_step)} it was {number(then)} times"
-    return (
-        f"By step {step(e.worst_step)} a typical weight matrix is {number(e.value)} times as large "
-        f"as at the start{before}. Steps that are too long add noise, and weights grow by it, even "
-        "where the loss falls."
-    )
+        seen = say(
+            "By step {step} a typical weight matrix is {times} times as large as at the start; at "
+            "step {earlier} it was {before} times.",
+            earlier=step(e.first_step),
+            before=number(float(_growth(signals, signals.started_weights)[record])),
+            **said,
+        )
+    else:
+        seen = say(
+            "By step {step} a typical weight matrix is {times} times as large as at the start.",
+            **said,
+        )
+    return joined([seen, noise])
 
 
 def _advice(e: Evidence) -> str:
     lr = e.signals.usual_lr(e.parameters, e.first_step)
     if not lr > 0:
-        return "Try a third of the learning rate, and compare the losses."
-    return (
-        f"Try lr {number(one_digit(lr / FACTOR))} instead of {number(lr)}, and compare the losses."
+        return say("Try a third of the learning rate, and compare the losses.")
+    return say(
+        "Try lr {smaller} instead of {now}, and compare the losses.",
+        smaller=number(one_digit(lr / FACTOR)),
+        now=number(lr),
     )
 
 
 WEIGHTS_GROW = Rule(
     id="weights_grow",
-    title="Is the learning rate too high, so that the weights grow?",
+    title="Do the weights grow because the learning rate is too high?",
     needs=("weight_rms",),
     condition=_grow,
     persistence=Persistence(GROWTH_POINTS),

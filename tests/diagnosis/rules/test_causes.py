@@ -50,7 +50,7 @@ def test_root_causes_come_first_and_explain_the_others() -> None:
     assert {f.consequence_of for f in diagnosis.findings[1:]} == {"lr_jump"}
     # Both lower the learning rate: a second value would start from the one that is to go.
     advice = {f.rule: f.advice for f in diagnosis.findings}
-    assert advice["loss_blowup"] == "See to “Learning rate jumped” first."
+    assert advice["loss_blowup"] == "Fix “Learning rate jumped” first."
     assert "If this remains" in advice["gradient_spike"]
 
 
@@ -82,6 +82,6 @@ def test_of_two_that_may_explain_each_other_the_earlier_is_the_cause() -> None:
 def test_a_consequence_says_to_see_to_its_cause_first() -> None:
     findings = found(changed(*SLOW, *STALE))
     assert findings["lr_too_low"].advice.startswith(
-        "See to “Gradients add up from step to step” first. If this remains: Try lr "
+        "Fix “Gradients add up from step to step” first. If this remains: Try lr "
     )
     assert found(changed(*SLOW))["lr_too_low"].advice.startswith("Try lr ")

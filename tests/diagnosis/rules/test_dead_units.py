@@ -23,7 +23,7 @@ def test_units_that_are_idle_now_and_then_are_a_question() -> None:
     finding = _finding(random)
     assert (finding.severity, finding.title[-1]) == ("info", "?")
     assert "From step 30 to 500, 74 % of the units of layers.3.weight got no" in finding.text
-    assert "whether these are always the same is not recorded" in finding.text
+    assert "whether these are always the same was not recorded" in finding.text
     assert "learn nothing" not in finding.text
     assert "Count over many batches which units never have a gradient." in finding.advice
 
@@ -44,7 +44,7 @@ def test_a_high_share_is_an_alarm_where_it_is_steady() -> None:
         "93 % of the units of layers.3.weight got no gradient at all at a typical step"
         in finding.text
     )
-    assert "That share is steady" in finding.text
+    assert "The share is steady" in finding.text
     assert "Try LeakyReLU or GELU" in finding.advice
     swinging = 0.91 + 0.08 * np.sign(np.sin(np.arange(RECORDS)))
     assert _finding(swinging).severity == "info"
@@ -53,11 +53,11 @@ def test_a_high_share_is_an_alarm_where_it_is_steady() -> None:
 def test_a_layer_without_any_gradient_learns_nothing() -> None:
     finding = _finding(1.0)
     assert finding.severity == "error"
-    assert finding.text.endswith("from step 30 to 500: they learn nothing any more.")
+    assert finding.text.endswith("from step 30 to 500: they no longer learn anything.")
 
 
 def test_the_rows_of_an_output_layer_get_no_other_activation() -> None:
     finding = _finding(0.95, "head.weight")
     assert "95 % of the rows (outputs, such as classes or tokens) of head.weight" in finding.text
     assert "LeakyReLU" not in finding.advice
-    assert "see whether the logits are large, and try lr 3e-4 instead of 1e-3" in finding.advice
+    assert "check whether the logits are large, and try lr 3e-4 instead of 1e-3" in finding.advice

@@ -19,7 +19,7 @@ from tb_adam_plugin.diagnosis.rule import Finding
 def test_skipped_steps_are_told_by_the_loss_scale_where_nothing_counts_them() -> None:
     counted = found(changed(*SKIPPING))["steps_skipped"]
     assert (counted.severity, counted.first_step) == ("warning", 206)
-    assert "left out 50 % of the steps before step" in counted.text
+    assert "skipped 50 % of the steps before step" in counted.text
     halved = column("loss_scale", lambda t: 2.0 ** (16 - np.maximum(t - 200, 0) // 4))
     (finding,) = diagnose(changed(halved)).findings
     assert finding.rule == "steps_skipped"
@@ -90,7 +90,7 @@ def test_a_spike_is_not_judged_by_a_loss_that_is_no_measure() -> None:
 
 def test_clipping_that_the_optimizer_does_not_feel_is_a_question() -> None:
     adam = found(changed(*CLIPPED))["clip_always"]
-    assert (adam.severity, adam.title) == ("info", "Is every step to be clipped?")
+    assert (adam.severity, adam.title) == ("info", "Should every step be clipped?")
     assert "max_norm" not in adam.advice
     felt = found(changed(*CLIPPED, statistic("epsilon_10_fraction", 0.4)))["clip_always"]
     assert felt.severity == "warning"
@@ -158,7 +158,7 @@ def test_clipping_begins_with_the_first_step_of_its_window() -> None:
 
 def test_nothing_is_before_the_first_step() -> None:
     first = found(changed(statistic("nonfinite_count", 3.0)))["nonfinite"]
-    assert first.advice.startswith("Look at the inputs")
+    assert first.advice.startswith("First look at the inputs")
     later = found(changed(statistic("nonfinite_count", 3.0, from_step=200)))["nonfinite"]
     assert later.advice.startswith("Look at the 20 steps before step 200 first")
 
@@ -172,4 +172,4 @@ def test_neighbouring_steps_are_one_finding_and_distant_ones_are_not() -> None:
         column("gradient_norm", 100.0, from_step=t, to_step=t) for t in (100, 200, 300, 400, 500)
     ]
     (all_of_them,) = (f for f in diagnose(changed(*many)).findings if f.rule == "gradient_spike")
-    assert "5 steps" in all_of_them.text
+    assert "It is the largest of 5 such steps." in all_of_them.text

@@ -152,7 +152,7 @@ def test_no_two_findings_advise_opposite_learning_rates() -> None:
     assert "Try lr 0.01" in found(changed(*SLOW))["lr_too_low"].advice
     for other in ([column("loss", lambda t: 18.0 + t / 20)], PLANTED["dead_units"]):
         findings = found(changed(*SLOW, *other))
-        assert "speaks against a higher" in findings["lr_too_low"].advice
+        assert "argues against a higher" in findings["lr_too_low"].advice
         assert "Try lr" not in findings["lr_too_low"].advice
 
 
@@ -161,11 +161,11 @@ def test_the_first_steps_that_are_named_are_those_of_the_finding() -> None:
     later = statistic("update_to_weight_ratio", 0.246, from_step=10, to_step=20)
     finding = found(changed(first, later))["lr_too_high"]
     assert (finding.first_step, finding.last_step) == (11, 20)
-    assert finding.text.startswith("Over the 10 steps up to step 20 the updates")
+    assert finding.text.startswith("Updates of the 10 steps up to step 20 add up to")
     at_once = statistic("update_to_weight_ratio", 0.5, to_step=8)
     fast = found(changed(lambda _: make_run(every=1), at_once))["lr_too_high"]
     assert (fast.first_step, fast.last_step) == (1, 10)
-    assert fast.text.startswith("Over the first 10 steps the updates")
+    assert fast.text.startswith("Updates of the first 10 steps add up to")
 
 
 def test_a_loss_that_rose_a_little_gets_the_value_of_the_compass() -> None:
@@ -175,7 +175,7 @@ def test_a_loss_that_rose_a_little_gets_the_value_of_the_compass() -> None:
     (asked,) = diagnosis.findings
     assert asked.title == "Is the learning rate too high?"
     assert "and the loss rose at first, to 2.8." in asked.text
-    assert asked.advice.startswith("Try lr 1e-4 instead of 1e-3, or a warm-up")
+    assert asked.advice.startswith("Try lr 1e-4 instead of 1e-3. Or warm the learning rate up")
     assert diagnosis.compass is not None
     assert diagnosis.compass.run.text == "about 10× too high"
     # And where it did not, neither has a value.

@@ -68,7 +68,7 @@ def test_a_loss_that_is_no_measure_is_asked_about() -> None:
     ):
         asked = found(changed(*loss))["loss_blowup"]
         assert (asked.severity, asked.title) == ("info", "Did the loss blow up?")
-        assert "Is this one?" in asked.text
+        assert "does not measure progress. Does this one?" in asked.text
         assert asked.advice == ""
         # It makes no other finding worse.
         high = found(changed(*TOO_FAST, *loss))["lr_too_high"]

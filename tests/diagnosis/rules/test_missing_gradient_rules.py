@@ -26,7 +26,7 @@ from tb_adam_plugin.diagnosis.engine.recorded_run import RecordedRun
 def test_gradients_that_were_left_are_told_by_what_was_recorded_of_them() -> None:
     finding = found(changed(*LEFT))["stale_gradient"]
     assert (finding.first_step, finding.last_step) == (200, 204)
-    assert ".grad held up to 0.3 times its norm" in finding.text
+    assert ".grad already held up to 0.3 times its norm" in finding.text
     assert "cosine" in found(changed(*STALE))["stale_gradient"].text
     unknown = changed(without("momentum_gradient_cosine"))
     reason = not_evaluated(diagnose(unknown))["stale_gradient"]
@@ -54,7 +54,7 @@ def test_a_tensor_that_the_model_has_exchanged_is_said_to_be(at: int) -> None:
     both = changed(replaced_at(at, "embedding.weight"), unoptimized("new.weight", trainable=True))
     finding = found(both)["not_in_optimizer"]
     assert (finding.first_step, set(finding.parameters)) == (1, {"embedding.weight", "new.weight"})
-    assert "new.weight: requires_grad is True" in finding.text
+    assert "new.weight: trainable (requires_grad is True)" in finding.text
 
 
 def test_nothing_is_asked_of_the_old_one() -> None:

@@ -64,7 +64,7 @@ def test_weights_of_a_group_without_learning_rate_do_not_count() -> None:
     (frozen,) = diagnose(run).findings
     assert frozen.text == (
         "embedding.weight and all 5 layers.*.weight: the learning rate of the group is 0 at every "
-        "record. Is that meant?"
+        "record. Is that intended?"
     )
     assert frozen.severity == "info"
     (all_rest, *_) = diagnose(changed(hyperparameter("lr", 0.0))).findings
@@ -92,13 +92,13 @@ def test_a_schedule_that_is_stepped_too_often_is_told_by_its_shape() -> None:
 
     stairs = advice(lambda t: 1e-3 * 0.1 ** (t // 20))
     assert "as with StepLR" in stairs
-    assert "once an epoch" in stairs
+    assert "once per epoch" in stairs
     assert "T_max" not in stairs
     exponential = advice(lambda t: 1e-3 * 0.95**t)
     assert "as with ExponentialLR" in exponential
-    assert "once an epoch" in exponential
+    assert "once per epoch" in exponential
     cosine = advice(lambda t: 5e-4 * (1 + np.cos(np.pi * np.minimum(t, 100) / 100)) + 1e-9)
-    assert "counted in epochs (StepLR, ExponentialLR) once an epoch" in cosine
+    assert "that counts epochs (StepLR, ExponentialLR) once per epoch" in cosine
     assert "T_max or total_steps = 500 or more" in cosine
     assert "as with" not in cosine
 
@@ -124,7 +124,7 @@ def test_a_schedule_far_below_its_peak_is_told_by_how_it_rises() -> None:
     assert by_epoch.severity == "warning"
     assert "never above 2.6e-4, which is 5 % of the 5e-3" in by_epoch.text
     assert "stands still for 125 steps" in by_epoch.advice
-    assert "once for each optimizer step" in by_epoch.advice
+    assert "once per optimizer step" in by_epoch.advice
     long = finding(column("lr", lambda t: 1e-6 * t), optimizer("AdamW", initial_lr=5e-3))
     assert "warm-up is longer than the run" in long.advice
     never = finding(column("lr", 2e-4), one_cycle)
@@ -142,7 +142,7 @@ def test_a_learning_rate_that_rises_again_is_counted() -> None:
     assert finding.severity == "info"
     assert "fell from 1e-3 to 0 at step 61 and rose again to 1e-3" in finding.text
     assert "4 times" in finding.text
-    assert "500 with one a step" in finding.advice
+    assert "500 if it is called every step" in finding.advice
     assert "time" not in found(changed(cosine(250)))["lr_rises_again"].text
     share = (1 + np.cos(np.pi * np.arange(25) / 6)) / 2
     by_epoch = found(changed(stairs(20, *(1e-3 * share))))["lr_rises_again"]

@@ -32,7 +32,7 @@ def test_strong_decay_that_has_shrunk_the_weights_is_an_alarm() -> None:
         "warning",
         "Weight decay too strong: weights forget",
     )
-    assert "has shrunk to 40 % of its first size." in finding.text
+    assert "has shrunk to 40 % of its initial size." in finding.text
     assert finding.advice.startswith("Try weight_decay 0.1 instead of 10: weights then forget")
 
 
@@ -40,7 +40,7 @@ def test_strong_decay_is_a_question_without_one_of_the_facts() -> None:
     def asked(*changes: Change, first: float = 1) -> bool:
         run = changed(STRONG, _shrinking(0.4), *changes)
         finding = found(replace(run, step=run.step + first - 1))["short_memory"]
-        assert ("Is so short a memory meant?" in finding.text) == (finding.severity == "info")
+        assert ("Is such a short memory intended?" in finding.text) == (finding.severity == "info")
         return finding.severity == "info" and finding.title.endswith("?")
 
     assert asked(_shrinking(0.6))

@@ -30,7 +30,7 @@ def test_rows_that_are_meant_to_stay_are_an_alarm_where_it_is_always_the_same_on
     finding = found(changed(*KEPT))["idle_rows_decay"]
     assert (finding.severity, finding.parameters) == ("warning", ("embedding.weight",))
     assert "At least 99 % of the rows of embedding.weight" in finding.text
-    assert "99 % of it has never had one" in finding.text
+    assert "99 % of the tensor never had a gradient" in finding.text
     assert "RMS of the whole 22 % smaller" in finding.text
     assert finding.advice.startswith("Set weight_decay to 0 for embedding.weight")
     assert found(changed(*KEPT))["rare_rows"].consequence_of == "idle_rows_decay"
@@ -58,7 +58,7 @@ def test_a_group_that_decays_differently_is_judged_by_itself() -> None:
 def test_decayed_gains_are_named() -> None:
     split = found(changed(*PLANTED["decayed_gains"]))["decayed_gains"]
     assert split.parameters == ("layers.0.weight_", "layers.1.weight_")
-    assert "Has a filter missed them?" in split.text
+    assert "Did a filter miss them?" in split.text
     alone = found(changed(*DECAYED))["decayed_gains"]
     assert "a weight_decay of 0.5" in alone.text
     assert "by up to 40 % of the rest of the update" in alone.text

@@ -21,7 +21,7 @@ WITHOUT_BETAS: list[Change] = [hyperparameter("beta1", NAN), hyperparameter("bet
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ([], "exp_avg carries it on for ten steps; then √v̂ is too large and steps are too small "
+        ([], "exp_avg carries it on for 10 steps; then √v̂ is too large and steps are too small "
              "for up to 1,000 steps."),
         ([hyperparameter("beta1", 0.5)], "exp_avg carries it on for 2 steps; then"),
         ([optimizer("Adadelta", NO_FIRST), *WITHOUT_BETAS, hyperparameter("rho", 0.9)],
@@ -46,8 +46,8 @@ def test_weights_move_by_what_the_optimizer_has() -> None:
             1
         ]
 
-    assert end() == ": exp_avg carries on what was and weight decay goes on."
-    assert end(hyperparameter("weight_decay", 0.0)) == ": exp_avg carries on what was."
+    assert end() == ": exp_avg carries past gradients on, and weight decay goes on."
+    assert end(hyperparameter("weight_decay", 0.0)) == ": exp_avg carries past gradients on."
     without = optimizer("RMSprop", NO_FIRST)
     assert end(without) == ": weight decay goes on."
     assert end(without, hyperparameter("weight_decay", NAN)) == "."
@@ -97,7 +97,7 @@ def test_weights_that_grow_by_gradients_that_add_up_are_a_consequence() -> None:
 
 
 def test_only_an_optimizer_with_a_second_moment_is_told_of_it() -> None:
-    assert "comes near eps" in found(changed(*VANISHING))["vanishing_gradient"].advice
+    assert "comes close to eps" in found(changed(*VANISHING))["vanishing_gradient"].advice
     sgd = changed(*VANISHING, optimizer("SGD", NO_SECOND))
     assert "eps" not in found(sgd)["vanishing_gradient"].advice
     bimodal = PLANTED["bimodal_update"]

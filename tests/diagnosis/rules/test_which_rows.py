@@ -29,10 +29,10 @@ def test_the_same_units_are_dead_whatever_the_spread_of_their_share() -> None:
     assert finding is not None
     assert finding.severity == "warning"
     assert (
-        f"the same rows of {LAYER} got no gradient at any record: 90 % of its units."
+        f"the same rows of {LAYER} got no gradient at any record: 90 % of the units."
         in finding.text
     )
-    assert "They learn nothing any more." in finding.text
+    assert "They no longer learn anything." in finding.text
     assert "not recorded" not in finding.text
     assert "Try LeakyReLU or GELU" in finding.advice
     # Which of them it is decides, and not how many have none at a record.
@@ -40,7 +40,7 @@ def test_the_same_units_are_dead_whatever_the_spread_of_their_share() -> None:
     assert few is None
     not_recorded = dead(*share)
     assert not_recorded is not None
-    assert "whether these are always the same is not recorded" in not_recorded.text
+    assert "whether these are always the same was not recorded" in not_recorded.text
 
 
 def test_units_are_dead_from_where_they_had_no_gradient_any_more() -> None:
@@ -70,7 +70,7 @@ def test_a_layer_whose_units_are_all_dead_is_an_error() -> None:
     finding = dead(*unused(1.0, 1.0, LAYER))
     assert finding is not None
     assert finding.severity == "error"
-    assert finding.text.endswith("they learn nothing any more.")
+    assert finding.text.endswith("they no longer learn anything.")
 
 
 def test_entries_of_a_codebook_are_asked_about() -> None:
@@ -108,4 +108,4 @@ def test_rare_rows_are_told_how_many_take_turns() -> None:
     text = found(changed(*rare, idle))["rare_rows"].text
     assert "40 % of them had none in at least 64 steps; the others take turns." in text
     kept = found(changed(*KEPT, statistic("idle_row_fraction", 0.98, of=["embedding.weight"])))
-    assert "and the same 98 % none in 64 steps and more" in kept["idle_rows_decay"].text
+    assert "The same 98 % had none for 64 steps and more" in kept["idle_rows_decay"].text

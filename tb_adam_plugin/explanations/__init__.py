@@ -1,0 +1,1 @@
+"""What rules and statistics mean, from the documents, which are installed with the package."""

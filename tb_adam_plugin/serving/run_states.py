@@ -1,0 +1,250 @@
+"""How every run is doing: what the rules find, in a few numbers each, for the list of runs.
+
+Runs are looked at in one thread with a low priority, one after the other, the newest first, and
+only while somebody asks. Between two statistics it lets requests go first. Of a run a few hundred
+bytes are kept; what the rules computed is not.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from tensorboard import errors
+
+from tb_adam_plugin.arrays import Float32s
+from tb_adam_plugin.diagnosis.diagnose import diagnose
+from tb_adam_plugin.diagnosis.engine.recorded_run import RecordedRun
+from tb_adam_plugin.diagnosis.rule import SEVERITIES, Finding, Severity
+from tb_adam_plugin.reading.answers import Runs
+from tb_adam_plugin.reading.not_found import choice
+from tb_adam_plugin.reading.record_source import Experiment, UnreadableError
+from tb_adam_plugin.reading.run_for_rules import recorded_run
+from tb_adam_plugin.reading.store import Store
+from tb_adam_plugin.serving.findings_cache import FindingsCache
+from tb_adam_plugin.serving.free_memory import give_back
+from tb_adam_plugin.serving.traffic import Traffic
+from tb_adam_plugin.untrusted_text import printable, quoted
+
+# Of the runs that nobody names, the newest so many are looked at: half a minute's work.
+MOST_RUNS = 300
+# A run that grows is looked at again after so many seconds, and so many times as long as it took.
+LEAST_PAUSE, PAUSE = 20.0, 20.0
+# Requests go first for at most so many seconds at a time.
+_LONGEST_WAIT = 1.0
+# After a run the thread rests for this share of the time it took, at most so many seconds.
+_REST, _LONGEST_REST = 0.25, 1.0
+# What took longer left memory that is worth giving back.
+_LONG = 0.5
+_NICENESS = 10
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """What the rules find in a run.
+
+    Attributes:
+        counts: How many findings there are of each severity.
+        first: Title of the first finding, or "".
+    """
+
+    counts: Mapping[Severity, int]
+    first: str = ""
+
+    @property
+    def worst(self) -> Severity | None:
+        """The worst severity of a finding."""
+        return next((severity for severity in SEVERITIES if self.counts[severity]), None)
+
+
+NOTHING_FOUND = RunState(dict.fromkeys(SEVERITIES, 0))
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A state: of which version of a run it is, and when the next one may be looked at."""
+
+    state: RunState
+    version: int
+    again_at: float
+
+
+class RunStates:
+    """States of the runs of one experiment, the last one asked for. Safe for several threads."""
+
+    def __init__(
+        self,
+        store: Store,
+        findings: FindingsCache,
+        traffic: Traffic,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Begin with nothing known; nothing is read yet.
+
+        Args:
+            store: Of the runs.
+            findings: Diagnoses that are kept anyway.
+            traffic: Requests that go first.
+            clock: In seconds.
+        """
+        self._store, self._findings, self._traffic = store, findings, traffic
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._experiment: Experiment | None = None
+        self._known: dict[str, _Known] = {}
+        self._newest_first: tuple[Runs, list[str]] | None = None
+        self._queue: list[tuple[str, int]] = []
+        self._current = ""  # the run that is being looked at
+        self._thread: threading.Thread | None = None
+
+    def get(
+        self, experiment: Experiment, wanted: Collection[str] = ()
+    ) -> tuple[dict[str, RunState | None], bool]:
+        """Return what is known so far, at once, and have the rest looked at.
+
+        Args:
+            experiment: Which.
+            wanted: Runs to look at first, also beyond the newest :data:`MOST_RUNS`.
+
+        Returns:
+            The state of each run by TensorBoard's name of it, the newest first, None where nothing
+            is known yet; and whether runs are being looked at.
+
+        Raises:
+            tensorboard.errors.NotFoundError: If one of the runs that are wanted does not exist.
+            tb_adam_plugin.reading.record_source.UnreadableError: If the runs cannot be listed.
+        """
+        runs = self._store.runs(experiment)
+        versions = self._store.versions(experiment)
+        for run in wanted:
+            if run not in versions:
+                raise errors.NotFoundError(
+                    f"no run {quoted(run)} with our data; {choice(versions)}"
+                )
+        with self._lock:
+            if self._experiment is None or self._experiment.id != experiment.id:
+                self._known, self._newest_first = {}, None
+            self._experiment = experiment
+            order = self._in_order(runs, versions)
+            self._known = {run: known for run, known in self._known.items() if run in versions}
+            now = self._clock()
+            self._queue = [
+                (run, versions[run])
+                for run in dict.fromkeys([*wanted, *order[:MOST_RUNS]])
+                if self._is_due(run, versions[run], now)
+            ]
+            if self._queue and self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._work, name="adam_debug states", daemon=True
+                )
+                self._thread.start()
+            states = {
+                run: known.state if (known := self._known.get(run)) else None for run in order
+            }
+            return states, self._thread is not None
+
+    def _in_order(self, runs: Runs, versions: Collection[str]) -> list[str]:
+        if self._newest_first is None or self._newest_first[0] is not runs:
+            ordered = sorted(runs.runs, key=lambda run: run.last[1], reverse=True)
+            self._newest_first = runs, [run.run for run in ordered if run.run in versions]
+        return self._newest_first[1]
+
+    def _is_due(self, run: str, version: int, now: float) -> bool:
+        known = self._known.get(run)
+        if run == self._current:
+            return False
+        return known is None or (known.version != version and now >= known.again_at)
+
+    def _work(self) -> None:
+        _lower_priority()
+        while (task := self._next()) is not None:
+            experiment, run, version = task
+            start = self._clock()
+            state = self._look_at(experiment, run)
+            end = self._clock()
+            again_at = end + max(LEAST_PAUSE, PAUSE * (end - start))
+            with self._lock:
+                if self._experiment is not None and self._experiment.id == experiment.id:
+                    self._known[run] = _Known(state, version, again_at)
+                self._current = ""
+            if end - start > _LONG:
+                give_back()
+            time.sleep(min(_REST * (end - start), _LONGEST_REST))
+
+    def _next(self) -> tuple[Experiment, str, int] | None:
+        """Return what is to be looked at next; None, and the thread is to end, if nothing is."""
+        with self._lock:
+            if not self._queue or self._experiment is None:
+                self._thread = None
+                return None
+            self._current, version = self._queue.pop(0)
+            return self._experiment, self._current, version
+
+    def _look_at(self, experiment: Experiment, run: str) -> RunState:
+        """Apply the rules to a run; of one that cannot be read nothing is found."""
+        try:
+            kept = self._findings.kept(experiment, run)
+            if kept is not None:
+                return _state_of(kept.findings)
+            self._make_way()
+            recorded = _polite(recorded_run(self._store, experiment, run), self._make_way)
+            return _state_of(diagnose(recorded, with_compass=False).findings)
+        except (errors.PublicError, UnreadableError) as error:
+            _logger.info("Run %s is not in the list of states: %s", printable(run), error)
+        except Exception:
+            _logger.exception("Adam Debug could not say how run %r is doing", run)
+        return NOTHING_FOUND
+
+    def _make_way(self) -> None:
+        self._traffic.wait_until_quiet(_LONGEST_WAIT)
+
+
+def _state_of(findings: Collection[Finding]) -> RunState:
+    counts = {s: sum(finding.severity == s for finding in findings) for s in SEVERITIES}
+    return RunState(counts, next((finding.title for finding in findings), ""))
+
+
+def _polite(run: RecordedRun, make_way: Callable[[], None]) -> RecordedRun:
+    return replace(run, statistics=_PoliteStatistics(run.statistics, make_way))
+
+
+class _PoliteStatistics(Mapping[str, Float32s]):
+    """The statistics of a run; requests go first whenever one is asked for."""
+
+    def __init__(self, statistics: Mapping[str, Float32s], make_way: Callable[[], None]) -> None:
+        self._statistics, self._make_way = statistics, make_way
+
+    def __len__(self) -> int:
+        return len(self._statistics)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._statistics)
+
+    def __contains__(self, name: object) -> bool:
+        return any(name == known for known in self._statistics)
+
+    def __getitem__(self, name: str) -> Float32s:
+        self._make_way()
+        return self._statistics[name]
+
+    def release(self) -> None:
+        """Let go of what can be read again."""
+        release = getattr(self._statistics, "release", None)
+        if release is not None:
+            release()
+
+
+def _lower_priority() -> None:
+    """Let other threads go first, where the system has priorities of threads."""
+    if sys.platform.startswith("linux"):
+        try:
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+        except OSError:
+            return
