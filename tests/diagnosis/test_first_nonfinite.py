@@ -115,7 +115,7 @@ def test_a_loss_is_first_where_it_is_not_finite_itself(value: float) -> None:
     assert (alone.first_step, alone.parameters) == (200, ())
     assert f"is {kind}, before any weight is. From" in alone.text
     first = nonfinite(column("loss", value), column("loss_is_nan", float(np.isnan(value))))
-    assert first.advice.startswith("Look at the inputs, the initial weights")
+    assert first.advice.startswith("First look at the inputs, the initial weights")
 
 
 def test_an_infinite_norm_needs_no_finite_one_before() -> None:
