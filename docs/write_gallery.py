@@ -12,7 +12,6 @@ import tempfile
 from pathlib import Path
 from urllib.parse import quote
 
-from heading_anchors import anchor
 from playwright.sync_api import Browser, sync_playwright
 from small_pictures import save_small_picture
 from tab_page import launch, open_tab
@@ -20,6 +19,7 @@ from tensorboard_process import running_tensorboard
 
 from tb_adam_plugin.callback.demo import demonstrations
 from tb_adam_plugin.callback.demo.demonstrations import DEMONSTRATIONS, THEMES, Demonstration
+from tb_adam_plugin.explanations.documents import anchor
 from tb_adam_plugin.run_data import Run, load_runs
 
 GALLERY = Path(__file__).parent / "gallery"

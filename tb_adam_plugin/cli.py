@@ -69,7 +69,8 @@ def _load(folder: str) -> tuple[list[Run], list[Warning | str]]:
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always", UserWarning)
         runs = load_runs(folder)
-    return runs, [warning.message for warning in said]
+        told = {message.text for run in runs for message in run.messages}  # beside the findings
+    return runs, [w.message for w in said if str(w.message) not in told]
 
 
 def _parser() -> argparse.ArgumentParser:

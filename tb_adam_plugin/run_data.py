@@ -37,7 +37,7 @@ from tb_adam_plugin.reading.answers import HistogramRecords, NamedRecords
 from tb_adam_plugin.reading.file_scalars import FileScalars
 from tb_adam_plugin.reading.file_source import FileSource
 from tb_adam_plugin.reading.record_source import Experiment
-from tb_adam_plugin.reading.run import StoredRun
+from tb_adam_plugin.reading.run import Message, StoredRun
 from tb_adam_plugin.reading.run_for_rules import recorded_run
 from tb_adam_plugin.reading.store import Store
 from tb_adam_plugin.schema import Parameter
@@ -108,6 +108,12 @@ class Run:
         there are, and ``.step`` at which steps.
         """
         return self._store.steps(_ALL, self._listed.run)
+
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """What of the run cannot be read or is left out, as far as it was read: severity, text."""
+        runs = {run.run: run for run in self._store.runs(_ALL).runs}
+        return runs[self._listed.run].messages
 
     def to_pandas(self, statistic: str | None = None) -> Any:
         """A ``pandas.DataFrame`` by step: a statistic with a column for each parameter.
@@ -195,7 +201,8 @@ def _language() -> str:
 def load_runs(logdir: str | os.PathLike[str]) -> list[Run]:
     """Read the runs below a local log folder, by name.
 
-    Of a run that cannot be read beside others there is a UserWarning.
+    Of a run that cannot be read beside others, or of which a part cannot be read, there is a
+    UserWarning. What shows only when records are read is in :attr:`Run.messages` then.
 
     Args:
         logdir: As TensorBoard takes it.
@@ -213,6 +220,7 @@ def load_runs(logdir: str | os.PathLike[str]) -> list[Run]:
     found = store.runs(_ALL)
     if not found.runs and found.messages:
         raise schema.FormatError(joined(message.text for message in found.messages))
-    for message in found.messages:
+    in_part = (m for run in found.runs for m in run.messages if m.severity == "error")
+    for message in (*found.messages, *in_part):
         warnings.warn(message.text, stacklevel=2)
     return sorted((Run(store, run) for run in found.runs), key=lambda run: run.name)

@@ -5,14 +5,11 @@ site as they do in the repository. README is the start page; :data:`CONTENTS` li
 """
 
 import re
-import sys
 from pathlib import Path
 
 from sphinx.application import Sphinx
 
 import tb_adam_plugin
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 
 project = "Adam Debug"
 author = "the Adam Debug authors"
@@ -23,6 +20,7 @@ CONTENTS = {
     "Start": [
         "docs/quickstart",
         "docs/how-to-read",
+        "docs/rules",
         "docs/rules",
         "docs/gallery/README",
         "examples/README",
@@ -64,6 +62,7 @@ CONTENTS = {
         "docs/zh/quickstart",
         "docs/zh/how-to-read",
         "docs/zh/rules",
+        "docs/zh/rules",
         "docs/zh/installation",
         "docs/zh/options",
         "docs/zh/diagnosis",
@@ -89,7 +88,8 @@ exclude_patterns = [
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.doctest"]
 myst_heading_anchors = 4
-myst_heading_slug_func = "heading_anchors.anchor"  # what links in the repository call a heading
+# What links in the repository call a heading.
+myst_heading_slug_func = "tb_adam_plugin.explanations.documents.anchor"
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True}

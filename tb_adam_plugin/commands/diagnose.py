@@ -17,7 +17,7 @@ from tb_adam_plugin.diagnosis.engine.wording import number
 from tb_adam_plugin.diagnosis.rule import SEVERITIES, Finding, NotEvaluated, Severity
 from tb_adam_plugin.languages.sentences import Sentence, joined, say
 from tb_adam_plugin.run_data import Run
-from tb_adam_plugin.serving.json_answers import diagnosis_fields, ratio_fields
+from tb_adam_plugin.serving.json_answers import diagnosis_fields, message_fields, ratio_fields
 
 _TEXT_WIDTH = 100
 _SEVERITIES: Mapping[Severity, Sentence] = {
@@ -77,6 +77,7 @@ def _print_json(runs: Sequence[Run]) -> None:
             "update_to_weight_ratios": [
                 ratio_fields(kind) for kind in typical_ratios(run.diagnosis.signals.run)
             ],
+            "messages": message_fields(run.messages, language()),
         }
         for run in runs
     ]
@@ -94,6 +95,8 @@ def print_table(run: Run, name: str) -> None:
     said = joined(counts, ", ") if counts else say("nothing found")
     print(spoken(say("{title}: {text}", title=name, text=said)))
     _print_wrapped(run.diagnosis.recording, "  ", _TEXT_WIDTH)
+    for message in run.messages:
+        _print_wrapped(message.text, "  ", _TEXT_WIDTH)
     if run.diagnosis.compass is not None:
         _print_compass(run.diagnosis.compass)
     _print_ratios(typical_ratios(run.diagnosis.signals.run))

@@ -73,7 +73,7 @@ def verdict(pair: Pair, found: Comparison) -> str:
     both = {"best": pair.best, "other": pair.other}
     if lead is None:
         last = say("{best} and {other}: no difference beyond noise at the end", **both)
-        return say("{text}.", text=joined([*earlier, last], "; "))
+        return say("{sentences}.", sentences=joined([*earlier, last], "; "))
     if not lead.first:
         both = {"best": pair.other, "other": pair.best}
     if lead.start <= found.common_end / 20:
@@ -81,7 +81,7 @@ def verdict(pair: Pair, found: Comparison) -> str:
     else:
         start = step(lead.start)
         last = say("{best} is better than {other} from about step {step} on", step=start, **both)
-    return say("{text}.", text=joined([*earlier, last], "; "))
+    return say("{sentences}.", sentences=joined([*earlier, last], "; "))
 
 
 def _was_ahead(lead: Lead, pair: Pair) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -50,6 +50,7 @@ _LONGEST_REUSE = 10.0  # seconds
 # Of others' files so much is searched for tags of ours at once: the rest at the next look.
 _SEARCHED_AT_ONCE = 1 << 28
 _SMALL_BYTES = 64 << 20
+_STATISTICS = f"{schema.PLUGIN_NAME}/statistics/"
 # An experiment is a name in an address, which may be anything: the files are the same.
 _ANY = Experiment(None, "")
 
@@ -117,10 +118,10 @@ class FileSource(Notes):
         folders = {name for run in ours for name in runs_beside(folder_of(run, ours), [run])}
         beside = self._scalars.list_scalars(experiment, sorted(folders)) if ours else {}
         unread = [
-            Message("error", of_run(run, _unread_in_words(path, reason)))
+            Message("error", of_run(run, message.text))
             for run, found in self._runs.items()
-            if run not in ours
-            for path, reason in found.errors.items()
+            if not any(tag.startswith(_STATISTICS) for tag in ours.get(run, ()))
+            for message in _faults(found)
         ]
         state = (ours, beside, unread)
         if state == self._described:
@@ -135,13 +136,7 @@ class FileSource(Notes):
         for path, reason in errors.items():
             if self._strict:
                 raise OSError(_unread_in_words(path, reason))
-        self.note(
-            experiment,
-            run,
-            "files",
-            *(Message("error", _unread_in_words(p, why)) for p, why in errors.items()),
-            *(Message("error", _damage_in_words(p, n)) for p, n in files.damaged.items()),
-        )
+        self.note(experiment, run, "files", *_faults(files))
 
     def small(self, stored: Stored, decode: Callable[[Any], Series]) -> Series:
         """Return a series of which everything is wanted."""
@@ -237,6 +232,37 @@ class FileSource(Notes):
 def _is_ours(run: str) -> bool:
     """Whether a run's folder holds files of the callback alone."""
     return schema.part_of(os.path.basename(run)) is not None
+
+
+def _faults(files: RunFiles) -> list[Message]:
+    """Say what of a run's files cannot be read."""
+    texts = [
+        *(_unread_in_words(path, reason) for path, reason in files.errors.items()),
+        *(_damage_in_words(path, events) for path, events in files.damaged.items()),
+        *(
+            say(
+                "{path} is damaged at byte {start}: what comes after it cannot be read",
+                path=path,
+                start=f"{start:,}",
+            )
+            for path, start in files.cut_off.items()
+        ),
+        *_undescribed_in_words(files.undescribed, sum(files.damaged.values())),
+    ]
+    return [Message("error", text) for text in texts]
+
+
+def _undescribed_in_words(undescribed: Mapping[str, int], damaged: int) -> list[str]:
+    if not undescribed:
+        return []
+    return [
+        say(
+            "{records} records of {kinds} cannot be shown: the first one, which says what they "
+            "hold, is damaged",
+            records=f"{max(undescribed.values()) - damaged:,}",
+            kinds=", ".join(sorted({tag.split("/")[1] for tag in undescribed})),
+        )
+    ]
 
 
 def _unread_in_words(path: str, reason: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from tb_adam_plugin.explanations.explain import (
 )
 
 ROOT = Path(__file__).parents[2]
-LANGUAGES = [language for language in ("en", "zh") if document(documents.RULES, language)]
+LANGUAGES = ("en", "zh")
 
 
 @pytest.fixture
@@ -72,6 +73,24 @@ def test_what_a_text_links_to_follows_it() -> None:
     assert "The healthy range depends on the kind of tensor" in " ".join(
         section.markdown for section in found.sections
     )
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.id)
+def test_nothing_of_a_rule_stays_english_in_chinese(rule: Any) -> None:
+    found = explain_rule(rule.id, "zh")
+    assert found is not None
+    told = [found.title, *(section.heading for section in found.sections)]
+    assert all(re.search("[一-鿿]", text) for text in told)
+    assert len(found.sections) == len(explain_rule(rule.id).sections)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("name", [*(s.name for s in schema.STATISTICS), *column_names()])
+def test_a_statistic_has_as_many_sections_in_chinese(name: str) -> None:
+    found, english = explain_statistic(name, "zh"), explain_statistic(name)
+    assert found is not None
+    assert english is not None
+    assert len(found.sections) == len(english.sections)
+    assert all(re.search("[一-鿿]", section.heading) for section in found.sections)
 
 
 def test_unknown_names_are_not_explained() -> None:

@@ -87,7 +87,7 @@ def test_everything_else_of_readme_is_shown(address: str) -> None:
 def test_extras_are_for_users_and_every_version_of_python_was_tried() -> None:
     told = told_index("")
     assert set(told["extras_require"]) == {  # type: ignore[call-overload]
-        "torch", "examples", "accelerate", "lightning", "transformers",
+        "torch", "plot", "examples", "accelerate", "lightning", "transformers",
     }  # fmt: skip
     page = (ROOT / "docs/compatibility.md").read_text(encoding="utf-8")
     (tried,) = re.findall(r"^\| Python \| (\S+) \| (\S+) \|", page, re.MULTILINE)
