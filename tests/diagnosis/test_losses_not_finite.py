@@ -79,4 +79,6 @@ def test_a_gain_ratio_that_is_not_known_asks_for_the_norm_before_clipping() -> N
 
     assert reason() == "the gain ratio was not recorded: pass loss_closure="
     unknown = reason(column("gain_ratio", float("nan")))
-    assert unknown.startswith("the gain ratio is not known: where gradients are clipped, debug.")
+    assert unknown.startswith(
+        "the gain ratio is not known; where gradients are clipped, call debug."
+    )
