@@ -124,8 +124,8 @@ def test_a_slider_moves_the_step(tab: Tab) -> None:
     box = slider.bounding_box()
     assert box is not None
     tab.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    tab.shows(".step-panel h3", "At step 1")
-    assert "p.adam_debug.step=" in tab.page.url
+    tab.shows(".step-panel h3", "At step 90")
+    assert "p.adam_debug.step=90" in tab.page.url
 
 
 def test_the_map_ends_at_the_last_step_and_says_that_records_are_few(

@@ -111,7 +111,7 @@ function Optimizer({ app, open, run, hyperparameters, step }) {
     ${
       frozen.length > 0 &&
       html`<details class="unoptimized">
-      <summary>${plural(frozen.length, '{count} frozen tensor', '{count} frozen tensors', { count: formatInteger(frozen.length) })}</summary>
+      <summary>${plural(frozen.length, '{count} tensor frozen', '{count} tensors frozen', { count: formatInteger(frozen.length) })}</summary>
       <${NameList} names=${frozen.map(({ name }) => name)} />
     </details>`
     }
