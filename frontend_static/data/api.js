@@ -68,12 +68,12 @@ function _jsonAnswers(fetcher) {
       return (await _get(fetcher, _url('states', { lang }), signal)).json();
     },
     /**
-     * What the documents say about a rule.
-     * @param {string} rule @param {string} lang @param {AbortSignal} [signal]
+     * What the documents say about a rule or a statistic.
+     * @param {{rule: string} | {statistic: string}} what @param {string} lang @param {AbortSignal} [signal]
      * @returns {Promise<import('../types.d.ts').Explanation>}
      */
-    async explain(rule, lang, signal) {
-      return (await _get(fetcher, _url('explain', { rule, lang }), signal)).json();
+    async explain(what, lang, signal) {
+      return (await _get(fetcher, _url('explain', { ...what, lang }), signal)).json();
     },
   };
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -161,7 +162,7 @@ def test_findings_and_compass_never_lie_on_each_other(
             if (box := tab.locate(part).bounding_box())
         ]
         assert len(boxes) == 5
-        for above, below in zip(boxes, boxes[1:], strict=False):
+        for above, below in pairwise(boxes):
             assert above["y"] + above["height"] <= below["y"] + 1
         assert tab.locate(".findings-panel").evaluate("e => e.scrollHeight <= e.clientHeight")
 
