@@ -39,7 +39,8 @@ def test_a_question_mark_says_what_stands_there(tab: Tab, place: str, text: str)
     # It lies above everything: what is in its middle is it.
     on_top = box.evaluate(
         """e => { const {x, y, width, height} = e.getBoundingClientRect();
-          return e.contains(document.elementFromPoint(x + width / 2, y + Math.min(height / 2, 40))); }"""
+          const there = document.elementFromPoint(x + width / 2, y + Math.min(height / 2, 40));
+          return e.contains(there); }"""
     )
     assert on_top
     tab.page.keyboard.press("Escape")
