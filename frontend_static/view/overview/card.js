@@ -4,7 +4,7 @@ import { formatInteger, formatNumber } from '../../chart/format.js';
 import { drawColourScale, isLogarithmic } from '../../chart/heatmap_colours.js';
 import { compares, greyText, hasZeroWeights, isRatio, undefinedFor } from '../../chart/heatmap_values.js';
 import { marksOf } from '../../chart/jump_marks.js';
-import { plural, t } from '../../host/language.js';
+import { language, plural, t } from '../../host/language.js';
 import { Canvas, useWindowHeight } from '../hooks/plot.js';
 import { html, icon, Lazy, SaveMenu, useMemo } from '../ui.js';
 import { WhatIs } from '../what_is.js';
@@ -246,5 +246,5 @@ function _nothingCompared(values, { axis }) {
 
 /** Names of variables, as exp_avg, stay as they are. @param {string} text */
 function _sentenceCase(text) {
-  return /^\w*_/.test(text) ? text : text.charAt(0).toUpperCase() + text.slice(1);
+  return language() !== 'en' || /^\w*_/.test(text) ? text : text.charAt(0).toUpperCase() + text.slice(1);
 }

@@ -88,12 +88,13 @@ export function HistogramPanel(props) {
   const change = (/** @type {Partial<import('../../state/store.js').Panel>} */ patch) =>
     app.actions.changePanel(index, patch);
   const notes = [..._notesOn(runs[0].histogram, panel.quantity, kind, view, parameter), beyond];
+  const note = runs[0].histogram ? notes.filter(Boolean).join(' · ') : '';
   const look = { kind, scale, mark };
   return html`<section class="panel" aria-label=${t('Histograms of {quantity}', { quantity: panel.quantity })}>
     <h3>
       <${QuantityChoice} quantities=${quantities} chosen=${panel.quantity} onChoose=${(/** @type {string} */ quantity) => change({ quantity })} />
       <${WhatIs} app=${app} name=${panel.quantity} topic="quantity" detail=${panel.quantity} />
-      <small>${runs[0].histogram ? notes.filter(Boolean).join(' · ') : ''}</small>
+      <small title=${note}>${note}</small>
       <${KindChoice} chosen=${kind} onChoose=${(/** @type {PanelKind} */ chosen) => change({ kind: chosen })} />
       ${scale && html`<${SaveHistograms} view=${view} parameter=${parameter} quantity=${panel.quantity} runs=${runs} look=${look} />`}
     </h3>
