@@ -10,9 +10,8 @@ import { html, useAnswer } from './ui.js';
 
 /** @param {{app: import('./ui.js').App, title: string, statistic?: string, topic?: Topic, detail?: string}} props */
 export function WhatIsText({ app, title, statistic, topic, detail }) {
-  const spoken = language();
-  const subject = statistic ? `${statistic} ${spoken}` : null;
-  const { value, error } = useAnswer(subject, '', (signal) => app.api.explain({ statistic: statistic ?? '' }, spoken, signal));
+  const subject = statistic ? `${statistic} ${language()}` : null;
+  const { value, error } = useAnswer(subject, '', (signal) => app.api.explain({ statistic: statistic ?? '' }, signal));
   const state = app.store.get();
   const known = state.summary?.statistics.find(({ name }) => name === statistic);
   const texts = topic ? textsOf(topic, detail ?? '') : [];

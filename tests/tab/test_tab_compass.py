@@ -133,7 +133,7 @@ def test_learning_rate_compass_says_that_it_cannot_tell_or_is_not_there(
     compass = {**UNTOLD, "gain": None, "modules": [], "calibration": CALIBRATION}
     with browser.new_context() as context:
         tab = open_with_compass(context.new_page(), tensorboard.url, compass)
-        expect(tab.locate(".compass button")).to_have_text("Learning rate: cannot be told")
+        expect(tab.locate(".compass-head > button")).to_have_text("Learning rate: cannot be told")
         expect(tab.locate(".compass .pointer, .compass-gain")).to_have_count(0)
         without = open_with_compass(context.new_page(), tensorboard.url, None)
         expect(without.locate(".compass")).to_have_count(0)

@@ -154,7 +154,7 @@ def test_findings_and_compass_never_lie_on_each_other(
 ) -> None:
     with open_tab(browser, tensorboard.url, BOTH, size=(1280, 720)) as tab:
         tab.locate(".finding").first.click()
-        tab.locate(".compass button").first.click()
+        tab.locate(".compass-head > button").first.click()
         expect(tab.locate(".compass-body")).to_be_visible()
         boxes = [
             box

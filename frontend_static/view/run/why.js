@@ -25,8 +25,7 @@ export function Why({ app, finding, statistics, asRecorded }) {
   const scale = asRecorded ? statistics.find(({ name }) => name === finding.statistic) : undefined;
   const format = (/** @type {number} */ value) => (scale ? formatStatistic(scale, value) : formatNumber(value));
   const condition = conditionOf(finding, nameOf(finding.statistic, statistics), asRecorded, format);
-  const spoken = language();
-  const { value: explained } = useAnswer(`${rule} ${spoken}`, '', (signal) => app.api.explain({ rule }, spoken, signal));
+  const { value: explained } = useAnswer(`${rule} ${language()}`, '', (signal) => app.api.explain({ rule }, signal));
   return html`<div class="why" role="group" aria-label=${t('Why this was found')}>
     ${condition && html`<p class="condition">${condition}</p>`}
     ${_varies(finding) && html`<${Course} finding=${finding} format=${format} />`}
