@@ -29,6 +29,8 @@ const FIRST = [
   'view/run/sidebar.js',
   'view/run/run_list.js',
   'view/toolbar.js',
+  'view/what_is.js',
+  'view/parameter/statistic_groups.js',
   'vendor/preact.js',
   'chart/colormap.js',
   'chart/heatmap_colours.js',

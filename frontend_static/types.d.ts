@@ -144,8 +144,8 @@ export interface RunState {
 }
 export interface RunStates { runs: RunState[]; /** Whether more is on its way: worth asking again. */ busy: boolean; }
 
-/** `explain`: what the documents say about a rule. */
-export interface Explanation { rule: string; title: string; sections: { heading: string; markdown: string }[]; }
+/** `explain`: what the documents say about a rule or a statistic. */
+export interface Explanation { title: string; sections: { heading: string; markdown: string }[]; }
 
 /** How many steps an answer is about, and the latest wall time among them. */
 export interface Extent { steps: number; wall_time: number; }

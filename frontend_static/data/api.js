@@ -63,17 +63,17 @@ function _jsonAnswers(fetcher) {
       );
       return { findings, compass, not_evaluated, recording };
     },
-    /** @param {string} lang @param {AbortSignal} [signal] @returns {Promise<import('../types.d.ts').RunStates>} */
-    async states(lang, signal) {
-      return (await _get(fetcher, _url('states', { lang }), signal)).json();
+    /** @param {AbortSignal} [signal] @returns {Promise<import('../types.d.ts').RunStates>} */
+    async states(signal) {
+      return (await _get(fetcher, _url('states', _said()), signal)).json();
     },
     /**
-     * What the documents say about a rule.
-     * @param {string} rule @param {string} lang @param {AbortSignal} [signal]
+     * What the documents say about a rule or a statistic.
+     * @param {{rule: string} | {statistic: string}} what @param {AbortSignal} [signal]
      * @returns {Promise<import('../types.d.ts').Explanation>}
      */
-    async explain(rule, lang, signal) {
-      return (await _get(fetcher, _url('explain', { rule, lang }), signal)).json();
+    async explain(what, signal) {
+      return (await _get(fetcher, _url('explain', { ...what, ..._said() }), signal)).json();
     },
   };
 }

@@ -32,18 +32,23 @@ export function rangeAround({ from, to }, lastStep) {
   return range.to - range.from < 0.8 * lastStep ? range : null;
 }
 
+/** Of sizes rules compare growth, sums and differences, which have other units. */
+const SIZES = new Set(['weight_rms', 'gradient_rms', 'update_to_weight_ratio']);
+/** These compare a mean over several steps. */
+const SMOOTHED = new Set(['loss_blowup']);
+
 /**
- * Whether the threshold is a value of the statistic: where a rule compared it as it was recorded, or a mean of shares.
- * Some rules compare what is derived from a statistic, such as the factor by which it rose.
+ * Whether the threshold is a value of the statistic: where a rule compared it as it was recorded, or the median of
+ * several tensors. Some rules compare what is derived from a statistic, such as the factor by which it rose.
  * @param {Finding} finding
  * @param {number[]} values of the statistic at the finding's step, of its parameters
- * @param {boolean} isShare whether they lie between 0 and 1
  */
-export function isThresholdOf({ value, threshold }, values, isShare) {
-  if (value === null) return false;
+export function isThresholdOf({ rule, statistic, value, threshold }, values) {
+  if (!value || !threshold) return false; // what is only there or not is compared with 0
+  if (SMOOTHED.has(rule)) return true;
   if (values.some((one) => Math.abs(one - value) <= SAME * Math.abs(value))) return true;
-  const between = Math.min(...values) <= value && value <= Math.max(...values);
-  return isShare && between && threshold > 0 && threshold < 1;
+  const isBetween = Math.min(...values) <= value && value <= Math.max(...values);
+  return isBetween && values.length > 1 && !SIZES.has(statistic);
 }
 
 /**

@@ -4,6 +4,7 @@ import { describeAge } from '../data/live.js';
 import { t } from '../host/language.js';
 import { hostAddress } from '../host/links.js';
 import { compileFilter } from '../state/store.js';
+import { groupedStatistics } from './parameter/statistic_groups.js';
 import { Choice, CopyButton, html, icon, now, useEffect, useState } from './ui.js';
 
 /**
@@ -98,7 +99,11 @@ function ColourBy({ app, statistics, metric }) {
           onChange=${(/** @type {any} */ event) => event.target.value && colourBy(event.target.value)}
         >
           <option value="" selected=${!other}>${t('More …')}</option>
-          ${others.map(({ name, label }) => html`<option key=${name} value=${name} selected=${name === metric}>${label}</option>`)}
+          ${groupedStatistics(others).map(
+            ({ title, members }) => html`<optgroup key=${title} label=${title}>
+              ${members.map(({ name, label }) => html`<option key=${name} value=${name} selected=${name === metric}>${label}</option>`)}
+            </optgroup>`,
+          )}
         </select>`
       }
     </div>`;

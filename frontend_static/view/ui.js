@@ -2,7 +2,7 @@
 /** What every component uses: Preact, icons, the store and answers of the server as hooks. */
 import { isAbort } from '../data/api.js';
 import { t } from '../host/language.js';
-import { html, useEffect, useRef, useState } from '../vendor/preact.js';
+import { html, useEffect, useLayoutEffect, useRef, useState } from '../vendor/preact.js';
 
 export { h, html, render, useEffect, useLayoutEffect, useMemo, useRef, useState } from '../vendor/preact.js';
 
@@ -37,6 +37,7 @@ const ICONS = {
   small: 'M5 16h3v3h2v-5H5v2zm3-8H5v2h5V5H8v3zm6 11h2v-3h3v-2h-5v5zm2-11V5h-2v5h5V8h-3z',
   pause: 'M7 5h3v14H7zm7 0h3v14h-3z',
   play: 'M8 5v14l11-7z',
+  what: 'M11 17h2v2h-2zm1-13a5 5 0 0 1 5 5c0 2.2-1.4 3.2-2.5 4.1-.9.7-1.5 1.3-1.5 2.4h-2c0-2 1.1-3 2.2-3.9 1-.8 1.8-1.4 1.8-2.6a3 3 0 0 0-6 0H7a5 5 0 0 1 5-5z',
   table: 'M3 4h18v16H3zm2 5v4h6V9zm8 0v4h6V9zm-8 6v3h6v-3zm8 0v3h6v-3z',
   beside: 'M4 5h4v14H4zm6 0h4v14h-4zm6 0h4v14h-4z',
   jump: 'M2 17h6.6L12 3l3.4 14H22v2h-8.2L12 11.4 10.2 19H2z',
@@ -66,14 +67,15 @@ export function Choice({ label, options, chosen, onChoose, small }) {
 
 /**
  * A button that opens a list. It closes on Escape, on a click elsewhere, and where an item says so.
- * @param {{label: string, text?: string, symbol?: keyof typeof ICONS, strong?: boolean, children?: any, closes?: boolean}} props
+ * @param {{label: string, text?: string, symbol?: keyof typeof ICONS, strong?: boolean, children?: any, closes?: boolean, class?: string, width?: number}} props
+ *   `class` of what opens, which then lies above everything; `width` of it, CSS pixels
  */
-export function Menu({ label, text, symbol, strong, children, closes = false }) {
+export function Menu({ label, text, symbol, strong, children, closes = false, class: className, width = 240 }) {
   const [place, setPlace] = useState(/** @type {string | null} the list's style; null while it is closed */ (null));
   const root = useRef(/** @type {HTMLElement | null} */ (null));
   const toggle = () => {
     const box = /** @type {HTMLElement} */ (root.current).getBoundingClientRect();
-    const left = box.left > window.innerWidth - 280 ? Math.max(8, box.right - 240) : box.left;
+    const left = box.left > window.innerWidth - width - 40 ? Math.max(8, Math.min(box.right, window.innerWidth - 8) - width) : box.left;
     const [above, below] = [box.top - 12, window.innerHeight - box.bottom - 12];
     const vertical =
       below < 260 && above > below
@@ -81,28 +83,20 @@ export function Menu({ label, text, symbol, strong, children, closes = false }) 
         : `top:${box.bottom + 2}px;max-height:${below}px`;
     setPlace(place ? null : `left:${left}px;${vertical}`);
   };
-  useEffect(() => {
-    if (!place) return;
-    const within = (/** @type {Event} */ event) => root.current?.contains(/** @type {Node} */ (event.target));
-    const leave = (/** @type {Event} */ event) => within(event) || setPlace(null);
-    document.addEventListener('pointerdown', leave);
-    document.addEventListener('focusin', leave);
-    window.addEventListener('blur', leave);
-    return () => {
-      document.removeEventListener('pointerdown', leave);
-      document.removeEventListener('focusin', leave);
-      window.removeEventListener('blur', leave);
-    };
-  }, [place]);
+  useLeaving(root, place !== null, () => setPlace(null));
   const onKey = (/** @type {KeyboardEvent} */ event) => {
     if (event.key !== 'Escape' || !place) return;
     event.stopPropagation();
     setPlace(null);
     root.current?.querySelector('button')?.focus();
   };
+  const list = useRef(/** @type {HTMLElement | null} */ (null));
+  useLayoutEffect(() => {
+    if (place && className) list.current?.showPopover?.();
+  }, [place]);
   return html`<span class="menu" ref=${root} onKeyDown=${onKey}>
     <button
-      class=${symbol ? 'icon-button' : `menu-button ${strong ? 'strong' : ''}`}
+      class=${symbol ? `icon-button ${symbol}` : `menu-button ${strong ? 'strong' : ''}`}
       aria-label=${symbol ? label : t('{name}: {value}', { name: label, value: text ?? '' })}
       title=${label}
       aria-expanded=${place !== null}
@@ -114,7 +108,9 @@ export function Menu({ label, text, symbol, strong, children, closes = false }) 
     ${
       place &&
       html`<div
-        class="menu-list"
+        class="menu-list ${className ?? ''}"
+        ref=${list}
+        popover=${className && 'manual'}
         role="group"
         aria-label=${label}
         style=${place}
@@ -124,6 +120,23 @@ export function Menu({ label, text, symbol, strong, children, closes = false }) 
       </div>`
     }
   </span>`;
+}
+
+/** @param {{current: HTMLElement | null}} root @param {boolean} isOpen @param {() => void} close where one looks or clicks elsewhere */
+function useLeaving(root, isOpen, close) {
+  useEffect(() => {
+    if (!isOpen) return;
+    const within = (/** @type {Event} */ event) => root.current?.contains(/** @type {Node} */ (event.target));
+    const leave = (/** @type {Event} */ event) => within(event) || close();
+    document.addEventListener('pointerdown', leave);
+    document.addEventListener('focusin', leave);
+    window.addEventListener('blur', leave);
+    return () => {
+      document.removeEventListener('pointerdown', leave);
+      document.removeEventListener('focusin', leave);
+      window.removeEventListener('blur', leave);
+    };
+  }, [isOpen]);
 }
 
 /**

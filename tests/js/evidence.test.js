@@ -71,13 +71,16 @@ test('escape takes back a zoom of the user before the finding', () => {
 });
 
 test('a threshold is drawn where it is a value of the statistic', () => {
-  const isOne = (/** @type {Partial<Finding>} */ what, /** @type {number[]} */ values, share = false) =>
-    isThresholdOf(findingWith(what), values, share);
+  const isOne = (/** @type {Partial<Finding>} */ what, /** @type {number[]} */ values) => isThresholdOf(findingWith(what), values);
   assert.ok(isOne({}, [0.1, Math.fround(0.94)]));
   assert.ok(!isOne({}, [0.1, 0.93]));
-  assert.ok(isOne({}, [0.9, 0.98], true), 'a mean of shares');
-  assert.ok(!isOne({}, [0.95, 0.98], true));
-  assert.ok(!isOne({ value: 1.34, threshold: 0.05 }, [0.9, 2], false), 'a factor is no value of it');
+  assert.ok(isOne({}, [0.9, 0.98]), 'the median of several tensors');
+  assert.ok(!isOne({}, [0.95, 0.98]));
+  assert.ok(!isOne({ statistic: 'weight_rms', value: 4, threshold: 3 }, [0.9, 9]), 'the factor by which it grew');
+  assert.ok(!isOne({ value: 1.34, threshold: 0.05 }, [0.9, 1]));
+  assert.ok(!isOne({ value: 1, threshold: 0 }, [1, 1]), 'whether it is there at all');
+  assert.ok(!isOne({ statistic: 'lr', value: 0, threshold: 0.01 }, [0]));
+  assert.ok(isOne({ rule: 'loss_blowup', statistic: 'loss', value: 4.3, threshold: 3.5 }, [5.4]), 'a mean over steps');
   assert.ok(!isOne({ value: null }, [NaN]));
   assert.ok(!isOne({}, []));
 });

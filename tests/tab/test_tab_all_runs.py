@@ -94,7 +94,7 @@ def test_a_server_without_states_is_asked_run_by_run(
             asked.append(route.request.url)
             route.fulfill(status=404, body="not found")
 
-        page.route("**/adam_debug/states?*", refuse)
+        page.route("**/adam_debug/states*", refuse)
         tab = Tab(page)
         page.goto(f"{demo_board.url}#adam_debug&p.adam_debug.run={HEALTHY}%2Fadam_debug")
         tab.locate("button", has_text="All findings").click()

@@ -68,7 +68,7 @@ def test_learning_rate_compass_points_and_opens_with_the_keyboard(
         if theme == "dark":
             tab.page.evaluate("document.body.classList.add('dark-mode')")
         panel = tab.locate(".compass")
-        button = panel.locator("button")
+        button = panel.locator(".compass-head > button")
         expect(button).to_have_text("Learning rate: about 10× too low")
         expect(button).to_have_attribute("aria-expanded", "false")
         by_gain = panel.locator(".compass-gain")
@@ -133,7 +133,7 @@ def test_learning_rate_compass_says_that_it_cannot_tell_or_is_not_there(
     compass = {**UNTOLD, "gain": None, "modules": [], "calibration": CALIBRATION}
     with browser.new_context() as context:
         tab = open_with_compass(context.new_page(), tensorboard.url, compass)
-        expect(tab.locate(".compass button")).to_have_text("Learning rate: cannot be told")
+        expect(tab.locate(".compass-head > button")).to_have_text("Learning rate: cannot be told")
         expect(tab.locate(".compass .pointer, .compass-gain")).to_have_count(0)
         without = open_with_compass(context.new_page(), tensorboard.url, None)
         expect(without.locate(".compass")).to_have_count(0)
@@ -145,7 +145,9 @@ def test_learning_rate_compass_shows_the_reading_of_the_server(
 ) -> None:
     compass = json.loads(tensorboard.ask("findings?run=spiked%2Fadam_debug").text)["compass"]
     panel = tab.locate(".compass")
-    expect(panel.locator("button")).to_have_text(f"Learning rate: {compass['text']}")
-    panel.locator("button").click()
+    expect(panel.locator(".compass-head > button")).to_have_text(
+        f"Learning rate: {compass['text']}"
+    )
+    panel.locator(".compass-head > button").click()
     names = [module["name"] for module in compass["modules"]]
     expect(panel.locator("li b")).to_have_text(names)

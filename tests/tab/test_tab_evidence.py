@@ -145,7 +145,7 @@ def test_why_says_condition_course_source_and_what_the_documents_say(
         tab.shows(".why .markdown", "<img src=x onerror=alert(1)>")
         expect(tab.locate(".why img")).to_have_count(0)
         assert len(asked) == 1
-        assert asked[0].endswith("explain?rule=dead_units&lang=en")
+        assert asked[0].endswith("explain?rule=dead_units")
         save_picture(tab, "why")
         # A link leads to all of it.
         tab.page.reload()

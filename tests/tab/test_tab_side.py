@@ -37,7 +37,7 @@ def test_open_finding_keeps_its_height_beside_what_else_is_open(
         expect(first).to_have_attribute("aria-selected", "true")
         expect(first.locator(".finding-actions")).to_have_count(1)
         alone = first.bounding_box()
-        tab.locate(".compass button").click()
+        tab.locate(".compass-head > button").click()
         tab.locate(".not-evaluated summary").click()
         expect(tab.locate(".compass-body li").first).to_be_visible()
         expect(tab.locate(".not-evaluated li").last).to_be_visible()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -124,8 +125,8 @@ def test_a_slider_moves_the_step(tab: Tab) -> None:
     box = slider.bounding_box()
     assert box is not None
     tab.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    tab.shows(".step-panel h3", "At step 1")
-    assert "p.adam_debug.step=" in tab.page.url
+    tab.shows(".step-panel h3", "At step 90")
+    assert "p.adam_debug.step=90" in tab.page.url
 
 
 def test_the_map_ends_at_the_last_step_and_says_that_records_are_few(
@@ -153,7 +154,7 @@ def test_findings_and_compass_never_lie_on_each_other(
 ) -> None:
     with open_tab(browser, tensorboard.url, BOTH, size=(1280, 720)) as tab:
         tab.locate(".finding").first.click()
-        tab.locate(".compass button").first.click()
+        tab.locate(".compass-head > button").first.click()
         expect(tab.locate(".compass-body")).to_be_visible()
         boxes = [
             box
@@ -161,7 +162,7 @@ def test_findings_and_compass_never_lie_on_each_other(
             if (box := tab.locate(part).bounding_box())
         ]
         assert len(boxes) == 5
-        for above, below in zip(boxes, boxes[1:], strict=False):
+        for above, below in pairwise(boxes):
             assert above["y"] + above["height"] <= below["y"] + 1
         assert tab.locate(".findings-panel").evaluate("e => e.scrollHeight <= e.clientHeight")
 

@@ -19,14 +19,12 @@ import { axisValueOf } from './run_data.js';
  * @param {Overview | null} overview of the whole run
  * @param {StepRows | null} rows of that run
  * @param {import('./run_data.js').Axis | null} axis
- * @param {import('../../types.d.ts').StatisticInfo} metric what the overview shows
  * @param {import('../../types.d.ts').AxisKind} kind of the axis
  * @returns {Evidence | null}
  */
-export function useEvidence(finding, run, overview, rows, axis, metric, kind) {
+export function useEvidence(finding, run, overview, rows, axis, kind) {
   const columns = rows?.run === run.run ? rows.columns : null;
   const start = axis?.start;
-  const isShare = metric.name === finding?.statistic && metric.scale === 'fraction';
   return useMemo(() => {
     if (!finding || finding.run !== run.run || !overview || start === undefined) return null;
     const place = (/** @type {number} */ step) => axisValueOf(step, kind, start, overview, columns);
@@ -36,9 +34,9 @@ export function useEvidence(finding, run, overview, rows, axis, metric, kind) {
       parameters,
       statistic: finding.statistic,
       steps: { from: place(finding.from), to: place(finding.to) },
-      threshold: isThresholdOf(finding, _recorded(finding, parameters, overview, columns), isShare) ? finding.threshold : null,
+      threshold: isThresholdOf(finding, _recorded(finding, parameters, overview, columns)) ? finding.threshold : null,
     };
-  }, [finding, run, overview, columns, start, isShare, kind]);
+  }, [finding, run, overview, columns, start, kind]);
 }
 
 /**

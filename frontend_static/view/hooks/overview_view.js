@@ -30,7 +30,7 @@ export function useOverviewView(app, state, summary, run, { metric, runs, agains
   const axis = useAxis(state, run, runs, usable, starts, data.steps.value);
   const zoomed = useZoomedOverview(app, state, summary, run, usable, axis);
   const { shown, jumps } = useJumps(data.norms.value, run, zoomed ?? usable);
-  const evidence = useEvidence(finding, run, usable, data.steps.value, axis, metric, state.axis);
+  const evidence = useEvidence(finding, run, usable, data.steps.value, axis, state.axis);
   const [lowest, highest] = state.colourRange;
   const colouring = useMemo(
     () => usable && colouringOf(usable, metric.scale, [lowest, highest]),

@@ -1,7 +1,6 @@
 // @ts-check
 /** What the rules find in every run: asked again until the server has looked at all. */
 import { isTabVisible } from '../../data/live.js';
-import { language } from '../../host/language.js';
 import { useEffect, useState } from '../ui.js';
 
 /** @typedef {import('../../types.d.ts').RunState} RunState */
@@ -34,7 +33,7 @@ export function useRunStates({ api }, summary, wanted) {
     const ask = async () => {
       if (!isTabVisible()) return wait(AGAIN_MILLISECONDS);
       try {
-        const { runs, busy } = await api.states(language(), controller.signal);
+        const { runs, busy } = await api.states(controller.signal);
         if (controller.signal.aborted) return;
         setStates(new Map(runs.filter(({ pending }) => !pending).map((state) => [state.run, state])));
         if (busy) wait(AGAIN_MILLISECONDS);

@@ -7,6 +7,7 @@ import { marksOf } from '../../chart/jump_marks.js';
 import { language, plural, t } from '../../host/language.js';
 import { Canvas, useWindowHeight } from '../hooks/plot.js';
 import { html, icon, Lazy, SaveMenu, useMemo } from '../ui.js';
+import { WhatIs } from '../what_is.js';
 import { Rows } from './rows.js';
 import { AXIS_HEIGHT, rowHeightOf, rowsHeight, SMALLEST_TABLE, STRIP_HEIGHT, stripHeights } from './sizes.js';
 import { allModules, rankedRows, treeRows } from './tree_rows.js';
@@ -119,6 +120,7 @@ function Head({ app, state, view, tree, open, ranked, rows, strips }) {
   const zoomed = view.range.from > view.whole.from || view.range.to < view.whole.to;
   return html`<div class="card-head">
     <h2>${_sentenceCase(metric.label)}</h2>
+    <${WhatIs} app=${app} name=${metric.label} statistic=${metric.name} topic=${against ? 'comparison' : undefined} />
     <span class="sub" title=${against ? t('{description}; compared with {run} at the same point of the axis', { description: metric.description, run: against.name }) : metric.description}>
       ${shown} · ${logged} · ${run.name} ${compared}
     </span>
@@ -131,6 +133,7 @@ function Head({ app, state, view, tree, open, ranked, rows, strips }) {
     <span class="grow"></span>
     <${Swatches} view=${view} />
     <${Legend} view=${view} />
+    <${WhatIs} app=${app} name=${t('Colours and marks')} topic="colours" />
     <select
       class="plain-select order"
       aria-label=${t('Order of the rows')}

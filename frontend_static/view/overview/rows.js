@@ -10,6 +10,7 @@ import { paragraph, plural, t } from '../../host/language.js';
 import { nearestIndex } from '../../state/axis.js';
 import { Canvas, StepLine, useAxisPointer } from '../hooks/plot.js';
 import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from '../ui.js';
+import { WhatIs } from '../what_is.js';
 import { Tree } from './module_tree.js';
 import { AXIS_HEIGHT, isAbout } from './sizes.js';
 import { StepAxis, StepTag } from './step_axis.js';
@@ -258,6 +259,7 @@ function StripLabels({ app, strips, choices, heights }) {
           ? html`<${StripChoice} app=${app} choices=${choices} chosen=${strip.name} />`
           : strip.label
       }
+      ${strip.name === 'gradient_norm' && html`<${WhatIs} app=${app} name=${strip.label} statistic="gradient_norm" />`}
     </div>`,
   );
 }

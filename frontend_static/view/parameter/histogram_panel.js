@@ -11,6 +11,7 @@ import { axisValues, indexAtOrBefore, nearestIndex } from '../../state/axis.js';
 import { panelKind } from '../../state/store.js';
 import { StepLine, useAxisPointer, useDrawing } from '../hooks/plot.js';
 import { html, Lazy, SaveMenu, useMemo, useRef, useState } from '../ui.js';
+import { WhatIs } from '../what_is.js';
 import { sameArea } from './lines.js';
 
 /**
@@ -92,6 +93,7 @@ export function HistogramPanel(props) {
   return html`<section class="panel" aria-label=${t('Histograms of {quantity}', { quantity: panel.quantity })}>
     <h3>
       <${QuantityChoice} quantities=${quantities} chosen=${panel.quantity} onChoose=${(/** @type {string} */ quantity) => change({ quantity })} />
+      <${WhatIs} app=${app} name=${panel.quantity} topic="quantity" detail=${panel.quantity} />
       <small title=${note}>${note}</small>
       <${KindChoice} chosen=${kind} onChoose=${(/** @type {PanelKind} */ chosen) => change({ kind: chosen })} />
       ${scale && html`<${SaveHistograms} view=${view} parameter=${parameter} quantity=${panel.quantity} runs=${runs} look=${look} />`}

@@ -1,7 +1,9 @@
 // @ts-check
 /** The parameter's statistics over time: a chart for each chosen one, a line for each checked run. */
+import { isRatio } from '../../chart/heatmap_values.js';
 import { t } from '../../host/language.js';
-import { Choice, html, Menu, SaveMenu } from '../ui.js';
+import { Choice, html, Lazy, Menu, SaveMenu } from '../ui.js';
+import { WhatIs } from '../what_is.js';
 import { Absences, chartOf, chosenStatistics, drawnOf, noteOn } from './line_charts.js';
 import { Lines } from './lines.js';
 
@@ -37,17 +39,9 @@ export function LinePanel({ app, state, view, parameter, runs, statistics }) {
   return html`<section class="panel wide lines" aria-label=${t('Statistics over time')} style="min-height:${22 + chosen.length * SMALLEST_CHART}px">
     <h3>
       <${Menu} label=${t('Statistics')} text=${single ? single.label : t('{count} statistics', { count: chosen.length })} strong=${true}>
-        ${statistics.map(
-          ({ name, label, description }) => html`<label key=${name} class="menu-item" title=${description}>
-            <input
-              type="checkbox"
-              checked=${chosen.some((other) => other.name === name)}
-              onChange=${() => app.actions.toggleStatistic(name)}
-            />
-            ${label}
-          </label>`,
-        )}
+        <${Lazy} load=${() => import('./statistic_menu.js')} name="StatisticMenu" app=${app} statistics=${statistics} chosen=${chosen} />
       </${Menu}>
+      ${single && html`<${WhatIs} app=${app} name=${single.label} statistic=${single.name} topic=${isRatio(single) ? 'shared' : undefined} />`}
       <small>${single ? noteOn(single, state, view, runs, parameter) : ''}</small>
       ${single && html`<${Absences} runs=${runs} parameter=${parameter} statistic=${single} />`}
       <span class="grow"></span>

@@ -9,6 +9,7 @@ import { plural, t } from '../../host/language.js';
 import { indexAtOrBefore } from '../../state/axis.js';
 import { followAtRest, setText, stepAt } from '../hooks/at_rest.js';
 import { html, icon, useLayoutEffect, useRef, useState } from '../ui.js';
+import { WhatIs } from '../what_is.js';
 import { firstColumn, fitColumns, HEAD_HEIGHT } from './step_columns.js';
 
 /**
@@ -64,7 +65,7 @@ export function StepTable({ app, view, runs, reference, parameter, statistics })
         <tbody>
           ${shown.map(
             (statistic) => html`<tr key=${statistic.name} data-statistic=${statistic.name}>
-              <th scope="row" title=${t('{name}: {value}', { name: statistic.label, value: statistic.description })}>${statistic.label}</th>
+              <th scope="row" title=${t('{name}: {value}', { name: statistic.label, value: statistic.description })}><span class="statistic-name"><span>${statistic.label}</span><${WhatIs} app=${app} name=${statistic.label} statistic=${statistic.name} /></span></th>
               ${columns.map(({ run }) => html`<td key=${run.run}><span></span> <small></small></td>`)}
             </tr>`,
           )}

@@ -3,6 +3,7 @@
 import { formatInteger, formatNumber } from '../../chart/format.js';
 import { paragraph, t } from '../../host/language.js';
 import { html, icon, useState } from '../ui.js';
+import { WhatIs } from '../what_is.js';
 
 /**
  * @typedef {import('../../types.d.ts').Needle} Needle
@@ -26,8 +27,8 @@ const gainText = () =>
   t('The gain ratio is how much of the decrease that the gradient promised a step achieved on its own batch: it sees both sides.');
 const [WIDTH, HEIGHT] = [100, 24];
 
-/** @param {{compass: import('../../types.d.ts').Compass}} props */
-export function Compass({ compass }) {
+/** @param {{app: import('../ui.js').App, compass: import('../../types.d.ts').Compass}} props */
+export function Compass({ app, compass }) {
   const [open, setOpen] = useState(false);
   const scale = scaleOf(compass.calibration);
   const what = basisOf(compass, scale);
@@ -37,12 +38,14 @@ export function Compass({ compass }) {
         ${icon(open ? 'down' : 'right')}<span>${t('Learning rate: {reading}', { reading: compass.text })}</span>
       </button>
       <${Gauge} label=${t('Learning rate of the run over the best one')} reading=${compass} scale=${scale} />
+      <${WhatIs} app=${app} name=${t('Learning-rate compass')} topic="compass" />
     </div>
     ${
       compass.gain &&
       html`<div class="compass-head compass-gain">
         <span title=${gainText()}>${t('By the gain ratio: {reading}', { reading: compass.gain.text })}</span>
         <${Gauge} label=${t('Learning rate of the run over the best one, by the gain ratio')} reading=${compass.gain} scale=${scale} />
+        <${WhatIs} app=${app} name=${t('gain ratio')} statistic="gain_ratio" topic="gain" />
       </div>`
     }
     ${

@@ -37,7 +37,7 @@ export function Sidebar({ app, state, run, hyperparameters, step, findings, evid
     }
     ${skipped && findings.length === 0 && html`<${NothingFound} rules=${state.summary?.rules?.length ?? 0} skipped=${skipped} />`}
     ${skipped && skipped.length > 0 && html`<${NotEvaluated} skipped=${skipped} />`}
-    ${compass && html`<${Lazy} load=${() => import('./compass.js')} name="Compass" compass=${compass} />`}
+    ${compass && html`<${Lazy} load=${() => import('./compass.js')} name="Compass" app=${app} compass=${compass} />`}
     ${run && html`<${Optimizer} app=${app} open=${state.optimizer} run=${run} hyperparameters=${hyperparameters} step=${step} />`}
     <div class="keys" aria-hidden="true">
       <span><kbd>/</kbd> ${t('filter')}</span><span><kbd>j</kbd> <kbd>k</kbd> ${t('tensor')}</span>
@@ -111,7 +111,7 @@ function Optimizer({ app, open, run, hyperparameters, step }) {
     ${
       frozen.length > 0 &&
       html`<details class="unoptimized">
-      <summary>${plural(frozen.length, '{count} frozen tensor', '{count} frozen tensors', { count: formatInteger(frozen.length) })}</summary>
+      <summary>${plural(frozen.length, '{count} tensor frozen', '{count} tensors frozen', { count: formatInteger(frozen.length) })}</summary>
       <${NameList} names=${frozen.map(({ name }) => name)} />
     </details>`
     }

@@ -25,12 +25,11 @@ export function Why({ app, finding, statistics, asRecorded }) {
   const scale = asRecorded ? statistics.find(({ name }) => name === finding.statistic) : undefined;
   const format = (/** @type {number} */ value) => (scale ? formatStatistic(scale, value) : formatNumber(value));
   const condition = conditionOf(finding, nameOf(finding.statistic, statistics), asRecorded, format);
-  const spoken = language();
-  const { value: explained } = useAnswer(`${rule} ${spoken}`, '', (signal) => app.api.explain(rule, spoken, signal));
+  const { value: explained } = useAnswer(`${rule} ${language()}`, '', (signal) => app.api.explain({ rule }, signal));
   return html`<div class="why" role="group" aria-label=${t('Why this was found')}>
     ${condition && html`<p class="condition">${condition}</p>`}
     ${_varies(finding) && html`<${Course} finding=${finding} format=${format} />`}
-    ${reference && html`<p>${t('Source: {reference}', { reference })}</p>`}
+    ${reference && !explained?.sections.some(({ markdown }) => markdown.includes(reference)) && html`<p>${t('Source: {reference}', { reference })}</p>`}
     ${explained?.sections.map(
       ({ heading, markdown }, i) => html`<section key=${i} class="markdown">
         ${heading && html`<h4>${heading}</h4>`}

@@ -1,0 +1,86 @@
+// @ts-check
+/** What the question marks open: the documents' words on a statistic, and ours on pictures, marks and gauges. */
+import { formatRange } from '../chart/format.js';
+import { language, t } from '../host/language.js';
+import { overviewRun } from '../state/store.js';
+import { Markdown } from './run/markdown.js';
+import { html, useAnswer } from './ui.js';
+
+/** @typedef {import('./what_is.js').Topic} Topic */
+
+/** @param {{app: import('./ui.js').App, title: string, statistic?: string, topic?: Topic, detail?: string}} props */
+export function WhatIsText({ app, title, statistic, topic, detail }) {
+  const subject = statistic ? `${statistic} ${language()}` : null;
+  const { value, error } = useAnswer(subject, '', (signal) => app.api.explain({ statistic: statistic ?? '' }, signal));
+  const state = app.store.get();
+  const known = state.summary?.statistics.find(({ name }) => name === statistic);
+  const texts = topic ? textsOf(topic, detail ?? '') : [];
+  return html`<div class="what-is-text" tabindex="0">
+    <h4>${title}</h4>
+    ${texts.map((text) => html`<p key=${text}>${text}</p>`)}
+    ${statistic === 'update_to_weight_ratio' && html`<${HealthyRanges} run=${overviewRun(state)} />`}
+    ${!value && known && html`<p>${known.description}</p>`}
+    ${value?.sections.map(
+      ({ heading, markdown }, i) => html`<section key=${i} class="markdown">
+        ${heading && html`<h5>${heading}</h5>`}
+        <${Markdown} text=${markdown} />
+      </section>`,
+    )}
+    ${subject && !value && !error && html`<p role="status">${t('Loading …')}</p>`}
+  </div>`;
+}
+
+/** Those of the run's optimizer, by kind of tensor. @param {{run: import('../types.d.ts').RunInfo | null}} props */
+function HealthyRanges({ run }) {
+  const ranges = Object.entries(run?.groups[0]?.healthy_ratios ?? {});
+  if (!ranges.length) return null;
+  const names = { matrix: t('matrices'), embedding: t('embeddings'), gain: t('gains of norm layers'), bias: t('biases') };
+  return html`<p>${t('Healthy for this optimizer:')}</p>
+    <ul>
+      ${ranges.map(([kind, range]) => html`<li key=${kind}>${names[/** @type {keyof typeof names} */ (kind)] ?? kind}: ${formatRange(range)}</li>`)}
+    </ul>`;
+}
+
+/**
+ * @param {Topic} topic @param {string} detail
+ * @returns {string[]} paragraphs
+ */
+export function textsOf(topic, detail) {
+  const texts = {
+    colours: () => [
+      t('Update / weight: neutral is 1e-3, blue is smaller, red is larger. Other statistics: the stronger the colour, the higher the value.'),
+      t('Hatched: exactly zero, so nothing was updated. Striped: the weight was 0, so the ratio has no value. Magenta: NaN or infinity. Grey: not recorded.'),
+      t('When cells overlap, the worst one is shown, so a single bad step never disappears.'),
+      t('Narrow frames: the gradient of this tensor jumped at that step, by the factor beside it.'),
+      t('Coloured frames: the steps and tensors of the finding that is open. Symbols beside names: the worst finding about that tensor.'),
+    ],
+    comparison: () => [t('Each value divided by that of the reference run at the same point of the axis. Neutral: equal. Red: larger. Blue: smaller.')],
+    shared: () => [
+      t('The shaded band is where 9 in 10 tensors of healthy trainings lie, for this kind of tensor. Outside it, look closer; inside it, all may still not be well.'),
+    ],
+    compass: () => [
+      t('Your learning rate over the best one, estimated from the recorded steps. The pointer in the green zone: about right. Left of it: too low; right: too high.'),
+      t('The thin bar spans where four of five test runs with this reading really were. It is about the training loss only.'),
+    ],
+    gain: () => [
+      t('The gain ratio is how much of the promised loss reduction a step delivered. Near 1, steps are short; far below 0.7, they overshoot.'),
+    ],
+    quantity: () => [
+      quantityText(detail),
+      t('Ridgeline: one curve per step, newest in front. Density: one column per step, darker where more elements lie. Bands: percentiles over time. Single: one step. Table: the numbers.'),
+    ],
+  };
+  return texts[topic]().filter(Boolean);
+}
+
+/** @param {string} quantity of a histogram @returns {string} '' where there is nothing to say */
+export function quantityText(quantity) {
+  const texts = new Map([
+    ['update', t('What the step changed in each weight, weight decay included. Healthy: symmetric around 0. A pile at 0 means weights that do not move; two peaks mean that all updates have the same size.')],
+    ['gradient', t('The gradient as the optimizer used it, after unscaling and clipping. Healthy: symmetric around 0 and slowly changing. All at 0: nothing arrives here.')],
+    ['exp_avg', t('The running mean of gradients (first moment, m). Healthy: narrower than the gradient.')],
+    ['exp_avg_sq', t('The running mean of squared gradients (second moment, v). Below ε², the step no longer adapts; a part at 0 has had no gradient yet, or underflowed.')],
+    ['weight', t('The weights after the step. Healthy: changing slowly.')],
+  ]);
+  return texts.get(quantity) ?? '';
+}
