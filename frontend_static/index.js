@@ -8,6 +8,7 @@
 const FIRST = [
   'start.js',
   'data/api.js',
+  'host/language.js',
   'data/live.js',
   'host/links.js',
   'host/tensorboard.js',
@@ -19,16 +20,21 @@ const FIRST = [
   'view/ui.js',
   'view/hooks/overview_view.js',
   'view/hooks/run_data.js',
+  'view/hooks/run_states.js',
+  'view/hooks/evidence.js',
   'view/keyboard.js',
   'view/overview/card.js',
   'view/overview/ranks.js',
   'view/overview/tree_rows.js',
   'view/run/sidebar.js',
+  'view/run/run_list.js',
   'view/toolbar.js',
   'vendor/preact.js',
   'chart/colormap.js',
   'chart/heatmap_colours.js',
   'state/axis.js',
+  'state/evidence.js',
+  'state/history.js',
   'chart/gradient_jumps.js',
   'view/overview/module_tree.js',
   'chart/format.js',
@@ -44,6 +50,7 @@ const FIRST = [
   'chart/statistic_format.js',
   'chart/healthy_range.js',
   'chart/context_strip.js',
+  'chart/evidence_marks.js',
   'chart/heatmap.js',
   'chart/heatmap_marks.js',
   'view/overview/step_axis.js',
@@ -54,6 +61,7 @@ const FIRST = [
   'view/parameter/histogram_panel.js',
   'view/parameter/line_panel.js',
   'view/parameter/step_table.js',
+  'view/parameter/step_columns.js',
   'chart/bands.js',
   'chart/density.js',
   'chart/histogram.js',
@@ -73,12 +81,33 @@ const DRAWS = /^(?:view|chart|vendor)\//;
 
 /** Called once by TensorBoard when the tab is opened for the first time. */
 export async function render() {
-  const summary = fetch('summary');
+  const language = wantedLanguage();
+  const isEnglish = language === 'en';
+  const summary = fetch(isEnglish ? 'summary' : `summary?lang=${language}`);
   summary.catch(() => {}); // said by whoever uses it
+  const catalogue = isEnglish ? null : fetch(new URL(`languages/${language}.json`, import.meta.url));
+  catalogue?.catch(() => {}); // English will do
   const style = _addStyleSheet('style.css'); // all sheets of style/ in one
   for (const path of FIRST) _addLink('modulepreload', path, DRAWS.test(path) ? 'low' : 'auto');
   const { start } = await import('./start.js');
-  await start(summary, style);
+  await start({ language, summary, catalogue, style });
+}
+
+/**
+ * What the tab will speak: needed for the first request, which does not wait for host/language.js. That file
+ * decides in the same way; a test compares them.
+ * @returns {'en' | 'zh'}
+ */
+export function wantedLanguage() {
+  let chosen = '';
+  try {
+    chosen = localStorage.getItem('adam_debug.language') ?? '';
+  } catch {
+    // Storage may be forbidden.
+  }
+  const known = chosen === 'en' || chosen === 'zh' ? [chosen] : [];
+  const first = [...known, ...navigator.languages][0] ?? 'en';
+  return first.toLowerCase().split(/[-_]/)[0] === 'zh' ? 'zh' : 'en';
 }
 
 /** @param {string} path @returns {Promise<void>} resolved when the sheet applies, or cannot be had */

@@ -2,9 +2,11 @@
 /** Wires the tab: theme, link, data, and the app in the empty page. */
 import { createApi } from './data/api.js';
 import { isTabVisible, startPolling, whenShown } from './data/live.js';
-import { followHostLink, hostHash, readLink, replaceHostLink } from './host/links.js';
+import { language, speak } from './host/language.js';
+import { followHostLink, hostHash, readLink, writeHostLink } from './host/links.js';
 import { connectToTensorBoard, followTheme, takeFocus } from './host/tensorboard.js';
 import { createActions, linkOf } from './state/actions.js';
+import { createHistory } from './state/history.js';
 import { overviewQuestion } from './state/questions.js';
 import {
   createCursor,
@@ -15,19 +17,25 @@ import {
   writePreferences,
 } from './state/store.js';
 
+const LANGUAGE_TAGS = { en: 'en', zh: 'zh-CN' };
+
 /**
- * @param {Promise<Response>} summary the first answer, which has been asked for already
- * @param {Promise<void>} style
+ * @param {object} asked what has been asked for already
+ * @param {import('./host/language.js').Language} asked.language
+ * @param {Promise<Response>} asked.summary the first answer
+ * @param {Promise<Response> | null} asked.catalogue of the language, unless it is English
+ * @param {Promise<void>} asked.style
  */
-export async function start(summary, style) {
+export async function start({ language: wanted, summary, catalogue, style }) {
   const view = import('./view/app.js'); // what asks for data does not wait for what draws them
   view.catch(() => {}); // said where it is waited for
+  const spoken = speak(wanted, catalogue);
   const storage = _storage();
   const store = createStore({ ...initialState(), ...(storage ? readPreferences(storage) : {}) });
   /** @type {Promise<Response> | null} */
   let first = summary;
   const api = createApi((url, options) => {
-    const asked = url === 'summary' ? first : null;
+    const asked = String(url).startsWith('summary') ? first : null;
     if (asked) first = null;
     return asked ?? fetch(url, options);
   });
@@ -36,13 +44,9 @@ export async function start(summary, style) {
   actions.followLink(readLink(hostHash()));
   await actions.refresh();
   _askForOverview(store.get(), api);
-  const [{ mount }] = await Promise.all([view, style]);
-
-  const root = document.createElement('div');
-  root.id = 'app';
-  document.body.append(root);
-  document.documentElement.lang = 'en';
-  mount({ store, api, actions, cursor: createCursor() }, root);
+  const [{ mount }] = await Promise.all([view, style, spoken]);
+  store.set({ language: language() });
+  _show(mount, { store, api, actions, cursor: createCursor() });
 
   const polling = startPolling({
     poll: actions.refresh,
@@ -57,10 +61,39 @@ export async function start(summary, style) {
     polling.now();
   });
   followHostLink(actions.followLink);
-  store.subscribe((state) => {
+  const history = createHistory(linkOf);
+  const follow = (/** @type {import('./state/store.js').State} */ state) => {
     // Before the runs are known, the link still holds what is to be restored.
-    if (state.summary?.runs.length) replaceHostLink(linkOf(state));
+    if (state.summary?.runs.length) writeHostLink(linkOf(state), history.isNewEntry(state));
+  };
+  follow(store.get());
+  store.subscribe((state) => {
+    follow(state);
     if (storage) writePreferences(storage, state);
+  });
+}
+
+/**
+ * Shows the app, and anew in another language: a new app keeps no text and no drawing of the one before.
+ * @param {(app: import('./view/ui.js').App, root: HTMLElement) => void} mount @param {import('./view/ui.js').App} app
+ */
+function _show(mount, app) {
+  const root = document.createElement('div');
+  root.id = 'app';
+  document.body.append(root);
+  let shown = app.store.get().language;
+  const draw = () => {
+    document.documentElement.lang = LANGUAGE_TAGS[shown];
+    mount(app, root);
+  };
+  draw();
+  app.store.subscribe(async (state) => {
+    if (state.language === shown) return;
+    shown = state.language;
+    const { render } = await import('./view/ui.js');
+    render(null, root);
+    draw();
+    document.getElementById('language')?.focus(); // where the language was chosen
   });
 }
 

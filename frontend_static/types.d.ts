@@ -54,10 +54,26 @@ export interface Finding {
   from: number;
   to: number;
   at: number | null;
+  /** What was compared with the threshold at that step; null where it is not finite. */
+  value: number | null;
+  threshold: number;
   /** The statistic, or column of every step, in which it is seen best, or "". */
   statistic: string;
   /** What was compared with the threshold at some steps: pairs of a step and the worst value there. */
   course: [number, number | null][];
+}
+
+/** What a finding rests on, where charts draw it. */
+export interface Evidence {
+  finding: Finding;
+  /** The statistic, or column of every step, that the rule looked at. */
+  statistic: string;
+  /** Indices of its parameters in the run. */
+  parameters: ReadonlySet<number>;
+  /** Its steps on the axis. */
+  steps: Range;
+  /** In units of the statistic; null where the rule compared something derived from it. */
+  threshold: number | null;
 }
 
 /** `findings`: how far a learning rate is from the best one. */
@@ -115,6 +131,21 @@ export interface Diagnosis {
   /** How much less often than asked for records were made; '' where they are all there. */
   recording: string;
 }
+
+/** `states`: what the rules find in every run, as far as it is known. */
+export interface RunState {
+  run: string;
+  worst: 'error' | 'warning' | 'info' | null;
+  counts: Record<'error' | 'warning' | 'info', number>;
+  /** Title of the first finding. */
+  first: string | null;
+  /** Whether nothing is known yet. */
+  pending: boolean;
+}
+export interface RunStates { runs: RunState[]; /** Whether more is on its way: worth asking again. */ busy: boolean; }
+
+/** `explain`: what the documents say about a rule. */
+export interface Explanation { rule: string; title: string; sections: { heading: string; markdown: string }[]; }
 
 /** How many steps an answer is about, and the latest wall time among them. */
 export interface Extent { steps: number; wall_time: number; }

@@ -5,6 +5,7 @@
  * The scale of the update-to-weight ratio diverges from exactly 1e-3. Light: "vik" of Fabio Crameri's
  * Scientific colour maps; dark: a twin built outwards from the colour of the card.
  */
+import { t } from '../host/language.js';
 import { cssColor, FONT_FAMILY, prepareCanvas } from './frame.js';
 import { formatNumber } from './format.js';
 
@@ -36,12 +37,18 @@ const SEQUENTIAL_STOPS = {
   dark: _parseStops('2f3432 28524a 2b7d6e 4cab97 8ed8c5 dffaf1'),
 };
 
-/** Hues as in TensorBoard's own palette, each at least 3:1 to the card of its theme. */
+/** Seven hues as in TensorBoard's own palette, and seven more; each at least 3:1 to the card of its theme. */
 export const RUN_COLORS = {
-  light: ['#0c9bb0', '#425066', '#e52592', '#b87d00', '#9334e6', '#5d8a2c', '#d9640a'],
-  dark: ['#12b5cb', '#9aa4af', '#f2509f', '#f9ab00', '#b97cf5', '#7cb342', '#f08030'],
+  light: [
+    ...['#0c9bb0', '#425066', '#e52592', '#b87d00', '#9334e6', '#5d8a2c', '#d9640a'],
+    ...['#1558c0', '#8c1c3f', '#00695c', '#cc2b2b', '#7c83db', '#6b4530', '#8f8f00'],
+  ],
+  dark: [
+    ...['#12b5cb', '#9aa4af', '#f2509f', '#f9ab00', '#b97cf5', '#7cb342', '#f08030'],
+    ...['#5b9bf5', '#f5b5c8', '#2fa58a', '#f0605a', '#c4c8ff', '#c29a84', '#e2dc5a'],
+  ],
 };
-// Four patterns on seven colours: no two of the first 28 runs look alike.
+// Four patterns on fourteen colours: no two of the first 28 runs look alike.
 const DASHES = [
   [7, 3],
   [2, 2.5],
@@ -94,8 +101,8 @@ export function densityColors(surfaceHex, runHex, theme) {
   const [surface, run] = [parseHex(surfaceHex), parseHex(runHex)];
   const end = theme === 'dark' ? mix(run, [255, 255, 255], 0.72) : mix(run, [0, 0, 0], 0.55);
   return Uint32Array.from({ length: 256 }, (_, i) => {
-    const t = i / 255;
-    return packRgb(t < 0.6 ? mix(surface, run, t / 0.6) : mix(run, end, (t - 0.6) / 0.4));
+    const share = i / 255;
+    return packRgb(share < 0.6 ? mix(surface, run, share / 0.6) : mix(run, end, (share - 0.6) / 0.4));
   });
 }
 
@@ -158,7 +165,7 @@ export function drawRatioLegend(canvas, theme, decades = RATIO_DECADES) {
   const first = Math.ceil(low - 1e-9);
   const exponents = Array.from({ length: Math.floor(high + 1e-9) - first + 1 }, (_, i) => first + i);
   const label = (/** @type {number} */ e) =>
-    middle === 0 ? (e === 0 ? 'equal' : `${e < 0 ? '÷' : '×'}${10 ** Math.abs(e)}`) : `1e${e}`;
+    middle === 0 ? (e === 0 ? t('equal') : `${e < 0 ? '÷' : '×'}${10 ** Math.abs(e)}`) : `1e${e}`;
   _drawLegend(
     canvas,
     (unit) => colors[Math.round(ratioPosition(low + (high - low) * unit, decades) * (colors.length - 1))],

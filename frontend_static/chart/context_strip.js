@@ -1,5 +1,6 @@
 // @ts-check
 /** A thin line above the heat map (loss, learning rate) on the same horizontal axis, over the full width. */
+import { drawEvidenceSteps, drawThreshold } from './evidence_marks.js';
 import { cssColor, FONT_FAMILY, prepareCanvas } from './frame.js';
 
 /**
@@ -25,13 +26,17 @@ const BEGINNING = 0.05;
  * @param {Range} chart.range @param {string} chart.color
  * @param {boolean} [chart.log] logarithmic values
  * @param {{x: number, text: string}[]} [chart.notes] what is written beside the line, the most important first
+ * @param {import('./evidence_marks.js').EvidenceMarks | null} [chart.evidence] of the open finding
  * @returns {void}
  */
-export function drawContextStrip(canvas, { x, y, range, color, log = false, notes = [] }) {
+export function drawContextStrip(canvas, { x, y, range, color, log = false, notes = [], evidence = null }) {
   const { context, width, height } = prepareCanvas(canvas);
   const values = log ? Float64Array.from(y, (value) => (value > 0 ? Math.log10(value) : NaN)) : y;
   const points = thinToPixels(x, values, range, width);
-  const domain = stripDomain(points, width, !log && range.from <= x[0]);
+  const toValue = (/** @type {number} */ value) => (log ? Math.log10(value) : value);
+  const limit = evidence?.threshold ?? null;
+  const domain = _including(stripDomain(points, width, !log && range.from <= x[0]), limit && toValue(limit.value));
+  if (evidence) drawEvidenceSteps(context, { left: 0, top: 0, width, height }, range, evidence.steps);
   if (!domain) return;
   const toY = (/** @type {number} */ value) =>
     PADDING +
@@ -43,7 +48,14 @@ export function drawContextStrip(canvas, { x, y, range, color, log = false, note
   _drawLine(context, points, toY);
   context.fillStyle = cssColor('--nan');
   for (const pixel of _notFinite(x, y, range, width)) context.fillRect(pixel - 1, height - 5, 2, 5);
+  if (limit) drawThreshold(context, { left: 0, top: 0, width, height }, toY(toValue(limit.value)), limit.text);
   _drawNotes(context, notes, range, width);
+}
+
+/** @param {{low: number, high: number} | null} domain @param {number | null} value */
+function _including(domain, value) {
+  if (!domain || value === null || !Number.isFinite(value)) return domain;
+  return { low: Math.min(domain.low, value), high: Math.max(domain.high, value) };
 }
 
 /**

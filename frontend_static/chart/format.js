@@ -1,6 +1,8 @@
 // @ts-check
 /** Numbers, times and axis values as text, the same everywhere in the tab. */
 
+import { t } from '../host/language.js';
+
 /** @typedef {import('../types.d.ts').AxisKind} AxisKind */
 
 const SUPERSCRIPTS = '⁰¹²³⁴⁵⁶⁷⁸⁹';
@@ -29,7 +31,7 @@ export function formatNumber(value) {
 /** @param {[number, number]} range @returns {string} '3e-4 to 4e-2' */
 export function formatRange(range) {
   const [low, high] = range.map((value) => Number(value.toPrecision(3)).toExponential().replace('e+', 'e'));
-  return `${low} to ${high}`;
+  return t('{low} to {high}', { low, high });
 }
 
 /**
@@ -96,6 +98,11 @@ export function formatWallTime(epochSeconds) {
 /** @param {Date} time @returns {string} '05:20:55', local */
 export function formatClock(time) {
   return [time.getHours(), time.getMinutes(), time.getSeconds()].map(_twoDigits).join(':');
+}
+
+/** @param {string} text @returns {number} about how many Latin letters are as wide: Chinese characters are twice as wide */
+export function letters(text) {
+  return text.length + (text.match(/[\u2e80-\uffef]/g)?.length ?? 0);
 }
 
 /** @param {number} n */

@@ -16,7 +16,7 @@ export { niceTicks } from './scales.js';
  * @typedef {Pick<HTMLCanvasElement, 'clientWidth' | 'clientHeight' | 'width' | 'height'> & {getContext: (kind: '2d') => Context | null}} Surface
  */
 
-export const FONT_FAMILY = 'Roboto, "Segoe UI", system-ui, "Helvetica Neue", Arial, sans-serif';
+export const FONT_FAMILY = 'Roboto, "Segoe UI", system-ui, "Helvetica Neue", Arial, "PingFang SC", "Microsoft YaHei", "Noto Sans CJK SC", "Noto Sans SC", sans-serif';
 export const FONT = `11px ${FONT_FAMILY}`;
 
 /** Space around the data of the charts with a step axis; equal, so that they line up. */

@@ -1,5 +1,6 @@
 // @ts-check
 /** What the heat map shows of a run, value by value: where it is, what it says, which one stands for several. */
+import { t } from '../host/language.js';
 import { formatNumber } from './format.js';
 import { RATIO_STATISTIC } from './heatmap_colours.js';
 import { formatFactor, formatStatistic } from './statistic_format.js';
@@ -27,6 +28,7 @@ import { worstOf } from './worst.js';
  * @property {import('../types.d.ts').RunInfo | null} against the run that the heat map compares with
  * @property {[number, number] | null} healthyRange that the user wants for every tensor; null for that of its kind
  * @property {import('./gradient_jumps.js').Jump[]} jumps of single gradients, the strongest first
+ * @property {import('../types.d.ts').Evidence | null} [evidence] of the open finding
  */
 
 /** The tensor of a row whose value at a column is the worst. @param {View} view @param {TreeRow} row @param {number} column */
@@ -44,10 +46,10 @@ export function valueAt({ overview }, parameter, column) {
 export function valueText(view, parameter, value, short = false) {
   const group = view.run.groups[view.run.parameters[parameter].group];
   if ((value === null || Number.isNaN(value)) && group?.undefined.includes(view.metric.name)) {
-    return short ? '—' : `not defined for ${group.optimizer}`;
+    return short ? '—' : t('not defined for {optimizer}', { optimizer: group.optimizer });
   }
-  if (value === null) return short ? '—' : view.against ? 'nothing to compare' : 'no value';
-  if (!view.against && value === Infinity && isRatio(view.metric)) return short ? 'w = 0' : 'weight was 0';
+  if (value === null) return short ? '—' : view.against ? t('nothing to compare') : t('no value');
+  if (!view.against && value === Infinity && isRatio(view.metric)) return short ? 'w = 0' : t('weight was 0');
   if (!view.against) return formatStatistic(view.metric, value);
   if (view.colouring.kind === 'comparison') return Number.isFinite(value) ? formatFactor(value) : formatNumber(value);
   return `${value > 0 ? '+' : ''}${formatNumber(value)}`;
@@ -66,8 +68,8 @@ export function undefinedFor({ run, metric }) {
 
 /** @param {View} view @param {boolean} lacking whether some optimizer does not have the statistic @returns {string} what grey means */
 export function greyText({ against, overview }, lacking) {
-  if (lacking) return overview.logged ? 'not defined or no value' : 'not defined';
-  return against ? 'nothing to compare' : 'no value';
+  if (lacking) return overview.logged ? t('not defined or no value') : t('not defined');
+  return against ? t('nothing to compare') : t('no value');
 }
 
 /** @param {Overview} overview @returns {boolean} whether some updates were of weights that were 0 */

@@ -1,5 +1,6 @@
 // @ts-check
 /** What the histogram charts share: the value axis, resampling to its cells, percentiles. */
+import { t } from '../host/language.js';
 import { indexAtOrBefore } from '../state/axis.js';
 import { formatInteger, formatNumber, formatPercent } from './format.js';
 import { cssColor } from './frame.js';
@@ -101,7 +102,7 @@ export function epsilonMark(group, epsilon, { low, high }) {
   const label = inside ? 'v = ε' : '√v = ε';
   const value = inside ? epsilon : epsilon ** 2;
   if (value >= low && value <= high) return { mark: { value, label }, note: '' };
-  return { mark: null, note: `${label} (${formatNumber(epsilon)}) is beyond the axis` };
+  return { mark: null, note: t('{label} ({value}) is beyond the axis', { label, value: formatNumber(epsilon) }) };
 }
 
 /**
@@ -275,9 +276,9 @@ function _spread(cells, count, from, to) {
 export function noteSpecials(context, area, histogram, row) {
   const { elements, zeros, subnormal, nonFinite } = specialCounts(histogram, row);
   const notes = [
-    zeros ? { text: `exactly 0: ${formatPercent(zeros / elements)}`, color: '--text-2' } : null,
-    subnormal ? { text: `subnormal: ${formatPercent(subnormal / elements)}`, color: '--text-2' } : null,
-    nonFinite ? { text: `NaN or ∞: ${formatInteger(nonFinite)}`, color: '--critical' } : null,
+    zeros ? { text: t('exactly 0: {share}', { share: formatPercent(zeros / elements) }), color: '--text-2' } : null,
+    subnormal ? { text: t('subnormal: {share}', { share: formatPercent(subnormal / elements) }), color: '--text-2' } : null,
+    nonFinite ? { text: t('NaN or ∞: {count}', { count: formatInteger(nonFinite) }), color: '--critical' } : null,
   ].filter((note) => note !== null);
   context.textAlign = 'left';
   context.textBaseline = 'top';

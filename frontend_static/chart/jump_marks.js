@@ -1,5 +1,6 @@
 // @ts-check
 /** Jumps of single gradients as marks on the heat map, and on the strip above it. */
+import { t } from '../host/language.js';
 import { formatNumber } from './format.js';
 import { GRADIENT_STATISTIC, jumpSteps } from './gradient_jumps.js';
 import { formatFactor } from './statistic_format.js';
@@ -18,7 +19,7 @@ export function marksOf(view) {
     name: view.run.parameters[jump.parameter].name,
     x: _axisOf(view, jump),
     // A finding tells of the norm of all gradients, which rises by another factor than each of them.
-    text: `own gradient ${Number.isFinite(jump.factor) ? formatFactor(jump.factor) : formatNumber(jump.value)}`,
+    text: t('own gradient {size}', { size: Number.isFinite(jump.factor) ? formatFactor(jump.factor) : formatNumber(jump.value) }),
     value: shows ? jump.value : undefined,
   }));
 }
@@ -28,7 +29,7 @@ export function jumpNotes(view) {
   /** @type {Map<number, {x: number, text: string}>} */
   const notes = new Map();
   for (const jump of view.jumps) {
-    if (!notes.has(jump.step)) notes.set(jump.step, { x: _axisOf(view, jump), text: `step ${jumpSteps(jump)}` });
+    if (!notes.has(jump.step)) notes.set(jump.step, { x: _axisOf(view, jump), text: t('step {step}', { step: jumpSteps(jump) }) });
   }
   return [...notes.values()];
 }

@@ -1,6 +1,7 @@
 // @ts-check
 /** Values over steps for several runs: a shaded band, faint raw values under smoothed lines. */
 import { thinToPixels } from './context_strip.js';
+import { drawEvidenceSteps, drawThreshold } from './evidence_marks.js';
 import {
   cssColor,
   drawLabelGround,
@@ -45,6 +46,7 @@ import { linearScale, logScale } from './scales.js';
  * @property {string} [bandLabel]
  * @property {boolean} [infinityIsUsual] leave a gap without a mark where a value is infinite
  * @property {boolean} [ignoreOutliers] the highest and the lowest hundredth do not stretch the axis
+ * @property {import('./evidence_marks.js').EvidenceMarks} [evidence] of the open finding
  * @property {boolean} [withoutSteps] leave out the labels of the horizontal axis: a chart below has them
  */
 
@@ -87,15 +89,17 @@ export function drawLineChart(canvas, chart) {
   for (const line of backToFront) _drawPeaks(context, area, line, chart, scale);
   for (const line of chart.lines) _drawMissing(context, area, line, chart);
   context.restore();
+  const limit = chart.evidence?.threshold;
+  if (limit && _drawable(limit.value, chart.scale)) drawThreshold(context, area, yToPixel(area, scale, limit.value), limit.text);
   _drawBandLabel(context, area, chart, scale, shown);
   return { area, scale };
 }
 
 /**
  * The value axis: everything visible is inside, and so is the band on a logarithmic one.
- * @param {Pick<LineChart, 'lines' | 'range' | 'scale' | 'ignoreOutliers' | 'band'>} chart @returns {Scale}
+ * @param {Pick<LineChart, 'lines' | 'range' | 'scale' | 'ignoreOutliers' | 'band' | 'evidence'>} chart @returns {Scale}
  */
-export function lineScale({ lines, range, scale, ignoreOutliers, band }) {
+export function lineScale({ lines, range, scale, ignoreOutliers, band, evidence }) {
   const onLog = scale === 'log';
   let [low, high] = [Infinity, -Infinity];
   /** @type {number[]} */
@@ -123,6 +127,7 @@ export function lineScale({ lines, range, scale, ignoreOutliers, band }) {
   }
   // On a linear axis a band of two decades would press everything else to the ground.
   if (onLog) for (const value of band ?? []) include(value);
+  if (evidence?.threshold && low <= high) include(evidence.threshold.value);
   if (low > high) return onLog ? logScale(1e-3, 1) : linearScale(0, 1);
   if (!onLog && low === 0 && high === 0) return linearScale(0, 1);
   if (!onLog) return linearScale(low - 0.05 * (high - low), high + 0.05 * (high - low));
@@ -247,6 +252,7 @@ function _drawGround(context, area, chart, scale) {
     context.fillStyle = cssColor('--healthy');
     context.fillRect(area.left, top, area.width, bottom - top);
   }
+  if (chart.evidence) drawEvidenceSteps(context, area, range, chart.evidence.steps);
   drawStepAxis(context, area, range, axisKind, { labels: !chart.withoutSteps });
   drawValueAxis(context, area, scale);
 }

@@ -130,7 +130,7 @@ export function axisTicks(range, axisKind, count) {
 
 /**
  * Where each cell of a heat map begins and ends: halfway to its neighbours, so that no gap opens
- * between steps that were logged far apart.
+ * between steps that were logged far apart. The last one ends at its step: nothing was recorded after it.
  * @param {ArrayLike<number>} xs ascending @param {Range} range what a single cell fills
  * @returns {Float64Array} one more than there are cells
  */
@@ -139,7 +139,7 @@ export function cellBoundaries(xs, range) {
   const boundaries = new Float64Array(n + 1);
   for (let i = 1; i < n; i++) boundaries[i] = (xs[i - 1] + xs[i]) / 2;
   boundaries[0] = n > 1 ? 2 * xs[0] - boundaries[1] : range.from;
-  boundaries[n] = n > 1 ? 2 * xs[n - 1] - boundaries[n - 1] : range.to;
+  boundaries[n] = n > 1 ? xs[n - 1] : range.to; // nothing was recorded after it
   return boundaries;
 }
 

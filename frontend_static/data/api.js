@@ -1,5 +1,6 @@
 // @ts-check
 /** The only module that fetches: requests, their cache, and answers in the shapes of types.d.ts. */
+import { language } from '../host/language.js';
 import { arrayOf, decodePacked, rowOf } from './packed.js';
 
 /**
@@ -47,7 +48,7 @@ function _jsonAnswers(fetcher) {
   return {
     /** @param {AbortSignal} [signal] @returns {Promise<Summary>} */
     async summary(signal) {
-      return (await _get(fetcher, 'summary', signal)).json();
+      return (await _get(fetcher, _url('summary', _said()), signal)).json();
     },
     /** @param {AbortSignal} [signal] @returns {Promise<string>} */
     async revision(signal) {
@@ -55,12 +56,24 @@ function _jsonAnswers(fetcher) {
     },
     /** @param {string} run @param {AbortSignal} [signal] @returns {Promise<import('../types.d.ts').Diagnosis>} */
     async findings(run, signal) {
-      const { findings, compass, not_evaluated, recording } = await (await _get(fetcher, _url('findings', { run }), signal)).json();
+      const { findings, compass, not_evaluated, recording } = await (await _get(fetcher, _url('findings', { run, ..._said() }), signal)).json();
       findings.sort(
         (/** @type {import('../types.d.ts').Finding} */ a, /** @type {import('../types.d.ts').Finding} */ b) =>
           SEVERITIES.indexOf(a.severity) - SEVERITIES.indexOf(b.severity),
       );
       return { findings, compass, not_evaluated, recording };
+    },
+    /** @param {string} lang @param {AbortSignal} [signal] @returns {Promise<import('../types.d.ts').RunStates>} */
+    async states(lang, signal) {
+      return (await _get(fetcher, _url('states', { lang }), signal)).json();
+    },
+    /**
+     * What the documents say about a rule.
+     * @param {string} rule @param {string} lang @param {AbortSignal} [signal]
+     * @returns {Promise<import('../types.d.ts').Explanation>}
+     */
+    async explain(rule, lang, signal) {
+      return (await _get(fetcher, _url('explain', { rule, lang }), signal)).json();
     },
   };
 }
@@ -247,7 +260,12 @@ function _url(route, query) {
     if (value === undefined) continue;
     for (const item of Array.isArray(value) ? value : [value]) search.append(key, String(item));
   }
-  return `${route}?${search}`;
+  return search.size ? `${route}?${search}` : route;
+}
+
+/** The language of an answer that has texts; English unless it is said. @returns {{lang?: string}} */
+function _said() {
+  return language() === 'en' ? {} : { lang: language() };
 }
 
 /** @param {typeof fetch} fetcher @param {string} url @param {AbortSignal | undefined} signal */

@@ -1,5 +1,6 @@
 // @ts-check
 /** Keeps the tab up to date: polls while it can be seen, and says how old the newest data are. */
+import { t } from '../host/language.js';
 
 /** Data younger than this many seconds count as live. */
 export const LIVE_SECONDS = 60;
@@ -89,18 +90,21 @@ export function whenShown(onShown) {
 /**
  * @param {number} lastWallTime seconds since the epoch of the newest data
  * @param {number} now seconds since the epoch
+ * @param {boolean} [paused] whether newer data may be there that are not shown
  * @returns {{live: boolean, text: string}} 'Live · 4 s ago', or 'Last data 3 min ago'
  */
-export function describeAge(lastWallTime, now) {
+export function describeAge(lastWallTime, now, paused = false) {
   const seconds = Math.max(0, Math.round(now - lastWallTime)); // clocks of two machines may differ
-  const live = seconds < LIVE_SECONDS;
-  return { live, text: `${live ? 'Live · ' : 'Last data '}${_age(seconds)} ago` };
+  const live = seconds < LIVE_SECONDS && !paused;
+  const age = _age(seconds);
+  if (paused) return { live, text: t('Paused · data {age} ago', { age }) };
+  return { live, text: live ? t('Live · {age} ago', { age }) : t('Last data {age} ago', { age }) };
 }
 
 /** @param {number} seconds */
 function _age(seconds) {
-  if (seconds < 60) return `${seconds} s`;
-  if (seconds < 3600) return `${Math.floor(seconds / 60)} min`;
-  if (seconds < 2 * 86400) return `${Math.floor(seconds / 3600)} h`;
-  return `${Math.floor(seconds / 86400)} days`;
+  if (seconds < 60) return t('{count} s', { count: seconds });
+  if (seconds < 3600) return t('{count} min', { count: Math.floor(seconds / 60) });
+  if (seconds < 2 * 86400) return t('{count} h', { count: Math.floor(seconds / 3600) });
+  return t('{count} days', { count: Math.floor(seconds / 86400) });
 }

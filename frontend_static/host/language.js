@@ -15,6 +15,10 @@ const KEY = 'adam_debug.language';
 let translations = {};
 /** @type {Language} */
 let spoken = 'en';
+/** What was chosen on this page; null for what an earlier visit has kept. @type {Language | '' | null} */
+let chosenHere = null;
+/** The newest call of `speak()`, which alone counts. */
+let latest = 0;
 
 /** @returns {Language} what the tab speaks */
 export function language() {
@@ -23,12 +27,13 @@ export function language() {
 
 /** @returns {Language | ''} what the user chose; '' for the browser's */
 export function chosenLanguage() {
-  const chosen = _stored();
+  const chosen = chosenHere ?? _stored();
   return LANGUAGES.find((known) => known === chosen) ?? '';
 }
 
 /** Keeps what the user chose for the next visit. @param {Language | ''} chosen '' for the browser's */
 export function chooseLanguage(chosen) {
+  chosenHere = chosen;
   try {
     if (chosen) localStorage.setItem(KEY, chosen);
     else localStorage.removeItem(KEY);
@@ -38,22 +43,27 @@ export function chooseLanguage(chosen) {
 }
 
 /**
- * Loads the catalogue of the language that is wanted; stays English where that cannot be done.
+ * The closest that there is to what is wanted most. index.js decides in the same way before this file is here.
  *
- * @param {readonly string[]} wanted as browsers name languages, the most wanted first
+ * @param {readonly string[]} [names] as browsers name languages, the most wanted first
+ * @returns {Language}
  */
-export async function speak(wanted = [chosenLanguage(), ...navigator.languages]) {
-  const asked = wanted.map((name) => name.toLowerCase().split(/[-_]/)[0]).filter(Boolean);
-  spoken = LANGUAGES.find((known) => known === asked[0]) ?? 'en';
-  translations = {};
-  if (spoken === 'en') return;
-  try {
-    const answer = await fetch(new URL(`../languages/${spoken}.json`, import.meta.url));
-    if (!answer.ok) throw new Error(`${answer.status}`);
-    translations = await answer.json();
-  } catch {
-    spoken = 'en';
-  }
+export function wantedLanguage(names = [chosenLanguage(), ...navigator.languages]) {
+  const first = names.find(Boolean)?.toLowerCase().split(/[-_]/)[0];
+  return LANGUAGES.find((known) => known === first) ?? 'en';
+}
+
+/**
+ * Loads the catalogue of a language and speaks it from then on; English where it cannot be had.
+ *
+ * @param {Language} [wanted]
+ * @param {Promise<Response> | null} [catalogue] of it, where it has been asked for already
+ */
+export async function speak(wanted = wantedLanguage(), catalogue = null) {
+  const turn = ++latest;
+  const found = await _catalogue(wanted, catalogue);
+  if (turn !== latest) return;
+  [spoken, translations] = found ? [wanted, found] : ['en', {}];
 }
 
 /**
@@ -69,6 +79,16 @@ export function t(text, values = {}) {
 }
 
 /**
+ * Sentences that follow each other.
+ *
+ * @param {(string | false | null | undefined)[]} sentences those that are empty are left out
+ * @returns {string}
+ */
+export function paragraph(sentences) {
+  return sentences.filter(Boolean).join(spoken === 'zh' ? '' : ' ');
+}
+
+/**
  * Says how many of a thing there are.
  *
  * @param {number} count
@@ -79,6 +99,20 @@ export function t(text, values = {}) {
  */
 export function plural(count, one, many, values = { count }) {
   return t(count === 1 ? one : many, values);
+}
+
+/**
+ * @param {Language} wanted @param {Promise<Response> | null} asked
+ * @returns {Promise<Record<string, string> | null>} null where it cannot be had
+ */
+async function _catalogue(wanted, asked) {
+  if (wanted === 'en') return {};
+  try {
+    const answer = await (asked ?? fetch(new URL(`../languages/${wanted}.json`, import.meta.url)));
+    return answer.ok ? await answer.json() : null;
+  } catch {
+    return null;
+  }
 }
 
 function _stored() {

@@ -17,6 +17,8 @@
  * @property {import('../types.d.ts').Range} [range] what is visible of the axis, in its units
  * @property {'latest' | 'anomaly' | 'model'} [order] of the rows
  * @property {string} [finding] the selected finding
+ * @property {boolean} [why] whether it says why
+ * @property {boolean} [all] whether the findings of all runs are listed
  * @property {string} [strip] the series above the heat map
  */
 
@@ -29,6 +31,7 @@ const LIST = {
     value === '' ? [] : value.split(',').map(_decode).filter((item) => item !== null),
   write: (/** @type {string[]} */ items) => items.map(_encode).join(','),
 };
+const FLAG = { read: (/** @type {string} */ value) => value === '1' || undefined, write: () => '1' };
 const ONE_OF = (/** @type {string[]} */ ...values) => ({
   read: (/** @type {string} */ value) => (values.includes(value) ? value : undefined),
   write: String,
@@ -42,7 +45,7 @@ const FIELDS = {
   run: { key: 'run', ...TEXT },
   runs: { key: 'runs', ...LIST },
   reference: { key: 'ref', ...TEXT },
-  against: { key: 'against', read: (value) => value === '1' || undefined, write: () => '1' },
+  against: { key: 'against', ...FLAG },
   tensor: { key: 'tensor', ...TEXT },
   pins: { key: 'pins', ...LIST },
   step: { key: 'step', read: (value) => (/^\d+$/.test(value) ? Number(value) : undefined), write: String },
@@ -53,6 +56,8 @@ const FIELDS = {
   range: { key: 'range', read: _readRange, write: ({ from, to }) => `${from},${to}` },
   order: { key: 'order', ...ONE_OF('model', 'latest', 'anomaly') },
   finding: { key: 'finding', ...TEXT },
+  why: { key: 'why', ...FLAG },
+  all: { key: 'all', ...FLAG },
   strip: { key: 'strip', ...TEXT },
 };
 const FIELD_OF_KEY = new Map(
@@ -100,32 +105,55 @@ export function hostHash() {
   return _host().location.hash;
 }
 
+/** In the state of an entry of the history: that it is a view of the tab. */
+const OURS = 'adamDebug';
+
 /**
- * Puts the state into TensorBoard's address without a new entry in the history.
+ * Puts the state into TensorBoard's address, in place of the present one or as a new entry of the history.
  * Does nothing while another tab is in front: the address is then not ours.
- * @param {Link} link
+ * @param {Link} link @param {boolean} [isNew] whether the browser's Back leads from it to the view before
  */
-export function replaceHostLink(link) {
+export function writeHostLink(link, isNew = false) {
   const host = _host();
   const tab = _tokens(host.location.hash)[0];
   if (tab !== undefined && tab !== TAB) return;
   const hash = writeLink(host.location.hash, link);
-  if (hash !== host.location.hash) host.history.replaceState(host.history.state, '', hash);
+  const isSame = hash === host.location.hash;
+  const { state } = host.history;
+  if (isSame && state?.[OURS]) return;
+  try {
+    if (isNew && !isSame) host.history.pushState({ ...state, [OURS]: true }, '', hash);
+    else host.history.replaceState({ ...state, [OURS]: true }, '', hash);
+  } catch {
+    // Browsers refuse hundreds of changes within seconds; a later one will do.
+  }
 }
 
 /**
- * Calls back when the user follows another link within the open page.
+ * Calls back when the user follows another link within the open page, or goes back and forward between views.
  * @param {(link: Link) => void} onLink
  * @returns {() => void} stops
  */
 export function followHostLink(onLink) {
   const host = _host();
-  const listener = () => {
-    const hash = host.location.hash;
-    if (_tokens(hash).some((token) => token.startsWith(PREFIX))) onLink(readLink(hash));
+  let travelled = ''; // where Back and Forward led, which the change of the hash after it says once more
+  const onTravel = (/** @type {PopStateEvent} */ { state }) => {
+    if (!state?.[OURS]) return;
+    travelled = host.location.hash;
+    onLink(readLink(travelled));
   };
-  host.addEventListener('hashchange', listener);
-  return () => host.removeEventListener('hashchange', listener);
+  const onHash = () => {
+    const { hash } = host.location;
+    const known = hash === travelled;
+    travelled = '';
+    if (!known && _tokens(hash).some((token) => token.startsWith(PREFIX))) onLink(readLink(hash));
+  };
+  host.addEventListener('popstate', onTravel);
+  host.addEventListener('hashchange', onHash);
+  return () => {
+    host.removeEventListener('popstate', onTravel);
+    host.removeEventListener('hashchange', onHash);
+  };
 }
 
 /** @returns {string} the address of the view, for the clipboard */

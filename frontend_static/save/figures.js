@@ -7,6 +7,7 @@ import { drawLineChart } from '../chart/line_chart.js';
 import { drawOverview } from '../chart/heatmap.js';
 import { drawColourScale } from '../chart/heatmap_colours.js';
 import { jumpNotes } from '../chart/jump_marks.js';
+import { t } from '../host/language.js';
 import { HEAD } from './figure.js';
 
 /**
@@ -44,7 +45,7 @@ export function lineFigure({ view, parameter, charts }) {
     width: WIDTH,
     height: HEAD + charts.length * block + 8,
     title: parameter,
-    subtitle: `${charts.map(({ title }) => title).join(', ')} over ${_axisName(view)}`,
+    subtitle: _over(charts.map(({ title }) => title).join(', '), view),
     legend: [...legend].map(([label, color]) => ({ label, color })),
     parts: charts.flatMap((chart, i) => [
       _text(chart.title, { x: PADDING + 40, y: HEAD + i * block, width: WIDTH - 80, height: 18 }),
@@ -70,13 +71,13 @@ export function lineFigure({ view, parameter, charts }) {
  */
 export function histogramFigure({ runs, parameter, quantity, kind, draw }) {
   const { elements, elements_read: read } = parameter;
-  const sample = read < elements ? `, ${formatInteger(read)} of ${formatInteger(elements)} elements` : '';
+  const counts = { read: formatInteger(read), count: formatInteger(elements) };
   const width = runs.length > 1 ? 400 : 720;
   return {
     width: runs.length * width,
     height: HEAD + 380,
-    title: `${quantity} of ${parameter.name}`,
-    subtitle: `${kind}${sample}`,
+    title: t('{quantity} of {parameter}', { quantity, parameter: parameter.name }),
+    subtitle: read < elements ? t('{chart}, {read} of {count} elements', { chart: kind, ...counts }) : kind,
     legend: runs.map(({ color, run }) => ({ color, label: run.name })),
     parts: runs.map((run, i) => ({
       x: i * width + PADDING,
@@ -107,11 +108,11 @@ export function overviewFigure({ view, rows, strips, undefinedFor, marks, crowde
     width: OVERVIEW_WIDTH,
     height: top + height + AXIS_HEIGHT + 8,
     title: metric.label,
-    subtitle: `${run.name}${against ? ` compared with ${against.name}` : ''}, over ${_axisName(view)}`,
+    subtitle: _over(against ? t('{run} compared with {reference}', { run: run.name, reference: against.name }) : run.name, view),
     legend: [
-      { color: cssColor('--nan'), label: colouring.kind === 'ratio' ? 'NaN' : 'NaN or infinite' },
+      { color: cssColor('--nan'), label: colouring.kind === 'ratio' ? 'NaN' : t('NaN or infinite') },
       ...(overview.logged
-        ? [{ color: cssColor('--nodata'), label: against ? 'nothing to compare' : 'no value' }]
+        ? [{ color: cssColor('--nodata'), label: against ? t('nothing to compare') : t('no value') }]
         : []),
     ],
     parts: [
@@ -189,9 +190,13 @@ function _axisPart(view, y) {
   };
 }
 
-/** @param {View} view */
-function _axisName({ axis }) {
-  return { step: 'steps', relative: 'time since the start', wall: 'wall time' }[axis];
+/** @param {string} what @param {View} view @returns {string} what is drawn, and along which axis */
+function _over(what, { axis }) {
+  return {
+    step: t('{what}, over steps', { what }),
+    relative: t('{what}, over time since the start', { what }),
+    wall: t('{what}, over wall-clock time', { what }),
+  }[axis];
 }
 
 /** @param {string} text @param {{x: number, y: number, width: number, height: number}} place @returns {Part} */

@@ -1,13 +1,15 @@
 // @ts-check
 /** What the user can do: every change of the state has its name here. */
+import { chosenLanguage, chooseLanguage, language, speak } from '../host/language.js';
+import { rangeAround, shownIn } from './evidence.js';
 import {
   checkedRuns,
-  columnStrip,
   DEFAULT_METRIC,
   defaultPreferences,
   defaultView,
   metricOf,
   overviewRun,
+  selectedParameter,
 } from './store.js';
 
 /**
@@ -27,8 +29,9 @@ export function createActions(store, api) {
     ..._runActions(store),
     ..._overviewActions(store),
     ..._selectionActions(store),
+    ..._findingActions(store),
     ..._axisActions(store),
-    ..._preferenceActions(store),
+    ..._preferenceActions(store, api),
     ..._pageActions(store),
   };
 }
@@ -71,12 +74,12 @@ function _runActions({ get, set }) {
      * @param {string} run @param {string | null} [rule] of that finding, which opens again where this run has it
      */
     showRun(run, rule = null) {
-      const { checked, beforeFinding, reopen } = get();
+      const { checked, reopen } = get();
       const isOther = overviewRun(get())?.run !== run;
       set({
-        ...{ run, range: null, strip: null, checked: checked && new Set(checked).add(run) },
-        ...(isOther && { finding: null, reopen: rule ?? reopen, beforeFinding: null }),
-        ...(isOther && beforeFinding && _colouredBy(get(), beforeFinding.metric)),
+        ...(isOther && { ..._asBeforeFinding(get()), finding: null, reopen: rule ?? reopen }),
+        ...{ run, range: null, strip: null, all: false, checked: checked && new Set(checked).add(run) },
+        ...((isOther || get().all) && _visit(get())),
       });
     },
     /** @param {string} run */
@@ -93,6 +96,8 @@ function _runActions({ get, set }) {
     },
     /** @param {string} runFilter */
     filterRuns: (runFilter) => set({ runFilter }),
+    /** @param {boolean} illRuns lists only the runs with errors or warnings */
+    listIllRuns: (illRuns) => set({ illRuns }),
     /** Compares all runs with one; the same once more compares no longer. @param {string} run */
     referTo(run) {
       const { reference, against } = get();
@@ -109,48 +114,32 @@ function _overviewActions({ get, set }) {
     /** @param {string} filter */
     filterTensors: (filter) => set({ filter, open: null }),
     /** @param {string} metric */
-    colourBy: (metric) => set({ ..._colouredBy(get(), metric), beforeFinding: null }),
+    colourBy: (metric) => set({ ..._colouredBy(get(), metric), ..._choosing(get(), 'metric'), ..._visit(get()) }),
     /** @param {import('./store.js').RowOrder} order */
     orderRows: (order) => set({ order }),
     /** @param {Set<string>} open */
-    openModules: (open) => set({ open }),
+    openModules: (open) => set({ open, ..._choosing(get(), 'open') }),
+    /** Opens modules to show what a finding is about. @param {Set<string>} open */
+    unfold: (open) => set({ open }),
     /** @param {string} strip */
-    chooseStrip: (strip) => set({ strip }),
+    chooseStrip: (strip) => set({ strip, ..._choosing(get(), 'strip') }),
     /** @param {boolean} overviewTable */
     showOverviewTable: (overviewTable) => set({ overviewTable }),
   };
 }
 
-/** What is looked at: a parameter, a step, a finding. @param {Store} store */
+/** What is looked at: a parameter, a step. @param {Store} store */
 function _selectionActions({ get, set }) {
-  /** @param {import('../types.d.ts').Finding} finding selects it, and what it is about */
-  const selectFinding = (finding) => {
-    const run = get().summary?.runs.find((info) => info.run === finding.run);
-    const known = run?.parameters.some(({ name }) => name === finding.parameters[0]);
-    const { metric, strip } = _shownIn(finding, run);
-    set({
-      ...{ finding: finding.id, reopen: null, step: finding.at ?? finding.from },
-      ...(run && { run: run.run }),
-      ...(known && { tensor: finding.parameters[0] }),
-      ...(metric && { ..._colouredBy(get(), metric), beforeFinding: get().beforeFinding ?? { metric: get().metric } }),
-      ...(strip && { strip }),
-      ...(get().axis === 'step' && { range: _rangeOf(finding, run?.last_step ?? 0) }),
-    });
-  };
   return {
-    selectFinding,
-    /** Opens what the run before had open. @param {import('../types.d.ts').Finding[]} findings of the overview's run */
-    reopenFinding(findings) {
-      const found = findings.find(({ rule }) => rule === get().reopen);
-      if (found) selectFinding(found);
-      else set({ reopen: null });
-    },
     /** @param {string} tensor */
-    selectTensor: (tensor) => set({ tensor }),
+    selectTensor: (tensor) => set({ tensor, ..._choosing(get(), 'tensor'), ..._visit(get()) }),
     /** @param {number | null} step null follows the newest */
-    pinStep: (step) => set({ step }),
+    pinStep: (step) => set({ step, ..._choosing(get(), 'step') }),
     /** @param {string} tensor @param {number} step */
-    selectCell: (tensor, step) => set({ tensor, step }),
+    selectCell(tensor, step) {
+      const isOther = selectedParameter(get())?.name !== tensor;
+      set({ tensor, step, ..._choosing(get(), 'tensor', 'step'), ...(isOther && _visit(get())) });
+    },
     /** Keeps a parameter in view, or lets it go. @param {string} tensor */
     togglePin(tensor) {
       const { pins } = get();
@@ -160,19 +149,74 @@ function _selectionActions({ get, set }) {
   };
 }
 
-/** The axis that all charts share. @param {Store} store */
-function _axisActions({ set }) {
+/** A finding is opened and closed. @param {Store} store */
+function _findingActions({ get, set }) {
+  /** @param {import('../types.d.ts').Finding} finding @param {Partial<State>} [visit] */
+  const show = (finding, visit) => {
+    const state = get();
+    const run = state.summary?.runs.find((info) => info.run === finding.run);
+    const known = run?.parameters.some(({ name }) => name === finding.parameters[0]);
+    const { metric, strip } = shownIn(finding, run);
+    const range = rangeAround(finding, run?.last_step ?? 0);
+    set({
+      ...{ finding: finding.id, reopen: null, all: false, step: finding.at ?? finding.from },
+      ...(run && { run: run.run, checked: state.checked && new Set(state.checked).add(run.run) }),
+      ...(known && { tensor: finding.parameters[0] }),
+      ...(metric && _colouredBy(state, metric)),
+      ...(strip && { strip }),
+      ...(state.axis === 'step' && { range }),
+      beforeFinding: { ..._evident(state), ...state.beforeFinding },
+      ...visit,
+    });
+  };
   return {
-    /** @param {import('../types.d.ts').AxisKind} axis */
-    setAxis: (axis) => set({ axis, range: null }),
-    /** @param {import('../types.d.ts').Range | null} range */
-    zoom: (range) => set({ range }),
+    /** Selects a finding, and shows what it rests on. @param {import('../types.d.ts').Finding} finding */
+    selectFinding: (finding) => show(finding, _visit(get())),
+    /** Lists the findings of all runs, or no longer. @param {boolean} all */
+    showAllFindings: (all) => set({ all, ..._visit(get()) }),
+    /** Closes the finding: the view is as before, but for what was chosen since. */
+    closeFinding: () => set(_closed(get())),
+    /** @param {boolean} why unfolds the reasons of the finding that is open */
+    showWhy: (why) => set({ why }),
+    /** Opens what the run before had open. @param {import('../types.d.ts').Finding[]} findings of the overview's run */
+    reopenFinding(findings) {
+      const found = findings.find(({ rule }) => rule === get().reopen);
+      if (found) show(found);
+      else set({ reopen: null });
+    },
   };
 }
 
-/** How charts are drawn, which this browser remembers. @param {Store} store */
-function _preferenceActions({ get, set }) {
+/** The axis that all charts share. @param {Store} store */
+function _axisActions({ get, set }) {
   return {
+    /** @param {import('../types.d.ts').AxisKind} axis */
+    setAxis: (axis) => set({ axis, range: null, ..._choosing(get(), 'range') }),
+    /** @param {import('../types.d.ts').Range | null} range */
+    zoom: (range) => set({ range, ..._choosing(get(), 'range') }),
+  };
+}
+
+/**
+ * How charts are drawn and what the tab speaks, which this browser remembers.
+ * @param {Store} store
+ * @param {Pick<import('../data/api.js').Api, 'summary'>} api
+ */
+function _preferenceActions({ get, set }, api) {
+  /** @param {import('../host/language.js').Language | ''} chosen '' for the browser's */
+  const speakLanguage = async (chosen) => {
+    chooseLanguage(chosen);
+    await speak();
+    if (language() === get().language) return;
+    set({ language: language() });
+    try {
+      set({ summary: await api.summary() }); // its texts are the server's
+    } catch {
+      // What is shown stays in the language before; the next question to the server says what is wrong.
+    }
+  };
+  return {
+    speakLanguage,
     /** Adds a line chart, or removes it; the last one stays. @param {string} name */
     toggleStatistic(name) {
       const run = overviewRun(get());
@@ -192,7 +236,10 @@ function _preferenceActions({ get, set }) {
       set({ panels: get().panels.map((panel, i) => (i === index ? { ...panel, ...change } : panel)) });
     },
     /** Takes back all preferences. */
-    forgetPreferences: () => set(defaultPreferences()),
+    forgetPreferences() {
+      set(defaultPreferences());
+      if (chosenLanguage()) speakLanguage('');
+    },
   };
 }
 
@@ -210,15 +257,17 @@ function _pageActions({ get, set }) {
     /** Lets a card fill the tab, or gives it back its place. @param {string} card */
     toggleFull: (card) => set({ full: get().full === card ? null : card }),
 
-    /** Takes back one thing at a time: dialog, full size, settings, zoom, filter, finding, pinned step. */
+    /** Takes back one thing at a time: dialog, full size, settings, zoom, finding, filter, pinned step. */
     escape() {
-      const { dialog, full, settings, range, filter, finding, step } = get();
+      const { dialog, full, settings, range, filter, finding, beforeFinding, all, step } = get();
+      const zoomed = range && !(finding && beforeFinding && 'range' in beforeFinding); // not by the finding
       if (dialog) set({ dialog: null });
       else if (full) set({ full: null });
       else if (settings) set({ settings: false });
-      else if (range) set({ range: null });
+      else if (all) set({ all: false, ..._visit(get()) });
+      else if (zoomed) set({ range: null });
+      else if (finding) set(_closed(get()));
       else if (filter) set({ filter: '', open: null });
-      else if (finding) set({ finding: null, beforeFinding: null });
       else if (step !== null) set({ step: null });
     },
 
@@ -258,6 +307,8 @@ export function linkOf(state) {
     range: state.range ?? undefined,
     order: state.order === 'model' ? undefined : state.order,
     finding: state.finding ?? undefined,
+    why: (state.finding && state.why) || undefined,
+    all: state.all || undefined,
     strip: state.strip ?? undefined,
   };
 }
@@ -272,32 +323,41 @@ function _colouredBy({ metric: before, lineStatistics }, metric) {
   return { metric, lineStatistics: _following(lineStatistics.map((name) => (name === before ? metric : name)), metric) };
 }
 
+const EVIDENT = /** @type {const} */ (['run', 'metric', 'strip', 'tensor', 'step', 'range', 'open']);
+
+/** What a finding changes. @param {State} state @returns {import('./store.js').Evident} */
+function _evident({ run, metric, strip, tensor, step, range, open }) {
+  return { run, metric, strip, tensor, step, range, open };
+}
+
+/**
+ * What the user chooses while a finding is open stays when it is closed.
+ * @param {State} state @param {...(typeof EVIDENT)[number]} chosen
+ * @returns {Pick<State, 'beforeFinding'>}
+ */
+function _choosing({ beforeFinding }, ...chosen) {
+  if (!beforeFinding) return { beforeFinding };
+  const rest = EVIDENT.filter((name) => name in beforeFinding && !chosen.includes(name));
+  return { beforeFinding: Object.fromEntries(rest.map((name) => [name, beforeFinding[name]])) };
+}
+
+/** The browser's Back leads from the next view to this one. @param {State} state */
+const _visit = ({ visits }) => ({ visits: visits + 1 });
+
+/** @param {State} state @returns {Partial<State>} without its finding */
+const _closed = (state) => ({ finding: null, reopen: null, ..._asBeforeFinding(state), ..._visit(state) });
+
+/** The view without the finding that is open. @param {State} state @returns {Partial<State>} */
+function _asBeforeFinding(state) {
+  const { beforeFinding } = state;
+  if (!beforeFinding) return {};
+  const { metric, ...rest } = beforeFinding;
+  return { ...rest, ...(metric !== undefined && _colouredBy(state, metric)), beforeFinding: null };
+}
+
 /** @param {string[]} charts @param {string} metric @returns {string[] | null} null where they follow the map */
 function _following(charts, metric) {
   return charts.length === 1 && charts[0] === metric ? null : charts;
-}
-
-/**
- * The statistic, or the series above the heat map, in which a finding is seen best; none where the run lacks it.
- * @param {import('../types.d.ts').Finding} finding
- * @param {import('../types.d.ts').RunInfo | undefined} run
- * @returns {{metric?: string, strip?: string}}
- */
-function _shownIn({ statistic }, run) {
-  if (run?.statistics.includes(statistic)) return { metric: statistic };
-  return run?.strip_columns.includes(statistic) ? { strip: columnStrip(statistic) } : {};
-}
-
-/**
- * The steps of a finding with some before and after; null where that is most of the run.
- * @param {import('../types.d.ts').Finding} finding
- * @param {number} lastStep of its run
- * @returns {import('../types.d.ts').Range | null}
- */
-function _rangeOf({ from, to }, lastStep) {
-  const around = Math.max((to - from) / 2, lastStep / 20);
-  const range = { from: Math.max(0, from - around), to: Math.min(lastStep, to + around) };
-  return range.to - range.from < 0.8 * lastStep ? range : null;
 }
 
 /**

@@ -8,6 +8,7 @@
  * @typedef {'ridgeline' | 'density' | 'bands' | 'single' | 'table'} PanelKind
  * @typedef {'auto' | 'log' | 'linear'} ValueScale
  * @typedef {'model' | 'latest' | 'anomaly'} RowOrder
+ * @typedef {'name' | 'severity' | 'newest'} RunOrder
  * @typedef {'nearest' | 'ascending' | 'descending' | 'default'} TooltipOrder
  * @typedef {{quantity: string, kind: PanelKind | null}} Panel null draws the default chart
  * @typedef {'worst' | 'latest' | 'mean'} Crowded what a pixel shows that covers several cells
@@ -29,6 +30,7 @@
  * @property {'log' | 'linear'} histogramAxis of signed quantities; log is linear around zero
  * @property {number | null} linearBelow magnitude up to which it is linear; null for what suits the values
  * @property {boolean} allRuns draw the histograms of all checked runs beside each other
+ * @property {RunOrder} runOrder of the list of runs; severity: the worst findings first
  * @property {boolean} followReload ask for new data when TensorBoard reloads
  * @property {number} pollSeconds ask for new data that often; 0 for never
  *
@@ -47,22 +49,31 @@
  * @property {import('../types.d.ts').Range | null} range zoom in axis units; null shows everything
  * @property {RowOrder} order of the overview's rows
  * @property {string | null} finding id of the selected finding
+ * @property {boolean} why whether the selected finding says why
+ * @property {boolean} all whether the findings of all runs are listed, in place of the cards
  * @property {string | null} strip series above the heat map; null for the default
  *
  * @typedef {object} Page
  * @property {import('../types.d.ts').Theme} theme
+ * @property {import('../host/language.js').Language} language that the tab speaks
  * @property {Summary | null} summary null until the first answer
  * @property {string | null} connection why the server does not answer; null while it does
  * @property {number} attempt counts recoveries of the connection, so that failed requests are repeated
  * @property {string} runFilter regular expression
+ * @property {boolean} illRuns list only the runs with errors or warnings
  * @property {boolean} paused keep what is shown although there may be new data
+ * @property {number} visits counts the views that the user went to: the browser's Back stops at each
  * @property {'help' | null} dialog
  * @property {boolean} settings whether the settings are open
  * @property {boolean} overviewTable whether a table stands for the heat map
  * @property {boolean} optimizer whether the optimizer's card is open
  * @property {string | null} full name of the card that fills the tab
- * @property {Pick<View, 'metric'> | null} beforeFinding what the selected finding has changed, as it was; null for nothing
+ * @property {Partial<Evident> | null} beforeFinding what the selected finding has changed, as it was, but for what the
+ *   user has chosen since; null for nothing
  * @property {string | null} reopen rule whose finding was open in the run before, to be opened where this run has it
+ *
+ * What a finding changes when it is opened.
+ * @typedef {Pick<View, 'run' | 'metric' | 'strip' | 'tensor' | 'step' | 'range' | 'open'>} Evident
  *
  * @typedef {Preferences & View & Page} State
  *
@@ -100,6 +111,7 @@ export function defaultPreferences() {
     histogramAxis: 'log',
     linearBelow: null,
     allRuns: false,
+    runOrder: 'name',
     followReload: true,
     pollSeconds: 5,
   };
@@ -122,6 +134,8 @@ export function defaultView() {
     range: null,
     order: 'model',
     finding: null,
+    why: false,
+    all: false,
     strip: null,
   };
 }
@@ -132,11 +146,14 @@ export function initialState() {
     ...defaultPreferences(),
     ...defaultView(),
     theme: 'light',
+    language: 'en',
     summary: null,
     connection: null,
     attempt: 0,
     runFilter: '',
+    illRuns: false,
     paused: false,
+    visits: 0,
     dialog: null,
     settings: false,
     overviewTable: false,
@@ -319,6 +336,7 @@ const VALID = {
   histogramAxis: ONE_OF('log', 'linear'),
   linearBelow: (value) => value === null || (value > 0 && value < Infinity),
   allRuns: BOOLEAN,
+  runOrder: ONE_OF('name', 'severity', 'newest'),
   followReload: BOOLEAN,
   pollSeconds: ONE_OF(0, 2, 5, 15, 30, 60),
 };

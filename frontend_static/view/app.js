@@ -1,5 +1,6 @@
 // @ts-check
 /** The whole tab: loads what is shown, lays it out, and listens to the keyboard. */
+import { t } from '../host/language.js';
 import { comparedRun } from '../state/questions.js';
 import {
   checkedRuns,
@@ -12,6 +13,7 @@ import {
 } from '../state/store.js';
 import { useOverviewView } from './hooks/overview_view.js';
 import { useDiagnosis, useRunData, useStarts, useStrips } from './hooks/run_data.js';
+import { useRunStates } from './hooks/run_states.js';
 import { movesOf, useKeyboard } from './keyboard.js';
 import { Overview } from './overview/card.js';
 import { useRanks } from './overview/ranks.js';
@@ -28,6 +30,8 @@ import { Banner, ErrorBanner, html, Lazy, render, useEffect, useMemo, useStore }
  */
 
 const help = () => import('./help.js');
+/** @type {import('./run/run_list.js').States} */
+const NO_STATES = new Map();
 /** Half of the tab, below the heat map, which does not wait for it. */
 const parameterCard = () => import('./parameter/parameter_card.js');
 
@@ -45,12 +49,12 @@ function App({ app }) {
     ${
       summary && run
         ? html`<${Loaded} app=${app} state=${state} summary=${summary} run=${run} />`
-        : html`<${Sidebar} app=${app} state=${state} run=${null} hyperparameters=${null} step=${null} findings=${[]} skipped=${null} compass=${null} />
+        : html`<${Sidebar} app=${app} state=${state} run=${null} hyperparameters=${null} step=${null} findings=${[]} evidence=${null} skipped=${null} compass=${null} states=${NO_STATES} />
           <main class="main">
             <${Toolbar} app=${app} state=${state} statistics=${[]} metric=${state.metric} reference=${null} />
             <div class="split"><div class="content">
               <${Notices} state=${state} run=${null} />
-              ${!summary && !state.connection && html`<div class="empty waiting" role="status">Loading …</div>`}
+              ${!summary && !state.connection && html`<div class="empty waiting" role="status">${t('Loading …')}</div>`}
               ${summary && summary.messages.length === 0 && html`<${Lazy} load=${help} name="NoData" />`}
             </div></div>
           </main>`
@@ -64,6 +68,7 @@ function Loaded({ app, state, summary, run }) {
   const shown = useShown(app, state, summary, run);
   const { data, diagnosis, axis, metric, reference } = shown;
   const statistics = statisticsOf(state, [run]);
+  const states = useRunStates(app, summary, shown.view !== null || data.overview.error !== null);
   return html`<${Sidebar}
       app=${app}
       state=${state}
@@ -71,8 +76,10 @@ function Loaded({ app, state, summary, run }) {
       hyperparameters=${data.hyperparameters.value}
       step=${axis?.step ?? null}
       findings=${diagnosis.findings}
+      evidence=${shown.view?.evidence ?? null}
       skipped=${diagnosis.not_evaluated}
       compass=${diagnosis.compass}
+      states=${states}
     />
     <main class="main">
       <${Toolbar} app=${app} state=${state} statistics=${statistics} metric=${metric.name} reference=${reference !== run ? reference : null} />
@@ -81,7 +88,11 @@ function Loaded({ app, state, summary, run }) {
           <${Notices} state=${state} run=${run} recording=${diagnosis.recording} />
           <${ErrorBanner} text=${data.overview.error} />
           <${ErrorBanner} text=${data.steps.error ?? data.hyperparameters.error ?? data.norms.error} />
-          <${Cards} app=${app} state=${state} summary=${summary} run=${run} shown=${shown} />
+          ${
+            state.all &&
+            html`<${Lazy} load=${() => import('./run/all_findings.js')} name="AllFindings" app=${app} state=${state} summary=${summary} states=${states} />`
+          }
+          ${!state.all && html`<${Cards} app=${app} state=${state} summary=${summary} run=${run} shown=${shown} />`}
         </div>
         ${
           state.settings &&
@@ -119,13 +130,14 @@ function useShown(app, state, summary, run) {
   const tree = useTree(state, run);
   const open = useMemo(() => state.open ?? _openAtFirst(state, tree), [state.open, tree]);
 
-  const { axis, shown, view } = useOverviewView(app, state, summary, run, { metric, runs, against, data, starts });
+  const finding = findings.find(({ id }) => id === state.finding) ?? null;
+  const { axis, shown, view } = useOverviewView(app, state, summary, run, { metric, runs, against, data, starts, finding });
   const ranks = useRanks(state, view);
   // What a finding is about is to be seen, and not behind a folded module.
   useEffect(() => {
     const at = parameter ? run.parameters.indexOf(parameter) : -1;
     const around = state.finding && at >= 0 ? modulesAround(tree, at) : [];
-    if (around.some((key) => !open.has(key))) app.actions.openModules(new Set([...open, ...around]));
+    if (around.some((key) => !open.has(key))) app.actions.unfold(new Set([...open, ...around]));
   }, [state.finding]);
   const strips = useStrips(app, state, summary, run, data.steps.value, axis?.start ?? 0);
   const moves = movesOf(app, state, { run, parameter, tree, open, ranks, shown, findings, axis });
@@ -176,7 +188,10 @@ function Cards({ app, state, summary, run, shown }) {
 function Notices({ state, run, recording = '' }) {
   const { connection, summary } = state;
   const messages = [...(summary?.messages ?? []), ...(run?.messages ?? [])];
-  const lost = `TensorBoard does not answer (${connection}). Trying again every 5 seconds${summary ? '; what is shown is from before' : ''}.`;
+  const reason = { reason: connection ?? '' };
+  const lost = summary
+    ? t('TensorBoard does not answer ({reason}). What you see is older; retrying every 5 seconds.', reason)
+    : t('TensorBoard does not answer ({reason}). Retrying every 5 seconds.', reason);
   return html`<${ErrorBanner} text=${connection && lost} />
     ${recording && html`<${Banner} severity="info" text=${recording} />`}
     ${messages.map(({ severity, text }) => html`<${Banner} key=${text} severity=${severity} text=${text} />`)}`;
@@ -198,5 +213,5 @@ function _openAtFirst(state, tree) {
 
 /** @param {import('../types.d.ts').Overview | null} overview */
 function _waitingText(overview) {
-  return overview ? 'This run has no logged step yet.' : 'Loading …';
+  return overview ? t('This run has no logged step yet.') : t('Loading …');
 }

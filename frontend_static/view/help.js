@@ -1,5 +1,6 @@
 // @ts-check
 /** What is said at length: what to do when there is nothing to show, and the help. */
+import { paragraph, t } from '../host/language.js';
 import { CopyButton, html, icon, useEffect, useRef } from './ui.js';
 
 /** @typedef {import('./ui.js').App} App */
@@ -8,8 +9,9 @@ const SNIPPET = `from tb_adam_plugin.callback import AdamDebugCallback
 
 debug = AdamDebugCallback(model, optimizer, log_dir="runs/exp1")
 
-for batch in loader:      # the training loop stays as it is
+for batch in loader:         # your training loop
     ...
+    debug.record(loss=loss)  # optional: drawn above the heat map, and read by the rules
     optimizer.step()
 
 debug.close()`;
@@ -17,29 +19,55 @@ debug.close()`;
 /** Nothing has been logged: what to add to the training script. */
 export function NoData() {
   return html`<div class="empty">
-    <h2>No Adam Debug data in this log folder yet</h2>
+    <h2>${t('No Adam Debug data in this log folder yet')}</h2>
     <p>
-      Add the callback to the script that trains. It watches the optimizer and logs its statistics; the
-      tab shows them as soon as TensorBoard has read them.
+      ${t('Add the callback to your training script. It watches the optimizer and logs its statistics; they appear here as soon as TensorBoard has read them.')}
     </p>
     <div class="snippet">
       <pre><code>${SNIPPET}</code></pre>
-      <${CopyButton} label="Copy the code" text=${() => SNIPPET} symbol="copy" />
+      <${CopyButton} label=${t('Copy the code')} text=${() => SNIPPET} symbol="copy" />
     </div>
-    <p>Then point TensorBoard at the folder above: <code>tensorboard --logdir runs</code></p>
+    <p>${t('Then point TensorBoard at the folder above:')}${' '}<code>tensorboard --logdir runs</code></p>
   </div>`;
 }
 
-const KEYS = [
-  ['/', 'filter tensors'],
-  ['j  k', 'next, previous tensor'],
-  ['←  →', 'previous, next logged step; with Shift ten at a time'],
-  ['+  -  0', 'zoom in and out at the pinned step, show everything'],
-  ['n  p', 'next, previous finding'],
-  ['o', 'fold or open the module around the tensor'],
-  ['Esc', 'take back, one at a time: full size, settings, zoom, filter, finding, pinned step'],
-  ['?', 'this help'],
+/** @returns {[string, string][]} keys and what they do */
+const keys = () => [
+  ['/', t('filter tensors')],
+  ['j  k', t('next, previous tensor')],
+  ['←  →', t('previous, next logged step; with Shift ten at a time')],
+  ['+  -  0', t('zoom in and out at the pinned step, show everything')],
+  ['n  p', t('next, previous finding')],
+  ['o', t('fold or open the module around the tensor')],
+  ['Esc', t('undo, one at a time: full size, settings, zoom, filter, finding, pinned step')],
+  ['?', t('this help')],
 ];
+
+/** What the mouse does, and what marks and runs are. */
+function About() {
+  return html`<dt>${t('Mouse')}</dt>
+    <dd>
+      ${paragraph([
+        t('Click a cell to select its tensor and pin the step. Drag across any chart to zoom, double-click to see everything again.'),
+        t('Alt + wheel zooms around the pointer (the wheel alone where there is nothing to scroll); Alt or Shift + drag pans.'),
+      ])}
+    </dd>
+    <dt>${t('Marks')}</dt>
+    <dd>
+      ${paragraph([
+        t('A frame on a row marks a step at which this tensor’s own gradient jumped, and by how much, also between records.'),
+        t('The gradient norm above the map and the findings are about all gradients together.'),
+        t('Click a mark to see that step; the table of the heat map lists all marks.'),
+      ])}
+    </dd>
+    <dt>${t('Runs')}</dt>
+    <dd>
+      ${paragraph([
+        t('The box draws a run in comparisons; the name shows it in the overview and the histograms; the flag makes it the reference that others are compared with.'),
+        t('Boxes and colours belong to this tab: TensorBoard does not tell plugins which runs it has selected.'),
+      ])}
+    </dd>`;
+}
 
 /** @param {{app: App}} props */
 export function Help({ app }) {
@@ -55,35 +83,19 @@ export function Help({ app }) {
       class="dialog"
       role="dialog"
       aria-modal="true"
-      aria-label="Help"
+      aria-label=${t('Help')}
       tabindex="-1"
       ref=${dialog}
       onClick=${(/** @type {Event} */ event) => event.stopPropagation()}
     >
       <div class="card-head">
-        <h2>Help</h2>
+        <h2>${t('Help')}</h2>
         <span class="grow"></span>
-        <button class="icon-button" aria-label="Close" onClick=${close}>${icon('close')}</button>
+        <button class="icon-button" aria-label=${t('Close')} onClick=${close}>${icon('close')}</button>
       </div>
       <dl>
-        ${KEYS.map(([key, text]) => html`<dt key=${key}><kbd>${key}</kbd></dt><dd>${text}</dd>`)}
-        <dt>Mouse</dt>
-        <dd>
-          Click a cell to select its tensor and pin the step. Drag across any chart to zoom, double click to see
-          everything again. Alt + wheel zooms around the pointer (the wheel alone where there is nothing to
-          scroll); Alt or Shift + drag moves along.
-        </dd>
-        <dt>Marks</dt>
-        <dd>
-          A frame on a row is a step at which the tensor’s own gradient jumped, with by how much, also between
-          records; the gradient norm above the map, and findings, are of all gradients together. Click it to see that step; the table of the heat map lists all.
-        </dd>
-        <dt>Runs</dt>
-        <dd>
-          The box draws a run in comparisons; the name shows it in the overview and the histograms; the flag
-          makes it the reference that others are compared with. Boxes and
-          colours are this tab's own: TensorBoard does not tell plugins which runs it has selected.
-        </dd>
+        ${keys().map(([key, text]) => html`<dt key=${key}><kbd>${key}</kbd></dt><dd>${text}</dd>`)}
+        <${About} />
       </dl>
     </div>
   </div>`;

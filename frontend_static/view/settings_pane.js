@@ -1,5 +1,6 @@
 // @ts-check
 /** The settings, in TensorBoard's order and wording where it has them, too. Kept in this browser. */
+import { chosenLanguage, t } from '../host/language.js';
 import { defaultPreferences, isValidPreference } from '../state/store.js';
 import { html, icon, useEffect, useState } from './ui.js';
 
@@ -9,73 +10,73 @@ import { html, icon, useEffect, useState } from './ui.js';
  * @typedef {{name: string | number, text: string}} Option
  */
 
-const AXES = [
-  { name: 'step', text: 'Step' },
-  { name: 'relative', text: 'Relative' },
-  { name: 'wall', text: 'Wall' },
+const axes = () => [
+  { name: 'step', text: t('Step') },
+  { name: 'relative', text: t('Relative') },
+  { name: 'wall', text: t('Wall') },
 ];
-const TOOLTIPS = [
-  { name: 'default', text: 'Default' },
-  { name: 'descending', text: 'Descending' },
-  { name: 'ascending', text: 'Ascending' },
-  { name: 'nearest', text: 'Nearest Pixel' },
+const tooltips = () => [
+  { name: 'default', text: t('Default') },
+  { name: 'descending', text: t('Descending') },
+  { name: 'ascending', text: t('Ascending') },
+  { name: 'nearest', text: t('Nearest pixel') },
 ];
-const ORDERS = [
-  { name: 'model', text: 'Module tree' },
-  { name: 'latest', text: 'Highest at step' },
-  { name: 'anomaly', text: 'Most anomalous' },
+const orders = () => [
+  { name: 'model', text: t('Module tree') },
+  { name: 'latest', text: t('Highest at step') },
+  { name: 'anomaly', text: t('Most anomalous') },
 ];
-const SCALES = [
-  { name: 'auto', text: 'As suits the statistic' },
-  { name: 'log', text: 'Logarithmic' },
-  { name: 'linear', text: 'Linear' },
+const scales = () => [
+  { name: 'auto', text: t('Automatic') },
+  { name: 'log', text: t('Logarithmic') },
+  { name: 'linear', text: t('Linear') },
 ];
-const CROWDED = [
-  { name: 'worst', text: 'the one furthest from usual' },
-  { name: 'latest', text: 'the latest' },
-  { name: 'mean', text: 'the mean' },
+const crowded = () => [
+  { name: 'worst', text: t('the most unusual one') },
+  { name: 'latest', text: t('the latest') },
+  { name: 'mean', text: t('the mean') },
 ];
-const CHARTS = [
-  { name: 'quantity', text: 'By quantity' },
-  { name: 'ridgeline', text: 'Ridgeline' },
-  { name: 'density', text: 'Density' },
-  { name: 'bands', text: 'Percentile bands' },
-  { name: 'single', text: 'Single step' },
-  { name: 'table', text: 'Table' },
+const charts = () => [
+  { name: 'quantity', text: t('By quantity') },
+  { name: 'ridgeline', text: t('Ridgeline') },
+  { name: 'density', text: t('Density') },
+  { name: 'bands', text: t('Percentile bands') },
+  { name: 'single', text: t('Single step') },
+  { name: 'table', text: t('Table') },
 ];
 /** Powers of ten between which the linear part of a signed axis may end; below the first it is automatic. */
 const LINEAR_BELOW = { first: -12, last: 0 };
-const VALUE_AXES = [
-  { name: 'log', text: 'Signed log' },
-  { name: 'linear', text: 'Linear' },
+const valueAxes = () => [
+  { name: 'log', text: t('Signed log') },
+  { name: 'linear', text: t('Linear') },
 ];
-const PAIR_RULES = {
-  colourRange: 'The first must lie below 1e-3, the second above.',
-  healthyRange: 'Two positive numbers, the smaller first; leave both empty for the range of each kind of tensor.',
-};
-const POLLS = [
-  { name: 2, text: '2 s' },
-  { name: 5, text: '5 s' },
-  { name: 15, text: '15 s' },
-  { name: 30, text: '30 s' },
-  { name: 60, text: '60 s' },
+const pairRule = (/** @type {'colourRange' | 'healthyRange'} */ name) =>
+  name === 'colourRange'
+    ? t('The first must be below 1e-3, the second above.')
+    : t('Two positive numbers, the smaller first. Leave both empty for the range of each kind of tensor.');
+const polls = () => [2, 5, 15, 30, 60].map((count) => ({ name: count, text: t('{count} s', { count }) }));
+/** Languages call themselves what they are. */
+const languages = () => [
+  { name: '', text: t('Automatic') },
+  { name: 'en', text: 'English' },
+  { name: 'zh', text: '中文' },
 ];
 
 /** @param {{app: App, state: State, statistics: import('../types.d.ts').StatisticInfo[], metric: string}} props */
 export function SettingsPane({ app, state, statistics, metric }) {
   const { actions } = app;
-  return html`<aside class="settings" aria-label="Settings">
+  return html`<aside class="settings" aria-label=${t('Settings')}>
     <div class="section">
-      Settings<span class="grow"></span>
-      <button class="icon-button" aria-label="Close settings" onClick=${() => actions.showSettings(false)}>${icon('close')}</button>
+      ${t('Settings')}<span class="grow"></span>
+      <button class="icon-button" aria-label=${t('Close settings')} onClick=${() => actions.showSettings(false)}>${icon('close')}</button>
     </div>
     <${General} app=${app} state=${state} />
     <${Overview} app=${app} state=${state} statistics=${statistics} metric=${metric} />
     <${Distributions} app=${app} state=${state} />
     <${Refresh} app=${app} state=${state} />
     <section>
-      <button class="link" onClick=${actions.forgetPreferences}>Reset to defaults</button>
-      <p class="sub">Kept in this browser, never in a link. Axis, colour and order are part of the link.</p>
+      <button class="link" onClick=${actions.forgetPreferences}>${t('Reset to defaults')}</button>
+      <p class="sub">${t('Settings stay in this browser. Links carry only axis, colour and order.')}</p>
     </section>
   </aside>`;
 }
@@ -84,10 +85,11 @@ export function SettingsPane({ app, state, statistics, metric }) {
 function General({ app, state }) {
   const { actions } = app;
   return html`<section>
-    <h4>General</h4>
-    <${Select} label="Horizontal Axis" options=${AXES} value=${state.axis} onChange=${actions.setAxis} />
+    <h4>${t('General')}</h4>
+    <${Select} id="language" label=${t('Language')} options=${languages()} value=${chosenLanguage()} onChange=${actions.speakLanguage} />
+    <${Select} label=${t('Horizontal axis')} options=${axes()} value=${state.axis} onChange=${actions.setAxis} />
     <label class="field">
-      <span>Smoothing</span>
+      <span>${t('Smoothing')}</span>
       <span class="slider">
         <input
           type="range"
@@ -100,17 +102,17 @@ function General({ app, state }) {
         <output>${state.smoothing.toFixed(2)}</output>
       </span>
     </label>
-    <${Check} app=${app} state=${state} name="linkCursor" label="Link the step cursor across charts" />
-    <${Check} app=${app} state=${state} name="ignoreOutliers" label="Ignore outliers in chart scaling" />
+    <${Check} app=${app} state=${state} name="linkCursor" label=${t('Link the step cursor across charts')} />
+    <${Check} app=${app} state=${state} name="ignoreOutliers" label=${t('Ignore outliers in chart scaling')} />
     <${Select}
-      label="Tooltip sorting method"
-      options=${TOOLTIPS}
+      label=${t('Tooltip sorting method')}
+      options=${tooltips()}
       value=${state.tooltipOrder}
       onChange=${(/** @type {State['tooltipOrder']} */ order) => actions.prefer('tooltipOrder', order)}
     />
     <${Select}
-      label="Value axis of lines"
-      options=${SCALES}
+      label=${t('Value axis of lines')}
+      options=${scales()}
       value=${state.lineScale}
       onChange=${(/** @type {State['lineScale']} */ scale) => actions.prefer('lineScale', scale)}
     />
@@ -120,19 +122,19 @@ function General({ app, state }) {
 /** @param {{app: App, state: State, statistics: import('../types.d.ts').StatisticInfo[], metric: string}} props */
 function Overview({ app, state, statistics, metric }) {
   const { actions } = app;
-  const metrics = statistics.map(({ name, label }) => ({ name, text: label }));
+  const shown = statistics.map(({ name, label }) => ({ name, text: label }));
   return html`<section>
-    <h4>Overview</h4>
-    <${Select} label="Colour by" options=${metrics} value=${metric} onChange=${actions.colourBy} />
-    <${Pair} app=${app} state=${state} name="healthyRange" label="Healthy range of update / weight" />
-    <${Pair} app=${app} state=${state} name="colourRange" label="Colour range of update / weight" />
+    <h4>${t('Overview')}</h4>
+    <${Select} label=${t('Colour by')} options=${shown} value=${metric} onChange=${actions.colourBy} />
+    <${Pair} app=${app} state=${state} name="healthyRange" label=${t('Healthy range of update / weight')} />
+    <${Pair} app=${app} state=${state} name="colourRange" label=${t('Colour range of update / weight')} />
     <${Select}
-      label="A pixel that covers several cells shows"
-      options=${CROWDED}
+      label=${t('When cells overlap, show')}
+      options=${crowded()}
       value=${state.crowded}
-      onChange=${(/** @type {State['crowded']} */ crowded) => actions.prefer('crowded', crowded)}
+      onChange=${(/** @type {State['crowded']} */ which) => actions.prefer('crowded', which)}
     />
-    <${Select} label="Row order" options=${ORDERS} value=${state.order} onChange=${actions.orderRows} />
+    <${Select} label=${t('Row order')} options=${orders()} value=${state.order} onChange=${actions.orderRows} />
   </section>`;
 }
 
@@ -140,16 +142,16 @@ function Overview({ app, state, statistics, metric }) {
 function Distributions({ app, state }) {
   const { actions } = app;
   return html`<section>
-    <h4>Distributions</h4>
-    <${Select} label="Default chart" options=${CHARTS} value=${state.defaultChart} onChange=${actions.chooseDefaultChart} />
+    <h4>${t('Distributions')}</h4>
+    <${Select} label=${t('Default chart')} options=${charts()} value=${state.defaultChart} onChange=${actions.chooseDefaultChart} />
     <${Select}
-      label="Value axis of signed quantities"
-      options=${VALUE_AXES}
+      label=${t('Value axis of signed quantities')}
+      options=${valueAxes()}
       value=${state.histogramAxis}
       onChange=${(/** @type {State['histogramAxis']} */ axis) => actions.prefer('histogramAxis', axis)}
     />
     <${LinearBelow} app=${app} state=${state} />
-    <${Check} app=${app} state=${state} name="allRuns" label="Histograms of all checked runs, side by side" />
+    <${Check} app=${app} state=${state} name="allRuns" label=${t('Histograms of all checked runs, side by side')} />
   </section>`;
 }
 
@@ -157,8 +159,8 @@ function Distributions({ app, state }) {
 function Refresh({ app, state }) {
   const { actions } = app;
   return html`<section>
-    <h4>Refresh</h4>
-    <${Check} app=${app} state=${state} name="followReload" label="Follow TensorBoard’s reload" />
+    <h4>${t('Refresh')}</h4>
+    <${Check} app=${app} state=${state} name="followReload" label=${t('Follow TensorBoard’s reload')} />
     <label class="tick">
       <input
         type="checkbox"
@@ -166,13 +168,13 @@ function Refresh({ app, state }) {
         onChange=${(/** @type {any} */ event) =>
           actions.prefer('pollSeconds', event.target.checked ? defaultPreferences().pollSeconds : 0)}
       />
-      Look for new data while the tab is open
+      ${t('Look for new data while the tab is open')}
     </label>
     ${
       state.pollSeconds > 0 &&
       html`<${Select}
-        label="Every"
-        options=${POLLS}
+        label=${t('Every')}
+        options=${polls()}
         value=${state.pollSeconds}
         onChange=${(/** @type {string} */ seconds) => actions.prefer('pollSeconds', Number(seconds))}
       />`
@@ -180,11 +182,11 @@ function Refresh({ app, state }) {
   </section>`;
 }
 
-/** @param {{label: string, options: Option[], value: string | number, onChange: (name: any) => void}} props */
-function Select({ label, options, value, onChange }) {
+/** @param {{id?: string, label: string, options: Option[], value: string | number, onChange: (name: any) => void}} props */
+function Select({ id, label, options, value, onChange }) {
   return html`<label class="field">
     <span>${label}</span>
-    <select value=${value} onChange=${(/** @type {any} */ event) => onChange(event.target.value)}>
+    <select id=${id} value=${value} onChange=${(/** @type {any} */ event) => onChange(event.target.value)}>
       ${options.map(({ name, text }) => html`<option key=${name} value=${name} selected=${name === value}>${text}</option>`)}
     </select>
   </label>`;
@@ -206,13 +208,13 @@ function Check({ app, state, name, label }) {
 function LinearBelow({ app, state }) {
   const { first, last } = LINEAR_BELOW;
   const { linearBelow } = state;
-  const text = linearBelow === null ? 'Auto' : _short(linearBelow);
+  const text = linearBelow === null ? t('Auto') : _short(linearBelow);
   const change = (/** @type {any} */ event) => {
     const exponent = Number(event.target.value);
     app.actions.prefer('linearBelow', exponent < first ? null : Number(`1e${exponent}`));
   };
-  return html`<label class="field" title="Values closer to zero than this are drawn on a linear scale">
-    <span>Linear below</span>
+  return html`<label class="field" title=${t('Values closer to zero than this are drawn on a linear scale')}>
+    <span>${t('Linear below')}</span>
     <span class="slider">
       <input
         type="range"
@@ -244,19 +246,21 @@ function Pair({ app, state, name, label }) {
     const values = _pairOf(next);
     if (isValidPreference(name, values)) app.actions.prefer(name, /** @type {[number, number]} */ (values));
   };
-  const field = (/** @type {number} */ end, /** @type {string} */ which) => html`<input
+  const field = (/** @type {number} */ end, /** @type {string} */ itsLabel) => html`<input
     type="text"
     inputmode="decimal"
-    placeholder=${name === 'healthyRange' ? 'auto' : ''}
-    aria-label=${`${label}, ${which}`}
+    placeholder=${name === 'healthyRange' ? t('auto') : ''}
+    aria-label=${itsLabel}
     aria-invalid=${!valid}
     value=${texts[end]}
     onChange=${(/** @type {any} */ event) => change(end, event.target.value)}
   />`;
   return html`<div class="field" role="group" aria-label=${label}>
     <span>${label}</span>
-    <span class="pair">${field(0, 'from')} to ${field(1, 'to')}</span>
-    ${!valid && html`<span class="field-error" role="alert">${PAIR_RULES[name]}</span>`}
+    <span class="pair">
+      ${field(0, t('{setting}, from', { setting: label }))} ${t('to')} ${field(1, t('{setting}, to', { setting: label }))}
+    </span>
+    ${!valid && html`<span class="field-error" role="alert">${pairRule(name)}</span>`}
   </div>`;
 }
 

@@ -1,6 +1,7 @@
 // @ts-check
 /** The bar above the cards: parameter filter, colour, axis, how fresh the data are, link, help. */
 import { describeAge } from '../data/live.js';
+import { t } from '../host/language.js';
 import { hostAddress } from '../host/links.js';
 import { compileFilter } from '../state/store.js';
 import { Choice, CopyButton, html, icon, now, useEffect, useState } from './ui.js';
@@ -11,16 +12,16 @@ import { Choice, CopyButton, html, icon, now, useEffect, useState } from './ui.j
  */
 
 /** What most look at has a button; the others are in the list beside them. */
-const METRICS = [
-  { name: 'update_to_weight_ratio', text: 'Update / weight' },
-  { name: 'gradient_rms', text: 'Gradient' },
+const metrics = () => [
+  { name: 'update_to_weight_ratio', text: t('Update / weight') },
+  { name: 'gradient_rms', text: t('Gradient') },
   { name: 'exp_avg_sq_root', text: '√v̂' },
   { name: 'normalized_update_rms', text: 'm̂ / √v̂' },
 ];
-const AXES = [
-  { name: 'step', text: 'Step' },
-  { name: 'relative', text: 'Relative', title: 'Time since the first step of each run' },
-  { name: 'wall', text: 'Wall', title: 'Wall clock' },
+const axes = () => [
+  { name: 'step', text: t('Step') },
+  { name: 'relative', text: t('Relative'), title: t('Time since the first step of each run') },
+  { name: 'wall', text: t('Wall'), title: t('Wall-clock time') },
 ];
 
 /**
@@ -38,7 +39,7 @@ export function Toolbar({ app, state, statistics, metric, reference }) {
   return html`<div class="bar">
     <${FilterBox}
       class="tensor-filter"
-      label="Filter tensors (regex)"
+      label=${t('Filter tensors (regex)')}
       value=${state.filter}
       onChange=${actions.filterTensors}
     />
@@ -48,25 +49,25 @@ export function Toolbar({ app, state, statistics, metric, reference }) {
       html`<button
         class="toggle"
         aria-pressed=${state.against}
-        title=${`Colour by the ratio to ${reference.name} at the same point of the axis`}
+        title=${t('Colour by the ratio to {run} at the same point of the axis', { run: reference.name })}
         onClick=${() => actions.colourAgainst(!state.against)}
       >
         ÷ <span class="toggle-name">${reference.name}</span>
       </button>`
     }
-    <span class="label">Axis</span>
-    <${Choice} label="Axis" options=${AXES} chosen=${state.axis} onChoose=${actions.setAxis} />
+    <span class="label">${t('Axis')}</span>
+    <${Choice} label=${t('Axis')} options=${axes()} chosen=${state.axis} onChoose=${actions.setAxis} />
     ${runs.length > 0 && html`<${LiveMark} app=${app} newest=${newest} paused=${state.paused} />`}
-    <${CopyButton} label="Copy link to this view" text=${hostAddress} symbol="link" />
-    <button class="icon-button" aria-label="Keyboard and help" title="Help (?)" onClick=${() => actions.showHelp(true)}>?</button>
+    <${CopyButton} label=${t('Copy link to this view')} text=${hostAddress} symbol="link" />
+    <button class="icon-button" aria-label=${t('Keyboard and help')} title=${t('Help (?)')} onClick=${() => actions.showHelp(true)}>?</button>
     <button
       class="settings-button"
       aria-pressed=${state.settings}
-      aria-label="Settings"
-      title="Settings"
+      aria-label=${t('Settings')}
+      title=${t('Settings')}
       onClick=${() => actions.showSettings(!state.settings)}
     >
-      ${icon('settings')}<span>Settings</span>
+      ${icon('settings')}<span>${t('Settings')}</span>
     </button>
   </div>`;
 }
@@ -77,25 +78,26 @@ export function Toolbar({ app, state, statistics, metric, reference }) {
  */
 function ColourBy({ app, statistics, metric }) {
   const { colourBy } = app.actions;
-  const buttons = METRICS.flatMap((choice) => {
+  const most = metrics();
+  const buttons = most.flatMap((choice) => {
     const statistic = statistics.find(({ name }) => name === choice.name);
     return statistic ? [{ ...choice, title: statistic.description }] : [];
   });
-  const others = statistics.filter(({ name }) => !METRICS.some((choice) => choice.name === name));
+  const others = statistics.filter(({ name }) => !most.some((choice) => choice.name === name));
   const other = others.find(({ name }) => name === metric);
-  return html`${buttons.length > 0 && html`<span class="label">Colour by</span>`}
+  return html`${buttons.length > 0 && html`<span class="label">${t('Colour by')}</span>`}
     <div class="joined">
-      <${Choice} label="Colour by" options=${buttons} chosen=${metric} onChoose=${colourBy} />
+      <${Choice} label=${t('Colour by')} options=${buttons} chosen=${metric} onChoose=${colourBy} />
       ${
         others.length > 0 &&
         html`<select
           class="other-metric ${other ? 'chosen' : ''}"
-          aria-label="Colour by another statistic"
-          title=${other?.description ?? 'Colour by another statistic'}
+          aria-label=${t('Colour by another statistic')}
+          title=${other?.description ?? t('Colour by another statistic')}
           value=${other?.name ?? ''}
           onChange=${(/** @type {any} */ event) => event.target.value && colourBy(event.target.value)}
         >
-          <option value="" selected=${!other}>More …</option>
+          <option value="" selected=${!other}>${t('More …')}</option>
           ${others.map(({ name, label }) => html`<option key=${name} value=${name} selected=${name === metric}>${label}</option>`)}
         </select>`
       }
@@ -119,10 +121,10 @@ export function FilterBox({ label, value, onChange, class: className = '' }) {
       value=${value}
       onInput=${(/** @type {any} */ event) => onChange(event.target.value)}
     />
-    ${error && html`<span class="field-error" role="alert">Invalid regular expression</span>`}
+    ${error && html`<span class="field-error" role="alert">${t('Invalid regular expression')}</span>`}
     ${
       value &&
-      html`<button class="icon-button small" aria-label="Clear the filter" onClick=${() => onChange('')}>
+      html`<button class="icon-button small" aria-label=${t('Clear the filter')} onClick=${() => onChange('')}>
       ${icon('close')}
     </button>`
     }
@@ -136,16 +138,15 @@ function LiveMark({ app, newest, paused }) {
     const timer = setInterval(() => setTime(now()), 1000);
     return () => clearInterval(timer);
   }, []);
-  const { live, text } = describeAge(newest, Math.max(time, now()));
-  const title = `Newest data: ${new Date(newest * 1000).toLocaleString()}`;
-  return html`<span class="live ${live && !paused ? 'on' : ''}" title=${title}>
-      <i></i>${paused ? `Paused · data ${text.replace(/^(Live · |Last data )/, '')}` : text}
-    </span>
+  const { live, text } = describeAge(newest, Math.max(time, now()), paused);
+  const title = t('Newest data: {time}', { time: new Date(newest * 1000).toLocaleString() });
+  const press = paused ? t('Resume') : t('Pause: keep what is shown');
+  return html`<span class="live ${live ? 'on' : ''}" title=${title}><i></i>${text}</span>
     <button
       class="icon-button"
       aria-pressed=${paused}
-      aria-label=${paused ? 'Show new data again' : 'Pause: keep what is shown'}
-      title=${paused ? 'Show new data again' : 'Pause: keep what is shown'}
+      aria-label=${press}
+      title=${press}
       onClick=${() => {
         app.actions.pause(!paused);
         if (paused) app.actions.refresh();

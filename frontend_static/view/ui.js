@@ -1,6 +1,7 @@
 // @ts-check
 /** What every component uses: Preact, icons, the store and answers of the server as hooks. */
 import { isAbort } from '../data/api.js';
+import { t } from '../host/language.js';
 import { html, useEffect, useRef, useState } from '../vendor/preact.js';
 
 export { h, html, render, useEffect, useLayoutEffect, useMemo, useRef, useState } from '../vendor/preact.js';
@@ -18,6 +19,7 @@ const ICONS = {
   search:
     'M10 3a7 7 0 1 0 4.2 12.6l4.6 4.6 1.4-1.4-4.6-4.6A7 7 0 0 0 10 3zm0 2a5 5 0 1 1 0 10 5 5 0 0 1 0-10z',
   check: 'M9 15.6 5.4 12 4 13.4l5 5L20 7.4 18.6 6z',
+  left: 'M14.6 6 16 7.4 11.4 12l4.6 4.6-1.4 1.4-6-6z',
   right: 'M9.4 6 8 7.4l4.6 4.6L8 16.6 9.4 18l6-6z',
   down: 'M7.4 8.6 6 10l6 6 6-6-1.4-1.4-4.6 4.6z',
   up: 'M12 8l-6 6 1.4 1.4 4.6-4.6 4.6 4.6L18 14z',
@@ -101,7 +103,7 @@ export function Menu({ label, text, symbol, strong, children, closes = false }) 
   return html`<span class="menu" ref=${root} onKeyDown=${onKey}>
     <button
       class=${symbol ? 'icon-button' : `menu-button ${strong ? 'strong' : ''}`}
-      aria-label=${symbol ? label : `${label}: ${text}`}
+      aria-label=${symbol ? label : t('{name}: {value}', { name: label, value: text ?? '' })}
       title=${label}
       aria-expanded=${place !== null}
       aria-haspopup="true"
@@ -137,9 +139,9 @@ export function SaveMenu({ label, name, figure, table }) {
     else await files.savePng(`${name}.png`, await figure());
   };
   return html`<${Menu} label=${label} symbol="download" closes=${true}>
-    <button class="menu-item" onClick=${() => save('png')}>PNG picture</button>
-    <button class="menu-item" onClick=${() => save('svg')}>SVG drawing</button>
-    <button class="menu-item" onClick=${() => save('csv')}>CSV of what is shown</button>
+    <button class="menu-item" onClick=${() => save('png')}>${t('PNG picture')}</button>
+    <button class="menu-item" onClick=${() => save('svg')}>${t('SVG drawing')}</button>
+    <button class="menu-item" onClick=${() => save('csv')}>${t('CSV of what is shown')}</button>
   </${Menu}>`;
 }
 
@@ -161,7 +163,7 @@ export function Lazy({ load, name, ...props }) {
       () => setFailed(true),
     );
   }, []);
-  if (failed) return html`<p class="hint" role="alert">This part could not be loaded. Reload the page.</p>`;
+  if (failed) return html`<p class="hint" role="alert">${t('This part could not be loaded. Reload the page.')}</p>`;
   return component && html`<${component} ...${props} />`;
 }
 
@@ -245,7 +247,7 @@ export function CopyButton({ label, text, symbol }) {
     const timer = setTimeout(() => setOutcome(''), 2000);
     return () => clearTimeout(timer);
   }, [outcome]);
-  const copy = async () => setOutcome((await copyText(text())) ? 'Copied' : 'Not allowed to copy');
+  const copy = async () => setOutcome((await copyText(text())) ? t('Copied') : t('Copying is not allowed'));
   return html`<button class="icon-button copy" aria-label=${label} title=${label} onClick=${copy}>
     ${icon(symbol)}<span class="copied" role="status">${outcome}</span>
   </button>`;
@@ -258,7 +260,7 @@ export function severityMark(severity) {
     warning: html`<path fill="currentColor" d="M10 1.5 19.5 18H.5z" /><path class="sign" d="M10 7.5v5m0 1.6v2" />`,
     info: html`<circle fill="currentColor" cx="10" cy="10" r="9" /><path class="sign" d="M10 9v6m0-10v2" />`,
   };
-  const names = { error: 'error', warning: 'warning', info: 'note' };
+  const names = { error: t('error'), warning: t('warning'), info: t('note') };
   return html`<svg class="severity ${severity}" viewBox="0 0 20 20" role="img" aria-label=${names[severity]}>${shapes[severity]}</svg>`;
 }
 

@@ -29,10 +29,10 @@ _CONTENT_TYPES = {
 }
 # The style sheets in the order in which they apply, served as one file: every request counts.
 _STYLE = "style.css"
-_LAYOUT = ("page", "side", "overview", "parameter", "narrow")
+_LAYOUT = ("page", "side", "overview", "parameter", "narrow", "telephone")
 _CONTROLS = (
-    "basics", "toolbar", "buttons", "labels", "runs", "findings", "compass", "overview", "tooltips",
-    "tables", "settings", "optimizer_card", "messages", "narrow",
+    "basics", "toolbar", "buttons", "labels", "runs", "findings", "all_findings", "compass", "overview",
+    "tooltips", "tables", "settings", "optimizer_card", "messages", "narrow",
 )  # fmt: skip
 _SHEETS = (
     "style/tokens.css",

@@ -17,6 +17,9 @@ WITH_NAN = Run(architecture="cnn", parameters=20, steps=80, nan_at=40)
 EMBEDDING = "transformer.wte.weight"
 NOT_UPDATED = "transformer.ln_0.weight"  # no gradient reaches it
 ATTENTION = "transformer.h.0.attn.c_attn.weight"
+# Demonstrations that are ill in different ways, and the name of a healthy run beside them.
+ILL = ("dead_units", "learning_rate_jumped", "gradient_spike")
+HEALTHY = "healthy"
 MAGENTA, WHITE = (213, 0, 249), (255, 255, 255)
 
 

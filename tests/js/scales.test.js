@@ -126,8 +126,8 @@ test('the domain of a log scale ignores a few outliers, zeros and what is not fi
   assert.deepEqual(domainOfLog([[5]]), [5, 5]);
 });
 
-test('cells reach halfway to their neighbours', () => {
-  assert.deepEqual([...cellBoundaries([1, 2, 4, 8], { from: 0, to: 9 })], [0.5, 1.5, 3, 6, 10]);
+test('cells reach halfway to their neighbours, and the last one to its step', () => {
+  assert.deepEqual([...cellBoundaries([1, 2, 4, 8], { from: 0, to: 9 })], [0.5, 1.5, 3, 6, 8]);
   assert.deepEqual([...cellBoundaries([5], { from: 0, to: 9 })], [0, 9]);
   assert.equal(cellBoundaries([], { from: 0, to: 9 }).length, 1);
 });

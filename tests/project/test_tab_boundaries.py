@@ -112,12 +112,13 @@ REQUESTS = re.compile(
     r"|\.fetch\b|\bsendBeacon\b"
 )
 
-# The entry asks for the first answer while the rest of the tab is still on its way.
-ASKING = ("data/api.js", "index.js", "start.js")
+# The entry asks for the first answer while the rest of the tab is still on its way; a catalogue of
+# texts is asked for where another language is chosen.
+ASKING = ("data/api.js", "host/language.js", "index.js", "start.js")
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=named)
-def test_only_data_and_the_entry_send_requests(path: Path) -> None:
+def test_only_data_the_entry_and_languages_send_requests(path: Path) -> None:
     if named(path) in ASKING:
         assert set(REQUESTS.findall(code_of(path))) == {"fetch"}
     else:

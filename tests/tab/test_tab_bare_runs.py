@@ -44,7 +44,7 @@ def test_crowded_pixel_can_show_the_latest_or_the_mean(
 ) -> None:
     with open_tab(browser, odd_runs.url, {"run": "long", "runs": "long"}) as tab:
         tab.locate(".settings-button").click()
-        label = tab.locate(".settings label", has_text="A pixel that covers several cells shows")
+        label = tab.locate(".settings label", has_text="When cells overlap, show")
         heat = tab.locate(".heat-rows canvas")
         seen = {heat.evaluate("canvas => canvas.toDataURL()")}
         for shows in ("latest", "mean"):

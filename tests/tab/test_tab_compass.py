@@ -97,7 +97,7 @@ def test_learning_rate_compass_points_and_opens_with_the_keyboard(
         )
         for said in (
             "the training loss only",
-            "Four of five runs that read so were at 1/100 of the best to 1/10 of the best",
+            "Four of five runs with this reading were at 1/100 of the best to 1/10 of the best",
             "Above the best learning rate the cosine says noth",
             f"the median of the last {CALIBRATION['records']} records",
         ):

@@ -55,7 +55,7 @@ def test_only_new_steps_are_fetched_and_pause_keeps_what_is_shown(
             write_events(run / "adam_debug", [event(22, step_tensors(layout, 22))])
             tab.page.wait_for_timeout(8000)
             tab.shows(".overview .sub", "21 logged steps")
-            tab.locate('button[aria-label="Show new data again"]').click()
+            tab.locate('button[aria-label="Resume"]').click()
             tab.shows(".overview .sub", "22 logged steps")
 
             # Started again from step 15: what is known is not good any more.

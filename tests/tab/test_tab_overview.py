@@ -22,6 +22,8 @@ def test_any_statistic_can_colour_the_overview(tab: Tab) -> None:
     assert max(always) < min(never) - 60, "all of it is dark, none of it pale"
     more.select_option("update_weight_cosine")
     tab.shows(".overview h2", "Cos(update, weight)")
+    more.select_option("exp_avg_rms")  # the name of a variable stays as it is
+    expect(tab.locate(".overview h2")).to_have_text("exp_avg RMS")
     tab.locate("button", has_text="Gradient").first.click()
     tab.shows(".overview h2", "Gradient RMS")
     expect(more).to_have_value("")

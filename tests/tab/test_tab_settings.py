@@ -123,7 +123,7 @@ def test_settings_of_lines_cursor_and_tooltip(browser: Browser, tensorboard: Ten
 
 def test_settings_of_overview_and_refresh(tab: Tab) -> None:
     pane = open_settings(tab)
-    axis = pane.locator("label", has_text="Horizontal Axis").locator("select")
+    axis = pane.locator("label", has_text="Horizontal axis").locator("select")
     axis.select_option("relative")
     tab.shows(".fob", "step 200 · ")
     axis.select_option("step")

@@ -176,7 +176,7 @@ def check_live(tab: Tab) -> None:
     tab.shows(".live", re.compile("Last data|Live"))
     pause = tab.locate('button[aria-label^="Pause"]')
     pause.press("Enter")
-    tab.locate('button[aria-label="Show new data again"]').press("Enter")
+    tab.locate('button[aria-label="Resume"]').press("Enter")
     expect(pause).to_be_visible()
 
 

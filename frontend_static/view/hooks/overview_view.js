@@ -5,6 +5,7 @@ import { colouringOf } from '../../chart/heatmap_colours.js';
 import { axisValues } from '../../state/axis.js';
 import { metricOf } from '../../state/store.js';
 import { useLayoutEffect, useMemo } from '../ui.js';
+import { useEvidence } from './evidence.js';
 import { useAxis, useJumps, useZoomedOverview } from './run_data.js';
 
 /** @typedef {import('../../types.d.ts').RunInfo} RunInfo */
@@ -19,15 +20,17 @@ import { useAxis, useJumps, useZoomedOverview } from './run_data.js';
  * @param {RunInfo[]} loaded.runs the checked ones
  * @param {RunInfo | null} loaded.against the run that the heat map compares with
  * @param {ReturnType<typeof import('./run_data.js').useRunData>} loaded.data
+ * @param {import('../../types.d.ts').Finding | null} loaded.finding the open one
  * @param {ReturnType<typeof import('./run_data.js').useStarts>} loaded.starts
  */
-export function useOverviewView(app, state, summary, run, { metric, runs, against, data, starts }) {
+export function useOverviewView(app, state, summary, run, { metric, runs, against, data, starts, finding }) {
   const whole = data.overview.value;
   const usable =
     whole && whole.run === run.run && whole.against === (against?.run ?? null) && whole.columns > 0 ? whole : null;
   const axis = useAxis(state, run, runs, usable, starts, data.steps.value);
   const zoomed = useZoomedOverview(app, state, summary, run, usable, axis);
   const { shown, jumps } = useJumps(data.norms.value, run, zoomed ?? usable);
+  const evidence = useEvidence(finding, run, usable, data.steps.value, axis, metric, state.axis);
   const [lowest, highest] = state.colourRange;
   const colouring = useMemo(
     () => usable && colouringOf(usable, metric.scale, [lowest, highest]),
@@ -53,6 +56,7 @@ export function useOverviewView(app, state, summary, run, { metric, runs, agains
         against,
         healthyRange: state.healthyRange,
         jumps,
+        evidence,
       }
     : null;
   useLayoutEffect(() => app.cursor.pin(axis ? axis.x : null), [axis?.x]);

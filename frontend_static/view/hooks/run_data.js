@@ -2,6 +2,7 @@
 /** What the tab shows of the runs: answers of the server put onto the shared axis, as hooks. */
 import { runColor, runDash } from '../../chart/colormap.js';
 import { GRADIENT_STATISTIC, jumpsOf, withStepsBetween } from '../../chart/gradient_jumps.js';
+import { t } from '../../host/language.js';
 import { axisValueOfStep, axisValues, clampRange, stepsWithin, wholeRange } from '../../state/axis.js';
 import { COLUMNS, overviewQuery, overviewQuestion, revisionOf } from '../../state/questions.js';
 import { columnStrip } from '../../state/store.js';
@@ -196,7 +197,7 @@ export function useAxis(state, run, runs, overview, starts, rows) {
     const last = xs.length - 1;
     // A pinned step within a column that covers several steps stays what it is.
     const step = state.step === null ? overview.last_step[last] : state.step;
-    const x = _axisValueOf(step, state.axis, start, overview, rows?.run === run.run ? rows.columns : null);
+    const x = axisValueOf(step, state.axis, start, overview, rows?.run === run.run ? rows.columns : null);
     return { start, xs, whole, range: clampRange(state.range, whole) ?? whole, step, x };
   }, [
     state.axis,
@@ -214,7 +215,7 @@ export function useAxis(state, run, runs, overview, starts, rows) {
  * @param {number} step @param {State['axis']} axis @param {number} start
  * @param {Overview} overview @param {StepRows['columns'] | null} rows
  */
-function _axisValueOf(step, axis, start, overview, rows) {
+export function axisValueOf(step, axis, start, overview, rows) {
   if (axis === 'step') return step;
   const timed = rows?.wall_time?.length && !rows.wall_time.some(Number.isNaN);
   const [steps, times] = timed ? [rows.step, rows.wall_time] : [overview.last_step, overview.wall_time];
@@ -285,7 +286,7 @@ export function useStrips({ api }, state, summary, run, steps, start) {
     if (mine?.columns.gradient_norm?.some((norm) => !Number.isNaN(norm)) ?? !mine) {
       strips.push({
         name: 'gradient_norm',
-        label: 'gradient norm',
+        label: t('gradient norm'),
         x: xs,
         y: mine?.columns.gradient_norm ?? NO_VALUES,
       });

@@ -4,10 +4,11 @@ import { formatInteger, formatNumber } from '../../chart/format.js';
 import { drawColourScale, isLogarithmic } from '../../chart/heatmap_colours.js';
 import { compares, greyText, hasZeroWeights, isRatio, undefinedFor } from '../../chart/heatmap_values.js';
 import { marksOf } from '../../chart/jump_marks.js';
+import { language, plural, t } from '../../host/language.js';
 import { Canvas, useWindowHeight } from '../hooks/plot.js';
 import { html, icon, Lazy, SaveMenu, useMemo } from '../ui.js';
 import { Rows } from './rows.js';
-import { AXIS_HEIGHT, rowHeightOf, rowsHeight, SMALLEST_TABLE, STRIP_HEIGHT } from './sizes.js';
+import { AXIS_HEIGHT, rowHeightOf, rowsHeight, SMALLEST_TABLE, STRIP_HEIGHT, stripHeights } from './sizes.js';
 import { allModules, rankedRows, treeRows } from './tree_rows.js';
 
 /**
@@ -17,10 +18,10 @@ import { allModules, rankedRows, treeRows } from './tree_rows.js';
  * @typedef {import('../../types.d.ts').TreeRow} TreeRow
  */
 
-const ORDERS = [
-  { name: 'model', text: 'Model order' },
-  { name: 'latest', text: 'Highest at step' },
-  { name: 'anomaly', text: 'Most anomalous' },
+const orders = () => [
+  { name: 'model', text: t('Model order') },
+  { name: 'latest', text: t('Highest at step') },
+  { name: 'anomaly', text: t('Most anomalous') },
 ];
 
 /**
@@ -41,7 +42,9 @@ export function Overview({ app, state, view, findings, tree, ranks, open, select
   const { overview, metric, against } = view;
   const full = state.full === 'overview';
   const windowHeight = useWindowHeight();
-  const available = rowsHeight(windowHeight, full);
+  const heights = stripHeights(strips, view.evidence);
+  const top = heights.reduce((sum, height) => sum + height, 0);
+  const available = rowsHeight(windowHeight - (top - strips.length * STRIP_HEIGHT), full);
   const unit = useMemo(() => (ranks ? rankedRows(tree, ranks, 1) : treeRows(tree, open, 1)), [tree, open, ranks]);
   const rowHeight = rowHeightOf(windowHeight, available, unit.length);
   const rows = useMemo(
@@ -50,15 +53,13 @@ export function Overview({ app, state, view, findings, tree, ranks, open, select
   );
   const visibleHeight = Math.min(Math.floor(available / rowHeight), rows.length) * rowHeight;
   const nothingCompared = against && overview.logged && !overview.logged.some(Boolean);
-  return html`<section class="card overview ${stale ? 'stale' : ''} ${full ? 'full' : ''} ${state.full && !full ? 'behind' : ''}" aria-label="Overview">
+  return html`<section class="card overview ${stale ? 'stale' : ''} ${full ? 'full' : ''} ${state.full && !full ? 'behind' : ''}" aria-label=${t('Overview')}>
     <${Head} app=${app} state=${state} view=${view} tree=${tree} open=${open} ranked=${ranks !== null} rows=${rows} strips=${strips} />
     ${
       nothingCompared &&
-      html`<p class="hint">
-        ${against.name} has no value of ${metric.label} at these ${view.axis === 'step' ? 'steps' : 'times'}:
-        another axis (step, relative, wall) may line the runs up.
-      </p>`
+      html`<p class="hint">${_nothingCompared({ run: against.name, statistic: metric.label }, view)}</p>`
     }
+    ${isThin(overview.total.steps, view.run.last_step) && html`<p class="hint thin">${_thinText(overview.total.steps, view.run.last_step)}</p>`}
     ${
       tree.parameters.length === 0
         ? html`<${NoMatch} app=${app} />`
@@ -69,7 +70,7 @@ export function Overview({ app, state, view, findings, tree, ranks, open, select
           app=${app}
           view=${view}
           parameters=${ranks ? rows.flatMap((row) => row.parameters) : tree.parameters}
-          height=${Math.max(SMALLEST_TABLE, visibleHeight + strips.length * STRIP_HEIGHT + AXIS_HEIGHT)}
+          height=${Math.max(SMALLEST_TABLE, visibleHeight + top + AXIS_HEIGHT)}
         />`
           : html`<${Rows}
           app=${app}
@@ -85,6 +86,7 @@ export function Overview({ app, state, view, findings, tree, ranks, open, select
           selected=${selected}
           strips=${strips}
           stripChoices=${stripChoices}
+          heights=${heights}
         />`
     }
   </section>`;
@@ -107,18 +109,23 @@ function Head({ app, state, view, tree, open, ranked, rows, strips }) {
   const { run, overview, metric, against } = view;
   const tensors = tree.parameters.length;
   const hidden = run.parameters.length - tensors;
+  const counts = { count: formatInteger(tensors), total: formatInteger(run.parameters.length) };
+  const shown = hidden
+    ? t('{count} of {total} tensors', counts)
+    : plural(tensors, '{count} tensor', '{count} tensors', counts);
+  const { steps } = overview.total;
+  const logged = plural(steps, '{count} logged step', '{count} logged steps', { count: formatInteger(steps) });
   const compared = against && `${compares(view) === 'ratio' ? '÷' : '−'} ${against.name}`;
   const zoomed = view.range.from > view.whole.from || view.range.to < view.whole.to;
   return html`<div class="card-head">
     <h2>${_sentenceCase(metric.label)}</h2>
-    <span class="sub" title=${`${metric.description}${against ? `; compared with ${against.name} at the same point of the axis` : ''}`}>
-      ${formatInteger(tensors)} ${hidden ? `of ${formatInteger(run.parameters.length)} ` : ''}tensor${tensors === 1 && !hidden ? '' : 's'} ·
-      ${' '}${formatInteger(overview.total.steps)} logged step${overview.total.steps === 1 ? '' : 's'} · ${run.name} ${compared}
+    <span class="sub" title=${against ? t('{description}; compared with {run} at the same point of the axis', { description: metric.description, run: against.name }) : metric.description}>
+      ${shown} · ${logged} · ${run.name} ${compared}
     </span>
     ${
       zoomed &&
-      html`<button class="link" title="Zoomed in: show everything again (0, or double click)" onClick=${() => app.actions.zoom(null)}>
-        Show all steps
+      html`<button class="link" title=${t('Zoomed in: show everything again (0, or double-click)')} onClick=${() => app.actions.zoom(null)}>
+        ${t('Show all steps')}
       </button>`
     }
     <span class="grow"></span>
@@ -126,12 +133,12 @@ function Head({ app, state, view, tree, open, ranked, rows, strips }) {
     <${Legend} view=${view} />
     <select
       class="plain-select order"
-      aria-label="Order of the rows"
-      title="Order of the rows"
+      aria-label=${t('Order of the rows')}
+      title=${t('Order of the rows')}
       value=${state.order}
       onChange=${(/** @type {any} */ event) => app.actions.orderRows(event.target.value)}
     >
-      ${ORDERS.map(({ name, text }) => html`<option key=${name} value=${name} selected=${name === state.order}>${text}</option>`)}
+      ${orders().map(({ name, text }) => html`<option key=${name} value=${name} selected=${name === state.order}>${text}</option>`)}
     </select>
     <${Buttons} app=${app} state=${state} view=${view} tree=${tree} open=${open} ranked=${ranked} rows=${rows} strips=${strips} />
   </div>`;
@@ -142,8 +149,8 @@ function Swatches({ view }) {
   const { metric, overview } = view;
   const lacking = undefinedFor(view).size > 0;
   return html`<span class="swatches">
-    ${isLogarithmic(view.colouring.kind) && html`<span><i class="sw-zero"></i>${isRatio(metric) ? 'no update' : 'zero'}</span>`}
-    ${hasZeroWeights(overview) && html`<span title="An update of a weight that was 0, as a bias at its first step, has no finite ratio to it"><i class="sw-zero-weight"></i>weight was 0</span>`}
+    ${isLogarithmic(view.colouring.kind) && html`<span><i class="sw-zero"></i>${isRatio(metric) ? t('no update') : t('zero')}</span>`}
+    ${hasZeroWeights(overview) && html`<span title=${t('The weight was 0, like a bias at its first step: the ratio is not finite')}><i class="sw-zero-weight"></i>${t('weight was 0')}</span>`}
     <span><i class="sw-nan"></i>NaN${isRatio(metric) ? '' : ' / Inf'}</span>
     ${(overview.logged || lacking) && html`<span><i class="sw-none"></i>${greyText(view, lacking)}</span>`}
   </span>`;
@@ -154,13 +161,13 @@ function Legend({ view }) {
   const { theme, metric, colouring } = view;
   const draw = (/** @type {import('../../chart/frame.js').Surface} */ surface) => drawColourScale(surface, view);
   const { kind, scale } = colouring;
-  const ends = `from ${formatNumber(scale.low)} to ${formatNumber(scale.high)}`;
+  const ends = { low: formatNumber(scale.low), high: formatNumber(scale.high) };
   const label =
     kind === 'ratio'
-      ? `Colour scale ${ends}: blue below 1e-3, red above it`
+      ? t('Colour scale from {low} to {high}: blue below 1e-3, red above', ends)
       : kind === 'comparison'
-        ? `Colour scale ${ends} times the reference: blue is less, red is more`
-        : `Colour scale of ${metric.label}, ${ends}`;
+        ? t('Colour scale from {low} to {high} times the reference: blue is less, red is more', ends)
+        : t('Colour scale of {statistic}, from {low} to {high}', { statistic: metric.label, ...ends });
   return html`<${Canvas} class="legend" draw=${draw} dependencies=${[theme, colouring]} label=${label} />`;
 }
 
@@ -169,26 +176,27 @@ function Buttons({ app, state, view, tree, open, ranked, rows, strips }) {
   const full = state.full === 'overview';
   const everything = allModules(tree);
   const allOpen = everything.size > 0 && [...everything].every((key) => open.has(key));
+  const fold = allOpen ? t('Fold all modules') : t('Open all modules');
   return html`<button
     class="icon-button"
     aria-pressed=${state.overviewTable}
-    aria-label="Heat map as a table"
-    title=${state.overviewTable ? 'Show the heat map' : 'Show the numbers as a table'}
+    aria-label=${t('Heat map as a table')}
+    title=${state.overviewTable ? t('Show the heat map') : t('Show the numbers as a table')}
     onClick=${() => app.actions.showOverviewTable(!state.overviewTable)}
   >
     ${icon('table')}
   </button>
   <button
     class="icon-button"
-    aria-label=${allOpen ? 'Fold all modules' : 'Open all modules'}
-    title=${allOpen ? 'Fold all modules' : 'Open all modules'}
+    aria-label=${fold}
+    title=${fold}
     disabled=${everything.size === 0 || ranked}
     onClick=${() => app.actions.openModules(allOpen ? new Set() : everything)}
   >
     ${icon(allOpen ? 'collapse' : 'expand')}
   </button>
   <${SaveMenu}
-    label="Save the heat map"
+    label=${t('Save the heat map')}
     name=${`${view.run.name} ${view.metric.name}`}
     figure=${async () => {
       const { overviewFigure } = await import('../../save/figures.js');
@@ -199,23 +207,41 @@ function Buttons({ app, state, view, tree, open, ranked, rows, strips }) {
   <button
     class="icon-button"
     aria-pressed=${full}
-    aria-label=${full ? 'Back to normal size' : 'Full size'}
-    title=${full ? 'Back to normal size (Esc)' : 'Full size'}
+    aria-label=${full ? t('Back to normal size') : t('Full size')}
+    title=${full ? t('Back to normal size (Esc)') : t('Full size')}
     onClick=${() => app.actions.toggleFull('overview')}
   >
     ${icon(full ? 'small' : 'full')}
   </button>`;
 }
 
+/** Whether a map of a few wide columns is all that there is. @param {number} records @param {number} lastStep */
+export function isThin(records, lastStep) {
+  return records < 24 && lastStep >= 4 * records;
+}
+
+/** @param {number} records @param {number} lastStep */
+function _thinText(records, lastStep) {
+  const values = { records: formatInteger(records), steps: formatInteger(lastStep) };
+  return t('Only {records} of {steps} steps are recorded. A smaller every_n_steps= shows what happens in between.', values);
+}
+
 /** @param {{app: App}} props */
 function NoMatch({ app }) {
   return html`<div class="hint">
-    No tensor matches this filter.
-    <button class="link" onClick=${() => app.actions.filterTensors('')}>Show all tensors</button>
+    ${t('No tensor matches this filter.')}${' '}
+    <button class="link" onClick=${() => app.actions.filterTensors('')}>${t('Show all tensors')}</button>
   </div>`;
 }
 
-/** @param {string} text */
+/** @param {{run: string, statistic: string}} values @param {View} view */
+function _nothingCompared(values, { axis }) {
+  return axis === 'step'
+    ? t('{run} has no value of {statistic} at these steps. On another axis (step, relative, wall) the runs may line up.', values)
+    : t('{run} has no value of {statistic} at these times. On another axis (step, relative, wall) the runs may line up.', values);
+}
+
+/** Names of variables, as exp_avg, stay as they are. @param {string} text */
 function _sentenceCase(text) {
-  return text.charAt(0).toUpperCase() + text.slice(1);
+  return language() !== 'en' || /^\w*_/.test(text) ? text : text.charAt(0).toUpperCase() + text.slice(1);
 }

@@ -1,6 +1,7 @@
 // @ts-check
 /** The names of the rows, as a tree of modules that open and fold. */
 import { SEVERITIES } from '../../data/api.js';
+import { t } from '../../host/language.js';
 import { html, icon, severityMark, useMemo, useState } from '../ui.js';
 import { modulesAround } from './tree_rows.js';
 
@@ -32,7 +33,7 @@ export function Tree({ app, open, rows, visible, selectedRow, run, findings }) {
     class="tree"
     role="tree"
     tabindex="0"
-    aria-label="Tensors by module"
+    aria-label=${t('Tensors by module')}
     aria-activedescendant=${_rowId(active ?? selectedRow?.key ?? '')}
     style="height:${total}px"
     onKeyDown=${onKey}

@@ -1,19 +1,22 @@
 // @ts-check
 /** The rows of the overview: module tree, heat map with its strips and axis, and the numbers at the step. */
 import { drawContextStrip } from '../../chart/context_strip.js';
+import { spanOf } from '../../chart/evidence_marks.js';
 import { drawOverview } from '../../chart/heatmap.js';
 import { MARK_REACH, marksOfRows } from '../../chart/heatmap_marks.js';
 import { undefinedFor, worstIn } from '../../chart/heatmap_values.js';
 import { jumpNotes, marksOf } from '../../chart/jump_marks.js';
+import { paragraph, plural, t } from '../../host/language.js';
 import { nearestIndex } from '../../state/axis.js';
 import { Canvas, StepLine, useAxisPointer } from '../hooks/plot.js';
 import { html, useEffect, useLayoutEffect, useMemo, useRef, useState } from '../ui.js';
 import { Tree } from './module_tree.js';
-import { AXIS_HEIGHT, STRIP_HEIGHT } from './sizes.js';
+import { AXIS_HEIGHT, isAbout } from './sizes.js';
 import { StepAxis, StepTag } from './step_axis.js';
 import { jumpTip, rowAt, tipAt, Tooltip } from './tooltip.js';
 import { rowOfParameter } from './tree_rows.js';
 import { AtStep } from './values_at_step.js';
+import { evidenceMarks } from '../hooks/evidence.js';
 
 /**
  * @typedef {import('../ui.js').App} App
@@ -24,11 +27,12 @@ import { AtStep } from './values_at_step.js';
  */
 
 /** @param {any} props see Overview */
-export function Rows({ app, view, tree, open, order, rows, findings, linkCursor, crowded, visibleHeight, selected, strips, stripChoices }) {
+export function Rows({ app, view, tree, open, order, rows, findings, linkCursor, crowded, visibleHeight, selected, strips, stripChoices, heights }) {
   const scroller = useRef(/** @type {HTMLElement | null} */ (null));
   const [scrollTop, setScrollTop] = useState(0);
 
-  const top = strips.length * STRIP_HEIGHT;
+  /** @type {number} */
+  const top = heights.reduce((/** @type {number} */ sum, /** @type {number} */ height) => sum + height, 0);
   const total = rows.length ? rows[rows.length - 1].y + rows[0].height : 0;
   const offset = Math.min(scrollTop, Math.max(0, total - visibleHeight));
   /** @type {TreeRow[]} */
@@ -52,7 +56,7 @@ export function Rows({ app, view, tree, open, order, rows, findings, linkCursor,
     <div class="overview-grid" style="height:${top + total + AXIS_HEIGHT}px">
       <div class="tree-column">
         <div class="sticky-top" style="height:${top}px">
-          <${StripLabels} app=${app} strips=${strips} choices=${stripChoices} />
+          <${StripLabels} app=${app} strips=${strips} choices=${stripChoices} heights=${heights} />
         </div>
         <${Tree} app=${app} tree=${tree} open=${open} rows=${rows} visible=${visible} selectedRow=${selectedRow} run=${view.run} findings=${findings} />
         <div class="sticky-bottom"></div>
@@ -63,10 +67,11 @@ export function Rows({ app, view, tree, open, order, rows, findings, linkCursor,
         sight=${{ rows, visible, offset, height: visibleHeight, top, total }}
         selectedRow=${selectedRow}
         strips=${strips}
+        heights=${heights}
         linkCursor=${linkCursor}
         crowded=${crowded}
       />
-      <${AtStep} cursor=${app.cursor} view=${view} strips=${strips} rows=${visible} top=${top} total=${total} />
+      <${AtStep} cursor=${app.cursor} view=${view} strips=${strips} heights=${heights} rows=${visible} top=${top} total=${total} />
     </div>
   </div>`;
 }
@@ -89,10 +94,11 @@ export function Rows({ app, view, tree, open, order, rows, findings, linkCursor,
  * @param {Sight} props.sight
  * @param {TreeRow | undefined} props.selectedRow
  * @param {Strip[]} props.strips
+ * @param {number[]} props.heights of the strips
  * @param {boolean} props.linkCursor
  * @param {import('../../state/store.js').Crowded} props.crowded
  */
-function Heat({ app, view, sight, selectedRow, strips, linkCursor, crowded }) {
+function Heat({ app, view, sight, selectedRow, strips, heights, linkCursor, crowded }) {
   const { overview, range } = view;
   const { rows, offset, height, top } = sight;
   const layer = useRef(/** @type {HTMLElement | null} */ (null));
@@ -111,17 +117,18 @@ function Heat({ app, view, sight, selectedRow, strips, linkCursor, crowded }) {
   const drawing = [overview, view.xs, range, view.theme, view.colouring, rows, offset, height, width, marks, crowded];
   const notes = useMemo(() => jumpNotes(view), [marks]);
   return html`<div class="heat" ref=${layer} style="height:${top + height + AXIS_HEIGHT}px">
-    <${Strips} view=${view} strips=${strips} width=${width} notes=${notes} />
+    <${Strips} view=${view} strips=${strips} heights=${heights} width=${width} notes=${notes} />
     <div class="heat-rows" style="height:${height}px">
       <${Canvas}
         draw=${draw}
         dependencies=${drawing}
-        label=${`Heat map of ${view.metric.label}: ${drawn.length} rows by ${overview.columns} steps. The column beside it has the numbers at the step.${marks.length ? ` Marked are ${marks.length} jumps of gradients, which its table lists.` : ''}`}
+        label=${_heatLabel(view, drawn.length, marks.length)}
       />
       ${
         selectedRow &&
         html`<div class="row-box" style="top:${selectedRow.y - offset}px;height:${selectedRow.height}px"></div>`
       }
+      <${EvidenceFrames} view=${view} rows=${drawn} width=${width} />
     </div>
     <${StepAxis} view=${view} width=${width} />
     <${StepLine} cursor=${app.cursor} range=${range} area=${area} />
@@ -199,11 +206,31 @@ function useWidth(layer) {
   return width;
 }
 
-/** @param {{view: View, strips: Strip[], width: number, notes: ReturnType<typeof jumpNotes>}} props */
-function Strips({ view, strips, width, notes }) {
-  const { range } = view;
+/**
+ * Frames the steps of the open finding in the rows of its tensors.
+ * @param {{view: View, rows: TreeRow[], width: number}} props `rows` in sight
+ */
+function EvidenceFrames({ view: { evidence, range }, rows, width }) {
+  const span = evidence && width ? spanOf(evidence.steps, range, { left: 0, width }) : null;
+  if (!evidence || !span) return null;
+  return rows
+    .filter((row) => row.parameters.some((parameter) => evidence.parameters.has(parameter)))
+    .map(
+      (row) =>
+        html`<div
+          key=${row.key}
+          class="evidence-frame ${evidence.finding.severity}"
+          style="left:${span.left}px;width:${span.width}px;top:${row.y}px;height:${row.height - 1}px"
+        ></div>`,
+    );
+}
+
+/** @param {{view: View, strips: Strip[], heights: number[], width: number, notes: ReturnType<typeof jumpNotes>}} props */
+function Strips({ view, strips, heights, width, notes }) {
+  const { range, evidence } = view;
+  const marks = evidence ? evidenceMarks(evidence, { scale: 'log' }) : null;
   return strips.map(
-    (strip, i) => html`<div key=${i} class="strip" style="height:${STRIP_HEIGHT}px">
+    (strip, i) => html`<div key=${i} class="strip" style="height:${heights[i]}px">
       <${Canvas}
         draw=${(/** @type {HTMLCanvasElement} */ canvas) =>
           drawContextStrip(canvas, {
@@ -213,18 +240,19 @@ function Strips({ view, strips, width, notes }) {
             color: view.color,
             log: strip.name === 'gradient_norm',
             notes: strip.name === 'gradient_norm' ? notes : [],
+            evidence: evidence && isAbout(strip, evidence) ? marks : null,
           })}
-        dependencies=${[strip.x, strip.y, range, view.color, view.theme, width, notes]}
-        label=${`${strip.label} over the same steps`}
+        dependencies=${[strip.x, strip.y, range, view.color, view.theme, width, notes, evidence]}
+        label=${t('{series} over the same steps', { series: strip.label })}
       />
     </div>`,
   );
 }
 
-/** @param {{app: App, strips: Strip[], choices: {name: string, label: string}[]}} props */
-function StripLabels({ app, strips, choices }) {
+/** @param {{app: App, strips: Strip[], choices: {name: string, label: string}[], heights: number[]}} props */
+function StripLabels({ app, strips, choices, heights }) {
   return strips.map(
-    (strip, i) => html`<div key=${i} class="strip-label">
+    (strip, i) => html`<div key=${i} class="strip-label" style="height:${heights[i]}px">
       ${
         i === 0 && choices.length > 1
           ? html`<${StripChoice} app=${app} choices=${choices} chosen=${strip.name} />`
@@ -238,12 +266,22 @@ function StripLabels({ app, strips, choices }) {
 function StripChoice({ app, choices, chosen }) {
   return html`<select
     class="plain-select"
-    aria-label="Series above the heat map"
+    aria-label=${t('Series above the heat map')}
     value=${chosen}
     onChange=${(/** @type {any} */ event) => app.actions.chooseStrip(event.target.value)}
   >
     ${choices.map(({ name, label }) => html`<option key=${name} value=${name} selected=${name === chosen}>${label}</option>`)}
   </select>`;
+}
+
+/** @param {View} view @param {number} rows @param {number} marks @returns {string} */
+function _heatLabel({ metric, overview }, rows, marks) {
+  return paragraph([
+    t('Heat map of {statistic}: {rows} rows by {columns} steps.', { statistic: metric.label, rows, columns: overview.columns }),
+    t('The column beside it has the numbers at the step.'),
+    marks > 0 &&
+      plural(marks, '{count} gradient jump is marked; the table lists it.', '{count} gradient jumps are marked; the table lists them.'),
+  ]);
 }
 
 /** @param {HTMLElement | null} scroller @param {TreeRow | undefined} row @param {number} visibleHeight */

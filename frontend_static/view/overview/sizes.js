@@ -1,7 +1,10 @@
 // @ts-check
 /** How high the parts of the overview are, in CSS pixels. Pure. */
+import { columnStrip } from '../../state/store.js';
 
 export const STRIP_HEIGHT = 30;
+/** A strip that shows what the open finding rests on, is to be read. */
+const EVIDENCE_STRIP_HEIGHT = 96;
 export const AXIS_HEIGHT = 26;
 export const SMALLEST_TABLE = 160;
 const SMALLEST_ROW = 15;
@@ -13,6 +16,19 @@ const SMALLEST_HEIGHT = 210;
 const HEIGHT_AROUND_ROWS = 646;
 /** The same where there is one card. */
 const HEIGHT_AROUND_FULL = 232;
+
+/**
+ * @param {{name: string}[]} strips @param {{statistic: string} | null | undefined} evidence of the open finding
+ * @returns {number[]} the height of each strip
+ */
+export function stripHeights(strips, evidence) {
+  return strips.map((strip) => (evidence && isAbout(strip, evidence) ? EVIDENCE_STRIP_HEIGHT : STRIP_HEIGHT));
+}
+
+/** @param {{name: string}} strip @param {{statistic: string}} evidence */
+export function isAbout({ name }, { statistic }) {
+  return name === statistic || name === columnStrip(statistic);
+}
 
 /** Height for the rows, so that both cards fit on one screen. @param {number} height @param {boolean} full whether there is one card */
 export function rowsHeight(height, full) {

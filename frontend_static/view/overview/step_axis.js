@@ -1,7 +1,8 @@
 // @ts-check
 /** The axis below the heat map, and the pill on it that names the step at the cursor. */
-import { formatAxis, formatInteger } from '../../chart/format.js';
+import { formatAxis, formatInteger, letters } from '../../chart/format.js';
 import { axisTicks } from '../../chart/scales.js';
+import { t } from '../../host/language.js';
 import { setText, stepAt } from '../hooks/at_rest.js';
 import { pixelOf, useMover } from '../hooks/plot.js';
 import { html, useLayoutEffect, useRef } from '../ui.js';
@@ -42,10 +43,10 @@ export function StepTag({ cursor, view, area }) {
       if (x === null || pixel === null) return _hideTicks(element, area.width, -1, -1);
       const step = stepAt(view, x);
       const time = view.axis === 'step' ? '' : ` · ${formatAxis(x, view.axis)}`;
-      const text = `step ${formatInteger(step)}${time}`;
+      const text = `${t('step {step}', { step: formatInteger(step) })}${time}`;
       setText(element, text);
       // A width of its own: no other text lays out the page, and none has to be asked for.
-      const wide = 2 * TAG_PADDING + Math.ceil(TAG_DIGIT * text.length);
+      const wide = 2 * TAG_PADDING + Math.ceil(TAG_DIGIT * letters(text));
       element.style.width = `${wide}px`;
       const left = Math.max(0, Math.min(area.width - wide, pixel - wide / 2));
       move(left);

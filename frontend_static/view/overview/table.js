@@ -5,6 +5,7 @@ import { jumpSteps } from '../../chart/gradient_jumps.js';
 import { valueAt, valueText } from '../../chart/heatmap_values.js';
 import { formatFactor } from '../../chart/statistic_format.js';
 import { badness, isBroken } from '../../chart/worst.js';
+import { t } from '../../host/language.js';
 import { nearestIndex } from '../../state/axis.js';
 import { html } from '../ui.js';
 
@@ -24,12 +25,15 @@ export function OverviewTable({ app, view, parameters, height }) {
   const wanted = new Set(parameters);
   const shown = jumps.filter((jump) => wanted.has(jump.parameter));
   const name = (/** @type {number} */ parameter) => run.parameters[parameter].name;
-  return html`<div class="table-scroll picture-table" style="height:${height}px" tabindex="0" role="region" aria-label="The heat map as a table">
+  return html`<div class="table-scroll picture-table" style="height:${height}px" tabindex="0" role="region" aria-label=${t('The heat map as a table')}>
     ${
       shown.length > 0 &&
-      html`<table class="step" aria-label="Jumps of the gradient">
+      html`<table class="step" aria-label=${t('Jumps of the gradient')}>
         <thead>
-          <tr><th scope="col">Gradient jumped in</th><th scope="col">at step</th><th scope="col">gradient RMS</th><th scope="col">of the usual</th></tr>
+          <tr>
+            <th scope="col">${t('Gradient jumped in')}</th><th scope="col">${t('at step')}</th>
+            <th scope="col">${t('gradient RMS')}</th><th scope="col">${t('vs. usual')}</th>
+          </tr>
         </thead>
         <tbody>
           ${shown.map(
@@ -45,13 +49,13 @@ export function OverviewTable({ app, view, parameters, height }) {
         </tbody>
       </table>`
     }
-    <table class="step" aria-label=${`${metric.label} of ${run.name}`}>
+    <table class="step" aria-label=${t('{statistic} of {run}', { statistic: metric.label, run: run.name })}>
       <thead>
         <tr>
-          <th scope="col">Tensor</th>
-          <th scope="col">at step ${formatInteger(overview.last_step[column])}</th>
-          <th scope="col">lowest</th><th scope="col">highest</th>
-          <th scope="col">furthest from usual at step</th><th scope="col">first NaN at step</th>
+          <th scope="col">${t('Tensor')}</th>
+          <th scope="col">${t('at step {step}', { step: formatInteger(overview.last_step[column]) })}</th>
+          <th scope="col">${t('lowest')}</th><th scope="col">${t('highest')}</th>
+          <th scope="col">${t('most unusual step')}</th><th scope="col">${t('first NaN step')}</th>
         </tr>
       </thead>
       <tbody>

@@ -1,10 +1,11 @@
 // @ts-check
 /** What the heat map says about the cell under the pointer. */
-import { formatAxis, formatInteger, formatNumber, formatRange } from '../../chart/format.js';
+import { formatAxis, formatInteger, formatNumber, formatRange, letters } from '../../chart/format.js';
 import { jumpSteps } from '../../chart/gradient_jumps.js';
 import { healthyRange } from '../../chart/healthy_range.js';
 import { valueAt, valueText, worstIn } from '../../chart/heatmap_values.js';
 import { formatFactor } from '../../chart/statistic_format.js';
+import { t } from '../../host/language.js';
 import { Tip } from '../hooks/plot.js';
 import { html, useState } from '../ui.js';
 
@@ -25,7 +26,7 @@ export function Tooltip({ register }) {
   const [tip, setTip] = useState(/** @type {TipContent | null} */ (null));
   register.current = setTip;
   if (!tip) return null;
-  const longest = Math.max(tip.title.length, ...tip.lines.map(([name, value]) => name.length + value.length + 3));
+  const longest = Math.max(letters(tip.title), ...tip.lines.map(([name, value]) => letters(name) + letters(value) + 3));
   const wanted = TIP_WIDTH * Math.ceil((longest * TIP_LETTER) / TIP_WIDTH);
   const width = Math.min(wanted, window.innerWidth);
   return html`<${Tip} pointer=${tip.pointer} width=${width} rows=${1 + tip.lines.length}>
@@ -51,15 +52,18 @@ export function tipAt(event, column, { view, rows, offset, top, layer }) {
   const parameter = worstIn(view, row, column);
   const value = valueAt(view, parameter, column);
   /** @type {[string, string][]} */
-  const lines = [[first === last ? 'step' : 'steps (their extreme)', steps]];
-  if (view.axis !== 'step') lines.push(['time', formatAxis(view.xs[column], view.axis)]);
+  const lines = [[first === last ? t('step') : t('steps (the most extreme)'), steps]];
+  if (view.axis !== 'step') lines.push([t('time'), formatAxis(view.xs[column], view.axis)]);
   lines.push([
-    view.against ? `${metric.label}, compared with ${view.against.name}` : metric.label,
+    view.against ? t('{statistic}, compared with {run}', { statistic: metric.label, run: view.against.name }) : metric.label,
     valueText(view, parameter, value),
   ]);
   const healthy = view.colouring.kind === 'ratio' && healthyRange(run, parameter, view.healthyRange);
-  if (healthy) lines.push([`healthy for ${_kind(run.parameters[parameter])}`, formatRange(healthy)]);
-  if (row.kind === 'module') lines.push([`extreme of ${row.parameters.length} tensors`, row.key]);
+  if (healthy) lines.push([_healthyFor(run.parameters[parameter]), formatRange(healthy)]);
+  if (row.kind === 'module') {
+    const count = row.parameters.length;
+    lines.push([t('most extreme of {count} tensors', { count }), row.key]);
+  }
   const name = run.parameters[parameter].name;
   return { pointer: event, title: name, lines };
 }
@@ -67,16 +71,23 @@ export function tipAt(event, column, { view, rows, offset, top, layer }) {
 /** @param {PointerEvent} event @param {ReturnType<typeof import('../../chart/jump_marks.js').marksOf>[0]} mark @param {View} view @returns {TipContent} */
 export function jumpTip(event, { jump, name, x }, view) {
   /** @type {[string, string][]} */
-  const lines = [['step', jumpSteps(jump)]];
-  if (view.axis !== 'step') lines.push(['time', formatAxis(x, view.axis)]);
-  lines.push(['gradient RMS of this tensor alone', formatNumber(jump.value)]);
-  if (Number.isFinite(jump.factor)) lines.push(['compared with its steps around', formatFactor(jump.factor)]);
+  const lines = [[t('step'), jumpSteps(jump)]];
+  if (view.axis !== 'step') lines.push([t('time'), formatAxis(x, view.axis)]);
+  lines.push([t('gradient RMS of this tensor alone'), formatNumber(jump.value)]);
+  if (Number.isFinite(jump.factor)) lines.push([t('relative to the steps around it'), formatFactor(jump.factor)]);
   return { pointer: event, title: name, lines };
 }
 
 /** @param {import('../../types.d.ts').ParameterInfo} parameter */
-function _kind({ kind }) {
-  return kind ? `${kind === 'embedding' ? 'an' : 'a'} ${kind}` : 'this tensor';
+function _healthyFor({ kind }) {
+  /** @type {Record<string, string>} */
+  const texts = {
+    matrix: t('healthy for a matrix'),
+    embedding: t('healthy for an embedding'),
+    gain: t('healthy for a gain'),
+    bias: t('healthy for a bias'),
+  };
+  return texts[kind ?? ''] ?? t('healthy for this tensor');
 }
 
 /** @param {TreeRow[]} rows @param {number} y @returns {TreeRow | undefined} the row that shows data there */

@@ -3,6 +3,7 @@
 import { formatNumber } from '../../chart/format.js';
 import { healthyRange, ratioEmphasis } from '../../chart/healthy_range.js';
 import { valueAt, valueText, worstIn } from '../../chart/heatmap_values.js';
+import { t } from '../../host/language.js';
 import { indexAtOrBefore, nearestIndex } from '../../state/axis.js';
 import { followAtRest, setText } from '../hooks/at_rest.js';
 import { html, useLayoutEffect, useRef } from '../ui.js';
@@ -16,9 +17,9 @@ import { html, useLayoutEffect, useRef } from '../ui.js';
 
 /**
  * The numbers of all visible rows at the step cursor. Filled directly, when the cursor rests.
- * @param {{cursor: App['cursor'], view: View, strips: Strip[], rows: TreeRow[], top: number, total: number}} props
+ * @param {{cursor: App['cursor'], view: View, strips: Strip[], heights: number[], rows: TreeRow[], top: number, total: number}} props
  */
-export function AtStep({ cursor, view, strips, rows, top, total }) {
+export function AtStep({ cursor, view, strips, heights, rows, top, total }) {
   const column = useRef(/** @type {HTMLElement | null} */ (null));
   const shown = rows.filter((row) => !row.open);
   useLayoutEffect(() =>
@@ -41,7 +42,7 @@ export function AtStep({ cursor, view, strips, rows, top, total }) {
   );
   return html`<div class="at" ref=${column}>
     <div class="sticky-top" style="height:${top}px">
-      ${strips.map((_, i) => html`<div key=${i} class="strip-value"></div>`)}
+      ${strips.map((_, i) => html`<div key=${i} class="strip-value" style="height:${heights[i]}px"></div>`)}
     </div>
     <div class="at-rows" style="height:${total}px">
       ${shown.map(
@@ -49,7 +50,7 @@ export function AtStep({ cursor, view, strips, rows, top, total }) {
           html`<span key=${row.key} class="row-value" style="top:${row.y}px;height:${row.height}px;line-height:${row.height}px"></span>`,
       )}
     </div>
-    <div class="sticky-bottom">at step</div>
+    <div class="sticky-bottom">${t('at step')}</div>
   </div>`;
 }
 

@@ -6,6 +6,7 @@ import { formatInteger } from '../../chart/format.js';
 import { epsilonMark, histogramsWithin, sharedScale } from '../../chart/histogram.js';
 import { drawRidgeline } from '../../chart/ridgeline.js';
 import { drawSingleHistogram } from '../../chart/single_histogram.js';
+import { plural, t } from '../../host/language.js';
 import { axisValues, indexAtOrBefore, nearestIndex } from '../../state/axis.js';
 import { panelKind } from '../../state/store.js';
 import { StepLine, useAxisPointer, useDrawing } from '../hooks/plot.js';
@@ -29,31 +30,36 @@ import { sameArea } from './lines.js';
  * @typedef {{kind: Kind, scale: Scale | null, mark: Mark | null}} Look how all runs of a panel are drawn
  */
 
-/** @type {Kind[]} */
-const KINDS = [
+/** @returns {Kind[]} */
+const kinds = () => [
   {
     kind: 'ridgeline',
-    label: 'Ridgeline',
-    note: 'newest in front',
+    label: t('Ridgeline'),
+    note: t('newest in front'),
     path: 'M0 5c3 0 3-4 5-4s2 4 9 4M0 9c5 0 5-5 8-5s2 5 6 5',
   },
-  { kind: 'density', label: 'Density', note: 'share of elements', path: 'M1 1h4v3H1zM9 1h4v3H9zM5 5h4v4H5z' },
+  { kind: 'density', label: t('Density'), note: t('share of elements'), path: 'M1 1h4v3H1zM9 1h4v3H9zM5 5h4v4H5z' },
   {
     kind: 'bands',
-    label: 'Percentile bands',
-    note: '±½σ, ±1σ, ±1½σ, min–max',
+    label: t('Percentile bands'),
+    note: t('±½σ, ±1σ, ±1½σ, min–max'),
     path: 'M0 2c4-2 9 2 14 0M0 5c4-2 9 2 14 0M0 8c4-2 9 2 14 0',
   },
   {
     kind: 'single',
-    label: 'Single step',
-    note: 'share of elements',
+    label: t('Single step'),
+    note: t('share of elements'),
     path: 'M1.5 9V6M4.5 9V3.5M7.5 9V1M10.5 9V4M13 9V7',
   },
-  { kind: 'table', label: 'Table', note: 'percentiles by step', path: 'M1 1h12v8H1zM1 4h12M5 1v8' },
+  { kind: 'table', label: t('Table'), note: t('percentiles by step'), path: 'M1 1h12v8H1zM1 4h12M5 1v8' },
 ];
 
-const BANDS = KINDS[2];
+/** @param {PanelKind} wanted @returns {Kind} */
+function kindOf(wanted) {
+  const all = kinds();
+  return all.find(({ kind }) => kind === wanted) ?? all[0];
+}
+
 const NO_MARK = { mark: null, note: '' };
 
 /**
@@ -77,15 +83,16 @@ export function HistogramPanel(props) {
   );
   const ofRoot = panel.quantity === 'exp_avg_sq' && scale;
   const { mark, note: beyond } = ofRoot ? epsilonMark(view.run.groups[parameter.group], epsilon, scale) : NO_MARK;
-  const kind = KINDS.find((candidate) => candidate.kind === panelKind(panel, state)) ?? KINDS[0];
+  const kind = kindOf(panelKind(panel, state));
   const change = (/** @type {Partial<import('../../state/store.js').Panel>} */ patch) =>
     app.actions.changePanel(index, patch);
   const notes = [..._notesOn(runs[0].histogram, panel.quantity, kind, view, parameter), beyond];
+  const note = runs[0].histogram ? notes.filter(Boolean).join(' · ') : '';
   const look = { kind, scale, mark };
-  return html`<section class="panel" aria-label=${`Histograms of ${panel.quantity}`}>
+  return html`<section class="panel" aria-label=${t('Histograms of {quantity}', { quantity: panel.quantity })}>
     <h3>
       <${QuantityChoice} quantities=${quantities} chosen=${panel.quantity} onChoose=${(/** @type {string} */ quantity) => change({ quantity })} />
-      <small>${runs[0].histogram ? notes.filter(Boolean).join(' · ') : ''}</small>
+      <small title=${note}>${note}</small>
       <${KindChoice} chosen=${kind} onChoose=${(/** @type {PanelKind} */ chosen) => change({ kind: chosen })} />
       ${scale && html`<${SaveHistograms} view=${view} parameter=${parameter} quantity=${panel.quantity} runs=${runs} look=${look} />`}
     </h3>
@@ -110,8 +117,8 @@ function _notesOn(histogram, quantity, kind, view, parameter) {
   return [
     kind.note,
     view.run.groups[parameter.group]?.meanings[quantity],
-    single >= 0 && `step ${formatInteger(histogram?.step[single] ?? 0)}`,
-    parameter.elements_read < parameter.elements && 'of the sample',
+    single >= 0 && t('step {step}', { step: formatInteger(histogram?.step[single] ?? 0) }),
+    parameter.elements_read < parameter.elements && t('of the sample'),
   ];
 }
 
@@ -119,7 +126,7 @@ function _notesOn(histogram, quantity, kind, view, parameter) {
 function QuantityChoice({ quantities, chosen, onChoose }) {
   return html`<select
     class="plain-select strong"
-    aria-label="Quantity"
+    aria-label=${t('Quantity')}
     value=${chosen}
     onChange=${(/** @type {any} */ event) => onChoose(event.target.value)}
   >
@@ -131,11 +138,11 @@ function QuantityChoice({ quantities, chosen, onChoose }) {
 
 /** @param {{chosen: Kind, onChoose: (kind: PanelKind) => void}} props */
 function KindChoice({ chosen, onChoose }) {
-  return html`<span class="kinds" role="group" aria-label="Chart type">
-    ${KINDS.map(
+  return html`<span class="kinds" role="group" aria-label=${t('Chart type')}>
+    ${kinds().map(
       (choice) => html`<button
         key=${choice.kind}
-        aria-pressed=${choice === chosen}
+        aria-pressed=${choice.kind === chosen.kind}
         aria-label=${choice.label}
         title=${choice.label}
         onClick=${() => onChoose(choice.kind)}
@@ -150,7 +157,7 @@ function KindChoice({ chosen, onChoose }) {
 function SaveHistograms({ view, parameter, quantity, runs, look }) {
   const figure = async () => {
     const { histogramFigure } = await import('../../save/figures.js');
-    const { kind, label } = look.kind.kind === 'table' ? BANDS : look.kind; // a table has no picture
+    const { kind, label } = look.kind.kind === 'table' ? kindOf('bands') : look.kind; // a table has no picture
     const { scale, mark } = look;
     const draw = (/** @type {HistogramRun} */ { histogram, color, start }) => (/** @type {Surface} */ surface) => {
       if (histogram && scale) drawHistogram(surface, kind, { color, start, histogram, view, scale, mark });
@@ -158,7 +165,7 @@ function SaveHistograms({ view, parameter, quantity, runs, look }) {
     return histogramFigure({ runs: runs.filter(({ histogram }) => histogram), parameter, quantity, kind: label, draw });
   };
   return html`<${SaveMenu}
-    label=${`Save the histograms of ${quantity}`}
+    label=${t('Save the histograms of {quantity}', { quantity })}
     name=${`${parameter.name} ${quantity}`}
     figure=${figure}
     table=${async () => (await import('../../save/tables.js')).histogramTable(runs)}
@@ -249,12 +256,30 @@ function HistogramPlot({ app, kind, state, view, entry, histogram: whole, scale,
     onView: onSteps ? app.actions.zoom : undefined,
     whole: view.whole,
   });
-  const sentence = `${kind.label} of ${histogram.quantity} over ${histogram.step.length} logged histograms${named ? ` of ${run.name}` : ''}`;
+  const sentence = sentenceOf(kind, histogram, named ? run.name : '');
   return html`<div class="plot" ref=${box}>
     <canvas ref=${canvas} role="img" aria-label=${sentence}></canvas>
     ${onSteps && html`<${StepLine} cursor=${app.cursor} range=${range} area=${area} />`}
     <div class=${onSteps ? 'zoom-span' : ''} hidden></div>
   </div>`;
+}
+
+/** What a chart is, for those who do not see it. @param {Kind} kind @param {HistogramSeries} histogram @param {string} run '' where there is one alone */
+function sentenceOf({ label }, { quantity, step }, run) {
+  const values = { chart: label, quantity, count: step.length, run };
+  return run
+    ? plural(
+        step.length,
+        '{chart} of {quantity} over {count} logged histogram of {run}',
+        '{chart} of {quantity} over {count} logged histograms of {run}',
+        values,
+      )
+    : plural(
+        step.length,
+        '{chart} of {quantity} over {count} logged histogram',
+        '{chart} of {quantity} over {count} logged histograms',
+        values,
+      );
 }
 
 /**

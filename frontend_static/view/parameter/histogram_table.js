@@ -2,6 +2,7 @@
 /** Histograms as a table: for those who do not see pictures, and for exact numbers. */
 import { formatInteger, formatNumber, formatPercent } from '../../chart/format.js';
 import { percentilesOf, specialCounts } from '../../chart/histogram.js';
+import { t } from '../../host/language.js';
 import { nearestIndex } from '../../state/axis.js';
 import { html } from '../ui.js';
 
@@ -21,12 +22,12 @@ const FRACTIONS = [0, 0.1587, 0.5, 0.8413, 1];
  */
 export function HistogramTable({ app, histogram, step }) {
   const rows = _spread(histogram.step, step);
-  return html`<div class="plot table-scroll picture-table" tabindex="0" role="region" aria-label=${`Percentiles of ${histogram.quantity}`}>
-    <table class="step" aria-label=${`Percentiles of ${histogram.quantity} by step`}>
+  return html`<div class="plot table-scroll picture-table" tabindex="0" role="region" aria-label=${t('Percentiles of {quantity}', { quantity: histogram.quantity })}>
+    <table class="step" aria-label=${t('Percentiles of {quantity} by step', { quantity: histogram.quantity })}>
       <thead>
         <tr>
-          <th scope="col">step</th><th scope="col">min</th><th scope="col">−1σ</th><th scope="col">median</th>
-          <th scope="col">+1σ</th><th scope="col">max</th><th scope="col">exactly 0</th><th scope="col">NaN or ∞</th>
+          <th scope="col">${t('step')}</th><th scope="col">${t('min')}</th><th scope="col">−1σ</th><th scope="col">${t('median')}</th>
+          <th scope="col">+1σ</th><th scope="col">${t('max')}</th><th scope="col">${t('exactly 0')}</th><th scope="col">${t('NaN or ∞')}</th>
         </tr>
       </thead>
       <tbody>

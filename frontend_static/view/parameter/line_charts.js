@@ -5,6 +5,8 @@ import { burstsOf, GRADIENT_STATISTIC, jumpsOf, jumpSteps } from '../../chart/gr
 import { healthyRange } from '../../chart/healthy_range.js';
 import { isRatio } from '../../chart/heatmap_values.js';
 import { smooth } from '../../chart/line_chart.js';
+import { t } from '../../host/language.js';
+import { evidenceMarks } from '../hooks/evidence.js';
 import { html } from '../ui.js';
 import { undefinedStatistics } from './step_table.js';
 
@@ -37,12 +39,12 @@ export function scaleOf({ scale }, { lineScale }) {
 /** @param {StatisticInfo} statistic @param {State} state @param {View} view @param {RunSeries[]} runs @param {string} parameter */
 export function noteOn(statistic, state, view, runs, parameter) {
   const healthy = bandOf(statistic, view, parameter);
-  const band = healthy && `shaded: healthy, ${formatRange(healthy)}`;
+  const band = healthy && t('shaded: healthy, {range}', { range: formatRange(healthy) });
   const onLog = scaleOf(statistic, state) === 'log';
-  const smoothed = state.smoothing > 0 && onLog && 'smoothed as logarithms';
+  const smoothed = state.smoothing > 0 && onLog && t('smoothed on the log scale');
   const values = onLog ? runs.flatMap(({ series }) => series?.statistics[statistic.name] ?? []) : [];
-  const zeros = values.some((series) => series.some((value) => value <= 0)) && '▼ zero';
-  return [onLog ? 'log scale' : 'linear scale', zeros, band, smoothed].filter(Boolean).join(' · ');
+  const zeros = values.some((series) => series.some((value) => value <= 0)) && t('▼ zero');
+  return [onLog ? t('log scale') : t('linear scale'), zeros, band, smoothed].filter(Boolean).join(' · ');
 }
 
 /** @param {StatisticInfo} statistic @param {View} view @param {string} parameter @returns {[number, number] | null} */
@@ -56,7 +58,7 @@ export function Absences({ runs, parameter, statistic }) {
   return runs.flatMap(({ run }) => {
     const { names, optimizer } = undefinedStatistics(run, parameter);
     return names.includes(statistic.name)
-      ? [html`<small key=${run.run}>${run.name}: not defined for ${optimizer}</small>`]
+      ? [html`<small key=${run.run}>${t('{run}: not defined for {optimizer}', { run: run.name, optimizer })}</small>`]
       : [];
   });
 }
@@ -92,7 +94,7 @@ function stepsBetween({ between }) {
     })),
     peaks: jumpsOf(norms).flatMap((jump) => {
       const x = xs[norms.last_step.indexOf(jump.step)];
-      return Number.isFinite(jump.value) ? [{ x, y: jump.value, text: `step ${jumpSteps(jump)}` }] : [];
+      return Number.isFinite(jump.value) ? [{ x, y: jump.value, text: t('step {step}', { step: jumpSteps(jump) }) }] : [];
     }),
   };
 }
@@ -120,7 +122,8 @@ export function chartOf(statistic, state, view, drawn, parameter) {
     scale: scaleOf(statistic, state),
     ignoreOutliers: state.ignoreOutliers,
     band: band ?? undefined,
-    bandLabel: band ? 'healthy' : undefined,
+    bandLabel: band ? t('healthy') : undefined,
     infinityIsUsual: isRatio(statistic), // the weight was 0
+    evidence: view.evidence?.statistic === statistic.name ? evidenceMarks(view.evidence, statistic) : undefined,
   };
 }

@@ -1,5 +1,6 @@
 // @ts-check
 /** The parameter's statistics over time: a chart for each chosen one, a line for each checked run. */
+import { t } from '../../host/language.js';
 import { Choice, html, Menu, SaveMenu } from '../ui.js';
 import { Absences, chartOf, chosenStatistics, drawnOf, noteOn } from './line_charts.js';
 import { Lines } from './lines.js';
@@ -12,10 +13,10 @@ import { Lines } from './lines.js';
  * @typedef {import('../../types.d.ts').StatisticInfo} StatisticInfo
  */
 
-const SCALES = [
-  { name: 'auto', text: 'Auto' },
-  { name: 'log', text: 'Log' },
-  { name: 'linear', text: 'Linear' },
+const scales = () => [
+  { name: 'auto', text: t('Auto') },
+  { name: 'log', text: t('Log') },
+  { name: 'linear', text: t('Linear') },
 ];
 const SMALLEST_CHART = 104;
 
@@ -29,12 +30,13 @@ const SMALLEST_CHART = 104;
  * @param {StatisticInfo[]} props.statistics to choose from
  */
 export function LinePanel({ app, state, view, parameter, runs, statistics }) {
-  const chosen = chosenStatistics(state.lineStatistics ?? [view.metric.name], statistics);
-  if (!chosen.length) return html`<div class="panel wide hint">No statistics were logged.</div>`;
+  const wanted = state.lineStatistics ?? [view.metric.name];
+  const chosen = chosenStatistics(view.evidence ? [...wanted, view.evidence.statistic] : wanted, statistics);
+  if (!chosen.length) return html`<div class="panel wide hint">${t('No statistics were logged.')}</div>`;
   const single = chosen.length === 1 ? chosen[0] : null;
-  return html`<section class="panel wide lines" aria-label="Statistics over time" style="min-height:${22 + chosen.length * SMALLEST_CHART}px">
+  return html`<section class="panel wide lines" aria-label=${t('Statistics over time')} style="min-height:${22 + chosen.length * SMALLEST_CHART}px">
     <h3>
-      <${Menu} label="Statistics" text=${single ? single.label : `${chosen.length} statistics`} strong=${true}>
+      <${Menu} label=${t('Statistics')} text=${single ? single.label : t('{count} statistics', { count: chosen.length })} strong=${true}>
         ${statistics.map(
           ({ name, label, description }) => html`<label key=${name} class="menu-item" title=${description}>
             <input
@@ -51,13 +53,13 @@ export function LinePanel({ app, state, view, parameter, runs, statistics }) {
       <span class="grow"></span>
       <${Choice}
         small=${true}
-        label="Value axis"
-        options=${SCALES}
+        label=${t('Value axis')}
+        options=${scales()}
         chosen=${state.lineScale}
         onChoose=${(/** @type {State['lineScale']} */ scale) => app.actions.prefer('lineScale', scale)}
       />
       <${SaveMenu}
-        label="Save the lines"
+        label=${t('Save the lines')}
         name=${`${parameter} lines`}
         figure=${async () => {
           const { lineFigure } = await import('../../save/figures.js');

@@ -3,6 +3,7 @@
 import { formatAxis, formatInteger } from '../../chart/format.js';
 import { yToPixel } from '../../chart/frame.js';
 import { formatStatistic } from '../../chart/statistic_format.js';
+import { t } from '../../host/language.js';
 import { nearestIndex } from '../../state/axis.js';
 import { Tip } from '../hooks/plot.js';
 import { html, useState } from '../ui.js';
@@ -87,7 +88,7 @@ export function LineTooltip({ register, statistic, state }) {
   register.current = setTip;
   if (!tip) return null;
   const nearest = state.tooltipOrder === 'nearest' && tip.rows.length > 1;
-  const names = ['Run', ...(state.smoothing > 0 ? ['Smoothed'] : []), 'Value', 'Step', 'Time', 'Relative'];
+  const names = [t('Run'), ...(state.smoothing > 0 ? [t('Smoothed')] : []), t('Value'), t('Step'), t('Time'), t('Relative')];
   const more = tip.more > 0;
   return html`<${Tip} class="lines-tip" pointer=${tip.pointer} width=${names.length * TIP_COLUMN + TIP_RUN} rows=${1 + tip.rows.length + Number(more)}>
     <table>
@@ -108,6 +109,6 @@ export function LineTooltip({ register, statistic, state }) {
         )}
       </tbody>
     </table>
-    ${more && html`<p>and ${tip.more} more</p>`}
+    ${more && html`<p>${t('and {count} more', { count: tip.more })}</p>`}
   </${Tip}>`;
 }

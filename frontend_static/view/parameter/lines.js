@@ -1,6 +1,7 @@
 // @ts-check
 /** The chart of one statistic: its lines, the step at the cursor, and what is under the pointer. */
 import { drawLineChart } from '../../chart/line_chart.js';
+import { t } from '../../host/language.js';
 import { nearestIndex } from '../../state/axis.js';
 import { Canvas, StepLine, useAxisPointer } from '../hooks/plot.js';
 import { html, useMemo, useRef, useState } from '../ui.js';
@@ -62,8 +63,8 @@ export function Lines({ app, state, view, parameter, runs, statistic, titled, la
   return html`<div class="plot lines-plot" ref=${box}>
     <${Canvas}
       draw=${draw}
-      dependencies=${[drawn, view.range, view.axis, view.theme, chart.scale, last, ignoreOutliers, chart.band]}
-      label=${`${statistic.label} of ${parameter} over time, of ${names}; the table has the numbers at the step`}
+      dependencies=${[drawn, view.range, view.axis, view.theme, chart.scale, last, ignoreOutliers, chart.band, view.evidence]}
+      label=${t('{statistic} of {parameter} over time, of {runs}; the table has the numbers at the step', { statistic: statistic.label, parameter, runs: names })}
     />
     ${titled && html`<div class="plot-title">${statistic.label}<${Absences} runs=${runs} parameter=${parameter} statistic=${statistic} /></div>`}
     ${drawn.length === 0 && html`<div class="plot-note">${emptiness(runs, parameter, statistic)}</div>`}
@@ -99,12 +100,12 @@ function pinnedStep(x, view, drawn) {
 
 /** @param {RunSeries[]} runs @param {string} parameter @param {StatisticInfo} statistic */
 function emptiness(runs, parameter, statistic) {
-  if (!runs.length) return 'No run is checked.';
+  if (!runs.length) return t('No run is checked.');
   if (!runs.some(({ series }) => series)) return '';
   const lacking = runs.find(({ run }) => undefinedStatistics(run, parameter).names.includes(statistic.name));
   return lacking
-    ? `Not defined for ${undefinedStatistics(lacking.run, parameter).optimizer}.`
-    : 'No checked run has logged this.';
+    ? t('Not defined for {optimizer}.', { optimizer: undefinedStatistics(lacking.run, parameter).optimizer })
+    : t('No checked run has logged this.');
 }
 
 /** Effects want as many dependencies at every rendering. @param {unknown[]} items */

@@ -1,6 +1,7 @@
 // @ts-check
 /** A parameter: how runs compare, the numbers at the step, its distributions. One card for each. */
 import { formatInteger, formatPercent } from '../../chart/format.js';
+import { t } from '../../host/language.js';
 import { checkedRuns, referenceRun, statisticsOf } from '../../state/store.js';
 import { seriesOfRuns, useParameterData } from '../hooks/run_data.js';
 import { describeOptions, hyperparameterAt, hyperparametersAt } from '../run/sidebar.js';
@@ -47,7 +48,7 @@ export function ParameterCard(props) {
   const comparable = runs.filter((entry) => entry.series).length > 1;
   return html`<section
     class="card detail ${stale ? 'stale' : ''} ${full ? 'full' : ''} ${state.full && !full ? 'behind' : ''}"
-    aria-label=${`${onMoveTensor ? 'Selected' : 'Pinned'} tensor ${name}`}
+    aria-label=${onMoveTensor ? t('Selected tensor {name}', { name }) : t('Pinned tensor {name}', { name })}
   >
     <div class="card-head">
       <${Breadcrumb} name=${name} />
@@ -88,13 +89,12 @@ export function ParameterCard(props) {
  */
 function Chips({ view, parameter, hyperparameters }) {
   const { shape, dtype, group, elements, elements_read: read } = parameter;
-  return html`<span class="chip" title="Shape and type">${shape.join(' × ') || 'scalar'} · ${dtype}</span>
+  return html`<span class="chip" title=${t('Shape and type')}>${shape.join(' × ') || t('scalar')} · ${dtype}</span>
     <${GroupChip} group=${view.run.groups[group]} index=${group} hyperparameters=${hyperparameters} step=${view.step} />
     ${
       read < elements &&
-      html`<span class="chip sampled" title="Histograms and element-wise statistics read this sample, the same elements at every step">
-        ${formatInteger(read)} of ${formatInteger(elements)} elements
-        (${formatPercent(read / elements)})
+      html`<span class="chip sampled" title=${t('Histograms and element-wise statistics read this sample, the same elements at every step')}>
+        ${t('{read} of {count} elements ({share})', { read: formatInteger(read), count: formatInteger(elements), share: formatPercent(read / elements) })}
       </span>`
     }`;
 }
@@ -104,8 +104,8 @@ function AllRunsButton({ app, on }) {
   return html`<button
     class="icon-button"
     aria-pressed=${on}
-    aria-label="Histograms of all checked runs"
-    title=${on ? 'Histograms of the overview’s run alone' : 'Histograms of all checked runs, side by side'}
+    aria-label=${t('Histograms of all checked runs')}
+    title=${on ? t('Histograms of this run alone') : t('Histograms of all checked runs, side by side')}
     onClick=${() => app.actions.prefer('allRuns', !on)}
   >
     ${icon('beside')}
@@ -114,10 +114,10 @@ function AllRunsButton({ app, on }) {
 
 /** @param {{onMoveTensor: (delta: number) => void}} props */
 function MoveButtons({ onMoveTensor }) {
-  return html`<button class="icon-button" aria-label="Previous tensor" title="Previous tensor (k)" onClick=${() => onMoveTensor(-1)}>
+  return html`<button class="icon-button" aria-label=${t('Previous tensor')} title=${t('Previous tensor (k)')} onClick=${() => onMoveTensor(-1)}>
       ${icon('up')}
     </button>
-    <button class="icon-button" aria-label="Next tensor" title="Next tensor (j)" onClick=${() => onMoveTensor(1)}>
+    <button class="icon-button" aria-label=${t('Next tensor')} title=${t('Next tensor (j)')} onClick=${() => onMoveTensor(1)}>
       ${icon('down')}
     </button>`;
 }
@@ -127,8 +127,8 @@ function PlaceButtons({ app, name, id, pinned, full }) {
   return html`<button
       class="icon-button"
       aria-pressed=${pinned}
-      aria-label=${pinned ? 'Unpin this tensor' : 'Pin this tensor below'}
-      title=${pinned ? 'Unpin' : 'Pin: keeps this tensor below while you look at others'}
+      aria-label=${pinned ? t('Unpin this tensor') : t('Pin this tensor below')}
+      title=${pinned ? t('Unpin') : t('Pin: keep this tensor below while you look at others')}
       onClick=${() => app.actions.togglePin(name)}
     >
       ${icon('pin')}
@@ -136,8 +136,8 @@ function PlaceButtons({ app, name, id, pinned, full }) {
     <button
       class="icon-button"
       aria-pressed=${full}
-      aria-label=${full ? 'Back to normal size' : 'Full size'}
-      title=${full ? 'Back to normal size (Esc)' : 'Full size'}
+      aria-label=${full ? t('Back to normal size') : t('Full size')}
+      title=${full ? t('Back to normal size (Esc)') : t('Full size')}
       onClick=${() => app.actions.toggleFull(id)}
     >
       ${icon(full ? 'small' : 'full')}
@@ -191,11 +191,11 @@ function Breadcrumb({ name }) {
 function GroupChip({ group, index, hyperparameters, step }) {
   const at = hyperparametersAt(hyperparameters, index, step);
   const betas = [at.beta1, at.beta2].filter((text) => text !== '—').join(', ');
-  const parts = [`${group.optimizer} group ${index}`];
+  const parts = [t('{optimizer} group {index}', { optimizer: group.optimizer, index })];
   if (at.lr !== '—') parts.push(`lr ${at.lr}`);
   if (betas) parts.push(`β ${betas}`);
   if (at.eps !== '—') parts.push(`ε ${at.eps}`);
-  if (at.weight_decay !== '—') parts.push(`decay ${at.weight_decay}`);
+  if (at.weight_decay !== '—') parts.push(t('decay {value}', { value: at.weight_decay }));
   parts.push(...OPTIONS_SHOWN.filter((name) => group.options[name] === true));
   return html`<span class="chip group" title=${`${parts.join(' · ')}\n${describeOptions(group.options)}`}>${parts.join(' · ')}</span>`;
 }
@@ -203,8 +203,8 @@ function GroupChip({ group, index, hyperparameters, step }) {
 /** @param {{app: App, value: number}} props */
 function Smoothing({ app, value }) {
   const change = (/** @type {any} */ event) => app.actions.prefer('smoothing', Number(event.target.value));
-  return html`<label class="smoothing" title="Debiased moving average, as in TensorBoard; of the logarithm where the axis is logarithmic">
-    Smoothing
+  return html`<label class="smoothing" title=${t('Debiased moving average, as in TensorBoard; on a logarithmic axis of the logarithms')}>
+    ${t('Smoothing')}
     <input type="range" min="0" max="0.99" step="0.01" value=${value} onInput=${change} />
     <output>${value.toFixed(2)}</output>
   </label>`;
@@ -231,11 +231,11 @@ function _histogramOf(run, parameter, quantity, answers) {
  */
 function _absence(run, parameter, quantity, histograms) {
   const missing = undefinedStatistics(run, parameter);
-  if (missing.names.includes(quantity)) return `${quantity} is not defined for ${missing.optimizer}.`;
+  if (missing.names.includes(quantity)) return t('{quantity} is not defined for {optimizer}.', { quantity, optimizer: missing.optimizer });
   if (run.quantities.length === 0)
-    return 'This run has no histograms. The callback logs them every histograms_every_n_steps.';
+    return t('This run has no histograms. The callback logs them every histograms_every_n_steps.');
   if (!run.quantities.some(({ name }) => name === quantity))
-    return `This run has no histograms of ${quantity}.`;
+    return t('This run has no histograms of {quantity}.', { quantity });
   if (histograms.error) return null;
-  return histograms.value ? 'No histogram has been logged yet.' : 'Loading …';
+  return histograms.value ? t('No histogram has been logged yet.') : t('Loading …');
 }

@@ -1,6 +1,7 @@
 // @ts-check
 /** The learning-rate compass: how far the learning rate is from the best one, for the run and each block. */
 import { formatInteger, formatNumber } from '../../chart/format.js';
+import { paragraph, t } from '../../host/language.js';
 import { html, icon, useState } from '../ui.js';
 
 /**
@@ -15,13 +16,14 @@ import { html, icon, useState } from '../ui.js';
  * @property {number[]} marks what was calibrated between the ends
  */
 
-const LONGER = 'Gradients that agree with exp_avg say that steps could be longer.';
-const SHORTER = 'First updates that moved the weights far, while the loss rose, say that steps should be shorter.';
-const ROUGHLY = 'Roughly, and about the training loss only.';
-const BLIND =
-  'Above the best learning rate the cosine says nothing: “too high” is read from the size of the first updates alone.';
-const GAIN =
-  'The gain ratio is how much of what the gradient promised a step has kept, on its own batch: it sees both sides.';
+const longer = () => t('Gradients that agree with exp_avg mean that steps could be longer.');
+const shorter = () =>
+  t('First updates that moved the weights far while the loss rose mean that steps should be shorter.');
+const roughly = () => t('This reading is rough, and about the training loss only.');
+const blind = () =>
+  t('Above the best learning rate the cosine says nothing: “too high” is read from the size of the first updates alone.');
+const gainText = () =>
+  t('The gain ratio is how much of the decrease that the gradient promised a step achieved on its own batch: it sees both sides.');
 const [WIDTH, HEIGHT] = [100, 24];
 
 /** @param {{compass: import('../../types.d.ts').Compass}} props */
@@ -29,39 +31,39 @@ export function Compass({ compass }) {
   const [open, setOpen] = useState(false);
   const scale = scaleOf(compass.calibration);
   const what = basisOf(compass, scale);
-  return html`<section class="compass" aria-label="Learning-rate compass">
+  return html`<section class="compass" aria-label=${t('Learning-rate compass')}>
     <div class="compass-head">
-      <button title=${`${what} ${BLIND}`} aria-expanded=${open} onClick=${() => setOpen(!open)}>
-        ${icon(open ? 'down' : 'right')}<span>Learning rate: ${compass.text}</span>
+      <button title=${paragraph([what, blind()])} aria-expanded=${open} onClick=${() => setOpen(!open)}>
+        ${icon(open ? 'down' : 'right')}<span>${t('Learning rate: {reading}', { reading: compass.text })}</span>
       </button>
-      <${Gauge} name="the run" reading=${compass} scale=${scale} />
+      <${Gauge} label=${t('Learning rate of the run over the best one')} reading=${compass} scale=${scale} />
     </div>
     ${
       compass.gain &&
       html`<div class="compass-head compass-gain">
-        <span title=${GAIN}>By the gain ratio: ${compass.gain.text}</span>
-        <${Gauge} name="the run by the gain ratio" reading=${compass.gain} scale=${scale} />
+        <span title=${gainText()}>${t('By the gain ratio: {reading}', { reading: compass.gain.text })}</span>
+        <${Gauge} label=${t('Learning rate of the run over the best one, by the gain ratio')} reading=${compass.gain} scale=${scale} />
       </div>`
     }
     ${
       open &&
-      html`<div class="compass-body" tabindex="0" role="group" aria-label="Readings and their calibration">
-        <${History} name="the run" reading=${compass} scale=${scale} />
+      html`<div class="compass-body" tabindex="0" role="group" aria-label=${t('Readings and their calibration')}>
+        <${History} label=${historyOfRun} reading=${compass} scale=${scale} />
         <p class="compass-ends"><span>${_step(compass.steps[0])}</span><span>${_step(compass.steps[compass.steps.length - 1])}</span></p>
         ${
           compass.gain &&
-          html`<p>${GAIN}</p>
-            <${History} name="the run by the gain ratio" reading=${compass.gain} scale=${scale} />`
+          html`<p>${gainText()}</p>
+            <${History} label=${historyByGain} reading=${compass.gain} scale=${scale} />`
         }
-        <p>${compass.likely && `${errorBar(compass.likely)}. `}${what} On small data judge by the validation loss first.</p>
+        <p>
+          ${paragraph([
+            compass.likely && t('{text}.', { text: errorBar(compass.likely) }),
+            what,
+            t('With little data, look at the validation loss first.'),
+          ])}
+        </p>
         <ul>
-          ${compass.modules.map(
-            (reading) => html`<li key=${reading.name}>
-              <b title=${reading.name}>${reading.name}</b><span>${reading.text}</span>
-              <${Gauge} name=${reading.name} reading=${reading} scale=${scale} />
-              <${History} name=${reading.name} reading=${reading} scale=${scale} />
-            </li>`,
-          )}
+          ${compass.modules.map((reading) => html`<${Block} key=${reading.name} reading=${reading} scale=${scale} />`)}
         </ul>
         <${Calibration} calibration=${compass.calibration} />
         ${compass.gain && html`<${GainCalibration} calibration=${compass.calibration} />`}
@@ -70,30 +72,49 @@ export function Compass({ compass }) {
   </section>`;
 }
 
+const historyOfRun = (/** @type {string} */ history) => t('History of the run: {history}', { history });
+const historyByGain = (/** @type {string} */ history) => t('History of the run by the gain ratio: {history}', { history });
+
+/** The reading of one block. @param {{reading: import('../../types.d.ts').Compass['modules'][0], scale: Scale}} props */
+function Block({ reading, scale }) {
+  const { name, text } = reading;
+  const label = t('Learning rate of {module} over the best one', { module: name });
+  const historyLabel = (/** @type {string} */ history) => t('History of {module}: {history}', { module: name, history });
+  return html`<li>
+    <b title=${name}>${name}</b><span>${text}</span>
+    <${Gauge} label=${label} reading=${reading} scale=${scale} />
+    <${History} label=${historyLabel} reading=${reading} scale=${scale} />
+  </li>`;
+}
+
 /** What a reading goes by. @param {Pick<Needle, 'factor'>} reading @param {Scale} scale */
 export function basisOf({ factor }, { about: [low, high] }) {
-  const basis = [factor !== null && factor >= high ? [] : [LONGER], factor !== null && factor <= low ? [] : [SHORTER]];
-  return [...basis.flat(), ROUGHLY].join(' ');
+  const basis = [factor !== null && factor >= high ? '' : longer(), factor !== null && factor <= low ? '' : shorter()];
+  return paragraph([...basis, roughly()]);
 }
 
 /**
  * A pointer on the scale, with its error bar; neither where nothing can be told.
- * @param {{name: string, reading: Needle & Partial<import('../../types.d.ts').CompassReading>, scale: Scale}} props
+ * @param {{label: string, reading: Needle & Partial<import('../../types.d.ts').CompassReading>, scale: Scale}} props
  */
-function Gauge({ name, reading, scale }) {
+function Gauge({ label, reading, scale }) {
   const { factor, text, likely } = reading;
   if (factor === null) return html`<span></span>`; // the text beside it says why
   const [from, to] = scale.about.map((edge) => 100 * placeOf(edge, scale));
   const meter = {
     role: 'meter',
-    'aria-label': `Learning rate of ${name} over the best one`,
+    'aria-label': label,
     'aria-valuemin': scale.low,
     'aria-valuemax': scale.high,
     'aria-valuenow': factor,
     'aria-valuetext': text,
   };
   const bar = likely && likely.map((end) => 100 * placeOf(end, scale));
-  const title = `${text}${likely ? `; ${errorBar(likely)}` : ''}. Left: ${timesBest(scale.low)}; right: ${timesBest(scale.high)}`;
+  const title = paragraph([
+    t('{text}.', { text }),
+    likely && t('{text}.', { text: errorBar(likely) }),
+    t('Left: {low}; right: {high}', { low: timesBest(scale.low), high: timesBest(scale.high) }),
+  ]);
   return html`<span class="gauge" title=${title} ...${meter}>
     <i class="about" style="left:${from}%;width:${to - from}%"></i>
     ${scale.marks.map((mark) => html`<i key=${mark} class="notch" style="left:${100 * placeOf(mark, scale)}%"></i>`)}
@@ -104,15 +125,15 @@ function Gauge({ name, reading, scale }) {
 
 /** @param {[number, number]} likely @returns {string} between which distances runs were that read so */
 export function errorBar([low, high]) {
-  return `Four of five runs that read so were at ${timesBest(low)} to ${timesBest(high)}`;
+  return t('Four of five runs with this reading were at {low} to {high}', { low: timesBest(low), high: timesBest(high) });
 }
 
-/** @param {{name: string, reading: Needle, scale: Scale}} props */
-function History({ name, reading, scale }) {
+/** @param {{label: (history: string) => string, reading: Needle, scale: Scale}} props */
+function History({ label, reading, scale }) {
   const words = describeHistory(reading);
   if (!words) return html`<span></span>`;
   const [top, bottom] = [scale.about[1], scale.about[0]].map((edge) => (1 - placeOf(edge, scale)) * HEIGHT);
-  return html`<svg class="compass-history" viewBox="0 0 ${WIDTH} ${HEIGHT}" preserveAspectRatio="none" role="img" aria-label=${`History of ${name}: ${words}`}>
+  return html`<svg class="compass-history" viewBox="0 0 ${WIDTH} ${HEIGHT}" preserveAspectRatio="none" role="img" aria-label=${label(words)}>
     <title>${words}</title>
     <rect x="0" y=${top} width=${WIDTH} height=${bottom - top} />
     <path d=${historyPath(reading, scale, WIDTH, HEIGHT)} />
@@ -123,23 +144,31 @@ function History({ name, reading, scale }) {
 function Calibration({ calibration }) {
   const { tasks, records, about, cosines, factors, first_steps, path_steps, paths, path_factors } = calibration;
   return html`<p>
-      Too low is read from the cosine of exp_avg and the next gradient, the median of the
-      last ${records} records, of several within 5 steps as of one. ${BLIND} Those are the updates up to ${first_steps} steps after the warm-up: “about right”
-      can be a learning rate that became too high later.
+      ${paragraph([
+        t('“Too low” is read from the cosine of exp_avg and the next gradient: the median of the last {records} records, where records within 5 steps count as one.', { records }),
+        blind(),
+        t('The first updates are those up to {steps} steps after the warm-up: “about right” can be a learning rate that became too high later.', { steps: first_steps }),
+      ])}
     </p>
     <p>
-      Records count after the warm-up and the first steps, where the learning rate is above half of its peak; there have to be ${records}.
-      It cannot be told where there is no cosine, where the gradient has become small beside √v̂ (training is done, not slow), and
-      where the size of the updates or the growth of the weights does not bear the cosine out: of small batches it is near 0 at
-      any learning rate. Beside a finding that says more, or the opposite, there is no reading. About right is within a factor of ${about} of the best one.
+      ${paragraph([
+        t('Records count after the warm-up and the first steps, while the learning rate is above half of its peak. At least {records} are needed.', { records }),
+        t('There is no reading without a cosine, where the gradient has become small relative to √v̂ (training is done, not slow), and where the size of the updates or the growth of the weights contradicts the cosine: with small batches it is near 0 at any learning rate.'),
+        t('Next to a finding that says more, or the opposite, there is no reading either.'),
+        t('“About right” is within a factor of {about} of the best learning rate.', { about }),
+      ])}
     </p>
-    <${Measured} caption=${`Median cosine, over ${tasks} tasks`} values=${cosines} factors=${factors} />
-    <${Measured} caption=${`Largest sum of update / weight over ${path_steps} of the first steps, median, likewise`} values=${paths} factors=${path_factors} />`;
+    <${Measured} caption=${t('Median cosine over {tasks} tasks', { tasks })} values=${cosines} factors=${factors} />
+    <${Measured}
+      caption=${t('Largest sum of update / weight over {steps} of the first steps, median over {tasks} tasks', { steps: path_steps, tasks })}
+      values=${paths}
+      factors=${path_factors}
+    />`;
 }
 
 /** @param {{calibration: CompassCalibration}} props */
 function GainCalibration({ calibration: { tasks, gain_records, gain_ratios, gain_factors } }) {
-  return html`<${Measured} caption=${`Median gain ratio of ${gain_records} records, over ${tasks} tasks`} values=${gain_ratios} factors=${gain_factors} />`;
+  return html`<${Measured} caption=${t('Median gain ratio of {records} records, over {tasks} tasks', { records: gain_records, tasks })} values=${gain_ratios} factors=${gain_factors} />`;
 }
 
 /** @param {{caption: string, values: number[], factors: number[]}} props */
@@ -154,7 +183,7 @@ function Measured({ caption, values, factors }) {
 
 /** @param {number | undefined} step */
 function _step(step) {
-  return step === undefined ? '' : `step ${formatInteger(step)}`;
+  return step === undefined ? '' : t('step {step}', { step: formatInteger(step) });
 }
 
 /** @param {CompassCalibration} calibration @returns {Scale} */
@@ -196,14 +225,16 @@ export function describeHistory({ steps, factors }) {
   const told = factors.flatMap((factor, i) => (factor === null ? [] : [{ factor, step: steps[i] }]));
   if (!told.length) return '';
   const [first, last] = [told[0], told[told.length - 1]];
-  const at = (/** @type {{factor: number, step: number}} */ { factor, step }) =>
-    `${timesBest(factor)} at step ${formatInteger(step)}`;
-  return first === last ? at(first) : `${at(first)}, ${at(last)}`;
+  const [factor, step] = [timesBest(first.factor), formatInteger(first.step)];
+  if (first === last) return t('{factor} at step {step}', { factor, step });
+  const end = { lastFactor: timesBest(last.factor), lastStep: formatInteger(last.step) };
+  return t('{factor} at step {step}, {lastFactor} at step {lastStep}', { factor, step, ...end });
 }
 
 /** @param {number} factor @returns {string} '1/30 of the best', '3× the best', 'the best' */
 export function timesBest(factor) {
   const off = Number(Math.max(factor, 1 / factor).toPrecision(2));
-  if (off === 1) return 'the best';
-  return factor < 1 ? `1/${formatNumber(off)} of the best` : `${formatNumber(off)}× the best`;
+  if (off === 1) return t('the best');
+  const values = { factor: formatNumber(off) };
+  return factor < 1 ? t('1/{factor} of the best', values) : t('{factor}× the best', values);
 }

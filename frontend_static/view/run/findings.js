@@ -2,8 +2,9 @@
 /** What the rules found in a run: severity, what, where, when, why and what to try. */
 import { formatInteger } from '../../chart/format.js';
 import { SEVERITIES } from '../../data/api.js';
+import { t } from '../../host/language.js';
 import { hostAddress } from '../../host/links.js';
-import { CopyButton, html, severityMark, useEffect, useRef } from '../ui.js';
+import { CopyButton, html, icon, Lazy, severityMark, useEffect, useRef } from '../ui.js';
 
 /**
  * @typedef {import('../ui.js').App} App
@@ -12,21 +13,28 @@ import { CopyButton, html, severityMark, useEffect, useRef } from '../ui.js';
 
 const MOST_NAMES = 6;
 
-/** @param {{app: App, state: import('../../state/store.js').State, run: import('../../types.d.ts').RunInfo, findings: Finding[]}} props */
-export function Findings({ app, state, run, findings }) {
+/**
+ * @param {object} props
+ * @param {App} props.app
+ * @param {import('../../state/store.js').State} props.state
+ * @param {import('../../types.d.ts').RunInfo} props.run
+ * @param {Finding[]} props.findings
+ * @param {import('../../types.d.ts').Evidence | null} props.evidence of the open one
+ */
+export function Findings({ app, state, run, findings, evidence }) {
   const list = useRef(/** @type {HTMLElement | null} */ (null));
   useEffect(() => {
     list.current?.querySelector('[aria-selected="true"]')?.scrollIntoView({ block: 'nearest' });
   }, [state.finding]);
-  return html`<section class="findings-panel" aria-label="Findings">
+  return html`<section class="findings-panel" aria-label=${t('Findings')}>
     <div class="section">
-      Findings<span class="grow"></span>
+      ${t('Findings')}<span class="grow"></span>
       ${SEVERITIES.map((severity) => {
         const count = findings.filter((finding) => finding.severity === severity).length;
         return count > 0 && html`<span key=${severity} class="severity-count">${severityMark(severity)}${count}</span>`;
       })}
     </div>
-    <div class="findings" role="listbox" aria-label="Findings, most severe first" ref=${list}>
+    <div class="findings" role="listbox" aria-label=${t('Findings, most severe first')} ref=${list}>
       ${findings.map(
         (finding, i) => html`<${Item}
           key=${finding.id}
@@ -35,6 +43,9 @@ export function Findings({ app, state, run, findings }) {
           last=${run.last_step}
           selected=${finding.id === state.finding}
           explained=${i === 0 && state.finding === null && finding.severity !== 'info'}
+          statistics=${state.summary?.statistics ?? []}
+          why=${state.why}
+          asRecorded=${evidence?.finding === finding && evidence.threshold !== null}
         />`,
       )}
     </div>
@@ -48,8 +59,11 @@ export function Findings({ app, state, run, findings }) {
  * @param {number} props.last step of the run
  * @param {boolean} props.selected
  * @param {boolean} props.explained without being selected: the worst one says at first sight what to do
+ * @param {import('../../types.d.ts').StatisticInfo[]} props.statistics
+ * @param {boolean} props.why whether the selected one says why
+ * @param {boolean} props.asRecorded whether the threshold is a value of its statistic
  */
-function Item({ app, finding, last, selected, explained }) {
+function Item({ app, finding, last, selected, explained, statistics, why, asRecorded }) {
   const { severity, title, text, advice, parameters, from, to } = finding;
   const select = () => app.actions.selectFinding(finding);
   const onKey = (/** @type {KeyboardEvent} */ event) => {
@@ -59,7 +73,6 @@ function Item({ app, finding, last, selected, explained }) {
     select();
   };
   const share = (/** @type {number} */ step) => 100 * Math.min(1, step / Math.max(1, last));
-  const when = from === to ? `step ${formatInteger(from)}` : `steps ${formatInteger(from)}–${formatInteger(to)}`;
   return html`<div
     class="finding ${selected ? 'selected' : ''}"
     role="option"
@@ -71,7 +84,7 @@ function Item({ app, finding, last, selected, explained }) {
     ${severityMark(severity)}
     <b>${title}</b>
     <span class="place">
-      <span class="where" title=${_names(parameters)}>${_names(parameters)}</span><small>${when}</small>
+      <span class="where" title=${namesOf(parameters)}>${namesOf(parameters)}</span><small>${whenOf(from, to)}</small>
     </span>
     ${
       (selected || explained) &&
@@ -80,10 +93,28 @@ function Item({ app, finding, last, selected, explained }) {
     }
     ${
       selected &&
-      html`<p class="finding-actions" onClick=${(/** @type {Event} */ event) => event.stopPropagation()}>
-          <${CopyButton} label="Copy link" text=${hostAddress} symbol="link" />
-          <${CopyButton} label="Copy as Markdown" text=${() => toMarkdown(finding, hostAddress())} symbol="copy" />
-        </p>`
+      html`<div onClick=${(/** @type {Event} */ event) => event.stopPropagation()}>
+        <p class="finding-actions">
+          <button class="link why-button" aria-expanded=${why} onClick=${() => app.actions.showWhy(!why)}>
+            ${icon(why ? 'down' : 'right', 'menu-arrow')}${t('Why?')}
+          </button>
+          <span class="grow"></span>
+          <${CopyButton} label=${t('Copy link')} text=${hostAddress} symbol="link" />
+          <${CopyButton} label=${t('Copy as Markdown')} text=${() => toMarkdown(finding, hostAddress())} symbol="copy" />
+          <button
+            class="icon-button"
+            aria-label=${t('Close this finding')}
+            title=${t('Close: back to the view before (Esc)')}
+            onClick=${app.actions.closeFinding}
+          >
+            ${icon('close')}
+          </button>
+        </p>
+        ${
+          why &&
+          html`<${Lazy} load=${() => import('./why.js')} name="Why" app=${app} finding=${finding} statistics=${statistics} asRecorded=${asRecorded} />`
+        }
+      </div>`
     }
     <span class="when ${severity}">
       <i style="left:${share(from)}%;width:${share(to) - share(from)}%"></i>
@@ -92,24 +123,35 @@ function Item({ app, finding, last, selected, explained }) {
 }
 
 /** @param {string[]} names */
-function _names(names) {
+export function namesOf(names) {
   const more = names.length - MOST_NAMES;
-  return names.slice(0, MOST_NAMES).join(', ') + (more > 0 ? ` and ${more} more` : '');
+  const shown = names.slice(0, MOST_NAMES).join(', ');
+  return more > 0 ? t('{names} and {more} more', { names: shown, more }) : shown;
 }
+
+/** @param {number} from @param {number} to @returns {string} 'steps 150–155' */
+export function whenOf(from, to) {
+  return from === to
+    ? t('step {step}', { step: formatInteger(from) })
+    : t('steps {from}–{to}', { from: formatInteger(from), to: formatInteger(to) });
+}
+
+/** What a severity is called in a sentence. */
+const _SEVERITY = { error: () => t('error'), warning: () => t('warning'), info: () => t('info') };
 
 /** @param {Finding} finding @param {string} address of the view */
 export function toMarkdown({ severity, title, text, advice, parameters, from, to, run }, address) {
   const names = parameters.map(_code).join(', ');
   const lines = [
-    `**${severity}: ${_plain(title)}**`,
+    `**${_SEVERITY[severity]()}: ${_plain(title)}**`,
     '',
-    `- run: ${_code(run)}`,
-    ...(names ? [`- where: ${names}`] : []),
-    `- when: ${from === to ? `step ${from}` : `steps ${from} to ${to}`}`,
-    `- why: ${_plain(text)}`,
-    ...(advice ? [`- try: ${_plain(advice)}`] : []),
+    t('- run: {run}', { run: _code(run) }),
+    ...(names ? [t('- where: {names}', { names })] : []),
+    from === to ? t('- when: step {from}', { from }) : t('- when: steps {from} to {to}', { from, to }),
+    t('- why: {text}', { text: _plain(text) }),
+    ...(advice ? [t('- try: {advice}', { advice: _plain(advice) })] : []),
     '',
-    `[Open in TensorBoard](${address.replace(/[()]/g, (c) => (c === '(' ? '%28' : '%29'))})`,
+    `[${t('Open in TensorBoard')}](${address.replace(/[()]/g, (c) => (c === '(' ? '%28' : '%29'))})`,
   ];
   return `${lines.join('\n')}\n`;
 }

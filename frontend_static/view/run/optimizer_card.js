@@ -3,6 +3,7 @@
 import { RUN_COLORS, runDash } from '../../chart/colormap.js';
 import { formatInteger } from '../../chart/format.js';
 import { drawLineChart } from '../../chart/line_chart.js';
+import { plural, t } from '../../host/language.js';
 import { axisValues, indexAtOrBefore, nearestIndex } from '../../state/axis.js';
 import { Canvas, StepLine, useAxisPointer } from '../hooks/plot.js';
 import { html, icon, SaveMenu, useRef, useState } from '../ui.js';
@@ -18,12 +19,13 @@ import { describeOptions, formatSetting } from './sidebar.js';
  * @typedef {{column: string, groups: {group: number, values: Float64Array}[], constant: boolean}} Setting
  */
 
-const NAMES = /** @type {Record<string, string>} */ ({
-  lr: 'learning rate',
+/** @returns {Record<string, string>} */
+const names = () => ({
+  lr: t('learning rate'),
   beta1: 'β₁',
   beta2: 'β₂',
   eps: 'ε',
-  weight_decay: 'weight decay',
+  weight_decay: t('weight decay'),
 });
 const MOST_NAMES = 500;
 
@@ -35,28 +37,28 @@ export function OptimizerCard({ app, state, view, hyperparameters, onSelect }) {
   const constant = settings.filter((setting) => setting.constant);
   const charts = changing.map((setting) => ({ setting, chart: _chartOf(setting, view, /** @type {Hyperparameters} */ (hyperparameters)) }));
   const full = state.full === 'optimizer';
-  return html`<section class="card optimizer-card ${full ? 'full' : ''} ${state.full && !full ? 'behind' : ''}" aria-label="Optimizer over time">
+  return html`<section class="card optimizer-card ${full ? 'full' : ''} ${state.full && !full ? 'behind' : ''}" aria-label=${t('Optimizer over time')}>
     <div class="card-head">
-      <h2>Optimizer</h2>
+      <h2>${t('Optimizer')}</h2>
       <span class="sub">${run.name} · ${[...new Set(run.groups.map(({ optimizer }) => optimizer))].join(', ')}</span>
       <span class="grow"></span>
       ${hyperparameters && html`<${SaveSettings} view=${view} hyperparameters=${hyperparameters} charts=${charts} />`}
-      <button class="icon-button" aria-label="Close the optimizer" title="Close" onClick=${() => app.actions.showOptimizer(false)}>
+      <button class="icon-button" aria-label=${t('Close the optimizer')} title=${t('Close')} onClick=${() => app.actions.showOptimizer(false)}>
         ${icon('close')}
       </button>
     </div>
     ${
       changing.length === 0
-        ? html`<p class="hint">${settings.length ? 'No setting changes in this run.' : 'No hyperparameter was logged.'}</p>`
+        ? html`<p class="hint">${settings.length ? t('No setting changes in this run.') : t('No hyperparameters were logged.')}</p>`
         : html`<div class="settings-charts">
           ${charts.map(({ setting, chart }) => html`<${SettingChart} key=${setting.column} app=${app} view=${view} setting=${setting} chart=${chart} />`)}
         </div>`
     }
     <div class="group-list">
       ${run.groups.map((_, index) => html`<${Group} key=${index} index=${index} view=${view} constant=${constant} onSelect=${onSelect} />`)}
-      <${Unoptimized} title="In no group, although trainable" items=${run.unoptimized.filter(({ trainable, other_optimizer }) => trainable && !other_optimizer)} warns=${true} />
-      <${Unoptimized} title="Held by another optimizer" items=${run.unoptimized.filter(({ trainable, other_optimizer }) => trainable && other_optimizer)} warns=${false} />
-      <${Unoptimized} title="Frozen" items=${run.unoptimized.filter(({ trainable }) => !trainable)} warns=${false} />
+      <${Unoptimized} title=${t('Trainable, but in no group')} items=${run.unoptimized.filter(({ trainable, other_optimizer }) => trainable && !other_optimizer)} warns=${true} />
+      <${Unoptimized} title=${t('Updated by another optimizer')} items=${run.unoptimized.filter(({ trainable, other_optimizer }) => trainable && other_optimizer)} warns=${false} />
+      <${Unoptimized} title=${t('Frozen')} items=${run.unoptimized.filter(({ trainable }) => !trainable)} warns=${false} />
     </div>
   </section>`;
 }
@@ -65,13 +67,13 @@ export function OptimizerCard({ app, state, view, hyperparameters, onSelect }) {
 function SaveSettings({ view, hyperparameters, charts }) {
   const { run } = view;
   return html`<${SaveMenu}
-    label="Save the hyperparameters"
+    label=${t('Save the hyperparameters')}
     name=${`${run.name} hyperparameters`}
     figure=${async () => {
       const { lineFigure } = await import('../../save/figures.js');
       return lineFigure({
         view,
-        parameter: `Optimizer of ${run.name}`,
+        parameter: t('Optimizer of {run}', { run: run.name }),
         charts: charts.map(({ setting, chart }) => ({ ...chart, title: _name(setting) })),
       });
     }}
@@ -87,11 +89,12 @@ function Group({ index, view, constant, onSelect }) {
   const { run } = view;
   const group = run.groups[index];
   const members = run.parameters.filter((parameter) => parameter.group === index);
+  const elements = members.reduce((sum, parameter) => sum + parameter.elements, 0);
   return html`<details open=${run.groups.length <= 2 && members.length <= 12}>
     <summary>
-      <i style="background:${_color(index, view)}"></i><b>Group ${index}</b> ${group.optimizer} ·
-      ${' '}${formatInteger(members.length)} tensors ·
-      ${' '}${formatInteger(members.reduce((sum, { elements }) => sum + elements, 0))} elements
+      <i style="background:${_color(index, view)}"></i><b>${t('Group {index}', { index })}</b> ${group.optimizer} ·
+      ${' '}${_tensors(members.length)} ·
+      ${' '}${plural(elements, '{count} element', '{count} elements', { count: formatInteger(elements) })}
       ${constant.map((setting) => {
         const mine = setting.groups.find((entry) => entry.group === index);
         return mine && html`<span key=${setting.column} class="chip">${_name(setting)} ${formatSetting(mine.values[mine.values.length - 1])}</span>`;
@@ -103,15 +106,15 @@ function Group({ index, view, constant, onSelect }) {
         <b>${name}</b>${group.storage[name] && ` · ${group.storage[name]}`}${group.meanings[name] && ` · ${group.meanings[name]}`}
       </p>`,
     )}
-    ${group.undefined.length > 0 && html`<p class="sub">Not defined for ${group.optimizer}: ${group.undefined.join(', ')}</p>`}
+    ${group.undefined.length > 0 && html`<p class="sub">${t('Not defined for {optimizer}: {names}', { optimizer: group.optimizer, names: group.undefined.join(', ') })}</p>`}
     <ul class="name-columns">
       ${members.slice(0, MOST_NAMES).map(
         ({ name, shape }) => html`<li key=${name}>
-          <button class="link" onClick=${() => onSelect(name)}>${name}</button>
+          <button class="link" onClick=${() => onSelect(name)}>${name}</button>${' '}
           <small>${shape.join(' × ')}</small>
         </li>`,
       )}
-      ${members.length > MOST_NAMES && html`<li>and ${formatInteger(members.length - MOST_NAMES)} more</li>`}
+      ${members.length > MOST_NAMES && html`<li>${t('and {count} more', { count: formatInteger(members.length - MOST_NAMES) })}</li>`}
     </ul>
   </details>`;
 }
@@ -120,7 +123,7 @@ function Group({ index, view, constant, onSelect }) {
 function Unoptimized({ title, items, warns }) {
   if (!items.length) return null;
   return html`<details>
-    <summary class=${warns ? 'warning' : ''}>${warns && icon('warning', 'mark')}<b>${title}</b> · ${formatInteger(items.length)} ${items.length === 1 ? 'tensor' : 'tensors'}</summary>
+    <summary class=${warns ? 'warning' : ''}>${warns && icon('warning', 'mark')}<b>${title}</b> · ${_tensors(items.length)}</summary>
     <ul class="name-columns">
       ${items.slice(0, MOST_NAMES).map(({ name, shape }) => html`<li key=${name}>${name} <small>${shape.join(' × ')}</small></li>`)}
     </ul>
@@ -148,7 +151,12 @@ export function settingsOf({ columns, values }) {
 
 /** @param {Setting} setting */
 function _name({ column }) {
-  return NAMES[column] ?? column.replaceAll('_', ' ');
+  return names()[column] ?? column.replaceAll('_', ' ');
+}
+
+/** @param {number} count */
+function _tensors(count) {
+  return plural(count, '{count} tensor', '{count} tensors', { count: formatInteger(count) });
 }
 
 /** @param {number} group @param {View} view */
@@ -165,7 +173,7 @@ function _chartOf({ groups }, view, hyperparameters) {
     range: view.range,
     scale: 'linear',
     lines: groups.map(({ group, values }) => ({
-      label: `group ${group}`,
+      label: t('group {index}', { index: group }),
       color: _color(group, view),
       // Groups often have the same values: a dashed line shows the one below it.
       dash: group > 0 ? (runDash(group + 2) ?? [6, 6]) : undefined,
@@ -193,7 +201,7 @@ function SettingChart({ app, view, setting, chart }) {
   return html`<div class="panel">
     <h3>
       ${_name(setting)}
-      ${setting.groups.map(({ group, values }) => html`<small key=${group}>group ${group}: ${formatSetting(Number(values[at].toPrecision(4)))}</small>`)}
+      ${setting.groups.map(({ group, values }) => html`<small key=${group}>${t('group {index}: {value}', { index: group, value: formatSetting(Number(values[at].toPrecision(4))) })}</small>`)}
     </h3>
     <div class="plot" ref=${box}>
       <${Canvas}
@@ -202,7 +210,7 @@ function SettingChart({ app, view, setting, chart }) {
           setArea((before) => (before && before.width === drawn.width && before.height === drawn.height ? before : drawn));
         }}
         dependencies=${[setting.groups[0].values, view.range, view.axis, view.theme]}
-        label=${`${_name(setting)} of every group over time`}
+        label=${t('{setting} of every group over time', { setting: _name(setting) })}
       />
       <${StepLine} cursor=${app.cursor} range=${view.range} area=${area} />
       <div class="zoom-span" hidden></div>

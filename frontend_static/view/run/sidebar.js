@@ -1,11 +1,10 @@
 // @ts-check
 /** The left column: which runs are shown, what was found in them, and what the optimizer does. */
-import { runColor } from '../../chart/colormap.js';
 import { formatInteger, formatNumber } from '../../chart/format.js';
+import { plural, t } from '../../host/language.js';
 import { indexAtOrBefore } from '../../state/axis.js';
-import { checkedRuns, compileFilter } from '../../state/store.js';
-import { FilterBox } from '../toolbar.js';
-import { html, icon, Lazy, useEffect, useRef } from '../ui.js';
+import { html, icon, Lazy } from '../ui.js';
+import { Runs } from './run_list.js';
 
 /**
  * @typedef {import('../ui.js').App} App
@@ -22,163 +21,50 @@ import { html, icon, Lazy, useEffect, useRef } from '../ui.js';
  * @param {Hyperparameters | null} props.hyperparameters of that run
  * @param {number | null} props.step at the cursor
  * @param {import('../../types.d.ts').Finding[]} props.findings
+ * @param {import('../../types.d.ts').Evidence | null} props.evidence of the open finding
  * @param {import('../../types.d.ts').Diagnosis['not_evaluated']} props.skipped
  * @param {import('../../types.d.ts').Compass | null} props.compass
+ * @param {ReadonlyMap<string, import('../../types.d.ts').RunState>} props.states of the runs, as far as they are known
  */
-export function Sidebar({ app, state, run, hyperparameters, step, findings, skipped, compass }) {
+export function Sidebar({ app, state, run, hyperparameters, step, findings, evidence, skipped, compass, states }) {
   const rule = findings.find(({ id }) => id === state.finding)?.rule ?? null;
-  return html`<aside class="side" aria-label="Runs and optimizer">
-    <${Runs} app=${app} state=${state} run=${run} rule=${rule} />
+  return html`<aside class="side" aria-label=${t('Runs and optimizer')}>
+    <${Runs} app=${app} state=${state} run=${run} rule=${rule} states=${states} />
     ${
       run &&
       findings.length > 0 &&
-      html`<${Lazy} load=${() => import('./findings.js')} name="Findings" app=${app} state=${state} run=${run} findings=${findings} />`
+      html`<${Lazy} load=${() => import('./findings.js')} name="Findings" app=${app} state=${state} run=${run} findings=${findings} evidence=${evidence} />`
     }
     ${skipped && findings.length === 0 && html`<${NothingFound} rules=${state.summary?.rules?.length ?? 0} skipped=${skipped} />`}
     ${skipped && skipped.length > 0 && html`<${NotEvaluated} skipped=${skipped} />`}
     ${compass && html`<${Lazy} load=${() => import('./compass.js')} name="Compass" compass=${compass} />`}
     ${run && html`<${Optimizer} app=${app} open=${state.optimizer} run=${run} hyperparameters=${hyperparameters} step=${step} />`}
     <div class="keys" aria-hidden="true">
-      <span><kbd>/</kbd> filter</span><span><kbd>j</kbd> <kbd>k</kbd> tensor</span>
-      <span><kbd>←</kbd> <kbd>→</kbd> step</span>
-      ${findings.length > 0 ? html`<span><kbd>n</kbd> finding</span>` : html`<span><kbd>o</kbd> fold</span>`}
-      <span><kbd>?</kbd>${findings.length > 0 ? '' : ' help'}</span>
+      <span><kbd>/</kbd> ${t('filter')}</span><span><kbd>j</kbd> <kbd>k</kbd> ${t('tensor')}</span>
+      <span><kbd>←</kbd> <kbd>→</kbd> ${t('step')}</span>
+      ${findings.length > 0 ? html`<span><kbd>n</kbd> ${t('finding')}</span>` : html`<span><kbd>o</kbd> ${t('fold')}</span>`}
+      <span><kbd>?</kbd>${findings.length > 0 ? '' : html` ${t('help')}`}</span>
     </div>
   </aside>`;
-}
-
-/** @param {{app: App, state: State, run: RunInfo | null, rule: string | null}} props `rule`: of the open finding */
-function Runs({ app, state, run, rule }) {
-  const { actions } = app;
-  const runs = state.summary?.runs ?? [];
-  const filter = compileFilter(state.runFilter);
-  const listed = runs
-    .map((info, index) => ({ info, color: runColor(index, state.theme) }))
-    .filter(({ info }) => filter.matches(info.name));
-  const checked = new Set(checkedRuns(state));
-  const list = useRef(/** @type {HTMLElement | null} */ (null));
-  useShownRunInSight(list, run);
-  const allChecked = listed.length > 0 && listed.every(({ info }) => checked.has(info));
-  const toggleAll = () =>
-    actions.checkRuns(
-      listed.map(({ info }) => info.run),
-      !allChecked,
-    );
-  return html`<div class="bar">
-      ${
-        runs.length > 1 &&
-        html`<${CheckBox} on=${allChecked} label="Draw all listed runs in comparisons" onToggle=${toggleAll} />`
-      }
-      <${FilterBox} label="Filter runs (regex)" value=${state.runFilter} onChange=${actions.filterRuns} />
-    </div>
-    <div class="runs" role="group" aria-label="Runs" ref=${list} style="--runs:${listed.length}">
-      ${listed.map(
-        ({ info, color }) => html`<${RunRow}
-          key=${info.run}
-          app=${app}
-          info=${info}
-          color=${color}
-          checked=${checked.has(info)}
-          shown=${info === run}
-          reference=${runs.length > 1 ? state.reference === info.run : null}
-          onShow=${() => actions.showRun(info.run, rule)}
-        />`,
-      )}
-      ${runs.length > 0 && listed.length === 0 && html`<p class="hint">No run matches this filter.</p>`}
-    </div>`;
-}
-
-/**
- * @param {object} props
- * @param {App} props.app
- * @param {RunInfo} props.info
- * @param {string} props.color
- * @param {boolean} props.checked whether comparisons draw it
- * @param {boolean} props.shown whether the overview shows it
- * @param {boolean | null} props.reference whether others are compared with it; null where there are no others
- * @param {() => void} props.onShow
- */
-function RunRow({ app, info, color, checked, shown, reference, onShow }) {
-  const { actions } = app;
-  return html`<div class="run ${checked ? '' : 'off'}">
-    <${CheckBox}
-      on=${checked}
-      label=${`Draw ${info.name} in comparisons`}
-      onToggle=${() => actions.toggleRun(info.run)}
-    />
-    <button
-      class="name"
-      title=${`${info.name}: show in the overview`}
-      aria-pressed=${shown}
-      onClick=${onShow}
-    >
-      <bdi>${info.name}</bdi>
-    </button>
-    ${info.gradient_norms && html`<span class="jumped" role="img" aria-label="The gradient norm jumped" title="The gradient norm jumped: marks in the heat map show where">${icon('jump', 'flag')}</span>`}
-    ${shown && html`<span class="primary" title="The overview and the histograms show this run">OVERVIEW</span>`}
-    ${
-      reference !== null &&
-      html`<button
-        class="reference ${reference ? 'on' : ''}"
-        aria-pressed=${reference}
-        aria-label=${`Compare with ${info.name}`}
-        title=${reference ? 'The reference: others are compared with it' : 'Compare others with this run'}
-        onClick=${() => actions.referTo(info.run)}
-      >
-        ${icon('reference', 'flag')}
-      </button>`
-    }
-    <span class="step" title="Newest step">${formatInteger(info.last_step)}</span>
-    <span class="dot" style="background:${color}"></span>
-  </div>`;
-}
-
-/** Scrolls the list to the overview's run. @param {{current: HTMLElement | null}} list @param {RunInfo | null} run */
-function useShownRunInSight(list, run) {
-  useEffect(() => {
-    const element = /** @type {HTMLElement} */ (list.current);
-    const show = () => {
-      const name = element.querySelector('.name[aria-pressed="true"]');
-      if (!name) return;
-      // The list alone: the column that it lies in stays where it is.
-      const [row, box] = [name.getBoundingClientRect(), element.getBoundingClientRect()];
-      element.scrollTop += Math.min(0, row.top - box.top) + Math.max(0, row.bottom - box.bottom);
-    };
-    const observer = new ResizeObserver(show); // findings that come later take room from the list
-    observer.observe(element);
-    return () => observer.disconnect();
-  }, [run?.run]);
-}
-
-/** @param {{on: boolean, label: string, onToggle: () => void}} props */
-function CheckBox({ on, label, onToggle }) {
-  return html`<button
-    class="check ${on ? '' : 'no'}"
-    role="checkbox"
-    aria-checked=${on}
-    aria-label=${label}
-    title=${label}
-    onClick=${onToggle}
-  >
-    ${on && icon('check', '')}
-  </button>`;
 }
 
 /** @param {{rules: number, skipped: {title: string, reason: string}[]}} props */
 function NothingFound({ rules, skipped }) {
   const reasons = skipped.map(({ title, reason }) => `${title}: ${reason}`);
-  const title = skipped.length ? `Could not be applied:\n${reasons.join('\n')}` : undefined;
-  const applied = skipped.length ? `${rules - skipped.length} of ${rules}` : rules;
-  return html`<section class="no-findings section" aria-label="Findings">
-    Findings<span class="grow"></span><span class="sub" title=${title}>none, by ${applied} rules</span>
+  const title = skipped.length ? [t('Could not be applied:'), ...reasons].join('\n') : undefined;
+  const text = skipped.length
+    ? t('none ({applied} of {rules} rules checked)', { applied: rules - skipped.length, rules })
+    : plural(rules, 'none ({rules} rule checked)', 'none ({rules} rules checked)', { rules });
+  return html`<section class="no-findings section" aria-label=${t('Findings')}>
+    ${t('Findings')}<span class="grow"></span><span class="sub" title=${title}>${text}</span>
   </section>`;
 }
 
 /** @param {{skipped: {rule: string, title: string, reason: string}[]}} props */
 function NotEvaluated({ skipped }) {
-  const rules = skipped.length === 1 ? 'rule' : 'rules';
+  const count = formatInteger(skipped.length);
   return html`<details class="not-evaluated">
-    <summary>${formatInteger(skipped.length)} ${rules} not evaluated</summary>
+    <summary>${plural(skipped.length, '{count} rule not evaluated', '{count} rules not evaluated', { count })}</summary>
     <ul>${skipped.map(({ rule, title, reason }) => html`<li key=${rule}>${title} · ${reason}</li>`)}</ul>
   </details>`;
 }
@@ -189,15 +75,15 @@ function Optimizer({ app, open, run, hyperparameters, step }) {
   const elements = run.parameters.reduce((sum, parameter) => sum + parameter.elements, 0);
   const frozen = run.unoptimized.filter((parameter) => !parameter.trainable);
   const forgotten = run.unoptimized.filter((parameter) => parameter.trainable && !parameter.other_optimizer);
-  return html`<section class="optimizer" aria-label="Optimizer">
+  return html`<section class="optimizer" aria-label=${t('Optimizer')}>
     <div class="section">
-      Optimizer<span class="grow"></span><span class="sub">${names} · ${formatCount(elements)} parameters</span>
-      <button class="link" aria-pressed=${open} onClick=${() => app.actions.showOptimizer(!open)}>${open ? 'Close' : 'Over time'}</button>
+      ${t('Optimizer')}<span class="grow"></span><span class="sub">${t('{optimizer} · {count} parameters', { optimizer: names, count: formatCount(elements) })}</span>
+      <button class="link" aria-pressed=${open} onClick=${() => app.actions.showOptimizer(!open)}>${open ? t('Close') : t('Over time')}</button>
     </div>
     <div class="groups">
       <table>
         <thead>
-          <tr><th>group</th><th>lr</th><th>β₁, β₂</th><th>ε</th><th>decay</th><th>tensors</th></tr>
+          <tr><th>${t('group')}</th><th>lr</th><th>β₁, β₂</th><th>ε</th><th>${t('decay')}</th><th>${t('tensors')}</th></tr>
         </thead>
         <tbody>
           ${run.groups.map((group, index) => {
@@ -218,14 +104,14 @@ function Optimizer({ app, open, run, hyperparameters, step }) {
     ${
       forgotten.length > 0 &&
       html`<details class="unoptimized">
-      <summary class="warning">${icon('warning', 'mark')}${_tensors(forgotten.length)} in no group, although trainable</summary>
+      <summary class="warning">${icon('warning', 'mark')}${plural(forgotten.length, '{count} trainable tensor in no group', '{count} trainable tensors in no group', { count: formatInteger(forgotten.length) })}</summary>
       <${NameList} names=${forgotten.map(({ name }) => name)} />
     </details>`
     }
     ${
       frozen.length > 0 &&
       html`<details class="unoptimized">
-      <summary>${_tensors(frozen.length)} frozen</summary>
+      <summary>${plural(frozen.length, '{count} frozen tensor', '{count} frozen tensors', { count: formatInteger(frozen.length) })}</summary>
       <${NameList} names=${frozen.map(({ name }) => name)} />
     </details>`
     }
@@ -235,7 +121,7 @@ function Optimizer({ app, open, run, hyperparameters, step }) {
 /** @param {{names: string[]}} props */
 function NameList({ names }) {
   return html`<ul>${names.slice(0, 200).map((name) => html`<li key=${name}>${name}</li>`)}
-    ${names.length > 200 && html`<li>and ${formatInteger(names.length - 200)} more</li>`}</ul>`;
+    ${names.length > 200 && html`<li>${t('and {more} more', { more: formatInteger(names.length - 200) })}</li>`}</ul>`;
 }
 
 /**
@@ -298,9 +184,4 @@ function formatCount(count) {
     if (count >= size) return `${(count / (size === 1e4 ? 1e3 : size)).toFixed(1)}${unit}`;
   }
   return formatInteger(count);
-}
-
-/** @param {number} count */
-function _tensors(count) {
-  return `${formatInteger(count)} ${count === 1 ? 'tensor' : 'tensors'}`;
 }

@@ -1,0 +1,67 @@
+// @ts-check
+/** Where charts draw what the open finding rests on. */
+import { formatStatistic } from '../../chart/statistic_format.js';
+import { t } from '../../host/language.js';
+import { isThresholdOf, recordedValues, valuesAtStep } from '../../state/evidence.js';
+import { useMemo } from '../ui.js';
+import { axisValueOf } from './run_data.js';
+
+/**
+ * @typedef {import('../../types.d.ts').Evidence} Evidence
+ * @typedef {import('../../types.d.ts').Finding} Finding
+ * @typedef {import('../../types.d.ts').Overview} Overview
+ * @typedef {import('../../types.d.ts').StepRows} StepRows
+ */
+
+/**
+ * @param {Finding | null} finding the open one
+ * @param {import('../../types.d.ts').RunInfo} run
+ * @param {Overview | null} overview of the whole run
+ * @param {StepRows | null} rows of that run
+ * @param {import('./run_data.js').Axis | null} axis
+ * @param {import('../../types.d.ts').StatisticInfo} metric what the overview shows
+ * @param {import('../../types.d.ts').AxisKind} kind of the axis
+ * @returns {Evidence | null}
+ */
+export function useEvidence(finding, run, overview, rows, axis, metric, kind) {
+  const columns = rows?.run === run.run ? rows.columns : null;
+  const start = axis?.start;
+  const isShare = metric.name === finding?.statistic && metric.scale === 'fraction';
+  return useMemo(() => {
+    if (!finding || finding.run !== run.run || !overview || start === undefined) return null;
+    const place = (/** @type {number} */ step) => axisValueOf(step, kind, start, overview, columns);
+    const parameters = new Set(finding.parameters.flatMap((name) => _indexOf(run, name)));
+    return {
+      finding,
+      parameters,
+      statistic: finding.statistic,
+      steps: { from: place(finding.from), to: place(finding.to) },
+      threshold: isThresholdOf(finding, _recorded(finding, parameters, overview, columns), isShare) ? finding.threshold : null,
+    };
+  }, [finding, run, overview, columns, start, isShare, kind]);
+}
+
+/**
+ * What charts of its statistic mark.
+ * @param {Evidence} evidence @param {Pick<import('../../types.d.ts').StatisticInfo, 'scale'>} statistic
+ * @returns {import('../../chart/evidence_marks.js').EvidenceMarks}
+ */
+export function evidenceMarks({ steps, threshold }, statistic) {
+  const text = threshold === null ? '' : t('threshold {value}', { value: formatStatistic(statistic, threshold) });
+  return { steps, threshold: threshold === null ? null : { value: threshold, text } };
+}
+
+/** @param {import('../../types.d.ts').RunInfo} run @param {string} name */
+function _indexOf(run, name) {
+  const index = run.parameters.findIndex((parameter) => parameter.name === name);
+  return index < 0 ? [] : [index];
+}
+
+/**
+ * @param {Finding} finding @param {ReadonlySet<number>} parameters
+ * @param {Overview} overview @param {StepRows['columns'] | null} columns
+ */
+function _recorded(finding, parameters, overview, columns) {
+  if (columns && finding.statistic in columns) return valuesAtStep(finding, columns.step, columns[finding.statistic]);
+  return overview.statistic === finding.statistic && !overview.against ? recordedValues(finding, parameters, overview) : [];
+}

@@ -1,0 +1,43 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { firstSentence } from '../../frontend_static/view/run/all_findings.js';
+import { describeState, isIll, orderedRuns } from '../../frontend_static/view/run/run_list.js';
+
+/** @typedef {import('../../frontend_static/types.d.ts').RunState} RunState */
+
+/** @param {string} run @param {number} error @param {number} warning @param {number} info @returns {[string, RunState]} */
+const stateOf = (run, error, warning, info) => [
+  run,
+  { run, counts: { error, warning, info }, worst: error ? 'error' : warning ? 'warning' : info ? 'info' : null, first: null, pending: false },
+];
+const runs = ['a', 'b', 'c', 'd', 'e'].map((run, i) => ({ run, last_wall_time: (7 * i) % 5 }));
+const states = new Map([stateOf('a', 0, 0, 2), stateOf('b', 1, 0, 0), stateOf('c', 0, 3, 0), stateOf('d', 1, 2, 0)]);
+
+test('runs are sorted by what was found, by their newest data, or by name', () => {
+  const names = (/** @type {'name' | 'severity' | 'newest'} */ order) => orderedRuns(runs, order, states).map(({ run }) => run).join('');
+  assert.equal(names('name'), 'abcde');
+  assert.equal(names('severity'), 'dbcae', 'unknown ones are last');
+  assert.equal(names('newest'), 'cebda'.split('').sort((x, y) => wall(y) - wall(x)).join(''));
+  assert.equal(orderedRuns(runs, 'severity', new Map()).map(({ run }) => run).join(''), 'abcde');
+});
+const wall = (/** @type {string} */ name) => runs.find(({ run }) => run === name)?.last_wall_time ?? 0;
+
+test('errors and warnings make a run ill, questions do not', () => {
+  assert.deepEqual(['a', 'b', 'c', 'd', 'e'].map((run) => isIll(states.get(run))), [false, true, true, true, false]);
+});
+
+test('a state is said in words', () => {
+  const [, state] = stateOf('x', 1, 2, 0);
+  assert.equal(describeState(state), '1 error, 2 warnings');
+  assert.equal(describeState({ ...state, first: 'Dead units' }), '1 error, 2 warnings: Dead units');
+  assert.equal(describeState(stateOf('x', 0, 0, 1)[1]), '1 question');
+});
+
+test('the first remedy is the first sentence', () => {
+  assert.equal(firstSentence('Try lr 1.5e-3 with torch.nn. Else clip.'), 'Try lr 1.5e-3 with torch.nn.');
+  assert.equal(firstSentence('Why? Because.'), 'Why?');
+  assert.equal(firstSentence('把 lr 降到 1e-3。再试。'), '把 lr 降到 1e-3。');
+  assert.equal(firstSentence('no full stop'), 'no full stop');
+  assert.equal(firstSentence(''), '');
+});
