@@ -12,7 +12,7 @@ from typing import Any
 from tb_adam_plugin.commands.diagnose import heading
 from tb_adam_plugin.commands.exit_codes import refuse
 from tb_adam_plugin.commands.language import spoken
-from tb_adam_plugin.languages.sentences import reason_of, say
+from tb_adam_plugin.languages.sentences import known, reason_of, say
 from tb_adam_plugin.run_data import load_runs
 
 FOLDER = "runs/adam_debug_demo"
@@ -93,7 +93,7 @@ def _train_both(demonstrations: Any, demonstration: Any, folder: Path) -> None:
     with warnings.catch_warnings():  # some faults are warned of, and that is the point
         warnings.simplefilter("ignore", UserWarning)
         losses = demonstrations.train_both(demonstration, folder)
-    print(spoken(say("{title}: {text}", title=demonstration.title, text=folder)))
+    print(spoken(say("{title}: {text}", title=known(demonstration.title), text=folder)))
     faulty = next(run for run in load_runs(folder) if run.name.startswith("fault"))
     for finding in faulty.findings():
         if finding.consequence_of is None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tb_adam_plugin.arrays import Indices
-from tb_adam_plugin.languages.sentences import joined, say
+from tb_adam_plugin.languages.sentences import joined, known, say
 from tb_adam_plugin.schema import LOSS
 
 from .compass import Compass, read_compass
@@ -196,7 +196,7 @@ def _finding(rule: Rule, evidence: Evidence) -> Finding:
     return Finding(
         rule.id,
         severity,
-        (rule.question if severity == "info" else "") or rule.title,
+        known((rule.question if severity == "info" else "") or rule.title),
         rule.message(evidence),
         rule.advice(evidence),
         rule.reference,

@@ -57,6 +57,11 @@ def say(template: str, /, **values: Any) -> Sentence:
     return _restore(template.format(**values), template, values, ())
 
 
+def known(text: str) -> Sentence:
+    """Make a sentence of English text that is a key of the catalogues, such as a rule's title."""
+    return _restore(text, text, {}, ())
+
+
 def joined(texts: Iterable[str], between: str = " ") -> Sentence:
     """Join texts, each in its own language; empty ones are left out.
 
@@ -79,14 +84,16 @@ def in_language(text: str, catalogue: Mapping[str, str]) -> str:
         return str(text)
     if not isinstance(text, Sentence):
         return catalogue.get(text, str(text))
+    # Parts and values that are no sentences are names, which may look like a key.
     if text.parts:
         between = catalogue.get(text.template, text.template)
-        return _closed_up(between.join(in_language(part, catalogue) for part in text.parts))
-    values = {
-        name: in_language(value, catalogue) if isinstance(value, str) else value
-        for name, value in text.values.items()
-    }
+        return _closed_up(between.join(_of_sentence(part, catalogue) for part in text.parts))
+    values = {name: _of_sentence(value, catalogue) for name, value in text.values.items()}
     return _closed_up(catalogue.get(text.template, text.template).format(**values))
+
+
+def _of_sentence(value: Any, catalogue: Mapping[str, str]) -> Any:
+    return in_language(value, catalogue) if isinstance(value, Sentence) else value
 
 
 def _closed_up(text: str) -> str:

@@ -13,7 +13,7 @@ from said_texts import betweens_in, of_the_callback, templates_in
 from tb_adam_plugin import schema
 from tb_adam_plugin.diagnosis.rules.registry import RULES
 from tb_adam_plugin.languages.catalogues import LANGUAGES, catalogue, known_language
-from tb_adam_plugin.languages.sentences import Sentence, gaps, in_language, joined, say
+from tb_adam_plugin.languages.sentences import Sentence, gaps, in_language, joined, known, say
 
 OTHERS = [language for language in LANGUAGES if language != "en"]
 
@@ -66,6 +66,13 @@ def test_gaps_are_filled_in_the_order_of_the_language() -> None:
     assert in_language(text, SPOKEN) == "a.b 的 9 步"
 
 
+def test_names_that_look_like_a_key_stay_names() -> None:
+    assert (
+        in_language(say("{what} of {where}", what="lost", where="lost"), SPOKEN) == "lost 的 lost"
+    )
+    assert in_language(joined(["lost", known("lost")], ": "), SPOKEN) == "lost：丢失"
+
+
 def test_joined_texts_are_said_one_by_one() -> None:
     text = joined([say("lost"), "", "a.b", say("{count} steps", count=1)], ": ")
     assert text == "lost: a.b: 1 steps"
@@ -81,7 +88,7 @@ def test_what_a_catalogue_lacks_stays_english() -> None:
 
 @pytest.mark.parametrize(
     ("what", "said"),
-    [("lost", "把丢失乘以 2"), ("a.b", "把 a.b 乘以 2"), ("9 a", "把 9 a 乘以 2")],
+    [(known("lost"), "把丢失乘以 2"), ("a.b", "把 a.b 乘以 2"), ("9 a", "把 9 a 乘以 2")],
 )
 def test_chinese_that_fills_a_gap_has_no_spaces_around_it(what: str, said: str) -> None:
     spoken = SPOKEN | {"{what} times 2": "把 {what} 乘以 2"}
