@@ -17,8 +17,8 @@ SHEETS = (
     "layout/telephone",
     "controls/basics", "controls/toolbar", "controls/buttons", "controls/labels", "controls/runs",
     "controls/findings", "controls/all_findings", "controls/compass", "controls/overview",
-    "controls/tooltips", "controls/tables", "controls/what_is", "controls/settings", "controls/optimizer_card", "controls/messages",
-    "controls/narrow",
+    "controls/tooltips", "controls/tables", "controls/what_is", "controls/settings",
+    "controls/optimizer_card", "controls/messages", "controls/narrow",
 )  # fmt: skip
 
 
