@@ -3,7 +3,7 @@
 # make lint    the quick checks alone
 # make oldest  tests of the plugin with the oldest versions of what it needs, without torch
 # make format  let ruff put the code in order
-# make reference the API reference into build/reference
+# make docs    the documents, the API reference and the gallery as a web site: build/docs/index.html
 # make lock    write down anew what CI installs: .ci/python.lock and package-lock.json
 # make clean   remove what make made here; runs and data stay
 #
@@ -17,16 +17,16 @@ PORT ?= 6006
 BIN := $(VENV)/bin
 OLDEST := $(VENV)/oldest
 KERNEL := $(addprefix callback/native/,kernel.c kernel.h body.inc widening.inc)
-MADE_FROM := setup.py pyproject.toml .ci/python.lock $(KERNEL)
-TESTS_WITHOUT_TORCH := assets comparison diagnose event_data every_rule format_document http \
-  http_api_document loader records run_data run_listing series_cache store \
+MADE_FROM := setup.py pyproject.toml tests/requirements.txt .ci/python.lock $(KERNEL)
+TESTS_WITHOUT_TORCH := assets comparison diagnose event_data every_rule explain format_document http \
+  http_api_document loader losses parting records run_data run_listing series_cache settings store \
   tensorboard thinning views
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # CI installs what was tested last; everybody else what setup.py allows.
 CONSTRAINT := $(if $(CI),-c .ci/python.lock)
 
-.PHONY: demo test lint oldest format javascript reference lock clean
+.PHONY: demo test lint oldest format javascript docs lock clean
 
 demo: $(VENV)/.examples-installed
 	rm -rf runs/demo
@@ -54,8 +54,8 @@ javascript: node_modules/.installed
 	npm run --silent check
 	npm run --silent test
 
-reference: $(VENV)/.test-installed
-	$(BIN)/python -m sphinx --fail-on-warning -b html docs/reference build/reference
+docs: $(VENV)/.test-installed
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going -b html -c docs/site . build/docs
 
 lock:
 	rm -rf $(VENV) node_modules package-lock.json
@@ -78,15 +78,16 @@ $(BIN)/python:
 	.ci/install_tools compiler $(PYTHON)
 	$(PYTHON) -m venv $(VENV)
 
-# torch and torchvision come together, as pip resolves them: torchvision does not import beside
-# another build of torch than its own.
+# torch and torchvision come together, as pip resolves them: torchvision only imports with the torch
+# build it was compiled for.
 $(VENV)/.examples-installed: $(MADE_FROM) | $(BIN)/python
 	@echo "Installing torch, TensorBoard and the rest into $(VENV): about 6 GB on Linux"
 	$(BIN)/python -m pip install $(CONSTRAINT) -e '.[examples]'
 	@touch $@
 
 $(VENV)/.test-installed: $(MADE_FROM) | $(BIN)/python
-	$(BIN)/python -m pip install $(CONSTRAINT) -e '.[examples,test]'
+	$(BIN)/python -m pip install $(CONSTRAINT) -r tests/requirements.txt \
+	  -e '.[examples,accelerate,lightning,transformers]'
 	@touch $@ $(VENV)/.examples-installed
 
 $(OLDEST)/.installed: tests/oldest_versions.txt $(MADE_FROM) | $(BIN)/python

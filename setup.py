@@ -30,12 +30,13 @@ PACKAGES = {
     for package, source in SOURCES.items()
     for folder in sorted({ROOT / source, *(f.parent for f in (ROOT / source).rglob("__init__.py"))})
 }
-VERSION = re.search(
+DECLARED = re.search(
     r'^__version__ = "(.+)"$',
     (ROOT / "tb_adam_plugin" / "__init__.py").read_text(encoding="utf-8"),
     re.MULTILINE,
 )
-assert VERSION is not None
+assert DECLARED is not None
+VERSION = DECLARED[1]
 
 # Python without the interpreter lock has no stable interface.
 IS_STABLE = not sysconfig.get_config_var("Py_GIL_DISABLED")
@@ -83,46 +84,44 @@ class BuildWithDocuments(build_py):
 
 
 TORCH = ["torch>=2.4"]
+PLOT = ["matplotlib>=3.7"]
 EXAMPLES = ["torch>=2.4", "torchvision>=0.19", "scikit-learn>=1.3", "tqdm>=4.60"]
-# Whose optimizers the callback reads. The bounds are the versions whose state was read.
-OPTIMIZERS = [
-    "bitsandbytes>=0.50",
-    "pytorch_optimizer>=4.1",
-    "timm>=1.0.31",
-    "torchao>=0.18",
-    "transformers>=4.40",
-]
 # The oldest versions with which the tests of each framework were seen to pass.
 FRAMEWORKS = {
     "accelerate": ["accelerate>=0.30"],
     "lightning": ["lightning>=2.4"],
     "transformers": ["transformers>=4.40", "accelerate>=0.30"],
 }
-TEST = [
-    *EXAMPLES,
-    *OPTIMIZERS,
-    *FRAMEWORKS["accelerate"],
-    *FRAMEWORKS["lightning"],
-    "pytorch_lightning>=2.4",
-    "build>=1.2",
-    "check-wheel-contents>=0.6",
-    "hypothesis>=6.100",
-    "mypy>=1.14",
-    "playwright>=1.45",
-    "pytest>=8.2",
-    "pytest-xdist>=3.6",
-    "ruff>=0.9",
-    "tensorboardX>=2.6.2",
-    "sphinx>=7.3",
-    "twine>=5",
-]
+# Address of the repository's start page; empty until it has one. The package index shows README
+# outside of the repository, where relative links lead nowhere.
+REPOSITORY = ""
+
+
+def long_description(address: str) -> str:
+    """Return README as the package index is to show it.
+
+    Args:
+        address: Of the repository, without a slash at its end. If empty, relative links become
+            plain text and pictures are left out.
+    """
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    # The index shows no pictures for dark pages.
+    text = re.sub(r"<picture>.*?(<img [^>]*>)\s*</picture>", r"\1", text, flags=re.DOTALL)
+    link, picture = r"\[([^\]]+)\]\((?!\w+://)([^)]+)\)", r'<img ([^>]*)src="(?!\w+://)([^"]+)">'
+    if not address:
+        return re.sub(picture, "", re.sub(link, r"\1", text))
+    at = f"v{VERSION}"  # as the tags of releases are named
+    text = re.sub(link, rf"[\1]({address}/blob/{at}/\2)", text)
+    return re.sub(picture, rf'<img \1src="{address}/raw/{at}/\2">', text)
+
 
 setup(
     name="tb-adam-plugin",
-    version=VERSION[1],
+    version=VERSION,
     description="The optimizer debugger for TensorBoard: see what Adam is really doing",
-    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description=long_description(REPOSITORY),
     long_description_content_type="text/markdown",
+    project_urls={"Source": REPOSITORY} if REPOSITORY else {},
     license="Apache-2.0",
     license_files=["LICENSE"],
     python_requires=">=3.10",
@@ -133,6 +132,8 @@ setup(
         "Operating System :: OS Independent",
         "Programming Language :: Python :: 3",
         "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
         "Topic :: Scientific/Engineering :: Visualization",
         "Typing :: Typed",
@@ -154,10 +155,9 @@ setup(
     install_requires=["tensorboard>=2.18", "numpy>=1.26", "google-crc32c>=1.5"],
     extras_require={
         "torch": TORCH,
+        "plot": PLOT,
         "examples": EXAMPLES,
         **FRAMEWORKS,
-        "test": TEST,
-        "dev": [*TEST, "pre-commit>=3.7"],
     },
     entry_points={
         "tensorboard_plugins": ["adam_debug = tb_adam_plugin.loader:AdamDebugLoader"],

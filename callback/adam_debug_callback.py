@@ -121,9 +121,10 @@ class AdamDebugCallback:
                 and look closer when it jumps.
             loss_closure: Returns the loss of the current batch, without a backward pass. Called
                 before and after each step that is recorded, for the gain ratio: how much of what
-                the gradient promised the step has kept; NaN where that is not known (README says
-                where). Global random numbers, and the gradients, buffers and modes of ``model``,
-                are afterwards as they were. The weights are copied for the time of such a step.
+                the gradient promised the step has kept; NaN where that is not known, which
+                docs/options.md explains. Global random numbers, and the gradients, buffers and
+                modes of ``model``, are afterwards as they were. The weights are copied for the time
+                of such a step.
             mirror_scalars: Also write a few numbers as ordinary scalars for the Scalars tab.
             initial_step: Number of steps already taken. By default the optimizer's own count, which
                 a checkpoint restores.
@@ -132,8 +133,8 @@ class AdamDebugCallback:
             on_finding: Look at each record for what is wrong in training, as the tab does: "warn"
                 of errors and warnings, or a function that is called with each
                 :class:`tb_adam_plugin.diagnosis.rule.Finding` when it is new, comes back after it
-                was gone, or has become more severe. An exception of that function ends the
-                training. None to not look.
+                was gone, or has become more severe; ``finding.in_language("zh")`` says it in
+                Chinese. An exception of that function ends the training. None to not look.
 
         Raises:
             TypeError: If an argument has the wrong type.

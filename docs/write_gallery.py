@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-import unicodedata
 from pathlib import Path
 from urllib.parse import quote
 
@@ -20,6 +19,7 @@ from tensorboard_process import running_tensorboard
 
 from tb_adam_plugin.callback.demo import demonstrations
 from tb_adam_plugin.callback.demo.demonstrations import DEMONSTRATIONS, THEMES, Demonstration
+from tb_adam_plugin.explanations.documents import anchor
 from tb_adam_plugin.run_data import Run, load_runs
 
 GALLERY = Path(__file__).parent / "gallery"
@@ -29,7 +29,7 @@ _HEAD = """# Gallery of failures
 What each fault looks like in the tab, what the rules say of it, and the same run with the fix.
 The runs are small: a network of four layers, 320 steps, some seconds each. `adam-debug demo` trains
 them, so that you can look around in them yourself: `adam-debug demo --list` names them, and
-`adam-debug demo LOGDIR NAME` trains one. `PYTHONPATH=tests/helpers python docs/write_gallery.py`
+`adam-debug demo NAME` trains one. `PYTHONPATH=tests/helpers python docs/write_gallery.py`
 makes this page.
 
 | fault | first finding | loss at the end | with the fix |
@@ -89,7 +89,7 @@ def _section(
     with_fault, with_fix = (
         f"{loss:.2f}".replace("nan", "NaN") for loss in losses[demonstration.name]
     )
-    link = f"[{demonstration.title}](#{_anchor(demonstration.title)})"
+    link = f"[{demonstration.title}](#{anchor(demonstration.title)})"
     row = f"| {link} | {first.title} | {with_fault} | {with_fix} |"
     return row, "\n".join([
         f"### {demonstration.title}\n",
@@ -105,12 +105,6 @@ def _section(
 def _left(fixed: Run) -> str:
     alarms = [finding.title for finding in fixed.findings() if finding.severity != "info"]
     return f"the rules find {', '.join(alarms)}" if alarms else "no rule raises an alarm any more"
-
-
-def _anchor(heading: str) -> str:
-    """Return what GitHub calls a heading in a link: letters, marks, digits, hyphens."""
-    kept = (c for c in heading.lower() if c in " -_" or unicodedata.category(c)[0] in "LMN")
-    return "".join(kept).replace(" ", "-")
 
 
 def _take_picture(browser: Browser, url: str, demonstration: Demonstration) -> None:

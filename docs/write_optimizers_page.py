@@ -1,4 +1,4 @@
-"""Writes docs/optimizers.md: which optimizers are understood, and what is tested of each.
+"""Writes docs/optimizers.md, which optimizers are supported, and optimizer-tests.md, every test.
 
 PYTHONPATH=tests/helpers python docs/write_optimizers_page.py
 """
@@ -14,71 +14,100 @@ from optimizer_trials import Trial, trials
 from tb_adam_plugin.callback.optimizer_state.base import OptimizerState
 from tb_adam_plugin.callback.optimizer_state.registry import adapter_for
 
-PAGE = Path(__file__).parent / "optimizers.md"
+FOLDER = Path(__file__).parent
 
 _HEAD = """\
 # Optimizers
 
-Written by `PYTHONPATH=tests/helpers python docs/write_optimizers_page.py` from the cases that
-`tests/callback/test_every_optimizer.py` trains. For each row it asserts that
+For the optimizers in this table Adam Debug knows what their state means. For any other optimizer it
+records the update, the weights, the gradients and the tensors of its state as they are.
 
-- **update**: the recorded update of every element is the difference that the step made to the
+- **exp_avg**, **exp_avg_sq**: what these quantities show. The tab names the statistics that an
+  optimizer does not have.
+- **other state** is recorded as histograms under its own name.
+- **requested update**: if it is known, Adam Debug computes from state and hyperparameters which
+  update the step asked for, and how much of it rounding loses (`lost_update_fraction`,
+  `update_slope`).
+- **tests**: number of tested combinations of flags. Each compares what was recorded with a training
+  without the callback: [all of them](optimizer-tests.md).
+
+"Stand-in" means a class with the module path and the documented state of a package that is not
+installed in the tests.
+"""
+
+_TESTS_HEAD = """\
+# Tests of optimizers
+
+Written by `PYTHONPATH=tests/helpers python docs/write_optimizers_page.py` from the cases that
+`tests/callback/test_every_optimizer.py` trains. [Optimizers](optimizers.md) has the summary.
+Each row asserts that
+
+- **update**: the recorded update of every element is the change that the step made to the
   weights of a training without the callback;
 - **moments**: the recorded histograms are those of the tensors in the optimizer's own state;
-- **formula**: the update that the step asked for, from state and hyperparameters, equals the
-  applied one (this is what tells how much rounding loses), or is said not to be known;
+- **formula**: the requested update, computed from state and hyperparameters, equals the applied
+  one, or is declared as not known;
 - **training**: weights, state and random numbers are bit-identical with and without the callback.
-
-"Stand-in" means a class with the module path and the documented state of one that is not
-installed in the tests. Of optimizers that are not listed the update, weight, gradient and the
-tensors of their state are recorded.
 """
 
 
-def page(of: Sequence[Trial]) -> str:
-    """Return the page's text."""
-    sections = [_HEAD, _summary(of)]
+def pages(of: Sequence[Trial]) -> dict[str, str]:
+    """Return the texts of both pages, by file name."""
+    sections = [_TESTS_HEAD]
     for package, group in itertools.groupby(of, lambda trial: trial.package):
-        sections += [f"\n## {package}, case by case\n", _table(group)]
-    return "\n".join(sections)
+        sections += [f"## {package}\n", _table(group)]
+    return {
+        "optimizers.md": "\n".join([_HEAD, _summary(of), ""]),
+        "optimizer-tests.md": "\n".join(sections),
+    }
 
 
 def _summary(of: Iterable[Trial]) -> str:
     lines = [
-        "| optimizer | exp_avg | exp_avg_sq | other tensors | formula | cases |",
-        "|---|---|---|---|---|---|",
+        "| package | optimizer | exp_avg | exp_avg_sq | other state | requested update | tests |",
+        "|---|---|---|---|---|---|---|",
     ]
-    by_class: dict[str, list[Trial]] = {}
+    by_class: dict[tuple[str, str], list[Trial]] = {}
     for trial in of:
-        by_class.setdefault(f"{trial.package}.{trial.optimizer}", []).append(trial)
-    for name, cases in by_class.items():
-        first, second, others = set(), set(), {}
-        adapter: OptimizerState | None = None
-        for trial in cases:
-            _, optimizer, step = trial.prepare()
-            adapter = adapter_for(optimizer)
-            adapter.before_step()
-            step(1)
-            meanings = adapter.meanings
-            for owner in optimizer.param_groups:
-                for parameter in owner["params"]:
-                    state = adapter.state_of(parameter, owner)
-                    if state is not None:
-                        if state.exp_avg is not None:
-                            first.add(meanings.get("exp_avg", "exp_avg"))
-                        if state.exp_avg_sq is not None:
-                            second.add(meanings.get("exp_avg_sq", "exp_avg_sq"))
-                        others.update(dict.fromkeys(state.others))
-        cells = [
-            name,
-            "; ".join(sorted(first)).replace("|", r"\|") or "–",
-            "; ".join(sorted(second)).replace("|", r"\|") or "–",
-            ", ".join(f"`{key}`" for key in sorted(others)) or "–",
-            "known" if cases[0].tolerance is not None else "not known",
-            str(len(cases)),
-        ]
+        by_class.setdefault((trial.package, trial.optimizer), []).append(trial)
+    # Optimizers of one package that have the same meaning share a row.
+    alike: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    numbers: dict[tuple[str, tuple[str, ...]], int] = {}
+    for (package, name), cases in by_class.items():
+        row = package, _meaning(cases)
+        alike.setdefault(row, []).append(name)
+        numbers[row] = numbers.get(row, 0) + len(cases)
+    for (package, meaning), names in alike.items():
+        shown = "Apex, DeepSpeed (stand-ins)" if "stand-in" in package else package
+        cells = [shown, ", ".join(names), *meaning, str(numbers[package, meaning])]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _meaning(cases: Sequence[Trial]) -> tuple[str, ...]:
+    """Return the cells that say what an optimizer's state is."""
+    first, second, others = set(), set(), {}
+    for trial in cases:
+        _, optimizer, step = trial.prepare()
+        adapter: OptimizerState = adapter_for(optimizer)
+        adapter.before_step()
+        step(1)
+        for owner in optimizer.param_groups:
+            for parameter in owner["params"]:
+                state = adapter.state_of(parameter, owner)
+                if state is None:
+                    continue
+                if state.exp_avg is not None:
+                    first.add(adapter.meanings.get("exp_avg", "exp_avg"))
+                if state.exp_avg_sq is not None:
+                    second.add(adapter.meanings.get("exp_avg_sq", "exp_avg_sq"))
+                others.update(dict.fromkeys(state.others))
+    return (
+        "; ".join(sorted(first)).replace("|", r"\|") or "–",
+        "; ".join(sorted(second)).replace("|", r"\|") or "–",
+        ", ".join(f"`{key}`" for key in sorted(others)) or "–",
+        "known" if cases[0].tolerance is not None else "not known",
+    )
 
 
 def _table(of: Iterable[Trial]) -> str:
@@ -94,5 +123,6 @@ def _table(of: Iterable[Trial]) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(trials()), encoding="utf-8")
-    print(f"wrote {PAGE}")
+    for name, text in pages(trials()).items():
+        (FOLDER / name).write_text(text, encoding="utf-8")
+        print(f"wrote {FOLDER / name}")

@@ -17,12 +17,14 @@ import warnings
 from collections.abc import Callable, Sequence
 
 from tb_adam_plugin import __version__
-from tb_adam_plugin.commands import demo, diagnose, explain, export
+from tb_adam_plugin.commands import compare, demo, diagnose, explain, export
 from tb_adam_plugin.commands.exit_codes import refuse, warn
-from tb_adam_plugin.commands.language import VARIABLE, preferred, speaking, why
+from tb_adam_plugin.commands.language import VARIABLE, preferred, speaking
+from tb_adam_plugin.commands.progress import Progress
+from tb_adam_plugin.commands.run_names import default_folder
 from tb_adam_plugin.languages.catalogues import LANGUAGES
-from tb_adam_plugin.languages.sentences import say
-from tb_adam_plugin.run_data import load_runs
+from tb_adam_plugin.languages.sentences import reason_of, say
+from tb_adam_plugin.run_data import Run, load_runs
 from tb_adam_plugin.schema import FormatError
 
 
@@ -47,17 +49,28 @@ def _run(options: argparse.Namespace) -> int:
     command: Callable[..., int] = options.command
     if not options.reads_runs:
         return command(options)
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always", UserWarning)
-        try:
-            runs = load_runs(options.logdir)
-        except (OSError, FormatError) as error:
-            return refuse(why(error))
-    for warning in said:
-        warn(why(warning.message) if isinstance(warning.message, Warning) else warning.message)
+    if options.logdir is None:
+        options.logdir = default_folder()
+        warn(say("no folder given: reading {folder}", folder=os.path.abspath(options.logdir)))
+    try:
+        with Progress().on(say("reading {folder} …", folder=options.logdir)):
+            runs, warned = _load(options.logdir)
+    except (OSError, FormatError) as error:
+        return refuse(reason_of(error))
+    for warning in warned:
+        warn(reason_of(warning) if isinstance(warning, Warning) else warning)
     if not runs:
         return refuse(say("no run of Adam Debug in {folder}", folder=options.logdir))
     return command(runs, options)
+
+
+def _load(folder: str) -> tuple[list[Run], list[Warning | str]]:
+    """Return the runs below a folder, and what was warned of."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always", UserWarning)
+        runs = load_runs(folder)
+        told = {message.text for run in runs for message in run.messages}  # beside the findings
+    return runs, [w.message for w in said if str(w.message) not in told]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -67,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     parser.set_defaults(reads_runs=True)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (diagnose, explain, export, demo):
+    for command in (diagnose, compare, explain, export, demo):
         command.add_to(commands)
     for subparser in commands.choices.values():
         subparser.add_argument(

@@ -8,27 +8,36 @@
         ratio = run.statistic("update_to_weight_ratio")  # [records, parameters]
         for finding in run.findings():
             print(run.name, finding.severity, finding.title, finding.advice)
+
+In a notebook a run that is the last expression of a cell shows its loss, its heat map and its
+findings; ``run.to_pandas()`` and ``run.plot()`` hand its numbers to pandas and matplotlib.
 """
 
 from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tb_adam_plugin import schema
 from tb_adam_plugin.diagnosis.diagnose import Diagnosis, diagnose
+from tb_adam_plugin.diagnosis.engine.recorded_run import RecordedRun
 from tb_adam_plugin.diagnosis.rule import Finding
 from tb_adam_plugin.event_files.log_roots import LogRoots
+from tb_adam_plugin.languages.catalogues import known_language
 from tb_adam_plugin.languages.sentences import joined, say
+from tb_adam_plugin.notebook.show import page_of, picture_of
+from tb_adam_plugin.notebook.tables import frame, plot_statistic
 from tb_adam_plugin.reading.answers import HistogramRecords, NamedRecords
 from tb_adam_plugin.reading.file_scalars import FileScalars
 from tb_adam_plugin.reading.file_source import FileSource
 from tb_adam_plugin.reading.record_source import Experiment
-from tb_adam_plugin.reading.run import StoredRun
+from tb_adam_plugin.reading.run import Message, StoredRun
 from tb_adam_plugin.reading.run_for_rules import recorded_run
 from tb_adam_plugin.reading.store import Store
 from tb_adam_plugin.schema import Parameter
@@ -100,6 +109,70 @@ class Run:
         """
         return self._store.steps(_ALL, self._listed.run)
 
+    @property
+    def messages(self) -> tuple[Message, ...]:
+        """What of the run cannot be read or is left out, as far as it was read: severity, text."""
+        runs = {run.run: run for run in self._store.runs(_ALL).runs}
+        return runs[self._listed.run].messages
+
+    def to_pandas(self, statistic: str | None = None) -> Any:
+        """A ``pandas.DataFrame`` by step: a statistic with a column for each parameter.
+
+        Args:
+            statistic: Which; by default the scalars of every step, loss and lr among them.
+
+        Raises:
+            KeyError: If the run has no such statistic.
+            ImportError: If pandas is not installed.
+        """
+        if statistic is None:
+            rows = self.every_step()
+            return frame({name: rows[name] for name in rows.names if name != "step"}, rows.step)
+        names = [parameter.name for parameter in self.parameters]
+        return frame(self.statistic(statistic), self.steps, names)
+
+    def plot(
+        self,
+        statistic: str = "update_to_weight_ratio",
+        parameters: Sequence[str] | None = None,
+        ax: Any = None,
+    ) -> Any:
+        """Draw a statistic over the steps with matplotlib, a line for each parameter.
+
+        Args:
+            statistic: Which.
+            parameters: Names; by default the matrices, as the rules read them.
+            ax: The axes to draw into; new ones by default.
+
+        Returns:
+            The axes.
+
+        Raises:
+            KeyError: If the run has no such statistic or parameter.
+            ImportError: If matplotlib is not installed: ``pip install tb-adam-plugin[plot]``.
+        """
+        names = [parameter.name for parameter in self.parameters]
+        if parameters is None:
+            parameters = [names[i] for i in self.recorded.weights_or_matrices]
+        for name in parameters:
+            if name not in names:
+                raise KeyError(f"no parameter {name!r}")
+        values = self.statistic(statistic)[:, [names.index(name) for name in parameters]]
+        return plot_statistic(statistic, self.steps, values, parameters, ax)
+
+    def __repr__(self) -> str:
+        """Say which run it is, without reading a statistic."""
+        last, _ = self._listed.last
+        return f"Run({self.name!r}, {len(self.parameters)} parameters, last step {last})"
+
+    def _repr_svg_(self) -> str:
+        """Show the loss and the update-to-weight ratios, in a notebook that shows SVG alone."""
+        return picture_of(self.recorded, _language())
+
+    def _repr_html_(self) -> str:
+        """Show the loss, the update-to-weight ratios and the findings, in a notebook."""
+        return page_of(self.recorded, self.findings(), _language())
+
     def findings(self) -> tuple[Finding, ...]:
         """What the rules find in the run, root causes before their consequences.
 
@@ -110,16 +183,26 @@ class Run:
     @cached_property
     def diagnosis(self) -> Diagnosis:
         """The findings, and the rules that could not be evaluated with the reason."""
-        return diagnose(recorded_run(self._store, _ALL, self._listed.run))
+        return diagnose(self.recorded)
+
+    @cached_property
+    def recorded(self) -> RecordedRun:
+        """Everything recorded, as the rules read it; a statistic is read when it is looked at."""
+        return recorded_run(self._store, _ALL, self._listed.run)
 
 
 _EVERY_ONE = 1 << 30
 
 
+def _language() -> str:
+    return known_language(os.environ.get("ADAM_DEBUG_LANG", ""))
+
+
 def load_runs(logdir: str | os.PathLike[str]) -> list[Run]:
     """Read the runs below a local log folder, by name.
 
-    Of a run that cannot be read beside others there is a UserWarning.
+    Of a run that cannot be read beside others, or of which a part cannot be read, there is a
+    UserWarning. What shows only when records are read is in :attr:`Run.messages` then.
 
     Args:
         logdir: As TensorBoard takes it.
@@ -137,6 +220,7 @@ def load_runs(logdir: str | os.PathLike[str]) -> list[Run]:
     found = store.runs(_ALL)
     if not found.runs and found.messages:
         raise schema.FormatError(joined(message.text for message in found.messages))
-    for message in found.messages:
+    in_part = (m for run in found.runs for m in run.messages if m.severity == "error")
+    for message in (*found.messages, *in_part):
         warnings.warn(message.text, stacklevel=2)
     return sorted((Run(store, run) for run in found.runs), key=lambda run: run.name)

@@ -23,8 +23,8 @@ from typing import Any
 Shapes = list[tuple[int, ...]]
 
 STEPS = 6
-# What README promises: megabytes, a share of the parameters' bytes, and kilobytes for each tensor
-# of more than so many.
+# What docs/cost.md promises: megabytes, a share of the parameters' bytes, and kilobytes for each
+# tensor of more than so many.
 MEGABYTES, SHARE = 32, 0.01
 TENSORS, KILOBYTES = 3000, 3
 
@@ -181,7 +181,7 @@ def measured(model: str, way: str, dtype: str) -> tuple[float, int]:
 
 
 def compare(models: Sequence[str], rounds: int, dtype: str) -> bool:
-    """Print the table; return whether what README promises holds."""
+    """Print the table; return whether what docs/cost.md promises holds."""
     print(
         "| | tensors | parameters' bytes | peak without | imports | **recording** | least, most "
         "| promised |"
@@ -211,7 +211,7 @@ def compare(models: Sequence[str], rounds: int, dtype: str) -> bool:
 
 
 def main() -> int:
-    """Read the options; the exit status is 1 where what README promises does not hold."""
+    """Read the options; the exit status is 1 where what docs/cost.md promises does not hold."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--rounds", type=int, default=3)

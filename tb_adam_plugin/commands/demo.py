@@ -5,14 +5,17 @@ from __future__ import annotations
 import argparse
 import importlib
 import warnings
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from tb_adam_plugin.commands.diagnose import heading
 from tb_adam_plugin.commands.exit_codes import refuse
-from tb_adam_plugin.commands.language import spoken, why
-from tb_adam_plugin.languages.sentences import say
+from tb_adam_plugin.commands.language import spoken
+from tb_adam_plugin.languages.sentences import reason_of, say
 from tb_adam_plugin.run_data import load_runs
+
+FOLDER = "runs/adam_debug_demo"
 
 
 def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -25,8 +28,15 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         epilog="Exit codes: 0 done; 2 torch is missing, a NAME is unknown, or the folder cannot be "
         "written.",
     )
-    parser.add_argument("logdir", metavar="LOGDIR", nargs="?", default="runs/adam_debug_demo")
-    parser.add_argument("names", metavar="NAME", nargs="*", help="a fault; all of them by default")
+    parser.add_argument(
+        "names",
+        metavar="NAME",
+        nargs="*",
+        help="a fault to train; default: all of them. A path before the names is taken for LOGDIR",
+    )
+    parser.add_argument(
+        "--logdir", metavar="LOGDIR", help=f"folder for the runs; default: {FOLDER}"
+    )
     parser.add_argument("--list", action="store_true", help="name the faults, and train nothing")
     parser.set_defaults(command=demonstrate, reads_runs=False)
 
@@ -47,22 +57,35 @@ def demonstrate(options: argparse.Namespace) -> int:
                 print(f"  {demonstration.name:<27}  {spoken(demonstration.title)}")
         return 0
     known = {demonstration.name: demonstration for demonstration in demonstrations.DEMONSTRATIONS}
-    unknown = [name for name in options.names if name not in known]
+    folder, names = _folder_and_names(options, known)
+    unknown = [name for name in names if name not in known]
     if unknown:
-        names = ", ".join(unknown)
-        return refuse(say("no fault is called {names}: adam-debug demo --list", names=names))
-    log_dir = Path(options.logdir)
-    if log_dir.exists() and any(log_dir.iterdir()):
-        return refuse(
-            say("{folder} is not empty: name a folder that is new or empty", folder=log_dir)
-        )
+        named = ", ".join(unknown)
+        return refuse(say("no fault is called {names}: adam-debug demo --list", names=named))
+    log_dir = Path(folder)
     try:
-        for name in dict.fromkeys(options.names or known):
+        for name in names:
+            if (log_dir / name).exists() and any((log_dir / name).iterdir()):
+                return refuse(
+                    say("{folder} is not empty: name a new one by --logdir", folder=log_dir / name)
+                )
+        for name in names:
             _train_both(demonstrations, known[name], log_dir / name)
     except OSError as error:
-        return refuse(why(error))
+        return refuse(reason_of(error))
     print("\n" + spoken(say("See them with: tensorboard --logdir {folder}", folder=log_dir)))
     return 0
+
+
+def _folder_and_names(
+    options: argparse.Namespace, known: Collection[str]
+) -> tuple[str, Sequence[str]]:
+    """Return where to train, and what. A path may stand before the names, as --logdir says it."""
+    folder, names = options.logdir, options.names
+    is_path = names and names[0] not in known and Path(names[0]).name != names[0]
+    if folder is None and is_path:
+        folder, names = names[0], names[1:]
+    return folder or FOLDER, [*dict.fromkeys(names or known)]
 
 
 def _train_both(demonstrations: Any, demonstration: Any, folder: Path) -> None:
@@ -73,7 +96,7 @@ def _train_both(demonstrations: Any, demonstration: Any, folder: Path) -> None:
     print(spoken(say("{title}: {text}", title=demonstration.title, text=folder)))
     faulty = next(run for run in load_runs(folder) if run.name.startswith("fault"))
     for finding in faulty.findings():
-        if finding.consequence_of is None and finding.severity != "info":
+        if finding.consequence_of is None:
             print(heading(finding))
     fix = say(
         "the fix: {change}; loss {before} → {after}",

@@ -9,14 +9,15 @@ from collections.abc import Callable, Mapping, Sequence
 
 from tb_adam_plugin.commands.exit_codes import FAILED
 from tb_adam_plugin.commands.language import language, padded, spoken, wrapped
-from tb_adam_plugin.commands.run_names import shown_name
+from tb_adam_plugin.commands.progress import Progress
+from tb_adam_plugin.commands.run_names import LOGDIR_HELP, shown_name
 from tb_adam_plugin.diagnosis.compass import Compass, Reading, error_bar_in_words
 from tb_adam_plugin.diagnosis.engine.healthy_ranges import Kind, TypicalRatio, typical_ratios
 from tb_adam_plugin.diagnosis.engine.wording import number
 from tb_adam_plugin.diagnosis.rule import SEVERITIES, Finding, NotEvaluated, Severity
 from tb_adam_plugin.languages.sentences import Sentence, joined, say
 from tb_adam_plugin.run_data import Run
-from tb_adam_plugin.serving.json_answers import diagnosis_fields, ratio_fields
+from tb_adam_plugin.serving.json_answers import diagnosis_fields, message_fields, ratio_fields
 
 _TEXT_WIDTH = 100
 _SEVERITIES: Mapping[Severity, Sentence] = {
@@ -35,23 +36,32 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         epilog="Exit codes: 0 done; 1 --fail-on was given and there is such a finding; "
         "2 the folder cannot be read, holds no run, or the command was not understood.",
     )
-    parser.add_argument("logdir", metavar="LOGDIR")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("logdir", metavar="LOGDIR", nargs="?", help=LOGDIR_HELP)
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="print JSON with the evidence of each finding; default: text",
+    )
     parser.add_argument(
         "--fail-on",
         choices=SEVERITIES[:2],
-        help="exit with 1 if a run has a finding of this severity or a worse one",
+        help="exit with 1 if a run has a finding of this severity or a worse one; default: never",
     )
     parser.set_defaults(command=diagnose)
 
 
 def diagnose(runs: Sequence[Run], options: argparse.Namespace) -> int:
     """Print what the rules find in every run, and return the exit code."""
+    progress = Progress()
+    for place, run in enumerate(runs, 1):
+        name = shown_name(run, options.logdir)
+        text = say("{run}: {number} of {count} …", run=name, number=place, count=len(runs))
+        with progress.on(text):
+            _ = run.diagnosis  # which is kept
+        if not options.json:
+            print_table(run, name)
     if options.json:
         _print_json(runs)
-    else:
-        for run in runs:
-            print_table(run, shown_name(run, options.logdir))
     found = {finding.severity for run in runs for finding in run.findings()}
     if options.fail_on is None:
         return 0
@@ -67,6 +77,7 @@ def _print_json(runs: Sequence[Run]) -> None:
             "update_to_weight_ratios": [
                 ratio_fields(kind) for kind in typical_ratios(run.diagnosis.signals.run)
             ],
+            "messages": message_fields(run.messages, language()),
         }
         for run in runs
     ]
@@ -84,6 +95,8 @@ def print_table(run: Run, name: str) -> None:
     said = joined(counts, ", ") if counts else say("nothing found")
     print(spoken(say("{title}: {text}", title=name, text=said)))
     _print_wrapped(run.diagnosis.recording, "  ", _TEXT_WIDTH)
+    for message in run.messages:
+        _print_wrapped(message.text, "  ", _TEXT_WIDTH)
     if run.diagnosis.compass is not None:
         _print_compass(run.diagnosis.compass)
     _print_ratios(typical_ratios(run.diagnosis.signals.run))

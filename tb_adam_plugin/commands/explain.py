@@ -27,7 +27,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         epilog="Exit codes: 0 done; 2 there is no such rule or statistic.",
     )
     parser.add_argument(
-        "name", metavar="NAME", nargs="?", help="a rule or a statistic; lists all by default"
+        "name", metavar="NAME", nargs="?", help="a rule or a statistic; default: list them all"
     )
     parser.set_defaults(command=explain, reads_runs=False)
 

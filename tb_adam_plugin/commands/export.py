@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from tb_adam_plugin.commands.exit_codes import refuse
-from tb_adam_plugin.commands.language import why
-from tb_adam_plugin.commands.run_names import shown_name
+from tb_adam_plugin.commands.run_names import LOGDIR_HELP, shown_name
+from tb_adam_plugin.languages.sentences import reason_of
 from tb_adam_plugin.run_data import Run
 from tb_adam_plugin.untrusted_text import cell_text, printable
 
@@ -25,7 +25,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         description="Write every statistic of every run below LOGDIR to one file.",
         epilog="Exit codes: 0 done; 2 the folder cannot be read or the file cannot be written.",
     )
-    parser.add_argument("logdir", metavar="LOGDIR")
+    parser.add_argument("logdir", metavar="LOGDIR", nargs="?", help=LOGDIR_HELP)
     form = parser.add_mutually_exclusive_group(required=True)
     form.add_argument(
         "--csv", metavar="OUT", help="one row for each run, step and parameter, all statistics"
@@ -46,7 +46,7 @@ def export(runs: Sequence[Run], options: argparse.Namespace) -> int:
         else:
             _write_npz(Path(options.npz), runs)
     except OSError as error:
-        return refuse(why(error))
+        return refuse(reason_of(error))
     return 0
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 from tb_adam_plugin.languages.catalogues import ENGLISH, catalogue, known_language
-from tb_adam_plugin.languages.sentences import Sentence, in_language
+from tb_adam_plugin.languages.sentences import in_language
 from tb_adam_plugin.untrusted_text import printable
 
 VARIABLE = "ADAM_DEBUG_LANG"
@@ -55,12 +55,6 @@ def language() -> str:
 def spoken(text: str) -> str:
     """Return a text in the language that is spoken, harmless for a terminal."""
     return printable(in_language(text, catalogue(_language.get())))
-
-
-def why(error: BaseException) -> str:
-    """Return what an error or a warning says, which another language may say as well."""
-    text = error.args[0] if len(error.args) == 1 else None
-    return text if isinstance(text, Sentence) else str(error)
 
 
 def width_of(text: str) -> int:

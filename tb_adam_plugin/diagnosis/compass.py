@@ -341,7 +341,7 @@ def in_words(factor: float, *, at_peak: bool = False) -> str:
     """Say a factor as the gauge does.
 
     Args:
-        factor: Learning rate over the best one; NaN where that cannot be told.
+        factor: Learning rate over the best one; NaN where there is no reading.
         at_peak: Whether that was at the peak of a schedule which has decayed since.
     """
     if not factor > 0:

@@ -40,7 +40,7 @@ class Diagnosis:
         findings: Alarms before questions; among them root causes before their consequences, in the
             order of the registry.
         not_evaluated: Rules that could not be evaluated.
-        compass: How far the learning rate is from the best one; None where that cannot be told.
+        compass: How far the learning rate is from the best one; None where there is no reading.
         signals: What was computed; handed to the next :func:`diagnose` of the same run, it saves
             computing it again.
         recording: How much less often than asked for records were made, and which option changes

@@ -29,6 +29,7 @@ from tb_adam_plugin.event_files.known_file import KnownFile
 from tb_adam_plugin.event_files.spans import spans_of
 from tb_adam_plugin.event_files.windowed_file import ReplacedError, WindowedFile
 from tb_adam_plugin.event_files.wire import MalformedError, TensorPlace
+from tb_adam_plugin.languages.sentences import say
 from tb_adam_plugin.tfrecord import HEAD, TAIL, checksum, length_of
 
 _LONGEST_MESSAGE = 2**31 - 1  # that protocol buffers can hold
@@ -131,6 +132,7 @@ class EventIndex:
         self._state: tuple[int, ...] = ()  # of the file, when it was looked at
         self._end = 0  # of what is indexed
         self._last_is_damaged = False  # of what was written so far
+        self._is_cut_off = False
         self._columns: _Columns | None = None
 
     def __len__(self) -> int:
@@ -146,6 +148,11 @@ class EventIndex:
     def damaged(self) -> int:
         """How many events are known not to be as they were written."""
         return self._intact.count(_DAMAGED) + self._last_is_damaged
+
+    @property
+    def cut_off_at(self) -> int | None:
+        """From which byte on nothing can be read, since no record starts there; None if all can."""
+        return self._end if self._is_cut_off else None
 
     @property
     def step(self) -> Int64s:
@@ -173,7 +180,7 @@ class EventIndex:
         if state == self._state:
             return False
         if self.damaged and state[:3] == self._state[:3]:
-            raise ReplacedError(f"{self.path} was written anew")  # and may be whole now
+            raise ReplacedError(say("{file} was rewritten", file=self.path))  # and may be whole now
         with self._file.opened() as file:
             file.may_be_cut = True  # by a writer that meets a full disk
             for start, length in self._records(file):
@@ -189,7 +196,10 @@ class EventIndex:
         """Go through the records that are whole: where the data of each start, and how long."""
         while True:
             i = file.at(self._end, HEAD)
-            length = length_of(file.data[i : i + HEAD])
+            head = file.data[i : i + HEAD]
+            length = length_of(head)
+            # A length that is there and no length: not the end of a file that still grows.
+            self._is_cut_off = length is None and len(head) == HEAD
             start = self._end + HEAD
             if length is None or start + length + TAIL > file.size:
                 return

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tb_adam_plugin.event_files.windowed_file import ReplacedError, WindowedFile
+from tb_adam_plugin.languages.sentences import say
 
 # The first bytes of an event file say when it was made, the last ones of a record are its checksum.
 _FIRST, _LAST = 64, 16
@@ -66,5 +67,5 @@ class KnownFile:
             or not first.startswith(self._first)
             or file.read(start, len(last)) != last
         ):
-            raise ReplacedError(f"{os.path.basename(self.path)} was replaced, or was cut")
+            raise ReplacedError(say("{file} was replaced or cut", file=os.path.basename(self.path)))
         self._seen, self._first = now, first

@@ -17,6 +17,7 @@ from tb_adam_plugin.arrays import Flags, Float64s, Indices, Int64s
 from tb_adam_plugin.event_files.event_index import EventIndex, HistogramPlace
 from tb_adam_plugin.event_files.windowed_file import ReplacedError
 from tb_adam_plugin.event_files.wire import TensorPlace
+from tb_adam_plugin.languages.sentences import reason_of
 
 _MARK = f"{schema.PLUGIN_NAME}/".encode()
 _SEARCHED_AT_ONCE = 1 << 20
@@ -26,7 +27,7 @@ class FileSeries(NamedTuple):
     """What is known of a tag without reading its tensors.
 
     Attributes:
-        max_step: Largest step.
+        max_step: Step of the last record: what had got further before it is ended.
         max_wall_time: Latest wall time, seconds since the epoch.
         plugin_content: The content of the first summary of the tag that has any.
         records: How many there are.
@@ -111,6 +112,7 @@ class RunFiles:
         self._is_ours = is_ours
         self._files: dict[str, _File] = {}
         self._series: tuple[list[tuple[EventIndex, int]], dict[str, FileSeries]] = ([], {})
+        self._undescribed: dict[str, int] = {}
 
     def __getstate__(self) -> dict[str, object]:
         """Return what another process needs: all but the lock."""
@@ -177,6 +179,7 @@ class RunFiles:
                 all_are_read = False
                 file.error = _in_words(error)
         found = {tag: series for tag, series in joined.items() if series.plugin_content}
+        self._undescribed = {tag: s.records for tag, s in joined.items() if tag not in found}
         return found, all_are_read
 
     @property
@@ -185,6 +188,20 @@ class RunFiles:
         with self.lock:
             damaged = {p: f.index.damaged for p, f in self._files.items() if f.index is not None}
             return {path: count for path, count in damaged.items() if count}
+
+    @property
+    def cut_off(self) -> dict[str, int]:
+        """From which byte on nothing of a file can be read, by path, where that is not its end."""
+        with self.lock:
+            indexes = {p: f.index for p, f in self._files.items() if f.index is not None}
+            at = {path: index.cut_off_at for path, index in indexes.items()}
+            return {path: start for path, start in at.items() if start is not None}
+
+    @property
+    def undescribed(self) -> dict[str, int]:
+        """How many records there are of each tag of which no intact one says what they hold."""
+        with self.lock:
+            return self._undescribed
 
     def records(self, tag: str) -> list[FileRecords]:
         """Return the intact tensors of a tag in each file."""
@@ -214,7 +231,7 @@ class RunFiles:
 
 
 def _in_words(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error)
+    return getattr(error, "strerror", None) or reason_of(error)
 
 
 def _updated(path: str, index: EventIndex) -> EventIndex:
@@ -287,7 +304,7 @@ def _describe(index: EventIndex, events: Int64s, metadata: bytes) -> FileSeries 
     if plugin.plugin_name not in ("", schema.PLUGIN_NAME):
         return None
     step, wall_time = index.step, index.wall_time
-    latest = _largest(index, events, step)
+    latest = _largest(index, events, np.arange(len(step)))
     if latest is None:
         return None
     last = _largest(index, events, np.where(np.isnan(wall_time), -np.inf, wall_time))
@@ -309,7 +326,7 @@ def _largest(index: EventIndex, events: Int64s, values: Int64s | Float64s) -> in
 
 def _join(earlier: FileSeries, later: FileSeries) -> FileSeries:
     return FileSeries(
-        max(earlier.max_step, later.max_step),
+        later.max_step,
         max(earlier.max_wall_time, later.max_wall_time),
         earlier.plugin_content or later.plugin_content,
         earlier.records + later.records,

@@ -7,6 +7,8 @@ import time
 from types import TracebackType
 from typing import BinaryIO
 
+from tb_adam_plugin.languages.sentences import say
+
 _LEAST_WINDOW = 1 << 12
 _MOST_WINDOW = 1 << 20
 # Where a read takes so long, as over a network, jumps cost more than reading what lies between.
@@ -112,7 +114,7 @@ class WindowedFile:
             piece = self._file.read(count)
             if not piece:
                 if not self.may_be_cut:
-                    raise ReplacedError("An event file was cut")
+                    raise ReplacedError(say("An event file was cut"))
                 self.size = position + sum(map(len, pieces))
                 break
             pieces.append(piece)
@@ -130,5 +132,5 @@ class WindowedFile:
         while done < len(buffer):
             count = self._file.readinto(buffer[done:])  # type: ignore[attr-defined]
             if not count:
-                raise ReplacedError("An event file was cut")
+                raise ReplacedError(say("An event file was cut"))
             done += count

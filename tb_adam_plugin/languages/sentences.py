@@ -7,11 +7,17 @@ language and fills the same gaps, which may be sentences themselves.
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 _FORMATTER = string.Formatter()
+
+# Gaps have spaces around them for names and numbers in Latin; Chinese that fills them needs none.
+_AMONG_CHINESE = re.compile(
+    "(?<=[{0}]) +(?=[{0}])".format(r"\u4e00-\u9fff\u3001\u3002\uff01-\uff1f")
+)
 
 
 class Sentence(str):
@@ -75,12 +81,23 @@ def in_language(text: str, catalogue: Mapping[str, str]) -> str:
         return catalogue.get(text, str(text))
     if text.parts:
         between = catalogue.get(text.template, text.template)
-        return between.join(in_language(part, catalogue) for part in text.parts)
+        return _closed_up(between.join(in_language(part, catalogue) for part in text.parts))
     values = {
         name: in_language(value, catalogue) if isinstance(value, str) else value
         for name, value in text.values.items()
     }
-    return catalogue.get(text.template, text.template).format(**values)
+    return _closed_up(catalogue.get(text.template, text.template).format(**values))
+
+
+def _closed_up(text: str) -> str:
+    """Text without spaces between Chinese characters; any other text as it is."""
+    return _AMONG_CHINESE.sub("", text)
+
+
+def reason_of(error: BaseException) -> str:
+    """Return what an error or a warning says: a sentence, if it was raised with one."""
+    text = error.args[0] if len(error.args) == 1 else None
+    return text if isinstance(text, Sentence) else str(error)
 
 
 def gaps(template: str) -> set[str]:

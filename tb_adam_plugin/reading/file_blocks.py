@@ -17,6 +17,7 @@ from tb_adam_plugin.event_files.quick_turns import quick_turns
 from tb_adam_plugin.event_files.run_files import FileRecords, RunFiles
 from tb_adam_plugin.event_files.windowed_file import ReplacedError
 from tb_adam_plugin.event_files.wire import TensorPlace
+from tb_adam_plugin.languages.sentences import reason_of, say
 from tb_adam_plugin.reading.record_source import UnreadableError
 from tb_adam_plugin.schema import Tag
 
@@ -32,9 +33,11 @@ def reading(files: RunFiles) -> Iterator[None]:
         with quick_turns(), files.lock:
             yield
     except ReplacedError as error:
-        raise UnreadableError(f"{error} while it was read; please ask again.") from error
+        raise UnreadableError(
+            say("{error} while it was read; please ask again.", error=reason_of(error))
+        ) from error
     except OSError as error:
-        raise UnreadableError(f"An event file cannot be read: {error}") from error
+        raise UnreadableError(say("An event file cannot be read: {error}", error=error)) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,6 +23,7 @@ from tb_adam_plugin.event_files.first_look import first_look
 from tb_adam_plugin.event_files.log_roots import LogRoots
 from tb_adam_plugin.event_files.quick_turns import quick_turns
 from tb_adam_plugin.event_files.run_files import FileRecords, RunFiles
+from tb_adam_plugin.languages.sentences import say
 from tb_adam_plugin.reading.file_blocks import FileBlocks, find_blocks, reading
 from tb_adam_plugin.reading.file_columns import FileColumns, of_shape
 from tb_adam_plugin.reading.record_source import (
@@ -35,7 +36,7 @@ from tb_adam_plugin.reading.record_source import (
     UnreadableError,
 )
 from tb_adam_plugin.reading.records import Series, damaged_records, standing
-from tb_adam_plugin.reading.run import Message, TimeSeries
+from tb_adam_plugin.reading.run import Message, TimeSeries, damage_messages, of_run
 from tb_adam_plugin.reading.run_listing import RunListing
 from tb_adam_plugin.reading.run_parts import folder_of, runs_beside
 from tb_adam_plugin.reading.series_cache import SeriesCache
@@ -49,6 +50,7 @@ _LONGEST_REUSE = 10.0  # seconds
 # Of others' files so much is searched for tags of ours at once: the rest at the next look.
 _SEARCHED_AT_ONCE = 1 << 28
 _SMALL_BYTES = 64 << 20
+_STATISTICS = f"{schema.PLUGIN_NAME}/statistics/"
 # An experiment is a name in an address, which may be anything: the files are the same.
 _ANY = Experiment(None, "")
 
@@ -116,10 +118,10 @@ class FileSource(Notes):
         folders = {name for run in ours for name in runs_beside(folder_of(run, ours), [run])}
         beside = self._scalars.list_scalars(experiment, sorted(folders)) if ours else {}
         unread = [
-            Message("error", f"Run {run}: {_unread_in_words(path, reason)}")
+            Message("error", of_run(run, message.text))
             for run, found in self._runs.items()
-            if run not in ours
-            for path, reason in found.errors.items()
+            if not any(tag.startswith(_STATISTICS) for tag in ours.get(run, ()))
+            for message in _faults(found)
         ]
         state = (ours, beside, unread)
         if state == self._described:
@@ -134,13 +136,7 @@ class FileSource(Notes):
         for path, reason in errors.items():
             if self._strict:
                 raise OSError(_unread_in_words(path, reason))
-        self.note(
-            experiment,
-            run,
-            "files",
-            *(Message("error", _unread_in_words(p, why)) for p, why in errors.items()),
-            *(Message("error", _damage_in_words(p, n)) for p, n in files.damaged.items()),
-        )
+        self.note(experiment, run, "files", *_faults(files))
 
     def small(self, stored: Stored, decode: Callable[[Any], Series]) -> Series:
         """Return a series of which everything is wanted."""
@@ -205,7 +201,7 @@ class FileSource(Notes):
     def _reading(self, stored: Stored) -> Iterator[RunFiles]:
         files = self._runs.get(stored.run)
         if files is None:
-            raise UnreadableError(f"Run {stored.run} is gone.")
+            raise UnreadableError(say("Run {run} is gone.", run=stored.run))
         with reading(files):
             yield files
         self._note_files(stored.experiment, stored.run, files)
@@ -220,15 +216,17 @@ class FileSource(Notes):
                 other = records.only(~kept)
                 damaged += other.step.tolist()
                 found = tensors.in_words(other.kinds[int(other.kind[0])])
-                reason = reason or f"expected float32 {shape[0]}×{shape[1]}, got {found}"
+                expected = f"float32 {shape[0]}×{shape[1]}"
+                reason = reason or say(
+                    "expected {expected}, got {found}", expected=expected, found=found
+                )
             parts.append(records.only(kept))
         self._note_damage(stored, damaged_records(damaged, reason))
         return parts
 
     def _note_damage(self, stored: Stored, damage: str) -> None:
         tag = str(stored.tag)
-        notes = [Message("error", f"{tag}: {damage}")] if damage else []
-        self.note(stored.experiment, stored.run, tag, *notes)
+        self.note(stored.experiment, stored.run, tag, *damage_messages(tag, damage))
 
 
 def _is_ours(run: str) -> bool:
@@ -236,13 +234,52 @@ def _is_ours(run: str) -> bool:
     return schema.part_of(os.path.basename(run)) is not None
 
 
+def _faults(files: RunFiles) -> list[Message]:
+    """Say what of a run's files cannot be read."""
+    texts = [
+        *(_unread_in_words(path, reason) for path, reason in files.errors.items()),
+        *(_damage_in_words(path, events) for path, events in files.damaged.items()),
+        *(
+            say(
+                "{path} is damaged at byte {start}: what comes after it cannot be read",
+                path=path,
+                start=f"{start:,}",
+            )
+            for path, start in files.cut_off.items()
+        ),
+        *_undescribed_in_words(files.undescribed, sum(files.damaged.values())),
+    ]
+    return [Message("error", text) for text in texts]
+
+
+def _undescribed_in_words(undescribed: Mapping[str, int], damaged: int) -> list[str]:
+    if not undescribed:
+        return []
+    return [
+        say(
+            "{records} records of {kinds} cannot be shown: the first one, which says what they "
+            "hold, is damaged",
+            records=f"{max(undescribed.values()) - damaged:,}",
+            kinds=", ".join(sorted({tag.split("/")[1] for tag in undescribed})),
+        )
+    ]
+
+
 def _unread_in_words(path: str, reason: str) -> str:
-    return f"{path} cannot be read: {reason}"
+    return say("{path} cannot be read: {reason}", path=path, reason=reason)
 
 
 def _damage_in_words(path: str, events: int) -> str:
-    left_out = "1 damaged event was" if events == 1 else f"{events:,} damaged events were"
-    return f"{left_out} left out of {path}: what is stored does not match its checksum"
+    if events == 1:
+        return say(
+            "1 damaged event was left out of {path}: its data do not match their checksum",
+            path=path,
+        )
+    return say(
+        "{count} damaged events were left out of {path}: their data do not match their checksums",
+        count=f"{events:,}",
+        path=path,
+    )
 
 
 def _standing_series(parts: Sequence[FileRecords], values: Any) -> Series:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from tb_adam_plugin import schema
+from tb_adam_plugin.languages.sentences import say
 from tb_adam_plugin.reading.limits import MOST_OLDER_PARAMETERS
 from tb_adam_plugin.reading.run import LOSS_TAGS, Message, Scalar, StoredRun
 
@@ -20,19 +21,24 @@ def messages_of(run: StoredRun, notes: Iterable[Message] = ()) -> tuple[Message,
         run: Any.
         notes: What reading it has shown.
     """
-    scalars = _columns_message(
-        run.all_step_columns,
-        run.step_columns,
-        "scalars of the steps",
-        "give debug.record() the same names at every step",
-    )
-    settings = _columns_message(
-        run.all_hyperparameters,
-        run.shown_hyperparameters,
-        "hyperparameters",
-        "write the same ones for every layout",
-    )
-    return few_messages((*run.messages, *scalars, *settings, *notes))
+    left_out: list[Message] = []
+    if count := len(run.all_step_columns) - len(run.step_columns):
+        text = say(
+            "{count} step scalars are not shown: a run shows at most {most} in addition to those "
+            "that every run has. Give debug.record() the same names at every step.",
+            count=f"{count:,}",
+            most=schema.MOST_SCALARS,
+        )
+        left_out.append(Message("warning", text))
+    if count := len(run.all_hyperparameters) - len(run.shown_hyperparameters):
+        text = say(
+            "{count} hyperparameters are not shown: a run shows at most {most} in addition to "
+            "those that every run has. Write the same ones for every layout.",
+            count=f"{count:,}",
+            most=schema.MOST_SCALARS,
+        )
+        left_out.append(Message("warning", text))
+    return few_messages((*run.messages, *left_out, *notes))
 
 
 def few_messages(messages: Iterable[Message]) -> tuple[Message, ...]:
@@ -41,7 +47,7 @@ def few_messages(messages: Iterable[Message]) -> tuple[Message, ...]:
     if len(messages) <= MOST_MESSAGES:
         return messages
     others = messages[MOST_MESSAGES - 1 :]
-    text = f"{len(others):,} more messages like these are left out."
+    text = say("{count} more messages like these are left out.", count=f"{len(others):,}")
     has_errors = any(message.severity == "error" for message in others)
     return (*messages[: MOST_MESSAGES - 1], Message("error" if has_errors else "warning", text))
 
@@ -50,11 +56,14 @@ def layouts_messages(count: int, left_out: int) -> tuple[Message, ...]:
     """Say how many of a run's layouts are left out, if any are."""
     if not left_out:
         return ()
-    text = (
-        f"The oldest {left_out:,} of {count:,} layouts are not shown, because a run shows at most "
-        f"{schema.MOST_LAYOUTS}, with at most {MOST_OLDER_PARAMETERS:,} parameters that the newest "
-        "does not have: keep names and shapes of parameters, or give each model a log_dir of its "
-        "own."
+    text = say(
+        "The oldest {left_out} of {count} layouts are not shown: a run shows at most {layouts}, "
+        "with at most {parameters} parameters that the newest one does not have. Keep the names "
+        "and shapes of parameters, or give each model its own log_dir.",
+        left_out=f"{left_out:,}",
+        count=f"{count:,}",
+        layouts=schema.MOST_LAYOUTS,
+        parameters=f"{MOST_OLDER_PARAMETERS:,}",
     )
     return (Message("warning", text),)
 
@@ -69,21 +78,12 @@ def shown_scalars(scalars: Sequence[Scalar]) -> tuple[tuple[Scalar, ...], tuple[
     losses = [scalar for scalar in scalars if scalar.tag.lower() in LOSS_TAGS]
     others = [scalar for scalar in scalars if scalar.tag.lower() not in LOSS_TAGS]
     over = set(others[max(0, MOST_SCALARS_BESIDE - len(losses)) :])
-    text = (
-        f"{len(over):,} of {len(scalars):,} ordinary scalars are not listed beside this run, which "
-        f"lists at most {MOST_SCALARS_BESIDE}: find them in TensorBoard's own tab of scalars."
+    text = say(
+        "{left_out} of {count} ordinary scalars are not listed beside this run, which lists at "
+        "most {most}. TensorBoard's Scalars tab has them all.",
+        left_out=f"{len(over):,}",
+        count=f"{len(scalars):,}",
+        most=MOST_SCALARS_BESIDE,
     )
     kept = tuple(scalar for scalar in scalars if scalar not in over)
     return kept, (Message("warning", text),)
-
-
-def _columns_message(
-    names: Sequence[str], shown: Sequence[str], what: str, advice: str
-) -> tuple[Message, ...]:
-    if len(names) == len(shown):
-        return ()
-    text = (
-        f"{len(names) - len(shown):,} {what} are not shown, because a run shows at most "
-        f"{schema.MOST_SCALARS} beside those that every run has: {advice}."
-    )
-    return (Message("warning", text),)

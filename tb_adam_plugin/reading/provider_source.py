@@ -18,6 +18,7 @@ from tensorboard import errors
 from tensorboard.data import provider
 
 from tb_adam_plugin import schema
+from tb_adam_plugin.languages.sentences import say
 from tb_adam_plugin.reading.record_source import (
     NOTHING,
     Experiment,
@@ -33,7 +34,7 @@ from tb_adam_plugin.reading.records import (
     decode_scalars,
     decode_statistics,
 )
-from tb_adam_plugin.reading.run import Message, TimeSeries
+from tb_adam_plugin.reading.run import Message, TimeSeries, damage_messages
 from tb_adam_plugin.reading.run_listing import RunListing
 from tb_adam_plugin.reading.run_parts import folder_of, runs_beside
 from tb_adam_plugin.reading.series_cache import SeriesCache
@@ -97,7 +98,7 @@ class ProviderSource(Notes):
         def load() -> Series:
             data, sampling = self._read_all(experiment, run, str(tag))
             series = decode(data)
-            damage = [Message("error", f"{tag}: {series.damage}")] if series.damage else []
+            damage = damage_messages(tag, series.damage)
             self.note(experiment, run, str(tag), *damage, *sampling)
             return series
 
@@ -215,8 +216,9 @@ def _explained(what: str, error: Exception) -> Exception:
         return public
     details = getattr(error, "details", None)
     reason = str((details() if callable(details) else None) or error).split("\n")[0]
+    reason = reason[:300] or type(error).__name__
     return UnreadableError(
-        f"TensorBoard cannot read {what}: {reason[:300] or type(error).__name__}"
+        say("TensorBoard cannot read {what}: {reason}", what=what, reason=reason)
     )
 
 
@@ -227,14 +229,18 @@ def _is_too_large(error: Exception) -> bool:
 
 def _sampling(records: int, limit: int, kept: int) -> list[Message]:
     if records >= kept:
-        text = (
-            f"TensorBoard keeps {kept} records of a run, chosen at random. Start it with "
-            f"--samples_per_plugin={schema.PLUGIN_NAME}=0 to see every one."
+        text = say(
+            "TensorBoard keeps {count} records of a run, chosen at random. Start it with "
+            "--samples_per_plugin={plugin}=0 to see all of them.",
+            count=kept,
+            plugin=schema.PLUGIN_NAME,
         )
     elif records >= limit:
-        text = (
-            f"{records} records are shown, chosen at random: all of them exceed what TensorBoard's "
-            "data server sends at once. Start TensorBoard with --load_fast=false to see every one."
+        text = say(
+            "{count} records are shown, chosen at random: all of them exceed what TensorBoard's "
+            "data server sends at once. Start TensorBoard with --load_fast=false to see all of "
+            "them.",
+            count=records,
         )
     else:
         return []

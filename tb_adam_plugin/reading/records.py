@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from tb_adam_plugin import schema
 from tb_adam_plugin.arrays import Flags, Float64s, Indices
+from tb_adam_plugin.languages.sentences import say
 from tb_adam_plugin.schema import Columns, Layout, Quantity
 
 
@@ -245,8 +246,16 @@ def damaged_records(steps: Sequence[int], reason: str) -> str:
     if not steps:
         return ""
     named = ", ".join(map(str, steps[:5])) + (", …" if len(steps) > 5 else "")
-    records = "1 damaged record was" if len(steps) == 1 else f"{len(steps)} damaged records were"
-    return f"{records} left out (step {named}): {reason}"
+    if len(steps) == 1:
+        return say(
+            "1 damaged record was left out (step {steps}): {reason}", steps=named, reason=reason
+        )
+    return say(
+        "{count} damaged records were left out (step {steps}): {reason}",
+        count=len(steps),
+        steps=named,
+        reason=reason,
+    )
 
 
 def _decode_matrices(
@@ -281,7 +290,11 @@ def _intact(
         damaged.append(int(datum.step))
         expected = "×".join("n" if size is None else str(size) for size in shape)
         found = "×".join(map(str, array.shape))
-        reason = reason or f"expected {np.dtype(dtype)} {expected}, got {array.dtype} {found}"
+        reason = reason or say(
+            "expected {expected}, got {found}",
+            expected=f"{np.dtype(dtype)} {expected}",
+            found=f"{array.dtype} {found}",
+        )
     return kept, damaged_records(damaged, reason)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple, Protocol
 
 from tb_adam_plugin import schema
+from tb_adam_plugin.languages.sentences import Sentence, say
 from tb_adam_plugin.reading.joined_layouts import JoinedLayout, join_layouts, union
 from tb_adam_plugin.reading.limits import shown_columns
 from tb_adam_plugin.schema import Columns, Tag
@@ -40,6 +41,23 @@ class Message(NamedTuple):
 
     severity: Literal["warning", "error"]
     text: str
+
+
+def of_run(run: str, text: str) -> Sentence:
+    """Say which run a text is about."""
+    return say("Run {run}: {text}", run=run, text=text)
+
+
+def damage_messages(tag: object, damage: str) -> tuple[Message, ...]:
+    """Return what there is to tell of the damage of a series, if any.
+
+    Args:
+        tag: The series.
+        damage: What was left out, in one sentence, or "".
+    """
+    if not damage:
+        return ()
+    return (Message("error", say("{tag}: {text}", tag=tag, text=damage)),)
 
 
 class Scalar(NamedTuple):
@@ -134,11 +152,20 @@ class StoredRun:
 
     @property
     def last(self) -> tuple[int, float]:
-        """Last step and latest wall time of all that was logged."""
-        series = [*self.tags.values(), *(part.series for part in self.part_steps)]
-        times = [s.max_wall_time for s in series if math.isfinite(s.max_wall_time)]
-        last = max(s.max_step for s in series) if self.last_step is None else self.last_step
-        return last, max(times, default=0.0)
+        """Last step and latest wall time of all that was logged.
+
+        A training that was started again may not have got as far as the one before it: so the step
+        is that of what each part wrote last.
+        """
+        by_part: dict[str, list[TimeSeries]] = {}
+        for tag, series in self.tags.items():
+            if tag.kind in ("statistics", "steps"):  # the others are not written all along
+                by_part.setdefault(self.home(tag), []).append(series)
+        for part in self.part_steps:
+            by_part.setdefault(part.run, []).append(part.series)
+        newest = [max(map(_written_last, of_part)) for of_part in by_part.values()]
+        last = max(step for _, step in newest) if self.last_step is None else self.last_step
+        return last, max(0.0, *(time for time, _ in newest))
 
     def steps_by_part(self) -> dict[str, list[PartSteps]]:
         """Return the steps tags of each part, by TensorBoard's name of it, the first part first."""
@@ -179,3 +206,9 @@ class StoredRun:
         layouts = {id_: layout for id_, layout in self.layout.layouts.items() if id_ not in over}
         tags = {tag: series for tag, series in self.tags.items() if tag.id not in over}
         return replace(self, layout=join_layouts(layouts), tags=tags, ended=ended)
+
+
+def _written_last(series: TimeSeries) -> tuple[float, int]:
+    """When the newest record of a series was written, and its step; -inf if that is not known."""
+    time = series.max_wall_time
+    return (time if math.isfinite(time) else -math.inf), series.max_step

@@ -10,6 +10,7 @@ from tb_adam_plugin import schema
 from tb_adam_plugin.arrays import Float32s, Float64s
 from tb_adam_plugin.diagnosis.engine.recorded_run import RecordedNorms, RecordedRun
 from tb_adam_plugin.diagnosis.rules.registry import STATISTICS_NEEDED
+from tb_adam_plugin.languages.sentences import say
 from tb_adam_plugin.reading.answers import NamedRecords
 from tb_adam_plugin.reading.byte_cache import ByteCache
 from tb_adam_plugin.reading.record_source import Experiment, UnreadableError
@@ -98,7 +99,9 @@ class StoredStatistics(Mapping[str, Float32s]):
         records = self._store.statistic(self._experiment, self._run, name)
         count = self.step.size
         if not np.array_equal(records.step[:count], self.step):
-            raise UnreadableError(f"Run {self._run} was started anew while it was looked at.")
+            raise UnreadableError(
+                say("Run {run} was restarted while it was being read.", run=self._run)
+            )
         values = records.values[:count]
         self._kept.put(name, values)
         return values

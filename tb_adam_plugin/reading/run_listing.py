@@ -7,9 +7,10 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from tb_adam_plugin import schema
+from tb_adam_plugin.languages.sentences import say
 from tb_adam_plugin.reading.left_out import layouts_messages
 from tb_adam_plugin.reading.limits import layouts_to_leave_out
-from tb_adam_plugin.reading.run import Message, StoredRun, TimeSeries
+from tb_adam_plugin.reading.run import Message, StoredRun, TimeSeries, of_run
 from tb_adam_plugin.reading.run_parts import (
     Contents,
     Place,
@@ -18,7 +19,7 @@ from tb_adam_plugin.reading.run_parts import (
     run_name,
     runs_beside,
 )
-from tb_adam_plugin.schema import Columns, FormatError, Layout, Tag
+from tb_adam_plugin.schema import Columns, FormatError, Layout, NewerVersionError, Tag
 
 # Decoding a layout of thousands of parameters takes milliseconds, and polling would repeat it.
 _read_layout = lru_cache(maxsize=256)(Layout.from_content)
@@ -60,7 +61,7 @@ class RunListing:
             contents = before[1] if before and is_same else _read_contents(tensors[run])
             self._contents[run] = tensors[run], contents
             if not contents.layouts:
-                messages += [Message(m.severity, f"Run {run}: {m.text}") for m in contents.messages]
+                messages += [Message(m.severity, of_run(run, m.text)) for m in contents.messages]
                 continue
             place = Place.of(run)
             by_place.setdefault((folder_of(run, tensors), place.number), {})[run] = contents
@@ -110,8 +111,18 @@ def _read_contents(series: Mapping[str, TimeSeries]) -> Contents:
             continue
         try:
             _read_content(tag, series[name].plugin_content, contents)
+        except NewerVersionError as error:
+            text = say(
+                "{tag} cannot be shown: it was written by format version {version}, but this "
+                "reader knows only versions up to {known}; update tb-adam-plugin.",
+                tag=name,
+                version=error.version,
+                known=schema.VERSION,
+            )
+            contents.messages.append(Message("error", text))
         except FormatError as error:
-            contents.messages.append(Message("error", f"{name} cannot be shown: {error}"))
+            text = say("{tag} cannot be shown: {reason}", tag=name, reason=str(error))
+            contents.messages.append(Message("error", text))
         else:
             contents.tags[tag] = series[name]
     return contents

@@ -24,7 +24,7 @@ from tb_adam_plugin.reading.records import (
     decode_gradient_norms,
     decode_hyperparameters,
 )
-from tb_adam_plugin.reading.run import Message, StoredRun
+from tb_adam_plugin.reading.run import StoredRun, damage_messages
 from tb_adam_plugin.reading.standing_runs import standing_run
 from tb_adam_plugin.reading.standing_series import StandingSeries, stored_in
 from tb_adam_plugin.reading.stored_histograms import places_of, unpack_histograms
@@ -279,7 +279,7 @@ class Store:
         logs = self._series.blocks(experiment, found, list(places))
         records, damage = unpack_histograms(described, wanted, places, logs, columns, since)
         for tag, damaged in damage.items():
-            note = [Message("error", f"{tag}: {damaged}")] if damaged else []
+            note = damage_messages(tag, damaged)
             self._source.note(experiment, run, f"{tag} blocks", *note)
         return records
 

@@ -14,7 +14,19 @@ class FormatError(ValueError):
 
 
 class NewerVersionError(FormatError):
-    """Stored data were written by a newer version of the format than this one."""
+    """Stored data were written by a newer version of the format than this one.
+
+    Attributes:
+        version: Of the format that wrote them.
+    """
+
+    def __init__(self, version: int) -> None:
+        """Say which version it is, and what to do."""
+        super().__init__(
+            f"written by format version {version}, this reader knows up to {VERSION}: "
+            "update tb-adam-plugin"
+        )
+        self.version = version
 
 
 def short_hash(content: bytes) -> str:
@@ -43,9 +55,6 @@ def read_content(content: bytes) -> dict[str, Any]:
     if type(version) is not int:
         raise FormatError("content has no version")
     if version > VERSION:
-        raise NewerVersionError(
-            f"written by format version {version}, this reader knows up to {VERSION}: "
-            "update tb-adam-plugin"
-        )
+        raise NewerVersionError(version)
     assert isinstance(fields, dict)
     return fields

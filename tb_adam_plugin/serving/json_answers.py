@@ -37,7 +37,7 @@ def summary(runs: Runs, language: str = ENGLISH) -> str:
             "revision": runs.revision,
             "runs": [_run(run, language) for run in runs.runs],
             "statistics": [_statistic(s, language) for s in schema.STATISTICS],
-            "messages": _messages(runs.messages, language),
+            "messages": message_fields(runs.messages, language),
             "rules": [rule.id for rule in RULES],
         }
     )
@@ -190,7 +190,7 @@ def revision(runs: Runs) -> str:
 
 
 def _run(run: StoredRun, language: str) -> dict[str, Any]:
-    layout = run.layout
+    layout, words = run.layout, catalogue(language)
     last_step, last_wall_time = run.last
     return {
         "run": run.run,
@@ -214,7 +214,9 @@ def _run(run: StoredRun, language: str) -> dict[str, Any]:
                 "optimizer": group.optimizer,
                 "options": {name: _finite(value) for name, value in group.options.items()},
                 "undefined": group.undefined,
-                "meanings": group.meanings,
+                "meanings": {
+                    name: in_language(meaning, words) for name, meaning in group.meanings.items()
+                },
                 "storage": group.storage,
                 "healthy_ratios": dict(ranges_of(group)),
             }
@@ -229,7 +231,7 @@ def _run(run: StoredRun, language: str) -> dict[str, Any]:
         ],
         "gradient_norms": bool(run.gradient_norms),
         "scalars": [scalar._asdict() for scalar in run.scalars],
-        "messages": _messages(run.messages, language),
+        "messages": message_fields(run.messages, language),
     }
 
 
@@ -242,7 +244,8 @@ def _statistic(statistic: schema.Statistic, language: str) -> dict[str, Any]:
     return fields
 
 
-def _messages(messages: tuple[Message, ...], language: str) -> list[dict[str, str]]:
+def message_fields(messages: tuple[Message, ...], language: str) -> list[dict[str, str]]:
+    """Return messages as JSON can say them, in a language."""
     words = catalogue(language)
     return [{"severity": m.severity, "text": in_language(m.text, words)} for m in messages]
 

@@ -24,7 +24,10 @@ from tb_adam_plugin.reading.record_source import Experiment, RecordSource, Unrea
 from tb_adam_plugin.reading.store import AXES, Store
 from tb_adam_plugin.serving import json_answers, packed_answers
 from tb_adam_plugin.serving.assets import Assets
+from tb_adam_plugin.serving.comparison_answers import comparison_fields
+from tb_adam_plugin.serving.comparisons import Comparisons
 from tb_adam_plugin.serving.findings_cache import FindingsCache
+from tb_adam_plugin.serving.packing import json_text
 from tb_adam_plugin.serving.query import Query
 from tb_adam_plugin.serving.run_states import RunStates
 from tb_adam_plugin.serving.traffic import Traffic
@@ -54,6 +57,7 @@ class AdamDebugPlugin(base_plugin.TBPlugin):
         self._findings_of = FindingsCache(self._store)
         self._traffic = Traffic()
         self._states = RunStates(self._store, self._findings_of, self._traffic)
+        self._comparisons = Comparisons(self._store)
         self._assets = Assets()
 
     def is_active(self) -> bool:
@@ -80,6 +84,7 @@ class AdamDebugPlugin(base_plugin.TBPlugin):
             "/histograms": self._histograms,
             "/findings": self._findings,
             "/states": self._run_states,
+            "/compare": self._compare,
             "/explain": self._explain,
             f"{_STATIC}*": self._static,
         }
@@ -190,6 +195,12 @@ class AdamDebugPlugin(base_plugin.TBPlugin):
         language = query.choice("lang", LANGUAGES)
         states, busy = self._states.get(_experiment(request), wanted)
         return _respond(request, json_answers.states(states, busy, language), _JSON)
+
+    def _compare(self, request: Request) -> Response:
+        query = Query(request, ("run", "lang"))
+        runs, language = query.texts("run"), query.choice("lang", LANGUAGES)
+        found, ids = self._comparisons.get(_experiment(request), runs)
+        return _respond(request, json_text(comparison_fields(found, language, ids)), _JSON)
 
     def _explain(self, request: Request) -> Response:
         query = Query(request, ("rule", "statistic", "lang"))

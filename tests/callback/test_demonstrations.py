@@ -108,6 +108,13 @@ def test_the_command_says_what_was_found(
     assert "is not empty" in capsys.readouterr().err
 
 
+def test_the_command_shows_questions_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["demo", "learning_rate_too_low", "--logdir", str(tmp_path)]) == 0
+    assert "Is the learning rate too low?" in capsys.readouterr().out
+
+
 def test_the_command_names_the_faults(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["demo", "--list"]) == 0
     lines = capsys.readouterr().out.splitlines()

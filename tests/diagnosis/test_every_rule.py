@@ -176,7 +176,7 @@ def test_a_rule_says_what_it_lacks() -> None:
     old = changed(without("second_moment_flicker"), without_column("loss", "gradient_norm"))
     reasons = not_evaluated(diagnose(old))
     assert reasons["beta2_too_low"] == "second_moment_flicker was not recorded"
-    assert reasons["loss_blowup"] == "no loss was recorded: debug.record(loss=loss)"
+    assert reasons["loss_blowup"] == "no loss was recorded: call debug.record(loss=loss)"
     assert reasons["clip_constant"].startswith("the gradient norm was not recorded")
     assert "gradient_spike" not in reasons  # the surprise is enough
     sgd = not_evaluated(diagnose(HEALTHY["plain SGD"]))

@@ -74,14 +74,17 @@ def test_gradients_of_a_loss_that_has_blown_up_are_too_large() -> None:
     # What it advises by itself is the same direction of the learning rate, and said once.
     (finding,) = diagnose(changed(*changes), rules=[NONFINITE]).findings
     assert "Gradients of 7 of 12" in finding.text
-    assert "Look at the 20 steps before step 200 first" in finding.advice
+    assert "First look at the 20 steps before step 200." in finding.advice
     assert "try lr 3e-4 instead of 1e-3" in finding.advice
 
 
 def test_a_tensor_alone_has_it_from_nowhere_else() -> None:
     finding = nonfinite(*bad_gradients(200, NAN, ["layers.3.weight"]))
     assert "layers.3.weight is the only one: it began at this tensor itself" in finding.text
-    assert "computed from layers.3.weight alone, as its norm, and at what writes" in finding.advice
+    assert (
+        "computed from layers.3.weight alone, such as its norm, and at what writes"
+        in finding.advice
+    )
 
 
 def test_gradients_of_all_tensors_are_first_where_the_loss_is_known_to_be_finite() -> None:
@@ -101,13 +104,18 @@ def test_a_loss_is_first_where_it_is_not_finite_itself(value: float) -> None:
     bad_loss = [column("loss", value, from_step=200), is_nan]
     finding = nonfinite(*bad_gradients(200), *bad_loss)
     kind = "NaN" if np.isnan(value) else "infinite"
-    assert f"The loss of step 200 is {kind}, before any weight is; gradients are not finite either" in finding.text
-    assert finding.advice.startswith("Look at the batch of step 200, and at the loss for a log")
+    assert (
+        f"The loss of step 200 is {kind}, before any weight is; gradients are not finite either"
+        in finding.text
+    )
+    assert finding.advice.startswith(
+        "First look at the batch of step 200, and check the loss for a log"
+    )
     alone = nonfinite(*bad_loss)  # gradients are zero, say
     assert (alone.first_step, alone.parameters) == (200, ())
     assert f"is {kind}, before any weight is. From" in alone.text
     first = nonfinite(column("loss", value), column("loss_is_nan", float(np.isnan(value))))
-    assert first.advice.startswith("Look at the inputs, the initial weights")
+    assert first.advice.startswith("First look at the inputs, the initial weights")
 
 
 def test_an_infinite_norm_needs_no_finite_one_before() -> None:

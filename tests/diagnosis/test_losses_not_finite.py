@@ -44,7 +44,9 @@ def test_a_surrogate_that_is_not_finite_is_told_beside_a_loss_that_is(value: flo
     finding = found(changed(*surrogate, is_nan))["nonfinite"]
     assert finding.first_step == 200
     kind = "NaN" if np.isnan(value) else "infinite"
-    assert finding.text.startswith(f"The surrogate loss of step 200 is {kind}, before any weight is")
+    assert finding.text.startswith(
+        f"The surrogate loss of step 200 is {kind}, before any weight is"
+    )
 
 
 @pytest.mark.parametrize("name", ["loss", "surrogate_loss"])
@@ -77,4 +79,6 @@ def test_a_gain_ratio_that_is_not_known_asks_for_the_norm_before_clipping() -> N
 
     assert reason() == "the gain ratio was not recorded: pass loss_closure="
     unknown = reason(column("gain_ratio", float("nan")))
-    assert unknown.startswith("the gain ratio is not known: where gradients are clipped, debug.")
+    assert unknown.startswith(
+        "the gain ratio is not known; where gradients are clipped, call debug."
+    )

@@ -25,6 +25,7 @@ CHINESE = catalogue("zh")
 DIAGNOSIS = ROOT / "tb_adam_plugin" / "diagnosis"
 GAP = re.compile(r"{\w+}")
 NUMBER = re.compile(r"\d+(?:[.,]\d+)*(?:e-?\d+)?")
+IN_WORDS = {"zero": "0", "four": "4"}
 ENGLISH = re.compile(r"\b[a-z]+(?:,? [a-z]+){2,}\b")
 # Chinese and Latin stand apart, but for punctuation, which needs no space; no two spaces in a row.
 UNSPACED = re.compile(
@@ -36,8 +37,14 @@ def chinese(text: str) -> str:
     return in_language(text, CHINESE)
 
 
-def numbers(text: str) -> list[str]:
-    return sorted(NUMBER.findall(text))
+def numbers(text: str) -> set[str]:
+    return set(NUMBER.findall(text))
+
+
+def have_the_same_numbers(english: str, said: str) -> bool:
+    """Whether all numbers of a text are in its translation, and no others but those in words."""
+    words = {number for word, number in IN_WORDS.items() if re.search(rf"\b{word}\b", english)}
+    return numbers(english) <= numbers(said) <= numbers(english) | words
 
 
 def check(text: str) -> None:
@@ -45,13 +52,11 @@ def check(text: str) -> None:
     assert not ENGLISH.findall(said), said
     assert re.search("[一-鿿]", said), said
     assert not UNSPACED.findall(said), said
-    assert numbers(said) == numbers(text), said
+    assert have_the_same_numbers(text, said), said
 
 
 def check_all(findings: Sequence[Finding]) -> None:
     for finding in findings:
-        if finding.title not in CHINESE or "See to" in finding.advice:
-            continue
         for text in filter(None, (finding.title, finding.text, finding.advice)):
             check(text)
 
@@ -90,7 +95,7 @@ def test_every_sentence_of_diagnosis_has_the_numbers_of_its_translation(path: Pa
         said = CHINESE[template]
         assert not ENGLISH.findall(said), said
         assert not UNSPACED.findall(said), said
-        assert numbers(GAP.sub("", said)) == numbers(GAP.sub("", template)), said
+        assert have_the_same_numbers(GAP.sub("", template), GAP.sub("", said)), said
 
 
 def test_names_and_counts_are_said_in_chinese() -> None:

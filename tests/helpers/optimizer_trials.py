@@ -91,7 +91,7 @@ def run(trial: Trial, log_dir: Path | None) -> Outcome:
 
 
 def check(trial: Trial, log_dir: Path) -> None:
-    """Assert all that the table in docs/optimizers.md says of a trial."""
+    """Assert all that the table in docs/optimizer-tests.md says of a trial."""
     plain, watched = run(trial, None), run(trial, log_dir)
     assert watched.end == plain.end, "training is not the same, bit by bit"
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ from torch import nn
 from tb_adam_plugin import schema
 from tb_adam_plugin.callback import AdamDebugCallback
 from tb_adam_plugin.commands.diagnose import print_table
-from tb_adam_plugin.diagnosis.diagnose import diagnose
+from tb_adam_plugin.diagnosis.diagnose import Diagnosis, diagnose
 from tb_adam_plugin.run_data import Run, load_runs
 
 ROOT = Path(__file__).parents[2]
@@ -71,13 +71,18 @@ def test_a_table_names_findings_and_what_to_try(logs: Path) -> None:
     assert max(map(len, ended.stdout.splitlines())) <= 100
 
 
+def stored_run(diagnosis: Diagnosis) -> Any:
+    """What is printed of a run."""
+    return SimpleNamespace(findings=lambda: diagnosis.findings, diagnosis=diagnosis, messages=())
+
+
 def test_a_cosine_that_is_none_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     run = changed(
         statistic("momentum_gradient_cosine", float("nan"), from_step=50),
         statistic("update_to_weight_ratio", 0.2, to_step=16),
     )
     diagnosis = diagnose(run)
-    stored = SimpleNamespace(findings=lambda: diagnosis.findings, diagnosis=diagnosis)
+    stored = stored_run(diagnosis)
     print_table(cast(Run, stored), "run")
     told = "  learning rate: no reading: no cosine was recorded while the learning rate was near"
     assert told in capsys.readouterr().out  # without a "(cosine"
@@ -91,7 +96,7 @@ def test_a_consequence_names_its_cause_by_its_title(capsys: pytest.CaptureFixtur
     )
     diagnosis = diagnose(run)
     assert {"lr_too_high"} == {f.consequence_of for f in diagnosis.findings[1:]}
-    stored = SimpleNamespace(findings=lambda: diagnosis.findings, diagnosis=diagnosis)
+    stored = stored_run(diagnosis)
     print_table(cast(Run, stored), "run")
     printed = capsys.readouterr().out
     assert "a consequence of “Learning rate too high”" in printed
@@ -100,7 +105,7 @@ def test_a_consequence_names_its_cause_by_its_title(capsys: pytest.CaptureFixtur
 
 def test_why_a_learning_rate_has_no_reading_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     diagnosis = diagnose(changed(statistic("momentum_gradient_cosine", 0.3)))
-    stored = SimpleNamespace(findings=lambda: diagnosis.findings, diagnosis=diagnosis)
+    stored = stored_run(diagnosis)
     print_table(cast(Run, stored), "run")
     said = "no reading (cosine 0.3): the size of the updates does not confirm the cosine"
     assert f"  learning rate: {said}\n" in capsys.readouterr().out
@@ -110,7 +115,7 @@ def test_rules_that_were_not_evaluated_are_said_with_the_reason(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     diagnosis = diagnose(make_run(last=60))
-    stored = SimpleNamespace(findings=lambda: diagnosis.findings, diagnosis=diagnosis)
+    stored = stored_run(diagnosis)
     print_table(cast(Run, stored), "run")
     printed = " ".join(capsys.readouterr().out.split())
     reason = "5 records after step 20, needs 8: total_steps= or every_n_steps= records more often"

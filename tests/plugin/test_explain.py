@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from tb_adam_plugin.explanations.explain import (
 )
 
 ROOT = Path(__file__).parents[2]
-LANGUAGES = [language for language in ("en", "zh") if document(documents.RULES, language)]
+LANGUAGES = ("en", "zh")
 
 
 @pytest.fixture
@@ -69,9 +70,27 @@ def test_what_a_text_links_to_follows_it() -> None:
     assert found is not None
     healthy = found.sections[-1]
     assert "| embedding |" in healthy.markdown
-    assert "What is healthy depends on the kind of tensor" in " ".join(
+    assert "The healthy range depends on the kind of tensor" in " ".join(
         section.markdown for section in found.sections
     )
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.id)
+def test_nothing_of_a_rule_stays_english_in_chinese(rule: Any) -> None:
+    found = explain_rule(rule.id, "zh")
+    assert found is not None
+    told = [found.title, *(section.heading for section in found.sections)]
+    assert all(re.search("[一-鿿]", text) for text in told)
+    assert len(found.sections) == len(explain_rule(rule.id).sections)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("name", [*(s.name for s in schema.STATISTICS), *column_names()])
+def test_a_statistic_has_as_many_sections_in_chinese(name: str) -> None:
+    found, english = explain_statistic(name, "zh"), explain_statistic(name)
+    assert found is not None
+    assert english is not None
+    assert len(found.sections) == len(english.sections)
+    assert all(re.search("[一-鿿]", section.heading) for section in found.sections)
 
 
 def test_unknown_names_are_not_explained() -> None:
@@ -107,7 +126,7 @@ def test_what_is_not_translated_is_english(monkeypatch: pytest.MonkeyPatch) -> N
     assert zero is not None
     assert jump is not None
     assert zero.sections[0] == Section("含义", "学习率为 0。")
-    assert "Fires where" in [section.heading for section in zero.sections]
+    assert "Fires if" in [section.heading for section in zero.sections]
     assert jump.sections[0].heading == "What it means"
     assert Section("触发条件", "跃升") in jump.sections
 

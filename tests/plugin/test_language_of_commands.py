@@ -84,7 +84,7 @@ def test_json_keeps_ids_keys_and_numbers_in_every_language(
     assert list(english) == list(chinese)
     for one, other in zip(english["findings"], chinese["findings"], strict=True):
         differ = {name for name in one if one[name] != other[name]}
-        assert differ == {"title", "text", "advice"}
+        assert differ == {name for name in ("title", "text", "advice") if one[name]}
     for one, other in zip(english["not_evaluated"], chinese["not_evaluated"], strict=True):
         assert one["rule"] == other["rule"]
         assert HAN.search(other["reason"])

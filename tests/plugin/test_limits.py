@@ -83,8 +83,8 @@ def test_a_scalar_of_another_name_at_every_step_leaves_the_answer_small(tmp_path
     assert shown == {f"loss_{t}" for t in range(steps - schema.MOST_SCALARS + 1, steps + 1)}
     assert np.flatnonzero(np.isfinite(of["loss_1000"])).tolist() == [steps - 1]
     (message,) = messages_of(client)
-    assert message.startswith("800 scalars of the steps are not shown, because")
-    assert "give debug.record() the same names at every step" in message
+    assert message.startswith("800 step scalars are not shown: ")
+    assert "Give debug.record() the same names at every step" in message
     (summary,) = client.json("summary")["runs"]
     assert summary["step_columns"] == header["columns"]
 
@@ -125,7 +125,7 @@ def test_of_thousands_of_layouts_the_newest_are_shown(tmp_path: Path) -> None:
     write_events(tmp_path / RUN, (event(t, step_tensors(of, t)) for t, of in layouts.items()))
     client = PluginClient(tmp_path)
     (message,) = messages_of(client)
-    assert message.startswith("The oldest 1,900 of 2,000 layouts are not shown, because")
+    assert message.startswith("The oldest 1,900 of 2,000 layouts are not shown: ")
     _, arrays = client.packed("overview", run=RUN, statistic="update_rms", columns=3000)
     assert arrays["first_step"].tolist() == [*range(1901, 2001)]
     expected = [statistics_of(layouts[t], t)[:, 1] for t in range(1901, 2001)]

@@ -18,10 +18,11 @@ from event_files import (
 )
 from in_process import EXPERIMENT, files_of, provider_of
 
+from tb_adam_plugin.callback.write.event_log import EventLog
 from tb_adam_plugin.cli import main
 from tb_adam_plugin.reading.store import Store
 from tb_adam_plugin.run_data import load_runs
-from tb_adam_plugin.schema import VERSION
+from tb_adam_plugin.schema import VERSION, FormatError
 
 LAYOUT = make_layout()
 
@@ -62,7 +63,7 @@ def test_what_there_is_not_is_said(logs: Path) -> None:
         run.histograms("nonsense", "conv1.bias")
     with pytest.raises(KeyError, match="no parameter 'nonsense'"):
         run.histograms("exp_avg", "nonsense")
-    with pytest.raises(OSError, match="is no folder"):
+    with pytest.raises(OSError, match="is not a folder"):
         load_runs(logs / "missing")
 
 
@@ -100,11 +101,66 @@ def test_torn_and_damaged_ends_are_left_out(tmp_path: Path) -> None:
     damaged = bytearray(whole)
     damaged[-30] ^= 0xFF  # within the last record
     path.write_bytes(damaged)
-    assert load_runs(tmp_path)[0].steps.tolist() == [1]
-    path.write_bytes(whole + b"\xff" * 40)  # a length that reaches beyond the file
-    assert load_runs(tmp_path)[0].steps.tolist() == [1, 2]
+    with pytest.warns(UserWarning, match="1 damaged event was left out of .*tfevents"):
+        (run,) = load_runs(tmp_path)
+    assert run.steps.tolist() == [1]
+    path.write_bytes(whole + b"\xff" * 40)  # no record starts there
+    with pytest.warns(UserWarning, match=f"damaged at byte {len(whole):,}: what comes after it"):
+        (run,) = load_runs(tmp_path)
+    assert run.steps.tolist() == [1, 2]
+    path.write_bytes(whole + b"\xff" * 11)  # not even a length yet
     (folder / "events.out.tfevents.2.host").write_bytes(b"")
     assert load_runs(tmp_path)[0].steps.tolist() == [1, 2]
+
+
+def test_what_reading_shows_is_told_of_a_run(tmp_path: Path) -> None:
+    path = write_events(
+        tmp_path / "adam_debug", [event(t, step_tensors(LAYOUT, t)) for t in range(1, 6)]
+    )
+    damaged = bytearray(path.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    path.write_bytes(damaged)
+    (run,) = load_runs(tmp_path)
+    assert run.steps.tolist() == [1, 2, 4, 5]
+    (message,) = run.messages
+    assert message.severity == "error"
+    assert message.text.startswith(f"1 damaged event was left out of {path}")
+
+
+def test_a_run_whose_first_record_is_damaged_is_told_of(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        log = EventLog(tmp_path / name)
+        for step in (1, 2, 3):
+            log.write(step, START + step, step_tensors(LAYOUT, step))
+        log.close()
+    (path,) = (tmp_path / "b" / "adam_debug").iterdir()
+    damaged = bytearray(path.read_bytes())
+    damaged[damaged.index(b"conv1.weight")] ^= 1
+    path.write_bytes(damaged)
+    with pytest.warns(UserWarning, match="Run b/adam_debug: ") as warned:
+        (run,) = load_runs(tmp_path)
+    assert run.name == "a"
+    told = [str(warning.message) for warning in warned]
+    assert any(text.startswith("Run b/adam_debug: 1 damaged event was left out") for text in told)
+    assert (
+        "Run b/adam_debug: 2 records of hyperparameters, statistics, steps cannot be shown: the "
+        "first one, which says what they hold, is damaged"
+    ) in told
+    with pytest.raises(FormatError, match=r"2 records of .* cannot be shown: the first one"):
+        load_runs(tmp_path / "b")
+
+
+@pytest.mark.parametrize("histograms", [False, True])
+def test_the_last_step_is_that_of_the_last_training(tmp_path: Path, histograms: bool) -> None:
+    trainings = [(range(1, 21), True, "1"), (range(5, 10), False, "1"), (range(5, 8), False, "2")]
+    now = START
+    for steps, has_histograms, name in trainings:
+        for step in steps:
+            now += 1
+            tensors = step_tensors(LAYOUT, step, histograms=has_histograms or histograms)
+            write_events(tmp_path / "run" / "adam_debug", [event(step, tensors, now)], name)
+    (run,) = Store(files_of(tmp_path)).runs(EXPERIMENT).runs
+    assert run.last == (7, now)
 
 
 def test_a_restart_in_another_file_wins(tmp_path: Path) -> None:

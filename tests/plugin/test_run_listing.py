@@ -104,8 +104,8 @@ def test_a_newer_format_is_a_polite_message() -> None:
     assert runs == []
     assert [m.severity for m in messages] == ["error"]
     assert messages[0].text == (
-        "Run exp1: adam_debug/statistics/abc cannot be shown: written by format version 99, this "
-        f"reader knows up to {schema.VERSION}: update tb-adam-plugin"
+        "Run exp1: adam_debug/statistics/abc cannot be shown: it was written by format version 99, "
+        f"but this reader knows only versions up to {schema.VERSION}; update tb-adam-plugin."
     )
 
 

@@ -19,10 +19,9 @@ from repository import CALLBACK, PLUGIN, ROOT
 
 # Its rooms, likewise; what is no folder is a module.
 PLUGIN_ROOMS = (
-    "loader", "cli", "commands", "run_data", "serving", "reading", "explanations", "diagnosis",
-    "untrusted_text",
-    "event_files", "languages",
-    "schema", "tfrecord", "arrays", "",
+    "loader", "cli", "commands", "run_data", "notebook", "serving", "reading", "comparison",
+    "explanations", "diagnosis", "untrusted_text", "event_files", "languages", "schema", "tfrecord",
+    "arrays", "",
 )  # fmt: skip
 # Within the diagnosis rules ask, and the engine computes; "" are the doors.
 DIAGNOSIS = [path for path in PLUGIN if "diagnosis" in path.parts]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from repository import PLUGIN, ROOT
-from said_texts import betweens_in, templates_in
+from said_texts import betweens_in, of_the_callback, templates_in
 
 from tb_adam_plugin import schema
 from tb_adam_plugin.diagnosis.rules.registry import RULES
@@ -24,7 +24,7 @@ def said() -> set[str]:
     texts |= {between for path in PLUGIN for between in betweens_in(path)}
     texts |= {text for rule in RULES for text in (rule.title, rule.question) if text}
     texts |= {text for s in schema.STATISTICS for text in (s.label, s.description)}
-    return texts
+    return texts | of_the_callback()
 
 
 @pytest.mark.parametrize("path", PLUGIN, ids=lambda path: str(path.relative_to(ROOT)))
@@ -79,11 +79,21 @@ def test_what_a_catalogue_lacks_stays_english() -> None:
     assert in_language(say("lost"), {}) == "lost"
 
 
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [("lost", "把丢失乘以 2"), ("a.b", "把 a.b 乘以 2"), ("9 a", "把 9 a 乘以 2")],
+)
+def test_chinese_that_fills_a_gap_has_no_spaces_around_it(what: str, said: str) -> None:
+    spoken = SPOKEN | {"{what} times 2": "把 {what} 乘以 2"}
+    assert in_language(say("{what} times 2", what=what), spoken) == said
+    assert in_language(joined([say("lost"), say("lost")], " "), spoken) == "丢失丢失"
+
+
 def test_sentences_survive_pickling() -> None:
     text = say("{what} of {where}", what=say("lost"), where="{b}") + " x"
     again = pickle.loads(pickle.dumps(text))
     assert isinstance(again, Sentence)
-    assert in_language(again, SPOKEN) == in_language(text, SPOKEN) == "{b} 的 丢失 x"
+    assert in_language(again, SPOKEN) == in_language(text, SPOKEN) == "{b} 的丢失 x"
 
 
 @pytest.mark.parametrize(

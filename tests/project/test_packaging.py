@@ -367,6 +367,8 @@ def test_the_oldest_versions_that_are_tested_are_the_declared_ones() -> None:
     lines = (ROOT / "tests/oldest_versions.txt").read_text(encoding="utf-8").splitlines()
     tested = dict(line.split("==") for line in lines if "==" in line)
     declared = dict(re.findall(r'"([\w-]+)>=([\d.]+)"', (ROOT / "setup.py").read_text("utf-8")))
+    of_tests = (ROOT / "tests/requirements.txt").read_text(encoding="utf-8").splitlines()
+    declared |= dict(line.split(">=") for line in of_tests if ">=" in line)
     for name, version in tested.items():
         # pip reads 2.18 as 2.18.0.
         assert version.removesuffix(".0") == declared[name].removesuffix(".0"), name

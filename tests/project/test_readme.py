@@ -1,4 +1,4 @@
-"""What the README says is so: its tables are complete, its links lead somewhere."""
+"""What README and its pages say is so: tables are complete, links lead somewhere."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import write_sample
 
 from tb_adam_plugin import schema
 from tb_adam_plugin.callback import AdamDebugCallback
+from tb_adam_plugin.languages.catalogues import catalogue
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -23,40 +25,68 @@ DOCUMENTS = sorted(
 )
 
 
-def code_blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+def code_blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
-def table(heading: str) -> list[list[str]]:
+def table(document: str, heading: str) -> list[list[str]]:
     """Rows of the table of a section, without its head, as cells."""
-    section = README.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    text = (ROOT / "docs" / document).read_text(encoding="utf-8")
+    section = text.split(f"\n## {heading}\n")[1].split("\n## ")[0]
     lines = [line for line in section.splitlines() if line.startswith("| ")]
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines[1:]]
 
 
-def test_the_first_block_has_six_lines_after_the_import() -> None:
-    lines = code_blocks("python")[0].strip().splitlines()
+def test_the_first_block_adds_two_lines_to_a_training_loop() -> None:
+    lines = [line for line in code_blocks("python")[0].splitlines() if line]
     assert lines[0].startswith("from tb_adam_plugin.callback import")
-    assert len([line for line in lines[1:] if line]) == 6
+    assert len(lines) == 8
+    assert [line.split("(")[0].strip() for line in lines if "debug" in line[:12]] == [
+        "debug = AdamDebugCallback",
+        "debug.record",
+    ]
 
 
-def test_the_chinese_readme_has_the_same_code_and_picture() -> None:
+def test_it_is_short() -> None:
+    assert len(README.splitlines()) <= 130
+
+
+def test_the_sample_is_what_the_command_prints(tmp_path: Path) -> None:
+    """``python docs/write_sample.py`` writes it anew. Its numbers depend on torch and processor."""
+    write_sample.train(tmp_path)
+    for name, language in write_sample.PAGES.items():
+        shown = write_sample.sample_in((ROOT / name).read_text(encoding="utf-8"))
+        assert 4 <= len(shown.splitlines()) <= 10
+        printed = write_sample.sample(tmp_path, language)
+        words, printed_words = (
+            re.sub(r"\d[\d.]*(e-\d+)?", "0", text).split() for text in (shown, printed)
+        )
+        assert words == printed_words
+
+
+def test_the_chinese_readme_has_the_same_pictures() -> None:
     chinese = (ROOT / "README.zh-CN.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"^```python\n(.*?)^```", chinese, re.MULTILINE | re.DOTALL)
-    assert blocks == code_blocks("python")[:2]
     pictures = [re.findall(r'src(?:set)?="([^"]+)"', text) for text in (README, chinese)]
     assert pictures[0] == pictures[1]
 
 
 def test_every_statistic_is_listed_with_its_meaning() -> None:
-    listed = table("What is recorded")
+    listed = table("statistics.md", "All statistics")
     assert listed == [[f"`{s.name}`", s.description.replace("|", r"\|")] for s in schema.STATISTICS]
+
+
+def test_the_chinese_page_has_the_meanings_that_the_tab_shows() -> None:
+    meanings = catalogue("zh")
+    listed = table("zh/statistics.md", "全部统计量")
+    assert listed == [
+        [f"`{s.name}`", meanings[s.description].replace("|", r"\|")] for s in schema.STATISTICS
+    ]
 
 
 def test_how_to_read_explains_every_statistic_and_quantity() -> None:
     page = (ROOT / "docs/how-to-read.md").read_text(encoding="utf-8")
     statistics, histograms = page.split("## The histograms")
-    statistics, columns = statistics.split("### Of every step")
+    statistics, columns = statistics.split("### Every step")
     for name in schema.OPTIONAL_STEP_COLUMNS:
         assert f"| `{name}` |" in columns
     explained = re.findall(r"^\| (`.*?`) \|", statistics, re.MULTILINE)
@@ -68,10 +98,13 @@ def test_how_to_read_explains_every_statistic_and_quantity() -> None:
 
 
 def test_every_option_is_listed_with_its_default() -> None:
-    listed = {option.strip("`"): default.strip("`") for option, default, _ in table("Options")}
+    listed = {
+        option.strip("`"): default.strip("`")
+        for option, default, _ in table("options.md", "All options")
+    }
     options = list(inspect.signature(AdamDebugCallback).parameters.values())[2:]
     assert list(listed) == [option.name for option in options]
-    for option in options[2:]:  # of log_dir and writer one is needed: the README gives no default
+    for option in options[2:]:  # of log_dir and writer one is needed: the page gives no default
         assert listed[option.name].replace('"', "'") == repr(option.default)
 
 
@@ -90,7 +123,9 @@ def test_links_lead_to_files(document: str) -> None:
 
 def test_shell_lines_name_what_exists() -> None:
     """Every make target is one of the Makefile's, every option of the example one of its own."""
-    lines = [shlex.split(line, comments=True) for line in "".join(code_blocks("sh")).splitlines()]
+    installation = (ROOT / "docs/installation.md").read_text(encoding="utf-8")
+    blocks = [*code_blocks("sh"), *code_blocks("sh", installation)]
+    lines = [shlex.split(line, comments=True) for line in "".join(blocks).splitlines()]
     made = {words[1] for words in lines if words and words[0] == "make"}
     assert made == {"demo", "test"}
     for target in made:

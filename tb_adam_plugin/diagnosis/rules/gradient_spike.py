@@ -234,7 +234,7 @@ def _spike_advice(e: Evidence) -> str:
     forget = say("Try beta2 {lower} instead of {beta2}.", lower=lower, beta2=now)
     if touched:
         forget = say(
-            "{clip}, or try beta2 {lower} instead of {beta2}.", clip=clip, lower=lower, beta2=now
+            "{clip}, or lower beta2 from {beta2} to {lower}.", clip=clip, lower=lower, beta2=now
         )
     return joined([forget, batch])
 

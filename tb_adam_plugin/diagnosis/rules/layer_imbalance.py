@@ -1,4 +1,4 @@
-"""Does one layer move at another speed?"""
+"""Does one layer move at a different speed?"""
 
 from __future__ import annotations
 

@@ -169,7 +169,8 @@ def _nonfinite_advice(e: Evidence) -> str:
         )
     elif first is not None and first.what == "loss":
         where = say(
-            "First look at the batch of step {step}, and in the loss for a log or a division at 0.",
+            "First look at the batch of step {step}, and check the loss for a log or a division at "
+            "0.",
             step=step(first.step),
         )
         if saved:  # which is spoken of already

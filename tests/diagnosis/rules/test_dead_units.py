@@ -25,7 +25,7 @@ def test_units_that_are_idle_now_and_then_are_a_question() -> None:
     assert "From step 30 to 500, 74 % of the units of layers.3.weight got no" in finding.text
     assert "whether these are always the same was not recorded" in finding.text
     assert "learn nothing" not in finding.text
-    assert "Count over many batches which units never have a gradient." in finding.advice
+    assert "Count over many batches which units never get a gradient." in finding.advice
 
 
 def test_one_step_without_a_gradient_is_no_alarm() -> None:

@@ -30,7 +30,7 @@ def test_gradients_that_were_left_are_told_by_what_was_recorded_of_them() -> Non
     assert "cosine" in found(changed(*STALE))["stale_gradient"].text
     unknown = changed(without("momentum_gradient_cosine"))
     reason = not_evaluated(diagnose(unknown))["stale_gradient"]
-    assert reason == "nothing is known of what was left in .grad"
+    assert reason == "what was left in .grad between steps was not recorded"
     norm = changed(without_column("gradient_norm"), *LEFT)
     assert "stale_gradient" in found(norm)
 

@@ -146,7 +146,7 @@ def test_a_learning_rate_that_rises_again_is_counted() -> None:
     assert "time" not in found(changed(cosine(250)))["lr_rises_again"].text
     share = (1 + np.cos(np.pi * np.arange(25) / 6)) / 2
     by_epoch = found(changed(stairs(20, *(1e-3 * share))))["lr_rises_again"]
-    assert "one in 20 steps" in by_epoch.advice
+    assert "here there is one every 20 steps" in by_epoch.advice
     often = column("lr", lambda t: 1e-3 * ((1 + np.cos(np.pi * (t - 1) / 3)) / 2))
     assert "83 times." in found(changed(often))["lr_rises_again"].text
     longer = often(make_run(last=2000))

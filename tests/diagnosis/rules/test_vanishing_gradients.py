@@ -27,7 +27,7 @@ def test_the_profile_of_the_initial_weights_does_not_explain_a_low_learning_rate
     vanishing, low = findings["vanishing_gradient"], findings["lr_too_low"]
     assert (vanishing.severity, vanishing.title[-1]) == ("info", "?")
     assert "still close to their initial values" in vanishing.text
-    assert vanishing.advice == "Answer first whether the learning rate is too low."
+    assert vanishing.advice == "First find out whether the learning rate is too low."
     assert (low.severity, low.consequence_of) == ("info", None)
     assert "Try lr" in low.advice
     compass = diagnose(run).compass
@@ -54,8 +54,8 @@ def test_what_steps_made_and_ended_early_is_a_question() -> None:
     falls = column("loss", 2.0, from_step=100)
     early = found(changed(*_grown(40), falls))["vanishing_gradient"]
     assert (early.severity, early.last_step, early.advice) == ("info", 32, "")
-    assert "Up to step 32 the loss was up to" in early.text
-    assert "That has ended, and the loss has fallen from 2.3 to 2 since." in early.text
+    assert "Up to step 32 the loss was up to 1e5 times less sensitive" in early.text
+    assert "That has ended. The loss has fallen from 2.3 to 2 since." in early.text
 
 
 def test_what_ended_late_or_did_harm_or_was_there_from_the_start_is_an_alarm() -> None:

@@ -31,7 +31,7 @@ def test_rows_that_are_meant_to_stay_are_an_alarm_where_it_is_always_the_same_on
     assert (finding.severity, finding.parameters) == ("warning", ("embedding.weight",))
     assert "At least 99 % of the rows of embedding.weight" in finding.text
     assert "99 % of the tensor never had a gradient" in finding.text
-    assert "RMS of the whole 22 % smaller" in finding.text
+    assert "RMS of the whole tensor 22 % smaller" in finding.text
     assert finding.advice.startswith("Set weight_decay to 0 for embedding.weight")
     assert found(changed(*KEPT))["rare_rows"].consequence_of == "idle_rows_decay"
     in_turn = statistic("zero_second_moment_fraction", 0.85, of=["embedding.weight"])

@@ -1,0 +1,1 @@
+"""How a run shows itself in a notebook: pictures as SVG, findings as HTML."""

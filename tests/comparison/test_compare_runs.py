@@ -1,0 +1,158 @@
+"""``adam-debug compare`` and the route ``compare``, on real trainings."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from in_process import EXPERIMENT, PluginClient, files_of
+from tensorboard import errors
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from tb_adam_plugin import cli
+from tb_adam_plugin.callback import AdamDebugCallback
+from tb_adam_plugin.reading.store import Store
+from tb_adam_plugin.serving import comparisons
+from tb_adam_plugin.serving.comparisons import Comparisons
+
+ROOT = Path(__file__).parents[2]
+LRS = {"1e-4": 1e-4, "1e-3": 1e-3, "1e-2": 1e-2}
+
+
+def train(folder: Path, lr: float, seed: int = 0, steps: int = 200) -> None:
+    """A small network learns the classes that another one draws."""
+    data = torch.Generator().manual_seed(1)
+    inputs = torch.randn(1024, 16, generator=data)
+    labels = (inputs @ torch.randn(16, 4, generator=data)).argmax(1)
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 4))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
+    with AdamDebugCallback(model, optimizer, log_dir=folder, every_n_steps=5) as debug:
+        for _ in range(steps):
+            chosen = torch.randint(len(inputs), (64,))
+            optimizer.zero_grad()
+            loss = cross_entropy(model(inputs[chosen]), labels[chosen])
+            loss.backward()
+            debug.record(loss=loss)
+            optimizer.step()
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("logs")
+    for name, lr in LRS.items():
+        train(folder / "lr" / name, lr)
+    train(folder / "seeds" / "other", 1e-3, seed=1)
+    return folder
+
+
+def said(capsys: pytest.CaptureFixture[str], logs: Path, *arguments: str) -> str:
+    assert cli.main(["compare", *arguments, "--logdir", str(logs), "--lang", "en"]) == 0
+    return " ".join(capsys.readouterr().out.split())
+
+
+def test_a_sweep_says_which_value_won(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = said(capsys, logs, *(f"lr/{name}" for name in LRS))
+    assert "lr 1e-4 1e-3 0.01" in found
+    assert "The best lr is 0.01. It is the largest that was tried: try a larger one." in found
+    assert "lr/1e-2 is better than lr/1e-4 from" in found
+    assert "step 1: update / weight of" in found
+
+
+def test_two_seeds_are_not_told_apart(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = said(capsys, logs, "1e-3", "other")
+    assert "initial weights RMS 0." in found
+    assert "no difference beyond noise at the end." in found
+    assert "No statistic differs beyond what it varies by itself" in found
+
+
+def test_without_names_all_runs_are_compared(
+    logs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["compare", "--logdir", str(logs), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [run["run"] for run in found["runs"]] == ["lr/1e-2", "lr/1e-3", "lr/1e-4", "seeds/other"]
+    assert found["best"] == "lr/1e-2"
+    assert found["sweep"]["edge"] == "largest"
+
+
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        (["nowhere", "other"], "no run nowhere; there is: lr/1e-2"),
+        (["other"], "two runs or more can be compared"),
+        (["other", "seeds/other"], "two runs or more can be compared"),
+    ],
+)
+def test_names_that_do_not_fit_are_refused(
+    logs: Path, capsys: pytest.CaptureFixture[str], names: list[str], reason: str
+) -> None:
+    assert cli.main(["compare", *names, "--logdir", str(logs), "--lang", "en"]) == 2
+    assert reason in capsys.readouterr().err
+
+
+def test_a_name_that_may_be_several_runs_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for folder in ("a", "b"):
+        train(tmp_path / folder / "run", 1e-3, steps=2)
+    arguments = ["compare", "run", "a/run", "--logdir", str(tmp_path), "--lang", "en"]
+    assert cli.main(arguments) == 2
+    assert "run may be a/run, b/run: name it in full" in capsys.readouterr().err
+
+
+def same_shape(example: Any, found: Any, where: str) -> None:
+    if isinstance(example, dict):
+        assert list(found) == list(example), where
+        for key, value in example.items():
+            same_shape(value, found[key], f"{where}.{key}")
+    elif isinstance(example, list):
+        assert isinstance(found, list), where
+        assert bool(found) >= bool(example), where
+        if example:
+            same_shape(example[0], found[0], f"{where}[0]")
+    elif example is not None and found is not None:
+        kinds = (int, float) if isinstance(example, int | float) else type(example)
+        assert isinstance(found, kinds), where
+
+
+def test_the_route_answers_as_documented(logs: Path) -> None:
+    text = (ROOT / "tb_adam_plugin" / "http_api.md").read_text("utf-8")
+    example = json.loads(text.split("## `compare")[1].split("```json\n")[1].split("```")[0])
+    client = PluginClient(logs, files=True)
+    runs = [f"lr/{name}/adam_debug" for name in LRS]
+    answer = client.get("compare", run=runs)
+    assert answer.status_code == 200, answer.text
+    found = json.loads(answer.data)
+    same_shape(example, found, "compare")
+    assert [run["run"] for run in found["runs"]] == runs
+    assert found["pairs"][0]["text"].startswith("lr/1e-2 is better than lr/1e-4 from ")
+    assert client.get("compare", run=[*runs, "nowhere"]).status_code == 404
+    assert client.get("compare", run=runs[0]).status_code == 400
+    assert client.get("compare").status_code == 400
+    assert client.get("compare", run=runs, lang="xx").status_code == 400
+
+
+def test_a_comparison_is_kept_until_something_new_is_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("a", "b"):
+        train(tmp_path / folder, 1e-3, steps=4)
+    source: Any = files_of(tmp_path)
+    kept = Comparisons(Store(source))
+    runs = ("a/adam_debug", "b/adam_debug")
+    first, ids = kept.get(EXPERIMENT, runs)
+    assert ids == dict(zip("ab", runs, strict=True))
+    assert kept.get(EXPERIMENT, runs)[0] is first
+    train(tmp_path / "a", 1e-3, steps=9)
+    source._good_until = 0.0  # a listing is used for a moment
+    assert kept.get(EXPERIMENT, runs)[0] is not first
+    monkeypatch.setattr(comparisons, "_KEPT", 1)
+    kept.get(EXPERIMENT, runs[::-1])
+    assert len(kept._kept) == 1
+    with pytest.raises(errors.InvalidArgumentError, match="2 to 50 runs, got 51"):
+        kept.get(EXPERIMENT, ["a/adam_debug"] * 51)
