@@ -6,15 +6,11 @@ import { html, Lazy, Menu } from './ui.js';
 const WIDTH = 340;
 
 /**
- * @typedef {'colours' | 'comparison' | 'shared' | 'compass' | 'gain' | 'quantity'} Topic
- */
-
-/**
  * @param {object} props
  * @param {import('./ui.js').App} props.app
  * @param {string} props.name of what is explained, as it is shown
  * @param {string} [props.statistic] or column of every step, that the documents explain
- * @param {Topic} [props.topic] what else there is
+ * @param {import('./what_is_text.js').Topic} [props.topic] what else there is
  * @param {string} [props.detail] of the topic: a quantity
  */
 export function WhatIs({ app, name, statistic, topic, detail }) {

@@ -6,7 +6,7 @@ import { overviewRun } from '../state/store.js';
 import { Markdown } from './run/markdown.js';
 import { html, useAnswer } from './ui.js';
 
-/** @typedef {import('./what_is.js').Topic} Topic */
+/** @typedef {'colours' | 'comparison' | 'shared' | 'compass' | 'gain' | 'quantity'} Topic */
 
 /** @param {{app: import('./ui.js').App, title: string, statistic?: string, topic?: Topic, detail?: string}} props */
 export function WhatIsText({ app, title, statistic, topic, detail }) {

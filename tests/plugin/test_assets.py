@@ -14,10 +14,11 @@ from tb_adam_plugin.serving.assets import Assets
 SHEETS = (
     "tokens",
     "layout/page", "layout/side", "layout/overview", "layout/parameter", "layout/narrow",
+    "layout/telephone",
     "controls/basics", "controls/toolbar", "controls/buttons", "controls/labels", "controls/runs",
-    "controls/findings", "controls/compass", "controls/overview", "controls/tooltips",
-    "controls/tables", "controls/settings", "controls/optimizer_card", "controls/messages",
-    "controls/narrow",
+    "controls/findings", "controls/all_findings", "controls/compass", "controls/overview",
+    "controls/tooltips", "controls/tables", "controls/what_is", "controls/settings",
+    "controls/optimizer_card", "controls/messages", "controls/narrow",
 )  # fmt: skip
 
 

@@ -12,13 +12,13 @@ pytest_plugins = ["tab_fixtures"]
 
 # Where a question mark stands, and what it says among other things.
 EXPLAINED = [
-    (".overview .card-head h2 + .menu", "How far a step moves a tensor"),
+    (".overview .card-head h2 + .menu", "Healthy for this optimizer"),
     (".overview .legend + .menu", "Hatched: exactly zero"),
-    (".strip-label .menu", "Over all parameters"),
+    (".strip-label .menu", "gradient_spike: "),
     (".lines h3 .menu + .menu", "The shaded band is where 9 in 10"),
     (".panel:not(.lines, .step-panel) h3 .menu", "What the step changed in each weight"),
     (".compass-head .menu", "The pointer in the green zone"),
-    ('tr[data-statistic="weight_rms"] .menu', "Before the step, and after it."),
+    ('tr[data-statistic="weight_rms"] .menu', "RMS(w) before the step"),
 ]
 
 
