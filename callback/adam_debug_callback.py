@@ -5,7 +5,6 @@ What is done before and after a step is in :mod:`.steps`.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import weakref
 from collections.abc import Callable, Iterable
@@ -13,16 +12,14 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.utils.hooks import RemovableHandle
 
 from .attach import options
 from .attach.arguments import Arguments
 from .optimizer_state.registry import adapter_for
 from .probes import uncounted_steps
-from .probes.detaching import detach, take_away
+from .probes.detaching import OptimizerHooks
 from .ranks.placement import find_placement, is_alone
 from .steps.assembly import agenda_of, assemble
 from .steps.checkpoints import Checkpoints
@@ -174,7 +171,7 @@ class AdamDebugCallback:
         self._agenda = agenda_of(arguments, state)
         self._is_closed = self._is_at_work = False
         self._running_steps = 0  # more than one where a subclass calls its parent's step()
-        self._handles: list[RemovableHandle] = []
+        self._hooks: OptimizerHooks | None = None
         if self._placement.is_silent:
             self._agenda.enabled = False
             return
@@ -258,10 +255,8 @@ class AdamDebugCallback:
         so may a function that was given to the callback.
         """
         self._agenda.enabled = False
-        for handle in self._handles:
-            detach(handle)
-        self._handles = []
-        take_away()
+        if self._hooks is not None:
+            self._hooks.take_off()
         if self._is_closed or self._is_at_work:
             return
         if not self._placement.is_silent:
@@ -296,19 +291,14 @@ class AdamDebugCallback:
     # --- hooks ---
 
     def _attach(self, optimizer: Optimizer) -> None:
-        take_away()
         checkpoints = Checkpoints(self._agenda, self._parameters, self._failures, self._notices)
-        # Compiling an optimizer's step must not compile the callback into it.
-        after_step = optimizer.register_step_post_hook(torch.compiler.disable(self._after_step))
-        # What others do to weights and settings after a step is not what the step did.
-        with contextlib.suppress(AttributeError, KeyError):
-            optimizer._optimizer_step_post_hooks.move_to_end(after_step.id, last=False)  # type: ignore[attr-defined]
-        self._handles = [
-            optimizer.register_step_pre_hook(torch.compiler.disable(self._before_step)),
-            after_step,
-            optimizer.register_load_state_dict_pre_hook(checkpoints.before_load),
-            optimizer.register_load_state_dict_post_hook(checkpoints.after_load),
-        ]
+        self._hooks = OptimizerHooks(
+            optimizer,
+            before_step=self._before_step,
+            after_step=self._after_step,
+            before_load=checkpoints.before_load,
+            after_load=checkpoints.after_load,
+        )
         self._notices.in_training = True
         _WATCHING[optimizer] = weakref.ref(self)
 
@@ -316,6 +306,7 @@ class AdamDebugCallback:
         self, _: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         agenda = self._agenda
+        self._put_on_hooks()
         if not agenda.enabled:
             return None
         if self._skips_capture():
@@ -343,7 +334,11 @@ class AdamDebugCallback:
         return with_closure(args, kwargs, self._start.wrapped)
 
     def _after_step(self, *_: object) -> None:
-        if not self._agenda.enabled or not self._running_steps:
+        self._put_on_hooks()
+        if not self._agenda.enabled:
+            return
+        if not self._running_steps:  # made within this step
+            self._agenda.count.read_anew()
             return
         self._running_steps -= 1
         if self._running_steps:
@@ -360,8 +355,13 @@ class AdamDebugCallback:
             work()
         finally:
             self._is_at_work = False
-            if not self._handles:
+            if self._hooks is None or not self._hooks.is_attached:
                 self.close()
+
+    def _put_on_hooks(self) -> None:
+        """Put on those that had to wait, where a hook has made the callback."""
+        if self._hooks is not None and self._hooks.is_waiting:
+            self._hooks.put_on()
 
     def _open(self) -> None:
         self._opening.open_unless_copy(self._agenda, self._parameters)

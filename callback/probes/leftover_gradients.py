@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from .detaching import detach
+from .detaching import can_follow_all, detach
 
 
 class OtherSteps:
@@ -39,7 +39,9 @@ class OtherSteps:
         self._ends_alone: bool | None = None
 
     def follow(self, parameter: Tensor) -> None:
-        """Follow them from now on: a gradient of the parameter has just come."""
+        """Follow them from now on, if that is possible: a gradient of the parameter has come."""
+        if not can_follow_all():
+            return
         self._parameter = weakref.ref(parameter)
         handle = register_optimizer_step_post_hook(_hook_of(self))
         self._detach = weakref.finalize(self, detach, handle)  # it would outlive a lost callback

@@ -222,7 +222,8 @@ def test_nothing_is_done_in_a_captured_graph(
         noted = [training.step(), training.step()]
     assert len(caught) == 1
     training.debug._parameters.is_on_cuda = False  # the same steps without hooks
-    for handle in training.debug._handles:
+    assert training.debug._hooks is not None
+    for handle in training.debug._hooks._handles:
         handle.remove()
     training.debug._agenda.enabled = False
     alone = training.step()
