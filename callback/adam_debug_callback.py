@@ -269,6 +269,7 @@ class AdamDebugCallback:
                 self._failures.run(WRITING, "closing the event file", recorder.close)
             self._steps.release()
             self._parameters.release()
+            self._start.cleared.release()
             self._output.batches.release()
         # Keep nothing of the training alive: this object may outlive the model.
         self._is_closed = True
@@ -329,7 +330,7 @@ class AdamDebugCallback:
             return None
         self._complete(self._steps.begin_step)
         self._time.leave_hook_before_step()
-        if not agenda.enabled or not self._parameters.overwrites_gradients:
+        if not agenda.enabled or not self._start.reads_closures:
             return None
         return with_closure(args, kwargs, self._start.wrapped)
 
@@ -344,7 +345,8 @@ class AdamDebugCallback:
         if self._running_steps:
             return
         self._time.enter_hook()
-        self._complete(self._steps.end_step)
+        with self._start.cleared.put_back(is_recording=self._start.is_recording):
+            self._complete(self._steps.end_step)
         self._parameters.forget_gradients()
         self._output.hand_out_findings()
 

@@ -20,6 +20,7 @@ WRITING, LOADING = "event files", "checks of checkpoints"
 DIAGNOSIS = "findings"
 GAIN, STALE = "gain ratios", "checks for stale gradients"
 BATCHES = "saved batches"
+CLEARED = "checks for cleared gradients"
 
 LEFT_OUT = "are left out from now on, training goes on"
 ENDED = "nothing more is recorded, training goes on"
@@ -147,7 +148,7 @@ class Containment:
             self._failed_writes += 1
             if self._failed_writes < _FAILED_WRITES:
                 return "training goes on, and so do attempts to write"
-        if part in (RECORDS, NORMS, LOADING, DIAGNOSIS, GAIN, STALE, BATCHES):
+        if part in (RECORDS, NORMS, LOADING, DIAGNOSIS, GAIN, STALE, BATCHES, CLEARED):
             return self.disable(part)
         if self._agreement is not None:
             self._agreement.stops = True  # the others are told with the next step

@@ -197,7 +197,7 @@ class Step:
             number = self._agenda.count.number
             self._norm = history.add(number, squares, present, skipped, before_clip)
         else:
-            self._norm = 0.0
+            self._norm = float("nan") if self._start.cleared.are_unknown else 0.0
 
     @torch.no_grad()
     def _look_at_given_norm(self, history: GradientHistory, skipped: Tensor | None) -> None:

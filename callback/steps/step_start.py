@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 
+from ..probes.cleared_gradients import ClearedGradients
 from ..read.norms import Squares
 from ..write.output import Recorder
 from .agenda import Agenda
-from .failures import RECORDS, STEPS, Containment
+from .failures import CLEARED, RECORDS, STEPS, Containment
 from .followed_parameters import FollowedParameters
 from .notices import Notices
 
@@ -26,6 +27,7 @@ class StepStart:
         squares: Σg² of each parameter and whether it has a gradient, where the step overwrites the
             gradients; else None.
         after_closure: Called whenever a closure has made gradients that the step overwrites.
+        cleared: Holds the gradients of a step that may clear them.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class StepStart:
         self.is_due = self.is_extra = self.is_recording = self.had_no_state = False
         self.squares: tuple[Squares, tuple[bool, ...]] | None = None
         self.after_closure: Callable[[], None] = _nothing
+        self.cleared = ClearedGradients()
 
     def begin(self) -> None:
         """Do all that. It fails in nothing but a warning, unless failures are to be raised."""
@@ -62,6 +65,17 @@ class StepStart:
             self.is_recording = self._failures.run(
                 RECORDS, "reading the state before a step", self._read
             )
+        self._hold_gradients()
+
+    @property
+    def reads_closures(self) -> bool:
+        """Whether :meth:`wrapped` is needed."""
+        return self._parameters.overwrites_gradients or self._may_clear
+
+    @property
+    def _may_clear(self) -> bool:
+        """Whether the step has code of its own, and what it overwrites is not read before it."""
+        return bool(self._parameters.state.reads_as) and not self._parameters.overwrites_gradients
 
     def wrapped(self, closure: Callable[[], object]) -> Callable[[], object]:
         """Return a closure after which gradients are read that the step overwrites.
@@ -73,10 +87,24 @@ class StepStart:
             found = closure()
             if self._agenda.enabled:  # the closure may have closed the callback
                 self._failures.run(RECORDS, "reading gradients before a step", self._read_again)
-                self.after_closure()
+                self._hold_gradients()
+                if self._parameters.overwrites_gradients:
+                    self.after_closure()
             return found
 
         return evaluate
+
+    def _hold_gradients(self) -> None:
+        if self._may_clear:
+            self._failures.run(CLEARED, "looking at gradients before a step", self._hold)
+
+    @torch.no_grad()
+    def _hold(self) -> None:
+        agenda, groups = self._agenda, self._parameters.optimizer.param_groups
+        self.cleared.hold(
+            (parameter for group in groups for parameter in group["params"]),
+            with_copies=self.is_recording or agenda.wants_norm(agenda.count.number + 1),
+        )
 
     @torch.no_grad()
     def _read_again(self) -> None:
