@@ -1,39 +1,70 @@
-"""Whether a subclass takes the steps that the formula of its known base class gives."""
+"""Whether a subclass takes the steps that the formula of its known base class gives.
+
+That is asked of each parameter by itself: a subclass may step some of them only, or scale the steps
+of a few. What differs from the request by more than the weights are rounded is no step of the
+formula. Where the optimizer counts, a count that has not gone on by one says so, too.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from tb_adam_plugin import schema
+from tb_adam_plugin.arrays import Flags, Float64s
 
 from .base import OptimizerState
+from .group_settings import GroupSettings
+
+Statistics = npt.NDArray[np.float32]
 
 # Rounding of a weight may differ by so much of the update before anything else is looked for.
 _MOST_ROUNDING = 0.01
 # Of the update: RMS of what happened minus what the formula asks for.
 _MOST_ERROR = 0.05
-# So many records in a row, because a subclass may take another step now and then.
+# So many records, because a subclass may take another step now and then.
 _RECORDS = 2
-# Where a step of before has arrived by so much, half precision does not lose all of another one.
+# Where a step of before has arrived by so much, half precision does not lose all of another one
+# that is as long.
 _MOST_LOST = 0.3
-# All of a step is not lost unless it is shorter than one that has arrived by more than this.
-_LEAST_OF_ARRIVED = 0.02
+# Of a step that is shorter than one that has arrived by more than this, all may be lost. Where
+# something was stepped for certain, also of one that is longer: steps between 1 and 2 are twice
+# as far apart as those below 1.
+_LEAST_OF_ARRIVED, _LEAST_OF_ARRIVED_IN_A_STEP = 0.02, 2.0
 # A step of two parts, as with weight decay, is rounded twice.
 _ROUNDINGS = 2
-# Half of what is between a weight and the next one, of the weight at most.
-_EPSILON = {"float32": 2.0**-24, "float64": 2.0**-53}
+# Half of what is between a weight and the next one, of the weight at most; and at least.
+_EPSILON = {
+    "float32": 2.0**-24,
+    "float64": 2.0**-53,
+    "complex64": 2.0**-24,
+    "complex128": 2.0**-53,
+    "bfloat16": 2.0**-8,
+    "float16": 2.0**-11,
+}
+_LEAST_HALF = {"float16": 2.0**-25}
 _NAMES = [statistic.name for statistic in schema.STATISTICS]
-_ERROR, _RATIO, _LOST, _LARGEST = map(
+_ERROR, _RATIO, _LOST, _LARGEST, _STEP = map(
     _NAMES.index,
     (
         "update_rounding_error",
         "update_to_weight_ratio",
         "lost_update_fraction",
         "weight_absmax",
+        "state_step",
     ),
 )
 _OF_FORMULA = [i for i, statistic in enumerate(schema.STATISTICS) if "update" in statistic.needs]
+# Computed from the state after a step, as if that had become of the one before by the formula.
+_BACKWARDS = [
+    i
+    for i, statistic in enumerate(schema.STATISTICS)
+    if {"previous step", "exp_avg decay", "exp_avg_sq decay"} & set(statistic.needs)
+]
 
 
 class FormulaFit:
@@ -50,22 +81,23 @@ class FormulaFit:
         """
         self._state = state
         self._is_alone = is_alone
-        self._misfits = self._left_out = 0
-        self._least_lost = np.inf
-        self._arrived = np.zeros(0)  # requests of the step that lost least
+        self._misfits = self._left_out = self._in_part = 0
+        self._is_another = False
+        self._arrived = np.zeros(0)  # see _Taken.least_arrived
         self._lr_before: list[float | None] = []
+        self._steps_before = np.zeros(0)
 
-    def before_step(self) -> None:
-        """Note the learning rates that the step begins with."""
-        if self._state.reads_as and self._state.update_is_known:
+    def before_step(self, parameters: Sequence[tuple[Tensor, GroupSettings]]) -> None:
+        """Note the learning rates and the counts that the step begins with.
+
+        Args:
+            parameters: Those of the layout, each with its group.
+        """
+        if self._state.reads_as:
             self._lr_before = self._learning_rates()
+            self._steps_before = np.array([self._steps_of(*one) for one in parameters])
 
-    def check(
-        self,
-        statistics: npt.NDArray[np.float32],
-        layout: schema.Layout,
-        requested_rms: npt.NDArray[np.float64],
-    ) -> None:
+    def check(self, statistics: Statistics, layout: schema.Layout, requested_rms: Float64s) -> None:
         """Look at a record, and make NaN of what does not fit.
 
         Args:
@@ -74,77 +106,165 @@ class FormulaFit:
             requested_rms: Of the changes that the formula asks for, float64 ``[parameters]``.
         """
         state = self._state
-        if not state.reads_as or not state.update_is_known:
+        if not state.reads_as:
             return
-        if self._leaves_out_step(statistics, layout, requested_rms):
-            statistics[:, _OF_FORMULA] = np.nan
-            self._left_out += 1
-            if self._left_out == _RECORDS and self._is_alone:
-                state.notice = (
-                    f"{type(state.optimizer).__name__} leaves out steps: at {_RECORDS} recorded "
-                    f"steps it moved no weight at all, where {state.reads_as} would. Records of "
-                    "such steps are without what would follow from the formula "
-                    f"({', '.join(_NAMES[i] for i in _OF_FORMULA)})"
-                )
+        before = self._steps_before
+        known = before if before.shape == (len(statistics),) else np.nan
+        steps = statistics[:, _STEP] - known
+        if not state.update_is_known:
+            is_doubtful = steps != 1 if self._is_another else np.isfinite(steps) & (steps != 1)
+            statistics[np.ix_(is_doubtful, _BACKWARDS)] = np.nan
             return
-        error = self._typical_error(statistics, layout)
-        if np.isnan(error):
-            return
-        if error <= _MOST_ERROR:
-            self._misfits = 0
-            return
-        statistics[:, _OF_FORMULA] = np.nan
+        step = _Taken(statistics, layout, requested_rms, steps, self._arrived_before(statistics))
+        self._arrived = step.arrived()
+        misfit, is_unclear = step.misfits(), step.unclear()
+        hidden = misfit | is_unclear
+        has_moved = step.has_moved.any()
+        error = step.typical_error()
+        is_another = has_moved and error > _MOST_ERROR  # not where that is NaN
+        is_left_out = not has_moved and bool(misfit.any())
+        if is_another or is_left_out:
+            hidden[:] = True
+        statistics[np.ix_(hidden, _OF_FORMULA)] = np.nan
+        statistics[np.ix_(hidden & (steps != 1), _BACKWARDS)] = np.nan
+        if is_left_out:
+            self._note_left_out()
+        elif is_another:
+            self._note_another(error)
+        else:
+            self._misfits = self._misfits if np.isnan(error) else 0
+            self._note_in_part(misfit, layout)
+
+    def _note_left_out(self) -> None:
+        self._left_out += 1
+        if self._left_out == _RECORDS:
+            self._say(
+                f"{self._own} leaves out steps: at {_RECORDS} recorded steps it moved no weight at "
+                f"all, where {self._state.reads_as} would. Records of such steps are without"
+            )
+
+    def _note_another(self, error: float) -> None:
         if self._lr_before != self._learning_rates():
             return  # nobody knows with which of them it moved the weights
         self._misfits += 1
         if self._misfits == _RECORDS and self._is_alone:
-            own = type(state.optimizer).__name__
-            state.update_is_known = False
-            state.notice = (
-                f"{own} does not move the weights as {state.reads_as} would: its updates "
-                f"differ by {100 * error:.0f} % from those that {state.reads_as}'s formula gives. "
-                f"Recorded is what was measured, without what would follow from the formula "
-                f"({', '.join(_NAMES[i] for i in _OF_FORMULA)})"
+            base = self._state.reads_as
+            self._state.update_is_known, self._is_another = False, True
+            self._say(
+                f"{self._own} does not move the weights as {base} would: its updates differ by "
+                f"{100 * error:.0f} % from those that {base}'s formula gives. Recorded is what was "
+                "measured, without"
             )
 
-    def _leaves_out_step(
-        self,
-        statistics: npt.NDArray[np.float32],
-        layout: schema.Layout,
-        requested_rms: npt.NDArray[np.float64],
-    ) -> bool:
-        """Whether nothing has moved, although the formula asks for it and rounding can't be why."""
-        asked_for = np.isfinite(statistics[:, _ERROR])
-        if not asked_for.any():
-            return False
-        if (statistics[asked_for, _RATIO] != 0).any():
-            lost = float(np.median(statistics[asked_for, _LOST]))
-            if lost < self._least_lost:
-                self._least_lost, self._arrived = lost, requested_rms
-            return False
-        # The largest request is at least their RMS, and no weight is further from the next one than
-        # the largest: at least one request is too long to be lost.
-        epsilon = np.array([_EPSILON.get(p.dtype, np.inf) for p in layout.parameters])
-        least = _ROUNDINGS * epsilon * statistics[:, _LARGEST]
-        if (asked_for & (requested_rms > least)).any():
-            return True
-        arrived = self._arrived
-        return (
-            self._least_lost < _MOST_LOST
-            and arrived.shape == requested_rms.shape
-            and bool((asked_for & (requested_rms > _LEAST_OF_ARRIVED * arrived)).any())
-        )
+    def _note_in_part(self, misfit: Flags, layout: schema.Layout) -> None:
+        if not misfit.any() or self._lr_before != self._learning_rates():
+            return
+        self._in_part += 1
+        if self._in_part == _RECORDS:
+            name = layout.parameters[int(misfit.argmax())].name
+            self._say(
+                f"{self._own} does not move all weights as {self._state.reads_as} would: at "
+                f"{_RECORDS} recorded steps some parameters, the last time {int(misfit.sum())} of "
+                f"{len(misfit)} with {name!r} among them, moved otherwise or not at all. Where "
+                "that is so, their records are without"
+            )
+
+    def _say(self, what: str) -> None:
+        if self._is_alone:
+            names = ", ".join(_NAMES[i] for i in _OF_FORMULA)
+            self._state.notice = f"{what} what would follow from the formula ({names})"
+
+    @property
+    def _own(self) -> str:
+        return type(self._state.optimizer).__name__
+
+    def _arrived_before(self, statistics: Statistics) -> Float64s:
+        if self._arrived.shape != (len(statistics),):
+            self._arrived = np.full(len(statistics), np.inf)
+        return self._arrived
 
     def _learning_rates(self) -> list[float | None]:
         """Of each group; None for a tensor, which may lie on a device."""
         rates = [group.get("lr") for group in self._state.optimizer.param_groups]
         return [float(lr) if isinstance(lr, int | float) else None for lr in rates]
 
-    @staticmethod
-    def _typical_error(statistics: npt.NDArray[np.float32], layout: schema.Layout) -> float:
-        """Median over the parameters whose weights are stored exactly enough; NaN without any."""
-        epsilon = np.array([_EPSILON.get(p.dtype, np.inf) for p in layout.parameters])
-        error, ratio = statistics[:, _ERROR], statistics[:, _RATIO]
+    def _steps_of(self, parameter: Tensor, group: GroupSettings) -> float:
+        """How many steps a parameter has taken; NaN where that is not known or on a device."""
+        state = self._state.state_of(parameter, group)
+        step = 0.0 if state is None else state.step
+        if isinstance(step, Tensor):
+            return float(step) if step.device.type == "cpu" and step.numel() == 1 else np.nan
+        return float(step)
+
+
+class _Taken(NamedTuple):
+    """A step of ``K`` parameters beside what the formula asks for.
+
+    Attributes:
+        statistics: float32 ``[K, len(schema.STATISTICS)]``.
+        layout: Of them.
+        requested: RMS of the changes that are asked for, float64 ``[K]``.
+        steps: By how much the optimizer's count has gone on, float64 ``[K]``; NaN without one.
+        least_arrived: The least request before of which most has arrived, as a share of the largest
+            weight, float64 ``[K]``.
+    """
+
+    statistics: Statistics
+    layout: schema.Layout
+    requested: Float64s
+    steps: Float64s
+    least_arrived: Float64s
+
+    @property
+    def _is_asked_for(self) -> Flags:
+        return np.isfinite(self.statistics[:, _ERROR])
+
+    @property
+    def has_moved(self) -> Flags:
+        """Which of those that the formula moves have moved."""
+        return self._is_asked_for & (self.statistics[:, _RATIO] != 0)
+
+    def _epsilon(self) -> Float64s:
+        return np.array([_EPSILON.get(p.dtype, np.inf) for p in self.layout.parameters])
+
+    def misfits(self) -> Flags:
+        """Which parameters have taken another step than the formula's, or no single one.
+
+        Of a parameter that has not moved, the largest request is at least their RMS, and no weight
+        is further from the next one than the largest: a larger request than that arrives.
+        """
+        half = np.array([_LEAST_HALF.get(p.dtype, 0.0) for p in self.layout.parameters])
+        half = np.maximum(half, self._epsilon() * self.statistics[:, _LARGEST])
+        error = self.statistics[:, _ERROR]
+        is_other = (error > _MOST_ERROR) & (error * self.requested > _ROUNDINGS * half)
+        return self._is_asked_for & (is_other | (np.isfinite(self.steps) & (self.steps != 1)))
+
+    def unclear(self) -> Flags:
+        """Which have not moved, though rounding need not be why.
+
+        A count that has gone on tells that there was a step, and so do others that have moved. It
+        is unclear all the same where one as long has arrived before.
+        """
+        stays = self._is_asked_for & ~self.has_moved
+        is_step = (self.steps == 1) | self.has_moved.any()
+        share = np.where(is_step, _LEAST_OF_ARRIVED_IN_A_STEP, _LEAST_OF_ARRIVED)
+        return stays & (self._request_of_weight() > share * self.least_arrived)
+
+    def _request_of_weight(self) -> Float64s:
         with np.errstate(divide="ignore", invalid="ignore"):
-            is_exact = (epsilon / ratio < _MOST_ROUNDING) & np.isfinite(error)
+            share: Float64s = self.requested / self.statistics[:, _LARGEST]
+        return share
+
+    def arrived(self) -> Float64s:
+        """:attr:`least_arrived` up to this step."""
+        has_arrived = self.has_moved & (self.statistics[:, _LOST] < _MOST_LOST)
+        now = np.where(has_arrived, self._request_of_weight(), np.inf)
+        least: Float64s = np.minimum(now, self.least_arrived)
+        return least
+
+    def typical_error(self) -> float:
+        """Median over those that move and are stored exactly enough; NaN without any."""
+        error, ratio = self.statistics[:, _ERROR], self.statistics[:, _RATIO]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            is_exact = (self._epsilon() / ratio < _MOST_ROUNDING) & np.isfinite(error)
         return float(np.median(error[is_exact])) if is_exact.any() else float("nan")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 from torch import optim
 from torch.optim import Optimizer
 
@@ -46,12 +48,33 @@ if hasattr(optim, "Muon"):
     _OF_TORCH[optim.Muon] = MuonState
 
 
+# Methods that take a step, or collect what it is made of.
+_OF_STEPS = ("step", "_init_group")
+
+
 def adapter_for(optimizer: Optimizer) -> OptimizerState:
     """Return the adapter of the optimizer's class or of its nearest known base class."""
     for base in type(optimizer).__mro__:
         adapter = _OF_TORCH.get(base) or BY_NAME.get(f"{base.__module__}.{base.__qualname__}")
         if adapter is not None:
             state = adapter(optimizer)
-            state.reads_as = "" if base is type(optimizer) else base.__name__
+            state.reads_as = base.__name__ if _steps_otherwise(optimizer, base) else ""
             return state
     return MeasuredOnly(optimizer)
+
+
+def _steps_otherwise(optimizer: Optimizer, base: type) -> bool:
+    """Whether an optimizer may take other steps than its base class, because it has code for it."""
+    own = type(optimizer)
+    if own is base:
+        return False
+    return "step" in vars(optimizer) or any(
+        # torch puts hooks around the step of each class.
+        inspect.unwrap(getattr(own, name, _nothing))
+        is not inspect.unwrap(getattr(base, name, _nothing))
+        for name in _OF_STEPS
+    )
+
+
+def _nothing() -> None:
+    """Stands for a method that a class does not have."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -78,10 +79,16 @@ class CurrentLayout:
         self._parameters = Parameters((), (), ())
         self._fit = None
 
-    def before_step(self) -> None:
-        """Note what a step may change of what its formula needs."""
+    def before_step(self, groups: Sequence[Mapping[str, Any]]) -> None:
+        """Note what a step may change of what its formula needs.
+
+        Args:
+            groups: Of the optimizer.
+        """
         if self._fit is not None:
-            self._fit.before_step()
+            self._fit.before_step(
+                [(w.parameter, groups[w.group]) for w in self._parameters.watched]
+            )
 
     def leave_out(
         self, statistics: npt.NDArray[np.float32], requested_rms: npt.NDArray[np.float64]

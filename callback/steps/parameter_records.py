@@ -153,7 +153,7 @@ class ParameterRecords:
     def before_step(self) -> None:
         """Read what a step is about to change."""
         self._state.before_step()
-        self._current.before_step()
+        self._current.before_step(self._optimizer.param_groups)
         for measurement in self._measurements:
             measurement.before_step()
 
