@@ -25,6 +25,8 @@ KEPT_STEPS = 4
 # Of a step whose gradients are accumulated, the last ones.
 MOST_PARTS = 64
 MOST_FILES = 8
+# So many batches are looked at in vain, which takes a moment each.
+MOST_REFUSED = 8
 MOST_BYTES = 256 << 20
 # A file takes at most this share of what is free on the disk: the event file needs some, too.
 MOST_OF_DISK = 0.25
@@ -42,7 +44,7 @@ class KeptBatches:
         # Bounded, because nobody knows whether a step will come.
         self._upcoming: deque[Any] = deque(maxlen=MOST_PARTS)
         self._kept: deque[tuple[int, list[Any]]] = deque(maxlen=KEPT_STEPS)
-        self._files = 0
+        self._files = self._refused = 0
         self._bytes = 0
         self.refusal = ""
 
@@ -84,6 +86,8 @@ class KeptBatches:
         batches = next((batches for step, batches in self._kept if step == number), None)
         if batches is None or self._files >= MOST_FILES or not os.path.isdir(folder):
             return False
+        if self._refused >= MOST_REFUSED:
+            return False
         room = MOST_BYTES - self._bytes
         size = bytes_of(batches)
         self.refusal = f"it takes more than what is left of {MOST_BYTES >> 20} MB a run"
@@ -99,8 +103,10 @@ class KeptBatches:
                 torch.save({"step": number, "batches": SavedForm().of(batches)}, file)
         except TooMuchCopyingError as error:
             self.refusal = str(error)
+            self._refused += 1
             return False
         except _NoRoomError:
+            self._refused += 1
             if free < room:
                 raise
             return False

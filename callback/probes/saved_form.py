@@ -1,13 +1,17 @@
 """The form in which a batch is saved: as it is read back, and without much memory of its own.
 
 What is written lies where it is: a part of a tensor becomes a tensor of that part of its memory.
-Only what lies with gaps is copied, and what pickle writes, both up to a bound.
+Only what lies with gaps is copied, and what pickle writes, both up to a bound. What pickle would
+write is found by letting it write to nowhere, until that is too much.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+import pickle
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -19,12 +23,17 @@ from torch import Tensor
 MOST_COPIED = 16 << 20
 # Pickle writes what it holds into a buffer, as bytes of it, and returns that buffer as bytes.
 _COPIES_OF_PICKLE = 3
+# In the version of pickle that torch uses, bytes become text first, and that text bytes of UTF-8.
+_COPIES_OF_BYTES = 7
+# Numbers, lists, objects and tensors of one batch: of more, pickle alone takes too long.
+MOST_PARTS = 100_000
 # Parts of a batch that are looked at for their size; what they miss, the size of the file tells.
 _MOST_LOOKED_AT = 10_000
+_PLAIN = frozenset({int, float, bool, complex, str, type(None)})
 
 
 class TooMuchCopyingError(ValueError):
-    """A batch needs more copies than are made of one."""
+    """A batch needs more copies than are made of one, or has more parts than are looked at."""
 
 
 class SavedForm:
@@ -35,7 +44,7 @@ class SavedForm:
         # Parts that were met and what they become, by their ids: they may be met again. Both,
         # because the id of what is gone is given again.
         self._known: dict[int, tuple[Any, Any]] = {}
-        self._copied = 0
+        self._copied = self._parts = 0
         self._types: dict[int, torch.dtype] = {}  # of memory, by its address
 
     def of(self, batch: Any) -> Any:
@@ -45,34 +54,55 @@ class SavedForm:
             batch: Of tensors, arrays, lists, tuples and mappings; anything else is saved as it is.
 
         Raises:
-            TooMuchCopyingError: If copies would take more than :data:`MOST_COPIED`.
+            TooMuchCopyingError: If copies would take more than :data:`MOST_COPIED`, or there are
+                more than :data:`MOST_PARTS`.
         """
         if id(batch) in self._known:
             return self._known[id(batch)][1]
-        saved: Any = batch
-        if isinstance(batch, np.generic):
-            saved = batch.item()
-        elif type(batch) is np.ndarray:
-            saved = self._of_array(batch)
-        elif type(batch) is Tensor and batch.layout == torch.strided:
-            saved = self._of_tensor(batch.detach())
-        elif isinstance(batch, Mapping):
-            saved = {}
-        elif isinstance(batch, list):
-            saved = []
-        elif not isinstance(batch, Tensor | tuple):
-            self._count(
-                _COPIES_OF_PICKLE * sum(size for size, is_moved in _sizes(batch) if is_moved)
-            )
-        self._known[id(batch)] = batch, saved
+        saved: Any
         if isinstance(batch, Mapping):
+            self._count_parts(len(batch))
+            saved = {}
+            self._known[id(batch)] = batch, saved
             saved.update((key, self.of(value)) for key, value in batch.items())
         elif isinstance(batch, list):
-            saved.extend(self.of(value) for value in batch)
-        elif isinstance(batch, tuple):
-            saved = tuple(self.of(value) for value in batch)
+            self._count_parts(len(batch))
+            saved = []
             self._known[id(batch)] = batch, saved
+            saved.extend(batch if self._is_plain(batch) else map(self.of, batch))
+        elif isinstance(batch, tuple):
+            self._count_parts(len(batch))
+            saved = tuple(batch if self._is_plain(batch) else map(self.of, batch))
+        else:
+            saved = self._of_one(batch)
+        self._known[id(batch)] = batch, saved
         return saved
+
+    def _of_one(self, part: Any) -> Any:
+        """What has no parts that are saved one by one."""
+        if isinstance(part, np.generic):
+            return part.item()
+        if type(part) is np.ndarray:
+            return self._of_array(part)
+        if type(part) is Tensor and part.layout == torch.strided:
+            return self._of_tensor(part.detach())
+        if type(part) in _PLAIN:
+            self._count(_COPIES_OF_PICKLE * sys.getsizeof(part))
+        else:
+            self._weigh(part)
+        return part
+
+    def _is_plain(self, parts: Sequence[Any]) -> bool:
+        """Whether a list holds numbers and text alone, which are saved at once; then count them."""
+        is_plain = set(map(type, parts)) <= _PLAIN
+        if is_plain:
+            self._count(_COPIES_OF_PICKLE * sum(map(sys.getsizeof, parts)))
+        return is_plain
+
+    def _weigh(self, part: Any) -> None:
+        """Count what pickle would write of something, unless that is for pickle to refuse."""
+        with contextlib.suppress(pickle.PicklingError, TypeError, AttributeError, RecursionError):
+            _Scales(self).dump(part)
 
     def _of_array(self, array: npt.NDArray[Any]) -> Any:
         """A tensor, unless torch does not have the type or the order of bytes."""
@@ -82,7 +112,11 @@ class SavedForm:
                 return self._of_tensor(torch.from_numpy(_writeable(array)))
             self._count(array.nbytes)
             return torch.from_numpy(array.copy())
-        self._count(_COPIES_OF_PICKLE * array.nbytes)
+        if array.dtype.hasobject:
+            self._count_parts(array.size)
+            self._weigh(array)
+        else:
+            self._count(_COPIES_OF_BYTES * array.nbytes)
         return array
 
     def _of_tensor(self, tensor: Tensor) -> Tensor:
@@ -106,7 +140,16 @@ class SavedForm:
             self._count(size)
         return tensor.clone()
 
+    def _count_parts(self, parts: int) -> None:
+        self._parts += parts
+        if self._parts > MOST_PARTS:
+            raise TooMuchCopyingError(
+                f"it has more than {MOST_PARTS:,} parts, numbers in lists among them, which would "
+                "take long. Give keep_batch() tensors, or the indices of the examples"
+            )
+
     def _count(self, size: int) -> None:
+        """Count copies of so many bytes."""
         self._copied += size
         if self._copied > MOST_COPIED:
             raise TooMuchCopyingError(
@@ -116,13 +159,62 @@ class SavedForm:
             )
 
 
+class _Scales(pickle.Pickler):
+    """Writes to nowhere what pickle writes of something beside tensors, and counts it."""
+
+    def __init__(self, form: SavedForm) -> None:
+        """Count for a form, which ends it where that is too much."""
+        self._form = form
+        # That of the newest version takes bytes of arrays from where they lie.
+        super().__init__(_Nowhere(form), 5, buffer_callback=self._take_buffer)
+
+    def persistent_id(self, part: Any) -> str | None:
+        """Count a part; torch saves what the tensors of a part lie in by itself."""
+        form = self._form
+        form._count_parts(1)
+        if isinstance(part, bytes | bytearray):
+            form._count(_COPIES_OF_BYTES * len(part))
+        elif isinstance(part, np.ndarray) and part.dtype.hasobject:
+            form._count_parts(part.size)
+        elif isinstance(part, np.ndarray) and not part.flags.forc:
+            form._count(_COPIES_OF_BYTES * part.nbytes)  # pickle would copy it right now
+        elif isinstance(part, Tensor):
+            form._count(_beside(part))
+        is_memory = isinstance(part, torch.UntypedStorage | torch.storage.TypedStorage)
+        return "memory" if is_memory else None
+
+    def _take_buffer(self, buffer: pickle.PickleBuffer) -> None:
+        self._form._count(_COPIES_OF_BYTES * buffer.raw().nbytes)
+
+
+class _Nowhere:
+    """A file that keeps nothing."""
+
+    def __init__(self, form: SavedForm) -> None:
+        self._form = form
+
+    def write(self, data: Any) -> int:
+        """Count data that pickle has made."""
+        size: int = memoryview(data).nbytes
+        self._form._count(_COPIES_OF_PICKLE * size)
+        return size
+
+
+def _beside(tensor: Tensor) -> int:
+    """How many bytes lie beside a tensor in its memory: they are saved with it."""
+    try:
+        return max(0, tensor.untyped_storage().nbytes() - _elements(tensor))
+    except Exception:  # it has no memory of its own
+        return 0
+
+
 def bytes_of(batch: Any) -> int:
     """About how much a batch takes: tensors and arrays in lists, mappings and attributes."""
-    return sum(size for size, _ in _sizes(batch))
+    return sum(_sizes(batch))
 
 
-def _sizes(batch: Any) -> Iterator[tuple[int, bool]]:
-    """How much each part takes in bytes, and whether pickle would write all of it."""
+def _sizes(batch: Any) -> Iterator[int]:
+    """How much each part takes in bytes."""
     waiting = [batch]
     seen: set[int] = set()
     while waiting and len(seen) < _MOST_LOOKED_AT:
@@ -131,17 +223,22 @@ def _sizes(batch: Any) -> Iterator[tuple[int, bool]]:
             continue
         seen.add(id(part))
         if isinstance(part, Tensor):
-            yield min(_elements(part), _span(part)), False
+            yield min(_elements(part), _span(part))
         elif isinstance(part, np.ndarray):
-            yield part.nbytes, True
+            yield part.nbytes
         elif isinstance(part, bytes | bytearray | str):
-            yield len(part), True
+            yield len(part)
         elif isinstance(part, Mapping):
-            waiting += part.values()
-        elif isinstance(part, list | tuple):
-            waiting += part
+            waiting += _first(part.values())
+        elif isinstance(part, list | tuple | set | frozenset):
+            waiting += _first(part)
         else:
-            waiting += getattr(part, "__dict__", {}).values()
+            waiting += _first(getattr(part, "__dict__", {}).values())
+
+
+def _first(parts: Iterable[Any]) -> Iterator[Any]:
+    """As many as are looked at."""
+    return islice(parts, _MOST_LOOKED_AT)
 
 
 def _elements(tensor: Tensor) -> int:
