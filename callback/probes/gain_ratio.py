@@ -20,6 +20,7 @@ from ..memory.to_host import on_device
 from ..read.real_numbers import as_real
 from ..write.step_rows import Scalar, as_scalar
 from .changed_gradients import ChangedGradients
+from .gradient_scalers import GradientScalers
 from .random_state import RandomState
 
 LossClosure = Callable[[], Scalar]
@@ -32,8 +33,9 @@ _LARGEST_SCALE = 1 / 64
 _SAME = 1e-5
 # Norms that differ by more contradict each other: of half precision they are not exact.
 _NEAR = 0.01
-# A loop may divide the sum of micro-batches by their number itself.
-_MOST_MICRO_BATCHES = 64
+# A loop may scale the loss by itself. That the gradient was scaled at all is seen from the ratio
+# then: of one that was not it would be 64 times as large, and more.
+_NEAR_1 = 0.75
 
 
 class GainRatio:
@@ -60,8 +62,9 @@ class GainRatio:
         self._gradients: list[Tensor | None] = []
         self._overwritten: list[bool] = []
         self._end: RandomState | None = None
-        self._draws_are_known = False
+        self._draws_are_known = self._has_scaler = False
         self._changed = ChangedGradients()
+        self._scalers = GradientScalers()
 
     def watch_gradients(self, parameters: Iterable[Tensor]) -> None:
         """Look at what happens to the gradients of the coming step, until :meth:`forget`.
@@ -69,7 +72,8 @@ class GainRatio:
         Args:
             parameters: Of the optimizer.
         """
-        self._changed.watch(parameters)
+        # Those of the model, too: the optimizer may be given them before the step.
+        self._changed.watch(itertools.chain(parameters, self._model.parameters()))
 
     def remember_random_state(self) -> None:
         """Let the next evaluations draw what is drawn from now on.
@@ -92,6 +96,7 @@ class GainRatio:
         """
         if self._random is None:
             self._random = self._random_state()
+        self._has_scaler = self._scalers.scale()
         self._parameters = [parameter for parameter, _ in parameters]
         self._overwritten = [overwritten for _, overwritten in parameters]
         self._loss = self._evaluate()
@@ -123,10 +128,11 @@ class GainRatio:
         Returns:
             0-dim float64. NaN where there was no gradient, the loss is too coarse, or the closure
             draws random numbers and those of the step's forward pass are not known. Also where it
-            is not known what the loss has promised: without ``norm_before_clip`` unless
-            ``rescaling`` says that at most a GradScaler has changed the gradient; with it where
-            the two contradict each other; and where steps before have left something in the
-            gradient. This waits for no device.
+            is not known what the loss has promised: without ``norm_before_clip`` unless gradients
+            are known to be as backward made them, but for a GradScaler; with it where that
+            contradicts what was seen; and where some gradients were changed in another way than
+            others, came by no backward pass, or have something in them that steps before have
+            left. This waits for no device.
 
         Raises:
             Exception: As :meth:`before_step`.
@@ -139,16 +145,21 @@ class GainRatio:
         device = next((p.device for p in self._parameters if p.grad is not None), before.device)
         was_clipped = isinstance(norm_before_clip, Tensor) or math.isfinite(norm_before_clip)
         promised, squares = self._sums(device, with_squares=was_clipped)
-        factor = on_device(_as_double(rescaling), device)
-        is_whole = _is_unchanged(factor)
-        factor, is_common = self._changed.common_factor(factor)
+        common = self._changed.common_factor(on_device(_as_double(rescaling), device))
+        factor = common.factor
+        is_whole, is_unscaled = (
+            _is_unchanged(factor) & (not self._has_scaler),
+            _is_of_scaler(factor),
+        )
         if was_clipped:
             norm = on_device(_as_double(norm_before_clip), device)
             clipping = squares.sqrt() / norm
-            agrees = factor.isnan() | _agree(factor, clipping)
+            agrees = _agree(factor, clipping, common.passes, has_scaler=self._has_scaler)
             promised = torch.where(norm.isfinite(), promised / clipping, promised)
             is_whole = torch.where(norm.isfinite(), agrees, is_whole)
-        is_whole &= is_common & ~(on_device(_as_double(left), device) > _SAME)
+            is_unscaled = _is_of_scaler(torch.where(norm.isfinite(), factor / clipping, factor))
+        is_whole = (is_whole | is_unscaled) & common.is_common
+        is_whole &= ~(on_device(_as_double(left), device) > _SAME)
         promised = torch.where(is_whole, promised, torch.nan)
         self._forget_copies()  # before the closure needs memory
         after, _ = self._evaluate()
@@ -156,6 +167,8 @@ class GainRatio:
         ratio = (
             (after - before) / promised if draws_are_known else torch.full_like(after, torch.nan)
         )
+        if not self._has_scaler:
+            ratio = torch.where(is_unscaled & ((ratio - 1).abs() > _NEAR_1), torch.nan, ratio)
         return torch.where(promised.abs() > _LEAST_UNITS * unit * before.abs(), ratio, torch.nan)
 
     def _sums(self, device: torch.device, *, with_squares: bool) -> tuple[Tensor, Tensor]:
@@ -166,9 +179,9 @@ class GainRatio:
             gradient = parameter.grad if kept is None else kept
             if gradient is None:
                 continue
+            self._changed.see(parameter, gradient)
             if gradient.layout != torch.strided:
                 gradient = gradient.to_dense()
-            self._changed.see(parameter, gradient)
             gradient = as_real(gradient)
             product = _product(gradient, as_real(parameter.detach()), as_real(weight))
             promised += product.to(device)
@@ -221,29 +234,39 @@ class GainRatio:
 
 
 def _is_unchanged(rescaling: Tensor) -> Tensor:
-    """Whether a gradient is known to be as backward made it, but for a GradScaler's power of two.
+    """Whether a gradient is known to be as backward made it.
+
+    Args:
+        rescaling: 0-dim float64; NaN where nothing is known.
+    """
+    return (rescaling - 1).abs() < _SAME
+
+
+def _is_of_scaler(rescaling: Tensor) -> Tensor:
+    """Whether a gradient may have been divided by the power of two that its loss was scaled by.
 
     Args:
         rescaling: 0-dim float64; NaN where nothing is known.
     """
     exponent = torch.log2(rescaling)
-    is_scaler = (rescaling < _LARGEST_SCALE) & ((exponent - exponent.round()).abs() < _SAME)
-    return ((rescaling - 1).abs() < _SAME) | is_scaler
+    return (rescaling < _LARGEST_SCALE) & ((exponent - exponent.round()).abs() < _SAME)
 
 
-def _agree(rescaling: Tensor, clipping: Tensor) -> Tensor:
+def _agree(rescaling: Tensor, clipping: Tensor, passes: int, *, has_scaler: bool) -> Tensor:
     """Whether clipping explains what one gradient was multiplied by.
 
-    A GradScaler, and a division by the number of micro-batches, come before the norm is taken.
+    A division by the number of micro-batches comes before the norm is taken. Where a GradScaler
+    has scaled the loss, a norm of what backward has left is one of scaled gradients.
 
     Args:
         rescaling: 0-dim float64.
         clipping: The norm of all gradients over that before clipping, likewise.
+        passes: Of micro-batches that were added up.
+        has_scaler: Whether there is a GradScaler.
     """
     before = rescaling / clipping
-    parts = (1 / before).round().clamp(1, _MOST_MICRO_BATCHES)
-    is_share = (before * parts - 1).abs() < _SAME
-    return ((before - 1).abs() < _NEAR) | is_share | _is_unchanged(before)
+    is_share = (before * max(passes, 1) - 1).abs() < _SAME
+    return (((before - 1).abs() < _NEAR) | is_share) & (not has_scaler)
 
 
 def _as_double(number: Scalar) -> Tensor:

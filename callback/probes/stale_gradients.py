@@ -188,7 +188,7 @@ class StaleGradients:
         parameter = self._parameter
         if parameter is None:
             return
-        if not _is_accumulated(parameter):
+        if not is_accumulated(parameter):
             if self.measures_rescaling:
                 with torch.no_grad():
                     self._returned_norm = norm_of(gradient)
@@ -268,7 +268,7 @@ def is_plain_leaf(parameter: Tensor) -> bool:
     )
 
 
-def _is_accumulated(parameter: Tensor) -> bool:
+def is_accumulated(parameter: Tensor) -> bool:
     """Whether the gradient that comes is added to ``.grad``: autograd.grad() only returns it."""
     will_execute = getattr(torch._C, "_will_engine_execute_node", None)
     if will_execute is None:

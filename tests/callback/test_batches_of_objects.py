@@ -1,4 +1,4 @@
-"""Batches of anything but plain tensors: saved where that is cheap, else refused before the cost."""
+"""Batches of anything but plain tensors: saved where that is cheap, else refused before it."""
 
 from __future__ import annotations
 
