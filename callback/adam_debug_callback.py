@@ -208,7 +208,8 @@ class AdamDebugCallback:
         ``gradient_norm_before_clip``; and ``loss_scale``, of a gradient scaler.
 
         Args:
-            **scalars: Real numbers, or tensors of one element. Of other names the first 200.
+            **scalars: Real numbers, or tensors of one element. Of other names the first 200, each
+                of at most 200 characters.
 
         Raises:
             ValueError: If a name is one of :data:`tb_adam_plugin.schema.STEP_COLUMNS` or
@@ -230,8 +231,10 @@ class AdamDebugCallback:
         or is not finite, its batches are saved beside the event file, in
         ``adam_debug/batches/step_N.pt``: at most 8 files and 256 MB a run. Findings name the file;
         ``torch.load(file, map_location="cpu")`` returns ``{"step": N, "batches": [...]}``, a tuple
-        for each call. Without ``gradient_norm`` nothing is kept. Batches of a step that a scaler
-        leaves out without a call of ``step()`` count for the next one.
+        for each call; of objects, such as a dataclass, only with ``weights_only=False``, for files
+        of your own (docs/recipes.md). Without ``gradient_norm`` nothing is kept. A batch of more
+        than 16 MB to copy, or of 100,000 parts, is not saved, with a warning. Batches of a step
+        that a scaler leaves out without a call of ``step()`` count for the next one.
 
         Args:
             *batch: Inputs, targets, indices of examples, or whatever ``torch.save`` takes.
@@ -307,7 +310,8 @@ class AdamDebugCallback:
         self, _: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         agenda = self._agenda
-        self._put_on_hooks()
+        if self._hooks is not None:  # where a hook has made the callback, some had to wait
+            self._hooks.put_on()
         if not agenda.enabled:
             return None
         if self._skips_capture():
@@ -335,7 +339,8 @@ class AdamDebugCallback:
         return with_closure(args, kwargs, self._start.wrapped)
 
     def _after_step(self, *_: object) -> None:
-        self._put_on_hooks()
+        if self._hooks is not None:  # where a hook has made the callback, some had to wait
+            self._hooks.put_on()
         if not self._agenda.enabled:
             return
         if not self._running_steps:  # made within this step
@@ -359,11 +364,6 @@ class AdamDebugCallback:
             self._is_at_work = False
             if self._hooks is None or not self._hooks.is_attached:
                 self.close()
-
-    def _put_on_hooks(self) -> None:
-        """Put on those that had to wait, where a hook has made the callback."""
-        if self._hooks is not None and self._hooks.is_waiting:
-            self._hooks.put_on()
 
     def _open(self) -> None:
         self._opening.open_unless_copy(self._agenda, self._parameters)

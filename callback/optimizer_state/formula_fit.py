@@ -109,11 +109,11 @@ class FormulaFit:
         if not state.reads_as:
             return
         before = self._steps_before
-        known = before if before.shape == (len(statistics),) else np.nan
-        steps = statistics[:, _STEP] - known
+        known = before if before.shape == (len(statistics),) else np.full(len(statistics), np.nan)
+        steps: Float64s = statistics[:, _STEP].astype(np.float64) - known
         if not state.update_is_known:
             is_doubtful = steps != 1 if self._is_another else np.isfinite(steps) & (steps != 1)
-            statistics[np.ix_(is_doubtful, _BACKWARDS)] = np.nan
+            _hide(statistics, is_doubtful, _BACKWARDS)
             return
         step = _Taken(statistics, layout, requested_rms, steps, self._arrived_before(statistics))
         self._arrived = step.arrived()
@@ -125,8 +125,8 @@ class FormulaFit:
         is_left_out = not has_moved and bool(misfit.any())
         if is_another or is_left_out:
             hidden[:] = True
-        statistics[np.ix_(hidden, _OF_FORMULA)] = np.nan
-        statistics[np.ix_(hidden & (steps != 1), _BACKWARDS)] = np.nan
+        _hide(statistics, hidden, _OF_FORMULA)
+        _hide(statistics, hidden & (steps != 1), _BACKWARDS)
         if is_left_out:
             self._note_left_out()
         elif is_another:
@@ -197,6 +197,11 @@ class FormulaFit:
         return float(step)
 
 
+def _hide(statistics: Statistics, parameters: Flags, columns: Sequence[int]) -> None:
+    """Make NaN of some columns of some parameters."""
+    statistics[np.ix_(np.flatnonzero(parameters), np.array(columns))] = np.nan
+
+
 class _Taken(NamedTuple):
     """A step of ``K`` parameters beside what the formula asks for.
 
@@ -222,7 +227,8 @@ class _Taken(NamedTuple):
     @property
     def has_moved(self) -> Flags:
         """Which of those that the formula moves have moved."""
-        return self._is_asked_for & (self.statistics[:, _RATIO] != 0)
+        found: Flags = self._is_asked_for & (self.statistics[:, _RATIO] != 0)
+        return found
 
     def _epsilon(self) -> Float64s:
         return np.array([_EPSILON.get(p.dtype, np.inf) for p in self.layout.parameters])
@@ -237,7 +243,9 @@ class _Taken(NamedTuple):
         half = np.maximum(half, self._epsilon() * self.statistics[:, _LARGEST])
         error = self.statistics[:, _ERROR]
         is_other = (error > _MOST_ERROR) & (error * self.requested > _ROUNDINGS * half)
-        return self._is_asked_for & (is_other | (np.isfinite(self.steps) & (self.steps != 1)))
+        is_other |= np.isfinite(self.steps) & (self.steps != 1)
+        found: Flags = self._is_asked_for & is_other
+        return found
 
     def unclear(self) -> Flags:
         """Which have not moved, though rounding need not be why.
@@ -248,7 +256,8 @@ class _Taken(NamedTuple):
         stays = self._is_asked_for & ~self.has_moved
         is_step = (self.steps == 1) | self.has_moved.any()
         share = np.where(is_step, _LEAST_OF_ARRIVED_IN_A_STEP, _LEAST_OF_ARRIVED)
-        return stays & (self._request_of_weight() > share * self.least_arrived)
+        found: Flags = stays & (self._request_of_weight() > share * self.least_arrived)
+        return found
 
     def _request_of_weight(self) -> Float64s:
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -37,9 +37,6 @@ class OptimizerHooks:
 
     Between two steps all of them are on when this is made. Within a step those before it may have
     to wait for those after it, and the other way round, so that one of the two is on at once.
-
-    Attributes:
-        is_waiting: Whether :meth:`put_on` is to be called.
     """
 
     def __init__(
@@ -73,11 +70,6 @@ class OptimizerHooks:
         self.put_on()
 
     @property
-    def is_waiting(self) -> bool:
-        """Whether some could not be put on yet."""
-        return bool(self._to_put_on)
-
-    @property
     def is_attached(self) -> bool:
         """Whether they have not been taken away."""
         return self._optimizer is not None
@@ -87,7 +79,7 @@ class OptimizerHooks:
         optimizer = self._optimizer
         if optimizer is None or not self._to_put_on:
             return
-        register = {
+        register: dict[str, Callable[..., RemovableHandle]] = {
             _BEFORE_STEP: optimizer.register_step_pre_hook,
             _AFTER_STEP: optimizer.register_step_post_hook,
             _BEFORE_LOAD: optimizer.register_load_state_dict_pre_hook,

@@ -56,9 +56,11 @@ def _is_calling() -> bool:
 def _scalers() -> list[torch.amp.GradScaler]:
     """Return all of them: an object refers to its class."""
     kinds: list[type] = [torch.amp.GradScaler]
-    for kind in kinds:
-        kinds += [one for one in type.__subclasses__(kind) if one not in kinds]
-    return [one for one in gc.get_referrers(*kinds) if issubclass(type(one), torch.amp.GradScaler)]
+    for kind in kinds:  # grows meanwhile
+        below: list[type] = type.__subclasses__(kind)
+        kinds += [one for one in below if one not in kinds]
+    referrers: list[object] = gc.get_referrers(*kinds)
+    return [one for one in referrers if isinstance(one, torch.amp.GradScaler)]
 
 
 def _state(scaler: torch.amp.GradScaler) -> object:

@@ -35,8 +35,22 @@ class ScalarNames:
         """Admit the names of the coming step.
 
         Returns:
-            Those that are too many, and what to tell the user, if anything.
+            Those that are too long or too many, and what to tell the user, if anything.
         """
+        names = list(names)
+        long = {name for name in names if len(name) > schema.LONGEST_SCALAR_NAME}
+        refused, notice = self._too_many(name for name in names if name not in long)
+        if long:
+            notice = (
+                f"record() was given a name of {max(map(len, long)):,} characters, "
+                f"{_shown(min(long))}: names of more than {schema.LONGEST_SCALAR_NAME} are not "
+                "recorded. Give a short name; what else is to be kept of a run, add_text() of a "
+                "SummaryWriter takes"
+            )
+        return refused | long, notice
+
+    def _too_many(self, names: Iterable[str]) -> tuple[set[str], str | None]:
+        """Admit names as long as there is room for them; return as :meth:`refused`."""
         new = [n for n in names if n not in self._known and n not in schema.LASTING_COLUMNS]
         if not new:
             return set(), None

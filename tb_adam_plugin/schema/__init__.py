@@ -67,6 +67,7 @@ from tb_adam_plugin.schema.layout import (
 )
 from tb_adam_plugin.schema.limits import (
     LASTING_COLUMNS,
+    LONGEST_SCALAR_NAME,
     MOST_LAYOUTS,
     MOST_SCALARS,
 )
@@ -103,6 +104,7 @@ __all__ = [
     "BINS_PER_OCTAVE",
     "HYPERPARAMETERS",
     "LASTING_COLUMNS",
+    "LONGEST_SCALAR_NAME",
     "LOSS",
     "MOST_LAYOUTS",
     "MOST_PARAMETERS_PER_BLOCK",

@@ -16,6 +16,8 @@ from tb_adam_plugin.schema.columns import (
 # Scalars that the user records at every step. The rows of all steps are a table with a column for
 # each of them, however seldom it is given; nobody looks at 200 curves one by one.
 MOST_SCALARS = 200
+# Characters of one name: all names are written once more with each new one.
+LONGEST_SCALAR_NAME = 200
 # Sets of parameters with their names, shapes and types. Unfreezing a model layer by layer makes one
 # for each layer; models that differ at every record make one a record.
 MOST_LAYOUTS = 100

@@ -38,8 +38,8 @@ def clearing(base: Any, *, to_none: bool, every: int = 1) -> Any:
 
 def train(
     folder: Path, kind: Any, *, with_closure: bool = False, interval: int = 1,
-    look: Callable[[list[Tensor]], None] = lambda _: None, watches: bool = True,
-) -> tuple[list[Tensor], Run | None]:  # fmt: skip
+    look: Callable[[list[nn.Parameter]], None] = lambda _: None, watches: bool = True,
+) -> tuple[list[nn.Parameter], Run | None]:  # fmt: skip
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(10, 32), nn.Tanh(), nn.Linear(32, 3))
     parameters = list(model.parameters())
@@ -53,7 +53,7 @@ def train(
     def backward() -> Tensor:
         optimizer.zero_grad()
         inputs = torch.randn(16, 10)
-        loss = (model(inputs) - inputs[:, :3]).square().mean()
+        loss: Tensor = (model(inputs) - inputs[:, :3]).square().mean()
         loss.backward()
         return loss
 
@@ -78,8 +78,10 @@ def train(
 def test_it_is_recorded_as_without_that(
     base: Any, to_none: bool, with_closure: bool, interval: int, tmp_path: Path
 ) -> None:
-    def is_cleared(parameters: list[Tensor]) -> None:
-        assert all(p.grad is None if to_none else not p.grad.any() for p in parameters)
+    def is_cleared(parameters: list[nn.Parameter]) -> None:
+        for p in parameters:
+            assert (p.grad is None) == to_none
+            assert p.grad is None or not p.grad.any()
 
     kind = clearing(base, to_none=to_none)
     _, plain = train(tmp_path / "0", base, with_closure=with_closure, interval=interval)

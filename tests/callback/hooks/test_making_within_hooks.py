@@ -133,19 +133,18 @@ def test_the_function_for_findings_may_begin_anew(tmp_path: Path) -> None:
         return AdamDebugCallback(model, optimizer, log_dir=folders[-1], on_finding=begin_anew)
 
     def begin_anew(_: object) -> None:
-        nonlocal debug
-        debug.close()
+        callbacks[-1].close()
         folders.append(tmp_path / str(len(folders)))
-        debug = watch()
+        callbacks.append(watch())
 
-    debug = watch()
+    callbacks = [watch()]
     for _ in range(80):
         optimizer.zero_grad()
         loss = (model(torch.randn(8, 10)) - 1).square().mean()
         loss.backward()
-        debug.record(loss=loss)
+        callbacks[-1].record(loss=loss)
         optimizer.step()
-    debug.close()
+    callbacks[-1].close()
     assert len(folders) > 1
     runs = [run for folder in folders for run in load_runs(folder)]
     assert [step for run in runs for step in run.steps] == [*range(1, 81)]
