@@ -168,11 +168,13 @@ def test_a_gain_ratio_is_on_the_device_of_its_loss() -> None:
     weight = nn.Parameter(torch.ones(4))
     model = nn.ParameterList([weight])
     ratio = GainRatio(lambda: weight.square().sum(), model)
-    weight.grad = 2 * weight.detach()
     with NamesDevices():
         torch.set_default_device("meta")
         try:
+            ratio.watch_gradients([weight])
+            weight.square().sum().backward()
             ratio.before_step([(weight, False)])
+            assert weight.grad is not None
             with torch.no_grad():
                 weight.sub_(1e-3 * weight.grad)
             found = ratio.after_step(4.0)
