@@ -18,7 +18,6 @@ from event_files import (
 )
 from in_process import EXPERIMENT, files_of, provider_of
 
-from tb_adam_plugin.callback.write.event_log import EventLog
 from tb_adam_plugin.cli import main
 from tb_adam_plugin.reading.store import Store
 from tb_adam_plugin.run_data import load_runs
@@ -128,15 +127,15 @@ def test_what_reading_shows_is_told_of_a_run(tmp_path: Path) -> None:
 
 
 def test_a_run_whose_first_record_is_damaged_is_told_of(tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        log = EventLog(tmp_path / name)
-        for step in (1, 2, 3):
-            log.write(step, START + step, step_tensors(LAYOUT, step))
-        log.close()
-    (path,) = (tmp_path / "b" / "adam_debug").iterdir()
-    damaged = bytearray(path.read_bytes())
-    damaged[damaged.index(b"conv1.weight")] ^= 1
-    path.write_bytes(damaged)
+    def undescribed(step: int) -> bytes:
+        return event(step, [replace(t, content=b"") for t in step_tensors(LAYOUT, step)])
+
+    first = event(1, step_tensors(LAYOUT, 1))
+    damaged = bytearray(first)
+    damaged[first.index(b"conv1.weight")] ^= 1
+    for name, written in (("a", first), ("b", bytes(damaged))):
+        events = [written, undescribed(2), undescribed(3)]
+        write_events(tmp_path / name / "adam_debug", events)
     with pytest.warns(UserWarning, match="Run b/adam_debug: ") as warned:
         (run,) = load_runs(tmp_path)
     assert run.name == "a"
