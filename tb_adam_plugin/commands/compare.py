@@ -84,7 +84,7 @@ def _print(found: Comparison) -> None:
         if pair.partings:
             print(f"  {spoken(say('statistics part first at:'))}")
         for parting in pair.partings:
-            _print_wrapped(words.about_parting(parting), "    ")
+            _print_wrapped(words.about_parting(parting, pair), "    ")
 
     rest = next((pair for pair in found.pairs if not pair.parted), None)
     if rest is not None:
