@@ -24,8 +24,8 @@ def english(monkeypatch: pytest.MonkeyPatch) -> None:
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("project")
     for name in NAMES:
-        spike = {"spike_at": 150} if name == ILL else {}
-        write_run(folder / "runs" / name, Run(steps=160, **spike))
+        run = Run(steps=160, spike_at=150) if name == ILL else Run(steps=160)
+        write_run(folder / "runs" / name, run)
     return folder
 
 

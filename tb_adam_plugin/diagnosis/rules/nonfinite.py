@@ -162,16 +162,20 @@ def _overflows(e: Evidence, first: FirstNonfinite) -> bool:
 def _nonfinite_advice(e: Evidence) -> str:
     run, first = e.signals.run, _first_of(e)
     half = any(p.dtype == "float16" for p in run.parameters)
-    overflow = say("In float16 they overflow, too: use a GradScaler, or bfloat16.") if half else ""
+    overflow = (
+        say("In float16 large values overflow, too: use a GradScaler, or bfloat16.") if half else ""
+    )
     saved = where_saved(e.signals, e.first_step)
-    batch = say("Look at the batch of step {step}, too.", step=step(e.first_step))
+    batch: str = say("Look at the batch of step {step}, too.", step=step(e.first_step))
     if first is not None and first.what == "gradients" and not _overflows(e, first):
-        return joined([_gradients_advice(e, first), overflow, batch, saved or _how_to_save()])
+        they = say("In float16 they overflow, too: use a GradScaler, or bfloat16.") if half else ""
+        return joined([_gradients_advice(e, first), they, batch, saved or _how_to_save()])
+    batch = batch if saved else ""
     if e.first_step <= thresholds.FIRST_STEP:  # no step has done it
         where = say(
             "First look at the inputs, the initial weights and the loss of the first batch."
         )
-        return joined([where, overflow, batch if saved else "", saved])
+        return joined([where, overflow, batch, saved])
     if first is not None and first.what in ("loss", "") and _grew_before(e) is False:
         return joined([_data_advice(e, first), overflow, saved or _how_to_save()])
     if first is not None and first.what == "loss":
@@ -186,7 +190,7 @@ def _nonfinite_advice(e: Evidence) -> str:
         batch = ""
     else:
         where = say("First look at the 20 steps before step {step}.", step=step(e.first_step))
-    return joined([where, _remedy(e, half=half), batch if saved else "", saved])
+    return joined([where, _remedy(e, half=half), batch, saved])
 
 
 def _how_to_save() -> str:
