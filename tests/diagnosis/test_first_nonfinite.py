@@ -171,7 +171,7 @@ def test_weights_are_first_where_a_step_begins_with_them() -> None:
         statistic("weight_rms", NAN, of=["head.weight"], from_step=200),
     ]
     finding = nonfinite(*bad)
-    assert finding.text.startswith("The weights head.weight are NaN or infinite when step 200")
+    assert finding.text.startswith("The weights of head.weight are NaN or infinite when step 200")
     assert "The step before made them so." in finding.text
     assert "try lr 3e-4 instead of 1e-3" in finding.advice
     at_once = nonfinite(statistic("nonfinite_count", 9.0), statistic("weight_rms", NAN))

@@ -68,13 +68,13 @@ def _of_weights(e: Evidence, first: FirstNonfinite) -> str:
     at = step(first.step)
     if first.step > e.signals.run.first_step:
         return say(
-            "The weights {names} are NaN or infinite when step {step} begins. The step before made "
-            "them so.",
+            "The weights of {names} are NaN or infinite when step {step} begins. The step before "
+            "made them so.",
             names=names,
             step=at,
         )
     return say(
-        "The weights {names} are NaN or infinite when step {step} begins.", names=names, step=at
+        "The weights of {names} are NaN or infinite when step {step} begins.", names=names, step=at
     )
 
 
