@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { firstSentence } from '../../frontend_static/view/run/all_findings.js';
-import { describeState, isIll, orderedRuns } from '../../frontend_static/view/run/run_list.js';
+import { describeState, isIll, listedRuns, orderedRuns } from '../../frontend_static/view/run/run_list.js';
 
 /** @typedef {import('../../frontend_static/types.d.ts').RunState} RunState */
 
@@ -40,4 +40,15 @@ test('the first remedy is the first sentence', () => {
   assert.equal(firstSentence('把 lr 降到 1e-3。再试。'), '把 lr 降到 1e-3。');
   assert.equal(firstSentence('no full stop'), 'no full stop');
   assert.equal(firstSentence(''), '');
+});
+
+test('leaving out healthy runs leaves the one that is shown', () => {
+  const named = runs.map((info) => ({ ...info, name: info.run }));
+  const state = /** @type {any} */ ({ summary: { runs: named }, runFilter: '', runOrder: 'name', illRuns: true });
+  const listed = (/** @type {any} */ shown, /** @type {any} */ other) => listedRuns({ ...state, ...other }, shown, states).map(({ run }) => run).join('');
+  assert.equal(listed(named[1], {}), 'bcd');
+  assert.equal(listed(named[0], {}), 'abcd');
+  assert.equal(listed(null, {}), 'bcd');
+  assert.equal(listed(named[0], { illRuns: false }), 'abcde');
+  assert.equal(listed(named[0], { runFilter: '[be]' }), 'b');
 });

@@ -58,7 +58,7 @@ def test_another_model_takes_the_place_of_the_one_before_and_a_second_one_is_bes
             expect(tab.row("0.weight")).to_have_count(1)
             expect(tab.row("conv.weight")).to_have_count(0)
             tab.locate(".run", has_text="gan (2)").locator(".name").click()
-            tab.shows(".overview .sub", "25 logged steps · gan (2)")
+            tab.shows(".overview .sub", "gan (2) · 1 tensor · 25 logged steps")
 
 
 def test_empty_log_folder_shows_the_code_to_add_and_then_the_first_run(
