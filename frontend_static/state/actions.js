@@ -1,7 +1,7 @@
 // @ts-check
 /** What the user can do: every change of the state has its name here. */
 import { chosenLanguage, chooseLanguage, language, speak } from '../host/language.js';
-import { rangeAround, shownIn } from './evidence.js';
+import { lacksRecords, rangeAround, shownIn } from './evidence.js';
 import {
   checkedRuns,
   DEFAULT_METRIC,
@@ -157,12 +157,16 @@ function _findingActions({ get, set }) {
     const run = state.summary?.runs.find((info) => info.run === finding.run);
     const known = run?.parameters.some(({ name }) => name === finding.parameters[0]);
     const { metric, strip } = shownIn(finding, run);
-    const range = rangeAround(finding, run?.last_step ?? 0);
+    const unseen = lacksRecords(finding, run);
+    const colours = metric ?? (unseen ? DEFAULT_METRIC : state.beforeFinding?.metric);
+    const range = unseen ? null : rangeAround(finding, run?.last_step ?? 0);
     set({
       ...{ finding: finding.id, reopen: null, all: false, step: finding.at ?? finding.from },
       ...(run && { run: run.run, checked: state.checked && new Set(state.checked).add(run.run) }),
       ...(known && { tensor: finding.parameters[0] }),
-      ...(metric && _colouredBy(state, metric)),
+      // What another finding or the user looked at is no evidence of this one.
+      ...(unseen && { tensor: null, step: null }),
+      ...(colours !== undefined && _colouredBy(state, colours)),
       ...(strip && { strip }),
       ...(state.axis === 'step' && { range }),
       beforeFinding: { ..._evident(state), ...state.beforeFinding },
