@@ -39,7 +39,7 @@ const keys = () => [
   ['+  -  0', t('zoom in and out at the pinned step, show everything')],
   ['n  p', t('next, previous finding')],
   ['o', t('fold or open the module around the tensor')],
-  ['Esc', t('undo, one at a time: full size, settings, zoom, filter, finding, pinned step')],
+  ['Esc', t('undo, one at a time: full size, settings, the list of all findings, zoom, finding (back to that list if it was opened there), filter, pinned step')],
   ['?', t('this help')],
 ];
 

@@ -67,6 +67,22 @@ test('a finding about tensors that are not recorded leaves nothing of the one be
   assert.ok(!lacksRecords({ parameters: [] }, run));
 });
 
+test('closing a finding that was opened from the list of all leads back to the list', () => {
+  const { store, actions, before } = openTab();
+  actions.showAllFindings(true);
+  actions.selectFinding(findingWith({ run: 'b' }));
+  assert.ok(!store.get().all);
+  actions.selectFinding(findingWith({ run: 'b' }));
+  actions.escape();
+  assert.ok(store.get().all);
+  assert.deepEqual(shown(store.get()), shown(before));
+  actions.escape();
+  assert.ok(!store.get().all);
+  actions.selectFinding(findingWith());
+  actions.escape();
+  assert.ok(!store.get().all, 'this one was opened beside the map');
+});
+
 test('what was chosen while a finding was open stays when it is closed', () => {
   const { store, actions } = openTab();
   actions.selectFinding(findingWith());

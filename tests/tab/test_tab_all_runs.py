@@ -87,6 +87,8 @@ def test_it_works_by_keys(browser: Browser, demo_board: TensorBoard) -> None:
         first.focus()
         tab.page.keyboard.press("Enter")
         expect(tab.locate('.finding[aria-selected="true"] b')).to_have_text(title)
+        tab.page.keyboard.press("Escape")
+        expect(first).to_have_text(title)
 
 
 def test_a_server_without_states_is_asked_run_by_run(
