@@ -55,7 +55,7 @@ function About() {
     <dt>${t('Marks')}</dt>
     <dd>
       ${paragraph([
-        t('A frame on a row marks a step at which this tensor’s own gradient jumped, and by how much, also between records.'),
+        t('A frame on a row marks a step at which this tensor’s own gradient jumped, and by how much, or became NaN or infinite, also between records.'),
         t('The gradient norm above the map and the findings are about all gradients together.'),
         t('Click a mark to see that step; the table of the heat map lists all marks.'),
       ])}

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { firstSentence } from '../../frontend_static/view/run/all_findings.js';
+import { firstSentence, piecesOf } from '../../frontend_static/view/run/all_findings.js';
 import { describeState, isIll, listedRuns, orderedRuns } from '../../frontend_static/view/run/run_list.js';
 
 /** @typedef {import('../../frontend_static/types.d.ts').RunState} RunState */
@@ -51,4 +51,12 @@ test('leaving out healthy runs leaves the one that is shown', () => {
   assert.equal(listed(null, {}), 'bcd');
   assert.equal(listed(named[0], { illRuns: false }), 'abcde');
   assert.equal(listed(named[0], { runFilter: '[be]' }), 'b');
+});
+
+test('names are parted behind their separators alone', () => {
+  assert.deepEqual(piecesOf('runs/lr_1e-3'), ['runs/', 'lr_', '1e-', '3']);
+  assert.deepEqual(piecesOf('rowan'), ['rowan']);
+  assert.deepEqual(piecesOf('a.weight, b.bias'), ['a.', 'weight, ', 'b.', 'bias']);
+  assert.deepEqual(piecesOf('a.bias, very.longer', 9), ['a.bias, ', 'very.', 'longer']);
+  for (const name of ['', '..', 'a//b_', '-x', '…']) assert.equal(piecesOf(name).join(''), name);
 });

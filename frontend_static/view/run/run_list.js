@@ -123,7 +123,7 @@ function RunRow({ app, info, index, theme, state, checked, shown, reference, onS
       <bdi>${info.name}</bdi>
     </button>
     <${StateMark} state=${state} />
-    ${info.gradient_norms && html`<span class="jumped" role="img" aria-label=${t('The gradient norm jumped')} title=${t('The gradient norm jumped: marks in the heat map show where')}>${icon('jump', 'flag')}</span>`}
+    ${info.gradient_norms && html`<span class="jumped" role="img" aria-label=${t('The gradient norm jumped or was not finite')} title=${t('The gradient norm jumped or was not finite: marks in the heat map show where')}>${icon('jump', 'flag')}</span>`}
     ${shown && html`<span class="primary" title=${t('The overview and the histograms show this run')}>${t('OVERVIEW')}</span>`}
     ${
       reference !== null &&
