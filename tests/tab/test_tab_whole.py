@@ -204,7 +204,9 @@ def test_a_telephone_shows_all_of_it_in_one_column(
         expect(tab.locate(".all-findings tbody tr")).not_to_have_count(0)
         listed = tab.locate(".all-findings").bounding_box()
         assert listed is not None
-        assert abs(listed["y"] - tab.page.locator("iframe").bounding_box()["y"]) < 40
+        frame = tab.page.locator("iframe").bounding_box()
+        assert frame is not None
+        assert abs(listed["y"] - frame["y"]) < 40
 
 
 def test_a_large_window_is_filled(browser: Browser, demo_board: TensorBoard) -> None:
