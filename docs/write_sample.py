@@ -16,6 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 # Pages, and the language of each.
 PAGES = {"README.md": "en", "README.zh-CN.md": "zh"}
+ILL_RUN = "lr_0.3"
 _SAMPLE = re.compile(r"(?<=^```text\n).*?(?=^```$)", re.MULTILINE | re.DOTALL)
 
 
@@ -27,13 +28,15 @@ def train(folder: Path) -> None:
 
 
 def sample(folder: Path, language: str) -> str:
-    """Return the head line and the first finding that the command prints for the ill run."""
-    command = [sys.executable, "-m", "tb_adam_plugin.cli", "diagnose", "runs/lr_0.3"]
+    """Return the head line and the first finding that the command prints of the ill run."""
+    command = [sys.executable, "-m", "tb_adam_plugin.cli", "diagnose", "runs"]
     environment = {**os.environ, "ADAM_DEBUG_LANG": language, "PYTHONUTF8": "1"}
     ended = subprocess.run(
         command, cwd=folder, env=environment, check=True, capture_output=True, encoding="utf-8"
     )
-    head, *lines = ended.stdout.splitlines()
+    printed = ended.stdout.splitlines()
+    (start,) = (place for place, line in enumerate(printed) if line.startswith(ILL_RUN))
+    head, *lines = printed[start:]
     return "\n".join([head, *_first_finding(lines), ""])
 
 

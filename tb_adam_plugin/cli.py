@@ -60,7 +60,8 @@ def _run(options: argparse.Namespace) -> int:
     for warning in warned:
         warn(reason_of(warning) if isinstance(warning, Warning) else warning)
     if not runs:
-        return refuse(say("no run of Adam Debug in {folder}", folder=options.logdir))
+        folder = os.path.abspath(options.logdir)
+        return refuse(say("no run of Adam Debug in {folder}", folder=folder))
     return command(runs, options)
 
 
@@ -79,17 +80,23 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=__version__)
     parser.set_defaults(reads_runs=True)
+    _add_language(parser, None)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in (diagnose, compare, explain, export, demo):
         command.add_to(commands)
     for subparser in commands.choices.values():
-        subparser.add_argument(
-            "--lang",
-            choices=LANGUAGES,
-            help=f"language of what is printed; default: {VARIABLE}, else that of the locale, "
-            "else en",
-        )
+        _add_language(subparser, argparse.SUPPRESS)  # what stands before the command is kept
     return parser
+
+
+def _add_language(parser: argparse.ArgumentParser, default: str | None) -> None:
+    """Let an option say the language, before the command or after it."""
+    parser.add_argument(
+        "--lang",
+        choices=LANGUAGES,
+        default=default,
+        help=f"language of what is printed; default: {VARIABLE}, else that of the locale, else en",
+    )
 
 
 if __name__ == "__main__":

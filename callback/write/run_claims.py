@@ -40,6 +40,9 @@ _BYTES_OF_RANK = 1 << 20
 # A process that gives up its last part holds the whole file for a moment, to delete it.
 _ATTEMPTS, _SECONDS_BETWEEN = 3, 0.01
 _MOST_DELETIONS = 1000
+# Where files of others are looked into, so many of the newest, and so much of each.
+_MOST_SEARCHED, _SEARCHED_BYTES = 16, 1 << 20
+_MARK = f"{schema.PLUGIN_NAME}/".encode()
 # A disk that refuses as many locks refuses all of them.
 _MOST_PROCESSES = 1000
 
@@ -91,7 +94,10 @@ class RunClaim:
             self.number, self._rivals = self._entry.take(self._rank, self)
         if self._rivals:
             self.settle()
-        self.holds_records = log_dir is not None and _has_event_file(self.location)
+        if log_dir is None and self.number == 1:
+            self.holds_records = _has_records_of_ours(self.location)
+        else:
+            self.holds_records = _has_event_file(self.location)
 
     @property
     def may_become_free(self) -> bool:
@@ -284,6 +290,19 @@ def _has_event_file(folder: str) -> bool:
             return any("tfevents" in entry.name for entry in entries)
     except (OSError, ValueError):
         return False
+
+
+def _has_records_of_ours(folder: str) -> bool:
+    """Whether a folder that others write to, too, has records of ours: near the start of a file."""
+    if is_url(folder):
+        return False
+    with suppress(OSError, ValueError), os.scandir(folder) as entries:
+        names = sorted(entry.name for entry in entries if "tfevents" in entry.name)
+        for name in names[-_MOST_SEARCHED:]:
+            with open(os.path.join(folder, name), "rb") as file:
+                if _MARK in file.read(_SEARCHED_BYTES):
+                    return True
+    return False
 
 
 def _is_file_at(descriptor: int, path: str | None) -> bool:

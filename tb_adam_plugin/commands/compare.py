@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tb_adam_plugin.commands.exit_codes import refuse
 from tb_adam_plugin.commands.language import language, padded, spoken, width_of, wrapped
 from tb_adam_plugin.commands.progress import Progress
-from tb_adam_plugin.commands.run_names import LOGDIR_HELP, shown_name
+from tb_adam_plugin.commands.run_names import LOGDIR_HELP, run_at, shown_name
 from tb_adam_plugin.comparison import words
 from tb_adam_plugin.comparison.compare import Comparison, compare
 from tb_adam_plugin.languages.sentences import say
@@ -33,7 +33,8 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "runs",
         metavar="RUN",
         nargs="*",
-        help="a run's name as diagnose prints it, or its end; default: all runs below LOGDIR",
+        help="a run's name as diagnose prints it, its end, or the run's folder; default: all runs "
+        "below LOGDIR",
     )
     parser.add_argument("--logdir", metavar="LOGDIR", help=LOGDIR_HELP)
     parser.add_argument("--json", action="store_true", help="print JSON; default: text")
@@ -45,7 +46,7 @@ def compare_runs(runs: Sequence[Run], options: argparse.Namespace) -> int:
     named = {shown_name(run, options.logdir): run for run in runs}
     chosen: dict[str, Run] = {}
     for wanted in options.runs or named:
-        fits = [wanted] if wanted in named else _ending(wanted, [*named])
+        fits = _fitting(wanted, runs, named, options.logdir)
         if not fits:
             return refuse(
                 say("no run {run}; there is: {names}", run=wanted, names=", ".join(named))
@@ -66,8 +67,13 @@ def compare_runs(runs: Sequence[Run], options: argparse.Namespace) -> int:
     return 0
 
 
-def _ending(wanted: str, names: Sequence[str]) -> list[str]:
-    return [name for name in names if name.endswith(f"/{wanted.strip('/')}")]
+def _fitting(wanted: str, runs: Sequence[Run], named: Mapping[str, Run], logdir: str) -> list[str]:
+    """Return the names that a user may mean: by the name, by its end, or by the run's folder."""
+    if wanted in named:
+        return [wanted]
+    fits = [name for name in named if name.endswith(f"/{wanted.strip('/')}")]
+    run = None if fits else run_at(wanted, runs, logdir)
+    return fits if run is None else [shown_name(run, logdir)]
 
 
 def _print(found: Comparison) -> None:
@@ -84,7 +90,7 @@ def _print(found: Comparison) -> None:
         if pair.partings:
             print(f"  {spoken(say('statistics part first at:'))}")
         for parting in pair.partings:
-            _print_wrapped(words.about_parting(parting), "    ")
+            _print_wrapped(words.about_parting(parting, pair), "    ")
 
     rest = next((pair for pair in found.pairs if not pair.parted), None)
     if rest is not None:

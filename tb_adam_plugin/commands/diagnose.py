@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from tb_adam_plugin.commands.exit_codes import FAILED
-from tb_adam_plugin.commands.language import language, padded, spoken, wrapped
+from tb_adam_plugin.commands.language import language, padded, spoken, width_of, wrapped
 from tb_adam_plugin.commands.progress import Progress
 from tb_adam_plugin.commands.run_names import LOGDIR_HELP, shown_name
 from tb_adam_plugin.diagnosis.compass import Compass, Reading, error_bar_in_words
@@ -20,6 +20,8 @@ from tb_adam_plugin.run_data import Run
 from tb_adam_plugin.serving.json_answers import diagnosis_fields, message_fields, ratio_fields
 
 _TEXT_WIDTH = 100
+# Of more runs a summary comes first.
+MOST_WITHOUT_SUMMARY = 3
 _SEVERITIES: Mapping[Severity, Sentence] = {
     "error": say("error"),
     "warning": say("warning"),
@@ -58,10 +60,10 @@ def diagnose(runs: Sequence[Run], options: argparse.Namespace) -> int:
         text = say("{run}: {number} of {count} …", run=name, number=place, count=len(runs))
         with progress.on(text):
             _ = run.diagnosis  # which is kept
-        if not options.json:
-            print_table(run, name)
     if options.json:
         _print_json(runs)
+    else:
+        _print_runs({shown_name(run, options.logdir): run for run in runs})
     found = {finding.severity for run in runs for finding in run.findings()}
     if options.fail_on is None:
         return 0
@@ -84,16 +86,58 @@ def _print_json(runs: Sequence[Run]) -> None:
     print(json.dumps({"runs": described}, indent=2, allow_nan=False))
 
 
-def print_table(run: Run, name: str) -> None:
-    """Print the findings of a run under a name."""
-    findings = run.findings()
+def _print_runs(runs: Mapping[str, Run]) -> None:
+    """Print the findings of runs, by their names; of many a summary first."""
+    if len(runs) > MOST_WITHOUT_SUMMARY:
+        _print_summary(runs)
+    skipped = [set(run.diagnosis.not_evaluated) for run in runs.values()]
+    # What no run can be asked is said once.
+    common = set.intersection(*skipped) if len(runs) > 1 else set()
+    for name, run in runs.items():
+        print_table(run, name, common)
+    if common:
+        first = next(iter(runs.values())).diagnosis.not_evaluated
+        _print_not_evaluated(
+            say("not evaluated in any of these runs:"), [s for s in first if s in common], ""
+        )
+
+
+def _print_summary(runs: Mapping[str, Run]) -> None:
+    """Print a line for each run, those with the worst findings first."""
+    print(spoken(say("{count} runs:", count=len(runs))))
+    numbers = {
+        name: [_number_of(severity, run) for severity in SEVERITIES] for name, run in runs.items()
+    }
+    width = 2 + max(width_of(spoken(name)) for name in runs)
+    for name in sorted(runs, key=lambda name: [-count for count in numbers[name]]):
+        print(f"  {padded(spoken(name), width)}{spoken(_counts(runs[name]))}")
+    print()
+
+
+def _number_of(severity: Severity, run: Run) -> int:
+    return sum(finding.severity == severity for finding in run.findings())
+
+
+def _counts(run: Run) -> Sentence:
+    """Say how many findings of each severity there are."""
     counts = [
         _counted(severity, number)
         for severity in SEVERITIES
-        if (number := sum(finding.severity == severity for finding in findings))
+        if (number := _number_of(severity, run))
     ]
-    said = joined(counts, ", ") if counts else say("nothing found")
-    print(spoken(say("{title}: {text}", title=name, text=said)))
+    return joined(counts, ", ") if counts else say("nothing found")
+
+
+def print_table(run: Run, name: str, said_later: Collection[NotEvaluated] = ()) -> None:
+    """Print the findings of a run under a name.
+
+    Args:
+        run: The run.
+        name: Of it.
+        said_later: What was not evaluated in any run, which is left out here.
+    """
+    findings = run.findings()
+    print(spoken(say("{title}: {text}", title=name, text=_counts(run))))
     _print_wrapped(run.diagnosis.recording, "  ", _TEXT_WIDTH)
     for message in run.messages:
         _print_wrapped(message.text, "  ", _TEXT_WIDTH)
@@ -106,8 +150,9 @@ def print_table(run: Run, name: str) -> None:
         advice = finding.advice and say("→ {advice}", advice=finding.advice)
         for text in (finding.text, advice, _cause(finding, titles)):
             _print_wrapped(text, " " * 11, _TEXT_WIDTH)
-    if run.diagnosis.not_evaluated:
-        _print_not_evaluated(run.diagnosis.not_evaluated)
+    skipped = [rule for rule in run.diagnosis.not_evaluated if rule not in said_later]
+    if skipped:
+        _print_not_evaluated(say("not evaluated:"), skipped, "  ")
 
 
 def heading(finding: Finding) -> str:
@@ -180,14 +225,14 @@ _RATIOS: Mapping[Kind, Callable[..., Sentence]] = {
 }
 
 
-def _print_not_evaluated(skipped: Sequence[NotEvaluated]) -> None:
-    print("  " + spoken(say("not evaluated:")))
+def _print_not_evaluated(heading: str, skipped: Sequence[NotEvaluated], indent: str) -> None:
+    print(indent + spoken(heading))
     by_reason: dict[str, list[str]] = {}
     for rule in skipped:
         by_reason.setdefault(rule.reason, []).append(rule.rule)
     for reason, rules in by_reason.items():
         text = say("{rules} ({reason})", rules=", ".join(rules), reason=reason)
-        _print_wrapped(text, "    ", _TEXT_WIDTH, "  ")
+        _print_wrapped(text, f"{indent}  ", _TEXT_WIDTH, "  ")
 
 
 def _cause(finding: Finding, titles: Mapping[str, str]) -> str:

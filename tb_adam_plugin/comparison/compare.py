@@ -21,7 +21,9 @@ from tb_adam_plugin.comparison.losses import (
     gone_at,
     lack_of,
     leads,
+    leads_before,
     share_of_repeats,
+    windows_before,
 )
 from tb_adam_plugin.comparison.parting import Parting, partings
 from tb_adam_plugin.comparison.settings import Setting, differing_settings, repeats
@@ -44,7 +46,7 @@ class RunLoss:
         final: The average of its last tenth; NaN if that is not known, infinite if it is not
             finite.
         common: The same up to the last step that all runs have.
-        gone_at: The first step whose loss is not finite, or NaN.
+        gone_at: The step from which on no loss is finite, or NaN.
     """
 
     run: str
@@ -65,6 +67,8 @@ class Pair:
         leads: Which of them was ahead when; ``first`` is the best one.
         partings: The statistics in which they part first.
         parted: Whether these were looked at.
+        gone_at: The step from which on no loss of the other one is finite, where that is why the
+            best one leads at the end; else NaN.
     """
 
     best: str
@@ -72,6 +76,7 @@ class Pair:
     leads: tuple[Lead, ...]
     partings: tuple[Parting, ...]
     parted: bool
+    gone_at: float = math.nan
 
     @property
     def lead(self) -> Lead | None:
@@ -200,9 +205,20 @@ def _pair(
     first, second = judged.losses.get(best), judged.losses.get(other)
     # Runs with the same settings may differ in what is not recorded: their spread is no noise then.
     share = LEAST_SHARE if judged.are_same(best, other) else judged.share
-    found = [] if first is None or second is None else leads(first, second, judged.borders, share)
     parted = partings(signals[best].run, signals[other].run) if parts else []
-    return Pair(names[best], names[other], tuple(found), tuple(parted), parts)
+    gone, end = math.nan, math.nan
+    found: list[Lead] = []
+    if first is not None and second is not None:
+        gone, end = gone_at(signals[other]), float(judged.borders[-1] - 1)
+        if math.isfinite(first.final) and gone <= end:
+            both = [signals[best], signals[other]]
+            # The step at which it is lost decides, and not the window that the step falls into.
+            before = windows_before(both, judged.borders, gone)
+            one, two = (averaged(s, before) for s in both)
+            found = [*leads_before(one, two, before, share), Lead(True, gone, end, True)]
+        else:
+            gone, found = math.nan, leads(first, second, judged.borders, share)
+    return Pair(names[best], names[other], tuple(found), tuple(parted), parts, gone)
 
 
 def _run_loss(name: str, signals: Signals, losses: Losses | None) -> RunLoss:

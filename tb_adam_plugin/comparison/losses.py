@@ -11,7 +11,7 @@ case; and by as much as runs with the same settings were seen to differ, where t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -119,6 +119,25 @@ def common_windows(runs: Sequence[Signals]) -> Float64s:
     return np.linspace(start, end + 1, most + 1) if most >= LEAST_WINDOWS else np.empty(0)
 
 
+def windows_before(runs: Sequence[Signals], borders: Float64s, end: float) -> Float64s:
+    """Return the borders of windows over the common steps before one, by all losses there.
+
+    Args:
+        runs: Whose losses are compared.
+        borders: Of windows over all common steps.
+        end: The step before which the last window ends.
+
+    Returns:
+        Ascending steps; empty where there are too few losses.
+    """
+    start = borders[0]
+    known = [_steps_with_loss(signals) for signals in runs]
+    count = min(int(np.count_nonzero((steps >= start) & (steps < end))) for steps in known)
+    alike = round((end - start) / (borders[1] - borders[0]))  # about as long as the others
+    most = min(max(alike, LEAST_WINDOWS), count // LEAST_LOSSES)
+    return np.linspace(start, end, most + 1) if most >= LEAST_WINDOWS else np.empty(0)
+
+
 def _steps_with_loss(signals: Signals) -> Float64s:
     return signals.steps[~np.isnan(signals.column("loss")) | is_loss_nan(signals)]
 
@@ -131,9 +150,14 @@ def _is_gone(signals: Signals) -> bool:
 
 
 def gone_at(signals: Signals) -> float:
-    """The first step whose loss is not finite; NaN if all are."""
-    gone = signals.steps[np.isinf(signals.column("loss")) | is_loss_nan(signals)]
-    return float(gone[0]) if gone.size else float("nan")
+    """The step from which on no loss is finite; NaN if the last one is."""
+    gone = np.isinf(signals.column("loss")) | is_loss_nan(signals)
+    known = ~np.isnan(signals.column("loss")) | gone
+    steps, gone = signals.steps[known], gone[known]
+    if not gone.size or not gone[-1]:
+        return float("nan")
+    finite = np.flatnonzero(~gone)
+    return float(steps[finite[-1] + 1 if finite.size else 0])
 
 
 def final_loss(signals: Signals) -> float:
@@ -245,6 +269,13 @@ def leads(first: Losses, second: Losses, borders: Float64s, share: float) -> lis
     _fill_gaps(ahead)
     found = [*_stretches(ahead == 1, borders, True), *_stretches(ahead == -1, borders, False)]
     return sorted(found, key=lambda lead: lead.start)
+
+
+def leads_before(first: Losses, second: Losses, borders: Float64s, share: float) -> list[Lead]:
+    """Return as :func:`leads` does, of windows that end before a loss stops being finite."""
+    if not borders.size:
+        return []
+    return [replace(lead, lasts=False) for lead in leads(first, second, borders, share)]
 
 
 def _runs_of(holds: Flags) -> list[slice]:

@@ -9,7 +9,7 @@ from tb_adam_plugin.comparison.losses import Lead
 from tb_adam_plugin.comparison.parting import Parting
 from tb_adam_plugin.comparison.sweep import Sweep
 from tb_adam_plugin.diagnosis.engine.wording import listed, number, step
-from tb_adam_plugin.languages.sentences import joined, say
+from tb_adam_plugin.languages.sentences import joined, known, say
 from tb_adam_plugin.schema import STATISTIC_BY_NAME
 
 
@@ -71,6 +71,15 @@ def verdict(pair: Pair, found: Comparison) -> str:
         if not other.lasts and (lead is None or other.first != lead.first)
     ]
     both = {"best": pair.best, "other": pair.other}
+    if math.isfinite(pair.gone_at):
+        ahead = [_was_ahead(other, pair) for other in pair.leads if not other.lasts]
+        at = step(pair.gone_at)
+        last = say("the loss of {run} is not finite from step {step} on", run=pair.other, step=at)
+        if not ahead:
+            return say(
+                "The loss of {run} is not finite from step {step} on.", run=pair.other, step=at
+            )
+        return say("{sentences}.", sentences=joined([*ahead, last], "; "))
     if lead is None:
         last = say("{best} and {other}: no difference beyond noise at the end", **both)
         return say("{sentences}.", sentences=joined([*earlier, last], "; "))
@@ -116,24 +125,41 @@ def about_sweep(sweep: Sweep) -> str:
     return best
 
 
-def about_parting(parting: Parting) -> str:
-    """Say in which tensors two runs part in a statistic."""
+def about_parting(parting: Parting, pair: Pair) -> str:
+    """Say in which tensors two runs part in a statistic, the run first that :func:`verdict` is."""
     statistic = STATISTIC_BY_NAME[parting.statistic]
     gaps = {
         "step": step(parting.step),
-        "statistic": statistic.label,
+        "statistic": known(statistic.label),
         "tensor": parting.parameters[0],
-        "first": number(parting.first),
-        "second": number(parting.second),
     }
+    values = [(pair.best, number(parting.first)), (pair.other, number(parting.second))]
+    if _names_other_first(pair):
+        values.reverse()
+    (gaps["run"], gaps["first"]), (gaps["other"], gaps["second"]) = values
     rest = len(parting.parameters) - 1
     if not rest:
-        return say("step {step}: {statistic} of {tensor}, {first} against {second}", **gaps)
+        return say(
+            "step {step}: {statistic} of {tensor}, {first} ({run}) against {second} ({other})",
+            **gaps,
+        )
     return say(
-        "step {step}: {statistic} of {tensor}, {first} against {second}, and of {count} more",
+        "step {step}: {statistic} of {tensor}, {first} ({run}) against {second} ({other}), and of "
+        "{count} more",
         count=rest,
         **gaps,
     )
+
+
+def _names_other_first(pair: Pair) -> bool:
+    """Whether the sentence about the losses begins with the run that is not the best one."""
+    lead = pair.lead
+    if math.isfinite(pair.gone_at):
+        earlier = [other for other in pair.leads if not other.lasts]
+        return not earlier or not earlier[0].first
+    before = [x for x in pair.leads if not x.lasts and (lead is None or x.first != lead.first)]
+    shown = before[0] if before else lead
+    return shown is not None and not shown.first
 
 
 def about_partings(pair: Pair) -> str:

@@ -235,6 +235,7 @@ def _with_causes(findings: Sequence[Finding], rules: Sequence[Rule]) -> list[Fin
     """
     explains = {rule.id: rule.explains for rule in rules}
     direction = {rule.id: rule.moves_lr for rule in rules}
+    sets = {rule.id: rule.sets for rule in rules}
     symptoms = {rule.id for rule in rules if rule.symptom}
     questions = {(rule.id, rule.question) for rule in rules if rule.question}
     explained: list[Finding] = []
@@ -257,8 +258,10 @@ def _with_causes(findings: Sequence[Finding], rules: Sequence[Rule]) -> list[Fin
             root = cause.consequence_of or cause.rule
             title = next(other.title for other in explained if other.rule == root)
             # What a consequence alone would need is often the opposite of what its cause does, and
-            # where both change the learning rate the second value starts from the old one.
-            is_same = direction[finding.rule] and direction[finding.rule] == direction[root]
+            # where both change the same setting the second value starts from the old one.
+            is_same = any(
+                of[finding.rule] and of[finding.rule] == of[root] for of in (direction, sets)
+            )
             advice = (
                 say("Answer “{title}” first.", title=title)
                 if title.endswith("?")

@@ -14,13 +14,15 @@ from html import escape
 import numpy as np
 import numpy.typing as npt
 
-from tb_adam_plugin.arrays import Float32s, Float64s
+from tb_adam_plugin.arrays import Flags, Float32s, Float64s
 from tb_adam_plugin.diagnosis.engine.wording import number
 
 WIDTH, MOST_ROWS = 720, 60
 _LEFT, _RIGHT = 200, 10
 _LOSS_HEIGHT = 110
 _MOST_POINTS, _COLUMNS = 600, 510
+# Losses that are not finite so near to each other share a shade.
+_MERGED = 2
 _ROW = 12
 # Of the update-to-weight ratio, in decades: from far too small over usual to far too large.
 LOW, MIDDLE, HIGH = -6.0, -3.0, -0.5
@@ -33,32 +35,62 @@ _FONT = 'font-family="system-ui, sans-serif" font-size="10"'
 Pixels = npt.NDArray[np.uint8]
 
 
-def loss_curve(steps: Float64s, loss: Float64s) -> tuple[str, int]:
-    """Draw a loss over the steps.
+def loss_curve(
+    steps: Float64s, loss: Float64s, lost: Flags, shown: tuple[float, float], caption: str
+) -> tuple[str, int]:
+    """Draw a loss over the steps, and a shade where it is not finite.
 
     Args:
         steps: float64 ``[steps]``, ascending.
         loss: float64 ``[steps]``; NaN where there is none.
+        lost: Where there is one that is not finite, bool ``[steps]``.
+        shown: The first and the last step of the axis.
+        caption: What is written into the first shade.
 
     Returns:
         SVG elements, and the height that they take; ("", 0) without a loss.
     """
     known = np.isfinite(loss)
-    if np.count_nonzero(known) < 2:
+    if np.count_nonzero(known) < 2 and not lost.any():
         return "", 0
-    steps, loss = steps[known], loss[known]
-    low, high = float(loss.min()), float(loss.max())
-    x = _LEFT + (steps - steps[0]) / max(1.0, steps[-1] - steps[0]) * (WIDTH - _LEFT - _RIGHT)
-    y = 8 + (high - loss) / ((high - low) or 1.0) * (_LOSS_HEIGHT - 30)
-    kept = np.unique(np.linspace(0, steps.size - 1, _MOST_POINTS).round().astype(int))
-    points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x[kept], y[kept], strict=True))
-    return (
-        f'<polyline points="{points}" fill="none" stroke="#0c9bb0" stroke-width="1.2"/>'
-        + _text(_LEFT - 6, 12, number(high), "end")
-        + _text(_LEFT - 6, _LOSS_HEIGHT - 18, number(low), "end")
-        + _text(6, 12, "loss", "start")
-        + _axis((float(steps[0]), float(steps[-1])), _LOSS_HEIGHT - 6)
-    ), _LOSS_HEIGHT
+    drawn = _shades(steps, lost, shown, caption) + _text(6, 12, "loss", "start")
+    if np.count_nonzero(known) > 1:
+        at, loss = steps[known], loss[known]
+        low, high = float(loss.min()), float(loss.max())
+        x = _places(at, shown)
+        y = 8 + (high - loss) / ((high - low) or 1.0) * (_LOSS_HEIGHT - 30)
+        kept = np.unique(np.linspace(0, at.size - 1, _MOST_POINTS).round().astype(int))
+        points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x[kept], y[kept], strict=True))
+        drawn += (
+            f'<polyline points="{points}" fill="none" stroke="#0c9bb0" stroke-width="1.2"/>'
+            + _text(_LEFT - 6, 12, number(high), "end")
+            + _text(_LEFT - 6, _LOSS_HEIGHT - 18, number(low), "end")
+        )
+    return drawn + _axis(shown, _LOSS_HEIGHT - 6), _LOSS_HEIGHT
+
+
+def _places(steps: Float64s, shown: tuple[float, float]) -> Float64s:
+    """Where steps lie on the axis."""
+    first, last = shown
+    places: Float64s = _LEFT + (steps - first) / max(1.0, last - first) * (WIDTH - _LEFT - _RIGHT)
+    return places
+
+
+def _shades(steps: Float64s, lost: Flags, shown: tuple[float, float], caption: str) -> str:
+    """Shade the steps whose loss is not finite, at most a column wide each."""
+    if not lost.any():
+        return ""
+    columns = np.unique(np.floor(_places(steps[lost], shown)))
+    ends = np.flatnonzero(np.diff(columns, append=np.inf) > _MERGED)
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    shades = "".join(
+        f'<rect x="{columns[a]:.0f}" y="8" width="{max(1.0, columns[b] - columns[a]):.0f}" '
+        f'height="{_LOSS_HEIGHT - 30}" fill="#c5221f" fill-opacity="0.15"/>'
+        for a, b in zip(starts.tolist(), ends.tolist(), strict=True)
+    )
+    middle = _LEFT + (WIDTH - _LEFT - _RIGHT) / 2
+    left = columns[0] <= middle
+    return shades + _text(columns[0] + (4 if left else -4), 20, caption, "start" if left else "end")
 
 
 def heat_map(

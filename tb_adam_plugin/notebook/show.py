@@ -7,7 +7,9 @@ from html import escape
 
 import numpy as np
 
+from tb_adam_plugin.arrays import Flags, Float64s
 from tb_adam_plugin.diagnosis.engine.recorded_run import RecordedRun
+from tb_adam_plugin.diagnosis.engine.wording import step
 from tb_adam_plugin.diagnosis.rule import Finding, Severity
 from tb_adam_plugin.languages.catalogues import catalogue
 from tb_adam_plugin.languages.sentences import in_language, say
@@ -23,10 +25,14 @@ def picture_of(run: RecordedRun, language: str) -> str:
     """Return the loss and the heat map of a run as one SVG."""
     words = catalogue(language)
     steps = run.every_step.get("step", run.step)
-    curve, height = loss_curve(steps, run.every_step.get(LOSS, np.full(steps.shape, np.nan)))
     values = run.statistics.get(RATIO, np.empty((0, 0), np.float32))
     names = [printable(name) for name in run.names]
     shown = (float(steps[0]) if steps.size else 0.0, run.last_step)
+    unknown = np.full(steps.shape, np.nan)
+    loss = run.every_step.get(LOSS, unknown)
+    lost = np.isinf(loss) | (run.every_step.get("loss_is_nan", unknown) == 1)
+    about_lost = in_language(_about_lost(steps, loss, lost), words)
+    curve, height = loss_curve(steps, loss, lost, shown, about_lost)
     caption = say("update / weight")
     if len(names) > MOST_ROWS:
         caption = say("update / weight, {shown} of {all} tensors", shown=MOST_ROWS, all=len(names))
@@ -34,6 +40,18 @@ def picture_of(run: RecordedRun, language: str) -> str:
     drawn, more = heat_map(run.step, values, names, shown, caption_said, height)
     label = say("Loss and update-to-weight ratios of run {run}", run=printable(run.name))
     return svg(curve + drawn, max(1, height + more), in_language(label, words))
+
+
+def _about_lost(steps: Float64s, loss: Float64s, lost: Flags) -> str:
+    """Say where the loss is not finite; "" where it is."""
+    if not lost.any():
+        return ""
+    first = step(float(steps[lost][0]))
+    if np.isfinite(loss[steps >= steps[lost][0]]).any():
+        return say(
+            "not finite at {count} steps, first at step {step}", count=lost.sum(), step=first
+        )
+    return say("the loss is not finite from step {step} on", step=first)
 
 
 def page_of(run: RecordedRun, findings: Sequence[Finding], language: str) -> str:

@@ -74,18 +74,18 @@ def _pair(pair: Pair, found: Comparison, language: str, ids: Mapping[str, str]) 
         "better": better,
         "from": None if lead is None else lead.start,
         "text": _said(words.verdict(pair, found), language),
-        "partings": [_parting(parting, language) for parting in pair.partings],
+        "partings": [_parting(parting, pair, language) for parting in pair.partings],
         "partings_text": _said(words.about_partings(pair), language),
     }
 
 
-def _parting(parting: Parting, language: str) -> dict[str, Any]:
+def _parting(parting: Parting, pair: Pair, language: str) -> dict[str, Any]:
     return {
         "step": parting.step,
         "statistic": parting.statistic,
         "parameters": parting.parameters,
         "values": [_number(parting.first), _number(parting.second)],
-        "text": _said(words.about_parting(parting), language),
+        "text": _said(words.about_parting(parting, pair), language),
     }
 
 

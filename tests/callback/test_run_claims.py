@@ -134,6 +134,26 @@ def test_records_that_are_replaced_are_spoken_of(tmp_path: Path) -> None:
     assert str(tmp_path) in str(told[0].message)
 
 
+@pytest.mark.parametrize("recorded", [True, False])
+def test_records_that_are_replaced_beside_a_writers_own_are_spoken_of(
+    tmp_path: Path, recorded: bool
+) -> None:
+    with SummaryWriter(str(tmp_path)) as writer:
+        writer.add_scalar("loss/train", 1.0, 1)
+        if recorded:
+            first = Trained(3, writer=writer)
+            first.train(2)
+            first.debug.close()
+    with SummaryWriter(str(tmp_path), filename_suffix=".2") as writer:
+        again = Trained(3, writer=writer)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            again.train(2)
+        again.debug.close()
+    texts = [str(warning.message) for warning in told]
+    assert sum("of an earlier training, which this one replaces" in t for t in texts) == recorded
+
+
 @LOCKS
 def test_a_lock_file_that_others_delete_gives_no_place_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from synthetic_runs import changed, make_run, statistic
 
-from tb_adam_plugin.comparison.compare import MOST_PARTED, compare
+from tb_adam_plugin.comparison.compare import MOST_PARTED, Pair, compare
+from tb_adam_plugin.comparison.losses import Lead
 from tb_adam_plugin.comparison.parting import MOST_PARTINGS, MOST_RECORDS, common_steps, partings
 from tb_adam_plugin.comparison.words import about_parting, about_partings
 
@@ -28,8 +29,13 @@ def test_the_first_step_and_the_tensors_are_found() -> None:
     assert (gradient.statistic, gradient.step) == ("gradient_rms", 200)
     assert gradient.parameters == ("layers.2.weight", "layers.1.weight")
     assert gradient.second == pytest.approx(5e-3)
-    assert about_parting(gradient) == (
-        "step 200: gradient RMS of layers.2.weight, 9.7e-4 against 5e-3, and of 1 more"
+    pair = Pair("a", "b", (), (), parted=True)
+    assert about_parting(gradient, pair) == (
+        "step 200: gradient RMS of layers.2.weight, 9.7e-4 (a) against 5e-3 (b), and of 1 more"
+    )
+    ahead = Pair("a", "b", (Lead(False, 1, 9, False), Lead(True, 20, 40, True)), (), parted=True)
+    assert about_parting(gradient, ahead) == (
+        "step 200: gradient RMS of layers.2.weight, 5e-3 (b) against 9.7e-4 (a), and of 1 more"
     )
 
 

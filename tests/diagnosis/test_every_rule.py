@@ -84,7 +84,7 @@ def test_what_is_planted_is_found(rule: str) -> None:
     assert finding.text.endswith((".", "?"))
     assert finding.first_step <= (finding.worst_step or 0) <= finding.last_step
     assert "nan" not in finding.text.lower().replace("nan or infin", "")
-    assert "nan" not in finding.advice.lower()
+    assert "nan" not in finding.advice.lower().replace("a nan in the batch", "")
 
 
 @pytest.mark.parametrize("rule", PLANTED)

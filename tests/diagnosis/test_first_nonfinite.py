@@ -44,6 +44,28 @@ def bad_gradients(at: int, value: float = NAN, of: list[str] | None = None) -> l
     ]
 
 
+def rising_norm(to: float) -> Change:
+    """A gradient norm that doubles every third step in the 20 steps before one."""
+    return column("gradient_norm", lambda t: 2 ** (np.clip(t - to + 20, 0, 20) / 3))
+
+
+@pytest.mark.parametrize("spikes", [0, 1])
+@pytest.mark.parametrize(("factor", "grew"), [(1.0, False), (30.0, True)])
+def test_only_a_norm_that_grew_before_asks_for_clipping(
+    spikes: int, factor: float, grew: bool
+) -> None:
+    """Single large norms, of which there were some before, are no growth."""
+
+    def norms(steps: Any) -> Any:
+        usual = np.where(steps % 17 == 0, 1 + 9.0 * spikes, 1.0)
+        return np.where((steps >= 195) & (steps < 200), factor, usual)
+
+    nan = column("loss_is_nan", lambda t: np.where(t >= 200, 1.0, 0.0))
+    lost = [column("loss", NAN, from_step=200), nan]
+    finding = nonfinite(*bad_gradients(200), *lost, column("gradient_norm", norms))
+    assert ("clip the gradient norm" in finding.advice) == grew
+
+
 @pytest.mark.parametrize("at", [1, 200])
 @pytest.mark.parametrize("value", [NAN, np.inf])
 def test_gradients_are_first_where_loss_and_weights_are_finite(at: int, value: float) -> None:
@@ -93,7 +115,9 @@ def test_gradients_of_all_tensors_are_first_where_the_loss_is_known_to_be_finite
     assert "head.weight" in nonfinite(*everything).advice
     without_loss = nonfinite(*everything, column("loss", NAN))
     assert without_loss.text.startswith("NaN or infinite values in")
-    assert without_loss.advice.startswith("First look at the 20 steps before step 200.")
+    assert without_loss.advice.startswith("First look at the batch of step 200 and at the data:")
+    risen = nonfinite(*everything, column("loss", NAN), rising_norm(200))
+    assert "First look at the 20 steps before step 200. Then clip" in risen.advice
     some = nonfinite(*bad_gradients(200, NAN, UPSTREAM), column("loss", NAN))
     assert ", while the weights are finite." in some.text
 
@@ -109,8 +133,18 @@ def test_a_loss_is_first_where_it_is_not_finite_itself(value: float) -> None:
         in finding.text
     )
     assert finding.advice.startswith(
-        "First look at the batch of step 200, and check the loss for a log"
+        "First look at the batch of step 200 and at the data: the gradient norm had not grown"
     )
+    assert "debug.keep_batch(...) before optimizer.step() saves such a batch." in finding.advice
+    assert "clip" not in finding.advice
+    assert "lr" not in finding.advice
+    risen = nonfinite(*bad_gradients(200), *bad_loss, rising_norm(200))
+    assert "First look at the batch of step 200, and check the loss for a log" in risen.advice
+    assert "Then clip the gradient norm to 1, and try lr 3e-4 instead of 1e-3" in risen.advice
+    saved = column("saved_batch", 200.0, from_step=200, to_step=200)
+    kept = nonfinite(*bad_gradients(200), *bad_loss, saved)
+    assert "It is saved in " in kept.advice
+    assert "keep_batch" not in kept.advice
     alone = nonfinite(*bad_loss)  # gradients are zero, say
     assert (alone.first_step, alone.parameters) == (200, ())
     assert f"is {kind}, before any weight is. From" in alone.text
@@ -137,7 +171,7 @@ def test_weights_are_first_where_a_step_begins_with_them() -> None:
         statistic("weight_rms", NAN, of=["head.weight"], from_step=200),
     ]
     finding = nonfinite(*bad)
-    assert finding.text.startswith("The weights head.weight are NaN or infinite when step 200")
+    assert finding.text.startswith("The weights of head.weight are NaN or infinite when step 200")
     assert "The step before made them so." in finding.text
     assert "try lr 3e-4 instead of 1e-3" in finding.advice
     at_once = nonfinite(statistic("nonfinite_count", 9.0), statistic("weight_rms", NAN))

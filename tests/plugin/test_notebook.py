@@ -90,6 +90,46 @@ def test_each_record_lasts_to_the_next_on_the_axis_of_the_loss() -> None:
     assert not pixels[-1, :, 3].any()  # nothing is known
 
 
+def texts_at(picture: str) -> list[tuple[str | None, str | None, str | None]]:
+    root = ElementTree.fromstring(picture)
+    return [(text.get("x"), text.get("y"), text.text) for text in root.iter(f"{SVG}text")]
+
+
+def test_the_loss_has_the_axis_of_the_map_where_it_stops_being_finite() -> None:
+    nan = changed(
+        column("loss_is_nan", lambda t: np.where(t >= 250, 1.0, 0.0)),
+        column("loss", np.nan, from_step=250),
+    )
+    picture = picture_of(nan, "en")
+    texts = texts_at(picture)
+    assert [text for *_, text in texts].count("step 500") == 2
+    assert "the loss is not finite from step 250 on" in [text for *_, text in texts]
+    root = ElementTree.fromstring(picture)
+    line = root.find(f".//{SVG}polyline")
+    (shade,) = root.iter(f"{SVG}rect")
+    assert line is not None
+    ends = float((line.get("points") or "").split()[-1].split(",")[0])
+    assert ends == pytest.approx(200 + 510 / 2, abs=3)
+    assert float(shade.get("x") or 0) == pytest.approx(ends, abs=3)
+    assert float(shade.get("x") or 0) + float(shade.get("width") or 0) == pytest.approx(710, abs=1)
+    assert "第 250 步起不是有限值" in picture_of(nan, "zh")
+
+
+def test_single_losses_that_are_not_finite_are_marked_and_counted() -> None:
+    once = changed(column("loss", np.inf, from_step=100, to_step=101))
+    picture = picture_of(once, "en")
+    assert "not finite at 2 steps, first at step 100" in picture
+    assert len([*ElementTree.fromstring(picture).iter(f"{SVG}rect")]) == 1
+    assert "<rect" not in picture_of(changed(), "en")
+
+
+def test_a_loss_that_is_never_finite_is_marked_alone() -> None:
+    lost = changed(column("loss_is_nan", 1.0), column("loss", np.nan))
+    picture = picture_of(lost, "en")
+    assert "<polyline" not in picture
+    assert "the loss is not finite from step 1 on" in picture
+
+
 def test_colours_turn_where_the_tab_s_do() -> None:
     ratios = np.array([[0.0, 1e-6, 1e-3, 0.316, 10.0, np.inf, np.nan]], np.float32)
     colours = _coloured(ratios)[0]

@@ -153,6 +153,8 @@ class Rule:
         joined: Whether all its stretches are one finding though it is about no setting: one that
             may end.
         moves_lr: Which way its advice moves the learning rate, as a question too; "" for neither.
+        sets: The setting that its advice gives a value of: what follows from a finding that gives
+            one of the same setting gives no second one.
         symptom: Whether it mostly follows from something else: then a question that explains it,
             and began before, is taken for its cause.
         shows: The statistic, or column of every step, in which it is seen best; by default the
@@ -177,6 +179,7 @@ class Rule:
     once: bool = False
     joined: bool = False
     moves_lr: Literal["down", "up", ""] = ""
+    sets: str = ""
     symptom: bool = False
     shows: str = ""
     silences_compass: bool = False

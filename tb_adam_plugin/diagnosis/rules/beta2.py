@@ -93,6 +93,7 @@ BETA2_TOO_LOW = Rule(
     explains=(
         "gradient_spike",
         "loss_blowup",
+        "weights_grow",
         "layer_imbalance",
         "lr_too_high",
         "lost_updates",

@@ -147,7 +147,7 @@ LR_JUMP = Rule(
     explains=(
         "lr_too_high", "loss_blowup", "gradient_spike", "dead_units", "nonfinite", "plateau",
         "weight_decay_too_strong", "weight_decay_overshoots", "stale_second_moment", "no_gradient",
-        "moved_without_gradient",
+        "moved_without_gradient", "weights_grow",
     ),
     moves_lr="down",
     silences_compass=True,

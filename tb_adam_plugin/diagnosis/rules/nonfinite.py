@@ -17,6 +17,10 @@ from ..engine.saved_batches import where_saved
 from ..engine.signals import Signals
 from ..engine.wording import named, number, one_digit, step
 
+# What grows before it overflows is so much larger in the last steps than in those before.
+SHORTLY_BEFORE, LONG_BEFORE = 5, 50
+GROWN = 3.0
+
 
 def _nonfinite(signals: Signals) -> Condition:
     run = signals.run
@@ -64,13 +68,13 @@ def _of_weights(e: Evidence, first: FirstNonfinite) -> str:
     at = step(first.step)
     if first.step > e.signals.run.first_step:
         return say(
-            "The weights {names} are NaN or infinite when step {step} begins. The step before made "
-            "them so.",
+            "The weights of {names} are NaN or infinite when step {step} begins. The step before "
+            "made them so.",
             names=names,
             step=at,
         )
     return say(
-        "The weights {names} are NaN or infinite when step {step} begins.", names=names, step=at
+        "The weights of {names} are NaN or infinite when step {step} begins.", names=names, step=at
     )
 
 
@@ -158,16 +162,23 @@ def _overflows(e: Evidence, first: FirstNonfinite) -> bool:
 def _nonfinite_advice(e: Evidence) -> str:
     run, first = e.signals.run, _first_of(e)
     half = any(p.dtype == "float16" for p in run.parameters)
+    overflow = (
+        say("In float16 large values overflow, too: use a GradScaler, or bfloat16.") if half else ""
+    )
     saved = where_saved(e.signals, e.first_step)
-    batch = say("Look at the batch of step {step}, too.", step=step(e.first_step)) if saved else ""
+    batch: str = say("Look at the batch of step {step}, too.", step=step(e.first_step))
     if first is not None and first.what == "gradients" and not _overflows(e, first):
-        overflow = say("In float16 they overflow, too: use a GradScaler, or bfloat16.")
-        return joined([_gradients_advice(e, first), overflow if half else "", batch, saved])
+        they = say("In float16 they overflow, too: use a GradScaler, or bfloat16.") if half else ""
+        return joined([_gradients_advice(e, first), they, batch, saved or _how_to_save()])
+    batch = batch if saved else ""
     if e.first_step <= thresholds.FIRST_STEP:  # no step has done it
         where = say(
             "First look at the inputs, the initial weights and the loss of the first batch."
         )
-    elif first is not None and first.what == "loss":
+        return joined([where, overflow, batch, saved])
+    if first is not None and first.what in ("loss", "") and _grew_before(e) is False:
+        return joined([_data_advice(e, first), overflow, saved or _how_to_save()])
+    if first is not None and first.what == "loss":
         where = say(
             "First look at the batch of step {step}, and check the loss for a log or a division at "
             "0.",
@@ -176,10 +187,45 @@ def _nonfinite_advice(e: Evidence) -> str:
         if saved:  # which is spoken of already
             file = batch_file(int(e.first_step))
             saved = say("The batch is saved in {file}, beside the event file.", file=file)
-            batch = ""
+        batch = ""
     else:
         where = say("First look at the 20 steps before step {step}.", step=step(e.first_step))
     return joined([where, _remedy(e, half=half), batch, saved])
+
+
+def _how_to_save() -> str:
+    return say("debug.keep_batch(...) before optimizer.step() saves such a batch.")
+
+
+def _data_advice(e: Evidence, first: FirstNonfinite) -> str:
+    """Say where to look where nothing announced it: clipping does not mend a NaN."""
+    if first.what == "loss":
+        return say(
+            "First look at the batch of step {step} and at the data: the gradient norm had not "
+            "grown before, so a NaN in the batch is likely. Else check the loss for a log or a "
+            "division at 0.",
+            step=step(e.first_step),
+        )
+    return say(
+        "First look at the batch of step {step} and at the data: the gradient norm had not grown "
+        "before, so a NaN in the batch is likely.",
+        step=step(e.first_step),
+    )
+
+
+def _grew_before(e: Evidence) -> bool | None:
+    """Whether the gradient norm or the loss had grown in the last steps before; None if unknown."""
+    signals = e.signals
+    before = signals.steps < e.first_step
+    norm = signals.norm_before_clip[before]
+    norm = norm[np.isfinite(norm)][-LONG_BEFORE:]
+    if norm.size < 2 * SHORTLY_BEFORE:
+        return None
+    loss = signals.column(LOSS)[before][-SHORTLY_BEFORE:]
+    lately, earlier = norm[-SHORTLY_BEFORE:], norm[:-SHORTLY_BEFORE]
+    # A norm that varies has single large ones: several must be large, or one as never before.
+    grown = any(bool(of(lately) > GROWN * of(earlier)) for of in (np.median, np.max))
+    return grown or bool((loss > signals.blowup_limit).any())
 
 
 def _remedy(e: Evidence, *, half: bool) -> str:

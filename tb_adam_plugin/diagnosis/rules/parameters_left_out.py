@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -55,19 +55,17 @@ def _not_in_optimizer_message(e: Evidence) -> str:
         about = first > e.signals.run.first_step
         said = {"names": named(list(since)), "step": step(first)}
         parts.append(
+            _replaced_about(len(since), said) if about else _replaced_before(len(since), said)
+        )
+    if len(others) > 1:
+        parts.append(
             say(
-                "{names} of the model was replaced at about step {step}: the optimizer still holds "
-                "the old tensor and never updates the new one.",
-                **said,
-            )
-            if about
-            else say(
-                "{names} of the model was replaced before step {step}: the optimizer still holds "
-                "the old tensor and never updates the new one.",
-                **said,
+                "{names}: trainable (requires_grad is True), but in no parameter group, so this "
+                "optimizer never updates them.",
+                names=named(others),
             )
         )
-    if others:
+    elif others:
         parts.append(
             say(
                 "{names}: trainable (requires_grad is True), but in no parameter group, so this "
@@ -78,11 +76,45 @@ def _not_in_optimizer_message(e: Evidence) -> str:
     return joined(parts)
 
 
+def _replaced_about(count: int, said: Mapping[str, str]) -> str:
+    if count > 1:
+        return say(
+            "{names} of the model were replaced at about step {step}: the optimizer still holds "
+            "the old tensors and never updates the new ones.",
+            **said,
+        )
+    return say(
+        "{names} of the model was replaced at about step {step}: the optimizer still holds the old "
+        "tensor and never updates the new one.",
+        **said,
+    )
+
+
+def _replaced_before(count: int, said: Mapping[str, str]) -> str:
+    if count > 1:
+        return say(
+            "{names} of the model were replaced before step {step}: the optimizer still holds the "
+            "old tensors and never updates the new ones.",
+            **said,
+        )
+    return say(
+        "{names} of the model was replaced before step {step}: the optimizer still holds the old "
+        "tensor and never updates the new one.",
+        **said,
+    )
+
+
 def _not_in_optimizer_advice(e: Evidence) -> str:
     if _replaced_at(e.signals, e.names):
         return say(
             "Add the new tensor to the optimizer with add_param_group(), or create the optimizer "
             "after the call that replaces it, such as resize_token_embeddings()."
+        )
+    if len(e.names) > 1:
+        return say(
+            "Add them to the optimizer. If another optimizer updates them, or no optimizer should, "
+            "set requires_grad_(False) or ignore this. If a layer was swapped after the optimizer "
+            "was created, create the optimizer afterwards."
         )
     return say(
         "Add it to the optimizer. If another optimizer updates it, or no optimizer should, set "

@@ -10,20 +10,19 @@ from tb_adam_plugin.languages.sentences import joined, say
 from ..engine.over_time import median_of_all
 from ..engine.rule import Condition, Evidence, Persistence, Rule, Severity
 from ..engine.signals import Signals
-from ..engine.weight_decay import taken_at_a_step, taken_so_far
+from ..engine.weight_decay import (
+    TAKEN_AT_A_STEP,
+    USUAL_DECAY,
+    taken_at_a_step,
+    taken_so_far,
+    usual_instead_of,
+)
 from ..engine.wording import number, one_digit, percent, step
 from ..engine.worst import worst_of_row
 from .noise import lately_and_before, no_longer_falls
 
-# lr · weight_decay, of which each step takes so much of a weight: weights forget within the inverse
-# of it, 400 steps. Published: from 1,100 (vision transformers, lr 3e-3 · 0.3) to 100,000. 330, of a
-# language model with 30 times its decay, cost 0.09 nats.
-TAKEN_AT_A_STEP = 1 / 400
 # Only where it has taken so much in all that weights have begun to forget.
 TAKEN_SO_FAR = 0.3
-# What is advised is the usual decay, within these factors of the present one.
-USUAL_DECAY = 0.1
-LEAST_FACTOR, MOST_FACTOR = 10.0, 5e3
 # An alarm, whatever the gradients are: decay is ten times what is usual, in the time of the run it
 # takes a weight down to a third, and a typical weight matrix has shrunk to this share of its first
 # RMS (a language model with 100 times its decay: 0.45; healthy: from 0.9), or the loss no longer
@@ -128,7 +127,7 @@ def _forgets_within(e: Evidence) -> str:
 
 def _advice(e: Evidence) -> str:
     lr, decay = _settings(e)
-    wanted = max(min(USUAL_DECAY, decay / LEAST_FACTOR), decay / MOST_FACTOR)
+    wanted = usual_instead_of(decay)
     return say(
         "Try weight_decay {wanted} instead of {now}: weights then forget within about {steps} "
         "steps.",
@@ -152,6 +151,7 @@ SHORT_MEMORY = Rule(
     reference="Kosson et al. 2023, Rotational equilibrium",
     once=True,
     explains=("rare_rows", "plateau", "lr_too_low", "noise_dominated", "decayed_gains"),
+    sets="weight_decay",
     silences_compass=True,
     shows="weight_decay_ratio",
 )

@@ -14,12 +14,18 @@ from ..engine.over_time import median
 from ..engine.phases import has_converged, is_settled
 from ..engine.rule import Condition, Evidence, Persistence, Rule, Severity
 from ..engine.signals import Signals
-from ..engine.weight_decay import decays_apart, taken_at_a_step
+from ..engine.weight_decay import (
+    TAKEN_AT_A_STEP,
+    decays_apart,
+    taken_at_a_step,
+    usual_instead_of,
+)
 from ..engine.wording import named, number, one_digit, step
 from ..engine.worst import worst_of_row
 
 # So many windows in a row above STRONG_DECAY_RATIO. It is an alarm where the update is along the
-# weights; what is advised brings the ratio down to the target, by no larger a factor.
+# weights. What is advised would bring the largest ratio down to the target if weights and updates
+# stayed as they are, by no larger a factor. They do not, so no ratio is promised.
 STRONG_POINTS = 5
 SHRINKING_COSINE = 0.85
 TARGET_RATIO = 0.1
@@ -194,16 +200,36 @@ def _is_decoupled(e: Evidence) -> bool:
     return decays_apart(e.signals, int(e.signals.run.group_of[first]))
 
 
-def _weight_decay_message(e: Evidence) -> str:
-    times, at = number(e.value), step(e.worst_step)
+def _seen(e: Evidence) -> str:
+    """Say how strong weight decay is, and of which tensors that is the median."""
+    said = {"times": number(e.value), "step": step(e.worst_step)}
+    of_matrices = all(len(e.signals.run.parameters[i].shape) > 1 for i in e.parameters.tolist())
     if _is_decoupled(e):
-        seen = say(
-            "Weight decay is {times} times the rest of the update (step {step})",
-            times=times,
-            step=at,
+        if of_matrices:
+            return say(
+                "Weight decay is {times} times the rest of the update in the median of the "
+                "matrices (step {step})",
+                **said,
+            )
+        return say(
+            "Weight decay is {times} times the rest of the update in the median of the tensors "
+            "(step {step})",
+            **said,
         )
-    else:
-        seen = say("Weight decay is {times} times the gradient (step {step})", times=times, step=at)
+    if of_matrices:
+        return say(
+            "Weight decay is {times} times the gradient in the median of the matrices (step "
+            "{step})",
+            **said,
+        )
+    return say(
+        "Weight decay is {times} times the gradient in the median of the tensors (step {step})",
+        **said,
+    )
+
+
+def _weight_decay_message(e: Evidence) -> str:
+    seen = _seen(e)
     if not _alignment(e) <= SHRINKING_COSINE:
         return say("{seen}: the update mainly shrinks the weights.", seen=seen)
     # Both balance, and the update is not along the weights.
@@ -227,23 +253,26 @@ def _weight_decay_advice(e: Evidence) -> str:
     factor = e.value / TARGET_RATIO
     if not factor <= MOST_FACTOR or not 0 < now < math.inf:
         return say("Try a tenth of the weight_decay.")
-    wanted = one_digit(now / factor)
+    lr = e.signals.usual_lr(e.parameters, e.worst_step)
+    wanted = now / factor
+    if _is_decoupled(e) and TAKEN_AT_A_STEP < lr * now <= SIGN_CHANGES:
+        # The weights forget as well: the smaller value answers both.
+        wanted = min(wanted, usual_instead_of(now))
+    wanted = one_digit(wanted)
+    if _is_decoupled(e) and lr > 0 and wanted > 0:
+        return say(
+            "Try weight_decay {wanted} instead of {now}: weights then forget within about {steps} "
+            "steps.",
+            wanted=number(wanted),
+            now=number(now),
+            steps=number(1 / (lr * wanted)),
+        )
     advice = say(
-        "Try weight_decay {wanted} instead of {now}: decay / update {before} → about {after}.",
-        wanted=number(wanted),
-        now=number(now),
-        before=number(e.value),
-        after=number(e.value * wanted / now),
+        "Try weight_decay {wanted} instead of {now}.", wanted=number(wanted), now=number(now)
     )
-    if _is_decoupled(e):
-        lr = e.signals.usual_lr(e.parameters, e.worst_step)
-        if lr > 0 and wanted > 0:
-            settle = say(
-                "Weights then settle at an RMS of about √(lr / 2 wd) = {rms}.",
-                rms=number(float(np.sqrt(lr / (2 * wanted)))),
-            )
-            return joined([advice, settle])
-    elif run.optimizer_of(int(e.parameters[0]) if e.parameters.size else 0).startswith("Adam"):
+    if not _is_decoupled(e) and run.optimizer_of(
+        int(e.parameters[0]) if e.parameters.size else 0
+    ).startswith("Adam"):
         adamw = say("Or use AdamW, whose decay does not pass through the moments.")
         return joined([advice, adamw])
     return advice
@@ -267,5 +296,6 @@ WEIGHT_DECAY = Rule(
               "short_memory", "rare_rows"),
     uses=("update_weight_cosine", "epsilon_fraction"),
     once=True,
+    sets="weight_decay",
     silences_compass=True,
 )  # fmt: skip

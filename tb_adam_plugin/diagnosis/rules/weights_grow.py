@@ -13,7 +13,7 @@ from tb_adam_plugin.languages.sentences import joined, say
 
 from ..engine.over_time import median
 from ..engine.phases import is_settled
-from ..engine.rule import Condition, Evidence, Persistence, Rule
+from ..engine.rule import Condition, Evidence, Persistence, Rule, Severity
 from ..engine.signals import Signals
 from ..engine.wording import number, one_digit, step
 
@@ -22,11 +22,14 @@ from ..engine.wording import number, one_digit, step
 # rate, 1.9 and 2.7 at 3 times that, which does no harm, 4.2 and 6.1 at 10 times, 8.3 and 13 at 30.
 GROWTH = 4.0
 EARLY_STEPS = 600.0
+# An alarm. The same models at 10 times the usual learning rate, over 600 and 2,000 steps: 6.2 to
+# 13, at 30 times 14 to 19. Healthy: up to 4.3 in 800 small networks, and 6.5 in one.
+ALARM_GROWTH = 7.5
 # Small networks without hidden layers grow as much while they learn: up to 13.
 LEAST_MATRICES = 4
 GROWTH_POINTS = 3
-# Of a learning rate that makes weights grow so fast a third is tried first.
-FACTOR = 3.0
+# Of a learning rate that may be too high a third is tried first, and a tenth where it is.
+FACTOR, ALARM_FACTOR = 3.0, 10.0
 # A step of these is as long for small gradients as for large ones. Healthy: up to 19.
 SIGN_OPTIMIZERS = ("Lion",)
 
@@ -58,6 +61,10 @@ def _grow(signals: Signals) -> Condition | None:
     return Condition(run.step, holds, growth, GROWTH, matrices, blame=blame, since=signals.settled)
 
 
+def _severity(e: Evidence) -> Severity:
+    return "warning" if e.value > ALARM_GROWTH else "info"
+
+
 def _message(e: Evidence) -> str:
     signals = e.signals
     noise = say(
@@ -83,26 +90,31 @@ def _message(e: Evidence) -> str:
 
 def _advice(e: Evidence) -> str:
     lr = e.signals.usual_lr(e.parameters, e.first_step)
+    is_alarm = _severity(e) == "warning"
     if not lr > 0:
-        return say("Try a third of the learning rate, and compare the losses.")
+        tenth = say("Try a tenth of the learning rate, and compare the losses.")
+        third = say("Try a third of the learning rate, and compare the losses.")
+        return tenth if is_alarm else third
     return say(
         "Try lr {smaller} instead of {now}, and compare the losses.",
-        smaller=number(one_digit(lr / FACTOR)),
+        smaller=number(one_digit(lr / (ALARM_FACTOR if is_alarm else FACTOR))),
         now=number(lr),
     )
 
 
 WEIGHTS_GROW = Rule(
     id="weights_grow",
-    title="Do the weights grow because the learning rate is too high?",
+    title="Weights grow several times too fast",
+    question="Do the weights grow because the learning rate is too high?",
     needs=("weight_rms",),
     condition=_grow,
     persistence=Persistence(GROWTH_POINTS),
-    severity="info",
+    severity=_severity,
     message=_message,
     advice=_advice,
     reference="Kosson et al. 2023, Rotational equilibrium",
     once=True,
     explains=("gradient_spike", "dead_units", "layer_imbalance", "rare_rows", "short_memory"),
     moves_lr="down",
+    silences_compass=True,
 )

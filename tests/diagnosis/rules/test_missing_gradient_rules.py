@@ -57,6 +57,18 @@ def test_a_tensor_that_the_model_has_exchanged_is_said_to_be(at: int) -> None:
     assert "new.weight: trainable (requires_grad is True)" in finding.text
 
 
+def test_several_tensors_are_spoken_of_as_several() -> None:
+    one = found(changed(unoptimized("a.weight", trainable=True)))["not_in_optimizer"]
+    assert one.text.endswith("so this optimizer never updates it.")
+    assert one.advice.startswith("Add it to the optimizer. If another optimizer updates it,")
+    names = ("a.weight", "a.bias")
+    both = found(changed(*(unoptimized(name, trainable=True) for name in names)))
+    finding = both["not_in_optimizer"]
+    assert finding.text.startswith("a.weight and a.bias: trainable")
+    assert finding.text.endswith("so this optimizer never updates them.")
+    assert finding.advice.startswith("Add them to the optimizer. If another optimizer updates them")
+
+
 def test_nothing_is_asked_of_the_old_one() -> None:
     without_gradient = statistic("zero_gradient_fraction", NAN, of=["embedding.weight (replaced)"])
     run = changed(replaced_at(1, "embedding.weight"), without_gradient)

@@ -69,3 +69,15 @@ def test_whether_labels_belong_to_inputs_is_asked_once_and_after_decay() -> None
     said = diagnose(changed(STRONG, _shrinking(1.2), stands, agree)).findings
     assert said[0].rule == "short_memory"
     assert [f.consequence_of for f in said if f.rule == "noise_dominated"] == ["short_memory"]
+
+
+def test_decay_that_also_outweighs_the_update_gets_one_value_and_no_promised_ratio() -> None:
+    """The ratio does not fall with the decay: weights and updates change with it."""
+    ratio = statistic("weight_decay_ratio", 1.8, of=MATRICES)
+    both = found(changed(STRONG, ratio))
+    strong, forgets = both["weight_decay_too_strong"], both["short_memory"]
+    assert strong.advice.startswith("Try weight_decay 0.1 instead of 10: weights then forget")
+    assert "decay / update" not in strong.advice
+    assert "1.8 times the rest of the update in the median of the matrices" in strong.text
+    assert forgets.consequence_of == "weight_decay_too_strong"
+    assert forgets.advice == "Fix “Weight decay too strong” first."
