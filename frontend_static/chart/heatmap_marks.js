@@ -1,5 +1,7 @@
 // @ts-check
 /** Marks on the heat map: frames around single steps, and what is written beside them. */
+import { t } from '../host/language.js';
+import { formatInteger } from './format.js';
 import { cssColor, FONT_FAMILY } from './frame.js';
 
 /** @typedef {import('../types.d.ts').Range} Range */
@@ -17,9 +19,11 @@ import { cssColor, FONT_FAMILY } from './frame.js';
 
 /** Half the width of a mark, in CSS pixels: a step of no width is seen, and can be hit. */
 export const MARK_REACH = 4;
-const LABELS = 12;
-/** Where everything jumps at once, a few names are enough. */
-const LABELS_OF_A_STEP = 3;
+const LABELS = 24;
+/** Up to here all marks of a step are labelled. */
+const LABELS_OF_A_STEP = 8;
+/** Where everything jumps at once, a few are enough, which say so. */
+const FEW_LABELS = 3;
 const LABEL_HEIGHT = 13;
 
 /**
@@ -96,6 +100,9 @@ export function drawMarks(context, placed, fillOf, width) {
 export function labelsOfMarks(placed, widthOf, width) {
   /** @type {Map<number, number>} */
   const written = new Map();
+  /** @type {Map<number, number>} */
+  const marksAt = new Map();
+  for (const { mark } of placed) marksAt.set(mark.x, (marksAt.get(mark.x) ?? 0) + 1);
   /** @type {Map<TreeRow, [number, number][]>} */
   const taken = new Map();
   for (const { row, pixel } of placed)
@@ -103,12 +110,16 @@ export function labelsOfMarks(placed, widthOf, width) {
   const labels = [];
   for (const { row, mark, pixel, others } of placed) {
     const count = written.get(mark.x) ?? 0;
-    if (count === LABELS_OF_A_STEP) continue;
+    const ofStep = marksAt.get(mark.x) ?? 0;
+    const most = ofStep > LABELS_OF_A_STEP ? FEW_LABELS : ofStep;
+    if (count === most) continue;
     const within = mark.name.startsWith(row.key) ? row.key.length + 1 : 0;
     const inner = row.kind === 'module' ? `${mark.name.slice(within)} ` : '';
     const end = others ? ` +${others}` : '';
+    const isLast = most < ofStep && count === most - 1;
+    const note = isLast ? t(' · first {shown} of {count}', { shown: most, count: formatInteger(ofStep) }) : '';
     const here = /** @type {[number, number][]} */ (taken.get(row));
-    const label = [`${inner}${mark.text}${end}`, `${mark.text}${end}`]
+    const label = [`${inner}${mark.text}${end}${note}`, `${mark.text}${end}${note}`, `${mark.text}${end}`]
       .flatMap((text) => {
         const size = widthOf(text);
         const [before, after] = [pixel - MARK_REACH - 2 - size, pixel + MARK_REACH + 2].map(Math.round);

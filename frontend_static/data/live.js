@@ -1,5 +1,6 @@
 // @ts-check
 /** Keeps the tab up to date: polls while it can be seen, and says how old the newest data are. */
+import { ServerError } from './api.js';
 import { t } from '../host/language.js';
 
 /** Data younger than this many seconds count as live. */
@@ -107,4 +108,31 @@ function _age(seconds) {
   if (seconds < 3600) return t('{count} min', { count: Math.floor(seconds / 60) });
   if (seconds < 2 * 86400) return t('{count} h', { count: Math.floor(seconds / 3600) });
   return t('{count} days', { count: Math.floor(seconds / 86400) });
+}
+
+/** Longer than the tab waits before it asks whether there are new data. */
+const REPLACED_MILLISECONDS = 6000;
+
+/**
+ * Asks again for what the server does not have. While another run takes the place of one, a request may name a
+ * tensor of the run before: the next summary asks for others, and gives this request up.
+ * @template T
+ * @param {(signal: AbortSignal) => Promise<T>} load @param {AbortSignal} signal
+ * @param {(milliseconds: number) => Promise<unknown>} [pause]
+ * @returns {Promise<T>}
+ */
+export async function askAgain(load, signal, pause = _pause) {
+  try {
+    return await load(signal);
+  } catch (error) {
+    if (signal.aborted || !(error instanceof ServerError) || error.status !== 404) throw error;
+    await pause(REPLACED_MILLISECONDS);
+    if (signal.aborted) throw error;
+    return load(signal);
+  }
+}
+
+/** @param {number} milliseconds */
+function _pause(milliseconds) {
+  return new Promise((resolve) => setTimeout(resolve, milliseconds));
 }

@@ -1,7 +1,7 @@
 // @ts-check
 /** What the user can do: every change of the state has its name here. */
 import { chosenLanguage, chooseLanguage, language, speak } from '../host/language.js';
-import { rangeAround, shownIn } from './evidence.js';
+import { lacksRecords, rangeAround, shownIn } from './evidence.js';
 import {
   checkedRuns,
   DEFAULT_METRIC,
@@ -157,15 +157,22 @@ function _findingActions({ get, set }) {
     const run = state.summary?.runs.find((info) => info.run === finding.run);
     const known = run?.parameters.some(({ name }) => name === finding.parameters[0]);
     const { metric, strip } = shownIn(finding, run);
-    const range = rangeAround(finding, run?.last_step ?? 0);
+    const unseen = lacksRecords(finding, run);
+    const before = state.beforeFinding ?? {};
+    const shows = metric || strip;
+    const colours = metric ?? (unseen ? DEFAULT_METRIC : shows ? undefined : before.metric);
+    const range = unseen ? null : rangeAround(finding, run?.last_step ?? 0);
     set({
       ...{ finding: finding.id, reopen: null, all: false, step: finding.at ?? finding.from },
       ...(run && { run: run.run, checked: state.checked && new Set(state.checked).add(run.run) }),
       ...(known && { tensor: finding.parameters[0] }),
-      ...(metric && _colouredBy(state, metric)),
+      // What another finding or the user looked at is no evidence of this one.
+      ...(unseen && { tensor: null, step: null }),
+      ...(colours !== undefined && _colouredBy(state, colours)),
       ...(strip && { strip }),
+      ...(!shows && before.strip !== undefined && { strip: before.strip }),
       ...(state.axis === 'step' && { range }),
-      beforeFinding: { ..._evident(state), ...state.beforeFinding },
+      beforeFinding: { ..._evident(state), ...before, all: state.all || (finding.id === state.finding && before.all) },
       ...visit,
     });
   };
@@ -174,7 +181,7 @@ function _findingActions({ get, set }) {
     selectFinding: (finding) => show(finding, _visit(get())),
     /** Lists the findings of all runs, or no longer. @param {boolean} all */
     showAllFindings: (all) => set({ all, ..._visit(get()) }),
-    /** Closes the finding: the view is as before, but for what was chosen since. */
+    /** Closes the finding: the view is as before, also the list of all, but for what was chosen since. */
     closeFinding: () => set(_closed(get())),
     /** @param {boolean} why unfolds the reasons of the finding that is open */
     showWhy: (why) => set({ why }),
@@ -257,7 +264,7 @@ function _pageActions({ get, set }) {
     /** Lets a card fill the tab, or gives it back its place. @param {string} card */
     toggleFull: (card) => set({ full: get().full === card ? null : card }),
 
-    /** Takes back one thing at a time: dialog, full size, settings, zoom, finding, filter, pinned step. */
+    /** Takes back one thing at a time: dialog, full size, settings, list of findings, zoom, finding, filter, pinned step. */
     escape() {
       const { dialog, full, settings, range, filter, finding, beforeFinding, all, step } = get();
       const zoomed = range && !(finding && beforeFinding && 'range' in beforeFinding); // not by the finding
@@ -323,11 +330,11 @@ function _colouredBy({ metric: before, lineStatistics }, metric) {
   return { metric, lineStatistics: _following(lineStatistics.map((name) => (name === before ? metric : name)), metric) };
 }
 
-const EVIDENT = /** @type {const} */ (['run', 'metric', 'strip', 'tensor', 'step', 'range', 'open']);
+const EVIDENT = /** @type {const} */ (['run', 'metric', 'strip', 'tensor', 'step', 'range', 'open', 'all']);
 
 /** What a finding changes. @param {State} state @returns {import('./store.js').Evident} */
-function _evident({ run, metric, strip, tensor, step, range, open }) {
-  return { run, metric, strip, tensor, step, range, open };
+function _evident({ run, metric, strip, tensor, step, range, open, all }) {
+  return { run, metric, strip, tensor, step, range, open, all };
 }
 
 /**

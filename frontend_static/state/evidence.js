@@ -22,6 +22,17 @@ export function shownIn({ statistic }, run) {
 }
 
 /**
+ * Whether a finding is about tensors that the optimizer does not update: nothing is recorded of them.
+ * @param {Pick<Finding, 'parameters'>} finding @param {Pick<RunInfo, 'parameters' | 'unoptimized'> | undefined} run
+ */
+export function lacksRecords({ parameters }, run) {
+  if (!run || !parameters.length) return false;
+  const hasRecord = (/** @type {string} */ name) => run.parameters.some((info) => info.name === name);
+  const known = (/** @type {string} */ name) => run.unoptimized.some((info) => info.name === name);
+  return !parameters.some(hasRecord) && parameters.some(known);
+}
+
+/**
  * The steps of a finding with some before and after; null where that is most of the run.
  * @param {Finding} finding @param {number} lastStep of its run
  * @returns {import('../types.d.ts').Range | null}

@@ -73,7 +73,7 @@
  * @property {string | null} reopen rule whose finding was open in the run before, to be opened where this run has it
  *
  * What a finding changes when it is opened.
- * @typedef {Pick<View, 'run' | 'metric' | 'strip' | 'tensor' | 'step' | 'range' | 'open'>} Evident
+ * @typedef {Pick<View, 'run' | 'metric' | 'strip' | 'tensor' | 'step' | 'range' | 'open' | 'all'>} Evident
  *
  * @typedef {Preferences & View & Page} State
  *

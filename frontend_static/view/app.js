@@ -135,7 +135,7 @@ function useShown(app, state, summary, run) {
   const ranks = useRanks(state, view);
   // What a finding is about is to be seen, and not behind a folded module.
   useEffect(() => {
-    const at = parameter ? run.parameters.indexOf(parameter) : -1;
+    const at = parameter?.name === state.tensor ? run.parameters.findIndex(({ name }) => name === state.tensor) : -1;
     const around = state.finding && at >= 0 ? modulesAround(tree, at) : [];
     if (around.some((key) => !open.has(key))) app.actions.unfold(new Set([...open, ...around]));
   }, [state.finding]);

@@ -39,7 +39,7 @@ const keys = () => [
   ['+  -  0', t('zoom in and out at the pinned step, show everything')],
   ['n  p', t('next, previous finding')],
   ['o', t('fold or open the module around the tensor')],
-  ['Esc', t('undo, one at a time: full size, settings, zoom, filter, finding, pinned step')],
+  ['Esc', t('undo, one at a time: full size, settings, the list of all findings, zoom, finding (back to that list if it was opened there), filter, pinned step')],
   ['?', t('this help')],
 ];
 
@@ -55,7 +55,7 @@ function About() {
     <dt>${t('Marks')}</dt>
     <dd>
       ${paragraph([
-        t('A frame on a row marks a step at which this tensor’s own gradient jumped, and by how much, also between records.'),
+        t('A frame on a row marks a step at which this tensor’s own gradient jumped, and by how much, or became NaN or infinite, also between records.'),
         t('The gradient norm above the map and the findings are about all gradients together.'),
         t('Click a mark to see that step; the table of the heat map lists all marks.'),
       ])}

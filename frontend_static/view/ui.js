@@ -1,6 +1,7 @@
 // @ts-check
 /** What every component uses: Preact, icons, the store and answers of the server as hooks. */
 import { isAbort } from '../data/api.js';
+import { askAgain } from '../data/live.js';
 import { t } from '../host/language.js';
 import { html, useEffect, useLayoutEffect, useRef, useState } from '../vendor/preact.js';
 
@@ -220,7 +221,8 @@ export function useAnswer(subject, revision, load) {
     if (subject === null) return;
     const controller = new AbortController();
     const { signal } = controller;
-    load(signal).then(
+    const isOfRuns = revision !== ''; // and they come and go
+    (isOfRuns ? askAgain(load, signal) : load(signal)).then(
       (value) => signal.aborted || setState({ subject, value, error: null }),
       (error) => {
         if (signal.aborted || isAbort(error)) return;

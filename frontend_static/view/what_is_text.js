@@ -51,7 +51,7 @@ export function textsOf(topic, detail) {
       t('Update / weight: neutral is 1e-3, blue is smaller, red is larger. Other statistics: the stronger the colour, the higher the value.'),
       t('Hatched: exactly zero, so nothing was updated. Striped: the weight was 0, so the ratio has no value. Magenta: NaN or infinity. Grey: not recorded.'),
       t('When cells overlap, the worst one is shown, so a single bad step never disappears.'),
-      t('Narrow frames: the gradient of this tensor jumped at that step, by the factor beside it.'),
+      t('Narrow frames: the gradient of this tensor jumped at that step, by the factor beside it, or became NaN or infinite.'),
       t('Coloured frames: the steps and tensors of the finding that is open. Symbols beside names: the worst finding about that tensor.'),
     ],
     comparison: () => [t('Each value divided by that of the reference run at the same point of the axis. Neutral: equal. Red: larger. Blue: smaller.')],

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { spanOf } from '../../frontend_static/chart/evidence_marks.js';
 import { lineScale } from '../../frontend_static/chart/line_chart.js';
 import { createActions } from '../../frontend_static/state/actions.js';
-import { isThresholdOf, rangeAround, recordedValues, valuesAtStep } from '../../frontend_static/state/evidence.js';
+import { isThresholdOf, lacksRecords, rangeAround, recordedValues, valuesAtStep } from '../../frontend_static/state/evidence.js';
 import { createStore, initialState } from '../../frontend_static/state/store.js';
 import { stripHeights } from '../../frontend_static/view/overview/sizes.js';
 import { conditionOf, coursePath, courseScale, nameOf } from '../../frontend_static/view/run/why.js';
@@ -48,6 +48,39 @@ test('closing a finding leads back to the view before', () => {
     assert.deepEqual(shown(store.get()), shown(before));
     assert.equal(store.get().beforeFinding, null);
   }
+});
+
+test('a finding about tensors that are not recorded leaves nothing of the one before as its evidence', () => {
+  const { store, actions, before } = openTab();
+  const [run] = store.get().summary?.runs ?? [];
+  run.unoptimized = [{ name: 'c.weight', shape: [2], trainable: true, other_optimizer: '' }];
+  const forgotten = findingWith({ id: 'left-1', parameters: ['c.weight'], statistic: '', from: 1, to: 40, at: null });
+  actions.selectFinding(findingWith());
+  actions.selectFinding(forgotten);
+  const { metric, tensor, step, range, finding } = store.get();
+  assert.deepEqual([metric, tensor, step, range, finding], ['update_to_weight_ratio', null, null, null, 'left-1']);
+  actions.closeFinding();
+  assert.deepEqual(shown(store.get()), shown(before));
+  assert.ok(lacksRecords(forgotten, run));
+  assert.ok(!lacksRecords(findingWith(), run));
+  assert.ok(!lacksRecords({ parameters: ['d'] }, run), 'of an unknown one nothing is said');
+  assert.ok(!lacksRecords({ parameters: [] }, run));
+});
+
+test('closing a finding that was opened from the list of all leads back to the list', () => {
+  const { store, actions, before } = openTab();
+  actions.showAllFindings(true);
+  actions.selectFinding(findingWith({ run: 'b' }));
+  assert.ok(!store.get().all);
+  actions.selectFinding(findingWith({ run: 'b' }));
+  actions.escape();
+  assert.ok(store.get().all);
+  assert.deepEqual(shown(store.get()), shown(before));
+  actions.escape();
+  assert.ok(!store.get().all);
+  actions.selectFinding(findingWith());
+  actions.escape();
+  assert.ok(!store.get().all, 'this one was opened beside the map');
 });
 
 test('what was chosen while a finding was open stays when it is closed', () => {

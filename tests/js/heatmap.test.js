@@ -263,3 +263,17 @@ test('no label of a mark lies on another label or mark of its row', () => {
     [['390', 324], ['300', 234], ['45', 51], ['200', 134]],
   );
 });
+
+test('all marks of a step are labelled, or it says of how many these are the first', () => {
+  const labels = (/** @type {number} */ count) => {
+    const placed = Array.from({ length: count }, (_, i) => ({
+      row: /** @type {import('../../frontend_static/types.d.ts').TreeRow} */ ({ key: `r${i}`, label: '', depth: 0, kind: 'tensor', open: false, parameters: [i], y: 20 * i, height: 20 }),
+      mark: { parameter: i, name: `r${i}`, x: 7, text: 'NaN' },
+      pixel: 200,
+      others: 0,
+    }));
+    return labelsOfMarks(placed, () => 60, 400).map(({ text }) => text);
+  };
+  assert.deepEqual(labels(8), Array(8).fill('NaN'));
+  assert.deepEqual(labels(9), ['NaN', 'NaN', 'NaN · first 3 of 9']);
+});

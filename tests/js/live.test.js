@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { describeAge, startPolling } from '../../frontend_static/data/live.js';
+import { ServerError } from '../../frontend_static/data/api.js';
+import { askAgain, describeAge, startPolling } from '../../frontend_static/data/live.js';
 
 /** A clock that runs when it is told to. */
 function manualClock() {
@@ -104,4 +105,25 @@ test('data of the last minute are live, older data tell their age', () => {
 
 test('data from a clock that runs ahead are live, not from the future', () => {
   assert.equal(describeAge(1000, 990).text, 'Live · 0 s ago');
+});
+
+test('what the server lacks is asked for once more, unless nobody waits for it', async () => {
+  const gone = new ServerError('no parameter "a"', 404);
+  const asking = async (/** @type {unknown[]} */ answers, /** @type {(controller: AbortController) => void} */ meanwhile = () => {}) => {
+    const controller = new AbortController();
+    let asked = 0;
+    const load = async () => {
+      const answer = answers[asked++];
+      if (answer instanceof Error) throw answer;
+      return answer;
+    };
+    const answer = await askAgain(load, controller.signal, async () => meanwhile(controller)).catch((error) => error);
+    return [answer, asked];
+  };
+  assert.deepEqual(await asking([7]), [7, 1]);
+  assert.deepEqual(await asking([gone, 7]), [7, 2]);
+  assert.deepEqual(await asking([gone, gone]), [gone, 2]);
+  assert.deepEqual(await asking([gone, 7], (controller) => controller.abort()), [gone, 1]);
+  const broken = new ServerError('broken', 500);
+  assert.deepEqual(await asking([broken, 7]), [broken, 1]);
 });

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { firstSentence } from '../../frontend_static/view/run/all_findings.js';
-import { describeState, isIll, orderedRuns } from '../../frontend_static/view/run/run_list.js';
+import { firstSentence, piecesOf } from '../../frontend_static/view/run/all_findings.js';
+import { describeState, isIll, listedRuns, orderedRuns } from '../../frontend_static/view/run/run_list.js';
 
 /** @typedef {import('../../frontend_static/types.d.ts').RunState} RunState */
 
@@ -40,4 +40,23 @@ test('the first remedy is the first sentence', () => {
   assert.equal(firstSentence('把 lr 降到 1e-3。再试。'), '把 lr 降到 1e-3。');
   assert.equal(firstSentence('no full stop'), 'no full stop');
   assert.equal(firstSentence(''), '');
+});
+
+test('leaving out healthy runs leaves the one that is shown', () => {
+  const named = runs.map((info) => ({ ...info, name: info.run }));
+  const state = /** @type {any} */ ({ summary: { runs: named }, runFilter: '', runOrder: 'name', illRuns: true });
+  const listed = (/** @type {any} */ shown, /** @type {any} */ other) => listedRuns({ ...state, ...other }, shown, states).map(({ run }) => run).join('');
+  assert.equal(listed(named[1], {}), 'bcd');
+  assert.equal(listed(named[0], {}), 'abcd');
+  assert.equal(listed(null, {}), 'bcd');
+  assert.equal(listed(named[0], { illRuns: false }), 'abcde');
+  assert.equal(listed(named[0], { runFilter: '[be]' }), 'b');
+});
+
+test('names are parted behind their separators alone', () => {
+  assert.deepEqual(piecesOf('runs/lr_1e-3'), ['runs/', 'lr_', '1e-', '3']);
+  assert.deepEqual(piecesOf('rowan'), ['rowan']);
+  assert.deepEqual(piecesOf('a.weight, b.bias'), ['a.', 'weight, ', 'b.', 'bias']);
+  assert.deepEqual(piecesOf('a.bias, very.longer', 9), ['a.bias, ', 'very.', 'longer']);
+  for (const name of ['', '..', 'a//b_', '-x', '…']) assert.equal(piecesOf(name).join(''), name);
 });

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 
 import { smooth } from '../../frontend_static/chart/line_chart.js';
+import { isSmoothed } from '../../frontend_static/view/parameter/line_charts.js';
 
 /** @param {ArrayLike<number>} actual @param {ArrayLike<number>} expected */
 const close = (actual, expected) =>
@@ -42,4 +43,10 @@ test('gaps keep what they are and leave their neighbours undisturbed', () => {
 
 test('a weight of 1 cannot freeze the line at nothing', () => {
   assert.ok(smooth([5, 6], 1).every(Number.isFinite));
+});
+
+test('a count is not smoothed', () => {
+  assert.ok(isSmoothed({ scale: 'log' }, { smoothing: 0.6 }));
+  assert.ok(!isSmoothed({ scale: 'log' }, { smoothing: 0 }));
+  assert.ok(!isSmoothed({ scale: 'count' }, { smoothing: 0.6 }));
 });

@@ -262,8 +262,11 @@ test('a finding colours the map by what shows it, or puts that above the map', a
   };
   assert.deepEqual(seen('weight_rms'), { metric: 'weight_rms', strip: null });
   assert.deepEqual(seen('lr'), { metric: 'weight_rms', strip: 'column lr' });
-  assert.deepEqual(seen(''), { metric: 'weight_rms', strip: 'column lr' });
-  assert.deepEqual(seen('second_moment_flicker'), { metric: 'weight_rms', strip: 'column lr' });
+  // What nothing shows is not seen in what the finding before was about.
+  const before = { metric: 'update_to_weight_ratio', strip: null };
+  assert.deepEqual(seen(''), before);
+  assert.deepEqual(seen('gradient_rms'), { metric: 'gradient_rms', strip: null });
+  assert.deepEqual(seen('second_moment_flicker'), before);
 });
 
 test('an invalid filter matches everything and says why', () => {

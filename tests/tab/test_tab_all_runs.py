@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Locator, Route, expect
 from tab_actions import save_picture
 from tab_page import Tab, open_tab
 from tab_runs import HEALTHY, ILL
-from tensorboard_process import TensorBoard
+from tensorboard_process import TensorBoard, wait_until
 
 pytest_plugins = ["tab_fixtures", "tab_demo_runs"]
 
@@ -32,11 +32,17 @@ def test_each_run_says_how_it_is_doing(browser: Browser, demo_board: TensorBoard
         expect(state_of(tab, HEALTHY)).to_have_count(0)
         expect(tab.locate(".only-ill b")).to_have_text("3")
         assert names(tab) == sorted([*ILL, HEALTHY])
+        listed = tab.locate(".runs")
+        listed.evaluate("element => { element.style.cssText = 'flex: none; height: 36px' }")
+        scrolled = "element => element.scrollTop"
+        wait_until(lambda: listed.evaluate(scrolled) > 0, "the shown run to come into sight")
         tab.locate('select[aria-label="Order of the runs"]').select_option("severity")
+        wait_until(lambda: listed.evaluate(scrolled) == 0, "what was sorted to start at the top")
         expect(tab.locate(".run .name").last).to_have_text(HEALTHY)
         order = names(tab)
         assert order[0] == "learning_rate_jumped", "it has most errors"
         tab.locate(".only-ill").click()
+        tab.locate(".run", has_text=ILL[0]).locator(".name").click()
         expect(tab.locate(".run")).to_have_count(3)
         assert names(tab) == order[:3]
         save_picture(tab, "all-runs-list")
@@ -81,6 +87,8 @@ def test_it_works_by_keys(browser: Browser, demo_board: TensorBoard) -> None:
         first.focus()
         tab.page.keyboard.press("Enter")
         expect(tab.locate('.finding[aria-selected="true"] b')).to_have_text(title)
+        tab.page.keyboard.press("Escape")
+        expect(first).to_have_text(title)
 
 
 def test_a_server_without_states_is_asked_run_by_run(

@@ -159,6 +159,9 @@ def test_jump_between_records_is_marked_and_leads_to_its_step(
             odd_folder.ask(f"gradient_norms?run=jumped%2Fadam_debug&parameter={SPIKED_LAYER}").body
         )[1]
         peak = float(norms["values"][0, -1])
+        filled = re.compile(r"\d")  # a dash until the answer is here
+        cell = tab.locate('tr[data-statistic="gradient_rms"] td').first
+        expect(cell).to_contain_text(filled)
         assert number_of(tab.number("gradient_rms")) == pytest.approx(peak, rel=1e-3)
 
         choose_statistic(tab, "gradient RMS")

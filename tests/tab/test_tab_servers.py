@@ -36,6 +36,22 @@ def test_new_steps_appear_without_reloading(browser: Browser, tmp_path: Path) ->
             tab.shows(".crumb", "layer40 / weight")
 
 
+def forgive_replaced(tab: Tab, gone: list[str]) -> None:
+    """A request may name a tensor of the run that is just being replaced: the tab asks again."""
+    expect(tab.locate(".banner.error")).to_have_count(0)
+    answers = [
+        f"404: {response.url}"
+        for response in tab.responses
+        if response.status == 404 and any(f"parameter={name}" in response.url for name in gone)
+    ]
+    assert len(answers) <= 4, "not over and over"
+    for answer in answers:
+        tab.problems.remove(answer)
+        said = next((p for p in tab.problems if p.startswith("console: ") and "404" in p), None)
+        if said:
+            tab.problems.remove(said)
+
+
 @pytest.mark.parametrize("loader", ["true", "false"])
 def test_another_model_takes_the_place_of_the_one_before_and_a_second_one_is_beside_it(
     browser: Browser, tmp_path: Path, loader: str
@@ -58,7 +74,8 @@ def test_another_model_takes_the_place_of_the_one_before_and_a_second_one_is_bes
             expect(tab.row("0.weight")).to_have_count(1)
             expect(tab.row("conv.weight")).to_have_count(0)
             tab.locate(".run", has_text="gan (2)").locator(".name").click()
-            tab.shows(".overview .sub", "25 logged steps · gan (2)")
+            tab.shows(".overview .sub", "gan (2) · 1 tensor · 25 logged steps")
+            forgive_replaced(tab, ["conv.weight", "fc.weight"])
 
 
 def test_empty_log_folder_shows_the_code_to_add_and_then_the_first_run(

@@ -201,6 +201,12 @@ def test_a_telephone_shows_all_of_it_in_one_column(
         tab.locate('button[aria-label="Close settings"]').click()
         tab.locate("button", has_text="All findings").click()
         expect(tab.locate(".all-findings")).to_be_in_viewport()
+        expect(tab.locate(".all-findings tbody tr")).not_to_have_count(0)
+        listed = tab.locate(".all-findings").bounding_box()
+        assert listed is not None
+        frame = tab.page.locator("iframe").bounding_box()
+        assert frame is not None
+        assert abs(listed["y"] - frame["y"]) < 40
 
 
 def test_a_large_window_is_filled(browser: Browser, demo_board: TensorBoard) -> None:

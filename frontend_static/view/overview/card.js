@@ -122,7 +122,7 @@ function Head({ app, state, view, tree, open, ranked, rows, strips }) {
     <h2>${_sentenceCase(metric.label)}</h2>
     <${WhatIs} app=${app} name=${metric.label} statistic=${metric.name} topic=${against ? 'comparison' : undefined} />
     <span class="sub" title=${against ? t('{description}; compared with {run} at the same point of the axis', { description: metric.description, run: against.name }) : metric.description}>
-      ${shown} · ${logged} · ${run.name} ${compared}
+      <bdi>${run.name}</bdi>${compared && ` ${compared}`} · ${shown} · ${logged}
     </span>
     ${
       zoomed &&

@@ -36,12 +36,20 @@ export function scaleOf({ scale }, { lineScale }) {
   return lineScale === 'log' || scale === 'log' ? 'log' : 'linear';
 }
 
+/**
+ * A count is shown as it is: between 0 and 576 elements that are NaN there is no other number.
+ * @param {Pick<StatisticInfo, 'scale'>} statistic @param {Pick<State, 'smoothing'>} state
+ */
+export function isSmoothed({ scale }, { smoothing }) {
+  return smoothing > 0 && scale !== 'count';
+}
+
 /** @param {StatisticInfo} statistic @param {State} state @param {View} view @param {RunSeries[]} runs @param {string} parameter */
 export function noteOn(statistic, state, view, runs, parameter) {
   const healthy = bandOf(statistic, view, parameter);
   const band = healthy && t('shaded: healthy, {range}', { range: formatRange(healthy) });
   const onLog = scaleOf(statistic, state) === 'log';
-  const smoothed = state.smoothing > 0 && onLog && t('smoothed on the log scale');
+  const smoothed = isSmoothed(statistic, state) && onLog && t('smoothed on the log scale');
   const values = onLog ? runs.flatMap(({ series }) => series?.statistics[statistic.name] ?? []) : [];
   const zeros = values.some((series) => series.some((value) => value <= 0)) && t('▼ zero');
   return [onLog ? t('log scale') : t('linear scale'), zeros, band, smoothed].filter(Boolean).join(' · ');
@@ -74,7 +82,7 @@ export function drawnOf(statistic, state, runs) {
     const raw = entry.series?.statistics[statistic.name];
     const missing = undefinedStatistics(entry.run, entry.series?.parameter ?? '').names;
     if (!raw || missing.includes(statistic.name)) return [];
-    const y = state.smoothing > 0 ? smooth(raw, state.smoothing, onLog) : raw;
+    const y = isSmoothed(statistic, state) ? smooth(raw, state.smoothing, onLog) : raw;
     return [{ ...entry, raw, y, ...(statistic.name === GRADIENT_STATISTIC && stepsBetween(entry)) }];
   });
 }

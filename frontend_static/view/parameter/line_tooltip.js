@@ -7,6 +7,7 @@ import { t } from '../../host/language.js';
 import { nearestIndex } from '../../state/axis.js';
 import { Tip } from '../hooks/plot.js';
 import { html, useState } from '../ui.js';
+import { isSmoothed } from './line_charts.js';
 
 /**
  * @typedef {import('../../chart/heatmap_values.js').View} View
@@ -88,7 +89,8 @@ export function LineTooltip({ register, statistic, state }) {
   register.current = setTip;
   if (!tip) return null;
   const nearest = state.tooltipOrder === 'nearest' && tip.rows.length > 1;
-  const names = [t('Run'), ...(state.smoothing > 0 ? [t('Smoothed')] : []), t('Value'), t('Step'), t('Time'), t('Relative')];
+  const smoothed = isSmoothed(statistic, state);
+  const names = [t('Run'), ...(smoothed ? [t('Smoothed')] : []), t('Value'), t('Step'), t('Time'), t('Relative')];
   const more = tip.more > 0;
   return html`<${Tip} class="lines-tip" pointer=${tip.pointer} width=${names.length * TIP_COLUMN + TIP_RUN} rows=${1 + tip.rows.length + Number(more)}>
     <table>
@@ -100,7 +102,7 @@ export function LineTooltip({ register, statistic, state }) {
           (row, i) => html`<tr key=${row.run} class=${nearest && i === 0 ? 'nearest' : ''}>
             <td><i style="background:${row.color}"></i></td>
             <td><bdi>${row.run}</bdi></td>
-            ${state.smoothing > 0 && html`<td>${formatStatistic(statistic, row.smoothed)}</td>`}
+            ${smoothed && html`<td>${formatStatistic(statistic, row.smoothed)}</td>`}
             <td>${formatStatistic(statistic, row.value)}</td>
             <td>${formatInteger(row.step)}</td>
             <td>${formatAxis(row.wall, 'wall')}</td>

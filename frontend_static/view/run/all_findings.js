@@ -17,13 +17,21 @@ import { isIll, Swatch } from './run_list.js';
  * @typedef {import('./run_list.js').States} States
  */
 
+/** A name of a tensor that is longer may take two lines. */
+const LONG_NAME = 36;
+/** As in the other sheets of style/layout. */
+const TELEPHONE = '(max-width: 640px)';
+
 /**
  * @param {{app: App, state: State, summary: Summary, states: States}} props
  */
 export function AllFindings({ app, state, summary, states }) {
   const [questions, setQuestions] = useState(false);
   const card = useRef(/** @type {HTMLElement | null} */ (null));
-  useEffect(() => card.current?.scrollIntoView({ block: 'nearest' }), []); // on a telephone it is below the runs
+  useEffect(() => {
+    // On a telephone it is below the runs, and grows when the answers come.
+    card.current?.scrollIntoView({ block: matchMedia(TELEPHONE).matches ? 'start' : 'nearest' });
+  }, []);
   const { findings, left, failed } = useAllFindings(app, state, summary, states);
   const shown = findings.filter(({ severity }) => questions || severity !== 'info');
   const infos = findings.length - findings.filter(({ severity }) => severity !== 'info').length;
@@ -68,11 +76,11 @@ function Table({ app, state, summary, findings }) {
           const { run, id, severity, title, parameters, from, to, advice } = finding;
           const index = summary.runs.findIndex((info) => info.run === run);
           return html`<tr key=${`${run} ${id}`} onClick=${() => app.actions.selectFinding(finding)}>
-            <th scope="row"><span class="run-of"><${Swatch} index=${index} theme=${state.theme} /><bdi>${summary.runs[index]?.name ?? run}</bdi></span></th>
+            <th scope="row"><span class="run-of"><${Swatch} index=${index} theme=${state.theme} /><bdi>${inPieces(summary.runs[index]?.name ?? run)}</bdi></span></th>
             <td class="what">
               <button onClick=${(/** @type {Event} */ event) => _open(event, app, finding)}>${severityMark(severity)}<span>${title}</span></button>
             </td>
-            <td class="where" title=${parameters.join('\n')}>${namesOf(parameters)}</td>
+            <td class="where" title=${parameters.join('\n')}>${inPieces(namesOf(parameters), LONG_NAME)}</td>
             <td class="since">${whenOf(from, to)}</td>
             <td class="advice">${firstSentence(advice)}</td>
           </tr>`;
@@ -80,6 +88,20 @@ function Table({ app, state, summary, findings }) {
       </tbody>
     </table>
   </div>`;
+}
+
+/** Names, which a line may end only where their parts do. @param {string} names @param {number} [whole] */
+function inPieces(names, whole) {
+  return piecesOf(names, whole).map((piece, i) => html`${i > 0 && html`<wbr />`}${piece}`);
+}
+
+/**
+ * @param {string} names @param {number} [whole] names up to this length stay in one piece
+ * @returns {string[]} each with the sign behind it that parts it from the next
+ */
+export function piecesOf(names, whole = 0) {
+  const words = names.match(/[^ ]* |[^ ]+$/g) ?? [];
+  return words.flatMap((word) => (word.length <= whole ? word : (word.match(/[^/_.-]*[/_.-]+|[^/_.-]+$/g) ?? word)));
 }
 
 /** @param {Event} event @param {App} app @param {Finding} finding */

@@ -37,15 +37,15 @@ export function Compass({ app, compass }) {
       <button title=${paragraph([what, blind()])} aria-expanded=${open} onClick=${() => setOpen(!open)}>
         ${icon(open ? 'down' : 'right')}<span>${t('Learning rate: {reading}', { reading: compass.text })}</span>
       </button>
-      <${Gauge} label=${t('Learning rate of the run over the best one')} reading=${compass} scale=${scale} />
       <${WhatIs} app=${app} name=${t('Learning-rate compass')} topic="compass" />
+      <${Gauge} label=${t('Learning rate of the run over the best one')} reading=${compass} scale=${scale} />
     </div>
     ${
       compass.gain &&
       html`<div class="compass-head compass-gain">
         <span title=${gainText()}>${t('By the gain ratio: {reading}', { reading: compass.gain.text })}</span>
-        <${Gauge} label=${t('Learning rate of the run over the best one, by the gain ratio')} reading=${compass.gain} scale=${scale} />
         <${WhatIs} app=${app} name=${t('gain ratio')} statistic="gain_ratio" topic="gain" />
+        <${Gauge} label=${t('Learning rate of the run over the best one, by the gain ratio')} reading=${compass.gain} scale=${scale} />
       </div>`
     }
     ${

@@ -4,6 +4,7 @@ import { formatInteger } from '../../chart/format.js';
 import { SEVERITIES } from '../../data/api.js';
 import { t } from '../../host/language.js';
 import { hostAddress } from '../../host/links.js';
+import { lacksRecords } from '../../state/evidence.js';
 import { CopyButton, html, icon, Lazy, severityMark, useEffect, useRef } from '../ui.js';
 
 /**
@@ -40,7 +41,7 @@ export function Findings({ app, state, run, findings, evidence }) {
           key=${finding.id}
           app=${app}
           finding=${finding}
-          last=${run.last_step}
+          run=${run}
           selected=${finding.id === state.finding}
           explained=${i === 0 && state.finding === null && finding.severity !== 'info'}
           statistics=${state.summary?.statistics ?? []}
@@ -56,14 +57,14 @@ export function Findings({ app, state, run, findings, evidence }) {
  * @param {object} props
  * @param {App} props.app
  * @param {Finding} props.finding
- * @param {number} props.last step of the run
+ * @param {import('../../types.d.ts').RunInfo} props.run
  * @param {boolean} props.selected
  * @param {boolean} props.explained without being selected: the worst one says at first sight what to do
  * @param {import('../../types.d.ts').StatisticInfo[]} props.statistics
  * @param {boolean} props.why whether the selected one says why
  * @param {boolean} props.asRecorded whether the threshold is a value of its statistic
  */
-function Item({ app, finding, last, selected, explained, statistics, why, asRecorded }) {
+function Item({ app, finding, run, selected, explained, statistics, why, asRecorded }) {
   const { severity, title, text, advice, parameters, from, to } = finding;
   const select = () => app.actions.selectFinding(finding);
   const onKey = (/** @type {KeyboardEvent} */ event) => {
@@ -72,7 +73,7 @@ function Item({ app, finding, last, selected, explained, statistics, why, asReco
     event.preventDefault();
     select();
   };
-  const share = (/** @type {number} */ step) => 100 * Math.min(1, step / Math.max(1, last));
+  const share = (/** @type {number} */ step) => 100 * Math.min(1, step / Math.max(1, run.last_step));
   return html`<div
     class="finding ${selected ? 'selected' : ''}"
     role="option"
@@ -89,7 +90,8 @@ function Item({ app, finding, last, selected, explained, statistics, why, asReco
     ${
       (selected || explained) &&
       html`<p>${text}</p>
-        ${advice && html`<p class="advice">${advice}</p>`}`
+        ${advice && html`<p class="advice">${advice}</p>`}
+        ${selected && lacksRecords(finding, run) && html`<p class="no-record">${t('Not in the heat map: this optimizer does not update these tensors, so nothing is recorded of them. They are listed under Optimizer.')}</p>`}`
     }
     ${
       selected &&

@@ -42,17 +42,25 @@ export function orderedRuns(runs, order, states) {
   });
 }
 
+/**
+ * The runs that pass the filters, in their order. Leaving out healthy runs leaves the one that is shown.
+ * @param {State} state @param {RunInfo | null} shown in the overview @param {States} states
+ */
+export function listedRuns({ summary, runFilter, runOrder, illRuns }, shown, states) {
+  const { matches } = compileFilter(runFilter);
+  return orderedRuns(summary?.runs ?? [], runOrder, states).filter(
+    (info) => matches(info.name) && (!illRuns || info === shown || isIll(states.get(info.run))),
+  );
+}
+
 /** @param {{app: App, state: State, run: RunInfo | null, rule: string | null, states: States}} props `rule`: of the open finding */
 export function Runs({ app, state, run, rule, states }) {
   const { actions } = app;
   const runs = state.summary?.runs ?? [];
-  const filter = compileFilter(state.runFilter);
-  const listed = orderedRuns(runs, state.runOrder, states).filter(
-    (info) => filter.matches(info.name) && (!state.illRuns || isIll(states.get(info.run))),
-  );
+  const listed = listedRuns(state, run, states);
   const checked = new Set(checkedRuns(state));
   const list = useRef(/** @type {HTMLElement | null} */ (null));
-  useShownRunInSight(list, run);
+  useShownRunInSight(list, run, state.runOrder);
   const allChecked = listed.length > 0 && listed.every((info) => checked.has(info));
   const toggleAll = () =>
     actions.checkRuns(
@@ -82,7 +90,7 @@ export function Runs({ app, state, run, rule, states }) {
           onShow=${() => actions.showRun(info.run, rule)}
         />`,
       )}
-      ${runs.length > 0 && listed.length === 0 && html`<p class="hint">${_emptiness(state, runs, states)}</p>`}
+      ${runs.length > 0 && !listed.some((info) => !state.illRuns || isIll(states.get(info.run))) && html`<p class="hint">${_emptiness(state, runs, states)}</p>`}
     </div>`;
 }
 
@@ -115,7 +123,7 @@ function RunRow({ app, info, index, theme, state, checked, shown, reference, onS
       <bdi>${info.name}</bdi>
     </button>
     <${StateMark} state=${state} />
-    ${info.gradient_norms && html`<span class="jumped" role="img" aria-label=${t('The gradient norm jumped')} title=${t('The gradient norm jumped: marks in the heat map show where')}>${icon('jump', 'flag')}</span>`}
+    ${info.gradient_norms && html`<span class="jumped" role="img" aria-label=${t('The gradient norm jumped or was not finite')} title=${t('The gradient norm jumped or was not finite: marks in the heat map show where')}>${icon('jump', 'flag')}</span>`}
     ${shown && html`<span class="primary" title=${t('The overview and the histograms show this run')}>${t('OVERVIEW')}</span>`}
     ${
       reference !== null &&
@@ -190,7 +198,7 @@ function RunTools({ app, state, runs, states }) {
     <button
       class="only-ill"
       aria-pressed=${state.illRuns}
-      title=${t('List only the runs with errors or warnings')}
+      title=${t('List only the runs with errors or warnings, and the one in the overview')}
       onClick=${() => app.actions.listIllRuns(!state.illRuns)}
     >
       ${t('With problems')} ${states.size > 0 && html`<b>${formatInteger(ill)}</b>`}
@@ -209,10 +217,20 @@ function _emptiness(state, runs, states) {
     : t('No run has errors or warnings.');
 }
 
-/** Scrolls the list to the overview's run. @param {{current: HTMLElement | null}} list @param {RunInfo | null} run */
-function useShownRunInSight(list, run) {
+/**
+ * Scrolls the list to the overview's run when that changes, and to the top when the order does.
+ * @param {{current: HTMLElement | null}} list @param {RunInfo | null} run @param {string} order
+ */
+function useShownRunInSight(list, run, order) {
+  const sortedFor = useRef({ run: run?.run, order });
   useEffect(() => {
     const element = /** @type {HTMLElement} */ (list.current);
+    const before = sortedFor.current;
+    sortedFor.current = { run: run?.run, order };
+    if (before.order !== order && before.run === run?.run) {
+      element.scrollTop = 0; // who sorts wants to see what comes first
+      return;
+    }
     const show = () => {
       const name = element.querySelector('.name[aria-pressed="true"]');
       if (!name) return;
@@ -223,7 +241,7 @@ function useShownRunInSight(list, run) {
     const observer = new ResizeObserver(show); // findings that come later take room from the list
     observer.observe(element);
     return () => observer.disconnect();
-  }, [run?.run]);
+  }, [run?.run, order]);
 }
 
 /** @param {{on: boolean, label: string, onToggle: () => void}} props */

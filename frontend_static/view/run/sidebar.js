@@ -27,7 +27,8 @@ import { Runs } from './run_list.js';
  * @param {ReadonlyMap<string, import('../../types.d.ts').RunState>} props.states of the runs, as far as they are known
  */
 export function Sidebar({ app, state, run, hyperparameters, step, findings, evidence, skipped, compass, states }) {
-  const rule = findings.find(({ id }) => id === state.finding)?.rule ?? null;
+  const finding = findings.find(({ id }) => id === state.finding) ?? null;
+  const rule = finding?.rule ?? null;
   return html`<aside class="side" aria-label=${t('Runs and optimizer')}>
     <${Runs} app=${app} state=${state} run=${run} rule=${rule} states=${states} />
     ${
@@ -38,7 +39,7 @@ export function Sidebar({ app, state, run, hyperparameters, step, findings, evid
     ${skipped && findings.length === 0 && html`<${NothingFound} rules=${state.summary?.rules?.length ?? 0} skipped=${skipped} />`}
     ${skipped && skipped.length > 0 && html`<${NotEvaluated} skipped=${skipped} />`}
     ${compass && html`<${Lazy} load=${() => import('./compass.js')} name="Compass" app=${app} compass=${compass} />`}
-    ${run && html`<${Optimizer} app=${app} open=${state.optimizer} run=${run} hyperparameters=${hyperparameters} step=${step} />`}
+    ${run && html`<${Optimizer} app=${app} open=${state.optimizer} finding=${finding} run=${run} hyperparameters=${hyperparameters} step=${step} />`}
     <div class="keys" aria-hidden="true">
       <span><kbd>/</kbd> ${t('filter')}</span><span><kbd>j</kbd> <kbd>k</kbd> ${t('tensor')}</span>
       <span><kbd>←</kbd> <kbd>→</kbd> ${t('step')}</span>
@@ -69,11 +70,20 @@ function NotEvaluated({ skipped }) {
   </details>`;
 }
 
-/** @param {{app: App, open: boolean, run: RunInfo, hyperparameters: Hyperparameters | null, step: number | null}} props */
-function Optimizer({ app, open, run, hyperparameters, step }) {
+/**
+ * @param {object} props
+ * @param {App} props.app
+ * @param {boolean} props.open
+ * @param {import('../../types.d.ts').Finding | null} props.finding the open one: tensors it is about are unfolded
+ * @param {RunInfo} props.run
+ * @param {Hyperparameters | null} props.hyperparameters
+ * @param {number | null} props.step
+ */
+function Optimizer({ app, open, finding, run, hyperparameters, step }) {
   const names = [...new Set(run.groups.map((group) => group.optimizer))].join(', ');
   const elements = run.parameters.reduce((sum, parameter) => sum + parameter.elements, 0);
   const frozen = run.unoptimized.filter((parameter) => !parameter.trainable);
+  const isMeant = (/** @type {{name: string}[]} */ infos) => infos.some(({ name }) => finding?.parameters.includes(name));
   const forgotten = run.unoptimized.filter((parameter) => parameter.trainable && !parameter.other_optimizer);
   return html`<section class="optimizer" aria-label=${t('Optimizer')}>
     <div class="section">
@@ -103,14 +113,14 @@ function Optimizer({ app, open, run, hyperparameters, step }) {
     </div>
     ${
       forgotten.length > 0 &&
-      html`<details class="unoptimized">
+      html`<details class="unoptimized" open=${isMeant(forgotten)}>
       <summary class="warning">${icon('warning', 'mark')}${plural(forgotten.length, '{count} trainable tensor in no group', '{count} trainable tensors in no group', { count: formatInteger(forgotten.length) })}</summary>
       <${NameList} names=${forgotten.map(({ name }) => name)} />
     </details>`
     }
     ${
       frozen.length > 0 &&
-      html`<details class="unoptimized">
+      html`<details class="unoptimized" open=${isMeant(frozen)}>
       <summary>${plural(frozen.length, '{count} tensor frozen', '{count} tensors frozen', { count: formatInteger(frozen.length) })}</summary>
       <${NameList} names=${frozen.map(({ name }) => name)} />
     </details>`
