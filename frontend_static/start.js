@@ -78,6 +78,7 @@ export async function start({ language: wanted, summary, catalogue, style }) {
  * @param {(app: import('./view/ui.js').App, root: HTMLElement) => void} mount @param {import('./view/ui.js').App} app
  */
 function _show(mount, app) {
+  document.title = 'Adam Debug'; // of the frame, for who cannot see where it is
   const root = document.createElement('div');
   root.id = 'app';
   document.body.append(root);

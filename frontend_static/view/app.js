@@ -46,6 +46,7 @@ function App({ app }) {
   const { summary } = state;
   const run = overviewRun(state);
   return html`<div class="tab">
+    <header class="visually-hidden"><h1>Adam Debug</h1></header>
     ${
       summary && run
         ? html`<${Loaded} app=${app} state=${state} summary=${summary} run=${run} />`

@@ -86,7 +86,7 @@ def test_it_works_by_keys(browser: Browser, demo_board: TensorBoard) -> None:
         title = first.inner_text()
         first.focus()
         tab.page.keyboard.press("Enter")
-        expect(tab.locate('.finding[aria-selected="true"] b')).to_have_text(title)
+        expect(tab.locate('.finding[aria-current="true"] b')).to_have_text(title)
         tab.page.keyboard.press("Escape")
         expect(first).to_have_text(title)
 

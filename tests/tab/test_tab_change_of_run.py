@@ -38,7 +38,7 @@ def test_findings_colours_and_lines_follow_the_run(
         page.route("**/adam_debug/findings?*", serve)
         tab = Tab(page)
         page.goto(f"{tensorboard.url}#adam_debug&p.adam_debug.run=spiked%2Fadam_debug")
-        opened = tab.locate('.finding[aria-selected="true"]')
+        opened = tab.locate('.finding[aria-current="true"]')
         lines = tab.locate(".lines .menu-button")
         expect(lines).to_have_text("update / weight")
         tab.locate(".finding").click()

@@ -100,7 +100,7 @@ def test_escape_closes_a_finding(browser: Browser, demo_board: TensorBoard) -> N
         expect(tab.locate(".overview h2")).to_have_text("Rows without gradient")
         tab.page.keyboard.press("Escape")
         expect(tab.locate(".overview h2")).to_have_text("Update / weight")
-        expect(tab.locate('.finding[aria-selected="true"]')).to_have_count(0)
+        expect(tab.locate('.finding[aria-current="true"]')).to_have_count(0)
 
 
 def test_a_series_of_every_step_that_a_finding_is_about_is_large_above_the_map(

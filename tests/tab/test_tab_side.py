@@ -34,7 +34,7 @@ def test_open_finding_keeps_its_height_beside_what_else_is_open(
         page.goto(f"{tensorboard.url}#adam_debug&p.adam_debug.run=spiked%2Fadam_debug")
         first = tab.locate(".finding").first
         first.click()
-        expect(first).to_have_attribute("aria-selected", "true")
+        expect(first).to_have_attribute("aria-current", "true")
         expect(first.locator(".finding-actions")).to_have_count(1)
         alone = first.bounding_box()
         tab.locate(".compass-head > button").click()

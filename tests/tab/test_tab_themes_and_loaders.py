@@ -165,7 +165,7 @@ def check_findings(tab: Tab) -> None:
     """A key leads to what was found, and it says what to change."""
     tab.locate(".finding").first.wait_for()
     tab.locate("body").press("n")
-    found = tab.locate('.finding[aria-selected="true"]')
+    found = tab.locate('.finding[aria-current="true"]')
     expect(found.locator(".advice")).not_to_be_empty()
     check_readable(tab)
     tab.locate("body").press("Escape")

@@ -25,7 +25,7 @@ const MOST_NAMES = 6;
 export function Findings({ app, state, run, findings, evidence }) {
   const list = useRef(/** @type {HTMLElement | null} */ (null));
   useEffect(() => {
-    list.current?.querySelector('[aria-selected="true"]')?.scrollIntoView({ block: 'nearest' });
+    list.current?.querySelector('[aria-current="true"]')?.scrollIntoView({ block: 'nearest' });
   }, [state.finding]);
   return html`<section class="findings-panel" aria-label=${t('Findings')}>
     <div class="section">
@@ -35,7 +35,7 @@ export function Findings({ app, state, run, findings, evidence }) {
         return count > 0 && html`<span key=${severity} class="severity-count">${severityMark(severity)}${count}</span>`;
       })}
     </div>
-    <div class="findings" role="listbox" aria-label=${t('Findings, most severe first')} ref=${list}>
+    <div class="findings" role="list" aria-label=${t('Findings, most severe first')} ref=${list}>
       ${findings.map(
         (finding, i) => html`<${Item}
           key=${finding.id}
@@ -76,9 +76,9 @@ function Item({ app, finding, run, selected, explained, statistics, why, asRecor
   const share = (/** @type {number} */ step) => 100 * Math.min(1, step / Math.max(1, run.last_step));
   return html`<div
     class="finding ${selected ? 'selected' : ''}"
-    role="option"
+    role="listitem"
     tabindex="0"
-    aria-selected=${selected}
+    aria-current=${selected}
     onClick=${select}
     onKeyDown=${onKey}
   >
