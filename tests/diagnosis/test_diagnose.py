@@ -30,7 +30,7 @@ NONSENSE = re.compile(r"(?<![a-z])(nan|inf|infinite)(?![a-z])|-0(?![.\d])|\de\+"
 # What is said of NaN itself.
 MEANT = re.compile(
     "NaN or infinit[ey]|loss of step [-0-9,]+ is (NaN|infinite)|carries NaN|infinite derivative|"
-    "times zero is NaN"
+    "times zero is NaN|a NaN in the (batch|data)"
 )
 NASTY = (math.nan, math.inf, -math.inf, 0.0, -0.0, -1.0, 1e-45, 1e38, 0.5)
 

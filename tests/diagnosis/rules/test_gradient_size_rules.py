@@ -160,7 +160,7 @@ def test_nothing_is_before_the_first_step() -> None:
     first = found(changed(statistic("nonfinite_count", 3.0)))["nonfinite"]
     assert first.advice.startswith("First look at the inputs")
     later = found(changed(statistic("nonfinite_count", 3.0, from_step=200)))["nonfinite"]
-    assert later.advice.startswith("First look at the 20 steps before step 200.")
+    assert later.advice.startswith("First look at the batch of step 200 and at the data: ")
 
 
 def test_neighbouring_steps_are_one_finding_and_distant_ones_are_not() -> None:

@@ -86,7 +86,7 @@ def test_a_batch_is_spoken_of_once() -> None:
     saved = column("saved_batch", 303, from_step=303, to_step=303)
     advice = found(changed(*infinite, saved))["nonfinite"].advice
     assert advice.count("ook at the batch of step 303") == 1
-    assert advice.endswith(" The batch is saved in batches/step_303.pt, beside the event file.")
+    assert advice.endswith(" It is saved in batches/step_303.pt, beside the event file.")
     assert "batches" not in found(changed(*infinite))["nonfinite"].advice
 
 
