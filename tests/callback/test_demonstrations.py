@@ -65,7 +65,7 @@ def test_every_alarm_but_a_few_is_demonstrated() -> None:
     assert alarms - set(shown) == {
         "clipped_before_unscaling", "frozen", "idle_rows_decay", "leftover_gradient",
         "lr_far_below_schedule", "lr_zero", "second_moment_frozen", "short_memory",
-        "steps_skipped", "warmup_not_over", "weight_decay_overshoots",
+        "steps_skipped", "warmup_not_over", "weight_decay_overshoots", "weights_grow",
     }  # fmt: skip
 
 

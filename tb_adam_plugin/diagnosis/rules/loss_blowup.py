@@ -126,7 +126,14 @@ LOSS_BLOWUP = Rule(
     message=_loss_blowup_message,
     advice=_loss_blowup_advice,
     reference="",
-    explains=("dead_units", "nonfinite", "plateau", "stale_second_moment", "layer_imbalance"),
+    explains=(
+        "dead_units",
+        "nonfinite",
+        "plateau",
+        "stale_second_moment",
+        "layer_imbalance",
+        "weights_grow",
+    ),
     moves_lr="down",
     silences_compass=True,
 )

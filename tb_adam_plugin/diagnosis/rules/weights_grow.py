@@ -62,7 +62,10 @@ def _grow(signals: Signals) -> Condition | None:
 
 
 def _severity(e: Evidence) -> Severity:
-    return "warning" if e.value > ALARM_GROWTH else "info"
+    loss = e.signals.smooth_loss
+    # Where the loss has risen beyond its start, another rule says so.
+    has_risen = bool(loss.size and loss[-1] > e.signals.starting_loss)
+    return "warning" if e.value > ALARM_GROWTH and not has_risen else "info"
 
 
 def _message(e: Evidence) -> str:
