@@ -1,8 +1,8 @@
 """Whether a subclass takes the steps that the formula of its known base class gives.
 
 That is asked of each parameter by itself: a subclass may step some of them only, or scale the steps
-of a few. What differs from the request by more than the weights are rounded is no step of the
-formula. Where the optimizer counts, a count that has not gone on by one says so, too.
+of a few. Where the update differs from the request by more than rounding can, the step did not
+follow the formula. Where the optimizer counts, a count that has not gone on by one says so, too.
 """
 
 from __future__ import annotations
@@ -210,7 +210,7 @@ class _Taken(NamedTuple):
         layout: Of them.
         requested: RMS of the changes that are asked for, float64 ``[K]``.
         steps: By how much the optimizer's count has gone on, float64 ``[K]``; NaN without one.
-        least_arrived: The least request before of which most has arrived, as a share of the largest
+        least_arrived: The smallest earlier request that mostly arrived, as a share of the largest
             weight, float64 ``[K]``.
     """
 

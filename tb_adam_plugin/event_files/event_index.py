@@ -198,7 +198,7 @@ class EventIndex:
             i = file.at(self._end, HEAD)
             head = file.data[i : i + HEAD]
             length = length_of(head)
-            # A length that is there and no length: not the end of a file that still grows.
+            # All of its bytes are there, and they are wrong: the file does not merely still grow.
             self._is_cut_off = length is None and len(head) == HEAD
             start = self._end + HEAD
             if length is None or start + length + TAIL > file.size:

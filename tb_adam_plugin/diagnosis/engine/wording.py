@@ -56,6 +56,17 @@ def one_digit(value: float) -> float:
     return float(f"{value:.0e}") if value > 0 and math.isfinite(value) else value
 
 
+def try_lr(wanted: float, lr: float, ratio: float) -> Sentence:
+    """Advise another learning rate, and say what becomes of the update-to-weight ratio."""
+    return say(
+        "Try lr {wanted} instead of {lr}: update-to-weight ratio {ratio} → about {then}.",
+        wanted=number(wanted),
+        lr=number(lr),
+        ratio=number(ratio),
+        then=number(ratio * wanted / lr),
+    )
+
+
 def decade_below(value: float) -> float:
     """The power of ten at or below a positive number, or hardly above it."""
     return float(f"1e{math.floor(math.log10(value) + 0.05)}")

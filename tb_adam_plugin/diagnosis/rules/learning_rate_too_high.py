@@ -16,7 +16,7 @@ from ..engine.over_time import sum_over_steps
 from ..engine.rule import Condition, Evidence, Persistence, Rule, Severity
 from ..engine.signals import RATIO, Signals
 from ..engine.warmup import warmup_steps
-from ..engine.wording import counted, number, one_digit, step
+from ..engine.wording import counted, number, one_digit, step, try_lr
 from ..engine.worst import worst_point
 from .gain_ratio import overshoots
 
@@ -194,15 +194,7 @@ def _too_high_advice(e: Evidence) -> str:
         return joined(
             [say("Divide the learning rate by {factor}.", factor=f"{factor:.0f}"), warm_up]
         )
-    wanted = one_digit(lr / factor)
-    tried = say(
-        "Try lr {wanted} instead of {lr}: update-to-weight ratio {ratio} → about {then}.",
-        wanted=number(wanted),
-        lr=number(lr),
-        ratio=number(ratio),
-        then=number(ratio * wanted / lr),
-    )
-    return joined([tried, warm_up])
+    return joined([try_lr(one_digit(lr / factor), lr, ratio), warm_up])
 
 
 def _what_to_compare(e: Evidence) -> str:

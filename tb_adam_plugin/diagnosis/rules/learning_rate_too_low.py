@@ -16,7 +16,7 @@ from ..engine.over_time import median_of_all
 from ..engine.phases import has_converged, is_near_peak, rectification
 from ..engine.rule import Condition, Evidence, Persistence, Rule
 from ..engine.signals import COSINE, RATIO, Signals
-from ..engine.wording import number, one_digit, percent
+from ..engine.wording import number, one_digit, percent, try_lr
 
 # Cosine of exp_avg and the next gradient: 0 at the best learning rate, 0.22 at a tenth of it, 0.78
 # at a hundredth (medians of 17 tasks).
@@ -132,15 +132,7 @@ def _too_low_advice(e: Evidence) -> str:
     note = say("On small data check the validation loss first: this is about the training loss.")
     if not lr > 0:
         return joined([say("Raise the learning rate {factor}-fold.", factor=factor), note])
-    wanted = one_digit(lr * factor)
-    tried = say(
-        "Try lr {wanted} instead of {lr}: update-to-weight ratio {ratio} → about {then}.",
-        wanted=number(wanted),
-        lr=number(lr),
-        ratio=number(ratio),
-        then=number(ratio * wanted / lr),
-    )
-    return joined([tried, note])
+    return joined([try_lr(one_digit(lr * factor), lr, ratio), note])
 
 
 def _too_low_message(e: Evidence) -> str:
