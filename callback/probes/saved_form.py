@@ -44,8 +44,10 @@ class SavedForm:
         # Parts that were met and what they become, by their ids: they may be met again. Both,
         # because the id of what is gone is given again.
         self._known: dict[int, tuple[Any, Any]] = {}
-        self._copied = self._parts = 0
         self._types: dict[int, torch.dtype] = {}  # of memory, by its address
+        self._counts = _Counts()
+        # One for all parts: what several of them hold is written once.
+        self._scales = _Scales(self._counts)
 
     def of(self, batch: Any) -> Any:
         """Return what is saved of a batch.
@@ -61,17 +63,17 @@ class SavedForm:
             return self._known[id(batch)][1]
         saved: Any
         if isinstance(batch, Mapping):
-            self._count_parts(len(batch))
+            self._counts.add_parts(len(batch))
             saved = {}
             self._known[id(batch)] = batch, saved
             saved.update((key, self.of(value)) for key, value in batch.items())
         elif isinstance(batch, list):
-            self._count_parts(len(batch))
+            self._counts.add_parts(len(batch))
             saved = []
             self._known[id(batch)] = batch, saved
             saved.extend(batch if self._is_plain(batch) else map(self.of, batch))
         elif isinstance(batch, tuple):
-            self._count_parts(len(batch))
+            self._counts.add_parts(len(batch))
             saved = tuple(batch if self._is_plain(batch) else map(self.of, batch))
         else:
             saved = self._of_one(batch)
@@ -87,7 +89,7 @@ class SavedForm:
         if type(part) is Tensor and part.layout == torch.strided:
             return self._of_tensor(part.detach())
         if type(part) in _PLAIN:
-            self._count(_COPIES_OF_PICKLE * sys.getsizeof(part))
+            self._counts.add_bytes(_COPIES_OF_PICKLE * sys.getsizeof(part))
         else:
             self._weigh(part)
         return part
@@ -96,13 +98,13 @@ class SavedForm:
         """Whether a list holds numbers and text alone, which are saved at once; then count them."""
         is_plain = set(map(type, parts)) <= _PLAIN
         if is_plain:
-            self._count(_COPIES_OF_PICKLE * sum(map(sys.getsizeof, parts)))
+            self._counts.add_bytes(_COPIES_OF_PICKLE * sum(map(sys.getsizeof, parts)))
         return is_plain
 
     def _weigh(self, part: Any) -> None:
         """Count what pickle would write of something, unless that is for pickle to refuse."""
         with contextlib.suppress(pickle.PicklingError, TypeError, AttributeError, RecursionError):
-            _Scales(self).dump(part)
+            self._scales.dump(part)
 
     def _of_array(self, array: npt.NDArray[Any]) -> Any:
         """A tensor, unless torch does not have the type or the order of bytes."""
@@ -110,13 +112,13 @@ class SavedForm:
             torch.from_numpy(np.empty(0, array.dtype))
             if min(array.strides, default=0) >= 0:
                 return self._of_tensor(torch.from_numpy(_writeable(array)))
-            self._count(array.nbytes)
+            self._counts.add_bytes(array.nbytes)
             return torch.from_numpy(array.copy())
         if array.dtype.hasobject:
-            self._count_parts(array.size)
+            self._counts.add_parts(array.size)
             self._weigh(array)
         else:
-            self._count(_COPIES_OF_BYTES * array.nbytes)
+            self._counts.add_bytes(_COPIES_OF_BYTES * array.nbytes)
         return array
 
     def _of_tensor(self, tensor: Tensor) -> Tensor:
@@ -137,10 +139,19 @@ class SavedForm:
             of_part = memory[start : start + span]
             return part.set_(of_part, 0, tensor.shape, tensor.stride())  # type: ignore[call-overload, no-any-return]
         if tensor.device.type == "cpu":
-            self._count(size)
+            self._counts.add_bytes(size)
         return tensor.clone()
 
-    def _count_parts(self, parts: int) -> None:
+
+class _Counts:
+    """Counts the parts and the copied bytes of one batch, and ends it where they are too many."""
+
+    def __init__(self) -> None:
+        """Start from none."""
+        self._copied = self._parts = 0
+
+    def add_parts(self, parts: int) -> None:
+        """Count parts."""
         self._parts += parts
         if self._parts > MOST_PARTS:
             raise TooMuchCopyingError(
@@ -148,7 +159,7 @@ class SavedForm:
                 "take long. Give keep_batch() tensors, or the indices of the examples"
             )
 
-    def _count(self, size: int) -> None:
+    def add_bytes(self, size: int) -> None:
         """Count copies of so many bytes."""
         self._copied += size
         if self._copied > MOST_COPIED:
@@ -158,45 +169,46 @@ class SavedForm:
                 "contiguous tensors, or the indices of the examples"
             )
 
+    def add_buffer(self, buffer: pickle.PickleBuffer) -> None:
+        """Count bytes that pickle takes from where they lie."""
+        self.add_bytes(_COPIES_OF_BYTES * buffer.raw().nbytes)
+
 
 class _Scales(pickle.Pickler):
     """Writes to nowhere what pickle writes of something beside tensors, and counts it."""
 
-    def __init__(self, form: SavedForm) -> None:
-        """Count for a form, which ends it where that is too much."""
-        self._form = form
+    def __init__(self, counts: _Counts) -> None:
+        """Count, and hold nothing that holds this: it would keep the batch until it is found."""
+        self._counts = counts
         # That of the newest version takes bytes of arrays from where they lie.
-        super().__init__(_Nowhere(form), 5, buffer_callback=self._take_buffer)
+        super().__init__(_Nowhere(counts), 5, buffer_callback=counts.add_buffer)
 
     def persistent_id(self, part: Any) -> str | None:
         """Count a part; torch saves what the tensors of a part lie in by itself."""
-        form = self._form
-        form._count_parts(1)
+        counts = self._counts
+        counts.add_parts(1)
         if isinstance(part, bytes | bytearray):
-            form._count(_COPIES_OF_BYTES * len(part))
+            counts.add_bytes(_COPIES_OF_BYTES * len(part))
         elif isinstance(part, np.ndarray) and part.dtype.hasobject:
-            form._count_parts(part.size)
+            counts.add_parts(part.size)
         elif isinstance(part, np.ndarray) and not part.flags.forc:
-            form._count(_COPIES_OF_BYTES * part.nbytes)  # pickle would copy it right now
+            counts.add_bytes(_COPIES_OF_BYTES * part.nbytes)  # pickle would copy it right now
         elif isinstance(part, Tensor):
-            form._count(_beside(part))
+            counts.add_bytes(_beside(part))
         is_memory = isinstance(part, torch.UntypedStorage | torch.storage.TypedStorage)
         return "memory" if is_memory else None
-
-    def _take_buffer(self, buffer: pickle.PickleBuffer) -> None:
-        self._form._count(_COPIES_OF_BYTES * buffer.raw().nbytes)
 
 
 class _Nowhere:
     """A file that keeps nothing."""
 
-    def __init__(self, form: SavedForm) -> None:
-        self._form = form
+    def __init__(self, counts: _Counts) -> None:
+        self._counts = counts
 
     def write(self, data: Any) -> int:
         """Count data that pickle has made."""
         size: int = memoryview(data).nbytes
-        self._form._count(_COPIES_OF_PICKLE * size)
+        self._counts.add_bytes(_COPIES_OF_PICKLE * size)
         return size
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
+import gc
 import tracemalloc
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -102,14 +105,14 @@ def test_a_large_one_is_refused_before_it_takes_memory_or_time(
     part = KINDS[kind](8_000_000 if kind == "slice of a subclass" else 2_000_000)
     monkeypatch.setattr(torch, "save", None)
     seen = 0
-    count = SavedForm._count
+    add_bytes = saved_form._Counts.add_bytes
 
-    def counted(form: SavedForm, size: int) -> None:
+    def counted(counts: saved_form._Counts, size: int) -> None:
         nonlocal seen
         seen += 1
-        count(form, size)
+        add_bytes(counts, size)
 
-    monkeypatch.setattr(SavedForm, "_count", counted)
+    monkeypatch.setattr(saved_form._Counts, "add_bytes", counted)
     batches = keep(part)
     tracemalloc.start()
     assert not batches.save(1, str(tmp_path))
@@ -161,3 +164,20 @@ def test_parts_of_all_batches_of_a_step_count(monkeypatch: pytest.MonkeyPatch) -
     SavedForm().of([[0.0] * 40])
     with pytest.raises(TooMuchCopyingError, match="more than 100 parts"):
         SavedForm().of([[0.0] * 40, Plain([0.0] * 40), (1, [2.0] * 40)])
+
+
+@pytest.mark.parametrize("most", [saved_form.MOST_PARTS, 3])
+def test_a_batch_is_let_go_as_soon_as_it_is_saved_or_refused(
+    monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr(saved_form, "MOST_PARTS", most)
+    batch = Plain([1.0, torch.ones(2)])
+    gone = weakref.ref(batch)
+    gc.disable()
+    try:
+        with contextlib.suppress(TooMuchCopyingError):
+            SavedForm().of([batch])
+        del batch
+        assert gone() is None
+    finally:
+        gc.enable()
