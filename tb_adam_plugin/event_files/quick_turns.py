@@ -1,8 +1,8 @@
 """The interpreter back soon, for a thread that reads beside one that computes.
 
-A call of the operating system gives the interpreter away, and a thread that computes in Python
-keeps it for five milliseconds. Beside TensorBoard's own loader, which checks what it reads in a
-Python loop, thousands of reads would take minutes.
+A call of the operating system or of NumPy gives the interpreter away, and a thread that computes
+in Python keeps it for five milliseconds. Beside TensorBoard's own loader, which checks what it reads
+in a Python loop, thousands of such calls would take minutes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-_SECONDS = 1e-4
+_SECONDS = 3e-5
 
 _lock = threading.Lock()
 _usual: list[float] = []  # the interval as it was, once for each thread that reads

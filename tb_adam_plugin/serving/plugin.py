@@ -15,6 +15,7 @@ from werkzeug.exceptions import HTTPException
 
 from tb_adam_plugin import schema
 from tb_adam_plugin.event_files.log_roots import LogRoots
+from tb_adam_plugin.event_files.quick_turns import quick_turns
 from tb_adam_plugin.explanations.explain import explain_rule, explain_statistic
 from tb_adam_plugin.languages.catalogues import LANGUAGES
 from tb_adam_plugin.reading.file_source import FileSource
@@ -242,7 +243,7 @@ def _answer(traffic: Traffic, handler: Callable[[Request], Response], request: R
     try:
         if request.method not in ("GET", "HEAD"):
             return _fail(request, 405, f"{quoted(request.method)} is not allowed here, only GET")
-        with traffic:
+        with traffic, quick_turns():
             return handler(request)
     except errors.PublicError as error:
         return _fail(request, error.http_code, str(error))
