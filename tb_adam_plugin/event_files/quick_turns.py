@@ -1,8 +1,8 @@
 """The interpreter back soon, for a thread that reads beside one that computes.
 
 A call of the operating system or of NumPy gives the interpreter away, and a thread that computes
-in Python keeps it for five milliseconds. Beside TensorBoard's own loader, which checks what it reads
-in a Python loop, thousands of such calls would take minutes.
+in Python keeps it for five milliseconds. Beside TensorBoard's own loader, which checks in a Python
+loop what it reads, thousands of such calls would take minutes.
 """
 
 from __future__ import annotations
