@@ -17,6 +17,7 @@ from tb_adam_plugin.arrays import Flags, Float64s
 
 from .parameter_sums import ParameterSums
 from .row_value_table import LEAST_BEFORE
+from .sampling_error import REGRESSORS, relative_errors
 
 # Where a step has what statistics need. The other needs are of an optimizer as a whole: those that
 # it lacks the layout names.
@@ -213,20 +214,15 @@ def _cosine(product: Float64s, first: Float64s, second: Float64s) -> Float64s:
 
 
 def _update_rms_standard_error(p: ParameterSums) -> Float64s:
-    """Relative standard error of the update RMS, from how much its rows differ.
-
-    Ratio estimator of a mean over rows drawn without replacement (Cochran, Sampling Techniques,
-    chapter 6); a root has half the relative error.
-    """
-    is_whole = p.elements_read == p.elements
-    if is_whole.all():
-        return np.zeros(len(p.elements))
-    k, rows = p.elements_read.astype(np.float64), p.rows.astype(np.float64)
-    unread = 1 - k / p.elements
-    variance = unread * rows / (rows - 1) * p.update_spread / k**2
-    mean = p.total["d²"] / k
-    error = np.where(mean > 0, 0.5 * np.sqrt(variance) / mean, 0.0)
-    return np.where(is_whole, 0.0, np.where(rows > 1, error, np.nan))
+    """Relative standard error of the update RMS; see :mod:`.sampling_error`."""
+    errors = np.zeros(len(p.elements))
+    sampled = p.sampled.parameters
+    if len(sampled):
+        exact = np.array([p.exact[name][sampled] for name in REGRESSORS])
+        errors[sampled] = relative_errors(p.sampled, exact, p.elements[sampled])
+        # With a step size of 0 nothing moves, whatever is not read.
+        errors[(p.coefficients["step_size"] == 0) & (p.total["d²"] == 0)] = 0
+    return errors
 
 
 # By the name of the statistic: float64 ``[K]`` of the sums of ``K`` parameters.

@@ -28,15 +28,14 @@ from .formulas import finish
 from .gpu import single_pass
 from .in_blocks import BlockReduction
 from .kept_gradients import KeptGradient
-from .parameter_sums import (
-    ParameterSums,
-    gradient_fourth_powers,
-    update_spread,
-    update_squares,
-)
-from .reduced import Reduced, Reduction, RowSquares
-from .row_value_table import OVER_ALL
+from .parameter_sums import ParameterSums, gradient_fourth_powers
+from .reduced import Reduced, Reduction
+from .row_value_table import OVER_ALL, POSITION
+from .sampling_error import SQUARES, SampledRows
 from .tensors import States, StepTensors, present
+
+# Of the row values that a sampling error is told from.
+_POSITIONS = np.array([POSITION[name] for name in SQUARES])
 
 
 class Measured(NamedTuple):
@@ -64,8 +63,9 @@ class Sums(NamedTuple):
     Attributes:
         of: What is here of each of them.
         counts: See :class:`Measured`.
-        row_squares: Σd² of each row of :class:`..shards.shards.Sample` of the whole parameters, one
-            parameter after the other; empty where nothing is sharded.
+        row_squares: :data:`.sampling_error.SQUARES` of each row of
+            :class:`..shards.shards.Sample` of the whole parameters, one parameter after the other,
+            ``[len(SQUARES), rows]``; without rows where nothing is sharded.
         alive: Which rows along the first dimension have a gradient here, for each parameter whose
             rows the processes share.
     """
@@ -107,7 +107,7 @@ class Measurement:
             i: sample
             for i, (w, part) in enumerate(zip(watched, parameters, strict=True))
             if w.shard is not None
-            and (sample := w.shard.sample(part, max_sampled_elements)) is not None
+            and (sample := w.shard.sample(w.name, part, max_sampled_elements)) is not None
         }
         self._is_complex = [p.is_complex() for p in parameters]
         self.panel = Panel(
@@ -332,23 +332,19 @@ class Measurement:
         """Put together what the formulas need."""
         stored, has_gradient, has_state = step.stored, present(step.gradients), present(step.states)
         maximum = self._by_group(self._state.keeps_maximum)
-        rows, first_rows, taken = reduced.rows, reduced.first_rows, reduced.numbers[0]
-        of_rows = reduced.update_squares
-        if of_rows is None:
-            of_rows = RowSquares(update_squares(rows), first_rows, reduced.row_elements)
+        taken = reduced.numbers[0]
         return ParameterSums(
             total=reduced.total,
-            update_spread=update_spread(*of_rows),
-            gradient_fourth_powers=gradient_fourth_powers(rows, first_rows),
+            gradient_fourth_powers=gradient_fourth_powers(reduced.rows, reduced.first_rows),
             dead_row_fraction=reduced.dead_row_fraction,
             idle_row_fraction=reduced.idle_row_fraction,
             loss=loss,
-            rows=np.diff(np.append(of_rows.first_rows, len(of_rows.squares))),
             elements=self.panel.elements,
             elements_read=self.panel.elements_read,
             padding=reduced.padding,
             exact=exact,
             nonfinite=nonfinite,
+            sampled=self._sampled_rows(reduced),
             has_gradient=has_gradient,
             has_exp_avg=present(step.by_quantity["exp_avg"]),
             has_exp_avg_sq=present(step.by_quantity["exp_avg_sq"]),
@@ -366,16 +362,29 @@ class Measurement:
             halves_exp_avg_sq=stored.halves_exp_avg_sq & ~maximum,
         )
 
+    def _sampled_rows(self, reduced: Reduced) -> SampledRows:
+        """Return what is here of the rows of the parameters that are sampled."""
+        squares = reduced.sampled_squares
+        if squares is None:
+            squares = reduced.rows[_POSITIONS[:, None], self.panel.sampled_rows]
+        return SampledRows(
+            np.array(self.panel.sampled, np.int64),
+            squares.astype(np.float64),
+            self.panel.first_sampled_rows,
+            self.panel.row_elements[self.panel.sampled_rows],
+        )
+
     def _row_squares(self, reduced: Reduced) -> Float64s:
-        """Σd² of the rows of the whole parameters' samples, as far as they are here."""
-        squares = np.zeros(sum(sample.total_rows for sample in self._samples.values()))
+        """Return those of the whole parameters' samples, as far as they are here."""
+        rows = sum(sample.total_rows for sample in self._samples.values())
+        squares = np.zeros((len(SQUARES), rows))
         first = 0
         for i, sample in self._samples.items():
             numbers = sample.row_numbers
             if len(numbers):
                 start = int(reduced.first_rows[i])
-                here = update_squares(reduced.rows[:, start : start + len(numbers)])
-                squares[first + numbers] = here
+                here = reduced.rows[:, start : start + len(numbers)]
+                squares[:, first + numbers] = here[_POSITIONS]
             first += sample.total_rows
         return squares
 

@@ -203,8 +203,8 @@ class _Results:
 
     Attributes:
         addresses: By the name of the argument.
-        rows: Of the row values those that are needed row by row: Σd², Σg² and Σg⁴; the others are
-            only added up. ``[len(ROW_VALUES), rows]``.
+        rows: Of the row values those that are needed row by row: Σd², Σg², Σg⁴ and Σm²; the others
+            are only added up. ``[len(ROW_VALUES), rows]``.
         padding: How many elements of each parameter's rows are padding, int64 ``[K]``.
     """
 
@@ -244,7 +244,7 @@ class _Results:
             "sums": address(self._sums),
             **{
                 f"row_{name}": address(self.rows[POSITION[value]])
-                for name, value in (("d2", "d²"), ("g2", "g²"), ("g4", "g⁴"))
+                for name, value in (("d2", "d²"), ("g2", "g²"), ("g4", "g⁴"), ("m2", "m²"))
             },
             "scratch": address(self._scratch),
             "most": most,

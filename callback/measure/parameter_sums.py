@@ -12,6 +12,7 @@ import numpy.typing as npt
 from tb_adam_plugin.arrays import Flags, Float64s
 
 from .row_value_table import POSITION, ROW_VALUES, TINY
+from .sampling_error import SampledRows
 
 # By how they are combined: the positions of the row values.
 _COMBINED = tuple(
@@ -26,20 +27,19 @@ class ParameterSums:
 
     Attributes:
         total: From :func:`add_up`.
-        update_spread: From :func:`update_spread`.
         gradient_fourth_powers: From :func:`gradient_fourth_powers`.
         dead_row_fraction: Share of rows along the first dimension without gradient, ``[K]``; NaN
             for a parameter of less than two dimensions, whose rows are its elements.
         idle_row_fraction: Share of those that had none at any of the last records, ``[K]``; see
             :meth:`.row_ages.RowAges.idle_fractions`.
         loss: Of this step; NaN where it is not known.
-        rows: Number of rows of each parameter, ``[K]``.
         elements: Of the whole parameter, ``[K]``.
         elements_read: How many of them the rows hold, ``[K]``.
         padding: How many elements of the parameter's rows are padding, ``[K]``.
         exact: Sums over all elements, for those of ``b²``, ``g²``, ``m²`` and ``v`` that are known:
             float64 ``[K]``, NaN-free where the values are finite.
         nonfinite: Elements of w, g, m and v that are not finite, over all elements, ``[K]``.
+        sampled: The rows that are read of those parameters of which not all is read.
         has_gradient: ``[K]``.
         has_exp_avg: ``[K]``.
         has_exp_avg_sq: ``[K]``.
@@ -55,17 +55,16 @@ class ParameterSums:
     """
 
     total: Mapping[str, Float64s]
-    update_spread: Float64s
     gradient_fourth_powers: Float64s
     dead_row_fraction: Float64s
     idle_row_fraction: Float64s
     loss: float
-    rows: npt.NDArray[np.int64]
     elements: npt.NDArray[np.int64]
     elements_read: npt.NDArray[np.int64]
     padding: npt.NDArray[np.int64]
     exact: Mapping[str, Float64s]
     nonfinite: Float64s
+    sampled: SampledRows
     has_gradient: Flags
     has_exp_avg: Flags
     has_exp_avg_sq: Flags
@@ -102,29 +101,6 @@ def _table(rows: npt.NDArray[Any], first_rows: npt.NDArray[np.int64]) -> Float64
             chosen = rows[positions]
             table[positions] = combine.reduceat(chosen, first_rows, axis=1, dtype=np.float64)
     return table
-
-
-def update_squares(rows: npt.NDArray[Any]) -> Float64s:
-    """Return Σd² of each row, from :func:`.row_values.row_sums`."""
-    squares: Float64s = rows[POSITION["d²"]].astype(np.float64)
-    return squares
-
-
-def update_spread(
-    squares: Float64s, first_rows: npt.NDArray[np.int64], row_elements: npt.NDArray[np.int64]
-) -> Float64s:
-    """Return how much the rows of a parameter differ in Σd²: a sum of squared deviations, ``[K]``.
-
-    Args:
-        squares: From :func:`update_squares`.
-        first_rows: Index of each parameter's first row, ``[K]``.
-        row_elements: Elements of each row without its padding, ``[rows]``.
-    """
-    lengths = np.diff(np.append(first_rows, len(squares)))
-    with np.errstate(all="ignore"):
-        mean = np.add.reduceat(squares, first_rows) / np.add.reduceat(row_elements, first_rows)
-        deviation = squares - np.repeat(mean, lengths) * row_elements
-        return np.add.reduceat(deviation**2, first_rows)
 
 
 def gradient_fourth_powers(rows: npt.NDArray[Any], first_rows: npt.NDArray[np.int64]) -> Float64s:

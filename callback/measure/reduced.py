@@ -15,20 +15,6 @@ from tb_adam_plugin.arrays import Float64s
 from .tensors import Sources, StepTensors
 
 
-class RowSquares(NamedTuple):
-    """Σd² of rows of ``K`` parameters, from which the sampling error of an update is told.
-
-    Attributes:
-        squares: Of each row, float64 ``[rows]``.
-        first_rows: Index of each parameter's first row, int64 ``[K]``.
-        row_elements: Elements of each row without its padding, int64 ``[rows]``.
-    """
-
-    squares: Float64s
-    first_rows: npt.NDArray[np.int64]
-    row_elements: npt.NDArray[np.int64]
-
-
 class Reduced(NamedTuple):
     """What of ``K`` parameters is on the host after a step, whoever has reduced it.
 
@@ -43,8 +29,8 @@ class Reduced(NamedTuple):
         dead_row_fraction: See :class:`.parameter_sums.ParameterSums`, ``[K]``; likewise the next.
         idle_row_fraction: See there.
         counts: Of all quantities, or None.
-        update_squares: Those of the rows of 256 elements, where ``rows`` are other parts; else
-            None.
+        sampled_squares: :data:`.sampling_error.SQUARES` of the panel's rows of the parameters that
+            are sampled, ``[len(SQUARES), rows]``, where ``rows`` are other parts; else None.
     """
 
     rows: npt.NDArray[np.floating[Any]]
@@ -57,7 +43,7 @@ class Reduced(NamedTuple):
     dead_row_fraction: Float64s
     idle_row_fraction: Float64s
     counts: schema.SparseHistograms | None
-    update_squares: RowSquares | None = None
+    sampled_squares: npt.NDArray[np.floating[Any]] | None = None
 
 
 class Reduction(Protocol):

@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 /* Of what the calls are told and answer; the same as in loading.py, which refuses any other. */
-#define INTERFACE 3
+#define INTERFACE 4
 
 #define ROW 256       /* elements of a row; callback/read/rows.py */
 #define LINE 16       /* elements of a line of a sampled tensor; the same */
@@ -131,7 +131,7 @@ enum { QUANTITIES(AS_INDEX) QUANTITIES_KNOWN };
   X(totals, "totals")         /* float64 [parameters, VALUES]; written */                      \
   X(sums, "sums")             /* float64 [parameters, SUMS_OF_A_PARAMETER]; written */         \
   X(row_d2, "row_d2")         /* float32 [rows]: row values that are kept apart; written */    \
-  X(row_g2, "row_g2") X(row_g4, "row_g4")                                                      \
+  X(row_g2, "row_g2") X(row_g4, "row_g4") X(row_m2, "row_m2")                                                     \
   X(scratch, "scratch")       /* float32 [4, most]: gathered lines */                          \
   X(most, "most")             /* elements of the largest sampled parameter's rows */           \
   X(quantities, "quantities") /* number of histograms of a parameter; 0 for none */            \

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 # Set to 0 to leave the kernel alone; read whenever something is made that could use it.
 VARIABLE = "ADAM_DEBUG_NATIVE"
 # The same as in kernel.h: a kernel that was built from other sources is left alone.
-INTERFACE = 3
+INTERFACE = 4
 # More elements than this are left to torch's operations where these run on several threads: then
 # memory is gone through faster by all of them than by the one thread of the kernel.
 ELEMENTS_FOR_ONE_THREAD = 1 << 24

@@ -7,8 +7,7 @@ every flag, is a largest one. Small counts share a float64, which is exact up to
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,9 +18,10 @@ from tb_adam_plugin.arrays import Flags, Float64s, Int64s
 
 from ..measure import histograms
 from ..measure.measurement import Sums
-from ..measure.parameter_sums import FLAGS, ParameterSums, update_spread
+from ..measure.parameter_sums import FLAGS, ParameterSums
 from ..measure.row_ages import RowAges
 from ..measure.row_value_table import MAXIMA, OVER_ALL, SUMS
+from ..measure.sampling_error import SQUARES, SampledRows
 from ..optimizer_state.coefficients import COEFFICIENTS
 from ..read.rows import ROW
 from ..read.sampling import chosen_elements
@@ -45,15 +45,6 @@ class Packed(NamedTuple):
     largest: Float64s
 
 
-@dataclass(frozen=True, slots=True)
-class _Sample:
-    """Rows of a sampled parameter: its index, and where they begin and end among all of these."""
-
-    parameter: int
-    start: int
-    end: int
-
-
 class ShardSums:
     """Packs the sums of the parameters of one :class:`..measure.measurement.Measurement`.
 
@@ -63,29 +54,23 @@ class ShardSums:
         elements_read: How many elements of each parameter all processes read, int64.
     """
 
-    def __init__(self, shards: Sequence[Shard], most: int | None, ranks: int) -> None:
+    def __init__(self, of_name: Mapping[str, Shard], most: int | None, ranks: int) -> None:
         """Work out the whole parameters.
 
         Args:
-            shards: Of the parameters.
+            of_name: Of the parameters, by their names.
             most: See :class:`..read.panel.Panel`.
             ranks: Number of processes.
         """
-        self._shards = shards
+        self._shards = shards = [*of_name.values()]
         self._here = np.array([shard.is_here for shard in shards])
         self._elements = np.array([shard.elements for shard in shards], np.int64)
-        chosen = [chosen_elements(shard.elements, most) for shard in shards]
+        chosen = [chosen_elements(n, shard.elements, most) for n, shard in of_name.items()]
         self.elements_read = np.array(
             [n if c is None else len(c) for n, c in zip(self._elements, chosen, strict=True)],
             np.int64,
         )
-        self._rows = np.maximum(1, -(-self.elements_read // ROW))
-        ends = np.cumsum([0 if c is None else r for c, r in zip(chosen, self._rows, strict=True)])
-        self._samples = [
-            _Sample(i, int(end - self._rows[i]), int(end))
-            for i, end in enumerate(ends)
-            if chosen[i] is not None
-        ]
+        self._sampled = _rows_of([None if c is None else len(c) for c in chosen])
         self._shares_rows = [i for i, shard in enumerate(shards) if shard.cuts_rows]
         # Rows whose elements are spread over processes; each process counts its other rows itself.
         self._ages = RowAges(np.array([shards[i].shape[0] for i in self._shares_rows], np.int64))
@@ -104,7 +89,7 @@ class ShardSums:
             return self._pack(sums, quantities, names)
         except Exception:
             k = len(self._shards)
-            added = _ADDED_ROWS * k + sum(s.end - s.start for s in self._samples)
+            added = _ADDED_ROWS * k + self._sampled.squares.size
             for i in self._shares_rows:
                 added += _joined(self._shards[i].shape[0], self._bits_of_rank)
             if sums.counts is not None:
@@ -130,7 +115,7 @@ class ShardSums:
                 *lost,
             ]
         )
-        parts = [np.where(self._here, table, 0.0).ravel(), sums.row_squares]
+        parts = [np.where(self._here, table, 0.0).ravel(), sums.row_squares.ravel()]
         parts += [_join(alive, self._bits_of_rank) for alive in sums.alive]
         if sums.counts is not None:
             counts = np.zeros((len(self._shards), len(names), histograms.COUNTS), np.int64)
@@ -166,7 +151,7 @@ class ShardSums:
         exact = {name: next(rows) for name in _EXACT}
         fourth_powers, nonfinite, padding, dead, idle, unknown = (next(rows) for _ in range(6))
         lost = {name: next(rows) > 0 for name in MAXIMA}
-        squares = reader.added(sum(s.end - s.start for s in self._samples))
+        squares = reader.added(*self._sampled.squares.shape)
         alive = {
             i: _split(reader.added(_joined(n, self._bits_of_rank)), self._bits_of_rank, n) > 0
             for i in self._shares_rows
@@ -190,32 +175,20 @@ class ShardSums:
         flags = {name: next(numbers) > 0 for name in FLAGS}
         return ParameterSums(
             total=total,
-            update_spread=self._spread(squares),
             gradient_fourth_powers=fourth_powers,
             dead_row_fraction=self._dead_rows(dead, alive, flags["has_gradient"]),
             idle_row_fraction=self._idle_rows(idle, unknown, alive, flags["has_gradient"], number),
             loss=sums.of.loss,
-            rows=self._rows,
             elements=self._elements,
             elements_read=self.elements_read,
             padding=padding.astype(np.int64),
             exact=exact,
             nonfinite=nonfinite,
+            sampled=self._sampled._replace(squares=squares),
             state_step=step,
             coefficients=dict(zip(COEFFICIENTS, columns, strict=True)),
             **flags,
         ), counts
-
-    def _spread(self, squares: Float64s) -> Float64s:
-        """See :func:`update_spread`; what is read whole has no sampling error."""
-        spread = np.zeros(len(self._shards))
-        for s in self._samples:
-            row_elements = np.full(s.end - s.start, ROW, np.int64)
-            row_elements[-1] = self.elements_read[s.parameter] - ROW * (len(row_elements) - 1)
-            spread[s.parameter] = update_spread(
-                squares[s.start : s.end], np.zeros(1, np.int64), row_elements
-            )[0]
-        return spread
 
     def _dead_rows(self, dead: Float64s, alive: dict[int, Flags], has_gradient: Any) -> Float64s:
         fractions = np.full(len(self._shards), np.nan)
@@ -255,6 +228,24 @@ class ShardSums:
         ]
         fractions[shared] = self._ages.idle_fractions(np.array(counts, np.int64))
         return fractions
+
+
+def _rows_of(read: Sequence[int | None]) -> SampledRows:
+    """Return the rows of the whole samples, with squares of 0.
+
+    Args:
+        read: How many elements are read of each parameter; None for all.
+    """
+    sampled = {i: n for i, n in enumerate(read) if n is not None}
+    counts = np.array([-(-n // ROW) for n in sampled.values()], np.int64)
+    lengths = np.full(int(counts.sum()), ROW, np.int64)
+    lengths[np.cumsum(counts) - 1] -= counts * ROW - np.array([*sampled.values()], np.int64)
+    return SampledRows(
+        np.array([*sampled], np.int64),
+        np.zeros((len(SQUARES), len(lengths))),
+        np.cumsum(counts) - counts,
+        lengths,
+    )
 
 
 def joined(parts: Sequence[Packed]) -> Packed:

@@ -3,7 +3,8 @@
 A parameter of at most ``max_sampled_elements`` elements is read whole. A larger one is read through
 a fixed sample of *lines*, runs of 16 neighbouring elements (64 bytes of float32, one cache line):
 the tensor is cut into equal strata and one line is drawn in each. The lines stay the same for the
-whole run, so that no curve carries resampling noise. Equal strides would alias with rows, channels
+whole run, so that no curve carries resampling noise, and differ between parameters, so that what
+one sample misses another one need not. Equal strides would alias with rows, channels
 and kernel taps; drawn lines do not, and cost no more to read.
 
 The elements of all parameters lie one after the other in rows of 256. Each parameter starts a new
@@ -43,6 +44,8 @@ class Panel:
         row_parameter: Index of each row's parameter, int64 ``[rows]``.
         blocks: The rows, cut up.
         sampled: Indices of the parameters that are not read whole.
+        sampled_rows: Indices of the rows of these, int64.
+        first_sampled_rows: Where among them those of each of these begin, int64.
         lines: Indices of the lines that are read of each parameter, int64; None for all elements.
     """
 
@@ -58,7 +61,7 @@ class Panel:
 
         Args:
             parameters: Floating point, on one device.
-            names: Their names, for messages.
+            names: Their names, for messages; what is read of a parameter follows from its name.
             dtype: Of the values as they are read: float32, or float64.
             max_sampled_elements: Largest number of elements to read of one parameter; None for all.
             parts: What is read of those parameters for which it is chosen elsewhere, by index.
@@ -66,8 +69,8 @@ class Panel:
         self._dtype = dtype
         self._device = parameters[0].device
         self.lines = [
-            None if i in parts else choose_lines(parameter.numel(), max_sampled_elements)
-            for i, parameter in enumerate(parameters)
+            None if i in parts else choose_lines(name, parameter.numel(), max_sampled_elements)
+            for i, (name, parameter) in enumerate(zip(names, parameters, strict=True))
         ]
         sizes = [parameter.numel() for parameter in parameters]
         layout = RowLayout(sizes, self.lines, parts, self._device)
@@ -78,6 +81,10 @@ class Panel:
         self.row_parameter = layout.row_parameter
         self.blocks = layout.blocks()
         self.sampled: list[int] = np.flatnonzero(self.elements_read < self.elements).tolist()
+        self.sampled_rows = np.flatnonzero(np.isin(self.row_parameter, self.sampled))
+        self.first_sampled_rows = np.searchsorted(
+            self.row_parameter[self.sampled_rows], self.sampled
+        ).astype(np.int64)
         reads_lines = [i for i in self.sampled if i not in parts]
         most = max(block.rows for block in self.blocks)
         self._reader = TensorReader(parameters, names, dtype, reads_lines, most)

@@ -77,14 +77,15 @@ class Shard(ABC):
         """Return the elements of a tensor of the parameter's shape that are here, plain."""
         return self._local(tensor) if self.is_here else _nothing(tensor)
 
-    def sample(self, part: Tensor, most: int | None) -> Sample | None:
+    def sample(self, name: str, part: Tensor, most: int | None) -> Sample | None:
         """Return what is here of the sample of the whole parameter; None where all is read.
 
         Args:
+            name: Of the parameter.
             part: From :meth:`local`.
             most: See :class:`..read.panel.Panel`.
         """
-        elements = chosen_elements(self.elements, most)
+        elements = chosen_elements(name, self.elements, most)
         if elements is None:
             return None
         here = self._find(elements, part) if self.is_here else np.full(len(elements), -1)

@@ -294,10 +294,14 @@ class ParameterRecords:
         ranks = self._placement.ranks
         if ranks is None:
             return []
-        shards = [watched.shard for watched in self.parameters.watched]
+        watched = self.parameters.watched
         return [
             ShardSums(
-                [shard for i in indices if (shard := shards[i]) is not None],
+                {
+                    watched[i].name: shard
+                    for i in indices
+                    if (shard := watched[i].shard) is not None
+                },
                 self._max_sampled_elements,
                 ranks.size,
             )

@@ -267,7 +267,8 @@ STATISTICS: tuple[Statistic, ...] = (
         "update_rms_standard_error",
         "sampling error of update",
         "fraction",
-        "relative standard error of the update RMS; 0 where every element is read",
+        "relative standard error of the update RMS; 0 where every element is read, NaN where the "
+        "sample cannot tell",
     ),
 )
 STATISTIC_BY_NAME: Mapping[str, Statistic] = {s.name: s for s in STATISTICS}

@@ -70,19 +70,16 @@ def test_the_kernels_read_the_lines_of_the_panel() -> None:
     sampled = SampledParts(panel, CPU)
     assert sampled.indices == [1, 2, 3]
     assert sampled.first_lines[0] == -1
-    assert sampled.first_lines[1] == sampled.first_lines[3]  # of the same number of elements
     for i in sampled.indices:
         lines = panel.lines[i]
         assert lines is not None
         first = sampled.first_lines[i]
         assert sampled.lines[first : first + len(lines)].tolist() == lines.tolist()
-    assert len(sampled.lines) == 2 * 32 + 1
+    assert len(sampled.lines) == 3 * 32 + 1
     assert sampled.rows == 2 + 2 + 2
     assert sampled.first_squares.tolist() == [0, 0, 2, 4]
-    of_rows = sampled.row_squares(np.arange(1, 7, dtype=np.float32))
-    assert of_rows.squares.tolist() == [0, 1, 2, 3, 4, 5, 6]
-    assert of_rows.first_rows.tolist() == [0, 1, 3, 5]
-    assert of_rows.row_elements.tolist() == [3, *panel.row_elements[1:].tolist()]
+    assert panel.sampled_rows.tolist() == [1, 2, 3, 4, 5, 6]
+    assert panel.first_sampled_rows.tolist() == [0, 2, 4]
 
 
 def test_sums_of_chunks_are_added_up_in_double_precision() -> None:

@@ -22,10 +22,10 @@ from tb_adam_plugin.callback.read.rows import LINE, ROW
 MOST = 4096
 
 
-def sampled_indices(elements: int, most: int = MOST) -> npt.NDArray[np.int64]:
+def sampled_indices(elements: int, most: int = MOST, name: str = "p") -> npt.NDArray[np.int64]:
     """Which elements of a parameter a panel reads, by reading the parameter's own indices."""
     parameter = torch.arange(elements, dtype=torch.float64)
-    panel = Panel([parameter], ["p"], torch.float64, most)
+    panel = Panel([parameter], [name], torch.float64, most)
     rows = [panel.read(block, "p", [parameter]).clone() for block in panel.blocks]
     read = torch.cat(rows).view(-1)[: int(panel.elements_read[0])]
     return read.long().numpy()
@@ -75,7 +75,7 @@ def test_what_is_read_of_one_parameter_does_not_depend_on_the_others() -> None:
     (block,) = panel.blocks
     first = int(panel.first_rows[1]) * ROW
     read = panel.read(block, "p", parameters).view(-1)[first : first + MOST]
-    assert read.long().tolist() == sampled_indices(50_000).tolist()
+    assert read.long().tolist() == sampled_indices(50_000, name="b").tolist()
 
 
 def test_padding_stays_zero_when_blocks_share_memory() -> None:

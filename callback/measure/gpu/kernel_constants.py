@@ -9,7 +9,7 @@ import triton.language as tl
 from tb_adam_plugin import schema
 
 from ...read import rows
-from .. import row_value_table
+from .. import row_value_table, sampling_error
 from . import kernel_layout
 
 # The row values that have a constant here, because the kernel writes them.
@@ -39,6 +39,11 @@ FLOAT32, BFLOAT16, FLOAT16, MIXED = map(
 TILE, CHUNK = tl.constexpr(kernel_layout.TILE), tl.constexpr(kernel_layout.CHUNK)
 WHOLE_TILE, WHOLE_CHUNK = map(tl.constexpr, (kernel_layout.WHOLE_TILE, kernel_layout.WHOLE_CHUNK))
 ROW, LINE = tl.constexpr(rows.ROW), tl.constexpr(rows.LINE)
+# Sums of squares of a row of a sampled parameter, side by side.
+ROW_SQUARES = tl.constexpr(len(sampling_error.SQUARES))
+ROW_D_SQUARED, ROW_G_SQUARED, ROW_M_SQUARED = (
+    tl.constexpr(sampling_error.SQUARES.index(name)) for name in ("d²", "g²", "m²")
+)
 COUNT_BITS, ONE = tl.constexpr(kernel_layout.TILES.bit_length()), tl.constexpr(1)
 
 AT_WEIGHT = _row("weight")

@@ -7,7 +7,7 @@ import triton.language as tl
 from .kernel_constants import (
     AT_ELEMENTS, AT_FIRST_LINE, BFLOAT16, BINS, CHUNK, COUNT_BITS, FIRST_INFINITE, FIRST_NORMAL,
     FIRST_SIGNED, FIRST_UNSIGNED, FLOAT16, FLOAT32, INFINITY_BITS, LANES, LINE, MAGNITUDE_BITS, NAN,
-    NEGATIVE_INFINITY, ONE, POSITIVE_INFINITY, ROW, SHIFT, SUBNORMAL, TILE,
+    NEGATIVE_INFINITY, ONE, POSITIVE_INFINITY, ROW, ROW_SQUARES, SHIFT, SUBNORMAL, TILE,
 )  # fmt: skip
 # isort: on
 
@@ -143,11 +143,11 @@ def mark_rows(alive, g, first, row_stride, rows, SIZE: tl.constexpr):
 
 
 @triton.jit
-def write_row_squares(row_squares, d, first, elements):
-    """Put Σd² of each row of ``ROW`` elements of a tile where that of the parameter's rows goes."""
-    squares = tl.sum(tl.reshape(d * d, [TILE // ROW, ROW]), 1)
+def write_row_squares(row_squares, WHICH: tl.constexpr, x, first, elements):
+    """Put Σx² of each row of ``ROW`` elements of a tile where that of the parameter's rows goes."""
+    squares = tl.sum(tl.reshape(x * x, [TILE // ROW, ROW]), 1)
     row = first // ROW + tl.arange(0, TILE // ROW)
-    tl.store(row_squares + row, squares, mask=row * ROW < elements)
+    tl.store(row_squares + row * ROW_SQUARES + WHICH, squares, mask=row * ROW < elements)
 
 
 @triton.jit

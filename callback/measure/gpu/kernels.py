@@ -26,9 +26,9 @@ from .kernel_constants import (
     E_SQUARED, FLICKER, FLOAT32, GRADIENT_SIGN, G_FOURTH, G_SQUARED, G_ZERO, LANES, LARGEST_D,
     LARGEST_G, LARGEST_M, LARGEST_V, LARGEST_W, LEAST_BEFORE, M_ERROR, M_EXACT, M_SQUARED,
     M_TIMES_E, M_ZERO, NEAR_FROM, NEAR_TO, NUMERATOR_EXP_AVG, NUMERATOR_GRADIENT, N_NEAR_ONE,
-    N_SQUARED, N_ZERO, RMS, R_ERROR, R_LOST, R_NONZERO, R_SQUARED, SIGNAL, SMALLEST_NORMAL,
-    STEP_SIZE, TILE, TINY, V, VALUES, V_BEFORE, V_BEFORE_SEEN, V_ERROR, V_EXACT, V_FROZEN, V_TINY,
-    V_ZERO, WEIGHT_DECAY, W_ZERO,
+    N_SQUARED, N_ZERO, RMS, ROW_D_SQUARED, ROW_G_SQUARED, ROW_M_SQUARED, ROW_SQUARES, R_ERROR,
+    R_LOST, R_NONZERO, R_SQUARED, SIGNAL, SMALLEST_NORMAL, STEP_SIZE, TILE, TINY, V, VALUES,
+    V_BEFORE, V_BEFORE_SEEN, V_ERROR, V_EXACT, V_FROZEN, V_TINY, V_ZERO, WEIGHT_DECAY, W_ZERO,
 )  # fmt: skip
 
 # isort: on
@@ -114,8 +114,8 @@ def reduce(
         lines: See :func:`.kernel_parts.place_of`.
         numbers: See ``kernel_layout.NUMBERS``.
         values: float32 ``[VALUES, chunks]``; written.
-        row_squares: float32, Σd² of each row of ``ROW`` elements that are read of a sampled
-            parameter; written.
+        row_squares: float32 ``[rows, ROW_SQUARES]``, Σd², Σg² and Σm² of each row of ``ROW``
+            elements that are read of a sampled parameter; written.
         counts: int32 ``[quantities, parameters, COUNTS]``; added to, except for the zeros, which
             are among the values.
         alive: uint8, one for each index of the first dimension of the parameters that have two or
@@ -155,7 +155,7 @@ def reduce(
     rows = tl.load(column + AT_ROWS * parameters).to(tl.int32)
     alive += tl.load(column + AT_FIRST_ROW * parameters)
     first_line = tl.load(column + AT_FIRST_LINE * parameters)
-    row_squares += tl.load(column + AT_FIRST_SQUARE * parameters)
+    row_squares += tl.load(column + AT_FIRST_SQUARE * parameters) * ROW_SQUARES
 
     gradient_sign = tl.load(number + GRADIENT_SIGN * parameters)
     coupled_weight_decay = tl.load(number + COUPLED_WEIGHT_DECAY * parameters)
@@ -251,7 +251,8 @@ def reduce(
         zeros += one_at(0, w == 0) + one_at(1, g == 0) + one_at(2, d == 0)
         if SAMPLED:  # noqa: SIM102 - of these two the first is decided at compile time
             if first_line >= 0:
-                write_row_squares(row_squares, d, first, elements)
+                write_row_squares(row_squares, ROW_D_SQUARED, d, first, elements)
+                write_row_squares(row_squares, ROW_G_SQUARED, g, first, elements)
         if (rows != 0) & (first_line < 0):
             mark_rows(alive, g, first, row_stride, rows, TILE)
 
@@ -259,6 +260,9 @@ def reduce(
         e_squared += e * e
         if HAS_EXP_AVG:
             m = read(column, parameters, AT_EXP_AVG, AT_EXP_AVG_KIND, at, inside, EXP_AVG)
+            if SAMPLED:  # noqa: SIM102 - likewise
+                if first_line >= 0:
+                    write_row_squares(row_squares, ROW_M_SQUARED, m, first, elements)
             m_squared += m * m
             m_times_e += m * e
             largest_m = larger(largest_m, m)

@@ -10,8 +10,6 @@ from tb_adam_plugin.arrays import Float64s
 
 from ...memory.to_host import to_device
 from ...read.panel import Panel
-from ...read.rows import ROW
-from ..reduced import RowSquares
 from . import kernel_layout
 
 
@@ -20,8 +18,8 @@ class SampledParts:
 
     Attributes:
         indices: Which they are, ascending.
-        lines: Indices of the lines that are read, those of all sizes one after the other, int32, on
-            the device.
+        lines: Indices of the lines that are read, those of all of them one after the other, int32,
+            on the device.
         first_lines: Where in it those of each parameter begin, int64 ``[K]``; -1 for one that is
             read whole.
         rows: How many rows of ``ROW`` elements are read of all of them.
@@ -41,21 +39,10 @@ class SampledParts:
         self.indices = panel.sampled
         k = len(panel.elements)
         self.first_lines = np.full(k, -1, np.int64)
-        lines: dict[int, npt.NDArray[np.int32]] = {}
-        for i in self.indices:  # tensors of one size are read through the same lines
-            size = int(panel.elements[i])
-            if size not in lines:
-                found = panel.lines[i]
-                assert found is not None
-                lines[size] = found.numpy().astype(np.int32)
-        starts = np.cumsum([0, *map(len, lines.values())])
-        first_of = dict(zip(lines, starts.tolist(), strict=False))
-        for i in self.indices:
-            self.first_lines[i] = first_of[int(panel.elements[i])]
+        lines = [of_one.numpy() for of_one in panel.lines if of_one is not None]
+        self.first_lines[self.indices] = np.cumsum([0, *map(len, lines)])[:-1]
         # One more: a tensor of none has no address.
-        self.lines = to_device(
-            np.concatenate([*lines.values(), np.zeros(1, np.int32)]).astype(np.int32), device
-        )
+        self.lines = to_device(np.concatenate([*lines, [0]]).astype(np.int32), device)
         counts = np.zeros(k, np.int64)
         ends = np.append(panel.first_rows[1:], panel.rows)
         counts[self.indices] = (ends - panel.first_rows)[self.indices]
@@ -66,25 +53,6 @@ class SampledParts:
         self.first_chunks = np.cumsum(chunks) - chunks
         owners = np.repeat(np.array(self.indices, np.int32), chunks)
         self.chunk_parameter = to_device(owners, device)
-        # A parameter that is read whole has no sampling error: one row stands for all of it.
-        self._row_elements = np.minimum(panel.elements, ROW)
-        self._counts = counts
-        self._panel_rows = [panel.row_elements[panel.first_rows[i] : ends[i]] for i in self.indices]
-
-    def row_squares(self, squares: npt.NDArray[np.float32]) -> RowSquares:
-        """Return Σd² of the rows of all parameters; 0 for those that are read whole.
-
-        Args:
-            squares: As the kernel has written them, ``[rows]``.
-        """
-        lengths = np.maximum(self._counts, 1)
-        firsts = np.cumsum(lengths) - lengths
-        found, elements = np.zeros(lengths.sum()), np.repeat(self._row_elements, lengths)
-        is_sampled = np.repeat(self._counts > 0, lengths)
-        found[is_sampled] = squares
-        if self._panel_rows:
-            elements[is_sampled] = np.concatenate(self._panel_rows)
-        return RowSquares(found, firsts, elements)
 
     def added_up(self, chunks: npt.NDArray[np.float32]) -> Float64s:
         """Return sums over all elements of each of :attr:`indices`, from those of the chunks."""

@@ -209,7 +209,7 @@ class SinglePass:
             dead_row_fraction=dead_rows,
             idle_row_fraction=idle_rows,
             counts=self._with_zeros(found["counts"], total) if step.with_histograms else None,
-            update_squares=sampled.row_squares(found["squares"]),
+            sampled_squares=found["squares"].T,
         )
 
     def _place(self, step: StepTensors) -> list[list[Tensor | None]]:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ..sampling_error import SQUARES
 from . import kernel_layout
 
 Array = npt.NDArray[Any]
@@ -102,7 +103,7 @@ class Results:
             parameters: Their number.
             chunks: Of what is read.
             whole_chunks: Of all elements of sampled parameters.
-            squares: Number of rows whose Σd² is wanted.
+            squares: Number of rows whose sums of squares are wanted.
             rows: Number of rows along the first dimension, of all parameters.
             counts: Number of quantities that have histograms.
         """
@@ -110,7 +111,7 @@ class Results:
             "totals": (torch.float32, (len(kernel_layout.TOTALS), whole_chunks)),
             "values": (torch.float32, (kernel_layout.VALUES, chunks)),
             "steps": (torch.float32, (parameters,)),
-            "squares": (torch.float32, (squares,)),
+            "squares": (torch.float32, (squares, len(SQUARES))),
             "alive": (torch.uint8, (rows,)),
             "counts": (torch.int32, (counts, parameters, kernel_layout.COUNTS)),
         }
