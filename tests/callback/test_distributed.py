@@ -29,7 +29,7 @@ from tb_adam_plugin.run_data import load_runs
 
 TOLERANCE = 2e-6
 # Differences of large sums, of which fewer digits are left.
-CANCELLING = {"momentum_gradient_cosine": 3e-4}
+CANCELLING = {"momentum_gradient_cosine": 3e-4, "update_rms_standard_error": 1e-5}
 # What is left where the update and the request are equal but for rounding.
 ROUNDING = "update_rounding_error"
 
