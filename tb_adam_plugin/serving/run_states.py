@@ -12,14 +12,12 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 
 from tensorboard import errors
 
-from tb_adam_plugin.arrays import Float32s
 from tb_adam_plugin.diagnosis.diagnose import diagnose
-from tb_adam_plugin.diagnosis.engine.recorded_run import RecordedRun
 from tb_adam_plugin.diagnosis.rule import SEVERITIES, Finding, Severity
 from tb_adam_plugin.reading.answers import Runs
 from tb_adam_plugin.reading.not_found import choice
@@ -194,7 +192,7 @@ class RunStates:
             if kept is not None:
                 return _state_of(kept.findings)
             self._make_way()
-            recorded = _polite(recorded_run(self._store, experiment, run), self._make_way)
+            recorded = recorded_run(self._store, experiment, run, self._make_way)
             return _state_of(diagnose(recorded, with_compass=False).findings)
         except (errors.PublicError, UnreadableError) as error:
             _logger.info("Run %s is not in the list of states: %s", printable(run), error)
@@ -209,36 +207,6 @@ class RunStates:
 def _state_of(findings: Collection[Finding]) -> RunState:
     counts = {s: sum(finding.severity == s for finding in findings) for s in SEVERITIES}
     return RunState(counts, next((finding.title for finding in findings), ""))
-
-
-def _polite(run: RecordedRun, make_way: Callable[[], None]) -> RecordedRun:
-    return replace(run, statistics=_PoliteStatistics(run.statistics, make_way))
-
-
-class _PoliteStatistics(Mapping[str, Float32s]):
-    """The statistics of a run; requests go first whenever one is asked for."""
-
-    def __init__(self, statistics: Mapping[str, Float32s], make_way: Callable[[], None]) -> None:
-        self._statistics, self._make_way = statistics, make_way
-
-    def __len__(self) -> int:
-        return len(self._statistics)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._statistics)
-
-    def __contains__(self, name: object) -> bool:
-        return any(name == known for known in self._statistics)
-
-    def __getitem__(self, name: str) -> Float32s:
-        self._make_way()
-        return self._statistics[name]
-
-    def release(self) -> None:
-        """Let go of what can be read again."""
-        release = getattr(self._statistics, "release", None)
-        if release is not None:
-            release()
 
 
 def _lower_priority() -> None:

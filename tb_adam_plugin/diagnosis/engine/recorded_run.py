@@ -13,6 +13,8 @@ import numpy.typing as npt
 from tb_adam_plugin.arrays import Float32s, Float64s, Indices
 from tb_adam_plugin.schema import Group, Layout, Parameter, Unoptimized
 
+from .statistic import StatisticsByRecord
+
 # Parts of a name that say a matrix is a table of rows, of which a step uses a few.
 _EMBEDDING_WORDS = ("emb", "wte", "wpe", "lookup", "codebook")
 # Parts of a last name that say a matrix mixes features.
@@ -61,9 +63,8 @@ class RecordedRun:
 
     def release(self) -> None:
         """Let go of statistics that can be read again."""
-        release = getattr(self.statistics, "release", None)
-        if release is not None:
-            release()
+        if isinstance(self.statistics, StatisticsByRecord):
+            self.statistics.release()
 
     def __repr__(self) -> str:
         """Say what it is, without the numbers."""

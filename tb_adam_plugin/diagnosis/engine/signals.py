@@ -6,8 +6,8 @@ grown by one record costs one record.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
-from functools import cached_property
+from collections.abc import Callable, Hashable, Sequence
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,10 +17,11 @@ from tb_adam_plugin.arrays import Float32s, Float64s, Indices
 from tb_adam_plugin.schema import LOSS, SURROGATE_LOSS, Group
 
 from . import thresholds
-from .over_time import median, moving_average, recent_median
-from .packed_flags import PackedFlags, packed, unpacked
+from .kept_by_record import KeptByRecord
+from .over_time import median, median_by_block, moving_average, recent_median
 from .recorded_run import RecordedRun, common_records, fan_in
 from .schedule_shape import warmup_points
+from .statistic import Statistic, StatisticsByRecord
 from .worst import worst_of_row
 
 # Statistics that many speak of.
@@ -48,68 +49,108 @@ class Signals:
             earlier: The same run when it was shorter. What it has computed is used again.
         """
         self.run = run
-        self._by_record: dict[Hashable, npt.NDArray[Any] | PackedFlags] = {}
-        self._known = 0 if earlier is None else common_records(earlier.run, run)
-        self._earlier = earlier._by_record if earlier is not None and self._known else {}
+        known = 0 if earlier is None else common_records(earlier.run, run)
+        before = earlier._by_record if earlier is not None and known else None
+        self._by_record: KeptByRecord = KeptByRecord(run.step.size, before, known)
 
     @property
     def nbytes(self) -> int:
         """Memory of what has been computed, and of what was recorded of every step."""
         arrays = [*self.run.every_step.values(), *self.run.hyperparameters.values()]
-        return sum(array.nbytes for array in [*arrays, *self._by_record.values()])
+        return sum(array.nbytes for array in arrays) + self._by_record.nbytes
 
     def by_record(self, key: Hashable, compute: Callable[[slice], _Part]) -> _Part:
         """Return an array whose first axis is that of the records.
 
         Args:
-            key: Of the array.
-            compute: Returns its part for some records, each from that record alone.
+            key: Of the array. What is computed follows from it and from the record alone.
+            compute: Returns its part for some records, each from that record, the one before it
+                and the first one.
         """
-        kept = self._by_record.get(key)
-        if kept is None:
-            known = self._earlier.get(key)
-            if known is None:
-                kept = compute(slice(0, None))
-            else:
-                new = compute(slice(self._known, None))
-                kept = np.concatenate([unpacked(known)[: self._known], new])
-            self._by_record[key] = kept
-        found: Any = unpacked(kept)
-        return found  # type: ignore[no-any-return]
+        return self._by_record.get(key, compute)
+
+    def prepare(self, ask: Callable[[Signals], object]) -> None:
+        """Compute in one pass over the records what rules ask for by record.
+
+        One rule after the other would read the records of a large run again and again. So the
+        rules are asked beforehand, with what they ask for computed for the first records alone and
+        the last of these in place of the others. It is then computed for those, a few at a time.
+
+        Args:
+            ask: Applies the rules; what they say does not count.
+        """
+        statistics = self.run.statistics
+        if not isinstance(statistics, StatisticsByRecord):
+            return
+        if self.run.step.size - self._by_record.known <= statistics.at_once:
+            return
+        asked = Signals(self.run)
+        asked._by_record = self._by_record
+        with self._by_record.in_one_pass(statistics.at_once):
+            ask(asked)
 
     def release(self) -> None:
         """Keep as little as continuing needs: what was computed, with flags as bits."""
         self.run.release()
-        self._earlier = {}
-        for key, kept in self._by_record.items():
-            self._by_record[key] = packed(kept)
+        self._by_record.release()
 
     # --- statistics ---
 
-    def statistic(self, name: str) -> Float32s:
+    def statistic(self, name: str) -> Statistic:
         """A statistic, float32 ``[records, parameters]``; NaN where it was not recorded."""
-        values = self.run.statistics.get(name)
-        if values is None:
-            return self._nothing
-        return values
+        statistics, records = self.run.statistics, self.run.step.size
+        if name not in statistics:
+            width = len(self.run.parameters)
+            return Statistic(
+                lambda start, stop: np.full((stop - start, width), np.nan, np.float32), records
+            )
+        if isinstance(statistics, StatisticsByRecord):
+            return Statistic(partial(statistics.records, name), records)
+        values = statistics[name]
+        return Statistic(lambda start, stop: values[start:stop], records)
+
+    def values(self, name: str, parameters: Indices) -> Float32s:
+        """A statistic of some parameters at every record, float32 ``[records, parameters]``."""
+        if not parameters.size:
+            return np.empty((self.run.step.size, 0), np.float32)
+        key = ("values", name, parameters.tobytes())
+        return self.by_record(key, lambda part: self.statistic(name)[part][:, parameters])
+
+    def with_record_before(self, name: str, part: slice) -> tuple[Float32s, Float32s]:
+        """A statistic at some records, and at the record before each; NaN before the first."""
+        values = self.statistic(name)
+        start, stop, _ = part.indices(len(values))
+        several = values[max(0, start - 1) : stop]
+        if start:
+            return several[1:], several[:-1]
+        before = np.full(several.shape, np.nan, np.float32)
+        before[1:] = several[:-1]
+        return several, before
 
     def change(self, name: str, part: slice) -> Float32s:
         """How a statistic changed from the record before, of some records; NaN for the first."""
-        values = self.statistic(name)
-        before = np.full(values[part].shape, np.nan, np.float32)
-        if part.start:
-            before[:] = values[part.start - 1 : -1]
-        else:
-            before[1:] = values[:-1]
-        changed: Float32s = values[part] - before
+        after, before = self.with_record_before(name, part)
+        changed: Float32s = after - before
         return changed
 
     def is_known(self, name: str) -> bool:
         """Whether a statistic has any value."""
-        values = self.run.statistics.get(name)
-        if values is None or not values.size:
+        if name not in self.run.statistics or not self.run.step.size or not self.run.parameters:
             return False
-        return bool((~np.isnan(values[-1])).any() or (~np.isnan(values)).any())
+        values = self.statistic(name)
+        if not np.isnan(values[-1]).all():
+            return True
+        known = self.by_record(
+            ("is known", name), lambda part: np.asarray(~np.isnan(values[part]).all(axis=1))
+        )
+        return bool(known.any())
+
+    def median_by_block(self, name: str, members: Sequence[Indices]) -> Float32s:
+        """Median of a statistic over each block of parameters, float32 ``[records, blocks]``."""
+        key = ("blocks", name, tuple(rows.tobytes() for rows in members))
+        return self.by_record(
+            key, lambda part: median_by_block(self.statistic(name)[part], list(members))
+        )
 
     def median(self, name: str, parameters: Indices) -> Float64s:
         """The median of a statistic over some parameters, float64 ``[records]``."""
@@ -151,10 +192,6 @@ class Signals:
             return median(share)
 
         return self.by_record(("alive share", name), compute)
-
-    @cached_property
-    def _nothing(self) -> Float32s:
-        return np.full((self.run.step.size, len(self.run.parameters)), np.nan, np.float32)
 
     @cached_property
     def first_scales(self) -> Float32s | None:

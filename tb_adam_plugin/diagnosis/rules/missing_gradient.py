@@ -85,7 +85,7 @@ def _without_gradient(signals: Signals) -> Condition | str | None:
         return None  # where nothing has one, that is another rule
     absent = np.flatnonzero(~moved[-1])
     absent = absent[~moved[:, absent].any(axis=0)]
-    missing = np.isnan(signals.statistic("zero_gradient_fraction")[:, absent]).all(axis=0)
+    missing = np.isnan(signals.values("zero_gradient_fraction", absent)).all(axis=0)
     absent = absent[missing | ~np.isin(absent, run.weights)]
     # What the model has another tensor for is of no use; that the optimizer lacks the new one is
     # another rule.

@@ -39,8 +39,8 @@ def _unused_rows(signals: Signals) -> Condition | None:
     chosen = np.asarray(found.parameters, np.intp)
     # The words of a text take turns: many a row that is used has no gradient at this step. A
     # codebook of which few entries are used has nearly all of these in each batch.
-    dead = signals.statistic("dead_row_fraction")[:, chosen]
-    takes_turns = dead - signals.statistic(IDLE)[:, chosen] > 1 - dead
+    dead = signals.values("dead_row_fraction", chosen)
+    takes_turns = dead - signals.values(IDLE, chosen) > 1 - dead
     return replace(found, holds=found.holds & (np.isin(chosen, stacks) | ~takes_turns))
 
 
