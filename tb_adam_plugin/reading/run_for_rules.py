@@ -22,7 +22,7 @@ from tb_adam_plugin.reading.store import Store
 # Of 723 parameters a record takes 64 kB, and a statistic of 5,000 records 14 MB.
 _BLOCK_BYTES = 32 << 20
 _SINGLE_BYTES = 4 << 20
-_WHOLE_BYTES = 48 << 20
+_WHOLE_BYTES = 16 << 20
 
 
 def recorded_run(
@@ -103,7 +103,7 @@ class StoredStatistics(StatisticsByRecord):
             self.step, self.wall_time = self._records.step, self._records.wall_time
         width = len(names) * len(store.run(experiment, run).layout.parameters)
         self._at_once = max(1, _BLOCK_BYTES // max(1, 4 * width))
-        self._block = _Block(0, np.empty((len(names), 0, 0), np.float32))
+        self._block = _NOTHING
         self._single: ByteCache[Float32s] = ByteCache(_SINGLE_BYTES, _nbytes)
         self._whole: ByteCache[Float32s] = ByteCache(_WHOLE_BYTES, _nbytes)
 
@@ -154,6 +154,7 @@ class StoredStatistics(StatisticsByRecord):
         if whole is not None:
             return whole[start:stop]
         first = max(0, start - 1)
+        self._block = _NOTHING  # before the next one is read: each is large
         self._block = _Block(first, self._read(self._names, first, stop))
         found = self._block.of(place, start, stop)
         assert found is not None
@@ -175,7 +176,7 @@ class StoredStatistics(StatisticsByRecord):
 
     def release(self) -> None:
         """Let go of what was read; what is looked at again is read again."""
-        self._block = _Block(0, self._block.values[:, :0])
+        self._block = _NOTHING
         self._single.clear()
         self._whole.clear()
 
@@ -193,10 +194,13 @@ class _Block(NamedTuple):
 
     def of(self, place: int, start: int, stop: int) -> Float32s | None:
         """Return some records of a statistic; None if they are not all in it."""
-        if start < self.start or stop > self.start + self.values.shape[1]:
+        if start < self.start or stop > self.start + self.values.shape[1] or self is _NOTHING:
             return None
         found: Float32s = self.values[place, start - self.start : stop - self.start]
         return found
+
+
+_NOTHING = _Block(0, np.empty((0, 0, 0), np.float32))
 
 
 def _nbytes(values: Float32s) -> int:

@@ -51,9 +51,9 @@ class RunRecords:
             UnreadableError: If they cannot be read.
         """
         if len(self._logs) == 1:
-            rows = self._logs[0].rows
-            assert rows is not None
-            return rows.take(names, np.arange(start, stop))
+            every = self._logs[0].rows
+            assert every is not None
+            return every.take(names, np.arange(start, stop))
         shape = len(names), stop - start, len(self._layout.parameters)
         values = np.full(shape, np.nan, np.float32)
         parts = zip(
@@ -67,6 +67,6 @@ class RunRecords:
                 continue
             here = here[np.argsort(rows[here])]
             assert series.rows is not None
-            read = series.rows.take([names[i] for i in had], rows[here])
+            read = series.rows.take([names[i] for i in had.tolist()], rows[here])
             values[np.ix_(had, positions[here] - start, columns)] = read
         return values

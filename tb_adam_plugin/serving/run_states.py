@@ -1,8 +1,9 @@
 """How every run is doing: what the rules find, in a few numbers each, for the list of runs.
 
 Runs are looked at in one thread with a low priority, one after the other, the newest first, and
-only while somebody asks. Between two statistics it lets requests go first. Of a run a few hundred
-bytes are kept; what the rules computed is not.
+only while somebody asks. Between two rules, and before it reads, it lets requests go first; for one
+that asks for findings it gives up what it has begun. Of a run a few hundred bytes are kept; what
+the rules computed is not.
 """
 
 from __future__ import annotations
@@ -13,12 +14,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tensorboard import errors
 
 from tb_adam_plugin.diagnosis.diagnose import diagnose
+from tb_adam_plugin.diagnosis.engine.rule import Condition, Rule
+from tb_adam_plugin.diagnosis.engine.signals import Signals
 from tb_adam_plugin.diagnosis.rule import SEVERITIES, Finding, Severity
+from tb_adam_plugin.diagnosis.rules.registry import RULES
 from tb_adam_plugin.reading.answers import Runs
 from tb_adam_plugin.reading.not_found import choice
 from tb_adam_plugin.reading.record_source import Experiment, UnreadableError
@@ -35,6 +39,7 @@ MOST_RUNS = 300
 LEAST_PAUSE, PAUSE = 20.0, 20.0
 # Requests go first for at most so many seconds at a time.
 _LONGEST_WAIT = 1.0
+_LOOK_EVERY = 0.02
 # After a run the thread rests for this share of the time it took, at most so many seconds.
 _REST, _LONGEST_REST = 0.25, 1.0
 # What took longer left memory that is worth giving back.
@@ -165,7 +170,12 @@ class RunStates:
         while (task := self._next()) is not None:
             experiment, run, version = task
             start = self._clock()
-            state = self._look_at(experiment, run)
+            try:
+                with self._findings.turns.of_background():
+                    state = self._look_at(experiment, run)
+            except _WantedError:
+                self._look_later(run, version)
+                continue
             end = self._clock()
             again_at = end + max(LEAST_PAUSE, PAUSE * (end - start))
             with self._lock:
@@ -185,6 +195,13 @@ class RunStates:
             self._current, version = self._queue.pop(0)
             return self._experiment, self._current, version
 
+    def _look_later(self, run: str, version: int) -> None:
+        """Look at a run again from the start, before any other."""
+        with self._lock:
+            self._current = ""
+            if all(run != other for other, _ in self._queue):
+                self._queue.insert(0, (run, version))
+
     def _look_at(self, experiment: Experiment, run: str) -> RunState:
         """Apply the rules to a run; of one that cannot be read nothing is found."""
         try:
@@ -193,7 +210,10 @@ class RunStates:
                 return _state_of(kept.findings)
             self._make_way()
             recorded = recorded_run(self._store, experiment, run, self._make_way)
-            return _state_of(diagnose(recorded, with_compass=False).findings)
+            rules = [_after(self._make_way, rule) for rule in RULES]
+            return _state_of(diagnose(recorded, rules=rules, with_compass=False).findings)
+        except _WantedError:
+            raise
         except (errors.PublicError, UnreadableError) as error:
             _logger.info("Run %s is not in the list of states: %s", printable(run), error)
         except Exception:
@@ -201,7 +221,26 @@ class RunStates:
         return NOTHING_FOUND
 
     def _make_way(self) -> None:
-        self._traffic.wait_until_quiet(_LONGEST_WAIT)
+        end = time.monotonic() + _LONGEST_WAIT
+        while True:
+            if self._findings.turns.is_wanted:
+                raise _WantedError
+            if self._traffic.wait_until_quiet(_LOOK_EVERY) or time.monotonic() > end:
+                return
+
+
+class _WantedError(Exception):
+    """A request waits for its turn at a diagnosis."""
+
+
+def _after(make_way: Callable[[], None], rule: Rule) -> Rule:
+    """Return a rule that makes way before it is applied."""
+
+    def condition(signals: Signals) -> Condition | str | None:
+        make_way()
+        return rule.condition(signals)
+
+    return replace(rule, condition=condition)
 
 
 def _state_of(findings: Collection[Finding]) -> RunState:

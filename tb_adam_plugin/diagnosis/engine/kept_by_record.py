@@ -100,9 +100,13 @@ class KeptByRecord:
                         array[part] = compute(part)
         finally:
             self._in_pass = None
+        self._pack()
+
+    def _pack(self) -> None:
+        for key, kept in self._kept.items():
+            self._kept[key] = packed(kept)
 
     def release(self) -> None:
         """Keep flags as bits, and nothing of what was computed before."""
         self._earlier = {}
-        for key, kept in self._kept.items():
-            self._kept[key] = packed(kept)
+        self._pack()

@@ -54,7 +54,7 @@ def _state_reset(signals: Signals) -> Condition:
     return Condition(
         run.step,
         holds,
-        holds.astype(np.float64),
+        holds.astype(np.float32),
         0.0,
         some,
         known=np.ones(run.step.shape, bool),
