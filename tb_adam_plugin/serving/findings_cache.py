@@ -57,6 +57,7 @@ class FindingsCache:
             kept = self._kept.get(key)
             if kept is not None and kept[0] == version:
                 return kept[1]
+            give_back()  # what others have left
             found = diagnose(
                 recorded_run(self._store, experiment, run), None if kept is None else kept[1]
             )

@@ -171,9 +171,10 @@ class RunStates:
             experiment, run, version = task
             start = self._clock()
             try:
-                with self._findings.turns.of_background():
-                    state = self._look_at(experiment, run)
+                self._findings.turns.wait_in_background()
+                state = self._look_at(experiment, run)
             except _WantedError:
+                give_back()
                 self._look_later(run, version)
                 continue
             end = self._clock()
@@ -230,7 +231,7 @@ class RunStates:
 
 
 class _WantedError(Exception):
-    """A request waits for its turn at a diagnosis."""
+    """A request has or wants its turn at a diagnosis."""
 
 
 def _after(make_way: Callable[[], None], rule: Rule) -> Rule:

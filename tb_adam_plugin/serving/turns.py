@@ -12,42 +12,32 @@ class Turns:
 
     def __init__(self) -> None:
         """Begin with nobody."""
+        self._turn = threading.Lock()
         self._changed = threading.Condition()
-        self._is_taken = False
-        self._waiting = 0
+        self._requests = 0
 
     @property
     def is_wanted(self) -> bool:
-        """Whether a request waits for its turn."""
-        return self._waiting > 0
+        """Whether a request has its turn or waits for it: the background is to give up."""
+        return self._requests > 0
 
     @contextmanager
     def of_request(self) -> Iterator[None]:
-        """Wait for a turn, and take it."""
-        with self._changed:
-            self._waiting += 1
-            try:
-                self._changed.wait_for(lambda: not self._is_taken)
-            finally:
-                self._waiting -= 1
-            self._is_taken = True
-        with self._taken():
-            yield
+        """Wait for the turns of other requests, and take one.
 
-    @contextmanager
-    def of_background(self) -> Iterator[None]:
-        """Wait for a turn that no request waits for, and take it."""
+        The background has a low priority, and gives up when it gets to it: nobody waits for that.
+        """
         with self._changed:
-            self._changed.wait_for(lambda: not self._is_taken and not self._waiting)
-            self._is_taken = True
-        with self._taken():
-            yield
-
-    @contextmanager
-    def _taken(self) -> Iterator[None]:
+            self._requests += 1
         try:
-            yield
+            with self._turn:
+                yield
         finally:
             with self._changed:
-                self._is_taken = False
+                self._requests -= 1
                 self._changed.notify_all()
+
+    def wait_in_background(self) -> None:
+        """Wait until no request has or wants a turn."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._requests)
