@@ -259,11 +259,10 @@ def _initial_weights(runs: Sequence[Signals]) -> Setting | None:
 def _first_rms(signals: Signals) -> Mapping[str, float]:
     """RMS of each weight before the first step, by name; empty where that is not known."""
     run = signals.run
-    values = run.statistics.get("weight_rms")
-    if values is None or not run.step.size or run.step[0] > 1:
+    if "weight_rms" not in run.statistics or not run.step.size or run.step[0] > 1:
         return {}
     chosen: Indices = run.weights_or_matrices
-    row = values[0, chosen]
+    row = run.statistic("weight_rms")[0, chosen]
     return {
         run.names[i]: float(rms)
         for i, rms in zip(chosen.tolist(), row.tolist(), strict=True)

@@ -7,7 +7,7 @@ grown by one record costs one record.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
@@ -98,16 +98,7 @@ class Signals:
 
     def statistic(self, name: str) -> Statistic:
         """A statistic, float32 ``[records, parameters]``; NaN where it was not recorded."""
-        statistics, records = self.run.statistics, self.run.step.size
-        if name not in statistics:
-            width = len(self.run.parameters)
-            return Statistic(
-                lambda start, stop: np.full((stop - start, width), np.nan, np.float32), records
-            )
-        if isinstance(statistics, StatisticsByRecord):
-            return Statistic(partial(statistics.records, name), records)
-        values = statistics[name]
-        return Statistic(lambda start, stop: values[start:stop], records)
+        return self.run.statistic(name)
 
     def values(self, name: str, parameters: Indices) -> Float32s:
         """A statistic of some parameters at every record, float32 ``[records, parameters]``."""
