@@ -14,22 +14,19 @@ import numpy as np
 import numpy.typing as npt
 
 from tb_adam_plugin.arrays import Float32s, Float64s, Indices
-from tb_adam_plugin.schema import LOSS, SURROGATE_LOSS, Group
+from tb_adam_plugin.schema import LOSS, SURROGATE_LOSS
 
 from . import thresholds
 from .kept_by_record import KeptByRecord
 from .over_time import median, median_by_block, moving_average, recent_median
 from .recorded_run import RecordedRun, common_records, fan_in
-from .schedule_shape import warmup_points
+from .schedule_shape import scheduled_lr, warmup_points
 from .statistic import Statistic, StatisticsByRecord
 from .worst import worst_of_row
 
 # Statistics that many speak of.
 RATIO = "update_to_weight_ratio"
 COSINE = "momentum_gradient_cosine"
-
-# Nobody trains by Adam and its kin with more: what is above is multiplied by the schedule.
-LARGEST_ADAPTIVE_LR = 0.1
 
 _Part = TypeVar("_Part", bound=npt.NDArray[Any])
 
@@ -168,22 +165,6 @@ class Signals:
 
         return self.by_record(("largest", name, parameters.tobytes()), compute)
 
-    def alive_share(self, name: str) -> Float64s:
-        """Median share of the elements with v > 0 whose √v̂ is small, float64 ``[records]``.
-
-        Args:
-            name: Of the statistic: below which multiple of eps.
-        """
-
-        def compute(part: slice) -> Float64s:
-            matrices = self.run.weights_or_matrices
-            zero = self.statistic("zero_second_moment_fraction")[part][:, matrices]
-            zero = np.where(np.isnan(zero), 0, zero)
-            share = (self.statistic(name)[part][:, matrices] - zero) / (1 - zero)
-            return median(share)
-
-        return self.by_record(("alive share", name), compute)
-
     @cached_property
     def first_scales(self) -> Float32s | None:
         """RMS of the first weights times √fan-in, ``[weights]``; None if the run was resumed."""
@@ -312,7 +293,7 @@ class Signals:
 
         torch's schedulers write it into the group: max_lr, or else initial_lr.
         """
-        return np.array([_scheduled_lr(group) for group in self.run.groups])
+        return np.array([scheduled_lr(group) for group in self.run.groups])
 
     @cached_property
     def is_warming_up(self) -> bool:
@@ -409,14 +390,3 @@ class Signals:
     def smooth_loss(self) -> Float64s:
         """Moving average of the loss, float64 ``[steps]``; NaN before the first."""
         return moving_average(self.column("loss"), thresholds.LOSS_AVERAGE_STEPS)
-
-
-def _scheduled_lr(group: Group) -> float:
-    peak, initial = group.options.get("max_lr"), group.options.get("initial_lr")
-    if isinstance(peak, int | float):
-        return float(peak)
-    if not isinstance(initial, int | float):
-        return float("nan")
-    # Vaswani et al. 2017 give Adam a learning rate of 1, which the schedule is a factor of.
-    is_adaptive = "exp_avg_sq_root" not in group.undefined
-    return float("nan") if is_adaptive and initial > LARGEST_ADAPTIVE_LR else float(initial)
