@@ -93,16 +93,15 @@ class AdamDebugCallback:
                 optimizer's state as it finds it.
             log_dir: Folder of the run; the event file goes into its subfolder ``adam_debug``. In
                 distributed training, pass the same folder on every rank: see docs/distributed.md.
-            writer: A ``SummaryWriter`` whose event file to share, instead of ``log_dir``. If
-                another callback already writes to that folder, however it was given, this one
-                writes to ``adam_debug_2`` there, appears as a separate run, and warns.
+            writer: A ``SummaryWriter`` whose event file to share, instead of ``log_dir``. While
+                another callback writes to that folder, however it was given, this one writes to
+                ``adam_debug_2`` there, as a separate run, and warns.
             every_n_steps: Interval between records, in steps. Steps 1, 2, 4, 8, 16 ... are recorded
                 as well. The default depends on ``total_steps``. If it is given, every step of a run
                 of up to 200 steps is recorded, and 100 to 200 steps of a longer run. Otherwise the
                 interval grows from 1 (the first 200 steps) to 2 (up to step 400), 5 (up to 1,000)
                 and finally 50 (from step 4,000 on).
-            histograms_every_n_steps: Interval between histograms, if different from
-                ``every_n_steps``.
+            histograms_every_n_steps: Interval between histograms, if different from the records'.
             total_steps: How many steps the run will take.
             max_sampled_elements: A parameter with more elements is read through a fixed sample of
                 about this size. The RMS of its weight, gradient, exp_avg and √exp_avg_sq and its
@@ -114,8 +113,7 @@ class AdamDebugCallback:
                 allowance of 10 seconds per run. Above it, records and gradient norms become less
                 frequent, which the tab reports. All of the callback's work counts, on the CPU by
                 thread time; at least half of the budget is reserved for records. 1 means no limit.
-                The default is 0.01 if the callback chooses the interval, and no limit if
-                ``every_n_steps`` is given.
+                The default is 0.01, or no limit if ``every_n_steps`` is given.
             gradient_norm: Record the global gradient norm at every step, time permitting, and
                 record more closely after a jump.
             loss_closure: Returns the loss of the current batch, without a backward pass. It is
@@ -129,11 +127,11 @@ class AdamDebugCallback:
                 which a checkpoint restores.
             on_error: What to do if recording a step fails: "warn" and continue without the failed
                 part, or "raise".
-            on_finding: Diagnose training at each record, as the tab does. "warn" warns of errors
+            on_finding: Diagnose each record, as the tab does. "warn" warns of errors
                 and warnings; a function is called with each
-                :class:`tb_adam_plugin.diagnosis.rule.Finding` that is new, returns after it was
-                gone, or becomes more severe. ``finding.in_language("zh")`` translates it to
-                Chinese. An exception raised by the function ends the training. None turns this off.
+                :class:`tb_adam_plugin.diagnosis.rule.Finding` that is new, returns, or becomes more
+                severe (``finding.in_language("zh")`` is Chinese), and may raise an exception to end
+                the training. None turns this off.
 
         Raises:
             TypeError: If an argument has the wrong type.
@@ -235,9 +233,8 @@ class AdamDebugCallback:
         file. ``torch.load(file, map_location="cpu")`` returns ``{"step": N, "batches": [...]}``, a
         tuple for each call; batches with objects such as a dataclass need ``weights_only=False``,
         which is only safe for your own files (docs/recipes.md). Without ``gradient_norm`` nothing
-        is kept. A batch with more than 16 MB to copy, or with more than 100,000 parts, is not
-        saved, with a warning. If a scaler skips a step without calling ``step()``, its batches
-        count for the next step.
+        is kept. A batch with over 16 MB to copy, or over 100,000 parts, is not saved, with a
+        warning. Batches of a step that a scaler skips without ``step()`` count for the next one.
 
         Args:
             *batch: Inputs, targets, indices of examples, or anything else ``torch.save`` accepts.
@@ -257,8 +254,8 @@ class AdamDebugCallback:
     def close(self) -> None:
         """Stop recording, detach from the optimizer and close the event file.
 
-        Calling it again does nothing. The callback also closes itself at exit. Hooks, and functions
-        that were given to the callback, may call it.
+        Calling it again does nothing. It is also called at exit. Hooks may call it, and functions
+        that were given to the callback.
         """
         self._agenda.enabled = False
         if self._hooks is not None:
