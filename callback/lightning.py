@@ -85,6 +85,7 @@ class AdamDebugLightningCallback(_Callback):
         self._options = options
         self._debugs: list[AdamDebugCallback] = []
         self._steps: list[int] = []  # of each optimizer, when last read
+        self._has_loaded = False  # whether a checkpoint was loaded for the next training
         self._loss: Tensor | None = None
         self._backward_passes = 0
         self._position: tuple[int, ...] = ()
@@ -158,14 +159,21 @@ class AdamDebugLightningCallback(_Callback):
     def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Resume from the saved step counts."""
         self._steps = list(checkpoint.get(_STEPS_IN_CHECKPOINT, ()))
+        self._has_loaded = True
 
     def _look_at_steps(self) -> None:
         if self._debugs:
             self._steps = [debug.step for debug in self._debugs]
 
     def _go_on(self, trainer: Any) -> None:
-        """Restore the step count of optimizers that do not keep one."""
-        if self._options.get("initial_step") is not None:
+        """Restore the step count of optimizers that do not keep one.
+
+        Args:
+            trainer: If it has taken no step, it starts over, whatever this callback saw before.
+        """
+        goes_on = self._has_loaded or trainer.global_step > 0
+        self._has_loaded = False
+        if self._options.get("initial_step") is not None or not goes_on:
             return
         taken = self._steps
         if len(taken) != len(self._debugs):  # saved by a training without this callback
