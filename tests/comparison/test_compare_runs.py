@@ -24,7 +24,7 @@ LRS = {"1e-4": 1e-4, "1e-3": 1e-3, "1e-2": 1e-2}
 
 
 def train(folder: Path, lr: float, seed: int = 0, steps: int = 200) -> None:
-    """A small network learns the classes that another one draws."""
+    """A small network learns the classes assigned by another one."""
     data = torch.Generator().manual_seed(1)
     inputs = torch.randn(1024, 16, generator=data)
     labels = (inputs @ torch.randn(16, 4, generator=data)).argmax(1)
