@@ -24,7 +24,7 @@ class AdaBeliefState(PytorchOptimizerState):
 
     exp_avg_sq_key = "exp_avg_var"
     meanings: Mapping[str, str] = {
-        "exp_avg": "average of gradients; of rescaled ones with adanorm",
+        "exp_avg": "average of gradients, rescaled with adanorm",
         "exp_avg_sq": "exp_avg_var: average of (gradient - exp_avg)², plus eps at every step",
     }
     # Those compare with squared gradients, which this is no average of.

@@ -61,13 +61,17 @@ def demonstrate(options: argparse.Namespace) -> int:
     unknown = [name for name in names if name not in known]
     if unknown:
         named = ", ".join(unknown)
-        return refuse(say("no fault is called {names}: adam-debug demo --list", names=named))
+        return refuse(
+            say("unknown fault {names}: adam-debug demo --list shows the names", names=named)
+        )
     log_dir = Path(folder)
     try:
         for name in names:
             if (log_dir / name).exists() and any((log_dir / name).iterdir()):
                 return refuse(
-                    say("{folder} is not empty: name a new one by --logdir", folder=log_dir / name)
+                    say(
+                        "{folder} is not empty: choose another with --logdir", folder=log_dir / name
+                    )
                 )
         for name in names:
             _train_both(demonstrations, known[name], log_dir / name)

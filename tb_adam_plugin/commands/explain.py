@@ -41,7 +41,7 @@ def explain(options: argparse.Namespace) -> int:
     found = explain_rule(name, language()) or explain_statistic(name, language())
     if found is None:
         return refuse(
-            say("no rule or statistic is called {name}: adam-debug explain lists them", name=name)
+            say("unknown rule or statistic {name}: adam-debug explain lists them", name=name)
         )
     print(spoken(say("{name}: {title}", name=found.name, title=found.title)))
     for section in found.sections:

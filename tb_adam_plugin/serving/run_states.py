@@ -126,7 +126,7 @@ class RunStates:
         for run in wanted:
             if run not in versions:
                 raise errors.NotFoundError(
-                    f"no run {quoted(run)} with our data; {choice(versions)}"
+                    f"no run {quoted(run)} with Adam Debug data; {choice(versions)}"
                 )
         with self._lock:
             if self._experiment is None or self._experiment.id != experiment.id:

@@ -83,9 +83,9 @@ def test_without_names_all_runs_are_compared(
 @pytest.mark.parametrize(
     ("names", "reason"),
     [
-        (["nowhere", "other"], "no run nowhere; there is: lr/1e-2"),
-        (["other"], "two runs or more can be compared"),
-        (["other", "seeds/other"], "two runs or more can be compared"),
+        (["nowhere", "other"], "no run nowhere; runs: lr/1e-2"),
+        (["other"], "comparing needs at least two runs"),
+        (["other", "seeds/other"], "comparing needs at least two runs"),
     ],
 )
 def test_names_that_do_not_fit_are_refused(
