@@ -95,7 +95,7 @@ def _add_language(parser: argparse.ArgumentParser, default: str | None) -> None:
         "--lang",
         choices=LANGUAGES,
         default=default,
-        help=f"language of what is printed; default: {VARIABLE}, else that of the locale, else en",
+        help=f"output language; default: {VARIABLE}, else that of the locale, else en",
     )
 
 

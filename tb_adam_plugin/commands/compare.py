@@ -23,18 +23,18 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     """Add the command and its options."""
     parser = commands.add_parser(
         "compare",
-        help="compare runs: settings, losses, sweeps, and where tensors part",
-        description="Say which settings of runs differ, which run did better from which step on "
-        "beyond noise, which value of a sweep won, and in which tensors statistics part first.",
-        epilog="Exit codes: 0 done; 2 the folder cannot be read, or a RUN is unknown or not the "
-        "only one of its name.",
+        help="compare runs: settings, losses, sweeps, and the tensors that differ first",
+        description="Show which settings differ, which run did better beyond noise and from "
+        "which step on, which value of a sweep won, and in which tensors statistics "
+        "differ first.",
+        epilog="Exit codes: 0 done; 2 the folder cannot be read, or a RUN is unknown or ambiguous.",
     )
     parser.add_argument(
         "runs",
         metavar="RUN",
         nargs="*",
-        help="a run's name as diagnose prints it, its end, or the run's folder; default: all runs "
-        "below LOGDIR",
+        help="a run's name as printed by diagnose, its last part, or the run's folder; default: "
+        "all runs below LOGDIR",
     )
     parser.add_argument("--logdir", metavar="LOGDIR", help=LOGDIR_HELP)
     parser.add_argument("--json", action="store_true", help="print JSON; default: text")

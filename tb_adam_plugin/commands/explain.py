@@ -24,7 +24,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         help="explain a rule or a statistic",
         description="Print what a rule or a statistic means, when a rule fires, what to do, and "
         "the source.",
-        epilog="Exit codes: 0 done; 2 there is no such rule or statistic.",
+        epilog="Exit codes: 0 done; 2 the rule or statistic is unknown.",
     )
     parser.add_argument(
         "name", metavar="NAME", nargs="?", help="a rule or a statistic; default: list them all"

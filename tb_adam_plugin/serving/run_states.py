@@ -199,7 +199,7 @@ class RunStates:
         except (errors.PublicError, UnreadableError) as error:
             _logger.info("Run %s is not in the list of states: %s", printable(run), error)
         except Exception:
-            _logger.exception("Adam Debug could not say how run %r is doing", run)
+            _logger.exception("Adam Debug could not determine the state of run %r", run)
         return NOTHING_FOUND
 
     def _make_way(self) -> None:

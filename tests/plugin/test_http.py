@@ -161,7 +161,7 @@ def test_histograms_of_two_quantities(client: PluginClient) -> None:
         ("overview?run={run}&from=-1", 400, "from must be a whole number from 0 to 9007199"),
         ("overview?run={run}&to=inf", 400, "to must be a whole number"),
         ("overview?run={run}&to=" + "9" * 5000, 400, "got '" + "9" * 100 + "…'"),
-        ("overview?run={run}&from=3&to=2", 400, "from=3 lies after to=2"),
+        ("overview?run={run}&from=3&to=2", 400, "from=3 is after to=2"),
         (
             "overview?run=nope",
             404,
