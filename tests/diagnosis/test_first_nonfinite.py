@@ -248,4 +248,4 @@ def test_a_loss_that_is_nan_is_told_from_none(tmp_path: Path) -> None:
     )
     # A sum does not change the gradients, so that nothing else is wrong.
     assert (finding.first_step, finding.last_step) == (18, 40)
-    assert "The loss of step 18 is NaN, before any weight is. From" in finding.text
+    assert "The loss of step 18 is NaN, while all weights are still finite. From" in finding.text

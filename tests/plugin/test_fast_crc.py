@@ -94,7 +94,7 @@ def test_an_unknown_version_is_left_as_it_is(
     ("spoil", "reason"),
     [
         (lambda p: p.setattr(google_crc32c, "value", lambda data: len(data)), "different numbers"),
-        (lambda p: p.setattr(google_crc32c, "implementation", "python"), "without its extension"),
+        (lambda p: p.setattr(google_crc32c, "implementation", "python"), "without its C extension"),
         (lambda p: p.setitem(sys.modules, "google_crc32c", None), "cannot be loaded"),
         (lambda p: p.delattr(pywrap_tensorflow, "masked_crc32c"), "lacks the functions"),
         (lambda p: p.setattr(pywrap_tensorflow, "crc32c", lambda data: 7), "different numbers"),

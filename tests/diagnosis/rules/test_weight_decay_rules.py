@@ -185,4 +185,4 @@ def test_a_learning_rate_below_zero_takes_nothing_back() -> None:
         *PLANTED["rare_rows"],
         hyperparameter("lr", lambda step: np.where(step < 490, 1e-3, -1e6)),
     )
-    assert "has taken" in found(run)["rare_rows"].text
+    assert "has shrunk rows" in found(run)["rare_rows"].text
