@@ -186,7 +186,7 @@ def _close_unnoticed(writer: _Writer, process: int) -> None:
 
 
 def checked_log_dir(log_dir: object) -> str:
-    """Return the run's folder as text.
+    """Return the run's folder as text, a leading ``~`` replaced by the home folder.
 
     Raises:
         TypeError: If it is no path.
@@ -203,7 +203,7 @@ def checked_log_dir(log_dir: object) -> str:
         raise ValueError(
             f"log_dir {path!r}: a URL must be a str, because pathlib drops one of its slashes"
         )
-    return path
+    return os.path.expanduser(path)
 
 
 def _checked_step(step: object) -> int:

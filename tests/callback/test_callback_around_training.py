@@ -179,7 +179,9 @@ def test_a_failure_with_one_parameter_names_it_and_leaves_out_that_one(tmp_path:
         optimizer.step()
 
     step(3)
-    with pytest.warns(UserWarning, match=r"step 2.*parameter bad: .*no longer recorded; the others are"):
+    with pytest.warns(
+        UserWarning, match=r"step 2.*parameter bad: .*no longer recorded; the others are"
+    ):
         step(7)
     step(7)
     debug.close()
