@@ -199,7 +199,7 @@ def test_optimizers_of_one_part_are_told_apart_by_their_class(tmp_path: Path) ->
         fitting.fit(module, batches(), ckpt_path=checkpoint)
         return fitting
 
-    with pytest.raises(ValueError, match="writer= takes one optimizer, and there are 2"):
+    with pytest.raises(ValueError, match="writer= takes one optimizer, but there are 2"):
         fit(adam_debug(writer=object()), 1)
     fit(adam_debug(), 1).save_checkpoint(tmp_path / "checkpoint")
     # SGD without momentum has no state: its steps are those that the checkpoint noted.
