@@ -1,5 +1,5 @@
 // @ts-check
-/** What the user can do: every change of the state has its name here. */
+/** The user's actions: every change of the state is named here. */
 import { chosenLanguage, chooseLanguage, language, speak } from '../host/language.js';
 import { lacksRecords, rangeAround, shownIn } from './evidence.js';
 import {
@@ -37,13 +37,13 @@ export function createActions(store, api) {
 }
 
 /**
- * New data, and whether they are wanted.
+ * New data, and whether it is wanted.
  * @param {Store} store
  * @param {Pick<import('../data/api.js').Api, 'summary' | 'revision'>} api
  */
 function _dataActions({ get, set }, api) {
   return {
-    /** Asks whether there are new data, and for the summary if so. Never rejects. */
+    /** Checks for new data, and fetches the summary if there is any. Never rejects. */
     async refresh() {
       try {
         const { summary, connection, attempt, paused } = get();
@@ -69,9 +69,9 @@ function _runActions({ get, set }) {
   const checkedNames = () => new Set(checkedRuns(get()).map((info) => info.run));
   return {
     /**
-     * Shows a run in the overview; it is then also drawn in comparisons. A finding of the run before is
-     * closed, and what it had changed is as before it.
-     * @param {string} run @param {string | null} [rule] of that finding, which opens again where this run has it
+     * Shows a run in the overview and in comparisons. The previous run's finding is closed, and its changes to the
+     * view are undone.
+     * @param {string} run @param {string | null} [rule] rule of that finding, which reopens if this run has it
      */
     showRun(run, rule = null) {
       const { checked, reopen } = get();
@@ -96,9 +96,9 @@ function _runActions({ get, set }) {
     },
     /** @param {string} runFilter */
     filterRuns: (runFilter) => set({ runFilter }),
-    /** @param {boolean} illRuns lists only the runs with errors or warnings */
+    /** @param {boolean} illRuns list only the runs with errors or warnings */
     listIllRuns: (illRuns) => set({ illRuns }),
-    /** Compares all runs with one; the same once more compares no longer. @param {string} run */
+    /** Compares all runs with one; the same run again ends the comparison. @param {string} run */
     referTo(run) {
       const { reference, against } = get();
       set(reference === run ? { reference: null, against: false } : { reference: run, against });
@@ -128,7 +128,7 @@ function _overviewActions({ get, set }) {
   };
 }
 
-/** What is looked at: a parameter, a step. @param {Store} store */
+/** The selection: a parameter, a step. @param {Store} store */
 function _selectionActions({ get, set }) {
   return {
     /** @param {string} tensor */
@@ -140,7 +140,7 @@ function _selectionActions({ get, set }) {
       const isOther = selectedParameter(get())?.name !== tensor;
       set({ tensor, step, ..._choosing(get(), 'tensor', 'step'), ...(isOther && _visit(get())) });
     },
-    /** Keeps a parameter in view, or lets it go. @param {string} tensor */
+    /** Pins a parameter, or unpins it. @param {string} tensor */
     togglePin(tensor) {
       const { pins } = get();
       const rest = pins.filter((other) => other !== tensor);
@@ -149,7 +149,7 @@ function _selectionActions({ get, set }) {
   };
 }
 
-/** A finding is opened and closed. @param {Store} store */
+/** Opening and closing findings. @param {Store} store */
 function _findingActions({ get, set }) {
   /** @param {import('../types.d.ts').Finding} finding @param {Partial<State>} [visit] */
   const show = (finding, visit) => {
@@ -166,7 +166,7 @@ function _findingActions({ get, set }) {
       ...{ finding: finding.id, reopen: null, all: false, step: finding.at ?? finding.from },
       ...(run && { run: run.run, checked: state.checked && new Set(state.checked).add(run.run) }),
       ...(known && { tensor: finding.parameters[0] }),
-      // What another finding or the user looked at is no evidence of this one.
+      // A selection by another finding or the user is not evidence for this one.
       ...(unseen && { tensor: null, step: null }),
       ...(colours !== undefined && _colouredBy(state, colours)),
       ...(strip && { strip }),
@@ -177,15 +177,18 @@ function _findingActions({ get, set }) {
     });
   };
   return {
-    /** Selects a finding, and shows what it rests on. @param {import('../types.d.ts').Finding} finding */
+    /** Selects a finding, and shows its evidence. @param {import('../types.d.ts').Finding} finding */
     selectFinding: (finding) => show(finding, _visit(get())),
-    /** Lists the findings of all runs, or no longer. @param {boolean} all */
+    /** Shows or hides the findings of all runs. @param {boolean} all */
     showAllFindings: (all) => set({ all, ..._visit(get()) }),
-    /** Closes the finding: the view is as before, also the list of all, but for what was chosen since. */
+    /** Closes the finding: restores the previous view, including the list of all, except for later choices. */
     closeFinding: () => set(_closed(get())),
-    /** @param {boolean} why unfolds the reasons of the finding that is open */
+    /** @param {boolean} why whether the open finding's explanation is shown */
     showWhy: (why) => set({ why }),
-    /** Opens what the run before had open. @param {import('../types.d.ts').Finding[]} findings of the overview's run */
+    /**
+     * Reopens the previous run's open finding. @param {import('../types.d.ts').Finding[]} findings of the overview's
+     * run
+     */
     reopenFinding(findings) {
       const found = findings.find(({ rule }) => rule === get().reopen);
       if (found) show(found);
@@ -194,7 +197,7 @@ function _findingActions({ get, set }) {
   };
 }
 
-/** The axis that all charts share. @param {Store} store */
+/** The axis shared by all charts. @param {Store} store */
 function _axisActions({ get, set }) {
   return {
     /** @param {import('../types.d.ts').AxisKind} axis */
@@ -205,7 +208,7 @@ function _axisActions({ get, set }) {
 }
 
 /**
- * How charts are drawn and what the tab speaks, which this browser remembers.
+ * How charts are drawn and the tab's language, which this browser remembers.
  * @param {Store} store
  * @param {Pick<import('../data/api.js').Api, 'summary'>} api
  */
@@ -217,9 +220,9 @@ function _preferenceActions({ get, set }, api) {
     if (language() === get().language) return;
     set({ language: language() });
     try {
-      set({ summary: await api.summary() }); // its texts are the server's
+      set({ summary: await api.summary() }); // its texts come from the server
     } catch {
-      // What is shown stays in the language before; the next question to the server says what is wrong.
+      // The texts stay in the previous language; the next request to the server reports the error.
     }
   };
   return {
@@ -235,14 +238,16 @@ function _preferenceActions({ get, set }, api) {
     },
     /** @template {keyof import('./store.js').Preferences} K @param {K} name @param {State[K]} value */
     prefer: (name, value) => set({ [name]: value }),
-    /** Draws all histogram panels in this way, also those that had another. @param {State['defaultChart']} defaultChart */
+    /**
+     * Draws all histogram panels in this way, replacing other choices. @param {State['defaultChart']} defaultChart
+     */
     chooseDefaultChart: (defaultChart) =>
       set({ defaultChart, panels: get().panels.map((panel) => ({ ...panel, kind: null })) }),
     /** @param {number} index @param {Partial<import('./store.js').Panel>} change */
     changePanel(index, change) {
       set({ panels: get().panels.map((panel, i) => (i === index ? { ...panel, ...change } : panel)) });
     },
-    /** Takes back all preferences. */
+    /** Resets all preferences. */
     forgetPreferences() {
       set(defaultPreferences());
       if (chosenLanguage()) speakLanguage('');
@@ -261,10 +266,12 @@ function _pageActions({ get, set }) {
     showSettings: (settings) => set({ settings }),
     /** @param {boolean} optimizer */
     showOptimizer: (optimizer) => set({ optimizer }),
-    /** Lets a card fill the tab, or gives it back its place. @param {string} card */
+    /** Lets a card fill the tab, or returns it to its place. @param {string} card */
     toggleFull: (card) => set({ full: get().full === card ? null : card }),
 
-    /** Takes back one thing at a time: dialog, full size, settings, list of findings, zoom, finding, filter, pinned step. */
+    /**
+     * Undoes one thing at a time: dialog, full size, settings, list of findings, zoom, finding, filter, pinned step.
+     */
     escape() {
       const { dialog, full, settings, range, filter, finding, beforeFinding, all, step } = get();
       const zoomed = range && !(finding && beforeFinding && 'range' in beforeFinding); // not by the finding
@@ -293,7 +300,7 @@ function _pageActions({ get, set }) {
 }
 
 /**
- * What a link to the present view holds; defaults are left out.
+ * The contents of a link to the current view; defaults are left out.
  * @param {State} state
  * @returns {Link}
  */
@@ -321,7 +328,7 @@ export function linkOf(state) {
 }
 
 /**
- * Another statistic colours the map; a line chart of the one before becomes one of it.
+ * Colours the map by another statistic; a line chart of the previous one changes with it.
  * @param {State} state @param {string} metric
  * @returns {Pick<State, 'metric' | 'lineStatistics'>}
  */
@@ -332,13 +339,13 @@ function _colouredBy({ metric: before, lineStatistics }, metric) {
 
 const EVIDENT = /** @type {const} */ (['run', 'metric', 'strip', 'tensor', 'step', 'range', 'open', 'all']);
 
-/** What a finding changes. @param {State} state @returns {import('./store.js').Evident} */
+/** The parts of the state that a finding changes. @param {State} state @returns {import('./store.js').Evident} */
 function _evident({ run, metric, strip, tensor, step, range, open, all }) {
   return { run, metric, strip, tensor, step, range, open, all };
 }
 
 /**
- * What the user chooses while a finding is open stays when it is closed.
+ * Choices made while a finding is open survive closing it.
  * @param {State} state @param {...(typeof EVIDENT)[number]} chosen
  * @returns {Pick<State, 'beforeFinding'>}
  */
@@ -348,13 +355,13 @@ function _choosing({ beforeFinding }, ...chosen) {
   return { beforeFinding: Object.fromEntries(rest.map((name) => [name, beforeFinding[name]])) };
 }
 
-/** The browser's Back leads from the next view to this one. @param {State} state */
+/** Makes the browser's Back return from the next view to this one. @param {State} state */
 const _visit = ({ visits }) => ({ visits: visits + 1 });
 
 /** @param {State} state @returns {Partial<State>} without its finding */
 const _closed = (state) => ({ finding: null, reopen: null, ..._asBeforeFinding(state), ..._visit(state) });
 
-/** The view without the finding that is open. @param {State} state @returns {Partial<State>} */
+/** The view without the open finding. @param {State} state @returns {Partial<State>} */
 function _asBeforeFinding(state) {
   const { beforeFinding } = state;
   if (!beforeFinding) return {};
@@ -362,7 +369,7 @@ function _asBeforeFinding(state) {
   return { ...rest, ...(metric !== undefined && _colouredBy(state, metric)), beforeFinding: null };
 }
 
-/** @param {string[]} charts @param {string} metric @returns {string[] | null} null where they follow the map */
+/** @param {string[]} charts @param {string} metric @returns {string[] | null} null if they follow the map */
 function _following(charts, metric) {
   return charts.length === 1 && charts[0] === metric ? null : charts;
 }

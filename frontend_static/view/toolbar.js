@@ -1,9 +1,9 @@
 // @ts-check
-/** The bar above the cards: parameter filter, colour, axis, how fresh the data are, link, help. */
+/** The bar above the cards: parameter filter, colour, axis, age of the data, link, help. */
 import { describeAge } from '../data/live.js';
 import { t } from '../host/language.js';
 import { hostAddress } from '../host/links.js';
-import { compileFilter } from '../state/store.js';
+import { useProblem } from './hooks/filter.js';
 import { groupedStatistics } from './parameter/statistic_groups.js';
 import { Choice, CopyButton, html, icon, now, useEffect, useState } from './ui.js';
 
@@ -12,7 +12,7 @@ import { Choice, CopyButton, html, icon, now, useEffect, useState } from './ui.j
  * @typedef {import('../state/store.js').State} State
  */
 
-/** What most look at has a button; the others are in the list beside them. */
+/** The most used statistics have a button; the others are in the list beside them. */
 const metrics = () => [
   { name: 'update_to_weight_ratio', text: t('Update / weight') },
   { name: 'gradient_rms', text: t('Gradient') },
@@ -74,7 +74,7 @@ export function Toolbar({ app, state, statistics, metric, reference }) {
 }
 
 /**
- * Which statistic the heat map shows: buttons, and a list of the others.
+ * The statistic shown in the heat map: buttons, and a list of the others.
  * @param {{app: App, statistics: import('../types.d.ts').StatisticInfo[], metric: string}} props
  */
 function ColourBy({ app, statistics, metric }) {
@@ -110,23 +110,24 @@ function ColourBy({ app, statistics, metric }) {
 }
 
 /**
- * A field for a regular expression, which says when it is none.
+ * A field for a regular expression, which says what is wrong with it.
  * @param {{label: string, value: string, onChange: (text: string) => void, class?: string}} props
  */
 export function FilterBox({ label, value, onChange, class: className = '' }) {
-  const { error } = compileFilter(value);
-  return html`<label class="search ${className} ${error ? 'invalid' : ''}" title=${error}>
+  const { problem, detail } = useProblem(value);
+  const said = problem === 'invalid' ? t('Invalid regular expression') : t('Takes too long, so it is matched as plain text');
+  return html`<label class="search ${className} ${problem ? 'invalid' : ''}" title=${detail || null}>
     ${icon('search')}
     <input
       type="text"
       spellcheck=${false}
       placeholder=${label}
       aria-label=${label}
-      aria-invalid=${error !== null}
+      aria-invalid=${problem !== ''}
       value=${value}
       onInput=${(/** @type {any} */ event) => onChange(event.target.value)}
     />
-    ${error && html`<span class="field-error" role="alert">${t('Invalid regular expression')}</span>`}
+    ${problem && html`<span class="field-error" role="alert">${said}</span>`}
     ${
       value &&
       html`<button class="icon-button small" aria-label=${t('Clear the filter')} onClick=${() => onChange('')}>
@@ -136,7 +137,7 @@ export function FilterBox({ label, value, onChange, class: className = '' }) {
   </label>`;
 }
 
-/** @param {{app: App, newest: number, paused: boolean}} props wall time of the newest data */
+/** @param {{app: App, newest: number, paused: boolean}} props newest: wall time of the newest data */
 function LiveMark({ app, newest, paused }) {
   const [time, setTime] = useState(now());
   useEffect(() => {

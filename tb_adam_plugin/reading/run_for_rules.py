@@ -72,7 +72,7 @@ class StoredStatistics(StatisticsByRecord):
     records and the last few statistics that were read as a whole are kept.
 
     Attributes:
-        step: Of the records, float64 ``[records]``.
+        step: Steps of the records, float64 ``[records]``.
         wall_time: Seconds since the epoch, float64 ``[records]``.
     """
 
@@ -108,11 +108,11 @@ class StoredStatistics(StatisticsByRecord):
         self._whole: ByteCache[Float32s] = ByteCache(_WHOLE_BYTES, _nbytes)
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Number of statistics."""
         return len(self._names)
 
     def __iter__(self) -> Iterator[str]:
-        """Go through their names."""
+        """Iterate over the names."""
         return iter(self._names)
 
     def __contains__(self, name: object) -> bool:
@@ -120,7 +120,7 @@ class StoredStatistics(StatisticsByRecord):
         return name in self._place
 
     def __getitem__(self, name: str) -> Float32s:
-        """Return one, float32 ``[records, parameters]``.
+        """Return a statistic, float32 ``[records, parameters]``.
 
         Raises:
             KeyError: If there is none of that name.
@@ -212,7 +212,7 @@ def _go_on() -> None:
 
 
 def _expected_total_steps(every_step: Mapping[str, Float64s]) -> int:
-    """How many steps the user said that the run will have, last; 0 if that is not known."""
+    """How many steps the run will take, as last given by the user; 0 if unknown."""
     said = every_step.get("expected_total_steps", np.empty(0))
     said = said[np.isfinite(said) & (said > 0) & (said < 2**53)]
     return int(said[-1]) if said.size else 0
@@ -236,8 +236,8 @@ def _every_step(store: Store, experiment: Experiment, run: StoredRun) -> dict[st
         return {}
     records = store.steps(experiment, run.run)
     columns = dict(zip(records.names, records.values, strict=True))
-    # Which of several models a loss beside them belongs to, nobody knows.
-    # Nor is that a measure which the user calls a surrogate.
+    # With several models, it is unknown which one a loss beside them belongs to. A loss that the
+    # user calls a surrogate is not a measure either.
     if not {schema.LOSS, schema.SURROGATE_LOSS} & columns.keys() and run.number == 1:
         loss = _loss_beside(store, experiment, run, records.step)
         if loss is not None:
@@ -255,7 +255,7 @@ def _loss_beside(
             continue
         records = store.scalar(experiment, *by_tag[tag])
         common, ours, theirs = np.intersect1d(step, records.step, return_indices=True)
-        # A counter of epochs meets our first steps only.
+        # A counter of epochs only matches our first steps.
         if common.size and common[-1] >= step[-1] / 2:
             values = np.full(step.shape, np.nan)
             values[ours] = records.values[0][theirs]

@@ -1,4 +1,4 @@
-"""Comparisons of stored runs, kept while nothing new was logged."""
+"""Comparisons of stored runs, cached until something new is logged."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from tb_adam_plugin.reading.run_for_rules import recorded_run
 from tb_adam_plugin.reading.store import Store
 from tb_adam_plugin.serving.free_memory import give_back
 
-# A table of more is hard to read, and each run takes as long as its diagnosis.
+# A larger table is hard to read, and each run takes as long as its diagnosis.
 MOST_RUNS = 50
 _KEPT = 8
 
 
 class Comparisons:
-    """The last comparisons. Safe to use from several threads."""
+    """The most recent comparisons. Thread-safe."""
 
     def __init__(self, store: Store) -> None:
-        """Begin with none of the runs of a store."""
+        """Create an empty cache for the runs of a store."""
         self._store = store
         self._kept: OrderedDict[object, tuple[object, Comparison]] = OrderedDict()
         self._lock = threading.Lock()  # one at a time: it keeps a core busy
@@ -31,11 +31,11 @@ class Comparisons:
     def get(
         self, experiment: Experiment, runs: Sequence[str]
     ) -> tuple[Comparison, Mapping[str, str]]:
-        """Return the comparison of some runs, and TensorBoard's names by those that are shown.
+        """Return the comparison of some runs, and TensorBoard's names by their display names.
 
         Raises:
-            tensorboard.errors.InvalidArgumentError: If they are too few or too many.
-            tensorboard.errors.NotFoundError: If there is no such run.
+            tensorboard.errors.InvalidArgumentError: If there are too few or too many.
+            tensorboard.errors.NotFoundError: If a run does not exist.
             tb_adam_plugin.reading.record_source.UnreadableError: If the data cannot be read.
         """
         if not 2 <= len(runs) <= MOST_RUNS:

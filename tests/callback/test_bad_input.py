@@ -1,4 +1,4 @@
-"""Arguments that cannot be meant: the message names what, why and what to do."""
+"""Invalid arguments: the message names the argument, the reason and the remedy."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from recorded_run import read_run
 from torch import nn
 
 from tb_adam_plugin.callback import AdamDebugCallback
@@ -66,6 +67,29 @@ def test_a_file_in_the_place_of_the_log_folder_is_an_error(tmp_path: Path) -> No
     AdamDebugCallback(model, optimizer, log_dir=tmp_path).close()
 
 
+@pytest.mark.parametrize("log_dir", ["~/runs", Path("~/runs")], ids=["text", "path"])
+def test_a_tilde_is_the_home_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log_dir: str | Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    AdamDebugCallback(*make(), log_dir=log_dir).close()
+    assert (tmp_path / "home" / "runs" / "adam_debug").is_dir()
+    assert not (tmp_path / "~").exists()
+
+
+def test_a_scalar_without_data_is_refused_and_a_sparse_one_is_kept(tmp_path: Path) -> None:
+    model, optimizer = make()
+    with AdamDebugCallback(model, optimizer, log_dir=tmp_path, on_error="raise") as debug:
+        with pytest.raises(ValueError, match=r"record\(good=...\).*without data \(meta\)"):
+            debug.record(good=torch.ones((), device="meta"))
+        debug.record(good=torch.ones(1).to_sparse())
+        model(torch.ones(2, 3)).sum().backward()
+        optimizer.step()
+    assert read_run(tmp_path).steps[1]["good"] == 1
+
+
 @pytest.mark.parametrize("optimizer", [None, nn.Linear(1, 1), "adam"])
 def test_what_is_no_optimizer_is_refused(tmp_path: Path, optimizer: Any) -> None:
     with pytest.raises(TypeError, match=r"expected a torch\.optim\.Optimizer"):
@@ -99,7 +123,9 @@ def test_a_forgotten_parameter_is_warned_about_by_name(tmp_path: Path) -> None:
     model[1].bias.requires_grad_(False)
     optimizer = torch.optim.Adam(model[0].parameters())
     debug = AdamDebugCallback(model, optimizer, log_dir=tmp_path)
-    with pytest.warns(UserWarning, match=r"holds 1\.weight: no step") as caught:
+    with pytest.warns(
+        UserWarning, match=r"in no parameter group: 1\.weight\. The optimizer will not"
+    ) as caught:
         optimizer.step()
     assert len(caught) == 1  # bias is frozen on purpose
     unoptimized = debug._parameters.records.parameters.unoptimized
