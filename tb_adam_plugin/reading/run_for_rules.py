@@ -22,7 +22,7 @@ from tb_adam_plugin.reading.store import Store
 # Of 723 parameters a record takes 64 kB, and a statistic of 5,000 records 14 MB.
 _BLOCK_BYTES = 32 << 20
 _SINGLE_BYTES = 24 << 20
-_WHOLE_BYTES = 16 << 20
+_WHOLE_BYTES = 32 << 20
 
 
 def recorded_run(
