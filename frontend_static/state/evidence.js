@@ -1,15 +1,11 @@
 // @ts-check
-/** What a finding rests on: where it is seen best, and whether its threshold can be drawn there. Pure. */
+/** What a finding rests on, and where it is seen best. Pure. */
 import { columnStrip } from './store.js';
 
 /**
  * @typedef {import('../types.d.ts').Finding} Finding
  * @typedef {import('../types.d.ts').RunInfo} RunInfo
- * @typedef {import('../types.d.ts').Overview} Overview
  */
-
-/** Statistics are stored as float32, and what a rule compared was computed in float64. */
-const SAME = 2e-3;
 
 /**
  * The statistic, or the series above the heat map, in which a finding is seen best; none where the run lacks it.
@@ -41,45 +37,4 @@ export function rangeAround({ from, to }, lastStep) {
   const around = Math.max((to - from) / 2, lastStep / 20);
   const range = { from: Math.max(0, from - around), to: Math.min(lastStep, to + around) };
   return range.to - range.from < 0.8 * lastStep ? range : null;
-}
-
-/** Of sizes rules compare growth, sums and differences, which have other units. */
-const SIZES = new Set(['weight_rms', 'gradient_rms', 'update_to_weight_ratio']);
-/** These compare a mean over several steps. */
-const SMOOTHED = new Set(['loss_blowup']);
-
-/**
- * Whether the threshold is a value of the statistic: where a rule compared it as it was recorded, or the median of
- * several tensors. Some rules compare what is derived from a statistic, such as the factor by which it rose.
- * @param {Finding} finding
- * @param {number[]} values of the statistic at the finding's step, of its parameters
- */
-export function isThresholdOf({ rule, statistic, value, threshold }, values) {
-  if (!value || !threshold) return false; // what is only there or not is compared with 0
-  if (SMOOTHED.has(rule)) return true;
-  if (values.some((one) => Math.abs(one - value) <= SAME * Math.abs(value))) return true;
-  const isBetween = Math.min(...values) <= value && value <= Math.max(...values);
-  return isBetween && values.length > 1 && !SIZES.has(statistic);
-}
-
-/**
- * @param {Finding} finding @param {ReadonlySet<number>} parameters of it @param {Overview} overview of its statistic
- * @returns {number[]} what the overview holds of them at the finding's step
- */
-export function recordedValues({ at, from }, parameters, { columns, first_step, last_step, values }) {
-  const step = at ?? from;
-  const column = last_step.findIndex((last, i) => first_step[i] <= step && step <= last);
-  return column < 0 ? [] : [...parameters].map((parameter) => values[parameter * columns + column]);
-}
-
-/**
- * @param {Finding} finding @param {ArrayLike<number> | undefined} steps ascending
- * @param {ArrayLike<number> | undefined} values of its column at these steps
- * @returns {number[]} the one at the finding's step, if it is known
- */
-export function valuesAtStep({ at, from }, steps, values) {
-  if (!steps || !values) return [];
-  const step = at ?? from;
-  for (let i = 0; i < steps.length; i++) if (steps[i] === step) return [values[i]];
-  return [];
 }

@@ -20,9 +20,8 @@ const MOST_NAMES = 6;
  * @param {import('../../state/store.js').State} props.state
  * @param {import('../../types.d.ts').RunInfo} props.run
  * @param {Finding[]} props.findings
- * @param {import('../../types.d.ts').Evidence | null} props.evidence of the open one
  */
-export function Findings({ app, state, run, findings, evidence }) {
+export function Findings({ app, state, run, findings }) {
   const list = useRef(/** @type {HTMLElement | null} */ (null));
   useEffect(() => {
     list.current?.querySelector('[aria-current="true"]')?.scrollIntoView({ block: 'nearest' });
@@ -46,7 +45,6 @@ export function Findings({ app, state, run, findings, evidence }) {
           explained=${i === 0 && state.finding === null && finding.severity !== 'info'}
           statistics=${state.summary?.statistics ?? []}
           why=${state.why}
-          asRecorded=${evidence?.finding === finding && evidence.threshold !== null}
         />`,
       )}
     </div>
@@ -62,9 +60,8 @@ export function Findings({ app, state, run, findings, evidence }) {
  * @param {boolean} props.explained without being selected: the worst one says at first sight what to do
  * @param {import('../../types.d.ts').StatisticInfo[]} props.statistics
  * @param {boolean} props.why whether the selected one says why
- * @param {boolean} props.asRecorded whether the threshold is a value of its statistic
  */
-function Item({ app, finding, run, selected, explained, statistics, why, asRecorded }) {
+function Item({ app, finding, run, selected, explained, statistics, why }) {
   const { severity, title, text, advice, parameters, from, to } = finding;
   const select = () => app.actions.selectFinding(finding);
   const onKey = (/** @type {KeyboardEvent} */ event) => {
@@ -114,7 +111,7 @@ function Item({ app, finding, run, selected, explained, statistics, why, asRecor
         </p>
         ${
           why &&
-          html`<${Lazy} load=${() => import('./why.js')} name="Why" app=${app} finding=${finding} statistics=${statistics} asRecorded=${asRecorded} />`
+          html`<${Lazy} load=${() => import('./why.js')} name="Why" app=${app} finding=${finding} statistics=${statistics} />`
         }
       </div>`
     }

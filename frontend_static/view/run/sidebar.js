@@ -21,12 +21,11 @@ import { Runs } from './run_list.js';
  * @param {Hyperparameters | null} props.hyperparameters of that run
  * @param {number | null} props.step at the cursor
  * @param {import('../../types.d.ts').Finding[]} props.findings
- * @param {import('../../types.d.ts').Evidence | null} props.evidence of the open finding
  * @param {import('../../types.d.ts').Diagnosis['not_evaluated']} props.skipped
  * @param {import('../../types.d.ts').Compass | null} props.compass
  * @param {ReadonlyMap<string, import('../../types.d.ts').RunState>} props.states of the runs, as far as they are known
  */
-export function Sidebar({ app, state, run, hyperparameters, step, findings, evidence, skipped, compass, states }) {
+export function Sidebar({ app, state, run, hyperparameters, step, findings, skipped, compass, states }) {
   const finding = findings.find(({ id }) => id === state.finding) ?? null;
   const rule = finding?.rule ?? null;
   return html`<aside class="side" aria-label=${t('Runs and optimizer')}>
@@ -34,7 +33,7 @@ export function Sidebar({ app, state, run, hyperparameters, step, findings, evid
     ${
       run &&
       findings.length > 0 &&
-      html`<${Lazy} load=${() => import('./findings.js')} name="Findings" app=${app} state=${state} run=${run} findings=${findings} evidence=${evidence} />`
+      html`<${Lazy} load=${() => import('./findings.js')} name="Findings" app=${app} state=${state} run=${run} findings=${findings} />`
     }
     ${skipped && findings.length === 0 && html`<${NothingFound} rules=${state.summary?.rules?.length ?? 0} skipped=${skipped} />`}
     ${skipped && skipped.length > 0 && html`<${NotEvaluated} skipped=${skipped} />`}

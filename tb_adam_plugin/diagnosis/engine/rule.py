@@ -47,6 +47,9 @@ class Condition:
         left_out: What is known but does not count, and why: sentences such as "training had
             converged" and bool ``[points]`` for each. Where too few are known for that, it is said.
         lacking: What is too few for it otherwise, as "3 steps, needs 10"; "" if nothing is.
+        compared: The statistic, or column of every step, that has values such as ``value`` and
+            ``threshold``: as recorded, smoothed, or the median of several parameters. "" where they
+            were derived from it in other units, as the factor by which it rose.
     """
 
     step: Float64s
@@ -62,6 +65,7 @@ class Condition:
     known: Flags | None = None
     left_out: tuple[tuple[str, Flags], ...] = ()
     lacking: str = ""
+    compared: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,7 @@ class Evidence:
         value: What was compared, there.
         threshold: What it was compared with.
         points: At how many points it held.
+        compared: The statistic whose values were compared, or ""; see :class:`Condition`.
         course: What was compared at some of the points from the first to the last, the worst one
             among them, float64 ``[n, 2]``: a step and the worst value there.
     """
@@ -104,6 +109,7 @@ class Evidence:
     value: float
     threshold: float
     points: int
+    compared: str
     course: Float64s
 
     @property
@@ -220,6 +226,8 @@ class Finding:
         statistic: The statistic, or column of every step, in which it is seen best, or "".
         course: What was compared at some steps from the first to the last, the worst one among
             them: pairs of a step and the worst value there.
+        as_recorded: Whether value and threshold are values of the statistic, so that the threshold
+            can be drawn in its chart; False where they were derived from it, or from others.
     """
 
     rule: str
@@ -237,6 +245,7 @@ class Finding:
     consequence_of: str | None = None
     statistic: str = ""
     course: tuple[tuple[float, float], ...] = ()
+    as_recorded: bool = False
 
     def in_language(self, language: str) -> Finding:
         """Return the same finding with title, text and advice in another language.
