@@ -41,7 +41,7 @@ def test_the_worst_point_is_among_those_of_the_course(rule: str) -> None:
 
 # Compared as recorded, smoothed, or as the median of several parameters.
 AS_RECORDED = {
-    "stale_gradient", "leftover_gradient", "beta2_too_low", "second_moment_underflow",
+    "leftover_gradient", "beta2_too_low", "second_moment_underflow",
     "weight_decay_too_strong", "dead_units", "eps_dominates", "eps_influences", "lost_updates",
     "second_moment_frozen", "loss_blowup", "lr_too_low", "gain_ratio_low", "stale_second_moment",
     "unused_rows", "rare_rows", "bimodal_update",

@@ -6,6 +6,7 @@ import { t } from '../../host/language.js';
 import { hostAddress } from '../../host/links.js';
 import { lacksRecords } from '../../state/evidence.js';
 import { CopyButton, html, icon, Lazy, severityMark, useEffect, useRef } from '../ui.js';
+import { WhatIs } from '../what_is.js';
 
 /**
  * @typedef {import('../ui.js').App} App
@@ -28,7 +29,7 @@ export function Findings({ app, state, run, findings }) {
   }, [state.finding]);
   return html`<section class="findings-panel" aria-label=${t('Findings')}>
     <div class="section">
-      ${t('Findings')}<span class="grow"></span>
+      ${t('Findings')}<${WhatIs} app=${app} name=${t('Findings')} topic="findings" /><span class="grow"></span>
       ${SEVERITIES.map((severity) => {
         const count = findings.filter((finding) => finding.severity === severity).length;
         return count > 0 && html`<span key=${severity} class="severity-count">${severityMark(severity)}${count}</span>`;
