@@ -324,7 +324,8 @@ def main() -> None:
             print(f"Adam Debug: {url}\nOpen it now: it shows the training live.\n", flush=True)
         results = []
         for name in options.optimizers:
-            for options.lr in options.learning_rates:
+            for lr in options.learning_rates:
+                options.lr = lr
                 results.append(run(options, name, images))
         print("", *results, sep="\n")
         if url is not None:

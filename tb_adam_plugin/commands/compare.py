@@ -23,21 +23,35 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     """Add the command and its options."""
     parser = commands.add_parser(
         "compare",
-        help="compare runs: settings, losses, sweeps, and where tensors part",
-        description="Say which settings of runs differ, which run did better from which step on "
-        "beyond noise, which value of a sweep won, and in which tensors statistics part first.",
-        epilog="Exit codes: 0 done; 2 the folder cannot be read, or a RUN is unknown or not the "
-        "only one of its name.",
+        help=spoken(say("compare runs: settings, losses, sweeps, and where tensors part")),
+        description=spoken(
+            say(
+                "Say which settings of runs differ, which run did better from which step on "
+                "beyond noise, which value of a sweep won, and in which tensors statistics part first."
+            )
+        ),
+        epilog=spoken(
+            say(
+                "Exit codes: 0 done; 2 the folder cannot be read, or a RUN is unknown or not the "
+                "only one of its name."
+            )
+        ),
     )
     parser.add_argument(
         "runs",
         metavar="RUN",
         nargs="*",
-        help="a run's name as diagnose prints it, its end, or the run's folder; default: all runs "
-        "below LOGDIR",
+        help=spoken(
+            say(
+                "a run's name as diagnose prints it, its end, or the run's folder; default: all runs "
+                "below LOGDIR"
+            )
+        ),
     )
-    parser.add_argument("--logdir", metavar="LOGDIR", help=LOGDIR_HELP)
-    parser.add_argument("--json", action="store_true", help="print JSON; default: text")
+    parser.add_argument("--logdir", metavar="LOGDIR", help=spoken(LOGDIR_HELP))
+    parser.add_argument(
+        "--json", action="store_true", help=spoken(say("print JSON; default: text"))
+    )
     parser.set_defaults(command=compare_runs)
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from tb_adam_plugin.languages.sentences import say
 from tb_adam_plugin.run_data import Run
 from tb_adam_plugin.schema import RUN_FOLDER
 
 # Where most people write, and where no folder is given the first place to look.
 USUAL_FOLDER = "runs"
-LOGDIR_HELP = f"folder with the runs; default: ./{USUAL_FOLDER}, or the current folder without it"
+LOGDIR_HELP = say(
+    "folder with the runs; default: ./{usual}, or the current folder without it", usual=USUAL_FOLDER
+)
 
 
 def default_folder() -> str:
