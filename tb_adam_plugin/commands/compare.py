@@ -27,7 +27,8 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         description=spoken(
             say(
                 "Say which settings of runs differ, which run did better from which step on "
-                "beyond noise, which value of a sweep won, and in which tensors statistics part first."
+                "beyond noise, which value of a sweep won, and in which tensors statistics "
+                "part first."
             )
         ),
         epilog=spoken(
@@ -43,8 +44,8 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         nargs="*",
         help=spoken(
             say(
-                "a run's name as diagnose prints it, its end, or the run's folder; default: all runs "
-                "below LOGDIR"
+                "a run's name as diagnose prints it, its end, or the run's folder; default: "
+                "all runs below LOGDIR"
             )
         ),
     )

@@ -31,8 +31,8 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         ),
         epilog=spoken(
             say(
-                "Exit codes: 0 done; 2 torch is missing, a NAME is unknown, or the folder cannot be "
-                "written."
+                "Exit codes: 0 done; 2 torch is missing, a NAME is unknown, or the folder "
+                "cannot be written."
             )
         ),
     )
@@ -42,7 +42,8 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         nargs="*",
         help=spoken(
             say(
-                "a fault to train; default: all of them. A path before the names is taken for LOGDIR"
+                "a fault to train; default: all of them. A path before the names is taken for "
+                "LOGDIR"
             )
         ),
     )

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterable
 from typing import Any
 
-from tb_adam_plugin.commands.language import spoken, wrapped
+from tb_adam_plugin.commands.language import spoken, width_of, wrapped
 from tb_adam_plugin.languages.sentences import say
 
 
@@ -39,6 +39,20 @@ class HelpFormatter(argparse.HelpFormatter):
         if prefix is None:
             prefix = spoken(say("usage: "))
         super().add_usage(usage, actions, groups, prefix)
+
+    def _format_usage(
+        self,
+        usage: str | None,
+        actions: Iterable[argparse.Action],
+        groups: Iterable[Any],
+        prefix: str | None,
+    ) -> str:
+        wider = width_of(prefix or "") - len(prefix or "")  # than argparse takes it for
+        self._width -= wider
+        try:
+            return super()._format_usage(usage, actions, groups, prefix)
+        finally:
+            self._width += wider
 
     def _split_lines(self, text: str, width: int) -> list[str]:
         return wrapped(" ".join(text.split()), width)
