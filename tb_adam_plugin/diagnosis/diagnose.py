@@ -200,6 +200,7 @@ def _evidence(signals: Signals, condition: Condition, stretch: Stretch) -> Evide
         stretch.value,
         condition.threshold,
         stretch.points,
+        condition.compared,
         course_of(condition, stretch),
     )
 
@@ -221,6 +222,7 @@ def _finding(rule: Rule, evidence: Evidence) -> Finding:
         evidence.threshold,
         statistic=rule.statistic,
         course=tuple((step, value) for step, value in evidence.course.tolist()),
+        as_recorded=evidence.compared != "" and evidence.compared == rule.statistic,
     )
 
 
