@@ -30,6 +30,7 @@ def comparison_fields(
     return {
         "runs": [{"run": ids[loss.run], **_loss(loss, language)} for loss in found.losses],
         "settings": [_setting(setting, language) for setting in found.settings],
+        "same": [_same(setting, language) for setting in found.same],
         "common_step": _number(found.common_end),
         "text": _said(words.about_losses(found), language),
         "best": ids[found.best] if found.best else None,
@@ -61,7 +62,16 @@ def _setting(setting: Setting, language: str) -> dict[str, Any]:
         "name": setting.name,
         "label": _said(setting.label, language),
         "values": [_said(value, language) for value in setting.values],
+        "numbers": [_number(value) for value in setting.numbers],
         "same_as": setting.same_as,
+    }
+
+
+def _same(setting: Setting, language: str) -> dict[str, Any]:
+    return {
+        "name": setting.name,
+        "label": _said(setting.label, language),
+        "value": _said(setting.known, language),
     }
 
 
@@ -74,6 +84,7 @@ def _pair(pair: Pair, found: Comparison, language: str, ids: Mapping[str, str]) 
         "better": better,
         "from": None if lead is None else lead.start,
         "text": _said(words.verdict(pair, found), language),
+        "parted": pair.parted,
         "partings": [_parting(parting, pair, language) for parting in pair.partings],
         "partings_text": _said(words.about_partings(pair), language),
     }
