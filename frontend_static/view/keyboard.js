@@ -1,6 +1,7 @@
 // @ts-check
 /** What keys do. */
 import { indexAtOrBefore, zoomedRange } from '../state/axis.js';
+import { checkedRuns } from '../state/store.js';
 import { toggleAround } from './overview/module_tree.js';
 import { rankedRows } from './overview/tree_rows.js';
 import { useEffect, useRef } from './ui.js';
@@ -44,6 +45,10 @@ export function useKeyboard(app, moves) {
         0: () => zoomBy(0),
         n: () => moveFinding(1),
         p: () => moveFinding(-1),
+        c: () => {
+          const state = app.store.get();
+          if (state.compare || checkedRuns(state).length > 1) app.actions.showComparison(!state.compare);
+        },
         '/': () =>
           /** @type {HTMLElement | null} */ (document.querySelector('.tensor-filter input'))?.focus(),
         '?': () => app.actions.showHelp(!app.store.get().dialog),

@@ -6,7 +6,7 @@ import { overviewRun } from '../state/store.js';
 import { Markdown } from './run/markdown.js';
 import { html, useAnswer } from './ui.js';
 
-/** @typedef {'colours' | 'comparison' | 'shared' | 'compass' | 'gain' | 'quantity'} Topic */
+/** @typedef {'colours' | 'comparison' | 'shared' | 'compass' | 'gain' | 'quantity' | 'runs'} Topic */
 
 /** @param {{app: import('./ui.js').App, title: string, statistic?: string, topic?: Topic, detail?: string}} props */
 export function WhatIsText({ app, title, statistic, topic, detail }) {
@@ -64,6 +64,12 @@ export function textsOf(topic, detail) {
     ],
     gain: () => [
       t('The gain ratio is how much of the promised loss reduction a step delivered. Near 1, steps are short; far below 0.7, they overshoot.'),
+    ],
+    runs: () => [
+      t('One column per run, the lowest loss first. Click the name of a row to sort by it. Grey: the same as in the best run. Only what the callback records is compared: not the batch size, the data or the model code.'),
+      t('A run is better if its loss is lower by more than the noise of the loss and by more than seeds usually make. Add runs that differ only in their seed, and their spread is used instead.'),
+      t('Runs part in a statistic at the first step from which its values in a tensor differ by more than they vary from record to record. Click one to see both runs there.'),
+      t('A sweep is three or more values of one setting. If the best one is the smallest or largest that was tried, the optimum may lie beyond it.'),
     ],
     quantity: () => [
       quantityText(detail),
