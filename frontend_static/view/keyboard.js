@@ -17,6 +17,9 @@ import { useEffect, useRef } from './ui.js';
  * @property {(factor: number) => void} zoomBy of the visible span; 0 shows everything
  */
 
+/** Keys that move what a list in place of the cards hides: there they scroll. */
+const OF_CARDS = new Set(['ArrowLeft', 'ArrowRight', 'j', 'k', 'o', '+', '=', '-', '0']);
+
 /** @param {App} app @param {Moves} moves */
 export function useKeyboard(app, moves) {
   const latest = useRef(moves);
@@ -31,7 +34,8 @@ export function useKeyboard(app, moves) {
         else app.actions.escape();
         return;
       }
-      if (field) return;
+      const { all, compare } = app.store.get();
+      if (field || ((all || compare) && OF_CARDS.has(event.key))) return;
       /** @type {Record<string, () => void>} */
       const keys = {
         ArrowLeft: () => moveStep(event.shiftKey ? -10 : -1),

@@ -16,13 +16,13 @@ export function WhatIsText({ app, title, statistic, topic, detail }) {
   const known = state.summary?.statistics.find(({ name }) => name === statistic);
   const texts = topic ? textsOf(topic, detail ?? '') : [];
   return html`<div class="what-is-text" tabindex="0">
-    <h4>${title}</h4>
+    <p class="what-is-title">${title}</p>
     ${texts.map((text) => html`<p key=${text}>${text}</p>`)}
     ${statistic === 'update_to_weight_ratio' && html`<${HealthyRanges} run=${overviewRun(state)} />`}
     ${!value && known && html`<p>${known.description}</p>`}
     ${value?.sections.map(
       ({ heading, markdown }, i) => html`<section key=${i} class="markdown">
-        ${heading && html`<h5>${heading}</h5>`}
+        ${heading && html`<p class="what-is-heading">${heading}</p>`}
         <${Markdown} text=${markdown} />
       </section>`,
     )}

@@ -62,7 +62,6 @@ class Setting:
         """Whether the runs do not all have the same."""
         return len(set(self.same_as)) > 1
 
-
     @property
     def known(self) -> str:
         """The first value that a run has, or "" if no run has one."""
@@ -225,7 +224,9 @@ def _options(runs: Sequence[Signals]) -> list[Setting]:
             tuple(dict.fromkeys(g.options.get(name) for g in signals.run.groups))
             for signals in runs
         ]
-        values = [" / ".join(_NONE if o is None else str(o) for o in options) for options in of_runs]
+        values = [
+            " / ".join(_NONE if o is None else str(o) for o in options) for options in of_runs
+        ]
         # What an optimizer does not have is off.
         keys = [tuple(dict.fromkeys(option or None for option in options)) for options in of_runs]
         found.append(_setting(name, name, values, None, keys))

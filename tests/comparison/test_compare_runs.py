@@ -7,38 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from in_process import EXPERIMENT, PluginClient, files_of
+from swept_runs import LRS, train
 from tensorboard import errors
-from torch import nn
-from torch.nn.functional import cross_entropy
 
 from tb_adam_plugin import cli
-from tb_adam_plugin.callback import AdamDebugCallback
 from tb_adam_plugin.reading.store import Store
 from tb_adam_plugin.serving import comparisons
 from tb_adam_plugin.serving.comparisons import Comparisons
 
 ROOT = Path(__file__).parents[2]
-LRS = {"1e-4": 1e-4, "1e-3": 1e-3, "1e-2": 1e-2}
-
-
-def train(folder: Path, lr: float, seed: int = 0, steps: int = 200) -> None:
-    """A small network learns the classes that another one draws."""
-    data = torch.Generator().manual_seed(1)
-    inputs = torch.randn(1024, 16, generator=data)
-    labels = (inputs @ torch.randn(16, 4, generator=data)).argmax(1)
-    torch.manual_seed(seed)
-    model = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 4))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
-    with AdamDebugCallback(model, optimizer, log_dir=folder, every_n_steps=5) as debug:
-        for _ in range(steps):
-            chosen = torch.randint(len(inputs), (64,))
-            optimizer.zero_grad()
-            loss = cross_entropy(model(inputs[chosen]), labels[chosen])
-            loss.backward()
-            debug.record(loss=loss)
-            optimizer.step()
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +108,11 @@ def test_the_route_answers_as_documented(logs: Path) -> None:
     found = json.loads(answer.data)
     same_shape(example, found, "compare")
     assert [run["run"] for run in found["runs"]] == runs
+    (setting,) = found["settings"]
+    assert (setting["name"], setting["numbers"]) == ("lr", [1e-4, 1e-3, 0.01])
+    same = {setting["name"]: setting["value"] for setting in found["same"]}
+    assert (same["optimizer"], same["eps"], same["steps"]) == ("AdamW", "1e-8", "200")
+    assert "lr" not in same
     assert found["pairs"][0]["text"].startswith("lr/1e-2 is better than lr/1e-4 from ")
     assert client.get("compare", run=[*runs, "nowhere"]).status_code == 404
     assert client.get("compare", run=runs[0]).status_code == 400

@@ -45,7 +45,7 @@ export function Comparison({ app, state, summary }) {
   const [sort, setSort] = useState({ key: '', down: false });
   return html`<section class="card compare ${stale && kept ? 'stale' : ''}" ref=${card} aria-label=${t('Comparison of runs')}>
     <${Head} app=${app} summary=${summary} count=${runs.length} comparison=${stale ? null : kept} sort=${sort} />
-    <p class="about" role="status">${_status(state, checked.length, Boolean(value) && !stale, error)}</p>
+    <p class="about compare-status" role="status">${_status(state, checked.length, Boolean(value) && !stale, error)}</p>
     <${ErrorBanner} text=${!stale || !kept ? error : null} />
     ${error && html`<p class="about">${t('These runs could not be compared. If one of them cannot be read, uncheck it to compare the others.')}</p>`}
     ${!error && kept && html`<${Body} app=${app} state=${state} summary=${summary} comparison=${kept} sort=${sort} onSort=${setSort} />`}

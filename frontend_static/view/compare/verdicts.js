@@ -58,7 +58,7 @@ function Pair({ app, theme, pair, names, isOnly }) {
       <span>${pair.text || t('{run} and {other}', both)}</span>
       ${
         !isOnly &&
-        html`<button class="link" aria-label=${t('Compare only {run} and {other}', both)} onClick=${() => _compareOnly(app, [run, against])}>
+        html`<button class="link" aria-label=${t('Compare only these two: {run} and {other}', both)} onClick=${() => _compareOnly(app, [run, against])}>
           ${t('Compare only these two')}
         </button>`
       }
