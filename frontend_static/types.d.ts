@@ -182,6 +182,8 @@ export interface ComparedPair {
 }
 export interface Comparison {
   runs: ComparedRun[];
+  /** Runs that cannot be read now, and why. */
+  left_out: { run: string; text: string }[];
   settings: ComparedSetting[];
   same: { name: string; label: string; value: string }[];
   /** The last step that all runs with a loss have. */

@@ -16,7 +16,10 @@ from tb_adam_plugin.languages.sentences import in_language
 
 
 def comparison_fields(
-    found: Comparison, language: str = ENGLISH, ids: Mapping[str, str] | None = None
+    found: Comparison,
+    language: str = ENGLISH,
+    ids: Mapping[str, str] | None = None,
+    left_out: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Return a comparison as JSON can say it.
 
@@ -25,10 +28,14 @@ def comparison_fields(
         language: Of the sentences; names and numbers are the same in every language.
         ids: What runs are called where they are no part of a sentence, by their names; by default
             the same.
+        left_out: Why runs that were asked for are not compared.
     """
     ids = ids or {run: run for run in found.runs}
     return {
         "runs": [{"run": ids[loss.run], **_loss(loss, language)} for loss in found.losses],
+        "left_out": [
+            {"run": run, "text": _said(text, language)} for run, text in (left_out or {}).items()
+        ],
         "settings": [_setting(setting, language) for setting in found.settings],
         "same": [_same(setting, language) for setting in found.same],
         "common_step": _number(found.common_end),

@@ -12,6 +12,9 @@ from swept_runs import LRS, train
 from tensorboard import errors
 
 from tb_adam_plugin import cli
+from tb_adam_plugin.languages.sentences import say
+from tb_adam_plugin.reading.record_source import UnreadableError
+from tb_adam_plugin.reading.run_for_rules import StoredStatistics
 from tb_adam_plugin.reading.store import Store
 from tb_adam_plugin.serving import comparisons
 from tb_adam_plugin.serving.comparisons import Comparisons
@@ -128,7 +131,7 @@ def test_a_comparison_is_kept_until_something_new_is_logged(
     source: Any = files_of(tmp_path)
     kept = Comparisons(Store(source))
     runs = ("a/adam_debug", "b/adam_debug")
-    first, ids = kept.get(EXPERIMENT, runs)
+    first, ids, _ = kept.get(EXPERIMENT, runs)
     assert ids == dict(zip("ab", runs, strict=True))
     assert kept.get(EXPERIMENT, runs)[0] is first
     train(tmp_path / "a", 1e-3, steps=9)
@@ -139,3 +142,30 @@ def test_a_comparison_is_kept_until_something_new_is_logged(
     assert len(kept._kept) == 1
     with pytest.raises(errors.InvalidArgumentError, match="2 to 50 runs, got 51"):
         kept.get(EXPERIMENT, ["a/adam_debug"] * 51)
+
+
+def test_a_run_that_cannot_be_read_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in "abc":
+        train(tmp_path / folder, 1e-3, steps=6)
+    client = PluginClient(tmp_path, files=True)
+    runs = [f"{name}/adam_debug" for name in "abc"]
+    read = StoredStatistics.__getitem__
+    broken = {"b"}
+
+    def fail_for_some(statistics: StoredStatistics, name: str) -> Any:
+        if statistics._run[0] in broken:
+            raise UnreadableError(say("An event file cannot be read: {error}", error="gone"))
+        return read(statistics, name)
+
+    monkeypatch.setattr(StoredStatistics, "__getitem__", fail_for_some)
+    found = json.loads(client.get("compare", run=runs, lang="zh").data)
+    assert [run["run"] for run in found["runs"]] == ["a/adam_debug", "c/adam_debug"]
+    (left_out,) = found["left_out"]
+    assert left_out["run"] == "b/adam_debug"
+    assert left_out["text"].startswith("无法读取")
+    assert client.get("compare", run=runs[:2]).status_code == 503
+    broken.clear()
+    found = json.loads(client.get("compare", run=runs).data)
+    assert (len(found["runs"]), found["left_out"]) == (3, [])

@@ -26,6 +26,7 @@ const SIX = {
     loss('lost', null, { not_finite_from: 40, note: 'the loss is not finite from step 40 on' }),
     loss('silent', null, { note: 'no loss was recorded' }),
   ],
+  left_out: [],
   settings: [
     { name: 'lr', label: 'lr', values: ['1e-4', '0.01', '0.01', '3e-3', '1', '–'], numbers: [1e-4, 0.01, 0.01, 3e-3, 1, null], same_as: [0, 1, 1, 3, 4, 5] },
     { name: 'optimizer', label: 'optimizer', values: ['SGD', 'AdamW', 'AdamW', 'Adam', 'AdamW', 'AdamW'], numbers: [null, null, null, null, null, null], same_as: [0, 1, 1, 3, 1, 1] },

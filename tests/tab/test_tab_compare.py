@@ -1,4 +1,4 @@
-"""The comparison of the checked runs: settings, losses, what is said of them, and where they part."""
+"""The comparison of the checked runs: settings, losses, verdicts, and where statistics part."""
 
 from __future__ import annotations
 
@@ -249,6 +249,22 @@ def test_waiting_and_failing_are_said(browser: Browser, quick: TensorBoard) -> N
         expect(tab.locate(".compare .banner")).to_have_count(0)
         assert [problem for problem in tab.problems if "503" not in problem] == []
         tab.problems.clear()
+
+
+def test_a_run_that_cannot_be_read_is_named(browser: Browser, quick: TensorBoard) -> None:
+    with open_tab(browser, quick.url, {"run": f"{BEST}/adam_debug"}) as tab:
+
+        def leave_out(route: Route) -> None:
+            answer = route.fetch()
+            left_out = [{"run": "odd/mute/adam_debug", "text": "An event file cannot be read."}]
+            route.fulfill(response=answer, json={**answer.json(), "left_out": left_out})
+
+        tab.page.route("**/compare?*", leave_out)
+        tab.locate(".compare-runs").click()
+        opened(tab)
+        expect(tab.locate(".verdicts > .about").filter(has_text="left out")).to_have_text(
+            "odd/mute is left out. An event file cannot be read."
+        )
 
 
 def test_it_is_copied_as_markdown_and_saved_as_csv(browser: Browser, quick: TensorBoard) -> None:

@@ -39,16 +39,17 @@ export function Comparison({ app, state, summary }) {
   }, []);
   const checked = checkedRuns(state);
   const runs = checked.slice(0, MOST_RUNS);
-  const { value, error, stale } = useComparison(app, state, summary, runs);
+  const { value, error: said, stale } = useComparison(app, state, summary, runs);
+  const error = stale ? null : said; // else it is about other runs
   const ids = new Set(runs.map(({ run }) => run));
   const kept = value && runs.length > 1 ? without(value, (run) => !ids.has(run)) : null;
   const [sort, setSort] = useState({ key: '', down: false });
   return html`<section class="card compare ${stale && kept ? 'stale' : ''}" ref=${card} aria-label=${t('Comparison of runs')}>
     <${Head} app=${app} summary=${summary} count=${runs.length} comparison=${stale ? null : kept} sort=${sort} />
     <p class="about compare-status" role="status">${_status(state, checked.length, Boolean(value) && !stale, error)}</p>
-    <${ErrorBanner} text=${!stale || !kept ? error : null} />
-    ${error && html`<p class="about">${t('These runs could not be compared. If one of them cannot be read, uncheck it to compare the others.')}</p>`}
-    ${!error && kept && html`<${Body} app=${app} state=${state} summary=${summary} comparison=${kept} sort=${sort} onSort=${setSort} />`}
+    <${ErrorBanner} text=${error} />
+    ${error && !kept && html`<p class="about">${t('These runs could not be compared. If one of them cannot be read, uncheck it to compare the others.')}</p>`}
+    ${kept && html`<${Body} app=${app} state=${state} summary=${summary} comparison=${kept} sort=${sort} onSort=${setSort} />`}
   </section>`;
 }
 

@@ -29,6 +29,7 @@ export function Verdicts({ app, theme, comparison, names }) {
     <h3>${t('Which run did better, and where the runs part')}</h3>
     <p class="about">${text}</p>
     ${notesOf(comparison).map(({ note, runs }) => html`<p key=${note} class="about">${t('{name}: {value}', { name: runs.map(names.nameOf).join(t(', ')), value: note })}</p>`)}
+    ${comparison.left_out.map((left) => html`<p key=${left.run} class="about">${t('{run} is left out. {reason}', { run: names.nameOf(left.run), reason: left.text })}</p>`)}
     ${list(looked)}
     ${
       rest.length > 0 &&
