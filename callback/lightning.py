@@ -84,6 +84,7 @@ class AdamDebugLightningCallback(_Callback):
         self._options = options
         self._debugs: list[AdamDebugCallback] = []
         self._steps: list[int] = []  # of each optimizer, when they were last looked at
+        self._has_loaded = False  # whether a checkpoint said so, of the training to come
         self._loss: Tensor | None = None
         self._backward_passes = 0
         self._position: tuple[int, ...] = ()
@@ -157,14 +158,21 @@ class AdamDebugLightningCallback(_Callback):
     def on_load_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Take the steps from where they were noted."""
         self._steps = list(checkpoint.get(_STEPS_IN_CHECKPOINT, ()))
+        self._has_loaded = True
 
     def _look_at_steps(self) -> None:
         if self._debugs:
             self._steps = [debug.step for debug in self._debugs]
 
     def _go_on(self, trainer: Any) -> None:
-        """Number the steps of optimizers that do not count them themselves."""
-        if self._options.get("initial_step") is not None:
+        """Number the steps of optimizers that do not count them themselves.
+
+        Args:
+            trainer: One that has taken no step begins anew, whatever this callback has seen before.
+        """
+        goes_on = self._has_loaded or trainer.global_step > 0
+        self._has_loaded = False
+        if self._options.get("initial_step") is not None or not goes_on:
             return
         taken = self._steps
         if len(taken) != len(self._debugs):  # from a training without this callback

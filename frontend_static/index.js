@@ -22,6 +22,8 @@ const FIRST = [
   'view/hooks/run_data.js',
   'view/hooks/run_states.js',
   'view/hooks/evidence.js',
+  'view/hooks/filter.js',
+  'view/filters.js',
   'view/keyboard.js',
   'view/overview/card.js',
   'view/overview/ranks.js',

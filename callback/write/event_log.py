@@ -186,7 +186,7 @@ def _close_unnoticed(writer: _Writer, process: int) -> None:
 
 
 def checked_log_dir(log_dir: object) -> str:
-    """Return the run's folder as text.
+    """Return the run's folder as text, a leading ``~`` replaced by the home folder.
 
     Raises:
         TypeError: If it is no path.
@@ -201,7 +201,7 @@ def checked_log_dir(log_dir: object) -> str:
         raise ValueError("log_dir is empty")
     if not isinstance(log_dir, str) and re.match(r"[a-z][a-z0-9+.-]+:/(?!/)", path):
         raise ValueError(f"log_dir {path!r}: a URL must be a str, pathlib drops one of its slashes")
-    return path
+    return os.path.expanduser(path)
 
 
 def _checked_step(step: object) -> int:

@@ -207,6 +207,10 @@ def as_scalar(what: str, value: object) -> Scalar:
                 f"{what}: expected one real number, got a tensor of shape "
                 f"{tuple(value.shape)} and type {value.dtype}; reduce it, as with .mean()"
             )
+        if value.is_meta:
+            raise ValueError(f"{what}: expected one real number, got a tensor without data (meta)")
+        if value.layout != torch.strided:
+            value = value.to_dense()
         # A copy, because a running sum would change before it is written.
         return value.detach().reshape(()).clone()
     if isinstance(value, np.ndarray) and value.size == 1:

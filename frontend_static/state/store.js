@@ -301,20 +301,6 @@ export function metricOf(state, run) {
   );
 }
 
-/**
- * @param {string} text a regular expression, matched anywhere and without regard to case
- * @returns {{matches: (name: string) => boolean, error: string | null}} an invalid one matches all
- */
-export function compileFilter(text) {
-  if (!text) return { matches: () => true, error: null };
-  try {
-    const expression = new RegExp(text, 'i');
-    return { matches: (name) => expression.test(name), error: null };
-  } catch (error) {
-    return { matches: () => true, error: error instanceof Error ? error.message : String(error) };
-  }
-}
-
 const POSITIVE_PAIR = (/** @type {any} */ pair) =>
   Array.isArray(pair) && pair.length === 2 && pair[0] > 0 && pair[1] > pair[0] && pair[1] < Infinity;
 const ONE_OF =

@@ -4,13 +4,13 @@ import { t } from '../host/language.js';
 import { comparedRun } from '../state/questions.js';
 import {
   checkedRuns,
-  compileFilter,
   metricOf,
   overviewRun,
   referenceRun,
   selectedParameter,
   statisticsOf,
 } from '../state/store.js';
+import { useFilter } from './hooks/filter.js';
 import { useOverviewView } from './hooks/overview_view.js';
 import { useDiagnosis, useRunData, useStarts, useStrips } from './hooks/run_data.js';
 import { useRunStates } from './hooks/run_states.js';
@@ -205,10 +205,8 @@ function Notices({ state, run, recording = '' }) {
 /** @param {State} state @param {RunInfo} run */
 function useTree(state, run) {
   const names = run.parameters.map(({ name }) => name);
-  return useMemo(() => {
-    const { matches } = compileFilter(state.filter);
-    return buildTree(names, (index) => matches(names[index]));
-  }, [names.join('\n'), state.filter]);
+  const filter = useFilter(state.filter, names);
+  return useMemo(() => buildTree(names, (index) => filter.matches(names[index])), [names.join('\n'), filter]);
 }
 
 /** A filter is there to see what matches. @param {State} state @param {import('./overview/tree_rows.js').Module} tree */

@@ -3,7 +3,7 @@
 import { describeAge } from '../data/live.js';
 import { t } from '../host/language.js';
 import { hostAddress } from '../host/links.js';
-import { compileFilter } from '../state/store.js';
+import { useProblem } from './hooks/filter.js';
 import { groupedStatistics } from './parameter/statistic_groups.js';
 import { Choice, CopyButton, html, icon, now, useEffect, useState } from './ui.js';
 
@@ -110,23 +110,24 @@ function ColourBy({ app, statistics, metric }) {
 }
 
 /**
- * A field for a regular expression, which says when it is none.
+ * A field for a regular expression, which says what is wrong with it.
  * @param {{label: string, value: string, onChange: (text: string) => void, class?: string}} props
  */
 export function FilterBox({ label, value, onChange, class: className = '' }) {
-  const { error } = compileFilter(value);
-  return html`<label class="search ${className} ${error ? 'invalid' : ''}" title=${error}>
+  const { problem, detail } = useProblem(value);
+  const said = problem === 'invalid' ? t('Invalid regular expression') : t('Takes too long, so it is matched as plain text');
+  return html`<label class="search ${className} ${problem ? 'invalid' : ''}" title=${detail || null}>
     ${icon('search')}
     <input
       type="text"
       spellcheck=${false}
       placeholder=${label}
       aria-label=${label}
-      aria-invalid=${error !== null}
+      aria-invalid=${problem !== ''}
       value=${value}
       onInput=${(/** @type {any} */ event) => onChange(event.target.value)}
     />
-    ${error && html`<span class="field-error" role="alert">${t('Invalid regular expression')}</span>`}
+    ${problem && html`<span class="field-error" role="alert">${said}</span>`}
     ${
       value &&
       html`<button class="icon-button small" aria-label=${t('Clear the filter')} onClick=${() => onChange('')}>

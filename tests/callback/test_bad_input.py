@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from recorded_run import read_run
 from torch import nn
 
 from tb_adam_plugin.callback import AdamDebugCallback
@@ -64,6 +65,29 @@ def test_a_file_in_the_place_of_the_log_folder_is_an_error(tmp_path: Path) -> No
     with pytest.raises(OSError, match="taken"):
         AdamDebugCallback(model, optimizer, log_dir=tmp_path / "taken")
     AdamDebugCallback(model, optimizer, log_dir=tmp_path).close()
+
+
+@pytest.mark.parametrize("log_dir", ["~/runs", Path("~/runs")], ids=["text", "path"])
+def test_a_tilde_is_the_home_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log_dir: str | Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    AdamDebugCallback(*make(), log_dir=log_dir).close()
+    assert (tmp_path / "home" / "runs" / "adam_debug").is_dir()
+    assert not (tmp_path / "~").exists()
+
+
+def test_a_scalar_without_data_is_refused_and_a_sparse_one_is_kept(tmp_path: Path) -> None:
+    model, optimizer = make()
+    with AdamDebugCallback(model, optimizer, log_dir=tmp_path, on_error="raise") as debug:
+        with pytest.raises(ValueError, match=r"record\(good=...\).*without data \(meta\)"):
+            debug.record(good=torch.ones((), device="meta"))
+        debug.record(good=torch.ones(1).to_sparse())
+        model(torch.ones(2, 3)).sum().backward()
+        optimizer.step()
+    assert read_run(tmp_path).steps[1]["good"] == 1
 
 
 @pytest.mark.parametrize("optimizer", [None, nn.Linear(1, 1), "adam"])

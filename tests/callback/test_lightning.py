@@ -303,6 +303,27 @@ def test_an_optimizer_without_state_goes_on_counting(tmp_path: Path, watched_fir
     assert sorted(read_run(tmp_path / "run").steps) == list(range(first, 2 * BATCHES + 1))
 
 
+@pytest.mark.parametrize("name", ["SGD", "AdamW"])
+def test_one_callback_counts_anew_in_each_fold_and_on_where_a_trainer_goes_on(
+    tmp_path: Path, name: str
+) -> None:
+    callback = adam_debug()
+
+    def optimizer(module: nn.Module) -> torch.optim.Optimizer:
+        made: torch.optim.Optimizer = getattr(torch.optim, name)(module.parameters(), lr=0.01)
+        return made
+
+    for fold in range(3):
+        logger = lightning().loggers.TensorBoardLogger(tmp_path, name="fold", version=fold)
+        fitting = trainer(tmp_path, callback, max_epochs=1, logger=logger)
+        module = make_module(optimizer)
+        fitting.fit(module, batches())
+        assert sorted(read_run(tmp_path / f"fold/version_{fold}").steps) == list(range(1, 11))
+    fitting.fit_loop.max_epochs = 2
+    fitting.fit(module, batches())
+    assert sorted(read_run(tmp_path / "fold/version_2").steps) == list(range(1, 21))
+
+
 @pytest.mark.parametrize("where", ["CSVLogger", "both loggers", "no logger", "log_dir"])
 def test_where_the_run_is_written(tmp_path: Path, where: str) -> None:
     loggers = lightning().loggers

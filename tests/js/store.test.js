@@ -4,7 +4,6 @@ import { test } from 'node:test';
 import { createActions, linkOf } from '../../frontend_static/state/actions.js';
 import {
   checkedRuns,
-  compileFilter,
   createCursor,
   createStore,
   defaultPreferences,
@@ -267,13 +266,6 @@ test('a finding colours the map by what shows it, or puts that above the map', a
   assert.deepEqual(seen(''), before);
   assert.deepEqual(seen('gradient_rms'), { metric: 'gradient_rms', strip: null });
   assert.deepEqual(seen('second_moment_flicker'), before);
-});
-
-test('an invalid filter matches everything and says why', () => {
-  const filter = compileFilter('conv(');
-  assert.ok(filter.matches('anything'));
-  assert.match(filter.error ?? '', /Unterminated group/);
-  assert.deepEqual(['CONV1', 'fc'].map(compileFilter('conv').matches), [true, false]);
 });
 
 test('a panel has the default chart until another is chosen, and again when the default changes', () => {

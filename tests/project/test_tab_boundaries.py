@@ -113,7 +113,7 @@ REQUESTS = re.compile(
 )
 
 # The entry asks for the first answer while the rest of the tab is still on its way; a catalogue of
-# texts is asked for where another language is chosen.
+# texts is asked for where another language is chosen, and a thread's script where a filter is slow.
 ASKING = ("data/api.js", "host/language.js", "index.js", "start.js")
 
 
@@ -121,6 +121,9 @@ ASKING = ("data/api.js", "host/language.js", "index.js", "start.js")
 def test_only_data_the_entry_and_languages_send_requests(path: Path) -> None:
     if named(path) in ASKING:
         assert set(REQUESTS.findall(code_of(path))) == {"fetch"}
+    elif named(path) == "view/hooks/filter.js":
+        assert REQUESTS.findall(code_of(path)) == ["Worker"]
+        assert "new Worker(new URL('../filter_worker.js', import.meta.url)" in code_of(path)
     else:
         assert REQUESTS.findall(code_of(path)) == []
 

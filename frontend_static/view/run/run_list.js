@@ -4,7 +4,8 @@ import { runColor, runDash } from '../../chart/colormap.js';
 import { formatInteger } from '../../chart/format.js';
 import { SEVERITIES } from '../../data/api.js';
 import { plural, t } from '../../host/language.js';
-import { checkedRuns, compileFilter } from '../../state/store.js';
+import { checkedRuns } from '../../state/store.js';
+import { useFilter } from '../hooks/filter.js';
 import { FilterBox } from '../toolbar.js';
 import { html, icon, severityMark, useEffect, useRef } from '../ui.js';
 
@@ -45,9 +46,9 @@ export function orderedRuns(runs, order, states) {
 /**
  * The runs that pass the filters, in their order. Leaving out healthy runs leaves the one that is shown.
  * @param {State} state @param {RunInfo | null} shown in the overview @param {States} states
+ * @param {(name: string) => boolean} matches what is typed
  */
-export function listedRuns({ summary, runFilter, runOrder, illRuns }, shown, states) {
-  const { matches } = compileFilter(runFilter);
+export function listedRuns({ summary, runOrder, illRuns }, shown, states, matches) {
   return orderedRuns(summary?.runs ?? [], runOrder, states).filter(
     (info) => matches(info.name) && (!illRuns || info === shown || isIll(states.get(info.run))),
   );
@@ -57,7 +58,11 @@ export function listedRuns({ summary, runFilter, runOrder, illRuns }, shown, sta
 export function Runs({ app, state, run, rule, states }) {
   const { actions } = app;
   const runs = state.summary?.runs ?? [];
-  const listed = listedRuns(state, run, states);
+  const { matches } = useFilter(
+    state.runFilter,
+    runs.map(({ name }) => name),
+  );
+  const listed = listedRuns(state, run, states, matches);
   const checked = new Set(checkedRuns(state));
   const list = useRef(/** @type {HTMLElement | null} */ (null));
   useShownRunInSight(list, run, state.runOrder);
