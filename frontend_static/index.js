@@ -37,8 +37,6 @@ const FIRST = [
   'chart/colormap.js',
   'chart/heatmap_colours.js',
   'state/axis.js',
-  'state/before_finding.js',
-  'state/comparing.js',
   'state/evidence.js',
   'state/history.js',
   'chart/gradient_jumps.js',

@@ -1,9 +1,18 @@
 // @ts-check
 /** What the user can do: every change of the state has its name here. */
 import { chosenLanguage, chooseLanguage, language, speak } from '../host/language.js';
-import { asBeforeFinding, choosing, closed, colouredBy, evident, following, visit } from './before_finding.js';
-import { comparisonActions } from './comparing.js';
-import { lacksRecords, rangeAround, shownIn } from './evidence.js';
+import {
+  asBeforeFinding,
+  choosing,
+  closed,
+  colouredBy,
+  evident,
+  following,
+  lacksRecords,
+  rangeAround,
+  shownIn,
+  visit,
+} from './evidence.js';
 import {
   checkedRuns,
   DEFAULT_METRIC,
@@ -19,6 +28,14 @@ import {
  * @typedef {import('./store.js').Store} Store
  * @typedef {import('../host/links.js').Link} Link
  * @typedef {ReturnType<typeof createActions>} Actions
+ *
+ * Where two runs part, as the comparison says it.
+ * @typedef {object} PartingPlace
+ * @property {string} run the best one, which the other is compared with
+ * @property {string} against the other one
+ * @property {string} statistic
+ * @property {string} parameter
+ * @property {number} step
  */
 
 /**
@@ -32,7 +49,7 @@ export function createActions(store, api) {
     ..._overviewActions(store),
     ..._selectionActions(store),
     ..._findingActions(store),
-    ...comparisonActions(store),
+    ..._comparisonActions(store),
     ..._axisActions(store),
     ..._preferenceActions(store, api),
     ..._pageActions(store),
@@ -193,6 +210,37 @@ function _findingActions({ get, set }) {
       const found = findings.find(({ rule }) => rule === get().reopen);
       if (found) show(found);
       else set({ reopen: null });
+    },
+  };
+}
+
+/** What is done in the comparison of runs. @param {Store} store */
+function _comparisonActions({ get, set }) {
+  return {
+    /** Compares the checked runs, or no longer. @param {boolean} compare */
+    showComparison: (compare) => set({ compare, all: false, ...visit(get()) }),
+    /** Checks these runs alone. @param {string[]} runs */
+    compareOnly: (runs) => set({ checked: new Set(runs), compare: true, all: false, ...visit(get()) }),
+    /**
+     * Shows a tensor of two runs at the step at which they part in a statistic, the better run as the reference.
+     * @param {PartingPlace} place
+     */
+    showParting({ run, against, statistic, parameter, step }) {
+      const state = get();
+      const { checked } = state;
+      const before = { ...state, ...asBeforeFinding(state) };
+      const coloured = colouredBy(before, statistic);
+      const charts = coloured.lineStatistics;
+      const isDrawn = !charts || charts.includes(statistic);
+      set({
+        ...asBeforeFinding(state),
+        ...{ finding: null, reopen: null, all: false, compare: false, range: null, against: false },
+        ...coloured,
+        ...(!isDrawn && { lineStatistics: [...charts, statistic] }),
+        ...{ run: against, reference: run, tensor: parameter, step, unfolded: parameter },
+        ...(checked && { checked: new Set(checked).add(run).add(against) }),
+        ...visit(state),
+      });
     },
   };
 }
