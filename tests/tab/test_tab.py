@@ -267,8 +267,9 @@ def test_cold_load_stays_within_its_budget(browser: Browser, tensorboard: Tensor
         data = [r.url for r in tab.responses if r not in files and "/states" not in r.url]
         kilobytes = sum(len(gzip.compress(r.body())) for r in files) / 1024
         # Each file more costs some milliseconds, and one more round for every six of them where a
-        # round is long: benchmarks/README.md.
-        assert len(files) <= 72, [r.url for r in files]
-        assert kilobytes <= 176
+        # round is long: benchmarks/README.md. Measured: 74 files and 176 kB. Of the comparison of
+        # runs, which is loaded when it is opened, styles and actions are here: 2 kB.
+        assert len(files) <= 74, [r.url for r in files]
+        assert kilobytes <= 180
         # summary, overview, steps, hyperparameters, findings, histograms, a series for each of two
         assert len(data) == len(set(data)) <= 8, data
