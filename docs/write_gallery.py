@@ -1,7 +1,7 @@
-"""Write ``docs/gallery/``: what each fault looks like in the tab, and that its fix helps.
+"""Write ``docs/gallery/``: each fault in the tab, and the effect of its fix.
 
 ``PYTHONPATH=tests/helpers python docs/write_gallery.py [LOGDIR]`` trains the demonstrations, unless
-LOGDIR has them, and takes the pictures in a headless browser. It takes some minutes.
+LOGDIR has them, and takes the screenshots in a headless browser. It takes a few minutes.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ makes this page.
 
 
 def main() -> None:
-    """Train what is missing, and write the page and its pictures."""
+    """Train missing runs, and write the page and its pictures."""
     GALLERY.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
         log_dir = Path(sys.argv[1] if len(sys.argv) > 1 else temporary)

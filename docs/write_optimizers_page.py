@@ -1,4 +1,4 @@
-"""Writes docs/optimizers.md, which optimizers are supported, and optimizer-tests.md, every test.
+"""Write docs/optimizers.md, the supported optimizers, and docs/optimizer-tests.md, all tests.
 
 PYTHONPATH=tests/helpers python docs/write_optimizers_page.py
 """
@@ -70,7 +70,7 @@ def _summary(of: Iterable[Trial]) -> str:
     by_class: dict[tuple[str, str], list[Trial]] = {}
     for trial in of:
         by_class.setdefault((trial.package, trial.optimizer), []).append(trial)
-    # Optimizers of one package that have the same meaning share a row.
+    # Optimizers of one package with the same meaning share a row.
     alike: dict[tuple[str, tuple[str, ...]], list[str]] = {}
     numbers: dict[tuple[str, tuple[str, ...]], int] = {}
     for (package, name), cases in by_class.items():
@@ -85,7 +85,7 @@ def _summary(of: Iterable[Trial]) -> str:
 
 
 def _meaning(cases: Sequence[Trial]) -> tuple[str, ...]:
-    """Return the cells that say what an optimizer's state is."""
+    """Return the cells that describe an optimizer's state."""
     first, second, others = set(), set(), {}
     for trial in cases:
         _, optimizer, step = trial.prepare()

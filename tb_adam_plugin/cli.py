@@ -1,9 +1,9 @@
 """The command ``adam-debug``.
 
-Exit codes: 0 if all went well; 1 if ``--fail-on`` was given and a run has a finding of that
-severity or a worse one; 2 if the command was not understood or the folder cannot be read.
+Exit codes: 0 on success; 1 if ``--fail-on`` was given and a run has a finding of that or a higher
+severity; 2 if the command was not understood or the folder cannot be read.
 
-It speaks the language of ``--lang``, else of the environment variable ``ADAM_DEBUG_LANG``, else of
+The language is that of ``--lang``, else of the environment variable ``ADAM_DEBUG_LANG``, else of
 the locale, else English.
 """
 
@@ -31,15 +31,15 @@ from tb_adam_plugin.schema import FormatError
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a terminal may know fewer letters than names do
+        if isinstance(stream, io.TextIOWrapper):  # a terminal may lack characters of names
             stream.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(arguments)
     try:
         with speaking(options.lang or preferred(os.environ)):
             code = _run(options)
         sys.stdout.flush()
-    except BrokenPipeError:  # the reader, as head, has seen enough
-        # What is left must not be written at exit either.
+    except BrokenPipeError:  # a reader such as head has seen enough
+        # The rest must not be written at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return code
@@ -66,7 +66,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _load(folder: str) -> tuple[list[Run], list[Warning | str]]:
-    """Return the runs below a folder, and what was warned of."""
+    """Return the runs below a folder, and the warnings about them."""
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always", UserWarning)
         runs = load_runs(folder)
@@ -85,12 +85,12 @@ def _parser() -> argparse.ArgumentParser:
     for command in (diagnose, compare, explain, export, demo):
         command.add_to(commands)
     for subparser in commands.choices.values():
-        _add_language(subparser, argparse.SUPPRESS)  # what stands before the command is kept
+        _add_language(subparser, argparse.SUPPRESS)  # keeps the value given before the command
     return parser
 
 
 def _add_language(parser: argparse.ArgumentParser, default: str | None) -> None:
-    """Let an option say the language, before the command or after it."""
+    """Add the language option, before or after the command."""
     parser.add_argument(
         "--lang",
         choices=LANGUAGES,

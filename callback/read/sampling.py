@@ -16,7 +16,7 @@ def chosen_elements(elements: int, most: int | None) -> npt.NDArray[np.int64] | 
     """Return the indices of the elements to read of a parameter, ascending; None for all.
 
     Args:
-        elements: Of the parameter.
+        elements: Number of elements of the parameter.
         most: Largest number of elements to read; None for all.
     """
     lines = choose_lines(elements, most)
@@ -32,17 +32,17 @@ def choose_lines(elements: int, most: int | None) -> Tensor | None:
         return None
     lines = -(-elements // LINE)
     wanted = max(1, most // LINE)
-    # A generator of its own: training must see the same random numbers with and without us.
+    # Our own generator: training must see the same random numbers with and without the callback.
     generator = torch.Generator("cpu").manual_seed(_SEED)
     jitter = torch.rand(wanted, generator=generator, dtype=torch.float64, device="cpu")
     order = torch.arange(wanted, device="cpu")
     chosen = ((order + jitter) * (lines / wanted)).long()
-    # Where two neighbours drew the same line, the second takes the next one that is free.
+    # If two neighbours drew the same line, the second takes the next free one.
     chosen = torch.cummax(chosen - order, 0).values + order
     return torch.minimum(chosen, lines - wanted + order)
 
 
 def elements_of(lines: Tensor, elements: int) -> int:
-    """Return how many elements some lines hold: the last line of a tensor may be a short one."""
+    """Return how many elements some lines hold: a tensor's last line may be shorter."""
     short = bool(lines[-1] >= elements // LINE)
     return len(lines) * LINE - (LINE - elements % LINE if short else 0)

@@ -38,7 +38,7 @@ export function decodePacked(buffer) {
 }
 
 /**
- * One array of an answer, checked to be of the type that the caller works with.
+ * One array of an answer, checked to have the expected type.
  * @template {TypedArray} T
  * @param {Packed} packed
  * @param {string} name

@@ -1,18 +1,8 @@
 // @ts-check
-/** What the user can do: every change of the state has its name here. */
+/** The user's actions: every change of the state is named here. */
 import { chosenLanguage, chooseLanguage, language, speak } from '../host/language.js';
-import {
-  asBeforeFinding,
-  choosing,
-  closed,
-  colouredBy,
-  evident,
-  following,
-  lacksRecords,
-  rangeAround,
-  shownIn,
-  visit,
-} from './evidence.js';
+import { asBeforeFinding, choosing, closed, colouredBy, evident, following, visit } from './evidence.js';
+import { lacksRecords, rangeAround, shownIn } from './evidence.js';
 import {
   checkedRuns,
   DEFAULT_METRIC,
@@ -57,13 +47,13 @@ export function createActions(store, api) {
 }
 
 /**
- * New data, and whether they are wanted.
+ * New data, and whether it is wanted.
  * @param {Store} store
  * @param {Pick<import('../data/api.js').Api, 'summary' | 'revision'>} api
  */
 function _dataActions({ get, set }, api) {
   return {
-    /** Asks whether there are new data, and for the summary if so. Never rejects. */
+    /** Checks for new data, and fetches the summary if there is any. Never rejects. */
     async refresh() {
       try {
         const { summary, connection, attempt, paused } = get();
@@ -89,9 +79,9 @@ function _runActions({ get, set }) {
   const checkedNames = () => new Set(checkedRuns(get()).map((info) => info.run));
   return {
     /**
-     * Shows a run in the overview; it is then also drawn in comparisons. A finding of the run before is
-     * closed, and what it had changed is as before it.
-     * @param {string} run @param {string | null} [rule] of that finding, which opens again where this run has it
+     * Shows a run in the overview and in comparisons. The previous run's finding is closed, and its changes to the
+     * view are undone.
+     * @param {string} run @param {string | null} [rule] rule of that finding, which reopens if this run has it
      */
     showRun(run, rule = null) {
       const { checked, reopen } = get();
@@ -116,9 +106,9 @@ function _runActions({ get, set }) {
     },
     /** @param {string} runFilter */
     filterRuns: (runFilter) => set({ runFilter }),
-    /** @param {boolean} illRuns lists only the runs with errors or warnings */
+    /** @param {boolean} illRuns list only the runs with errors or warnings */
     listIllRuns: (illRuns) => set({ illRuns }),
-    /** Compares all runs with one; the same once more compares no longer. @param {string} run */
+    /** Compares all runs with one; the same run again ends the comparison. @param {string} run */
     referTo(run) {
       const { reference, against } = get();
       set(reference === run ? { reference: null, against: false } : { reference: run, against });
@@ -148,7 +138,7 @@ function _overviewActions({ get, set }) {
   };
 }
 
-/** What is looked at: a parameter, a step. @param {Store} store */
+/** The selection: a parameter, a step. @param {Store} store */
 function _selectionActions({ get, set }) {
   return {
     /** @param {string} tensor */
@@ -160,7 +150,7 @@ function _selectionActions({ get, set }) {
       const isOther = selectedParameter(get())?.name !== tensor;
       set({ tensor, step, ...choosing(get(), 'tensor', 'step'), ...(isOther && visit(get())) });
     },
-    /** Keeps a parameter in view, or lets it go. @param {string} tensor */
+    /** Pins a parameter, or unpins it. @param {string} tensor */
     togglePin(tensor) {
       const { pins } = get();
       const rest = pins.filter((other) => other !== tensor);
@@ -169,7 +159,7 @@ function _selectionActions({ get, set }) {
   };
 }
 
-/** A finding is opened and closed. @param {Store} store */
+/** Opening and closing findings. @param {Store} store */
 function _findingActions({ get, set }) {
   /** @param {import('../types.d.ts').Finding} finding @param {Partial<State>} [entry] of the history */
   const show = (finding, entry) => {
@@ -186,7 +176,7 @@ function _findingActions({ get, set }) {
       ...{ finding: finding.id, reopen: null, all: false, compare: false, step: finding.at ?? finding.from },
       ...(run && { run: run.run, checked: state.checked && new Set(state.checked).add(run.run) }),
       ...(known && { tensor: finding.parameters[0] }),
-      // What another finding or the user looked at is no evidence of this one.
+      // A selection by another finding or the user is not evidence for this one.
       ...(unseen && { tensor: null, step: null }),
       ...(colours !== undefined && colouredBy(state, colours)),
       ...(strip && { strip }),
@@ -197,15 +187,18 @@ function _findingActions({ get, set }) {
     });
   };
   return {
-    /** Selects a finding, and shows what it rests on. @param {import('../types.d.ts').Finding} finding */
+    /** Selects a finding, and shows its evidence. @param {import('../types.d.ts').Finding} finding */
     selectFinding: (finding) => show(finding, visit(get())),
-    /** Lists the findings of all runs, or no longer. @param {boolean} all */
+    /** Shows or hides the findings of all runs. @param {boolean} all */
     showAllFindings: (all) => set({ all, compare: false, ...visit(get()) }),
-    /** Closes the finding: the view is as before, also the list of all or the comparison, but for what was chosen since. */
+    /** Closes the finding: restores the previous view, including the list of all or the comparison, except for later choices. */
     closeFinding: () => set(closed(get())),
-    /** @param {boolean} why unfolds the reasons of the finding that is open */
+    /** @param {boolean} why whether the open finding's explanation is shown */
     showWhy: (why) => set({ why }),
-    /** Opens what the run before had open. @param {import('../types.d.ts').Finding[]} findings of the overview's run */
+    /**
+     * Reopens the previous run's open finding. @param {import('../types.d.ts').Finding[]} findings of the overview's
+     * run
+     */
     reopenFinding(findings) {
       const found = findings.find(({ rule }) => rule === get().reopen);
       if (found) show(found);
@@ -245,7 +238,7 @@ function _comparisonActions({ get, set }) {
   };
 }
 
-/** The axis that all charts share. @param {Store} store */
+/** The axis shared by all charts. @param {Store} store */
 function _axisActions({ get, set }) {
   return {
     /** @param {import('../types.d.ts').AxisKind} axis */
@@ -256,7 +249,7 @@ function _axisActions({ get, set }) {
 }
 
 /**
- * How charts are drawn and what the tab speaks, which this browser remembers.
+ * How charts are drawn and the tab's language, which this browser remembers.
  * @param {Store} store
  * @param {Pick<import('../data/api.js').Api, 'summary'>} api
  */
@@ -268,9 +261,9 @@ function _preferenceActions({ get, set }, api) {
     if (language() === get().language) return;
     set({ language: language() });
     try {
-      set({ summary: await api.summary() }); // its texts are the server's
+      set({ summary: await api.summary() }); // its texts come from the server
     } catch {
-      // What is shown stays in the language before; the next question to the server says what is wrong.
+      // The texts stay in the previous language; the next request to the server reports the error.
     }
   };
   return {
@@ -286,14 +279,16 @@ function _preferenceActions({ get, set }, api) {
     },
     /** @template {keyof import('./store.js').Preferences} K @param {K} name @param {State[K]} value */
     prefer: (name, value) => set({ [name]: value }),
-    /** Draws all histogram panels in this way, also those that had another. @param {State['defaultChart']} defaultChart */
+    /**
+     * Draws all histogram panels in this way, replacing other choices. @param {State['defaultChart']} defaultChart
+     */
     chooseDefaultChart: (defaultChart) =>
       set({ defaultChart, panels: get().panels.map((panel) => ({ ...panel, kind: null })) }),
     /** @param {number} index @param {Partial<import('./store.js').Panel>} change */
     changePanel(index, change) {
       set({ panels: get().panels.map((panel, i) => (i === index ? { ...panel, ...change } : panel)) });
     },
-    /** Takes back all preferences. */
+    /** Resets all preferences. */
     forgetPreferences() {
       set(defaultPreferences());
       if (chosenLanguage()) speakLanguage('');
@@ -312,10 +307,13 @@ function _pageActions({ get, set }) {
     showSettings: (settings) => set({ settings }),
     /** @param {boolean} optimizer */
     showOptimizer: (optimizer) => set({ optimizer }),
-    /** Lets a card fill the tab, or gives it back its place. @param {string} card */
+    /** Lets a card fill the tab, or returns it to its place. @param {string} card */
     toggleFull: (card) => set({ full: get().full === card ? null : card }),
 
-    /** Takes back one thing at a time: dialog, full size, settings, list of findings or comparison, zoom, finding, filter, pinned step. */
+    /**
+     * Undoes one thing at a time: dialog, full size, settings, list of findings or comparison, zoom, finding, filter,
+     * pinned step.
+     */
     escape() {
       const { dialog, full, settings, range, filter, finding, beforeFinding, all, compare, step } = get();
       const zoomed = range && !(finding && beforeFinding && 'range' in beforeFinding); // not by the finding
@@ -344,7 +342,7 @@ function _pageActions({ get, set }) {
 }
 
 /**
- * What a link to the present view holds; defaults are left out.
+ * The contents of a link to the current view; defaults are left out.
  * @param {State} state
  * @returns {Link}
  */

@@ -1,5 +1,5 @@
 // @ts-check
-/** What a finding rests on: where it is seen best, whether its threshold can be drawn there, what opening it changes. Pure. */
+/** The evidence of a finding: which statistic shows it best, whether its threshold can be drawn, what opening it changes. Pure. */
 import { columnStrip } from './store.js';
 
 /**
@@ -9,11 +9,11 @@ import { columnStrip } from './store.js';
  * @typedef {import('./store.js').State} State
  */
 
-/** Statistics are stored as float32, and what a rule compared was computed in float64. */
+/** Statistics are stored as float32, but rules compute in float64. */
 const SAME = 2e-3;
 
 /**
- * The statistic, or the series above the heat map, in which a finding is seen best; none where the run lacks it.
+ * The statistic, or the series above the heat map, that shows a finding best; empty if the run lacks it.
  * @param {Finding} finding @param {RunInfo | undefined} run
  * @returns {{metric?: string, strip?: string}}
  */
@@ -23,7 +23,7 @@ export function shownIn({ statistic }, run) {
 }
 
 /**
- * Whether a finding is about tensors that the optimizer does not update: nothing is recorded of them.
+ * Whether a finding is about tensors that the optimizer does not update: they have no records.
  * @param {Pick<Finding, 'parameters'>} finding @param {Pick<RunInfo, 'parameters' | 'unoptimized'> | undefined} run
  */
 export function lacksRecords({ parameters }, run) {
@@ -34,8 +34,8 @@ export function lacksRecords({ parameters }, run) {
 }
 
 /**
- * The steps of a finding with some before and after; null where that is most of the run.
- * @param {Finding} finding @param {number} lastStep of its run
+ * The steps of a finding with some before and after; null if that is most of the run.
+ * @param {Finding} finding @param {number} lastStep last step of its run
  * @returns {import('../types.d.ts').Range | null}
  */
 export function rangeAround({ from, to }, lastStep) {
@@ -44,19 +44,19 @@ export function rangeAround({ from, to }, lastStep) {
   return range.to - range.from < 0.8 * lastStep ? range : null;
 }
 
-/** Of sizes rules compare growth, sums and differences, which have other units. */
+/** For sizes, rules compare growth, sums and differences, which have other units. */
 const SIZES = new Set(['weight_rms', 'gradient_rms', 'update_to_weight_ratio']);
 /** These compare a mean over several steps. */
 const SMOOTHED = new Set(['loss_blowup']);
 
 /**
- * Whether the threshold is a value of the statistic: where a rule compared it as it was recorded, or the median of
- * several tensors. Some rules compare what is derived from a statistic, such as the factor by which it rose.
+ * Whether the threshold is a value of the statistic: if a rule compared the recorded value, or the median of several
+ * tensors. Some rules compare a derived value, such as the factor by which a statistic rose.
  * @param {Finding} finding
- * @param {number[]} values of the statistic at the finding's step, of its parameters
+ * @param {number[]} values values of the statistic at the finding's step, for its parameters
  */
 export function isThresholdOf({ rule, statistic, value, threshold }, values) {
-  if (!value || !threshold) return false; // what is only there or not is compared with 0
+  if (!value || !threshold) return false; // presence or absence is compared with 0
   if (SMOOTHED.has(rule)) return true;
   if (values.some((one) => Math.abs(one - value) <= SAME * Math.abs(value))) return true;
   const isBetween = Math.min(...values) <= value && value <= Math.max(...values);
@@ -64,8 +64,9 @@ export function isThresholdOf({ rule, statistic, value, threshold }, values) {
 }
 
 /**
- * @param {Finding} finding @param {ReadonlySet<number>} parameters of it @param {Overview} overview of its statistic
- * @returns {number[]} what the overview holds of them at the finding's step
+ * @param {Finding} finding @param {ReadonlySet<number>} parameters its parameters @param {Overview} overview of its
+ * statistic
+ * @returns {number[]} the overview's values for them at the finding's step
  */
 export function recordedValues({ at, from }, parameters, { columns, first_step, last_step, values }) {
   const step = at ?? from;
@@ -75,8 +76,8 @@ export function recordedValues({ at, from }, parameters, { columns, first_step, 
 
 /**
  * @param {Finding} finding @param {ArrayLike<number> | undefined} steps ascending
- * @param {ArrayLike<number> | undefined} values of its column at these steps
- * @returns {number[]} the one at the finding's step, if it is known
+ * @param {ArrayLike<number> | undefined} values values of its column at these steps
+ * @returns {number[]} the one at the finding's step, if known
  */
 export function valuesAtStep({ at, from }, steps, values) {
   if (!steps || !values) return [];

@@ -1,5 +1,5 @@
 // @ts-check
-/** What is said at length: what to do when there is nothing to show, and the help. */
+/** Longer texts: what to do if there is nothing to show, and the help. */
 import { paragraph, t } from '../host/language.js';
 import { CopyButton, html, icon, useEffect, useRef } from './ui.js';
 
@@ -44,7 +44,7 @@ const keys = () => [
   ['?', t('this help')],
 ];
 
-/** What the mouse does, and what marks and runs are. */
+/** Explains the mouse, the marks and the runs. */
 function About() {
   return html`<dt>${t('Mouse')}</dt>
     <dd>

@@ -1,5 +1,5 @@
 // @ts-check
-/** What keys do. */
+/** The keyboard shortcuts. */
 import { indexAtOrBefore, zoomedRange } from '../state/axis.js';
 import { checkedRuns } from '../state/store.js';
 import { toggleAround } from './overview/module_tree.js';
@@ -9,12 +9,12 @@ import { useEffect, useRef } from './ui.js';
 /**
  * @typedef {import('./ui.js').App} App
  *
- * @typedef {object} Moves what keys do
+ * @typedef {object} Moves effects of the keys
  * @property {(delta: number) => void} moveTensor
  * @property {(delta: number) => void} moveStep
  * @property {(delta: number) => void} moveFinding
  * @property {() => void} fold
- * @property {(factor: number) => void} zoomBy of the visible span; 0 shows everything
+ * @property {(factor: number) => void} zoomBy factor of the visible span; 0 shows everything
  */
 
 /** Keys that move what a list in place of the cards hides: there they scroll. */
@@ -68,7 +68,7 @@ export function useKeyboard(app, moves) {
 }
 
 /**
- * Where keys lead from here.
+ * The effects of the keys in the current state.
  * @param {App} app
  * @param {import('../state/store.js').State} state
  * @param {object} here
@@ -76,7 +76,7 @@ export function useKeyboard(app, moves) {
  * @param {import('../types.d.ts').ParameterInfo | null} here.parameter the selected one
  * @param {import('./overview/tree_rows.js').Module} here.tree
  * @param {Set<string>} here.open
- * @param {Float64Array | null} here.ranks what orders the rows
+ * @param {Float64Array | null} here.ranks ranks that order the rows
  * @param {import('../types.d.ts').Overview | null} here.shown
  * @param {import('../types.d.ts').Finding[]} here.findings
  * @param {ReturnType<typeof import('./hooks/run_data.js').useAxis>} here.axis

@@ -1,5 +1,8 @@
 // @ts-check
-/** What the question marks open: the documents' words on a statistic, and ours on pictures, marks and gauges. */
+/**
+ * The explanations behind the question marks: the documents' texts on statistics, and ours on pictures, marks and
+ * gauges.
+ */
 import { formatRange } from '../chart/format.js';
 import { language, t } from '../host/language.js';
 import { overviewRun } from '../state/store.js';
@@ -30,7 +33,10 @@ export function WhatIsText({ app, title, statistic, topic, detail }) {
   </div>`;
 }
 
-/** Those of the run's optimizer, by kind of tensor. @param {{run: import('../types.d.ts').RunInfo | null}} props */
+/**
+ * The healthy ranges of the run's optimizer, by kind of tensor. @param {{run: import('../types.d.ts').RunInfo |
+ * null}} props
+ */
 function HealthyRanges({ run }) {
   const ranges = Object.entries(run?.groups[0]?.healthy_ratios ?? {});
   if (!ranges.length) return null;
@@ -79,7 +85,7 @@ export function textsOf(topic, detail) {
   return texts[topic]().filter(Boolean);
 }
 
-/** @param {string} quantity of a histogram @returns {string} '' where there is nothing to say */
+/** @param {string} quantity quantity of a histogram @returns {string} '' if there is nothing to say */
 export function quantityText(quantity) {
   const texts = new Map([
     ['update', t('What the step changed in each weight, weight decay included. Healthy: symmetric around 0. A pile at 0 means weights that do not move; two peaks mean that all updates have the same size.')],

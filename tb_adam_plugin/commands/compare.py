@@ -68,7 +68,7 @@ def compare_runs(runs: Sequence[Run], options: argparse.Namespace) -> int:
 
 
 def _fitting(wanted: str, runs: Sequence[Run], named: Mapping[str, Run], logdir: str) -> list[str]:
-    """Return the names that a user may mean: by the name, by its end, or by the run's folder."""
+    """Return the runs that a user may mean: by name, by the end of the name, or by folder."""
     if wanted in named:
         return [wanted]
     fits = [name for name in named if name.endswith(f"/{wanted.strip('/')}")]

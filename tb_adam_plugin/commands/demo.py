@@ -42,7 +42,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 
 def demonstrate(options: argparse.Namespace) -> int:
-    """Train what was asked for, say what became of it, and return the exit code."""
+    """Train the requested demonstrations, report the results, and return the exit code."""
     try:
         # Only this command needs the training side, and torch.
         demonstrations = importlib.import_module("tb_adam_plugin.callback.demo.demonstrations")
@@ -80,7 +80,7 @@ def demonstrate(options: argparse.Namespace) -> int:
 def _folder_and_names(
     options: argparse.Namespace, known: Collection[str]
 ) -> tuple[str, Sequence[str]]:
-    """Return where to train, and what. A path may stand before the names, as --logdir says it."""
+    """Return where to train, and what. A path may precede the names, as given by --logdir."""
     folder, names = options.logdir, options.names
     is_path = names and names[0] not in known and Path(names[0]).name != names[0]
     if folder is None and is_path:
@@ -89,8 +89,8 @@ def _folder_and_names(
 
 
 def _train_both(demonstrations: Any, demonstration: Any, folder: Path) -> None:
-    """Train with the fault and with the fix, and say what became of it."""
-    with warnings.catch_warnings():  # some faults are warned of, and that is the point
+    """Train with the fault and with the fix, and report the result."""
+    with warnings.catch_warnings():  # some faults cause warnings, intentionally
         warnings.simplefilter("ignore", UserWarning)
         losses = demonstrations.train_both(demonstration, folder)
     print(spoken(say("{title}: {text}", title=known(demonstration.title), text=folder)))

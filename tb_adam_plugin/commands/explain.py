@@ -1,4 +1,4 @@
-"""``adam-debug explain``: what a rule or a statistic means, without the network."""
+"""``adam-debug explain``: the meaning of a rule or a statistic, offline."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tb_adam_plugin.explanations.explain import column_names, explain_rule, expl
 from tb_adam_plugin.languages.sentences import say
 
 _TEXT_WIDTH = 100
-# Beyond so many columns the cells of a table are not aligned.
+# Wider tables are not aligned.
 _TABLE_WIDTH = 120
 
 
@@ -33,7 +33,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 
 def explain(options: argparse.Namespace) -> int:
-    """Print an explanation, or what can be explained, and return the exit code."""
+    """Print an explanation, or a list of what can be explained, and return the exit code."""
     name = options.name
     if name is None:
         _print_names()
@@ -64,11 +64,11 @@ def _print_names() -> None:
 
 
 def terminal_lines(markdown: str, width: int) -> Iterator[str]:
-    """Yield the lines of Markdown as a terminal shows it.
+    """Yield the lines of Markdown formatted for a terminal.
 
     Args:
         markdown: Paragraphs, lists and tables.
-        width: In columns of a terminal.
+        width: Width of the terminal in columns.
     """
     for place, block in enumerate(markdown.split("\n\n")):
         lines = [spoken(line.replace("**", "").replace("`", "")) for line in block.splitlines()]

@@ -39,7 +39,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 
 def export(runs: Sequence[Run], options: argparse.Namespace) -> int:
-    """Write the file that was asked for, and return the exit code."""
+    """Write the requested file, and return the exit code."""
     try:
         if options.csv is not None:
             _write_csv(Path(options.csv), runs, options.logdir)

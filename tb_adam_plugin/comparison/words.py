@@ -32,7 +32,7 @@ def about_loss(loss: RunLoss) -> str:
 
 
 def about_losses(found: Comparison) -> str:
-    """Say what the losses of all runs allow to say."""
+    """Say what can be concluded from the losses of all runs."""
     compared = [loss for loss in found.losses if not loss.lack]
     if len(compared) < 2:
         return say("Fewer than two of these runs have a loss that can be compared.")
@@ -103,7 +103,7 @@ def _was_ahead(lead: Lead, pair: Pair) -> str:
 
 
 def about_sweep(sweep: Sweep) -> str:
-    """Say which value of a sweep won, and where to go on."""
+    """Say which value of a sweep won, and where to continue."""
     value, name = sweep.values[sweep.best], sweep.setting
     ties = [sweep.values[i] for i in sweep.ties]
     if len(ties) == len(sweep.values) - 1:
@@ -126,7 +126,7 @@ def about_sweep(sweep: Sweep) -> str:
 
 
 def about_parting(parting: Parting, pair: Pair) -> str:
-    """Say in which tensors two runs part in a statistic, the run first that :func:`verdict` is."""
+    """Say in which tensors a statistic parts, naming the runs in the order of :func:`verdict`."""
     statistic = STATISTIC_BY_NAME[parting.statistic]
     gaps = {
         "step": step(parting.step),
@@ -163,7 +163,7 @@ def _names_other_first(pair: Pair) -> bool:
 
 
 def about_partings(pair: Pair) -> str:
-    """Say that statistics do not part, or that they were not looked at; "" if they do."""
+    """Say that statistics do not part, or were not compared; "" if they do."""
     if pair.partings:
         return ""
     if not pair.parted:

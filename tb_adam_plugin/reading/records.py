@@ -1,7 +1,7 @@
-"""What TensorBoard stores of one tag, decoded: arrays sorted by step, damaged records left out.
+"""Stored data of one tag, decoded: arrays sorted by step, without damaged records.
 
-So are records that a restart has ended: a training that goes on from a step writes it, and all
-later ones, anew.
+Records superseded by a restart are left out, too: a training that continues from a step rewrites it
+and all later ones.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Blocks(Protocol):
 
     @property
     def nbytes(self) -> int:
-        """Memory that they take."""
+        """Their memory size."""
 
     def only(self, kept: Flags) -> Blocks:
         """Return some of them, bool ``[steps]``."""
@@ -63,13 +63,13 @@ class Blocks(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PackedBlocks:
-    """Blocks that are in memory."""
+    """Blocks in memory."""
 
     blocks: tuple[bytes, ...]
 
     @property
     def nbytes(self) -> int:
-        """Memory that they take."""
+        """Their memory size."""
         return sum(map(len, self.blocks))
 
     def only(self, kept: Flags) -> PackedBlocks:
@@ -88,12 +88,13 @@ class Series:
     Attributes:
         step: float64 ``[steps]``, ascending.
         wall_time: float64 ``[steps]``, seconds since the epoch.
-        values: Of statistics float32 ``[statistics, steps, parameters]``, of hyperparameters
-            float64 ``[columns, steps, groups]``, of steps float64 ``[columns, steps]``, of gradient
-            norms float64 ``[parameters, steps]``, of an ordinary scalar float32 ``[1, steps]``.
-        blocks: Of histograms, one packed block for each step; else None.
+        values: For statistics float32 ``[statistics, steps, parameters]``, for hyperparameters
+            float64 ``[columns, steps, groups]``, for steps float64 ``[columns, steps]``, for
+            gradient norms float64 ``[parameters, steps]``, for an ordinary scalar float32 ``[1,
+            steps]``.
+        blocks: For histograms, one packed block for each step; else None.
         damage: What was left out, in one sentence, or "".
-        written: float64 ``[steps]``, wall times of the events: of the steps, that of the event with
+        written: float64 ``[steps]``, wall times of the events: for steps, the event that contains
             the row; else :attr:`wall_time`.
     """
 
@@ -105,12 +106,12 @@ class Series:
     written: Float64s = field(default_factory=lambda: np.empty(0))
 
     def __post_init__(self) -> None:
-        """Take the wall times for those of the events, where nothing else is said."""
+        """Use the wall times as those of the events, unless these are given."""
         if self.written.size != self.wall_time.size:
             object.__setattr__(self, "written", self.wall_time)
 
     def only(self, kept: Flags) -> Series:
-        """Return some of the records, bool ``[steps]``; itself where these are all."""
+        """Return some of the records, bool ``[steps]``; the series itself if all are kept."""
         if kept.all():
             return self
         return replace(
@@ -124,7 +125,7 @@ class Series:
 
     @property
     def nbytes(self) -> int:
-        """Memory it takes, small change left out."""
+        """Memory size, without small parts."""
         blocks = 0 if self.blocks is None else self.blocks.nbytes
         return self.step.nbytes + self.wall_time.nbytes + self.values.nbytes + blocks
 
@@ -144,7 +145,7 @@ def decode_steps(data: Iterable[TensorDatum], columns: Columns) -> Series:
 
     Args:
         data: The records.
-        columns: Their columns, ``step`` and ``wall_time`` among them.
+        columns: Their columns, including ``step`` and ``wall_time``.
     """
     kept, damage = _intact(data, "<f8", (None, len(columns.names)))
     rows, written = _rows(kept, columns)
@@ -161,7 +162,7 @@ def decode_gradient_norms(data: Iterable[TensorDatum], columns: Columns) -> Seri
     """Decode float64 ``[steps, 1 + parameters]`` records, several steps each.
 
     Args:
-        data: The records. The wall time of a step is taken to be that of its record.
+        data: The records. A step's wall time is taken to be that of its record.
         columns: ``step``, then the names of the parameters.
     """
     kept, damage = _intact(data, "<f8", (None, len(columns.names)))
@@ -200,17 +201,17 @@ def decode_block(
     place: int = 0,
     parameters: int = 1,
 ) -> schema.Counts:
-    """Unpack what one block holds of a parameter.
+    """Unpack the histograms of one parameter from a block.
 
     Args:
         block: As stored.
-        quantities: Those of each parameter in it.
-        wanted: Those to return.
-        place: Of the parameter in the block.
-        parameters: How many there are in it.
+        quantities: Quantities of each parameter in it.
+        wanted: Quantities to return.
+        place: Index of the parameter in the block.
+        parameters: Number of parameters in it.
 
     Returns:
-        int64 ``[wanted, BINS + len(SPECIAL)]``; zeros where the block does not have a quantity.
+        int64 ``[wanted, BINS + len(SPECIAL)]``; zeros for quantities that the block does not have.
 
     Raises:
         FormatError: If the block is damaged.
@@ -233,9 +234,9 @@ def last_of_each_step(step: Float64s) -> Indices:
 
 
 def standing(step: Float64s) -> Indices:
-    """Return indices of the records that no later one has ended, in the order they were stored.
+    """Return indices of the records that no later one supersedes, in storage order.
 
-    A record of a step ends those of this step and of all later ones that were stored before it.
+    A record supersedes the earlier stored records of its step and of all later steps.
     """
     lowest_from = np.minimum.accumulate(step[::-1])[::-1]
     return np.flatnonzero(step < np.append(lowest_from[1:], np.inf)[: step.size])
@@ -264,7 +265,7 @@ def _decode_matrices(
     kept, damage = _intact(data, dtype, shape)
     step, wall_time, last = _standing(kept)
     rows, columns = shape
-    # One column of the matrix over all steps is what every question needs: keep it contiguous.
+    # Every question needs one column of the matrix over all steps: keep it contiguous.
     values = np.empty((columns or 0, last.size, rows or 0), dtype)
     for position, index in enumerate(last):
         values[:, position, :] = kept[index].numpy.T
@@ -299,7 +300,7 @@ def _intact(
 
 
 def _rows(kept: Sequence[TensorDatum], columns: Columns) -> tuple[Float64s, Float64s]:
-    """Return the rows of all records, and the wall time of the record of each."""
+    """Return the rows of all records, and the wall time of each row's record."""
     rows = np.concatenate([np.empty((0, len(columns.names))), *(d.numpy for d in kept)])
     sizes = [len(d.numpy) for d in kept]
     return rows, np.repeat(np.array([d.wall_time for d in kept], np.float64), sizes)

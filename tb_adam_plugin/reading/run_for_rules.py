@@ -17,7 +17,7 @@ from tb_adam_plugin.reading.record_source import Experiment, UnreadableError
 from tb_adam_plugin.reading.run import LOSS_TAGS, StoredRun
 from tb_adam_plugin.reading.store import Store
 
-# Of 5,000 records of 723 parameters a statistic takes 14 MB, and rules look at several at once.
+# A statistic of 5,000 records of 723 parameters takes 14 MB, and rules use several at once.
 _KEPT_BYTES = 160 << 20
 _AT_ONCE_BYTES = 64 << 20
 
@@ -52,10 +52,10 @@ def recorded_run(store: Store, experiment: Experiment, name: str) -> RecordedRun
 
 
 class StoredStatistics(Mapping[str, Float32s]):
-    """The statistics of a run as rules ask for them: each is read when it is looked at.
+    """The statistics of a run for the rules: each is read on first use.
 
     Attributes:
-        step: Of the records, float64 ``[records]``.
+        step: Steps of the records, float64 ``[records]``.
         wall_time: Seconds since the epoch, float64 ``[records]``.
     """
 
@@ -75,20 +75,20 @@ class StoredStatistics(Mapping[str, Float32s]):
             self.step, self.wall_time = axis.step, axis.wall_time
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Number of statistics."""
         return len(self._names)
 
     def __iter__(self) -> Iterator[str]:
-        """Go through their names."""
+        """Iterate over the names."""
         return iter(self._names)
 
     def __getitem__(self, name: str) -> Float32s:
-        """Return one, float32 ``[records, parameters]``.
+        """Return a statistic, float32 ``[records, parameters]``.
 
         Raises:
-            KeyError: If there is none of that name.
+            KeyError: If there is no statistic with that name.
             tb_adam_plugin.reading.record_source.UnreadableError: If it cannot be read, or a restart
-                has written the records anew.
+                has rewritten the records.
         """
         kept = self._kept.get(name)
         if kept is not None:
@@ -107,7 +107,7 @@ class StoredStatistics(Mapping[str, Float32s]):
         return values
 
     def _read_neighbours(self, name: str) -> None:
-        """Read a statistic together with those that rules ask for before and after it."""
+        """Read a statistic together with those that rules request before and after it."""
         column = 4 * self.step.size * self._parameters
         at_once = max(1, _AT_ONCE_BYTES // max(1, column))
         first = self._names.index(name) // at_once * at_once
@@ -116,12 +116,12 @@ class StoredStatistics(Mapping[str, Float32s]):
             self._store.prepare(self._experiment, self._run, together)
 
     def release(self) -> None:
-        """Let go of what was read; what is looked at again is read again."""
+        """Drop what was read; it is reread when needed."""
         self._kept.clear()
 
 
 def _expected_total_steps(every_step: Mapping[str, Float64s]) -> int:
-    """How many steps the user said that the run will have, last; 0 if that is not known."""
+    """How many steps the run will take, as last given by the user; 0 if unknown."""
     said = every_step.get("expected_total_steps", np.empty(0))
     said = said[np.isfinite(said) & (said > 0) & (said < 2**53)]
     return int(said[-1]) if said.size else 0
@@ -145,8 +145,8 @@ def _every_step(store: Store, experiment: Experiment, run: StoredRun) -> dict[st
         return {}
     records = store.steps(experiment, run.run)
     columns = dict(zip(records.names, records.values, strict=True))
-    # Which of several models a loss beside them belongs to, nobody knows.
-    # Nor is that a measure which the user calls a surrogate.
+    # With several models, it is unknown which one a loss beside them belongs to. A loss that the
+    # user calls a surrogate is not a measure either.
     if not {schema.LOSS, schema.SURROGATE_LOSS} & columns.keys() and run.number == 1:
         loss = _loss_beside(store, experiment, run, records.step)
         if loss is not None:
@@ -164,7 +164,7 @@ def _loss_beside(
             continue
         records = store.scalar(experiment, *by_tag[tag])
         common, ours, theirs = np.intersect1d(step, records.step, return_indices=True)
-        # A counter of epochs meets our first steps only.
+        # A counter of epochs only matches our first steps.
         if common.size and common[-1] >= step[-1] / 2:
             values = np.full(step.shape, np.nan)
             values[ours] = records.values[0][theirs]

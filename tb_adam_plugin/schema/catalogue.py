@@ -1,4 +1,4 @@
-"""The statistics: what each column is, in the order of the columns."""
+"""The statistics: the meaning of each column, in column order."""
 
 from __future__ import annotations
 
@@ -6,31 +6,31 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-# What a statistic may need: an optimizer may have none of it at all, or a step may lack it.
+# What a statistic may need: an optimizer may never have it, or a step may lack it.
 Need = Literal[
     "gradient",
     "previous step",  # a state that the optimizer had before the step
     "step count",
-    "update",  # the one that was asked for, of each element
-    "normalization",  # that √v̂ is what the update is divided by
+    "update",  # the requested update of each element
+    "normalization",  # the update is divided by √v̂
     "eps",
     "exp_avg",
-    "exp_avg decay",  # each step decays it by one factor and adds its share of the gradient
+    "exp_avg decay",  # each step multiplies it by one factor and adds a share of the gradient
     "mean of gradients",
     "rounded exp_avg",  # stored in less than float32
     "exp_avg_sq",
     "exp_avg_sq decay",
     "mean of squares",  # of gradients, with weights that add up to one
     "rounded exp_avg_sq",
-    "stored exp_avg_sq",  # as such, and not made of something smaller
+    "stored exp_avg_sq",  # stored itself, not computed from something smaller
     "shrinking exp_avg_sq",  # where gradients are zero
-    "elements of exp_avg_sq",  # that are those of the weight
+    "elements of exp_avg_sq",  # that correspond to those of the weight
     "exp_avg_sq of 0",
 ]
 
-# Rows are idle that had no gradient at any record of so many steps, and of so many records at
-# least. So the window holds enough steps for a row that is seldom used, and enough records to have
-# seen it: where every step is recorded 64 records, where every 20th is 16 records of 320 steps.
+# A row is idle if it had no gradient at any record in this many steps, and in at least this many
+# records. So the window has enough steps for a rarely used row, and enough records to have seen it:
+# if every step is recorded 64 records, if every 20th is 16 records in 320 steps.
 IDLE_STEPS = 64
 IDLE_RECORDS = 16
 
@@ -40,14 +40,14 @@ class Statistic:
     """One column of the statistics matrix.
 
     Attributes:
-        name: What the column is called on the wire.
-        label: What the tab calls it.
+        name: The column's name in the wire format.
+        label: Its name in the tab.
         scale: The axis that suits it: ``log`` (positive, over decades), ``fraction`` (0 to 1),
             ``cosine`` (-1 to 1) or ``count``.
         description: The formula in words. Moments are read after the step; the gradient is the one
             the step consumed.
-        needs: What it cannot be computed without: where an optimizer or a step lacks one of these,
-            it is not known.
+        needs: What it cannot be computed without: if an optimizer or a step lacks one of these, the
+            statistic is unknown.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""A comparison of runs into JSON, as ``http_api.md`` describes it. Pure functions."""
+"""Converts a comparison of runs to JSON, as described in ``http_api.md``. Pure functions."""
 
 from __future__ import annotations
 
@@ -21,14 +21,13 @@ def comparison_fields(
     ids: Mapping[str, str] | None = None,
     left_out: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Return a comparison as JSON can say it.
+    """Return a comparison in JSON's types.
 
     Args:
         found: The comparison.
-        language: Of the sentences; names and numbers are the same in every language.
-        ids: What runs are called where they are no part of a sentence, by their names; by default
-            the same.
-        left_out: Why runs that were asked for are not compared.
+        language: Language of the sentences; names and numbers are the same in every language.
+        ids: Ids of runs outside of sentences, by their names; by default the names.
+        left_out: Why some of the runs are not compared.
     """
     ids = ids or {run: run for run in found.runs}
     return {

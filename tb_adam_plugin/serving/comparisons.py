@@ -1,4 +1,4 @@
-"""Comparisons of stored runs, kept while nothing new was logged."""
+"""Comparisons of stored runs, cached until something new is logged."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tb_adam_plugin.reading.run_for_rules import recorded_run
 from tb_adam_plugin.reading.store import Store
 from tb_adam_plugin.serving.free_memory import give_back
 
-# A table of more is hard to read, and each run takes as long as its diagnosis.
+# A larger table is hard to read, and each run takes as long as its diagnosis.
 MOST_RUNS = 50
 _KEPT = 8
 
@@ -36,10 +36,10 @@ class Compared(NamedTuple):
 
 
 class Comparisons:
-    """The last comparisons. Safe to use from several threads."""
+    """The most recent comparisons. Thread-safe."""
 
     def __init__(self, store: Store) -> None:
-        """Begin with none of the runs of a store."""
+        """Create an empty cache for the runs of a store."""
         self._store = store
         self._kept: OrderedDict[object, tuple[object, Compared]] = OrderedDict()
         self._lock = threading.Lock()  # one at a time: it keeps a core busy
@@ -48,8 +48,8 @@ class Comparisons:
         """Return the comparison of some runs.
 
         Raises:
-            tensorboard.errors.InvalidArgumentError: If they are too few or too many.
-            tensorboard.errors.NotFoundError: If there is no such run.
+            tensorboard.errors.InvalidArgumentError: If there are too few or too many.
+            tensorboard.errors.NotFoundError: If a run does not exist.
             tb_adam_plugin.reading.record_source.UnreadableError: If fewer than two can be read.
         """
         if not 2 <= len(runs) <= MOST_RUNS:

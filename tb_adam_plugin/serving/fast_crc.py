@@ -1,9 +1,8 @@
-"""An option of TensorBoard: check event files ten times faster in its Python loader.
+"""A TensorBoard option that makes its Python loader check event files ten times faster.
 
-That loader computes the CRC-32C of every byte in a loop in Python. google-crc32c computes the same
-in C. TensorBoard's function is replaced only where the user asks for that with
-``--adam_debug_fast_crc``, in a version of TensorBoard of which it is known what the function does,
-and where both agree.
+That loader computes the CRC-32C of every byte in a Python loop. google-crc32c computes the same in
+C. TensorBoard's function is only replaced if the user asks for it with ``--adam_debug_fast_crc``,
+in versions of TensorBoard whose function is known, and if both agree.
 """
 
 from __future__ import annotations
@@ -12,18 +11,18 @@ from collections.abc import Callable
 from typing import Any
 
 FLAG = "adam_debug_fast_crc"
-# Their pywrap_tensorflow.py is the same file. Another version is left as it is until it was looked
-# at: this replaces a function of TensorBoard's.
+# These have the same pywrap_tensorflow.py. Other versions are left alone until checked: this
+# replaces a function of TensorBoard's.
 KNOWN_VERSIONS = ("2.18.0", "2.19.0", "2.20.0", "2.21.0")
 
-# Lengths around those that implementations treat apart: none, a word, a line of a cache, blocks.
+# Lengths around those that implementations treat separately: empty, a word, a cache line, blocks.
 _LENGTHS = (0, 1, 3, 8, 12, 63, 64, 65, 255, 1024, 4099)
 
 Crc = Callable[[Any], int]
 
 
 class NotReplacedError(Exception):
-    """TensorBoard's function was left as it is. The text says why."""
+    """TensorBoard's function was left as it is. The message says why."""
 
 
 def define_flag(parser: Any) -> None:
@@ -42,10 +41,10 @@ def define_flag(parser: Any) -> None:
 
 
 def replace_crc() -> None:
-    """Make TensorBoard's Python loader compute CRC-32C by google-crc32c.
+    """Make TensorBoard's Python loader compute CRC-32C with google-crc32c.
 
     Raises:
-        NotReplacedError: If that cannot be done, or is not known to be right; nothing is changed.
+        NotReplacedError: If that cannot be done, or is not known to be correct; nothing is changed.
     """
     from tensorboard import version
 
@@ -75,7 +74,7 @@ def replace_crc() -> None:
 
 
 def _beside(plain: Crc) -> Crc:
-    """Return a function that takes what ``plain`` does, and computes it fast of bytes."""
+    """Return a function that accepts what ``plain`` does, and is fast for bytes."""
     try:
         import google_crc32c
     except ImportError as error:
@@ -85,7 +84,7 @@ def _beside(plain: Crc) -> Crc:
     of_bytes: Crc = google_crc32c.value
 
     def crc32c(data: Any) -> int:
-        """Compute the CRC-32C of bytes, or of anything that TensorBoard's own function takes."""
+        """Compute the CRC-32C of bytes, or of anything that TensorBoard's own function accepts."""
         return of_bytes(data) if type(data) is bytes else plain(data)
 
     crc32c.replaced = plain  # type: ignore[attr-defined]
@@ -93,7 +92,7 @@ def _beside(plain: Crc) -> Crc:
 
 
 def _samples() -> list[bytes]:
-    """Return byte strings of several lengths, without a pattern that a fault could share."""
+    """Return byte strings of several lengths, without a pattern that could hide an error."""
     stream, state = bytearray(), 1
     for _ in range(max(_LENGTHS)):
         state = (state * 1_103_515_245 + 12_345) % 2**31

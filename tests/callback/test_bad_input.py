@@ -1,4 +1,4 @@
-"""Arguments that cannot be meant: the message names what, why and what to do."""
+"""Invalid arguments: the message names the argument, the reason and the remedy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever fails while a record is written, training goes on, and what was lost is counted."""
+"""Whatever fails while a record is written, training continues, and losses are counted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The gain ratio is NaN wherever what the gradient has promised is not known."""
+"""The gain ratio is NaN wherever the predicted change is unknown."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_clipping_is_seen_whatever_the_optimizer_and_whoever_makes_gradients(
 def test_gradients_that_the_closure_of_a_step_makes_are_those_that_count(
     clips: bool, tmp_path: Path
 ) -> None:
-    """Of an optimizer that overwrites them, as Lightning calls every one of them."""
+    """For an optimizer that overwrites them, as Lightning calls every one of them."""
     training = Training(OPTIMIZERS["unknown"])
     step = training.optimizer.step
 

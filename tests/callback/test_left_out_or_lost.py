@@ -1,4 +1,4 @@
-"""A step that moves nothing: one that was left out, or one that rounding has lost."""
+"""A step that moves nothing: either skipped, or lost to rounding."""
 
 from __future__ import annotations
 

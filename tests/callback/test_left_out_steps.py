@@ -1,4 +1,4 @@
-"""Subclasses that leave out steps: what rounding is not to blame for is not blamed on it."""
+"""Subclasses that skip steps: rounding is not blamed for it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The callback for PyTorch Lightning, in trainings by Lightning itself, under both of its names.
 
-What it records is what the plain callback records of the same training written as a loop.
+It records the same as the plain callback does for the same training written as a loop.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tb_adam_plugin import run_data
 from tb_adam_plugin.callback import AdamDebugCallback
 from tb_adam_plugin.callback.lightning import AdamDebugLightningCallback
 
-# Lightning's own: advice on loaders, and what newer versions of torch tell it.
+# Lightning's own: advice on loaders, and warnings of newer versions of torch to it.
 pytestmark = [
     pytest.mark.filterwarnings(rf"ignore::{category}:{package}.*")
     for category in ("UserWarning", "DeprecationWarning", "FutureWarning")
@@ -145,12 +145,12 @@ def test_the_trainer_of_either_package_takes_it_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])
 def test_mixed_precision(tmp_path: Path, precision: str) -> None:
-    """The loss is that before scaling; a step that overflows is none."""
+    """The loss is the unscaled one; a step that overflows does not count."""
     dtype = torch.bfloat16 if precision == "bf16-mixed" else torch.float16
 
     def scaler() -> Any:
         enabled = precision == "16-mixed"
-        # So large that the first gradients overflow.
+        # Large enough for the first gradients to overflow.
         return torch.amp.GradScaler("cpu", init_scale=2.0**20, enabled=enabled)
 
     plugin = lightning().plugins.MixedPrecision(
@@ -189,7 +189,7 @@ class TwoNetworks(nn.Module):
 
 
 def test_manual_optimization_of_several_optimizers(tmp_path: Path) -> None:
-    """Each has a run of its own, named after what it trains, with the loss of its own backward."""
+    """Each has a separate run, named after what it trains, with the loss of its own backward."""
     parts = {"generator": 1e-2, "discriminator": 1e-3}
 
     def configure(model: Any) -> list[torch.optim.Optimizer]:
@@ -283,7 +283,7 @@ def test_a_resumed_run_goes_on_beside_the_scalars_of_its_logger(tmp_path: Path) 
             loss.backward()
             debug.record(loss=loss)
             optimizer.step()
-    # After a resume a step is recorded whatever the schedule says: the first one, 11.
+    # After a resume the first step, 11, is recorded regardless of the schedule.
     run, expected = read_run(tmp_path / "run"), read_run(tmp_path / "plain")
     assert sorted(run.steps) == sorted(expected.steps) == list(range(1, 21))
     assert [r["loss"] for r in run.steps.values()] == [r["loss"] for r in expected.steps.values()]

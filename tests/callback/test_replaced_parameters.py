@@ -1,4 +1,4 @@
-"""A model that gets other tensors after its optimizer was made."""
+"""A model that gets other tensors after its optimizer is created."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Exchange = Callable[[Net, torch.optim.Optimizer], object]
 
 
 def trained(folder: Path, exchange: Exchange, at: int, *, every_n_steps: int = 1) -> list[str]:
-    """Train, exchange something before a step, and return what the callback warned of."""
+    """Train, replace something before a step, and return the callback's warnings."""
     torch.manual_seed(0)
     model = Net()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)

@@ -1,4 +1,4 @@
-"""How batches are saved: no more than they are, whole or not at all, within the room there is."""
+"""How batches are saved: without extra data, whole or not at all, within the available room."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What saving a batch copies: next to nothing; and what is said where that cannot be."""
+"""Saving a batch copies next to nothing, or is refused with a message."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_a_tensor_counts_with_the_memory_that_it_has() -> None:
 
 
 def train(folder: Path, bad: dict[int, float], part: Any = None) -> Run:
-    """Train with a loss that is so many times as large at some steps."""
+    """Train with a loss that is scaled up at some steps."""
     torch.manual_seed(0)
     model = nn.Linear(4, 4)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)

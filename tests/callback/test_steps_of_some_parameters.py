@@ -1,4 +1,4 @@
-"""Subclasses that step some parameters otherwise: the formula counts for the others alone."""
+"""Subclasses that step some parameters differently: the formula only applies to the others."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class SomeTimes(torch.optim.Adam):
 
 
 class Own(torch.optim.Adam):
-    """Takes the steps of its base class, in code of its own."""
+    """Takes the steps of its base class, with its own code."""
 
     def step(self, closure: Any = None) -> Any:
         return super().step(closure)
@@ -172,7 +172,7 @@ def test_a_lower_learning_rate_of_half_precision_loses_all(kind: Any, tmp_path: 
 
 
 def times(count: Any, base: Any) -> Any:
-    """A subclass that takes each step so many times; it knows its momentum before the gradient."""
+    """A subclass that repeats each step; it knows its momentum before the gradient."""
 
     class Times(base):  # type: ignore[misc]
         calls = 0

@@ -1,4 +1,4 @@
-"""In which tensors two runs part first, beyond what these vary by themselves."""
+"""In which tensors two runs part first, beyond the tensors' own variation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""In which settings runs differ, and which value of a sweep won."""
+"""Which settings differ between runs, and which value of a sweep won."""
 
 from __future__ import annotations
 

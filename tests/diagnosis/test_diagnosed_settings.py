@@ -1,4 +1,4 @@
-"""Schedules, checkpoints and loss scales of real training, used as meant and otherwise."""
+"""Schedules, checkpoints and loss scales of real training, used correctly and incorrectly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A finding carries what it rests on: what was compared, where, and which statistic shows it."""
+"""A finding carries its evidence: what was compared, where, and which statistic shows it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was not finite first, and where it began."""
+"""What became non-finite first, and where it began."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def rising_norm(to: float) -> Change:
 def test_only_a_norm_that_grew_before_asks_for_clipping(
     spikes: int, factor: float, grew: bool
 ) -> None:
-    """Single large norms, of which there were some before, are no growth."""
+    """Single large norms that also occurred before are not growth."""
 
     def norms(steps: Any) -> Any:
         usual = np.where(steps % 17 == 0, 1 + 9.0 * spikes, 1.0)
@@ -246,6 +246,6 @@ def test_a_loss_that_is_nan_is_told_from_none(tmp_path: Path) -> None:
     (finding,) = trained(
         tmp_path, Branched(1e-8), lambda t, loss: loss + (math.nan if t > 17 else 0.0)
     )
-    # A sum does not change the gradients, so that nothing else is wrong.
+    # A sum does not change the gradients, so nothing else is wrong.
     assert (finding.first_step, finding.last_step) == (18, 40)
     assert "The loss of step 18 is NaN, before any weight is. From" in finding.text

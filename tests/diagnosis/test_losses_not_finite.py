@@ -1,4 +1,4 @@
-"""What is said of losses that are not finite: all of them, or one of two."""
+"""Findings about losses that are not finite: all of them, or one of two."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What max_overhead left out is said in one sentence, wherever the findings are read."""
+"""One sentence tells what max_overhead left out, wherever the findings are read."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tb_adam_plugin.run_data import load_runs
 
 @pytest.fixture(autouse=True)
 def recording_may_take_any_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No more than a minute, so that only what a test says is left out."""
+    """At most a minute, so only what a test sets is left out."""
     monkeypatch.setattr(overhead, "ALLOWANCE_SECONDS", 60.0)
 
 

@@ -1,4 +1,4 @@
-"""What the browser tests share: one browser, and one TensorBoard on the runs of ``tab_runs``."""
+"""Shared fixtures of the browser tests: one browser, and one TensorBoard on ``tab_runs``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def log_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two runs of one model, one of another."""
+    """Two runs of one model, one of a different model."""
     folder = tmp_path_factory.mktemp("logs")
     write_run(folder / "spiked", SPIKED)
     write_run(folder / "plain", PLAIN)

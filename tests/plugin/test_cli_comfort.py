@@ -1,4 +1,4 @@
-"""What makes the commands quick to use: a folder by default, progress, defaults in the help."""
+"""Conveniences of the commands: a default folder, progress, defaults in the help."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What rules and statistics mean: from the documents, by the command and by the route."""
+"""Explanations of rules and statistics: from the documents, by the command and by the route."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def test_the_summary_lists_the_run(client: PluginClient) -> None:
     assert run["last_wall_time"] == START + 20
     assert run["scalars"] == [{"run": "exp1", "tag": "loss/train"}]
     assert client.json("revision") == {"revision": found["revision"]}
-    # What the callback says of itself is no curve of the training.
+    # The callback's data about itself are not curves of the training.
     assert {"step", "wall_time", "callback_milliseconds"} < set(run["step_columns"])
     assert run["strip_columns"] == ["lr", "skipped_steps", "loss"]
     assert {*schema.UNCHARTED_STEP_COLUMNS} <= {

@@ -1,4 +1,4 @@
-"""What the commands print of several runs, and how a user may name one."""
+"""The commands' output for several runs, and how a user may name one."""
 
 from __future__ import annotations
 

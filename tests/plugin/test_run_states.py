@@ -1,4 +1,4 @@
-"""The route ``states``: how every run is doing, found out in the background without any haste."""
+"""The route ``states``: the state of every run, determined slowly in the background."""
 
 from __future__ import annotations
 

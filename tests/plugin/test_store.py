@@ -44,7 +44,7 @@ def test_what_is_logged_is_read(tmp_path: Path) -> None:
 
 
 def test_what_is_not_known_is_told_from_what_is_not_finite(tmp_path: Path) -> None:
-    """A statistic of the gradient is NaN where there is none, and where numbers are NaN."""
+    """A statistic of the gradient is NaN if there is none, and if numbers are NaN."""
     layout = make_layout(statistics=["gradient_rms", "nonfinite_count"])
     nan, inf = np.nan, np.inf
     values = [[[nan, 0], [1, 0]], [[nan, 3], [inf, 1]], [[1, 0], [1, 0]]]

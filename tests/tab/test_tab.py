@@ -1,4 +1,4 @@
-"""The tab in a browser, served by a real ``tensorboard``: what is shown, how one gets there."""
+"""The tab in a browser, served by a real ``tensorboard``: its content, and navigation."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_table_has_a_column_for_every_checked_run(tab: Tab) -> None:
     expect(headers).to_have_count(3)
     assert headers.nth(1).inner_text() == "spiked"
     assert headers.nth(2).inner_text() == "plain"
-    # Of a run without the tensor there is no column, but a line below.
+    # A run without the tensor has no column, but a line below.
     without = tab.locate(".step-panel .without")
     expect(without).to_have_text("1 checked run has no such tensor")
     expect(without).to_have_attribute("title", "with_nan")

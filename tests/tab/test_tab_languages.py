@@ -1,4 +1,4 @@
-"""The tab in Chinese: nothing in English is left but names, and the language is a choice."""
+"""The tab in Chinese: only names are left in English, and the language is a choice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Question marks say what one sees; statistics are found in groups and by what one types."""
+"""Question marks explain what is shown; statistics are grouped and searchable."""
 
 from __future__ import annotations
 

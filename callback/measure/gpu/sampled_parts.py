@@ -1,4 +1,4 @@
-"""What of sampled parameters the kernels go through: their lines, and all of them in chunks."""
+"""The parts of sampled parameters that the kernels read: their lines, and all chunks."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from . import kernel_layout
 
 
 class SampledParts:
-    """The sampled ones of ``K`` parameters.
+    """The sampled parameters among ``K``.
 
     Attributes:
-        indices: Which they are, ascending.
-        lines: Indices of the lines that are read, those of all sizes one after the other, int32, on
-            the device.
-        first_lines: Where in it those of each parameter begin, int64 ``[K]``; -1 for one that is
-            read whole.
-        rows: How many rows of ``ROW`` elements are read of all of them.
+        indices: Their indices, ascending.
+        lines: Indices of the lines that are read, for all sizes one after the other, int32, on the
+            device.
+        first_lines: Position in ``lines`` of each parameter's first line, int64 ``[K]``; -1 for a
+            parameter that is read whole.
+        rows: Number of rows of ``ROW`` elements read of all of them.
         first_squares: Where the squares of each parameter's rows go, int64 ``[K]``.
         chunks: Number of chunks of all their elements.
         first_chunks: Index of the first chunk of each of ``indices``, int64.
@@ -35,14 +35,14 @@ class SampledParts:
         """Lay out what is read.
 
         Args:
-            panel: Says what is read of the parameters.
-            device: Of these.
+            panel: The elements read of the parameters.
+            device: Device of the parameters.
         """
         self.indices = panel.sampled
         k = len(panel.elements)
         self.first_lines = np.full(k, -1, np.int64)
         lines: dict[int, npt.NDArray[np.int32]] = {}
-        for i in self.indices:  # tensors of one size are read through the same lines
+        for i in self.indices:  # tensors of one size share their lines
             size = int(panel.elements[i])
             if size not in lines:
                 found = panel.lines[i]
@@ -52,7 +52,7 @@ class SampledParts:
         first_of = dict(zip(lines, starts.tolist(), strict=False))
         for i in self.indices:
             self.first_lines[i] = first_of[int(panel.elements[i])]
-        # One more: a tensor of none has no address.
+        # One extra: an empty tensor has no address.
         self.lines = to_device(
             np.concatenate([*lines.values(), np.zeros(1, np.int32)]).astype(np.int32), device
         )
@@ -75,7 +75,7 @@ class SampledParts:
         """Return Σd² of the rows of all parameters; 0 for those that are read whole.
 
         Args:
-            squares: As the kernel has written them, ``[rows]``.
+            squares: As written by the kernel, ``[rows]``.
         """
         lengths = np.maximum(self._counts, 1)
         firsts = np.cumsum(lengths) - lengths
@@ -87,7 +87,7 @@ class SampledParts:
         return RowSquares(found, firsts, elements)
 
     def added_up(self, chunks: npt.NDArray[np.float32]) -> Float64s:
-        """Return sums over all elements of each of :attr:`indices`, from those of the chunks."""
+        """Sum up the chunks: return sums over all elements of each of :attr:`indices`."""
         if not self.chunks:
             return np.zeros(0)
         summed: Float64s = np.add.reduceat(chunks, self.first_chunks, dtype=np.float64)

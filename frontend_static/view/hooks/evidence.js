@@ -1,5 +1,5 @@
 // @ts-check
-/** Where charts draw what the open finding rests on. */
+/** Where charts draw the evidence of the open finding. */
 import { formatStatistic } from '../../chart/statistic_format.js';
 import { t } from '../../host/language.js';
 import { isThresholdOf, recordedValues, valuesAtStep } from '../../state/evidence.js';
@@ -19,7 +19,7 @@ import { axisValueOf } from './run_data.js';
  * @param {Overview | null} overview of the whole run
  * @param {StepRows | null} rows of that run
  * @param {import('./run_data.js').Axis | null} axis
- * @param {import('../../types.d.ts').AxisKind} kind of the axis
+ * @param {import('../../types.d.ts').AxisKind} kind kind of the axis
  * @returns {Evidence | null}
  */
 export function useEvidence(finding, run, overview, rows, axis, kind) {
@@ -40,7 +40,7 @@ export function useEvidence(finding, run, overview, rows, axis, kind) {
 }
 
 /**
- * What charts of its statistic mark.
+ * The marks in charts of its statistic.
  * @param {Evidence} evidence @param {Pick<import('../../types.d.ts').StatisticInfo, 'scale'>} statistic
  * @returns {import('../../chart/evidence_marks.js').EvidenceMarks}
  */

@@ -1,8 +1,8 @@
-"""What is worst: the point that a finding tells of, and the value of several groups at a record.
+"""The worst value: the point that a finding reports, and the worst of several groups.
 
-A finding compares with a threshold, so that only points that hold are looked at, and a number says
-more in a sentence than infinity. A cell of the tab's heat map stands for what was logged in a few
-steps, healthy or not, and shows first of all what is no number:
+A finding compares with a threshold, so it only considers points that hold, and prefers a number to
+infinity, because it says more in a sentence. A cell of the tab's heat map represents everything
+logged in a few steps, healthy or not, and shows non-finite values first:
 :func:`tb_adam_plugin.reading.thinning.worst_of_columns`.
 """
 
@@ -19,10 +19,10 @@ def worst_point(
     """Return where a value is worst among the points that hold, the first of several.
 
     Args:
-        holds: bool, of the shape of ``value``; somewhere True.
-        value: What is compared. Where there is a number, it says more than infinity or NaN;
-            otherwise what is no number is worst.
-        lowest_is_worst: Whether small values are.
+        holds: bool, same shape as ``value``; True somewhere.
+        value: The compared value. If there is a finite one, it takes precedence over infinity and
+            NaN.
+        lowest_is_worst: Whether small values are the worst.
 
     Returns:
         An index for each axis.
@@ -35,7 +35,7 @@ def worst_point(
 
 
 def worst_of_row(values: Float64s | Float32s) -> Float64s:
-    """The largest value of each row that is known, float64 ``[rows]``; NaN where none is.
+    """The largest known value of each row, float64 ``[rows]``; NaN if there is none.
 
     Args:
         values: ``[rows, columns]``.

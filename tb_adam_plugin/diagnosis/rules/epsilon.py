@@ -1,4 +1,4 @@
-"""Is eps felt in the denominator?"""
+"""Is eps noticeable in the denominator?"""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ..engine.rule import Condition, Evidence, Persistence, Rule
 from ..engine.signals import Signals
 from ..engine.wording import decade_below, number, percent
 
-# No smaller ε than this is advised.
+# Smallest ε that is advised.
 LEAST_EPS = 1e-12
-# So many windows in a row have more than SHARE_BELOW_EPS of the elements near ε.
+# Number of consecutive windows with more than SHARE_BELOW_EPS of the elements near ε.
 EPS_POINTS = 5
-# Without bias correction v is too small at first: √v is 0.6 of what it will be after this share of
+# Without bias correction v is too small at first: √v is 0.6 of its later value after this share of
 # 1/(1 - alpha) steps.
 UNCORRECTED_SHARE = 0.5
 
@@ -51,7 +51,7 @@ def _eps_advice(e: Evidence) -> str:
         return joined([say("Lower ε."), back])
     wanted = max(LEAST_EPS, decade_below(float(np.median(values)) / 100))
     root = number(float(np.median(values)))
-    if not wanted < eps:  # where it is not known, there is nothing to say that it would be lower
+    if not wanted < eps:  # if unknown, lower cannot be advised
         return joined(
             [say("√v̂ is about {root}: find out why gradients are so small.", root=root), back]
         )

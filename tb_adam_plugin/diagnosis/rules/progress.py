@@ -1,4 +1,4 @@
-"""How far has training come? These explain more than they accuse."""
+"""How far has training progressed? These rules explain rather than accuse."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ..engine.rule import Condition, Evidence, Persistence, Rule
 from ..engine.signals import Signals
 from ..engine.wording import number, percent
 
-# Gradient against √v̂ before the step, where the loss is exhausted, too.
+# Gradient relative to √v̂ before the step, if the loss is exhausted, too.
 CONVERGED_SURPRISE = 0.1
 CONVERGED_POINTS = 5
-# Further steps fit noise: gradients share no direction (median cosine of exp_avg and the next one,
-# either way), and the loss at the end of the stretch is hardly below that at its beginning.
+# Further steps fit noise if gradients share no direction (median cosine of exp_avg and the next
+# one, in magnitude), and the loss at the end of the stretch is hardly below that at its start.
 NO_DIRECTION = 0.2
 STILL_FALLS = 0.9
-# From this share of the run on a loss above PLATEAU_LOSS_SHARE of the first one stands still.
+# From this share of the run on, a loss above PLATEAU_LOSS_SHARE of the first one is stagnating.
 PLATEAU_START_SHARE = 0.5
 PLATEAU_POINTS = 8
 
@@ -75,7 +75,7 @@ def _converged(signals: Signals) -> Condition | str:
 
 
 def _fits_noise(e: Evidence) -> bool:
-    """Whether the loss has stood still since, and gradients share no direction."""
+    """Whether the loss has stagnated since, and gradients share no direction."""
     signals = e.signals
     inside = (signals.steps >= e.first_step) & (signals.steps <= e.last_step)
     loss = signals.column("loss")[inside]

@@ -1,4 +1,4 @@
-"""Do gradients add up from step to step, without zero_grad()?"""
+"""Do gradients accumulate from step to step, without zero_grad()?"""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ..engine.signals import Signals
 from ..engine.stretches import in_a_row, lasting
 from ..engine.wording import counted, number
 
-# Norm of what .grad held before the first backward pass of a step, against that of the gradient.
-# Healthy: 0. Of a gradient that was clipped to a fiftieth a fiftieth is left.
+# Norm of the content of .grad before the first backward pass of a step, relative to the gradient's.
+# Healthy: 0. If a gradient was clipped to a fiftieth, a fiftieth is left.
 LEFT_RATIO = 0.01
 LEFT_STEPS = 3
-# Of another loss, which is certain of every single step: a discriminator may take several steps for
-# one of its generator. Healthy: 0.
+# For a leftover of another loss, which is certain at every single step: a discriminator may take
+# several steps for one of its generator. Healthy: 0.
 LEFTOVER_STEPS = 3
-# Where that was not recorded: cosine of exp_avg and the next gradient, and gradient norm against
+# If that was not recorded: cosine of exp_avg and the next gradient, and gradient norm relative to
 # the first ones.
 ADDING_UP_COSINE = 0.9
 ADDING_UP_GROWTH = 3.0
@@ -45,10 +45,10 @@ def _stale_gradient(signals: Signals) -> Condition | str:
 
 
 def _adds_up_on_purpose(signals: Signals) -> Flags:
-    """At which steps an optimizer that leaves out steps may still add up gradients, ``[steps]``.
+    """Steps at which an optimizer that skips some may still be accumulating, ``[steps]``.
 
-    What a step has not used is meant for a later one. Such an optimizer moves nothing at a step at
-    which the learning rate is not 0, and no formula says that it should have.
+    A gradient that a step has not used is meant for a later one. Such an optimizer moves nothing at
+    a step with a nonzero learning rate, and no formula says that it should have.
     """
     ratio, lost = signals.statistic("update_to_weight_ratio"), signals.statistic(_LOST)
 
@@ -61,12 +61,12 @@ def _adds_up_on_purpose(signals: Signals) -> Flags:
     before, recorded = signals.steps - 1, signals.run.step
     if not left_out.any():
         return np.zeros(before.shape, bool)
-    # Where the step before has no record, nobody knows.
+    # Unknown if the previous step has no record.
     return np.isin(before, recorded[left_out]) | ~np.isin(before, recorded)
 
 
 def _adding_up(signals: Signals) -> Condition | str:
-    """Where gradients look as if they added up."""
+    """Where gradients look accumulated."""
     run = signals.run
     norm = signals.norm_before_clip
     first = norm[np.isfinite(norm)][: thresholds.FIRST_LOSSES]
@@ -122,7 +122,7 @@ STALE_GRADIENT = Rule(
 def _leftover_gradient(signals: Signals) -> Condition | None:
     left = signals.column(_LEFTOVER)
     if not np.isfinite(left).any():
-        return None  # no gradient is ever added to another one
+        return None  # gradients are never accumulated
     holds = left > LEFT_RATIO
     return at_every_step(signals, left, holds & (holds.sum() >= LEFTOVER_STEPS), LEFT_RATIO)
 

@@ -1,4 +1,4 @@
-"""Does the optimizer's step counter count?"""
+"""Does the optimizer's step counter advance?"""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ..engine.wording import named, number
 
 
 def _not_counted(signals: Signals) -> Condition | None:
-    """Parameters with a gradient that move, and whose state counts no step between two records."""
+    """Parameters with a gradient that move, but whose step count stayed between two records."""
     run = signals.run
     still = signals.by_record(
         "stands still",
         lambda part: (
             (signals.change("state_step", part) == 0)
             & (signals.statistic("zero_gradient_fraction")[part] < 1)
-            # A subclass may leave out a step, and does not count it.
+            # A subclass may skip a step, and does not count it.
             & (signals.statistic("update_to_weight_ratio")[part] != 0)
         ),
     )

@@ -1,4 +1,4 @@
-"""What becomes of records when the writer's thread fails, is forked or does not start."""
+"""What happens to records when the writer's thread fails, is forked or does not start."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_a_deleted_file_is_told_and_not_kept_for(tmp_path: Path) -> None:
 def test_a_log_that_is_closed_in_mid_write_does_not_wait_for_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As a signal handler does: on the thread that writes, between any two of its instructions."""
+    """Like a signal handler: on the writing thread, between any two of its instructions."""
     log = EventLog(tmp_path)
     write_large(log, [1])
     background = log._writer._background  # type: ignore[attr-defined]

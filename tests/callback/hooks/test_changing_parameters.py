@@ -68,7 +68,7 @@ def test_a_frozen_parameter_of_the_optimizer_is_followed_when_it_is_unfrozen(
 
 
 def test_optimizers_that_take_turns_see_their_own_steps(tmp_path: Path) -> None:
-    """As in a GAN: two optimizers, each stepping while the other's gradients lie about."""
+    """As in a GAN: two optimizers, each stepping while the other's gradients are present."""
     model = make_model()
     optimizers = [torch.optim.AdamW(model[i].parameters(), lr=lr) for i, lr in ((0, 0.1), (2, 0.2))]
     folders = [tmp_path / "generator", tmp_path / "discriminator"]
@@ -86,7 +86,7 @@ def test_optimizers_that_take_turns_see_their_own_steps(tmp_path: Path) -> None:
     assert sorted(second.steps) == [1, 2]
     assert {row["lr"] for row in first.steps.values()} == {0.1}
     assert {row["lr"] for row in second.steps.values()} == {0.2}
-    # What one of them leaves out the other one holds, and nothing is said of it.
+    # Parameters that one of them does not hold are held by the other, so there is no warning.
     assert {(u.name, u.other_optimizer) for u in first.layout.unoptimized} == {
         ("2.weight", "AdamW"),
         ("2.bias", "AdamW"),

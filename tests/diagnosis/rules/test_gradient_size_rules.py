@@ -1,4 +1,4 @@
-"""What is said of gradients that are clipped, scaled, spike or are not finite."""
+"""Findings about gradients that are clipped, scaled, spiking or not finite."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said of dead units, of vanishing gradients and of the first weights."""
+"""Findings about dead units, vanishing gradients and initial weights."""
 
 from __future__ import annotations
 

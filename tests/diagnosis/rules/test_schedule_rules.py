@@ -1,4 +1,4 @@
-"""What is said of schedules, of warm-up and of settings that were replaced."""
+"""Findings about schedules, warm-up and replaced settings."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def test_a_learning_rate_that_rises_again_is_counted() -> None:
     assert "83 times." in found(changed(often))["lr_rises_again"].text
     longer = often(make_run(last=2000))
     assert "100 times or more." in found(longer)["lr_rises_again"].text
-    # Several calls a step, so that no step meets the lowest point.
+    # Several calls per step, so no step meets the lowest point.
     assert "lr_rises_again" in found(changed(cosine(17.3, low=0.1)))
 
 

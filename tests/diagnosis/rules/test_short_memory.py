@@ -1,4 +1,4 @@
-"""Where weight decay that makes weights forget is an alarm."""
+"""When weight decay that makes weights forget is an alarm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where gradients that vanish towards the first layers are no alarm, and where they are one."""
+"""When gradients that vanish towards the first layers are an alarm, and when not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said of weight decay, and of rows that it alone moves."""
+"""Findings about weight decay, and about rows that only decay moves."""
 
 from __future__ import annotations
 

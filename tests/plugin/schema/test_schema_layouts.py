@@ -251,7 +251,7 @@ def test_tags_of_others_are_left_alone(tag: str) -> None:
 
 
 def test_every_statistic_and_quantity_has_one_name() -> None:
-    # Group.undefined names either, so that they share one space of names.
+    # Group.undefined names either, so they share one namespace.
     known = [s.name for s in schema.STATISTICS] + [q.name for q in schema.QUANTITIES]
     assert len(set(known)) == len(known)
     assert all(name.isascii() and name.isidentifier() for name in known)
