@@ -373,8 +373,8 @@ class AdamDebugCallback:
         if not (self._parameters.is_on_cuda and uncounted_steps.is_captured()):
             return False
         self._notices.warn_once(
-            "a CUDA graph is being captured: its steps are not recorded, neither now nor when the "
-            "graph is replayed, and training goes on"
+            "a CUDA graph is being captured: its steps are not recorded, now or when the graph is "
+            "replayed; training continues"
         )
         return True
 
@@ -384,7 +384,7 @@ def _refuse_second_callback(optimizer: Optimizer) -> None:
     if other is not None:
         raise AlreadyWatchedError(
             f"optimizer is watched by another AdamDebugCallback, which writes to "
-            f"{other._output.recorder.log.location}: close() that one before"
+            f"{other._output.recorder.log.location}: close() it first"
         )
 
 

@@ -116,8 +116,8 @@ class AdamDebugLightningCallback(_Callback):
             folders = [None]
         else:
             raise ValueError(
-                f"writer= takes one optimizer, and there are {len(optimizers)}: give log_dir= "
-                "instead, in which each of them gets a folder of its own"
+                f"writer= takes one optimizer, but there are {len(optimizers)}: give log_dir= "
+                "instead, where each of them gets its own folder"
             )
         # The strategy's model shows how the parameters are distributed over processes.
         models = [trainer.strategy.model] if alone else _models(pl_module, optimizers)

@@ -26,11 +26,10 @@ GALLERY = Path(__file__).parent / "gallery"
 
 _HEAD = """# Gallery of failures
 
-What each fault looks like in the tab, what the rules say of it, and the same run with the fix.
-The runs are small: a network of four layers, 320 steps, some seconds each. `adam-debug demo` trains
-them, so that you can look around in them yourself: `adam-debug demo --list` names them, and
-`adam-debug demo NAME` trains one. `PYTHONPATH=tests/helpers python docs/write_gallery.py`
-makes this page.
+What each fault looks like in the tab, what the rules say about it, and the same run with the fix.
+The runs are small: a network of four layers, 320 steps, a few seconds each. `adam-debug demo`
+trains them for you to explore: `adam-debug demo --list` shows their names, and `adam-debug demo
+NAME` trains one. `PYTHONPATH=tests/helpers python docs/write_gallery.py` writes this page.
 
 | fault | first finding | loss at the end | with the fix |
 |---|---|---|---|
@@ -104,7 +103,7 @@ def _section(
 
 def _left(fixed: Run) -> str:
     alarms = [finding.title for finding in fixed.findings() if finding.severity != "info"]
-    return f"the rules find {', '.join(alarms)}" if alarms else "no rule raises an alarm any more"
+    return f"the rules find {', '.join(alarms)}" if alarms else "no rule raises an alarm"
 
 
 def _take_picture(browser: Browser, url: str, demonstration: Demonstration) -> None:

@@ -22,13 +22,13 @@ _HEAD = """\
 For the optimizers in this table Adam Debug knows what their state means. For any other optimizer it
 records the update, the weights, the gradients and the tensors of its state as they are.
 
-- **exp_avg**, **exp_avg_sq**: what these quantities show. The tab names the statistics that an
+- **exp_avg**, **exp_avg_sq**: the meaning of these quantities. The tab names the statistics that an
   optimizer does not have.
 - **other state** is recorded as histograms under its own name.
-- **requested update**: if it is known, Adam Debug computes from state and hyperparameters which
-  update the step asked for, and how much of it rounding loses (`lost_update_fraction`,
+- **requested update**: if known, Adam Debug computes from state and hyperparameters the update
+  that the step requested, and how much of it is lost to rounding (`lost_update_fraction`,
   `update_slope`).
-- **tests**: number of tested combinations of flags. Each compares what was recorded with a training
+- **tests**: number of tested combinations of flags. Each compares the records with a training
   without the callback: [all of them](optimizer-tests.md).
 
 "Stand-in" means a class with the module path and the documented state of a package that is not

@@ -98,7 +98,7 @@ def import_torchvision(dataset: str) -> Any:
         import torchvision
     except (ImportError, RuntimeError) as error:  # RuntimeError: built for another torch
         sys.exit(
-            f"--dataset {dataset} needs a torchvision that fits the installed torch; "
+            f"--dataset {dataset} needs a torchvision that matches the installed torch; "
             f"install both together: pip install torch torchvision ({error})"
         )
     return torchvision

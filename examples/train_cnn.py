@@ -266,7 +266,12 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--seed", type=_number(int, minimum=0), default=0, help="default: %(default)s")
     add("--log-dir", type=Path, help="folder of the runs; default: runs/DATASET")
     add("--data-dir", type=Path, default=Path("data"), help="of CIFAR-10; default: %(default)s")
-    add("--every", type=count, metavar="N", help="record every N steps; default: 100 to 200 a run")
+    add(
+        "--every",
+        type=count,
+        metavar="N",
+        help="record every N steps; default: 100 to 200 records per run",
+    )
     add("--tensorboard", action="store_true", help="serve --log-dir, until Ctrl-C")
     port = _number(int, minimum=0, below=65536)
     add("--port", type=port, default=6006, help="of --tensorboard, 0 for any; default: %(default)s")
@@ -337,4 +342,4 @@ if __name__ == "__main__":
     try:
         main()
     except KeyboardInterrupt:
-        sys.exit("\ninterrupted; what was recorded so far is kept")
+        sys.exit("\ninterrupted; the records so far are kept")

@@ -61,7 +61,7 @@ def _run(options: argparse.Namespace) -> int:
         warn(reason_of(warning) if isinstance(warning, Warning) else warning)
     if not runs:
         folder = os.path.abspath(options.logdir)
-        return refuse(say("no run of Adam Debug in {folder}", folder=folder))
+        return refuse(say("no Adam Debug run in {folder}", folder=folder))
     return command(runs, options)
 
 
@@ -95,7 +95,7 @@ def _add_language(parser: argparse.ArgumentParser, default: str | None) -> None:
         "--lang",
         choices=LANGUAGES,
         default=default,
-        help=f"language of what is printed; default: {VARIABLE}, else that of the locale, else en",
+        help=f"output language; default: {VARIABLE}, else that of the locale, else en",
     )
 
 

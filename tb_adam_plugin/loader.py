@@ -34,7 +34,7 @@ class AdamDebugLoader(base_plugin.TBLoader):
 
             define_flag(parser)
         except Exception as error:
-            _logger.warning("Adam Debug: there is no --adam_debug_fast_crc: %r", error)
+            _logger.warning("Adam Debug: --adam_debug_fast_crc is not available: %r", error)
 
     def fix_flags(self, flags: Any) -> None:
         """Ask TensorBoard to keep our records. A user's ``--samples_per_plugin`` wins.
@@ -67,5 +67,5 @@ class AdamDebugLoader(base_plugin.TBLoader):
 
             return AdamDebugPlugin(context)
         except Exception as error:
-            _logger.error("Adam Debug: no tab, because the plugin does not load: %r", error)
+            _logger.error("Adam Debug: no tab, because the plugin failed to load: %r", error)
             return None

@@ -83,7 +83,7 @@ class Run:
             KeyError: If the run has no such statistic.
         """
         if name not in self.statistics:
-            raise KeyError(f"no statistic {name!r}; there is {', '.join(self.statistics)}")
+            raise KeyError(f"no statistic {name!r}; available: {', '.join(self.statistics)}")
         return self._store.statistic(_ALL, self._listed.run, name).values
 
     def histograms(self, quantity: str, parameter: str) -> HistogramRecords:

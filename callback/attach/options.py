@@ -88,13 +88,13 @@ def check_loss_closure(closure: object, model: object, optimizer: object) -> Non
         raise TypeError(f"loss_closure={closure!r}: expected a function that returns the loss")
     if not isinstance(model, nn.Module):
         raise TypeError(
-            f"loss_closure needs a module as model, whose buffers can be kept as they are, and got "
+            f"loss_closure needs a module as model, to restore its buffers, got "
             f"{type(model).__name__}"
         )
     if isinstance(optimizer, LBFGS):
         raise ValueError(
-            "loss_closure cannot be used with LBFGS: it takes several gradients in a step, and the "
-            "last one is not of the weights before it"
+            "loss_closure cannot be used with LBFGS: it computes several gradients per step, and "
+            "the last one does not belong to the weights before it"
         )
 
 
@@ -112,9 +112,10 @@ def check_destination(log_dir: object, writer: object) -> None:
             'log_dir="runs/name", or writer= a SummaryWriter to share its event file'
         )
     if log_dir is not None and not isinstance(log_dir, str | os.PathLike):
-        raise TypeError(f"log_dir={log_dir!r}: expected a path, as {str(Path('runs', 'name'))!r}")
+        example = str(Path("runs", "name"))
+        raise TypeError(f"log_dir={log_dir!r}: expected a path such as {example!r}")
     if log_dir is not None and not os.fspath(log_dir):
-        raise ValueError("log_dir is empty: expected a path, as 'runs/name'")
+        raise ValueError("log_dir is empty: expected a path such as 'runs/name'")
 
 
 def torch_optimizer(optimizer: object) -> Optimizer:
@@ -130,7 +131,7 @@ def torch_optimizer(optimizer: object) -> Optimizer:
     if _is_list(several) and len(several) > 1:
         raise TypeError(
             f"optimizer is a {type(optimizer).__name__} of {len(several)} optimizers: give each "
-            "of them an AdamDebugCallback of its own, with a log_dir of its own"
+            "of them its own AdamDebugCallback and log_dir"
         )
     only = several[0] if _is_list(several) and several else None
     for inner in (only, getattr(optimizer, "optimizer", None), getattr(optimizer, "optim", None)):

@@ -132,14 +132,14 @@ class Parameters:
         sentences = []
         if renewed:
             sentences.append(
-                f"the model has another tensor now than the optimizer: {listed(renewed)} was "
-                "replaced, and no step will change the new one (add it to the optimizer, or make "
-                "the optimizer after what replaces it)"
+                f"{listed(renewed)} was replaced in the model: the optimizer still holds the old "
+                "tensor and will not update the new one (add it to the optimizer, or create the "
+                "optimizer after the replacement)"
             )
         if others:
             sentences.append(
-                f"no parameter group of the optimizer holds {listed(others)}: no step will change "
-                "them (add them to the optimizer, or set requires_grad=False if that is meant)"
+                f"trainable parameters in no parameter group: {listed(others)}. The optimizer will "
+                "not update them (add them to it, or set requires_grad=False if that is intended)"
             )
         return "; ".join(sentences) or None
 
@@ -242,8 +242,8 @@ def _notices(unnamed: list[str], skipped: list[str], twice: list[str]) -> Iterab
         yield f"the optimizer has parameters that are not in the model: {listed(outside)}"
     if twice:
         yield (
-            f"the optimizer holds {listed(twice)} more than once, and each step updates it as "
-            "often: give tied weights to one group, once"
+            f"the optimizer holds {listed(twice)} more than once, and updates it as often in each "
+            "step: give tied weights to one group, once"
         )
     if skipped:
         yield f"only dense floating-point parameters are recorded, not {listed(skipped)}"
@@ -271,12 +271,12 @@ def _unused(name: str, names: Container[str]) -> str:
 
 def _is_readable(name: str, parameter: Tensor) -> bool:
     if isinstance(parameter, UninitializedParameter):
-        raise ValueError(f"parameter {name} has no shape yet: run the model once before")
+        raise ValueError(f"parameter {name} has no shape yet: run the model once first")
     if parameter.is_meta:
-        raise ValueError(f"parameter {name} is on the meta device: materialise the model before")
+        raise ValueError(f"parameter {name} is on the meta device: materialise the model first")
     if not _has_float64(parameter.device):
         raise ValueError(
-            f"parameter {name} is on {parameter.device.type}, which has no float64 to add up in: "
+            f"parameter {name} is on {parameter.device.type}, which has no float64: "
             "train on the CPU or on CUDA, or leave the callback out"
         )
     is_number = parameter.is_floating_point() or parameter.is_complex()

@@ -153,7 +153,7 @@ THEMES: dict[str, tuple[Demonstration, ...]] = {
     ),
     "Low precision": (
         Demonstration(
-            "updates_lost", "Weights in bf16 do not take the updates", "lost_updates",
+            "updates_lost", "Weights in bf16 lose their updates", "lost_updates",
             Settings(lr=2e-4, dtype=torch.bfloat16), "weights in float32",
             Settings(lr=2e-4),
         ),

@@ -117,7 +117,7 @@ class NativePass:
     def _note(self, reason: UnfitError) -> None:
         if str(reason) not in self._refusals:
             self._refusals.add(str(reason))
-            _LOG.info("Adam Debug: torch's operations measure where %s", reason)
+            _LOG.info("Adam Debug: torch's operations measure if %s", reason)
 
     def _keep(self, weights: Sequence[Tensor], moments: Mapping[str, Sources]) -> None:
         table = self._table
@@ -339,7 +339,7 @@ def for_parameters(
     if kernel is None:
         return None
     if kernel.ROW_VALUES != NAMES or kernel.NUMBERS != COEFFICIENTS:
-        _LOG.info("Adam Debug: the native kernel lacks what is measured now; install it anew")
+        _LOG.info("Adam Debug: the native kernel is out of date; reinstall the package")
         return None
     _LOG.info(
         "Adam Debug: the native kernel measures %d parameters (%s)",

@@ -159,11 +159,11 @@ def _loaded() -> Kernel | None:
         kernel: Any = importlib.import_module(f"{__package__}._kernel")
         types = tuple([str(dtype).removeprefix("torch.") for dtype in TYPES])
         if kernel.INTERFACE != INTERFACE or types != kernel.TYPES:
-            raise ImportError("it was built from other sources; install the package anew")
+            raise ImportError("it was built from other sources; reinstall the package")
     except (ImportError, AttributeError) as error:
         _LOG.info(
-            "Adam Debug: there is no native kernel, so that torch's operations measure, slower "
-            "and with the same numbers (%s)",
+            "Adam Debug: there is no native kernel; torch's operations record the same numbers, "
+            "more slowly (%s)",
             error,
         )
         return None

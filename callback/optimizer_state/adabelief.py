@@ -24,7 +24,7 @@ class AdaBeliefState(PytorchOptimizerState):
 
     exp_avg_sq_key = "exp_avg_var"
     meanings: Mapping[str, str] = {
-        "exp_avg": "average of gradients; of rescaled ones with adanorm",
+        "exp_avg": "average of gradients, rescaled with adanorm",
         "exp_avg_sq": "exp_avg_var: average of (gradient - exp_avg)², plus eps at every step",
     }
     # Statistics with these needs compare with squared gradients, but this does not average those.

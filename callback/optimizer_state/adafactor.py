@@ -27,7 +27,7 @@ class AdafactorState(OptimizerState):
     """
 
     meanings: Mapping[str, str] = {
-        "exp_avg_sq": "estimate from row_var and col_var; of vectors variance, the average itself"
+        "exp_avg_sq": "estimate from row_var and col_var; for vectors the average itself, variance"
     }
     lacks: tuple[schema.Need, ...] = ("exp_avg",)
     update_is_known = False

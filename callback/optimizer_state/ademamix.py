@@ -21,7 +21,7 @@ class AdEMAMixFormula(OptimizerState, ABC):
     """
 
     meanings: Mapping[str, str] = {
-        "exp_avg": "the fast average of gradients, with beta1; half of what the step is made of",
+        "exp_avg": "the fast average of gradients, with beta1; the step also uses the slow one",
         "exp_avg_slow": "the slow average of gradients, with beta3",
     }
 

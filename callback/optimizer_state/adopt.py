@@ -21,8 +21,8 @@ class AdoptState(PytorchOptimizerState):
     """
 
     meanings: Mapping[str, str] = {
-        "exp_avg": "average of gradients that were divided by √exp_avg_sq of the step before",
-        "exp_avg_sq": "average of squared gradients, which the next step divides by",
+        "exp_avg": "average of gradients divided by √exp_avg_sq of the previous step",
+        "exp_avg_sq": "average of squared gradients, for the next step",
     }
     # exp_avg does not average gradients, and is not divided any more.
     lacks: tuple[schema.Need, ...] = ("exp_avg decay", "mean of gradients")

@@ -141,8 +141,8 @@ class FormulaFit:
         self._left_out += 1
         if self._left_out == _RECORDS:
             self._say(
-                f"{self._own} leaves out steps: at {_RECORDS} recorded steps it moved no weight at "
-                f"all, where {self._state.reads_as} would. Records of such steps are without"
+                f"{self._own} skips steps: at {_RECORDS} recorded steps it moved no weight, "
+                f"although {self._state.reads_as} would have. Records of such steps omit"
             )
 
     def _note_another(self, error: float) -> None:
@@ -154,8 +154,7 @@ class FormulaFit:
             self._state.update_is_known, self._is_another = False, True
             self._say(
                 f"{self._own} does not move the weights as {base} would: its updates differ by "
-                f"{100 * error:.0f} % from those that {base}'s formula gives. Recorded is what was "
-                "measured, without"
+                f"{100 * error:.0f} % from {base}'s formula. Records omit"
             )
 
     def _note_in_part(self, misfit: Flags, layout: schema.Layout) -> None:
@@ -167,14 +166,14 @@ class FormulaFit:
             self._say(
                 f"{self._own} does not move all weights as {self._state.reads_as} would: at "
                 f"{_RECORDS} recorded steps some parameters, the last time {int(misfit.sum())} of "
-                f"{len(misfit)} with {name!r} among them, moved otherwise or not at all. Where "
-                "that is so, their records are without"
+                f"{len(misfit)} with {name!r} among them, moved differently or not at all. In "
+                "these cases their records omit"
             )
 
     def _say(self, what: str) -> None:
         if self._is_alone:
             names = ", ".join(_NAMES[i] for i in _OF_FORMULA)
-            self._state.notice = f"{what} what would follow from the formula ({names})"
+            self._state.notice = f"{what} the values computed from the formula ({names})"
 
     @property
     def _own(self) -> str:

@@ -22,8 +22,8 @@ class LambState(PytorchOptimizerState):
 
     number_keys = ("trust_ratio",)
     meanings: Mapping[str, str] = {
-        "exp_avg": "average of gradients; of rescaled ones with pre_norm or adanorm",
-        "exp_avg_sq": "average of squared gradients, whose bias the step does not correct",
+        "exp_avg": "average of gradients, rescaled with pre_norm or adanorm",
+        "exp_avg_sq": "average of squared gradients, without bias correction",
     }
 
     def overwrites_gradient(self, group: GroupSettings) -> bool:

@@ -28,7 +28,8 @@ class LionFormula(OptimizerState, ABC):
 
     lacks: tuple[schema.Need, ...] = ("exp_avg_sq",)
     meanings: Mapping[str, str] = {
-        "exp_avg": "average of gradients with beta2, for the next step; this one used beta1 of it"
+        "exp_avg": "average of gradients with beta2; the next step combines it with its gradient "
+        "by beta1"
     }
 
     def direction(self, rows: Rows, c: Coefficients, root: Tensor | None, out: Tensor) -> Tensor:

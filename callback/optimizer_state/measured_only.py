@@ -26,8 +26,8 @@ class MeasuredOnly(OptimizerState):
         """Set the notice."""
         super().__init__(optimizer)
         self.notice = (
-            f"{type(optimizer).__name__} is not known here: updates, weights, gradients and the "
-            "tensors of its state are recorded as they are, without exp_avg and exp_avg_sq"
+            f"{type(optimizer).__name__} is not a known optimizer: updates, weights, gradients and "
+            "the tensors of its state are recorded as they are, without exp_avg and exp_avg_sq"
         )
 
     def overwrites_gradient(self, group: GroupSettings) -> bool:

@@ -30,7 +30,7 @@ class ProdigyState(PytorchOptimizerState):
     meanings: Mapping[str, str] = {
         "exp_avg": "average of gradients times d",
         "exp_avg_sq": "average of squared gradients times d²",
-        "s": "average of gradients times d · step size / d0, which d is found from",
+        "s": "average of gradients times d · step size / d0, from which d is estimated",
     }
     # Statistics with this need compare gradients with an average of them times d.
     lacks: tuple[schema.Need, ...] = ("mean of squares",)

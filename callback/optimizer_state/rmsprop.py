@@ -25,7 +25,7 @@ class RMSpropState(OptimizerState):
     meanings: Mapping[str, str] = {
         "exp_avg_sq": "square_avg, without bias correction",
         "momentum_buffer": "sum of gradients divided by the denominator, decaying by momentum",
-        "grad_avg": "average of gradients, whose square is taken off square_avg",
+        "grad_avg": "average of gradients; its square is subtracted from square_avg",
     }
     lacks: tuple[schema.Need, ...] = ("exp_avg",)
 

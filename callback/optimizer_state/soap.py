@@ -23,7 +23,8 @@ class SoapState(PytorchOptimizerState):
 
     meanings: Mapping[str, str] = {
         "exp_avg": "average of gradients, in the basis of the weight",
-        "exp_avg_sq": "average of squared gradients in the eigenbasis: no element of the weight's",
+        "exp_avg_sq": "average of squared gradients in the eigenbasis, not per element of the "
+        "weight",
     }
     update_is_known = False
     lacks: tuple[schema.Need, ...] = ("exp_avg_sq decay", "elements of exp_avg_sq")

@@ -28,8 +28,8 @@ class TransformersAdafactorState(OptimizerState):
 
     meanings: Mapping[str, str] = {
         "exp_avg": "average of updates, clipped and times the learning rate: what a step subtracts",
-        "exp_avg_sq": "average of squared gradients; of a matrix, made of averages of its rows "
-        "and columns",
+        "exp_avg_sq": "average of squared gradients; for a matrix estimated from averages of "
+        "rows and columns",
     }
     lacks: tuple[schema.Need, ...] = (
         "exp_avg decay",

@@ -90,14 +90,14 @@ class KeptBatches:
             return False
         room = MOST_BYTES - self._bytes
         size = bytes_of(batches)
-        self.refusal = f"it takes more than what is left of {MOST_BYTES >> 20} MB a run"
+        self.refusal = f"it exceeds the rest of the {MOST_BYTES >> 20} MB per run"
         if size > room:
             return False
         path = Path(folder, schema.batch_file(number))
         path.parent.mkdir(exist_ok=True)
         free = int(MOST_OF_DISK * shutil.disk_usage(folder).free)
         if size > free:
-            raise OSError(f"{path} is not written: {size:,} bytes of a disk with {4 * free:,} free")
+            raise OSError(f"{path} was not written: {size:,} bytes, {4 * free:,} are free")
         try:
             with _complete_or_none(path, min(room, free)) as file:
                 torch.save({"step": number, "batches": SavedForm().of(batches)}, file)
@@ -158,7 +158,7 @@ def _complete_or_none(path: Path, most: int) -> Iterator[Any]:
             except (OSError, RuntimeError) as error:  # torch turns one into the other
                 if not bounded.is_full:
                     raise
-                raise _NoRoomError(f"{path} would have more than {most:,} bytes") from error
+                raise _NoRoomError(f"{path} would exceed {most:,} bytes") from error
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)

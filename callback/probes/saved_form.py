@@ -155,8 +155,8 @@ class _Counts:
         self._parts += parts
         if self._parts > MOST_PARTS:
             raise TooMuchCopyingError(
-                f"it has more than {MOST_PARTS:,} parts, numbers in lists among them, which would "
-                "take long. Give keep_batch() tensors, or the indices of the examples"
+                f"it has more than {MOST_PARTS:,} parts, counting numbers in lists, which would "
+                "take long to save. Give keep_batch() tensors, or the indices of the examples"
             )
 
     def add_bytes(self, size: int) -> None:
@@ -164,9 +164,9 @@ class _Counts:
         self._copied += size
         if self._copied > MOST_COPIED:
             raise TooMuchCopyingError(
-                f"copies of it would take more than {MOST_COPIED >> 20} MB, because tensors or "
-                "arrays in it lie with gaps in memory, or pickle writes it. Give keep_batch() "
-                "contiguous tensors, or the indices of the examples"
+                f"saving it would copy more than {MOST_COPIED >> 20} MB, because its tensors or "
+                "arrays are not contiguous, or pickle writes them. Give keep_batch() contiguous "
+                "tensors, or the indices of the examples"
             )
 
     def add_buffer(self, buffer: pickle.PickleBuffer) -> None:

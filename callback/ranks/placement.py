@@ -127,7 +127,7 @@ def find_placement(model: object, given: object, optimizer: Optimizer) -> Placem
         return _of_meshes(folder, parameters, device)
     if any(getattr(p, "_is_flat_param", False) for p in parameters):
         raise ValueError(
-            "the parameters of FullyShardedDataParallel are flattened into one: give it "
+            "the parameters of FullyShardedDataParallel are flattened into one: pass "
             "use_orig_params=True, or use torch.distributed.fsdp.fully_shard"
         )
     if wrappers:

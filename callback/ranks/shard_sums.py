@@ -273,7 +273,7 @@ def check_intact(packed: Packed, ranks: int) -> None:
         RuntimeError: If one could not.
     """
     if packed.added[-1] != ranks:
-        raise RuntimeError("a rank could not pack what it has measured")
+        raise RuntimeError("a rank could not pack its measurements")
 
 
 class PackedReader:

@@ -55,7 +55,7 @@ class DTensorShard(Shard):
         expected = tuple(map(len, self._indices))
         if tuple(part.shape) != expected:
             raise ValueError(
-                f"parameter {name} is cut up in a way that is not known here: "
+                f"parameter {name} is sharded in an unsupported way: "
                 f"{self._placements} of {tuple(self.shape)} should leave {expected} on this rank, "
                 f"which has {tuple(part.shape)}"
             )

@@ -56,7 +56,7 @@ class CurrentLayout:
         return (
             f"the names, shapes or types of the recorded tensors have changed more than "
             f"{schema.MOST_LAYOUTS} times: the tab shows the newest {schema.MOST_LAYOUTS} sets of "
-            "them. Where these are different models, give each a callback and a log_dir of its own"
+            "them. If these are different models, give each its own callback and log_dir"
         )
 
     def begin_anew(

@@ -22,8 +22,8 @@ GAIN, STALE = "gain ratios", "checks for stale gradients"
 BATCHES = "saved batches"
 CLEARED = "checks for cleared gradients"
 
-LEFT_OUT = "are left out from now on, training goes on"
-ENDED = "nothing more is recorded, training goes on"
+LEFT_OUT = "are left out from now on; training continues"
+ENDED = "nothing more is recorded; training continues"
 READS_LESS = "from now on fewer elements of each parameter are read"
 
 # The event file is abandoned after this many failures in a row.
@@ -149,7 +149,7 @@ class Containment:
         if part == WRITING and isinstance(error, OSError):
             self._failed_writes += 1
             if self._failed_writes < _FAILED_WRITES:
-                return "training goes on, and so do attempts to write"
+                return "training and attempts to write continue"
         if part in (RECORDS, NORMS, LOADING, DIAGNOSIS, GAIN, STALE, BATCHES, CLEARED):
             return self.disable(part)
         if self._agreement is not None:
@@ -165,7 +165,7 @@ class Containment:
             return READS_LESS if self._parameters.shrink() else None
         if isinstance(failure.error, CaptureError) and self._parameters.exclude(failure.parameter):
             self._parameters.follow()
-            return "that parameter is recorded no more, the others are"
+            return "that parameter is no longer recorded; the others are"
         return None
 
 

@@ -259,7 +259,7 @@ class SharedStep:
             return READS_LESS
         if excluded and all(parameters.exclude(names[i]) for i in excluded):
             parameters.follow()
-            return f"{listed(names[i] for i in excluded)} is recorded no more, the others are"
+            return f"{listed(names[i] for i in excluded)} is no longer recorded; the others are"
         if consequences.without_records or consequences.reads_less or excluded:
             return self._failures.disable(RECORDS)
         return None

@@ -146,8 +146,8 @@ class Step:
         self._skipped_in_a_row += 1
         if self._skipped_in_a_row == uncounted_steps.MOST_SKIPPED_IN_A_ROW:
             self._notices.warn_once(
-                f"the gradient scaler has skipped {self._skipped_in_a_row} steps in a row, so that "
-                "nothing is trained: gradients are not finite",
+                f"the gradient scaler has skipped {self._skipped_in_a_row} steps in a row because "
+                "gradients are not finite: nothing is trained",
                 kind="skipped",
             )
 

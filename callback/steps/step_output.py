@@ -127,7 +127,7 @@ class StepOutput:
                 raise
             what = f"failed while saving a batch ({type(error).__name__}: {error})"
             self._failures.notice(
-                f"{what}; the batch of step {step} is left out, training goes on",
+                f"{what}; the batch of step {step} is left out; training continues",
                 f"{BATCHES}: {type(error).__name__}",
             )
             return
@@ -135,7 +135,7 @@ class StepOutput:
             self.recorder.rows.add("saved_batch", step)
         elif self.batches.refusal:
             self._failures.notice(
-                f"the batch of step {step} is not saved: {self.batches.refusal}",
+                f"the batch of step {step} was not saved: {self.batches.refusal}",
                 f"{BATCHES}: {self.batches.refusal}",
             )
 

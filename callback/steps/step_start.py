@@ -126,8 +126,8 @@ class StepStart:
         if step == 1 and self._recorder.replaces_records:
             self._notices.warn_once(
                 f"{self._recorder.log.location!r} has records of an earlier training, which this "
-                "one replaces from step 1 on. To keep both give each its own log_dir; to go on "
-                "from a checkpoint load the optimizer's state, too, or say initial_step="
+                "one replaces from step 1 on. To keep both, give each its own log_dir; to continue "
+                "from a checkpoint, also load the optimizer's state, or pass initial_step="
             )
         agenda.budget.begin_at(step)
         self.is_due = agenda.is_due(step)

@@ -138,8 +138,8 @@ class EventLog:
         """
         if os.getpid() != self._process:
             raise RuntimeError(
-                f"this event log belongs to process {self._process}, of which process "
-                f"{os.getpid()} is a fork: open one in the process that trains"
+                f"this event log belongs to process {self._process}, and process "
+                f"{os.getpid()} is a fork of it: open one in the process that trains"
             )
         step, wall_time = _checked_step(step), _checked_wall_time(wall_time)
         tensors, scalars = _checked_tensors(tensors), _checked_scalars(scalars or {})
@@ -201,7 +201,9 @@ def checked_log_dir(log_dir: object) -> str:
     if not path:
         raise ValueError("log_dir is empty")
     if not isinstance(log_dir, str) and re.match(r"[a-z][a-z0-9+.-]+:/(?!/)", path):
-        raise ValueError(f"log_dir {path!r}: a URL must be a str, pathlib drops one of its slashes")
+        raise ValueError(
+            f"log_dir {path!r}: a URL must be a str, because pathlib drops one of its slashes"
+        )
     return os.path.expanduser(path)
 
 

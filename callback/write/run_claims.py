@@ -125,9 +125,8 @@ class RunClaim:
         what = "log_dir" if self._writer is None else "the folder of writer"
         return (
             f"{what} {self._given!r} is in use by {rival}: this one writes to {self.location!r}, "
-            f'and is shown as a run of its own with "({self.number})" after the name. Give each a '
-            "log_dir of its own to name them, or close() the other one before, to go on in its "
-            "place"
+            f'and is shown as a separate run with "({self.number})" after the name. Give each its '
+            "own log_dir to name them, or close() the other one first to continue in its place"
         )
 
     def settle(self) -> None:

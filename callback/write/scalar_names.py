@@ -44,8 +44,7 @@ class ScalarNames:
             notice = (
                 f"record() was given a name of {max(map(len, long)):,} characters, "
                 f"{_shown(min(long))}: names of more than {schema.LONGEST_SCALAR_NAME} are not "
-                "recorded. Give a short name; what else is to be kept of a run, add_text() of a "
-                "SummaryWriter takes"
+                "recorded. Give a short name; SummaryWriter.add_text() keeps longer texts"
             )
         return refused | long, notice
 
@@ -59,7 +58,7 @@ class ScalarNames:
         if new[room:]:
             return {*new[room:]}, (
                 f"record() was given more than {schema.MOST_SCALARS} different names: "
-                f"{_shown(new[room])} and other new ones are not recorded, those before go on. "
+                f"{_shown(new[room])} and other new ones are not recorded; earlier ones still are. "
                 f"{_ADVICE}"
             )
         if self._steps >= _STEPS_TO_BEGIN and self._step_of_last_new != self._steps:
@@ -68,13 +67,13 @@ class ScalarNames:
             if self._steps_with_new > _MOST_STEPS_WITH_NEW_NAMES:
                 return set(), (
                     f"record() was given a new name at {self._steps_with_new} steps since step "
-                    f"{_STEPS_TO_BEGIN}, last {_shown(new[-1])}: from {schema.MOST_SCALARS} names "
-                    f"on new ones are not recorded. {_ADVICE}"
+                    f"{_STEPS_TO_BEGIN}, last {_shown(new[-1])}: beyond {schema.MOST_SCALARS} "
+                    f"names new ones are not recorded. {_ADVICE}"
                 )
         return set(), None
 
 
-_ADVICE = "Give the same names at every step: each of them is a column of all steps"
+_ADVICE = "Give the same names at every step: each name is a column of all steps"
 
 
 def _shown(name: str) -> str:

@@ -185,7 +185,7 @@ def _checked(name: str, value: object) -> Scalar:
     taken = (*schema.STEP_COLUMNS, *schema.OPTIONAL_STEP_COLUMNS)
     if name in taken:
         raise ValueError(
-            f"record({name}=...): that name is taken, choose another one than {', '.join(taken)}"
+            f"record({name}=...): that name is taken, as are {', '.join(taken)}; choose another"
         )
     return as_scalar(f"record({name}=...)", value)
 
@@ -205,7 +205,7 @@ def as_scalar(what: str, value: object) -> Scalar:
         if value.numel() != 1 or value.is_complex():
             raise ValueError(
                 f"{what}: expected one real number, got a tensor of shape "
-                f"{tuple(value.shape)} and type {value.dtype}; reduce it, as with .mean()"
+                f"{tuple(value.shape)} and type {value.dtype}; reduce it, for example with .mean()"
             )
         if value.is_meta:
             raise ValueError(f"{what}: expected one real number, got a tensor without data (meta)")
@@ -222,7 +222,7 @@ def as_scalar(what: str, value: object) -> Scalar:
     try:
         return float(value)
     except OverflowError:
-        raise ValueError(f"{what}: expected a number that fits into 64 bits of a float") from None
+        raise ValueError(f"{what}: expected a number that fits into a 64-bit float") from None
 
 
 class Sent:

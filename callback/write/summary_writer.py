@@ -41,7 +41,7 @@ class SharedWriter:
             )
         self._writer = writer
         if self.current_file is None:
-            raise ValueError("writer is a SummaryWriter that was closed already")
+            raise ValueError("writer is a SummaryWriter that is already closed")
         self.location = os.fspath(self.current_file.get_logdir())
         self._event_class = _event_class(self.current_file)
         self._packer = Packer()

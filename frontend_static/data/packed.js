@@ -48,7 +48,7 @@ export function decodePacked(buffer) {
 export function arrayOf(packed, name, Type) {
   const array = packed.arrays.get(name);
   if (!array) throw new Error(`The answer has no array ${name}.`);
-  if (!(array.data instanceof Type)) throw new Error(`The array ${name} is no ${Type.name}.`);
+  if (!(array.data instanceof Type)) throw new Error(`The array ${name} is not a ${Type.name}.`);
   return /** @type {{data: T, shape: number[]}} */ (array);
 }
 

@@ -261,7 +261,7 @@ export function CopyButton({ label, text, symbol }) {
     const timer = setTimeout(() => setOutcome(''), 2000);
     return () => clearTimeout(timer);
   }, [outcome]);
-  const copy = async () => setOutcome((await copyText(text())) ? t('Copied') : t('Copying is not allowed'));
+  const copy = async () => setOutcome((await copyText(text())) ? t('Copied') : t('The browser does not allow copying'));
   return html`<button class="icon-button copy" aria-label=${label} title=${label} onClick=${copy}>
     ${icon(symbol)}<span class="copied" role="status">${outcome}</span>
   </button>`;

@@ -62,11 +62,11 @@ export function textsOf(topic, detail) {
     ],
     comparison: () => [t('Each value divided by that of the reference run at the same point of the axis. Neutral: equal. Red: larger. Blue: smaller.')],
     shared: () => [
-      t('The shaded band is where 9 in 10 tensors of healthy trainings lie, for this kind of tensor. Outside it, look closer; inside it, all may still not be well.'),
+      t('The shaded band is where 9 in 10 tensors of healthy trainings lie, for this kind of tensor. Outside it, look closer; inside it, something may still be wrong.'),
     ],
     compass: () => [
       t('Your learning rate over the best one, estimated from the recorded steps. The pointer in the green zone: about right. Left of it: too low; right: too high.'),
-      t('The thin bar spans where four of five test runs with this reading really were. It is about the training loss only.'),
+      t('The thin bar shows where four of five test runs with this reading actually were. It concerns the training loss only.'),
     ],
     gain: () => [
       t('The gain ratio is how much of the promised loss reduction a step delivered. Near 1, steps are short; far below 0.7, they overshoot.'),

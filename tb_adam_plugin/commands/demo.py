@@ -23,8 +23,9 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     parser = commands.add_parser(
         "demo",
         help="train small runs with one fault each, and with its fix",
-        description="Train small runs with one fault each, and again with the fix, and say what "
-        "the rules find in them. All of them take a minute or two; needs torch.",
+        description="Train small runs with one fault each, and again with the fix, and print "
+        "what the rules find. All of them together take a minute or two; needs "
+        "torch.",
         epilog="Exit codes: 0 done; 2 torch is missing, a NAME is unknown, or the folder cannot be "
         "written.",
     )
@@ -32,12 +33,12 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "names",
         metavar="NAME",
         nargs="*",
-        help="a fault to train; default: all of them. A path before the names is taken for LOGDIR",
+        help="a fault to train; default: all of them. A path before the names is taken as LOGDIR",
     )
     parser.add_argument(
         "--logdir", metavar="LOGDIR", help=f"folder for the runs; default: {FOLDER}"
     )
-    parser.add_argument("--list", action="store_true", help="name the faults, and train nothing")
+    parser.add_argument("--list", action="store_true", help="list the faults without training")
     parser.set_defaults(command=demonstrate, reads_runs=False)
 
 
@@ -61,13 +62,17 @@ def demonstrate(options: argparse.Namespace) -> int:
     unknown = [name for name in names if name not in known]
     if unknown:
         named = ", ".join(unknown)
-        return refuse(say("no fault is called {names}: adam-debug demo --list", names=named))
+        return refuse(
+            say("unknown fault {names}: adam-debug demo --list shows the names", names=named)
+        )
     log_dir = Path(folder)
     try:
         for name in names:
             if (log_dir / name).exists() and any((log_dir / name).iterdir()):
                 return refuse(
-                    say("{folder} is not empty: name a new one by --logdir", folder=log_dir / name)
+                    say(
+                        "{folder} is not empty: choose another with --logdir", folder=log_dir / name
+                    )
                 )
         for name in names:
             _train_both(demonstrations, known[name], log_dir / name)

@@ -35,8 +35,8 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "diagnose",
         help="say what is wrong in recorded runs, and what to change",
         description="Apply the rules to every run below LOGDIR.",
-        epilog="Exit codes: 0 done; 1 --fail-on was given and there is such a finding; "
-        "2 the folder cannot be read, holds no run, or the command was not understood.",
+        epilog="Exit codes: 0 done; 1 a finding of the --fail-on severity or worse; 2 the folder "
+        "cannot be read, contains no run, or the arguments are invalid.",
     )
     parser.add_argument("logdir", metavar="LOGDIR", nargs="?", help=LOGDIR_HELP)
     parser.add_argument(
@@ -47,7 +47,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     parser.add_argument(
         "--fail-on",
         choices=SEVERITIES[:2],
-        help="exit with 1 if a run has a finding of this severity or a worse one; default: never",
+        help="exit with 1 if a run has a finding of this severity or worse; default: never",
     )
     parser.set_defaults(command=diagnose)
 

@@ -24,7 +24,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         help="explain a rule or a statistic",
         description="Print what a rule or a statistic means, when a rule fires, what to do, and "
         "the source.",
-        epilog="Exit codes: 0 done; 2 there is no such rule or statistic.",
+        epilog="Exit codes: 0 done; 2 the rule or statistic is unknown.",
     )
     parser.add_argument(
         "name", metavar="NAME", nargs="?", help="a rule or a statistic; default: list them all"
@@ -41,7 +41,7 @@ def explain(options: argparse.Namespace) -> int:
     found = explain_rule(name, language()) or explain_statistic(name, language())
     if found is None:
         return refuse(
-            say("no rule or statistic is called {name}: adam-debug explain lists them", name=name)
+            say("unknown rule or statistic {name}: adam-debug explain lists them", name=name)
         )
     print(spoken(say("{name}: {title}", name=found.name, title=found.title)))
     for section in found.sections:

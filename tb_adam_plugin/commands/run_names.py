@@ -10,7 +10,9 @@ from tb_adam_plugin.schema import RUN_FOLDER
 
 # The usual folder, and the first place to look if none is given.
 USUAL_FOLDER = "runs"
-LOGDIR_HELP = f"folder with the runs; default: ./{USUAL_FOLDER}, or the current folder without it"
+LOGDIR_HELP = (
+    f"folder with the runs; default: ./{USUAL_FOLDER}, or the current folder if there is none"
+)
 
 
 def default_folder() -> str:

@@ -23,7 +23,7 @@ def shown_loss(loss: float) -> str:
 def about_loss(loss: RunLoss) -> str:
     """Say why the loss of a run is not compared, or where it was lost; "" if it is compared."""
     if loss.lack == "no loss":
-        return say("no loss was recorded: debug.record(loss=loss)")
+        return say("no loss was recorded: call debug.record(loss=loss)")
     if loss.lack == "surrogate":
         return say("a surrogate loss does not measure progress and is not compared")
     if math.isfinite(loss.gone_at):
@@ -42,8 +42,8 @@ def about_losses(found: Comparison) -> str:
         return say("No run ends with a finite loss.")
     texts = [
         say(
-            "Losses up to step {step}, averaged over windows; a difference counts if it is larger "
-            "than the noise of the loss and than what seeds usually make.",
+            "Losses up to step {step}, averaged over windows; a difference counts if it exceeds "
+            "both the noise of the loss and the usual difference between seeds.",
             step=step(found.common_end),
         )
     ]
@@ -119,9 +119,9 @@ def about_sweep(sweep: Sweep) -> str:
     else:
         best = say("The best {name} is {value}.", name=name, value=value)
     if sweep.edge == "largest":
-        return joined([best, say("It is the largest that was tried: try a larger one.")])
+        return joined([best, say("It is the largest value tried: try a larger one.")])
     if sweep.edge == "smallest" and value != "0":
-        return joined([best, say("It is the smallest that was tried: try a smaller one.")])
+        return joined([best, say("It is the smallest value tried: try a smaller one.")])
     return best
 
 
@@ -170,4 +170,4 @@ def about_partings(pair: Pair) -> str:
         return say(
             "The statistics of the other runs were not compared: compare fewer runs to see them."
         )
-    return say("No statistic differs beyond what it varies by itself at common recorded steps.")
+    return say("At common recorded steps no statistic differs by more than its own variation.")

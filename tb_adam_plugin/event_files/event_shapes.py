@@ -298,7 +298,7 @@ def find_value(file: WindowedFile, start: int, size: int, tag: str) -> StoredTen
         key, i = varint(file.data, i)
         length, i = varint(file.data, i)
         if key != _VALUE_KEY or at + i - before + length > size:
-            raise MalformedError("something else than a value")
+            raise MalformedError("something other than a value")
         if file.data.startswith(head, i):
             tensors: list[StoredTensor] = []
             _find_value(file, start, at, tensors, [])

@@ -68,5 +68,7 @@ class KnownFile:
             or not first.startswith(self._first)
             or file.read(start, len(last)) != last
         ):
-            raise ReplacedError(say("{file} was replaced or cut", file=os.path.basename(self.path)))
+            raise ReplacedError(
+                say("{file} was replaced or truncated", file=os.path.basename(self.path))
+            )
         self._seen, self._first = now, first

@@ -113,7 +113,7 @@ class WindowedFile:
             piece = self._file.read(count)
             if not piece:
                 if not self.may_be_cut:
-                    raise ReplacedError(say("An event file was cut"))
+                    raise ReplacedError(say("An event file was truncated"))
                 self.size = position + sum(map(len, pieces))
                 break
             pieces.append(piece)
@@ -131,5 +131,5 @@ class WindowedFile:
         while done < len(buffer):
             count = self._file.readinto(buffer[done:])  # type: ignore[attr-defined]
             if not count:
-                raise ReplacedError(say("An event file was cut"))
+                raise ReplacedError(say("An event file was truncated"))
             done += count

@@ -79,7 +79,7 @@ class NamedRecords:
             KeyError: If there is no such name.
         """
         if name not in self.names:
-            raise KeyError(f"{name!r} was not recorded; there are {', '.join(self.names)}")
+            raise KeyError(f"{name!r} was not recorded; available: {', '.join(self.names)}")
         of_name: npt.NDArray[Any] = self.values[..., self.names.index(name), :]
         return of_name
 

@@ -34,7 +34,7 @@ def reading(files: RunFiles) -> Iterator[None]:
             yield
     except ReplacedError as error:
         raise UnreadableError(
-            say("{error} while it was read; please ask again.", error=reason_of(error))
+            say("{error} while it was being read; please try again.", error=reason_of(error))
         ) from error
     except OSError as error:
         raise UnreadableError(say("An event file cannot be read: {error}", error=error)) from error

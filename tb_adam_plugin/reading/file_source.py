@@ -240,7 +240,7 @@ def _faults(files: RunFiles) -> list[Message]:
         *(_damage_in_words(path, events) for path, events in files.damaged.items()),
         *(
             say(
-                "{path} is damaged at byte {start}: what comes after it cannot be read",
+                "{path} is damaged at byte {start}: the rest cannot be read",
                 path=path,
                 start=f"{start:,}",
             )
@@ -256,8 +256,8 @@ def _undescribed_in_words(undescribed: Mapping[str, int], damaged: int) -> list[
         return []
     return [
         say(
-            "{records} records of {kinds} cannot be shown: the first one, which says what they "
-            "hold, is damaged",
+            "{records} records of {kinds} cannot be shown: the first one, which describes them, "
+            "is damaged",
             records=f"{max(undescribed.values()) - damaged:,}",
             kinds=", ".join(sorted({tag.split("/")[1] for tag in undescribed})),
         )

@@ -79,7 +79,7 @@ def shown_scalars(scalars: Sequence[Scalar]) -> tuple[tuple[Scalar, ...], tuple[
     others = [scalar for scalar in scalars if scalar.tag.lower() not in LOSS_TAGS]
     over = set(others[max(0, MOST_SCALARS_BESIDE - len(losses)) :])
     text = say(
-        "{left_out} of {count} ordinary scalars are not listed beside this run, which lists at "
+        "{left_out} of {count} ordinary scalars are not listed with this run, which lists at "
         "most {most}. TensorBoard's Scalars tab has them all.",
         left_out=f"{len(over):,}",
         count=f"{len(scalars):,}",

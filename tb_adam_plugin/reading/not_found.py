@@ -35,5 +35,5 @@ def choice(known: Collection[str]) -> str:
     if not known:
         return "there is none"
     if len(known) > _MAX_NAMED:
-        return f"there are {len(known)}"
-    return "there is: " + ", ".join(known)
+        return f"{len(known)} exist"
+    return "available: " + ", ".join(known)

@@ -320,7 +320,7 @@ class Store:
         """Return the content of a run."""
         runs = self._named(self._source.listing(experiment))
         if run not in runs:
-            raise errors.NotFoundError(f"no run {quoted(run)} with our data; {choice(runs)}")
+            raise errors.NotFoundError(f"no run {quoted(run)} with Adam Debug data; {choice(runs)}")
         return standing_run(self._series, experiment, runs[run])
 
 

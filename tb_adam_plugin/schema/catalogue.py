@@ -179,18 +179,18 @@ STATISTICS: tuple[Statistic, ...] = (
         "idle_row_fraction",
         "rows always without gradient",
         "fraction",
-        f"share of rows with g = 0 everywhere at all records of the last {IDLE_STEPS} steps, of "
-        f"{IDLE_RECORDS} records at least",
+        f"share of rows with g = 0 everywhere at all records of the last {IDLE_STEPS} steps, at "
+        f"least {IDLE_RECORDS} records",
         needs=("gradient",),
     ),
     Statistic(
-        "unchanged_fraction", "weight unchanged", "fraction", "share that the step left as it was"
+        "unchanged_fraction", "weight unchanged", "fraction", "share that the step did not change"
     ),
     Statistic(
         "lost_update_fraction",
         "update lost to rounding",
         "fraction",
-        "share of the requested changes, Δw ≠ 0 by the formula, that left the weight as it was",
+        "share of requested changes (Δw ≠ 0 by the formula) that did not change the weight",
         needs=("update",),
     ),
     Statistic(
@@ -202,7 +202,7 @@ STATISTICS: tuple[Statistic, ...] = (
     ),
     Statistic(
         "update_slope",
-        "update along request",
+        "update / requested update",
         "log",
         "Σ Δw·requested Δw / Σ (requested Δw)²",
         needs=("update",),
@@ -225,14 +225,14 @@ STATISTICS: tuple[Statistic, ...] = (
         "exp_avg_rounding_error",
         "rounding error of exp_avg",
         "log",
-        "what storing m in less than float32 changed at this step, relative to m",
+        "error from storing m below float32 at this step, relative to m",
         needs=("gradient", "exp_avg", "exp_avg decay", "previous step", "rounded exp_avg"),
     ),
     Statistic(
         "exp_avg_sq_rounding_error",
         "rounding error of exp_avg_sq",
         "log",
-        "what storing v in less than float32 changed at this step, relative to v",
+        "error from storing v below float32 at this step, relative to v",
         needs=(
             "gradient",
             "exp_avg_sq",
@@ -246,7 +246,7 @@ STATISTICS: tuple[Statistic, ...] = (
         "weight_decay_ratio",
         "decay / update",
         "log",
-        "weight decay against update",
+        "weight decay relative to update",
         needs=("gradient", "update"),
     ),
     Statistic("update_weight_cosine", "cos(update, weight)", "cosine", "cosine of Δw and w before"),
@@ -254,20 +254,20 @@ STATISTICS: tuple[Statistic, ...] = (
         "nonfinite_count",
         "NaN or infinite",
         "count",
-        "elements that are not finite in w, g, m or v, added up",
+        "number of non-finite elements in w, g, m and v",
     ),
     Statistic(
         "state_step",
-        "steps of the state",
+        "step count of the state",
         "count",
-        "steps that the optimizer's state has counted",
+        "step count of the optimizer's state",
         needs=("step count",),
     ),
     Statistic(
         "update_rms_standard_error",
         "sampling error of update",
         "fraction",
-        "relative standard error of the update RMS; 0 where every element is read",
+        "relative standard error of the update RMS; 0 if every element is read",
     ),
 )
 STATISTIC_BY_NAME: Mapping[str, Statistic] = {s.name: s for s in STATISTICS}

@@ -33,7 +33,7 @@ class Columns:
         """
         names = read_content(content).get("columns")
         if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
-            raise FormatError("the content names no columns")
+            raise FormatError("the content has no columns")
         return Columns(tuple(names))
 
 

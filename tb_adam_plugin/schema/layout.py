@@ -247,10 +247,10 @@ def _check(layout: Layout) -> None:
     if any(not 0 <= p.group < len(layout.groups) for p in layout.parameters):
         raise FormatError("not a layout: a parameter names a group that does not exist")
     if any(not 0 <= p.elements_read <= _MOST_ELEMENTS for p in layout.parameters):
-        raise FormatError("not a layout: a number of elements that are read is out of range")
+        raise FormatError("not a layout: the number of elements read is out of range")
     for named in (layout.parameters, layout.quantities):
         if len({item.name for item in named}) < len(named):
-            raise FormatError("not a layout: a name stands for two parameters or quantities")
+            raise FormatError("not a layout: two parameters or quantities have the same name")
     if not 1 <= layout.parameters_per_block <= MOST_PARAMETERS_PER_BLOCK:
         raise FormatError("not a layout: the number of parameters in a block is wrong")
     if any(abs(q.lowest_exponent) > 150 for q in layout.quantities):
@@ -274,7 +274,7 @@ def _pairs(value: Any) -> dict[str, tuple[float, float]]:
         str(name): (float(before), float(after)) for name, (before, after) in dict(value).items()
     }
     if not all(map(math.isfinite, [number for pair in pairs.values() for number in pair])):
-        raise ValueError("a setting that was replaced is no number")
+        raise ValueError("a replaced setting is not a number")
     return pairs
 
 

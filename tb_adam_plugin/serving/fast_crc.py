@@ -34,8 +34,8 @@ def define_flag(parser: Any) -> None:
     parser.add_argument_group("Adam Debug plugin").add_argument(
         f"--{FLAG}",
         action="store_true",
-        help="Compute checksums of event files by google-crc32c instead of TensorBoard's loop in "
-        "Python, for its Python loader (--load_fast=false, and wherever there is no data server). "
+        help="Compute checksums of event files with google-crc32c instead of TensorBoard's Python "
+        "loop, for its Python loader (--load_fast=false, or without a data server). "
         f"Has no effect in versions of TensorBoard other than {', '.join(KNOWN_VERSIONS)}.",
     )
 
@@ -50,18 +50,18 @@ def replace_crc() -> None:
 
     if version.VERSION not in KNOWN_VERSIONS:
         raise NotReplacedError(
-            f"TensorBoard {version.VERSION} is none of the versions that were looked at "
+            f"TensorBoard {version.VERSION} is not one of the supported versions "
             f"({', '.join(KNOWN_VERSIONS)})"
         )
     try:
         from tensorboard.compat.tensorflow_stub import pywrap_tensorflow as module
     except ImportError as error:
-        raise NotReplacedError(f"TensorBoard has no loop in Python: {error}") from error
+        raise NotReplacedError(f"TensorBoard has no Python loop: {error}") from error
     plain, masked = getattr(module, "crc32c", None), getattr(module, "masked_crc32c", None)
     if getattr(plain, "replaced", None):
         return
     if not callable(plain) or not callable(masked):
-        raise NotReplacedError("TensorBoard's functions crc32c and masked_crc32c are not there")
+        raise NotReplacedError("TensorBoard lacks the functions crc32c and masked_crc32c")
     fast = _beside(plain)
     samples = _samples()
     before = [masked(sample) for sample in samples]
@@ -70,7 +70,9 @@ def replace_crc() -> None:
     module.crc32c = fast
     if [masked(sample) for sample in samples] != before:
         module.crc32c = plain
-        raise NotReplacedError("with google-crc32c TensorBoard's masked_crc32c is another one")
+        raise NotReplacedError(
+            "with google-crc32c TensorBoard's masked_crc32c gives different numbers"
+        )
 
 
 def _beside(plain: Crc) -> Crc:
@@ -80,7 +82,7 @@ def _beside(plain: Crc) -> Crc:
     except ImportError as error:
         raise NotReplacedError(f"google-crc32c cannot be loaded: {error}") from error
     if google_crc32c.implementation != "c":
-        raise NotReplacedError("google-crc32c is here without its extension in C")
+        raise NotReplacedError("google-crc32c is installed without its C extension")
     of_bytes: Crc = google_crc32c.value
 
     def crc32c(data: Any) -> int:

@@ -116,7 +116,7 @@ class AdamDebugPlugin(base_plugin.TBPlugin):
         first = query.number("from", 0, 0, _MAX_STEP)
         last = query.number("to", _MAX_STEP, 0, _MAX_STEP)
         if first > last:
-            raise errors.InvalidArgumentError(f"from={first} lies after to={last}")
+            raise errors.InvalidArgumentError(f"from={first} is after to={last}")
         since = query.number("since", -1, 0, _MAX_STEP)
         axis = query.choice("axis", AXES)
         against = query.text("against", "") or None

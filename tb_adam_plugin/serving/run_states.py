@@ -126,7 +126,7 @@ class RunStates:
         for run in wanted:
             if run not in versions:
                 raise errors.NotFoundError(
-                    f"no run {quoted(run)} with our data; {choice(versions)}"
+                    f"no run {quoted(run)} with Adam Debug data; {choice(versions)}"
                 )
         with self._lock:
             if self._experiment is None or self._experiment.id != experiment.id:
@@ -199,7 +199,7 @@ class RunStates:
         except (errors.PublicError, UnreadableError) as error:
             _logger.info("Run %s is not in the list of states: %s", printable(run), error)
         except Exception:
-            _logger.exception("Adam Debug could not say how run %r is doing", run)
+            _logger.exception("Adam Debug could not determine the state of run %r", run)
         return NOTHING_FOUND
 
     def _make_way(self) -> None:

@@ -297,7 +297,7 @@ def test_an_optimizer_of_unknown_formula_is_measured_and_says_what_is_missing(
 
     model, _ = make()
     optimizer = Unheard(model.parameters(), {"lr": 0.01, "momentum": 0.5})
-    with pytest.warns(UserWarning, match="Unheard is not known here") as caught:
+    with pytest.warns(UserWarning, match="Unheard is not a known optimizer") as caught:
         debug = AdamDebugCallback(
             model, optimizer, log_dir=tmp_path, every_n_steps=1, on_error="raise"
         )

@@ -87,7 +87,7 @@ def test_out_of_memory_ends_the_records_alone_when_nothing_is_small_enough(
         run.train(6)
     first, last = (str(warning.message) for warning in caught)
     assert "from now on fewer elements" in first
-    assert "records are left out from now on, training goes on" in last
+    assert "records are left out from now on; training continues" in last
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         run.train(40)

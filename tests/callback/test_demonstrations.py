@@ -21,7 +21,7 @@ from tb_adam_plugin.run_data import Run, load_runs
 
 Trains = Callable[[Settings], tuple[float, Run]]
 GALLERY = Path(__file__).parents[2] / "docs" / "gallery"
-NOT_IN_OPTIMIZER = "ignore:.*no parameter group of the optimizer holds:UserWarning"
+NOT_IN_OPTIMIZER = "ignore:.*trainable parameters in no parameter group:UserWarning"
 
 
 def only_run(folder: Path) -> Run:

@@ -264,7 +264,7 @@ def test_training_of_shards_is_the_same_bit_by_bit(
     ("case", "reason", "outcome"),
     [
         ("failing state", "the adapter fails", "records are left out from now on"),
-        ("failing read", "this one fails", "wide.weight is recorded no more, the others are"),
+        ("failing read", "this one fails", "wide.weight is no longer recorded; the others are"),
         ("failing memory", "MemoryError", "fewer elements of each parameter are read"),
         ("failing options", "the options cannot be read", "records are left out from now on"),
     ],

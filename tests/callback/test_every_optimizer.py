@@ -14,7 +14,7 @@ TRIALS = trials()
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Paged optimizers are not supported on CPU"),
     pytest.mark.filterwarnings("ignore:Sparse invariant checks"),
-    pytest.mark.filterwarnings("ignore:Adam Debug. .* is not known here"),
+    pytest.mark.filterwarnings("ignore:Adam Debug. .* is not a known optimizer"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning:(torchao|bitsandbytes|transformers).*"),
 ]
 

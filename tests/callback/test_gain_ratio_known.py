@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 
 from tb_adam_plugin.callback import AdamDebugCallback
 
-pytestmark = pytest.mark.filterwarnings("ignore:Adam Debug. Unknown is not known here")
+pytestmark = pytest.mark.filterwarnings("ignore:Adam Debug. Unknown is not a known optimizer")
 
 STEPS = 8
 MAX_NORM = 0.05

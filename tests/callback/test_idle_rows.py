@@ -127,7 +127,7 @@ class Overwriting(torch.optim.Optimizer):
                 parameter.grad.fill_(1.0)
 
 
-@pytest.mark.filterwarnings("ignore:Adam Debug. Overwriting is not known here")
+@pytest.mark.filterwarnings("ignore:Adam Debug. Overwriting is not a known optimizer")
 @pytest.mark.parametrize("shape", [(30, 20), (300, 96), (3000, 8)])
 def test_rows_of_gradients_that_the_step_overwrites(tmp_path: Path, shape: tuple[int, int]) -> None:
     parameter = nn.Parameter(torch.ones(shape))

@@ -145,7 +145,7 @@ def test_layouts_that_keep_changing_are_warned_of_once(
     debug.close()
     # The ninth layout is known after its record, and told before the next one.
     assert [n for n, _ in said] == [9]
-    assert "a log_dir of its own" in said[0][1]
+    assert "its own callback and log_dir" in said[0][1]
     (run,) = load_runs(tmp_path)
     assert [p.name for p in run.parameters] == [f"w{n}" for n in range(12, 4, -1)]
 

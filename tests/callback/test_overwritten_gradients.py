@@ -41,7 +41,7 @@ def nesterov(parameters: Any) -> Optimizer:
     return SGD(parameters, lr=0.01, momentum=0.9, nesterov=True, foreach=True)
 
 
-@pytest.mark.filterwarnings("ignore:Adam Debug. Halving is not known here")
+@pytest.mark.filterwarnings("ignore:Adam Debug. Halving is not a known optimizer")
 @pytest.mark.parametrize("make", [nesterov, Halving])
 @pytest.mark.parametrize("closure", ["no closure", "positional", "keyword"])
 @pytest.mark.parametrize("sampled", [16_384, 256])

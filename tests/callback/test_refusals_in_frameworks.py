@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import test_lightning
 import test_transformers
-from test_lightning import adamw, batches, make_module, trainer
+from lightning_trainings import adamw, batches, make_module, trainer
 from test_transformers import make_trainer
 
 from tb_adam_plugin.callback.lightning import AdamDebugLightningCallback

@@ -204,7 +204,7 @@ def times(count: Any, base: Any) -> Any:
     "count", [lambda _: 1, lambda _: 2, lambda n: n % 2, lambda n: 1 + (n % 3 == 0)],
     ids=["once", "twice", "every second", "now and then twice"],
 )  # fmt: skip
-@pytest.mark.filterwarnings("ignore:.*(does not move|leaves out)")
+@pytest.mark.filterwarnings("ignore:.*(does not move|skips steps)")
 def test_momentum_before_the_step_is_right_or_not_known(count: Any, tmp_path: Path) -> None:
     run, optimizer = train(tmp_path, times(count, torch.optim.Adam))
     is_one = np.array([count(step) == 1 for step in run.steps])

@@ -39,7 +39,7 @@ def said(capsys: pytest.CaptureFixture[str], logs: Path, *arguments: str) -> str
 def test_a_sweep_says_which_value_won(logs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = said(capsys, logs, *(f"lr/{name}" for name in LRS))
     assert "lr 1e-4 1e-3 0.01" in found
-    assert "The best lr is 0.01. It is the largest that was tried: try a larger one." in found
+    assert "The best lr is 0.01. It is the largest value tried: try a larger one." in found
     assert "lr/1e-2 is better than lr/1e-4 from" in found
     assert "step 1: update / weight of" in found
 
@@ -48,7 +48,7 @@ def test_two_seeds_are_not_told_apart(logs: Path, capsys: pytest.CaptureFixture[
     found = said(capsys, logs, "1e-3", "other")
     assert "initial weights RMS 0." in found
     assert "no difference beyond noise at the end." in found
-    assert "No statistic differs beyond what it varies by itself" in found
+    assert "no statistic differs by more than its own variation" in found
 
 
 def test_without_names_all_runs_are_compared(
@@ -64,9 +64,9 @@ def test_without_names_all_runs_are_compared(
 @pytest.mark.parametrize(
     ("names", "reason"),
     [
-        (["nowhere", "other"], "no run nowhere; there is: lr/1e-2"),
-        (["other"], "two runs or more can be compared"),
-        (["other", "seeds/other"], "two runs or more can be compared"),
+        (["nowhere", "other"], "no run nowhere; runs: lr/1e-2"),
+        (["other"], "comparing needs at least two runs"),
+        (["other", "seeds/other"], "comparing needs at least two runs"),
     ],
 )
 def test_names_that_do_not_fit_are_refused(
@@ -83,7 +83,9 @@ def test_a_name_that_may_be_several_runs_is_refused(
         train(tmp_path / folder / "run", 1e-3, steps=2)
     arguments = ["compare", "run", "a/run", "--logdir", str(tmp_path), "--lang", "en"]
     assert cli.main(arguments) == 2
-    assert "run may be a/run, b/run: name it in full" in capsys.readouterr().err
+    assert (
+        "run is ambiguous, it matches a/run, b/run: give the full name" in capsys.readouterr().err
+    )
 
 
 def same_shape(example: Any, found: Any, where: str) -> None:

@@ -177,7 +177,7 @@ def test_without_a_loss_nothing_is_said_of_it(name: str) -> None:
     assert verdict(found.pairs[0], found) == ""
     assert about_losses(found).startswith("Fewer than two of these runs have a loss")
     lacking = next(loss for loss in found.losses if loss.run == name)
-    assert about_loss(lacking) == "no loss was recorded: debug.record(loss=loss)"
+    assert about_loss(lacking) == "no loss was recorded: call debug.record(loss=loss)"
 
 
 def test_a_surrogate_loss_is_not_compared() -> None:

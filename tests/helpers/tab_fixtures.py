@@ -42,5 +42,5 @@ def tensorboard(log_folder: Path) -> Iterator[TensorBoard]:
 def tab(browser: Browser, tensorboard: TensorBoard) -> Iterator[Tab]:
     """The tab on the run with the spike, every module open, at full resolution."""
     with open_tab(browser, tensorboard.url, {"run": "spiked/adam_debug"}) as opened:
-        opened.locate('button[aria-label="Open all modules"]').click()
+        opened.locate('button[aria-label="Expand all modules"]').click()
         yield opened

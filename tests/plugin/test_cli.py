@@ -157,7 +157,7 @@ def test_what_cannot_be_read_is_refused_in_one_line(tmp_path: Path) -> None:
     write_events(newer, [event(1, [tensor])])
     for ended, reason in (
         (missing, "is not a folder"),
-        (empty, "no run of Adam Debug"),
+        (empty, "no Adam Debug run in"),
         (adam_debug("diagnose", newer), "update tb-adam-plugin"),
         (adam_debug("diagnose", tmp_path, "--fail-on", "info"), "invalid choice"),
     ):

@@ -172,7 +172,7 @@ def test_an_unknown_name_trains_nothing(
     trained: list[tuple[str, Path]], capsys: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
     assert cli.main(["demo", *arguments, "--lang", "en"]) == 2
-    assert "no fault is called" in capsys.readouterr().err
+    assert "unknown fault" in capsys.readouterr().err
     assert trained == []
 
 

@@ -83,7 +83,7 @@ def test_checked_runs_are_compared(browser: Browser, url: str) -> None:
         opened(tab)
         expect(control).to_have_attribute("aria-pressed", "true")
         expect(tab.locate(".heat-rows canvas")).to_have_count(0)
-        tab.shows(".compare .sweep", "The best lr is 0.01. It is the largest that was tried")
+        tab.shows(".compare .sweep", "The best lr is 0.01. It is the largest value tried")
         assert runs_of(tab) == [BEST, "sweep/1e-3", WORST]
         assert row(tab, "setting lr") == ["0.01", "1e-3", "1e-4"]
         assert row(tab, "verdict")[0] == "best"
@@ -275,7 +275,7 @@ def test_it_is_copied_as_markdown_and_saved_as_csv(browser: Browser, quick: Tens
         lines = str(tab.page.evaluate("navigator.clipboard.readText()")).splitlines()
         assert lines[0] == f"|  | {BEST} | sweep/1e-3 | {WORST} |"
         assert "| lr | 0.01 | 1e-3 | 1e-4 |" in lines
-        assert "The best lr is 0.01. It is the largest that was tried: try a larger one." in lines
+        assert "The best lr is 0.01. It is the largest value tried: try a larger one." in lines
         with tab.page.expect_download() as found:
             tab.locate('.compare button[aria-label="Save as CSV"]').click()
         with Path(found.value.path()).open(encoding="utf-8", newline="") as file:

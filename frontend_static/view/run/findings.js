@@ -91,7 +91,7 @@ function Item({ app, finding, run, selected, explained, statistics, why, asRecor
       (selected || explained) &&
       html`<p>${text}</p>
         ${advice && html`<p class="advice">${advice}</p>`}
-        ${selected && lacksRecords(finding, run) && html`<p class="no-record">${t('Not in the heat map: this optimizer does not update these tensors, so nothing is recorded of them. They are listed under Optimizer.')}</p>`}`
+        ${selected && lacksRecords(finding, run) && html`<p class="no-record">${t('Not in the heat map: this optimizer does not update these tensors, so nothing is recorded for them. They are listed under Optimizer.')}</p>`}`
     }
     ${
       selected &&

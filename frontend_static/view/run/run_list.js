@@ -136,7 +136,7 @@ function RunRow({ app, info, index, theme, state, checked, shown, reference, onS
         class="reference ${reference ? 'on' : ''}"
         aria-pressed=${reference}
         aria-label=${t('Compare with {run}', { run: info.name })}
-        title=${reference ? t('The reference: others are compared with it') : t('Compare others with this run')}
+        title=${reference ? t('Reference for the other runs') : t('Compare others with this run')}
         onClick=${() => actions.referTo(info.run)}
       >
         ${icon('reference', 'flag')}

@@ -43,7 +43,7 @@ export function Sidebar({ app, state, run, hyperparameters, step, findings, evid
     <div class="keys" aria-hidden="true">
       <span><kbd>/</kbd> ${t('filter')}</span><span><kbd>j</kbd> <kbd>k</kbd> ${t('tensor')}</span>
       <span><kbd>←</kbd> <kbd>→</kbd> ${t('step')}</span>
-      ${findings.length > 0 ? html`<span><kbd>n</kbd> ${t('finding')}</span>` : html`<span><kbd>o</kbd> ${t('fold')}</span>`}
+      ${findings.length > 0 ? html`<span><kbd>n</kbd> ${t('finding')}</span>` : html`<span><kbd>o</kbd> ${t('collapse')}</span>`}
       <span><kbd>?</kbd>${findings.length > 0 ? '' : html` ${t('help')}`}</span>
     </div>
   </aside>`;

@@ -75,7 +75,7 @@ function Course({ finding, format }) {
   const scale = courseScale(course, threshold);
   const limit = scale.toY(threshold) * HEIGHT;
   const [first, last] = [course[0][0], course[course.length - 1][0]];
-  const label = t('What was compared from step {first} to {last}, between {low} and {high}; the threshold is {threshold}', {
+  const label = t('The compared value from step {first} to {last}, between {low} and {high}; the threshold is {threshold}', {
     ...{ first: formatInteger(first), last: formatInteger(last) },
     ...{ low: format(scale.low), high: format(scale.high), threshold: format(threshold) },
   });

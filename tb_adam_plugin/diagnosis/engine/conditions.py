@@ -15,7 +15,7 @@ from .windows import count_windows
 from .wording import counted, step
 
 NONE: Indices = np.empty(0, np.intp)
-A_SURROGATE = say("the loss is a surrogate, which does not say how far training has come")
+A_SURROGATE = say("the loss is a surrogate, which does not measure progress")
 RESUMED = say("the run was resumed, and its first steps were not recorded")
 
 

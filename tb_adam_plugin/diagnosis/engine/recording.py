@@ -39,24 +39,24 @@ def _why(seen: str, limit: float) -> str:
     """
     if np.isnan(limit):
         return say(
-            "{seen}: more would have cost more than max_overhead allows and the 10 seconds granted "
-            "before it counts, part of which is kept for later steps. To get more, give "
+            "{seen}: more would have exceeded max_overhead and the 10 seconds allowed before it "
+            "applies, part of which is reserved for later steps. To get more, give "
             "AdamDebugCallback a larger max_overhead, or 1 for no limit.",
             seen=seen,
         )
     larger = one_digit(_MORE * limit)
     if larger >= 1:
         return say(
-            "{seen}: more would have cost more than {limit} % of the training time and the 10 "
-            "seconds granted before that counts, part of which is kept for later steps. To get "
+            "{seen}: more would have exceeded {limit} % of the training time and the 10 seconds "
+            "allowed before that applies, part of which is reserved for later steps. To get "
             "more, give AdamDebugCallback max_overhead=1, which means no limit.",
             seen=seen,
             limit=number(100 * limit),
         )
     return say(
-        "{seen}: more would have cost more than {limit} % of the training time and the 10 seconds "
-        "granted before that counts, part of which is kept for later steps. To get more, give "
-        "AdamDebugCallback max_overhead={larger}, or 1 for no limit.",
+        "{seen}: more would have exceeded {limit} % of the training time and the 10 seconds "
+        "allowed before that applies, part of which is reserved for later steps. To get more, "
+        "give AdamDebugCallback max_overhead={larger}, or 1 for no limit.",
         seen=seen,
         limit=number(100 * limit),
         larger=number(larger),

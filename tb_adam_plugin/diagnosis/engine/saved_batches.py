@@ -25,8 +25,8 @@ def nearest_saved(signals: Signals, step: float, first: float, last: float) -> s
         return where_saved(signals, step)
     nearest = int(saved[np.argmin(np.abs(saved - step))])
     return say(
-        "It was not saved; the nearest saved one, of step {step}, is in {file}, beside the event "
-        "file.",
+        "It was not saved; the nearest saved one, of step {step}, is in {file}, next to the "
+        "event file.",
         step=f"{nearest:,}",
         file=batch_file(nearest),
     )
@@ -36,4 +36,4 @@ def where_saved(signals: Signals, step: float) -> str:
     """Return where the batch of a step is; "" if it was not saved."""
     if not (signals.column("saved_batch") == step).any():
         return ""
-    return say("It is saved in {file}, beside the event file.", file=batch_file(int(step)))
+    return say("It is saved in {file}, next to the event file.", file=batch_file(int(step)))

@@ -45,7 +45,7 @@ def _message(e: Evidence) -> str:
 
 BIMODAL_UPDATE = Rule(
     id="bimodal_update",
-    title="Updates are of one size",
+    title="All updates have the same size",
     needs=("update_bimodality",),
     condition=_bimodal,
     persistence=Persistence(BIMODAL_POINTS),

@@ -97,9 +97,9 @@ def _message(e: Evidence) -> str:
     max_norm, scale = _max_norm_and_scale(e)
     return say(
         "The gradient norm is {norm} step after step: {max_norm} over the loss scale {scale}. "
-        "Gradients are clipped to max_norm {max_norm} while they are still multiplied by the loss "
-        "scale, and divided by it afterwards. What is left is next to nothing for SGD, and small "
-        "beside eps for Adam.",
+        "Gradients are clipped to max_norm {max_norm} while they are still multiplied by the "
+        "loss scale, and divided by it afterwards. The result is next to nothing for SGD, and "
+        "small compared with eps for Adam.",
         norm=number(e.value),
         max_norm=number(max_norm),
         scale=f"{scale:,.0f}",

@@ -54,7 +54,7 @@ def _in_windows(ends: Flags, window: int) -> Flags:
 
 def _clip_advice(e: Evidence) -> str:
     if _clip_severity(e) == "info":
-        return say("Adam and its kin do not mind, as long as eps is small beside √v̂.")
+        return say("Adam and its variants do not mind while eps is small compared with √v̂.")
     norm, after = e.signals.norm_before_clip, e.signals.column("gradient_norm")
     clipped = after[e.at_worst]
     usual = norm[np.isfinite(norm) & (e.signals.steps < blew_up_at(e.signals))]

@@ -90,14 +90,14 @@ EPS_DOMINATES = Rule(
 
 EPS_INFLUENCES = Rule(
     id="eps_influences",
-    title="eps is felt in the denominator",
+    title="eps noticeably shortens the steps",
     needs=("epsilon_10_fraction",),
     condition=lambda s: _eps_condition(s, "epsilon_10_fraction"),
     persistence=Persistence(EPS_POINTS),
     severity="warning",
     message=lambda e: say(
         "√v̂ is less than ten times eps in {share} of the elements: eps shortens their steps by "
-        "10 % and more.",
+        "10 % or more.",
         share=percent(e.value),
     ),
     advice=_eps_advice,

@@ -189,7 +189,7 @@ def _spike_message(e: Evidence) -> str:
     several = say("It is the largest of {count} such steps.", count=e.points)
     follows = _what_follows(s)
     if _is_clipped(e):
-        follows = say("Clipping left the optimizer no more than usual.")
+        follows = say("After clipping it was no larger than usual.")
     return joined([seen, several if e.points > 1 else "", follows])
 
 
@@ -210,7 +210,7 @@ def _what_follows(signals: Signals) -> str:
         return say("Afterwards {second}.", second=second)
     if has_first:
         return say("{first}.", first=first)
-    return say("No moment carries it on: it made this one step longer.")
+    return say("Without momentum it only made this one step longer.")
 
 
 def _spike_advice(e: Evidence) -> str:

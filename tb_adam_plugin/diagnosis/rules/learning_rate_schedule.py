@@ -129,15 +129,15 @@ def _far_below_advice(e: Evidence) -> str:
     stood = stair_length(e.signals.lr[np.isfinite(e.signals.lr)])
     if np.isfinite(stood):
         return say(
-            "It stands still for {count} steps and then rises, as if scheduler.step() were called "
-            "once per epoch. Call it once per optimizer step, or give the schedule its length in "
-            "epochs.",
+            "It stays constant for {count} steps and then rises, as if scheduler.step() were "
+            "called once per epoch. Call it once per optimizer step, or give the schedule its "
+            "length in epochs.",
             count=step(stood),
         )
     if e.signals.is_warming_up:
         return say(
-            "Its warm-up is longer than the run: give the warm-up 1 to 10 % of the steps of the "
-            "run, and the schedule as many steps as the run has."
+            "Its warm-up is longer than the run: make the warm-up 1 to 10 % of the steps of the "
+            "run, and the schedule as long as the run."
         )
     return say("Call scheduler.step() once after each optimizer.step().")
 
@@ -208,9 +208,9 @@ WARMUP_NOT_OVER = Rule(
         last=step(e.last_step),
     ),
     advice=lambda e: (
-        say("Give the warm-up 1 to 10 % of the steps of the run.")
+        say("Make the warm-up 1 to 10 % of the steps of the run.")
         if _warmup_severity(e) == "warning"
-        else say("If training ends here, give the warm-up 1 to 10 % of the steps of the run.")
+        else say("If training ends here, make the warm-up 1 to 10 % of the steps of the run.")
     ),
     reference="",
 )
@@ -261,9 +261,9 @@ def _decayed_advice(e: Evidence) -> str:
     length = step(e.signals.run.length)
     if _drops_in_steps(e.signals, e.first_step):
         return say(
-            "The learning rate stands still and drops by a factor, as with StepLR. Step a schedule "
-            "that counts epochs (StepLR, ExponentialLR) once per epoch, not once per batch; or "
-            "count its step_size in batches, to make it last {length} steps.",
+            "The learning rate is constant, then drops by a factor, as with StepLR. Step a "
+            "schedule that counts epochs (StepLR, ExponentialLR) once per epoch, not once per "
+            "batch; or count its step_size in batches, to make it last {length} steps.",
             length=length,
         )
     if _decays_by_a_factor(e.signals, e.first_step):

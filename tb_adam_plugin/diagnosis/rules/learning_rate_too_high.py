@@ -213,7 +213,7 @@ def _what_to_compare(e: Evidence) -> str:
     if e.signals.has_loss and lr > 0:
         return say("Compare with a run at {third}.", third=third)
     if e.signals.has_surrogate_loss:
-        return say("Compare what you measure with a run at {third}.", third=third)
+        return say("Compare your metric with a run at {third}.", third=third)
     return say("If the loss rises at first, try a third of the learning rate.")
 
 
@@ -280,8 +280,8 @@ def _asked(e: Evidence, seen: str) -> str:
         )
     if e.signals.has_surrogate_loss:
         return say(
-            "{seen}. Some networks tolerate this: does what you measure (a return, the quality of "
-            "samples) get worse?",
+            "{seen}. Some networks tolerate this: does your metric (return, sample quality) get "
+            "worse?",
             seen=seen,
         )
     return say("{seen}. Some networks tolerate this: does the loss rise at first?", seen=seen)

@@ -56,13 +56,13 @@ def _loss_blowup_severity(e: Evidence) -> Severity:
 def _loss_blowup_message(e: Evidence) -> str:
     if not e.signals.loss_is_measure:
         question: str = say(
-            "A loss that is near 0 or changes its sign, as in reinforcement learning, does not "
+            "A loss that is near 0 or changes sign, as in reinforcement learning, does not "
             "measure progress. Does this one?"
         )
     elif _loss_blowup_severity(e) == "info":
         question = say(
             "In reinforcement learning and adversarial training a loss may grow while training "
-            "goes well, and nothing else says that it does not. Is this such a loss?"
+            "goes well, and nothing else points to a problem. Is this such a loss?"
         )
     else:
         question = ""

@@ -96,8 +96,8 @@ NOISE = Rule(
     severity="info",
     message=lambda e: say(
         "The loss no longer falls (it is {share} of its value after a third of the steps), the "
-        "weights move, and gradients share no direction from step to step, as happens when labels "
-        "do not match inputs. The end of training looks the same.",
+        "weights move, and gradients share no direction from step to step, as when labels do not "
+        "match inputs. The end of training looks the same.",
         share=percent(e.value),
     ),
     advice=lambda e: say(

@@ -68,8 +68,8 @@ def _of_weights(e: Evidence, first: FirstNonfinite) -> str:
     at = step(first.step)
     if first.step > e.signals.run.first_step:
         return say(
-            "The weights of {names} are NaN or infinite when step {step} begins. The step before "
-            "made them so.",
+            "The weights of {names} are NaN or infinite when step {step} begins: the previous "
+            "step caused it.",
             names=names,
             step=at,
         )
@@ -83,14 +83,14 @@ def _of_loss(e: Evidence, first: FirstNonfinite) -> str:
     value = say("infinite") if np.isinf(first.loss) else "NaN"
     if first.tensors.size:
         return say(
-            "The {loss} of step {step} is {value}, before any weight is; gradients are not finite "
-            "either.",
+            "The {loss} of step {step} is {value}, while all weights are still finite; gradients "
+            "are not finite either.",
             loss=loss,
             step=step(first.step),
             value=value,
         )
     return say(
-        "The {loss} of step {step} is {value}, before any weight is.",
+        "The {loss} of step {step} is {value}, while all weights are still finite.",
         loss=loss,
         step=step(first.step),
         value=value,
@@ -136,16 +136,16 @@ def _where_it_began(e: Evidence, first: FirstNonfinite) -> str:
     """Say which tensors are nearest to where gradients stopped being finite."""
     nearest = named([e.signals.run.names[i] for i in first.nearest_output])
     if _is_alone(e, first):
-        return say("{names} is the only one: it began at this tensor itself.", names=nearest)
+        return say("{names} is the only one: it began there.", names=nearest)
     if len(first.nearest_output) > 1:
         return say(
-            "A backward pass carries NaN from where it arises towards the input; of these tensors "
-            "{names} are the last ones in the order of the optimizer.",
+            "A backward pass carries NaN from its origin towards the input; {names} are the last "
+            "of these tensors in the optimizer's order.",
             names=nearest,
         )
     return say(
-        "A backward pass carries NaN from where it arises towards the input; of these tensors "
-        "{names} is the last one in the order of the optimizer.",
+        "A backward pass carries NaN from its origin towards the input; {names} is the last of "
+        "these tensors in the optimizer's order.",
         names=nearest,
     )
 
@@ -180,13 +180,13 @@ def _nonfinite_advice(e: Evidence) -> str:
         return joined([_data_advice(e, first), overflow, saved or _how_to_save()])
     if first is not None and first.what == "loss":
         where = say(
-            "First look at the batch of step {step}, and check the loss for a log or a division at "
-            "0.",
+            "First look at the batch of step {step}, and check the loss for a log of 0 or a "
+            "division by 0.",
             step=step(first.step),
         )
         if saved:  # already mentioned
             file = batch_file(int(e.first_step))
-            saved = say("The batch is saved in {file}, beside the event file.", file=file)
+            saved = say("The batch is saved in {file}, next to the event file.", file=file)
         batch = ""
     else:
         where = say("First look at the 20 steps before step {step}.", step=step(e.first_step))
@@ -202,8 +202,8 @@ def _data_advice(e: Evidence, first: FirstNonfinite) -> str:
     if first.what == "loss":
         return say(
             "First look at the batch of step {step} and at the data: the gradient norm had not "
-            "grown before, so a NaN in the batch is likely. Else check the loss for a log or a "
-            "division at 0.",
+            "grown before, so a NaN in the batch is likely. Otherwise check the loss for a log "
+            "of 0 or a division by 0.",
             step=step(e.first_step),
         )
     return say(

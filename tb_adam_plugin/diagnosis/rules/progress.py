@@ -91,16 +91,18 @@ def _fits_noise(e: Evidence) -> bool:
 def _converged_message(e: Evidence) -> str:
     share = percent(thresholds.CONVERGED_LOSS_SHARE)
     seen = say(
-        "Less than {share} of the first loss is left, and gradients have faded compared with their "
-        "past.",
+        "Less than {share} of the first loss is left, and gradients are far smaller than they "
+        "were.",
         share=share,
     )
     if not _fits_noise(e):
-        offset = say("A first loss may be mostly an offset: is the validation loss still falling?")
+        offset = say(
+            "The first loss may be mostly an offset: is the validation loss still falling?"
+        )
         return joined([seen, offset])
     noise = say(
-        "The loss stands still and gradients share no direction: further steps fit noise. Is the "
-        "validation loss still falling?"
+        "The loss no longer changes and gradients share no direction: further steps fit noise. "
+        "Is the validation loss still falling?"
     )
     return joined([seen, noise])
 
@@ -108,8 +110,8 @@ def _converged_message(e: Evidence) -> str:
 def _converged_advice(e: Evidence) -> str:
     if not _fits_noise(e):
         return say(
-            "Continue as long as the validation loss falls; where the training loss goes up and "
-            "down, use a third to a tenth of the learning rate."
+            "Continue while the validation loss falls; if the training loss oscillates, use a "
+            "third to a tenth of the learning rate."
         )
     return say(
         "Stop where the validation loss is best. To train longer, use a third to a tenth of the "

@@ -62,8 +62,8 @@ def _rare_rows_message(e: Evidence) -> str:
         )
     else:
         seen = say(
-            "Up to {share} of the rows of {names} get no gradient at a step, and weight decay has "
-            "taken {taken} of a row that was never used.",
+            "Up to {share} of the rows of {names} get no gradient at a step, and weight decay "
+            "has shrunk rows that were never used by {taken}.",
             taken=percent(1 - math.exp(-taken)),
             **said,
         )
@@ -169,8 +169,8 @@ def _kept_rows_message(e: Evidence) -> str:
         else ""
     )
     shrunk = say(
-        "They do not stay as they are: weight decay has made the RMS of the whole tensor {share} "
-        "smaller, while most of the model is frozen.",
+        "They still change: weight decay has made the RMS of the whole tensor {share} smaller, "
+        "while most of the model is frozen.",
         share=percent(e.value),
     )
     return joined([seen, same, ever, shrunk])

@@ -104,8 +104,8 @@ BETA1_TOO_HIGH = Rule(
     persistence=Persistence(),
     severity=lambda e: "warning" if _beta1(e) > BETA1_ALARM else "info",
     message=lambda e: say(
-        "beta1 is {beta1}: the contribution of a gradient to exp_avg halves only after {steps} "
-        "steps. By then gradients point elsewhere, and exp_avg cannot turn in time.",
+        "beta1 is {beta1}: the contribution of a gradient to exp_avg takes {steps} steps to "
+        "halve. By then gradients point elsewhere, and exp_avg cannot turn in time.",
         beta1=decay(_beta1(e)),
         steps=number(np.log(0.5) / np.log(_beta1(e))),
     ),

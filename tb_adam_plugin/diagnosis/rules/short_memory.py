@@ -115,8 +115,8 @@ def _message(e: Evidence) -> str:
 def _forgets_within(e: Evidence) -> str:
     lr, decay = _settings(e)
     return say(
-        "At step {step}, decay takes lr · weight_decay = {lr} · {decay} = {taken} of a weight: of "
-        "what was learned {steps} steps ago, a third is left.",
+        "At step {step}, decay takes lr · weight_decay = {lr} · {decay} = {taken} of a weight: a "
+        "third of what was learned {steps} steps ago is left.",
         step=step(e.worst_step),
         lr=number(lr),
         decay=number(decay),

@@ -129,7 +129,7 @@ def _leftover_gradient(signals: Signals) -> Condition | None:
 
 LEFTOVER_GRADIENT = Rule(
     id="leftover_gradient",
-    title="Gradients of another optimizer's loss are in the step",
+    title="The step contains gradients of another optimizer's loss",
     needs=("step",),
     uses=(_LEFTOVER,),
     condition=_leftover_gradient,

@@ -31,7 +31,7 @@ def _not_counted(signals: Signals) -> Condition | None:
 
 NOT_COUNTED = Rule(
     id="step_not_counted",
-    title="The optimizer's step counter stands still",
+    title="The optimizer's step counter is stuck",
     needs=("state_step", "zero_gradient_fraction"),
     uses=("update_to_weight_ratio",),
     condition=_not_counted,
@@ -44,7 +44,7 @@ NOT_COUNTED = Rule(
         count=number(e.value),
     ),
     advice=lambda e: say(
-        "Look for a step tensor that parameters share, one that load_state_dict() replaces, or a "
+        "Look for a step tensor shared by parameters, one replaced by load_state_dict(), or a "
         "state restored before every step."
     ),
     reference="",

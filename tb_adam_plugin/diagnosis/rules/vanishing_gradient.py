@@ -121,9 +121,9 @@ def _vanishing_message(e: Evidence) -> str:
     if e.is_over:
         if _vanishing_severity(e) == "warning":
             return say(
-                "From the last layer to the first one the loss became {times} times less sensitive "
-                "to a relative change of the weights, layer by layer, up to step {step}, where "
-                "that ended.",
+                "From the last layer to the first one the loss became {times} times less "
+                "sensitive to a relative change of the weights, layer by layer, until step "
+                "{step}.",
                 times=times,
                 step=step(e.last_step),
             )
@@ -146,8 +146,8 @@ def _vanishing_message(e: Evidence) -> str:
 
 def _vanished_for_a_while(e: Evidence) -> str:
     return say(
-        "Up to step {step} the loss was up to {times} times less sensitive to a relative change of "
-        "the weights, the more so the nearer these are to the input. That has ended.",
+        "Up to step {step} the loss was up to {times} times less sensitive to a relative change "
+        "of the weights, the more so the closer they are to the input. This has ended.",
         step=step(e.last_step),
         times=number(10**e.value),
     )
@@ -167,7 +167,7 @@ def _vanishing_advice(e: Evidence) -> str:
     if _is_slow(e):
         return say("First find out whether the learning rate is too low.")
     if _vanishing_severity(e) == "info":
-        falls = say("Nothing has to change as long as the loss falls.")
+        falls = say("Nothing needs to change while the loss falls.")
         return "" if e.is_over else falls
     run = e.signals.run
     words = " ".join(f"{run.names[i]} {run.parameters[i].module}" for i in run.weights).lower()

@@ -82,8 +82,8 @@ def _overshooting_message(e: Evidence) -> str:
             **said,
         )
     return say(
-        "Whatever the gradient, each step multiplies {names} by 1 - lr · weight_decay = 1 - {lr} · "
-        "{decay} = {factor}: weights change sign at every step, and forget what they hold.",
+        "Whatever the gradient, each step multiplies {names} by 1 - lr · weight_decay = 1 - {lr} "
+        "· {decay} = {factor}: weights change sign at every step, and lose what they learned.",
         **said,
     )
 
@@ -207,23 +207,22 @@ def _seen(e: Evidence) -> str:
     if _is_decoupled(e):
         if of_matrices:
             return say(
-                "Weight decay is {times} times the rest of the update in the median of the "
-                "matrices (step {step})",
+                "Weight decay of the median matrix is {times} times the rest of the update (step "
+                "{step})",
                 **said,
             )
         return say(
-            "Weight decay is {times} times the rest of the update in the median of the tensors "
-            "(step {step})",
+            "Weight decay of the median tensor is {times} times the rest of the update (step "
+            "{step})",
             **said,
         )
     if of_matrices:
         return say(
-            "Weight decay is {times} times the gradient in the median of the matrices (step "
-            "{step})",
+            "Weight decay of the median matrix is {times} times the gradient (step {step})",
             **said,
         )
     return say(
-        "Weight decay is {times} times the gradient in the median of the tensors (step {step})",
+        "Weight decay of the median tensor is {times} times the gradient (step {step})",
         **said,
     )
 
@@ -238,11 +237,11 @@ def _weight_decay_message(e: Evidence) -> str:
     taken = float(taken_at_a_step(e.signals)[record, group])
     if 0 < taken <= 1:
         return say(
-            "{seen}: what a step adds is gone again after about {steps} steps.",
+            "{seen}: what a step adds is gone after about {steps} steps.",
             seen=seen,
             steps=number(1 / taken),
         )
-    return say("{seen}: it takes away again what training adds.", seen=seen)
+    return say("{seen}: it removes what training adds.", seen=seen)
 
 
 def _weight_decay_advice(e: Evidence) -> str:

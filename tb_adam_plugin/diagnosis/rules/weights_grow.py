@@ -72,7 +72,7 @@ def _severity(e: Evidence) -> Severity:
 def _message(e: Evidence) -> str:
     signals = e.signals
     noise = say(
-        "Steps that are too long add noise, and weights grow by it even where the loss falls."
+        "Steps that are too long add noise, which makes weights grow even while the loss falls."
     )
     said = {"step": step(e.worst_step), "times": number(e.value)}
     if e.first_step < e.worst_step:

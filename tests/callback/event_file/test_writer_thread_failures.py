@@ -88,7 +88,7 @@ def test_training_goes_on_where_a_record_cannot_be_packed(
     numbers = itertools.count(1)
     fail_to_pack(monkeypatch, lambda: next(numbers) in (3, 4))
     training = Training(tmp_path)
-    with pytest.warns(UserWarning, match=r"cannot pack the record of step 3.*goes on") as caught:
+    with pytest.warns(UserWarning, match=r"cannot pack the record of step 3.*continue") as caught:
         training.steps(12, wait_until_idle)
     assert len(caught) == 1
     training.debug.close()

@@ -42,7 +42,7 @@ def test_a_high_beta1_is_a_question_and_a_very_high_one_an_alarm() -> None:
     assert (asked.severity, asked.title) == ("info", "Is beta1 too high?")
     alarm = found(changed(hyperparameter("beta1", 0.999)))["beta1_too_high"]
     assert alarm.severity == "warning"
-    assert "halves only after 693 steps" in alarm.text
+    assert "takes 693 steps to halve" in alarm.text
     assert alarm.advice == "Try beta1 0.9 instead of 0.999."
 
 

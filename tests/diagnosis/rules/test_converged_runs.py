@@ -89,7 +89,7 @@ def test_steps_fit_noise_only_where_the_loss_stands_still_and_no_direction_is_sh
         [still, statistic("momentum_gradient_cosine", float("nan"))],
     ):
         assert "fit noise" not in said(*others)
-        assert "A first loss may be mostly an offset" in said(*others)
+        assert "The first loss may be mostly an offset" in said(*others)
 
 
 def test_gradients_that_fall_from_the_start_are_no_burst_that_is_remembered() -> None:

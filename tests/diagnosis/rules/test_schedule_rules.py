@@ -123,7 +123,7 @@ def test_a_schedule_far_below_its_peak_is_told_by_how_it_rises() -> None:
     by_epoch = finding(stairs(125, 2e-4, 2.1e-4, 2.3e-4, 2.6e-4), one_cycle)
     assert by_epoch.severity == "warning"
     assert "never above 2.6e-4, which is 5 % of the 5e-3" in by_epoch.text
-    assert "stands still for 125 steps" in by_epoch.advice
+    assert "stays constant for 125 steps" in by_epoch.advice
     assert "once per optimizer step" in by_epoch.advice
     long = finding(column("lr", lambda t: 1e-6 * t), optimizer("AdamW", initial_lr=5e-3))
     assert "warm-up is longer than the run" in long.advice

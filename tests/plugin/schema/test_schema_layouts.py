@@ -122,8 +122,8 @@ def test_a_damaged_layout_is_refused_or_can_be_used(fields: Any) -> None:
         ("parameters", [["w", [10**4000], "float32", 2, 0]], "2\\^63 elements or more"),
         ("parameters", [["w", [2], "float32", 2**63, 0]], "read is out of range"),
         ("parameters", [["w", [2], "float32", -1, 0]], "read is out of range"),
-        ("parameters", [["w", [2], "float32", 2, 0]] * 2, "stands for two"),
-        ("quantities", [["update", True, -52]] * 2, "stands for two"),
+        ("parameters", [["w", [2], "float32", 2, 0]] * 2, "have the same name"),
+        ("quantities", [["update", True, -52]] * 2, "have the same name"),
         ("unoptimized", [["w", [2**63], True]], "2\\^63 elements or more"),
         ("groups", [["AdamW", {"lr": [1]}, [], {}, {}]], "option 'lr'"),
         ("groups", [["AdamW", [[1, 2]], [], {}, {}]], "option 1"),
@@ -163,7 +163,7 @@ def test_a_layout_without_a_field_is_refused(field: str) -> None:
 
 @pytest.mark.parametrize("names", [None, "lr", [1], [["lr"]], {"lr": 1}])
 def test_columns_without_names_are_refused(names: object) -> None:
-    with pytest.raises(FormatError, match="names no columns"):
+    with pytest.raises(FormatError, match="has no columns"):
         Columns.from_content(json_bytes({"version": VERSION, "columns": names}))
 
 
