@@ -253,7 +253,8 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     which.add_argument("--compare", action="store_true", help="one run for each optimizer")
     positive, count = _number(float, above=0), _number(int, minimum=1)
     decay_rate = _number(float, minimum=0, below=1)
-    add("--lr", type=positive, help="learning rate; default: 0.05 for sgd, else 0.001")
+    lr_help = "learning rate, or several for a run each; default: 0.05 for sgd, else 0.001"
+    add("--lr", type=positive, nargs="+", metavar="LR", dest="learning_rates", help=lr_help)
     add("--beta1", type=decay_rate, help="of exp_avg; momentum of sgd; default: 0.9")
     beta2_help = "of exp_avg_sq; alpha of rmsprop; default: 0.999, 0.99 for rmsprop"
     add("--beta2", type=decay_rate, help=beta2_help)
@@ -279,6 +280,8 @@ def parse_options(arguments: list[str] | None = None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     options.log_dir = options.log_dir or Path("runs", options.dataset)
     options.optimizers = list(OPTIMIZERS) if options.compare else [options.optimizer or "adam"]
+    options.learning_rates = options.learning_rates or [None]
+    options.lr = options.learning_rates[0]
     for key in ("lr", "beta1", "beta2", "eps", "weight_decay"):
         known = any(key in OPTIMIZERS[name] for name in options.optimizers)
         if not known and getattr(options, key) is not None:
@@ -321,8 +324,12 @@ def main() -> None:
         url = None
         if options.tensorboard:
             url = stack.enter_context(serve_tensorboard(options.log_dir, options.port))
-            print(f"Adam Debug: {url}", flush=True)
-        results = [run(options, name, images) for name in options.optimizers]
+            print(f"Adam Debug: {url}\nOpen it now: it shows the training live.\n", flush=True)
+        results = []
+        for name in options.optimizers:
+            for lr in options.learning_rates:
+                options.lr = lr
+                results.append(run(options, name, images))
         print("", *results, sep="\n")
         if url is not None:
             show_until_interrupt(f"\nAdam Debug: {url}  (Ctrl-C ends)")

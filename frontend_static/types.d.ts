@@ -59,6 +59,8 @@ export interface Finding {
   threshold: number;
   /** The statistic, or column of every step, in which it is seen best, or "". */
   statistic: string;
+  /** Whether value and threshold are values of the statistic, rather than derived from it. */
+  as_recorded: boolean;
   /** What was compared with the threshold at some steps: pairs of a step and the worst value there. */
   course: [number, number | null][];
 }

@@ -19,7 +19,8 @@ from collections.abc import Callable, Sequence
 from tb_adam_plugin import __version__
 from tb_adam_plugin.commands import compare, demo, diagnose, explain, export
 from tb_adam_plugin.commands.exit_codes import refuse, warn
-from tb_adam_plugin.commands.language import VARIABLE, preferred, speaking
+from tb_adam_plugin.commands.language import VARIABLE, preferred, speaking, spoken
+from tb_adam_plugin.commands.parser import Parser
 from tb_adam_plugin.commands.progress import Progress
 from tb_adam_plugin.commands.run_names import default_folder
 from tb_adam_plugin.languages.catalogues import LANGUAGES
@@ -33,7 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal may lack characters of names
             stream.reconfigure(errors="backslashreplace")
-    options = _parser().parse_args(arguments)
+    with speaking(_asked_for(arguments)):  # help is given while the line is read
+        options = _parser().parse_args(arguments)
     try:
         with speaking(options.lang or preferred(os.environ)):
             code = _run(options)
@@ -74,11 +76,27 @@ def _load(folder: str) -> tuple[list[Run], list[Warning | str]]:
     return runs, [w.message for w in said if str(w.message) not in told]
 
 
+def _asked_for(arguments: Sequence[str] | None) -> str:
+    """Return the language of a command line that is not understood yet, the last one it names."""
+    reader = argparse.ArgumentParser(add_help=False, exit_on_error=False)
+    reader.add_argument("--lang", nargs="?")
+    try:
+        asked = reader.parse_known_args(arguments)[0].lang
+    except argparse.ArgumentError:
+        asked = None
+    return asked if asked in LANGUAGES else preferred(os.environ)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="adam-debug", description="Read what AdamDebugCallback has recorded."
+    parser = Parser(
+        prog="adam-debug", description=spoken(say("Read what AdamDebugCallback has recorded."))
     )
-    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=__version__,
+        help=spoken(say("show the version and exit")),
+    )
     parser.set_defaults(reads_runs=True)
     _add_language(parser, None)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -95,7 +113,12 @@ def _add_language(parser: argparse.ArgumentParser, default: str | None) -> None:
         "--lang",
         choices=LANGUAGES,
         default=default,
-        help=f"output language; default: {VARIABLE}, else that of the locale, else en",
+        help=spoken(
+            say(
+                "output language; default: {variable}, else that of the locale, else en",
+                variable=VARIABLE,
+            )
+        ),
     )
 
 

@@ -1,16 +1,12 @@
 // @ts-check
-/** The evidence of a finding: which statistic shows it best, whether its threshold can be drawn, what opening it changes. Pure. */
+/** The evidence of a finding: which statistic shows it best, and what opening it changes. Pure. */
 import { columnStrip } from './store.js';
 
 /**
  * @typedef {import('../types.d.ts').Finding} Finding
  * @typedef {import('../types.d.ts').RunInfo} RunInfo
- * @typedef {import('../types.d.ts').Overview} Overview
  * @typedef {import('./store.js').State} State
  */
-
-/** Statistics are stored as float32, but rules compute in float64. */
-const SAME = 2e-3;
 
 /**
  * The statistic, or the series above the heat map, that shows a finding best; empty if the run lacks it.
@@ -42,48 +38,6 @@ export function rangeAround({ from, to }, lastStep) {
   const around = Math.max((to - from) / 2, lastStep / 20);
   const range = { from: Math.max(0, from - around), to: Math.min(lastStep, to + around) };
   return range.to - range.from < 0.8 * lastStep ? range : null;
-}
-
-/** For sizes, rules compare growth, sums and differences, which have other units. */
-const SIZES = new Set(['weight_rms', 'gradient_rms', 'update_to_weight_ratio']);
-/** These compare a mean over several steps. */
-const SMOOTHED = new Set(['loss_blowup']);
-
-/**
- * Whether the threshold is a value of the statistic: if a rule compared the recorded value, or the median of several
- * tensors. Some rules compare a derived value, such as the factor by which a statistic rose.
- * @param {Finding} finding
- * @param {number[]} values values of the statistic at the finding's step, for its parameters
- */
-export function isThresholdOf({ rule, statistic, value, threshold }, values) {
-  if (!value || !threshold) return false; // presence or absence is compared with 0
-  if (SMOOTHED.has(rule)) return true;
-  if (values.some((one) => Math.abs(one - value) <= SAME * Math.abs(value))) return true;
-  const isBetween = Math.min(...values) <= value && value <= Math.max(...values);
-  return isBetween && values.length > 1 && !SIZES.has(statistic);
-}
-
-/**
- * @param {Finding} finding @param {ReadonlySet<number>} parameters its parameters @param {Overview} overview of its
- * statistic
- * @returns {number[]} the overview's values for them at the finding's step
- */
-export function recordedValues({ at, from }, parameters, { columns, first_step, last_step, values }) {
-  const step = at ?? from;
-  const column = last_step.findIndex((last, i) => first_step[i] <= step && step <= last);
-  return column < 0 ? [] : [...parameters].map((parameter) => values[parameter * columns + column]);
-}
-
-/**
- * @param {Finding} finding @param {ArrayLike<number> | undefined} steps ascending
- * @param {ArrayLike<number> | undefined} values values of its column at these steps
- * @returns {number[]} the one at the finding's step, if known
- */
-export function valuesAtStep({ at, from }, steps, values) {
-  if (!steps || !values) return [];
-  const step = at ?? from;
-  for (let i = 0; i < steps.length; i++) if (steps[i] === step) return [values[i]];
-  return [];
 }
 
 /**

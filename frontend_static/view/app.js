@@ -50,7 +50,7 @@ function App({ app }) {
     ${
       summary && run
         ? html`<${Loaded} app=${app} state=${state} summary=${summary} run=${run} />`
-        : html`<${Sidebar} app=${app} state=${state} run=${null} hyperparameters=${null} step=${null} findings=${[]} evidence=${null} skipped=${null} compass=${null} states=${NO_STATES} />
+        : html`<${Sidebar} app=${app} state=${state} run=${null} hyperparameters=${null} step=${null} findings=${[]} skipped=${null} compass=${null} states=${NO_STATES} />
           <main class="main">
             <${Toolbar} app=${app} state=${state} statistics=${[]} metric=${state.metric} reference=${null} />
             <div class="split"><div class="content">
@@ -77,7 +77,6 @@ function Loaded({ app, state, summary, run }) {
       hyperparameters=${data.hyperparameters.value}
       step=${axis?.step ?? null}
       findings=${diagnosis.findings}
-      evidence=${shown.view?.evidence ?? null}
       skipped=${diagnosis.not_evaluated}
       compass=${diagnosis.compass}
       states=${states}

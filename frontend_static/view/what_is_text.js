@@ -9,7 +9,9 @@ import { overviewRun } from '../state/store.js';
 import { Markdown } from './run/markdown.js';
 import { html, useAnswer } from './ui.js';
 
-/** @typedef {'colours' | 'comparison' | 'shared' | 'compass' | 'gain' | 'quantity' | 'runs'} Topic */
+/**
+ * @typedef {'colours' | 'comparison' | 'shared' | 'compass' | 'gain' | 'quantity' | 'strip' | 'scalar' | 'findings' | 'runs' | 'runs_compared' | 'optimizer'} Topic
+ */
 
 /** @param {{app: import('./ui.js').App, title: string, statistic?: string, topic?: Topic, detail?: string}} props */
 export function WhatIsText({ app, title, statistic, topic, detail }) {
@@ -71,7 +73,7 @@ export function textsOf(topic, detail) {
     gain: () => [
       t('The gain ratio is how much of the promised loss reduction a step delivered. Near 1, steps are short; far below 0.7, they overshoot.'),
     ],
-    runs: () => [
+    runs_compared: () => [
       t('One column per run, the lowest loss first. Click the name of a row to sort by it. Grey: the same as in the best run. Only what the callback records is compared: not the batch size, the data or the model code.'),
       t('A run is better if its loss is lower by more than the noise of the loss and by more than seeds usually make. Add runs that differ only in their seed, and their spread is used instead.'),
       t('Runs part in a statistic at the first step from which its values in a tensor differ by more than they vary from record to record. Click one to see both runs there.'),
@@ -80,6 +82,25 @@ export function textsOf(topic, detail) {
     quantity: () => [
       quantityText(detail),
       t('Ridgeline: one curve per step, newest in front. Density: one column per step, darker where more elements lie. Bands: percentiles over time. Single: one step. Table: the numbers.'),
+    ],
+    strip: () => [
+      t('This strip has the same steps as the heat map below. It shows every step, not only the recorded ones; the number at its end is the value at the chosen step.'),
+    ],
+    scalar: () => [
+      t('A scalar that you logged to TensorBoard yourself. It has the same steps as the heat map below; the number at its end is the value at the chosen step.'),
+    ],
+    findings: () => [
+      t('Each finding is a rule that held for long enough in this run. Octagon: an error, fix it. Triangle: a warning. Circle: a question that only you can answer.'),
+      t('Causes come before their consequences. The bar below a finding shows at which steps of the run it held.'),
+      t('Click one to jump to the steps, tensors and statistic behind it; “Why?” has the condition, the numbers and the source.'),
+    ],
+    runs: () => [
+      t('Click a run to show it. The box chooses which runs are drawn in comparisons; its colour is that of the run’s lines. The flag makes a run the reference that others are compared with.'),
+      t('Symbols and numbers: the worst severity found in the run, and how many findings of each. A jagged line: the gradient norm jumped, or was NaN or infinite.'),
+    ],
+    optimizer: () => [
+      t('One row per parameter group, with the settings at the chosen step: lr is the learning rate, β₁ and β₂ the decay rates of the moments, ε the term in the denominator, decay the weight decay.'),
+      t('“Over time” shows how they changed, and which tensors each group has.'),
     ],
   };
   return texts[topic]().filter(Boolean);

@@ -23,21 +23,36 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     """Add the command and its options."""
     parser = commands.add_parser(
         "compare",
-        help="compare runs: settings, losses, sweeps, and the tensors that differ first",
-        description="Show which settings differ, which run did better beyond noise and from "
-        "which step on, which value of a sweep won, and in which tensors statistics "
-        "differ first.",
-        epilog="Exit codes: 0 done; 2 the folder cannot be read, or a RUN is unknown or ambiguous.",
+        help=spoken(
+            say("compare runs: settings, losses, sweeps, and the tensors that differ first")
+        ),
+        description=spoken(
+            say(
+                "Show which settings differ, which run did better beyond noise and from which "
+                "step on, which value of a sweep won, and in which tensors statistics differ first."
+            )
+        ),
+        epilog=spoken(
+            say(
+                "Exit codes: 0 done; 2 the folder cannot be read, or a RUN is unknown or ambiguous."
+            )
+        ),
     )
     parser.add_argument(
         "runs",
         metavar="RUN",
         nargs="*",
-        help="a run's name as printed by diagnose, its last part, or the run's folder; default: "
-        "all runs below LOGDIR",
+        help=spoken(
+            say(
+                "a run's name as printed by diagnose, its last part, or the run's folder; default: "
+                "all runs below LOGDIR"
+            )
+        ),
     )
-    parser.add_argument("--logdir", metavar="LOGDIR", help=LOGDIR_HELP)
-    parser.add_argument("--json", action="store_true", help="print JSON; default: text")
+    parser.add_argument("--logdir", metavar="LOGDIR", help=spoken(LOGDIR_HELP))
+    parser.add_argument(
+        "--json", action="store_true", help=spoken(say("print JSON; default: text"))
+    )
     parser.set_defaults(command=compare_runs)
 
 

@@ -22,23 +22,38 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     """Add the command and its options."""
     parser = commands.add_parser(
         "demo",
-        help="train small runs with one fault each, and with its fix",
-        description="Train small runs with one fault each, and again with the fix, and print "
-        "what the rules find. All of them together take a minute or two; needs "
-        "torch.",
-        epilog="Exit codes: 0 done; 2 torch is missing, a NAME is unknown, or the folder cannot be "
-        "written.",
+        help=spoken(say("train small runs with one fault each, and with its fix")),
+        description=spoken(
+            say(
+                "Train small runs with one fault each, and again with the fix, and print "
+                "what the rules find. All of them together take a minute or two; needs torch."
+            )
+        ),
+        epilog=spoken(
+            say(
+                "Exit codes: 0 done; 2 torch is missing, a NAME is unknown, or the folder "
+                "cannot be written."
+            )
+        ),
     )
     parser.add_argument(
         "names",
         metavar="NAME",
         nargs="*",
-        help="a fault to train; default: all of them. A path before the names is taken as LOGDIR",
+        help=spoken(
+            say(
+                "a fault to train; default: all of them. A path before the names is taken as LOGDIR"
+            )
+        ),
     )
     parser.add_argument(
-        "--logdir", metavar="LOGDIR", help=f"folder for the runs; default: {FOLDER}"
+        "--logdir",
+        metavar="LOGDIR",
+        help=spoken(say("folder for the runs; default: {folder}", folder=FOLDER)),
     )
-    parser.add_argument("--list", action="store_true", help="list the faults without training")
+    parser.add_argument(
+        "--list", action="store_true", help=spoken(say("list the faults without training"))
+    )
     parser.set_defaults(command=demonstrate, reads_runs=False)
 
 

@@ -33,21 +33,27 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     """Add the command and its options."""
     parser = commands.add_parser(
         "diagnose",
-        help="say what is wrong in recorded runs, and what to change",
-        description="Apply the rules to every run below LOGDIR.",
-        epilog="Exit codes: 0 done; 1 a finding of the --fail-on severity or worse; 2 the folder "
-        "cannot be read, contains no run, or the arguments are invalid.",
+        help=spoken(say("say what is wrong in recorded runs, and what to change")),
+        description=spoken(say("Apply the rules to every run below LOGDIR.")),
+        epilog=spoken(
+            say(
+                "Exit codes: 0 done; 1 a finding of the --fail-on severity or worse; 2 the folder "
+                "cannot be read, contains no run, or the arguments are invalid."
+            )
+        ),
     )
-    parser.add_argument("logdir", metavar="LOGDIR", nargs="?", help=LOGDIR_HELP)
+    parser.add_argument("logdir", metavar="LOGDIR", nargs="?", help=spoken(LOGDIR_HELP))
     parser.add_argument(
         "--json",
         action="store_true",
-        help="print JSON with the evidence of each finding; default: text",
+        help=spoken(say("print JSON with the evidence of each finding; default: text")),
     )
     parser.add_argument(
         "--fail-on",
         choices=SEVERITIES[:2],
-        help="exit with 1 if a run has a finding of this severity or worse; default: never",
+        help=spoken(
+            say("exit with 1 if a run has a finding of this severity or worse; default: never")
+        ),
     )
     parser.set_defaults(command=diagnose)
 

@@ -21,13 +21,20 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     """Add the command and its options."""
     parser = commands.add_parser(
         "explain",
-        help="explain a rule or a statistic",
-        description="Print what a rule or a statistic means, when a rule fires, what to do, and "
-        "the source.",
-        epilog="Exit codes: 0 done; 2 the rule or statistic is unknown.",
+        help=spoken(say("explain a rule or a statistic")),
+        description=spoken(
+            say(
+                "Print what a rule or a statistic means, when a rule fires, what to do, and "
+                "the source."
+            )
+        ),
+        epilog=spoken(say("Exit codes: 0 done; 2 the rule or statistic is unknown.")),
     )
     parser.add_argument(
-        "name", metavar="NAME", nargs="?", help="a rule or a statistic; default: list them all"
+        "name",
+        metavar="NAME",
+        nargs="?",
+        help=spoken(say("a rule or a statistic; default: list them all")),
     )
     parser.set_defaults(command=explain, reads_runs=False)
 

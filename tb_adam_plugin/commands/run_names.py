@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from tb_adam_plugin.languages.sentences import say
 from tb_adam_plugin.run_data import Run
 from tb_adam_plugin.schema import RUN_FOLDER
 
 # The usual folder, and the first place to look if none is given.
 USUAL_FOLDER = "runs"
-LOGDIR_HELP = (
-    f"folder with the runs; default: ./{USUAL_FOLDER}, or the current folder if there is none"
+LOGDIR_HELP = say(
+    "folder with the runs; default: ./{usual}, or the current folder if there is none",
+    usual=USUAL_FOLDER,
 )
 
 

@@ -186,6 +186,7 @@ def _evidence(signals: Signals, condition: Condition, stretch: Stretch) -> Evide
         stretch.value,
         condition.threshold,
         stretch.points,
+        condition.compared,
         course_of(condition, stretch),
     )
 
@@ -207,6 +208,7 @@ def _finding(rule: Rule, evidence: Evidence) -> Finding:
         evidence.threshold,
         statistic=rule.statistic,
         course=tuple((step, value) for step, value in evidence.course.tolist()),
+        as_recorded=evidence.compared != "" and evidence.compared == rule.statistic,
     )
 
 

@@ -180,6 +180,7 @@ def finding_fields(run: str, finding: Finding) -> dict[str, Any]:
         "threshold": finding.threshold,
         "consequence_of": finding.consequence_of,
         "statistic": finding.statistic,
+        "as_recorded": finding.as_recorded,
         "course": [[step, _number(value)] for step, value in finding.course],
     }
 

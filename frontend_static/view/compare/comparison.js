@@ -90,7 +90,7 @@ function Head({ app, summary, count, comparison, sort }) {
   };
   return html`<div class="card-head">
     <h2 tabindex="-1">${title}</h2>
-    <${WhatIs} app=${app} name=${title} topic="runs" />
+    <${WhatIs} app=${app} name=${title} topic="runs_compared" />
     <span class="sub">${plural(count, '{count} run', '{count} runs', { count: formatInteger(count) })}</span>
     <span class="grow"></span>
     ${comparison && html`<${CopyButton} label=${t('Copy as Markdown')} text=${() => markdown(comparison)} symbol="copy" />`}

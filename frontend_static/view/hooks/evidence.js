@@ -2,7 +2,6 @@
 /** Where charts draw the evidence of the open finding. */
 import { formatStatistic } from '../../chart/statistic_format.js';
 import { t } from '../../host/language.js';
-import { isThresholdOf, recordedValues, valuesAtStep } from '../../state/evidence.js';
 import { useMemo } from '../ui.js';
 import { axisValueOf } from './run_data.js';
 
@@ -34,7 +33,7 @@ export function useEvidence(finding, run, overview, rows, axis, kind) {
       parameters,
       statistic: finding.statistic,
       steps: { from: place(finding.from), to: place(finding.to) },
-      threshold: isThresholdOf(finding, _recorded(finding, parameters, overview, columns)) ? finding.threshold : null,
+      threshold: finding.as_recorded ? finding.threshold : null,
     };
   }, [finding, run, overview, columns, start, kind]);
 }
@@ -53,13 +52,4 @@ export function evidenceMarks({ steps, threshold }, statistic) {
 function _indexOf(run, name) {
   const index = run.parameters.findIndex((parameter) => parameter.name === name);
   return index < 0 ? [] : [index];
-}
-
-/**
- * @param {Finding} finding @param {ReadonlySet<number>} parameters
- * @param {Overview} overview @param {StepRows['columns'] | null} columns
- */
-function _recorded(finding, parameters, overview, columns) {
-  if (columns && finding.statistic in columns) return valuesAtStep(finding, columns.step, columns[finding.statistic]);
-  return overview.statistic === finding.statistic && !overview.against ? recordedValues(finding, parameters, overview) : [];
 }

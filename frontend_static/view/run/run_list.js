@@ -8,6 +8,7 @@ import { checkedRuns } from '../../state/store.js';
 import { useFilter } from '../hooks/filter.js';
 import { FilterBox } from '../toolbar.js';
 import { html, icon, severityMark, useEffect, useRef } from '../ui.js';
+import { WhatIs } from '../what_is.js';
 
 /**
  * @typedef {import('../ui.js').App} App
@@ -78,6 +79,7 @@ export function Runs({ app, state, run, rule, states }) {
         html`<${CheckBox} on=${allChecked} label=${t('Draw all listed runs in comparisons')} onToggle=${toggleAll} />`
       }
       <${FilterBox} label=${t('Filter runs (regex)')} value=${state.runFilter} onChange=${actions.filterRuns} />
+      <${WhatIs} app=${app} name=${t('Runs')} topic="runs" />
     </div>
     ${runs.length > 1 && html`<${RunTools} app=${app} state=${state} runs=${runs} states=${states} />`}
     <div class="runs" role="group" aria-label=${t('Runs')} ref=${list} style="--runs:${listed.length}">

@@ -57,6 +57,7 @@ def median_beyond(
         lowest_is_worst=below,
         blame=blame,
         since=since,
+        compared=name,
     )
 
 
@@ -100,14 +101,38 @@ def each_beyond(
         chosen,
         since=since,
         known=known,
+        compared=name,
     )
 
 
 def at_every_step(
-    signals: Signals, value: Float64s, holds: Flags, threshold: float, *, below: bool = False
+    signals: Signals,
+    value: Float64s,
+    holds: Flags,
+    threshold: float,
+    *,
+    below: bool = False,
+    compared: str = "",
 ) -> Condition:
-    """A condition on a column of every step, for the run as a whole."""
-    return Condition(signals.steps, holds, value, threshold, lowest_is_worst=below, every_step=True)
+    """A condition on a column of every step, for the run as a whole.
+
+    Args:
+        signals: The run.
+        value: What is compared with the threshold at each step.
+        holds: Where it does.
+        threshold: The rule's.
+        below: Whether the smallest value is the worst.
+        compared: The column that has such values; see :class:`Condition`.
+    """
+    return Condition(
+        signals.steps,
+        holds,
+        value,
+        threshold,
+        lowest_is_worst=below,
+        every_step=True,
+        compared=compared,
+    )
 
 
 def all_along(

@@ -47,6 +47,9 @@ class Condition:
         left_out: What is known but does not count, and why: sentences such as "training had
             converged" and bool ``[points]`` for each. Reported if too few remain.
         lacking: Any other shortage, such as "3 steps, needs 10"; "" if there is none.
+        compared: The statistic, or column of every step, that has values like ``value`` and
+            ``threshold``: as recorded, smoothed, or the median of several parameters. "" if they
+            were derived from it and have other units, such as the factor by which it rose.
     """
 
     step: Float64s
@@ -62,6 +65,7 @@ class Condition:
     known: Flags | None = None
     left_out: tuple[tuple[str, Flags], ...] = ()
     lacking: str = ""
+    compared: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,7 @@ class Evidence:
         value: The compared value there.
         threshold: What it was compared with.
         points: Number of points at which it held.
+        compared: The statistic whose values were compared, or ""; see :class:`Condition`.
         course: Compared values at some points from the first to the last, including the worst,
             float64 ``[n, 2]``: a step and the worst value there.
     """
@@ -104,6 +109,7 @@ class Evidence:
     value: float
     threshold: float
     points: int
+    compared: str
     course: Float64s
 
     @property
@@ -220,6 +226,8 @@ class Finding:
         statistic: The statistic, or column of every step, that shows it best, or "".
         course: Compared values at some steps from the first to the last, including the worst: pairs
             of a step and the worst value there.
+        as_recorded: Whether value and threshold are values of the statistic, so the threshold can
+            be drawn in its chart; False if they were derived from it or from others.
     """
 
     rule: str
@@ -237,6 +245,7 @@ class Finding:
     consequence_of: str | None = None
     statistic: str = ""
     course: tuple[tuple[float, float], ...] = ()
+    as_recorded: bool = False
 
     def in_language(self, language: str) -> Finding:
         """Return the same finding with title, text and advice in another language.

@@ -54,7 +54,7 @@ def _clipped(signals: Signals) -> Condition | str:
         likely: Flags = np.asarray(np.isfinite(max_norms).any(axis=1))
         fits[fits] = likely[place]
         holds[known] = in_a_row(fits[:, None], CLIPPED_STEPS)[:, 0]
-    return at_every_step(signals, norm, holds, LEAST_MAX_NORM, below=True)
+    return at_every_step(signals, norm, holds, LEAST_MAX_NORM, below=True, compared="gradient_norm")
 
 
 def _stays(norm: Float64s) -> Flags:

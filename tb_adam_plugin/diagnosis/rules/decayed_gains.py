@@ -61,7 +61,9 @@ def _condition(signals: Signals) -> Condition | None:
     def blame(_: int) -> Indices:
         return gains
 
-    return Condition(run.step, holds, ratio, OF_THE_UPDATE, blame=blame)
+    return Condition(
+        run.step, holds, ratio, OF_THE_UPDATE, blame=blame, compared="weight_decay_ratio"
+    )
 
 
 def _message(e: Evidence) -> str:

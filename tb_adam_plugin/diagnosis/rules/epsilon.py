@@ -37,6 +37,7 @@ def _eps_condition(signals: Signals, name: str) -> Condition | str:
         blame=lambda record: run.weights_or_matrices[
             signals.statistic(name)[record, run.weights_or_matrices] > thresholds.SHARE_BELOW_EPS
         ],
+        compared=name,
     )
 
 

@@ -29,7 +29,15 @@ def _gain_ratio_low(signals: Signals) -> Condition:
     if windows < needed:
         seen = counted(windows, "gain ratio")
         lacking = say("{seen}, needs {needed}", seen=seen, needed=needed)
-    return Condition(step, low, ratio, LOW_GAIN_RATIO, lowest_is_worst=True, lacking=lacking)
+    return Condition(
+        step,
+        low,
+        ratio,
+        LOW_GAIN_RATIO,
+        lowest_is_worst=True,
+        lacking=lacking,
+        compared="gain_ratio",
+    )
 
 
 def overshoots(signals: Signals) -> bool:

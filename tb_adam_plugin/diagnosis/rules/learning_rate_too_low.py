@@ -69,6 +69,7 @@ def _too_low(signals: Signals) -> Condition | str:
         blame=blame,
         since=since,
         known=~np.isnan(cosine) & counts,
+        compared=COSINE,
     )
     return _left_out(found, cosine, converged, decayed)
 
@@ -118,6 +119,7 @@ def _moves_little(
         blame=lambda _: matrices,
         since=since,
         known=~np.isnan(ratio) & counts,
+        compared=RATIO,
     )
 
 

@@ -28,7 +28,7 @@ FELL = 0.02
 
 def _loss_blowup(signals: Signals) -> Condition:
     limit = signals.blowup_limit
-    return at_every_step(signals, signals.smooth_loss, blew_up(signals), limit)
+    return at_every_step(signals, signals.smooth_loss, blew_up(signals), limit, compared="loss")
 
 
 def _went_wrong(signals: Signals) -> bool:

@@ -41,7 +41,7 @@ def _stale_gradient(signals: Signals) -> Condition | str:
     if signals.steps.size < LEFT_STEPS:
         return too_few_steps(signals, LEFT_STEPS)
     holds = in_a_row((left > LEFT_RATIO) & ~_adds_up_on_purpose(signals), LEFT_STEPS)
-    return at_every_step(signals, left, holds, LEFT_RATIO)
+    return at_every_step(signals, left, holds, LEFT_RATIO, compared=_LEFT)
 
 
 def _adds_up_on_purpose(signals: Signals) -> Flags:
@@ -76,7 +76,14 @@ def _adding_up(signals: Signals) -> Condition | str:
     weights = run.weights_or_matrices
     cosine = signals.median("momentum_gradient_cosine", weights)
     holds = (cosine > ADDING_UP_COSINE) & (growth > ADDING_UP_GROWTH)
-    found = Condition(run.step, holds, cosine, ADDING_UP_COSINE, blame=lambda record: weights)
+    found = Condition(
+        run.step,
+        holds,
+        cosine,
+        ADDING_UP_COSINE,
+        blame=lambda record: weights,
+        compared="momentum_gradient_cosine",
+    )
     points = Persistence(ADDING_UP_POINTS)
     return replace(found, holds=lasting(found, points), lacking=too_few(found, points, signals))
 
@@ -124,7 +131,8 @@ def _leftover_gradient(signals: Signals) -> Condition | None:
     if not np.isfinite(left).any():
         return None  # gradients are never accumulated
     holds = left > LEFT_RATIO
-    return at_every_step(signals, left, holds & (holds.sum() >= LEFTOVER_STEPS), LEFT_RATIO)
+    holds &= holds.sum() >= LEFTOVER_STEPS
+    return at_every_step(signals, left, holds, LEFT_RATIO, compared=_LEFTOVER)
 
 
 LEFTOVER_GRADIENT = Rule(

@@ -145,7 +145,14 @@ def _weight_decay(signals: Signals) -> Condition | None:
     holds = (ratio > threshold) & is_settled(signals) & ~has_converged(signals)
     known = np.ones(run.step.shape, bool)
     return Condition(
-        run.step, holds, ratio, threshold, blame=blame, since=signals.settled, known=known
+        run.step,
+        holds,
+        ratio,
+        threshold,
+        blame=blame,
+        since=signals.settled,
+        known=known,
+        compared="weight_decay_ratio",
     )
 
 
